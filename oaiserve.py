@@ -1,0 +1,463 @@
+#!/usr/bin/env python3
+"""oaiserve: one file that stands where the OpenAI API stands.
+
+    python oaiserve.py                  the mock on http://127.0.0.1:8080, or what config.ini says
+    python oaiserve.py relay            pass requests on to a real upstream
+    python oaiserve.py --help           everything else
+
+In a program:
+
+    import oaiserve
+    with oaiserve.start(backend="mock") as server:
+        client = OpenAI(base_url=server.url + "/v1", api_key="any")
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import collections
+import contextlib
+import gc
+import getpass
+import os
+import random
+import signal
+import socket
+import sys
+import threading
+import time
+import typing
+
+from protocol.bundle import BundleError, write_bundle
+from protocol.config import BackendSettings, Configuration, Settings, describe
+from protocol.cors import CorsPolicy
+from protocol.errors import UsageError
+from protocol.exchange import Backend, Request
+from protocol.log import Log
+from protocol.metrics import Metrics
+from protocol.mock import Mock, MockSettings
+from protocol.router import Router
+from protocol.server import Server, ServerSettings, listen_failure
+from protocol.service import chat_example, service_doors
+from protocol.trial import run_trial
+from protocol.workers import WorkerPlace, WorkersFailed, run_workers
+
+__version__ = "0.1.0"
+
+
+# ---- the backends -----------------------------------------------------------------------------------------------
+
+
+def _make_mock(settings: BackendSettings, log: Log) -> Backend:
+    return Mock(
+        settings.name, settings.options, clock=time.time, random_bits=random.Random().getrandbits, sleep=asyncio.sleep
+    )
+
+
+class _Kind(typing.NamedTuple):
+    """A kind of backend: its section's settings, and how one is made."""
+
+    settings: type
+    make: typing.Callable[[BackendSettings, Log], Backend]
+
+
+#: A further kind of backend is one module and one line here.
+_KINDS = {
+    "mock": _Kind(MockSettings, _make_mock),
+}
+
+
+def _configuration() -> Configuration:
+    return Configuration(ServerSettings, {name: kind.settings for name, kind in _KINDS.items()})
+
+
+# ---- a running service ------------------------------------------------------------------------------------------
+
+
+class Service:
+    """Everything that one configuration needs to answer, wired together; lives in one event loop."""
+
+    def __init__(
+        self, settings: Settings, log: Log, on_request: typing.Callable[[Request], None] | None = None
+    ) -> None:
+        self.version = __version__
+        self.now = time.time
+        self.backends = {backend.name: backend.kind for backend in settings.backends}
+        self.routes = [(route.pattern, route.backends) for route in settings.routes]
+        self._metrics = Metrics()
+        routed = {name for route in settings.routes for name in route.backends}
+        self._backends = {
+            backend.name: _KINDS[backend.kind].make(backend, log)
+            for backend in settings.backends
+            if backend.name in routed
+        }
+        router = Router(settings.routes, self._backends, CorsPolicy(settings.server.cors_origins))
+        router.doors = service_doors(self, router.forward)
+        self._server = Server(router, settings.server, log, self._metrics, on_request=on_request)
+
+    @property
+    def draining(self) -> bool:
+        """Whether the service is stopping."""
+        return self._server.draining
+
+    @property
+    def port(self) -> int:
+        """The port that was had."""
+        return self._server.port
+
+    def metrics(self) -> str:
+        """Return the text of /metrics."""
+        return self._metrics.exposition({"connections": ("Connections open.", len(self._server.connections))})
+
+    async def listen(self, sock: socket.socket | None = None) -> None:
+        """Begin to accept; OSError when the address cannot be had."""
+        await self._server.listen(sock)
+
+    async def drain(self) -> None:
+        """Stop in good order, within drain_timeout."""
+        await self._server.drain()
+        await self._close_backends()
+
+    async def close(self) -> None:
+        """Stop now."""
+        await self._server.close()
+        await self._close_backends()
+
+    async def _close_backends(self) -> None:
+        for backend in self._backends.values():
+            await backend.close()
+
+
+# ---- embedding --------------------------------------------------------------------------------------------------
+
+_RECORDED_REQUESTS = 1000
+
+
+class RunningServer:
+    """A server within a program. `requests` holds what came in, the newest last, at most a thousand."""
+
+    def __init__(self, url: str, port: int, requests: typing.Deque[Request], stop: typing.Callable[[], None]) -> None:
+        self.url = url
+        self.port = port
+        self.requests = requests
+        self._stop = stop
+
+    def close(self) -> None:
+        """Stop the server and give its port back; a second call does nothing."""
+        stop, self._stop = self._stop, lambda: None
+        stop()
+
+    def __enter__(self) -> RunningServer:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+
+def load_settings(
+    backend: str | None = None,
+    *,
+    config: str | None = None,
+    set: typing.Mapping[str, typing.Any] | None = None,
+    environ: typing.Mapping[str, str] | None = None,
+) -> Settings:
+    """Return settings for a program: defaults, then the file `config`, then `set`, e.g. `{"mock.text": "hi"}`.
+
+    Unlike the command line it looks for no config.ini by itself, takes any free port and writes no log, unless `config`
+    or `set` say otherwise. UsageError (a one-line message) for a mistake.
+    """
+    configuration = _configuration()
+    for assignment in ("server.port=0", "server.log=off"):
+        configuration.set_option(assignment)
+    if config is not None:
+        configuration.read_file(config)
+    for name, value in (set or {}).items():
+        configuration.set_option(f"{name}={value}")
+    return configuration.settings(backend, os.environ if environ is None else environ)
+
+
+@contextlib.asynccontextmanager
+async def serve(settings: Settings | None = None) -> typing.AsyncIterator[RunningServer]:
+    """Serve within the running event loop, until the block is left.
+
+    `async with oaiserve.serve(oaiserve.load_settings("mock")) as server: ...`; without settings it is the mock on a
+    free port of 127.0.0.1. OSError when the address cannot be had.
+    """
+    settings = settings or load_settings()
+    requests: typing.Deque[Request] = collections.deque(maxlen=_RECORDED_REQUESTS)
+    with _open_log(settings.server, asyncio.get_running_loop()) as log:
+        service = Service(settings, log, requests.append)
+        await service.listen()
+        try:
+            yield RunningServer(_url(settings.server, service.port), service.port, requests, lambda: None)
+        finally:
+            await service.close()
+
+
+def start(
+    backend: str | None = None,
+    *,
+    config: str | None = None,
+    set: typing.Mapping[str, typing.Any] | None = None,
+    environ: typing.Mapping[str, str] | None = None,
+) -> RunningServer:
+    """Start a server in a thread of its own and return it: for tests and scripts. Parameters as for `load_settings`.
+
+    OSError when the address cannot be had. Use it in a `with` block, or call `close()`.
+    """
+    settings = load_settings(backend, config=config, set=set, environ=environ)
+    started = threading.Event()
+    outcome: list[typing.Any] = []
+    loop = asyncio.new_event_loop()
+
+    async def run() -> None:
+        async with serve(settings) as server:
+            stopping = asyncio.Event()
+            outcome.extend([server, stopping])
+            started.set()
+            await stopping.wait()
+
+    def live() -> None:
+        try:
+            loop.run_until_complete(run())
+        except BaseException as exc:  # handed to the caller, who waits for it
+            outcome.append(exc)
+        finally:
+            loop.run_until_complete(loop.shutdown_asyncgens())
+            loop.close()
+            started.set()
+
+    thread = threading.Thread(target=live, name="oaiserve", daemon=True)
+    thread.start()
+    started.wait()
+    if isinstance(outcome[0], BaseException):
+        thread.join()
+        raise outcome[0]
+    server, stopping = outcome[:2]
+
+    def stop() -> None:
+        loop.call_soon_threadsafe(stopping.set)
+        thread.join()
+
+    return RunningServer(server.url, server.port, server.requests, stop)
+
+
+# ---- the command line -------------------------------------------------------------------------------------------
+
+_EXAMPLES = """\
+examples:
+  python oaiserve.py                                  the mock on http://127.0.0.1:8080
+  python oaiserve.py mock --set mock.text="hi there"  let it say something else
+  python oaiserve.py mock --set mock.delay=0.05       twenty words a second
+  python oaiserve.py -p 0                             on any free port; the banner says which
+  python oaiserve.py try                              is the server there, and is it well?
+  python oaiserve.py bundle                           one file and a zipapp in dist/
+
+Options beat the file, the file beats the defaults. Without --config, config.ini is read from the working directory
+or from beside this program, whichever is found first. Values may name the environment: ${NAME}, ${NAME:-default}.
+exit status: 0 stopped when told, 1 could not go on, 2 wrong usage or configuration.
+"""
+
+
+def main(arguments: typing.Sequence[str] | None = None) -> int:
+    """Run the command line; return the exit status: 0 stopped when told, 1 could not go on, 2 wrong usage."""
+    try:
+        options = _parser().parse_args(arguments)
+        return _COMMANDS.get(options.command, _serve_command)(options)
+    except UsageError as exc:
+        print(f"oaiserve: {exc}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Whoever read our output has gone; say nothing more, not even while the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+
+
+class _OneLineParser(argparse.ArgumentParser):
+    """Says what is wrong in one line, as every other mistake is said."""
+
+    def error(self, message: str) -> typing.NoReturn:
+        raise UsageError(f"{message}; --help tells what there is")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = _OneLineParser(
+        prog="oaiserve.py",
+        usage="python oaiserve.py [COMMAND] [options]",
+        description="Stands where the OpenAI API stands. Commands: "
+        f"{', '.join(_KINDS)} (serve; the backend takes what no route names), try [URL], bundle [DIR].",
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("command", nargs="?", metavar="COMMAND", help=f"{', '.join([*_KINDS, *_COMMANDS])}; nothing: serve as configured")
+    add("target", nargs="?", metavar="URL|DIR", help="try: the server's address; bundle: the folder to write to (dist)")
+    add("-c", "--config", metavar="FILE", help="read this configuration instead of config.ini")
+    add("-p", "--port", metavar="N", help="port to listen on; 0 takes any free one")
+    add("--host", metavar="H", help="address to listen on; 0.0.0.0 is every one")
+    add("--workers", metavar="N", help="processes that share the port; 0 is one a core")
+    add("--set", metavar="SECTION.KEY=VALUE", action="append", default=[], help="set one value; again and again")
+    add("--check", action="store_true", help="say what the effective configuration is, secrets masked, and stop")
+    add("--key", metavar="K", help="try: the API key (else OPENAI_API_KEY, DASHSCOPE_API_KEY, or you are asked)")
+    add("--model", metavar="M", help="try: the model to ask (else the first one listed)")
+    add("--version", action="version", version=__version__)
+    return parser
+
+
+def _serve_command(options: argparse.Namespace) -> int:
+    if options.command is not None and options.command not in _KINDS:
+        raise UsageError(f"there is no command {options.command!r}; there are {', '.join([*_KINDS, *_COMMANDS])}")
+    if options.target is not None:
+        raise UsageError(f"{options.target!r} is one word too many; the address is set by --host and --port")
+    settings, source = _settings_from(options)
+    if options.check:
+        print(f"; from {source}\n{describe(settings)}", end="")
+        return 0
+    count = settings.server.workers or os.cpu_count() or 1
+    try:
+        if count > 1:
+            return run_workers(
+                count,
+                settings.server,
+                lambda place: asyncio.run(_serve_until_told(settings, source, place)),
+                lambda port: print(_banner(settings, port, source), flush=True),
+            )
+        return asyncio.run(_serve_until_told(settings, source, None))
+    except WorkersFailed as exc:
+        print(f"oaiserve: {exc}", file=sys.stderr)
+        return 1
+    except OSError as exc:
+        print(f"oaiserve: {listen_failure(exc, settings.server)}", file=sys.stderr)
+        return 1
+
+
+def _settings_from(options: argparse.Namespace) -> tuple[Settings, str]:
+    configuration = _configuration()
+    path = options.config or _find_config()
+    if path:
+        configuration.read_file(path)
+    for assignment in options.set:
+        configuration.set_option(assignment)
+    for key in ("host", "port", "workers"):
+        value = getattr(options, key)
+        if value is not None:
+            configuration.set("server", key, value, f"--{key}")
+    return configuration.settings(options.command, os.environ), path or "the defaults (no config.ini found)"
+
+
+def _find_config() -> str | None:
+    for folder in (os.getcwd(), os.path.dirname(os.path.abspath(sys.argv[0]))):
+        path = os.path.join(folder, "config.ini")
+        if os.path.isfile(path):
+            return path
+    return None
+
+
+async def _serve_until_told(settings: Settings, source: str, place: WorkerPlace | None) -> int:
+    """Serve until told to stop; a worker has a `place`, and its parent shows the banner."""
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+    _on_signals(loop, told)
+    if place is not None:
+        loop.add_reader(place.lifeline, told.set)
+    # Everything so far lives as long as the process: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
+    with _open_log(settings.server, loop) as log:
+        service = Service(settings, log)
+        await service.listen(place.sock if place is not None else None)
+        if place is None:
+            print(_banner(settings, service.port, source), flush=True)
+        else:
+            place.ready()
+        await told.wait()
+        told.clear()
+        if place is not None:
+            loop.remove_reader(place.lifeline)
+        draining = asyncio.ensure_future(service.drain())
+        impatience = asyncio.ensure_future(told.wait())
+        await asyncio.wait([draining, impatience], return_when=asyncio.FIRST_COMPLETED)
+        impatience.cancel()
+        if not draining.done():
+            draining.cancel()
+            await service.close()
+    return 0
+
+
+def _on_signals(loop: asyncio.AbstractEventLoop, told: asyncio.Event) -> None:
+    """Let SIGTERM and SIGINT stop the server in good order, and a second one at once."""
+    for number in (signal.SIGTERM, signal.SIGINT):
+        try:
+            loop.add_signal_handler(number, told.set)
+        except NotImplementedError:  # Windows
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(told.set))
+
+
+def _url(settings: ServerSettings, port: int) -> str:
+    host = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(settings.host, settings.host)
+    if ":" in host and not host.startswith("["):
+        host = f"[{host}]"
+    return f"{'https' if settings.certfile else 'http'}://{host}:{port}"
+
+
+def _banner(settings: Settings, port: int, source: str) -> str:
+    url = _url(settings.server, port)
+    routes = "; ".join(f"{route.pattern} = {', '.join(route.backends)}" for route in settings.routes)
+    return (
+        f"oaiserve {__version__} listens on {url} (OpenAI base URL: {url}/v1)\n"
+        f"  settings: {source}; routes: {routes}\n"
+        f"  try it:   {chat_example(url)}\n"
+        "  stop it:  Ctrl-C"
+    )
+
+
+@contextlib.contextmanager
+def _open_log(settings: ServerSettings, loop: asyncio.AbstractEventLoop) -> typing.Iterator[Log]:
+    if not settings.log_file or settings.log == "off":
+        yield Log(settings.log, _write_stderr, call_soon=loop.call_soon)
+        return
+    try:
+        file = open(settings.log_file, "a", encoding="utf-8")
+    except OSError as exc:
+        raise UsageError(f"[server] log_file = {settings.log_file!r}: cannot be written: {exc.strerror}") from exc
+    with file:
+
+        def write(lines: str) -> None:
+            file.write(lines)
+            file.flush()
+
+        yield Log(settings.log, write, call_soon=loop.call_soon)
+
+
+def _write_stderr(lines: str) -> None:
+    sys.stderr.write(lines)
+    sys.stderr.flush()
+
+
+def _try_command(options: argparse.Namespace) -> int:
+    return run_trial(
+        options.target or "http://127.0.0.1:8080", key=options.key, model=options.model, timeout_seconds=30.0,
+        out=sys.stdout, environ=os.environ, ask_key=getpass.getpass if sys.stdin.isatty() else None,
+    )  # fmt: skip
+
+
+def _bundle_command(options: argparse.Namespace) -> int:
+    try:
+        source = os.path.dirname(os.path.abspath(sys.argv[0]))
+        for path in write_bundle(source, options.target or "dist", __version__):
+            print(path)
+    except BundleError as exc:
+        print(f"oaiserve: {exc}", file=sys.stderr)
+        return 1
+    return 0
+
+
+_COMMANDS = {"try": _try_command, "bundle": _bundle_command}
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The parts of oaiserve: wire formats at the bottom, backends above them, the server on top."""

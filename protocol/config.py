@@ -1,0 +1,301 @@
+"""Settings: one table of options a section, read from config.ini, `--set` and the environment.
+
+A section is a frozen dataclass whose fields are made with `option(default, parse, doc)`; the default is written as it
+would stand in the file. The ini reader, `--set`, `--check`, the shipped config.ini and the README's table all follow
+from those fields. Only a value that says so is taken from the environment: `${NAME}`, `${NAME:-default}`; `$$` is a
+dollar.
+"""
+
+from __future__ import annotations
+
+import configparser
+import dataclasses
+import re
+import typing
+
+from protocol.errors import UsageError
+
+_REFERENCE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(:-[^}]*)?\}|)")
+_SIZE = re.compile(r"([0-9]{1,15})([kMG]?)")
+_SECONDS = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+_SECTION = re.compile(r"([a-z]+)(?: +([A-Za-z0-9_.-]+))?")
+_SIZE_UNITS = {"": 1, "k": 1024, "M": 1024**2, "G": 1024**3}
+
+Section = typing.TypeVar("Section")
+
+
+# ---- values -----------------------------------------------------------------------------------------------------
+# Each takes the text of a value and returns what it means; ValueError says what was expected.
+
+
+def parse_text(text: str) -> str:
+    return text
+
+
+def parse_size(text: str) -> int:
+    """Return bytes: 65536, 64k, 10M, 1G (powers of 1024)."""
+    match = _SIZE.fullmatch(text)
+    if not match:
+        raise ValueError("expected a size in bytes, e.g. 65536, 64k, 10M or 1G")
+    return int(match[1]) * _SIZE_UNITS[match[2]]
+
+
+def parse_seconds(text: str) -> float:
+    if not _SECONDS.fullmatch(text):
+        raise ValueError("expected seconds, e.g. 30 or 0.05")
+    return float(text)
+
+
+def parse_integer(lowest: int, highest: int) -> typing.Callable[[str], int]:
+    """Return a parser of whole numbers from `lowest` to `highest`."""
+
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"[0-9]{1,15}", text) or not lowest <= int(text) <= highest:
+            raise ValueError(f"expected a whole number from {lowest} to {highest}")
+        return int(text)
+
+    return parse
+
+
+def parse_choice(*choices: str) -> typing.Callable[[str], str]:
+    """Return a parser that takes one of `choices`."""
+
+    def parse(text: str) -> str:
+        if text not in choices:
+            raise ValueError(f"expected {' | '.join(choices)}")
+        return text
+
+    return parse
+
+
+def parse_switch(text: str) -> bool:
+    if text not in ("yes", "no"):
+        raise ValueError("expected yes | no")
+    return text == "yes"
+
+
+def parse_list(text: str) -> tuple[str, ...]:
+    """Return the members of a list separated by commas, spaces or line ends."""
+    return tuple(text.replace(",", " ").split())
+
+
+# ---- sections ---------------------------------------------------------------------------------------------------
+
+
+def option(default: str, parse: typing.Callable[[str], typing.Any], doc: str, *, secret: bool = False) -> typing.Any:
+    """Declare a field of a section: its default as it would stand in the file, its parser, one line of help."""
+    return dataclasses.field(metadata={"default": default, "parse": parse, "doc": doc, "secret": secret})
+
+
+@dataclasses.dataclass(frozen=True)
+class Route:
+    """Requests for a model that fits `pattern` (`*` and `?`) go to the first backend, and on to the next if it fails."""
+
+    pattern: str
+    backends: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class BackendSettings:
+    """One configured backend: its name in routes, its kind, and its section's settings."""
+
+    name: str
+    kind: str
+    options: typing.Any
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """The effective configuration."""
+
+    server: typing.Any
+    backends: tuple[BackendSettings, ...]
+    routes: tuple[Route, ...]
+
+
+class Configuration:
+    """Gathers texts from their sources, later ones over earlier ones, and turns them into Settings.
+
+    `server` is the dataclass of [server], `kinds` maps the kinds of backends to theirs. Every mistake is a UsageError
+    of one line.
+    """
+
+    def __init__(self, server: type, kinds: typing.Mapping[str, type]) -> None:
+        self._server = server
+        self._kinds = kinds
+        # (section, key) -> (text, where it stands); a section is "server", "relay" or "relay NAME"
+        self._values: dict[tuple[str, str], tuple[str, str]] = {}
+        self._sections: list[str] = ["server", *kinds]
+        self._routes: list[tuple[str, str, str]] = []
+
+    def read_file(self, path: str) -> None:
+        """Take what an ini file says; UsageError when it cannot be read or is not understood."""
+        try:
+            with open(path, encoding="utf-8-sig") as file:
+                text = file.read()
+        except (OSError, UnicodeDecodeError) as exc:
+            reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
+            raise UsageError(f"{path}: cannot be read: {reason}") from exc
+        self.read_text(text, path)
+
+    def read_text(self, text: str, path: str) -> None:
+        """Take what the text of an ini file says; `path` names it in messages."""
+        parser = configparser.ConfigParser(
+            delimiters=("=",), comment_prefixes=("#", ";"), inline_comment_prefixes=(";",), interpolation=None,
+            empty_lines_in_values=False, default_section="\0",
+        )  # fmt: skip
+        parser.optionxform = str  # type: ignore[assignment,method-assign]  # keys and model names are case-sensitive
+        try:
+            parser.read_string(text, path)
+        except configparser.Error as exc:
+            raise UsageError(_ini_mistake(exc, path, text)) from exc
+        for section in parser.sections():
+            for key, value in parser.items(section):
+                self.set(section, key, value, f"{path} [{section}] {key}")
+
+    def set(self, section: str, key: str, text: str, where: str) -> None:
+        """Set one key; `where` names its source in messages."""
+        if section == "routes":
+            # A later source's line for the same pattern takes its place; new lines come before an earlier `*`.
+            self._routes = [route for route in self._routes if route[0] != key]
+            self._routes.append((key, text, where))
+            return
+        cls = self._section_class(section, where)
+        names = [field.name for field in dataclasses.fields(cls)]
+        if key not in names:
+            raise UsageError(f"{where}: there is no key {key!r} in [{section}]; it has {', '.join(names)}")
+        if section not in self._sections:
+            self._sections.append(section)
+        self._values[section, key] = (text.strip(), where)
+
+    def set_option(self, assignment: str) -> None:
+        """Take SECTION.KEY=VALUE from the command line; SECTION.NAME.KEY for a named backend."""
+        name, equals, value = assignment.partition("=")
+        section, dot, key = name.strip().rpartition(".")
+        if name.strip().startswith("routes."):
+            section, dot, key = "routes", ".", name.strip()[len("routes.") :]
+        if not equals or not dot or not section or not key:
+            raise UsageError(f"--set {assignment}: expected SECTION.KEY=VALUE, e.g. --set mock.delay=0.05")
+        kind, dot, backend = section.partition(".")
+        self.set(f"{kind} {backend}" if dot else section, key, value, f"--set {name.strip()}")
+
+    def settings(self, backend: str | None, environ: typing.Mapping[str, str]) -> Settings:
+        """Return the effective settings; `backend`, when given, takes what no route but `*` names."""
+        backends = tuple(
+            BackendSettings(*_backend_name(section), self._section(self._section_class(section, section), section, environ))
+            for section in self._sections
+            if section != "server"
+        )
+        names = [backend.name for backend in backends]
+        twice = [name for name in names if names.count(name) > 1]
+        if twice:
+            raise UsageError(f"two backends are called {twice[0]!r}; a backend's name is the second word of its section")
+        return Settings(self._section(self._server, "server", environ), backends, self._route_table(backend, names, environ))
+
+    def _section_class(self, section: str, where: str) -> type:
+        match = _SECTION.fullmatch(section)
+        kind = match[1] if match else section
+        if kind == "server" and match and not match[2]:
+            return self._server
+        if match and kind in self._kinds:
+            return self._kinds[kind]
+        known = ", ".join(["server", *self._kinds, "routes"])
+        raise UsageError(f"{where}: there is no section [{section}]; there are {known} and [KIND NAME] for more backends")
+
+    def _section(self, cls: type[Section], section: str, environ: typing.Mapping[str, str]) -> Section:
+        values = {}
+        for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+            text, where = self._values.get((section, field.name), (field.metadata["default"], f"[{section}] {field.name}"))
+            expanded = expand(text, environ, where)
+            try:
+                values[field.name] = field.metadata["parse"](expanded)
+            except ValueError as exc:
+                came = "(hidden)" if field.metadata["secret"] else repr(expanded)
+                raise UsageError(f"{where} = {came}: {exc}") from exc
+        return cls(**values)
+
+    def _route_table(
+        self, backend: str | None, names: typing.Sequence[str], environ: typing.Mapping[str, str]
+    ) -> tuple[Route, ...]:
+        routes = []
+        for pattern, text, where in self._routes:
+            wanted = parse_list(expand(text, environ, where))
+            unknown = [name for name in wanted if name not in names]
+            if unknown or not wanted:
+                came = f"{unknown[0]!r}" if unknown else "nothing"
+                raise UsageError(f"{where} = {came}: expected names of backends, of {', '.join(names)}")
+            routes.append(Route(pattern, wanted))
+        if backend is not None:
+            if backend not in names:
+                raise UsageError(f"there is no backend {backend!r}; there are {', '.join(names)}")
+            routes = [route for route in routes if route.pattern != "*"] + [Route("*", (backend,))]
+        elif not any(route.pattern == "*" for route in routes):
+            routes.append(Route("*", ("mock",)))
+        # Whichever source it came from, `*` takes what nothing else takes.
+        return tuple(sorted(routes, key=lambda route: route.pattern == "*"))
+
+
+def expand(text: str, environ: typing.Mapping[str, str], where: str) -> str:
+    """Put in what `${NAME}`, `${NAME:-default}` and `$$` stand for; UsageError for a variable that is not set."""
+
+    def value(match: re.Match[str]) -> str:
+        name, default = match[1], match[2]
+        if match[0] == "$$":
+            return "$"
+        if name is None:
+            raise UsageError(f"{where}: a lone $ is not understood; write $$ for a dollar, ${{NAME}} for a variable")
+        if environ.get(name):
+            return environ[name]
+        if default is None:
+            raise UsageError(f"{where}: the environment variable {name} is not set; set it, or write ${{{name}:-default}}")
+        return default[2:]
+
+    return _REFERENCE.sub(value, text)
+
+
+def describe(settings: Settings) -> str:
+    """Return the effective settings as an ini file, secrets masked; what `--check` prints."""
+    lines = ["[server]", *_described(settings.server), ""]
+    for backend in settings.backends:
+        title = backend.kind if backend.name == backend.kind else f"{backend.kind} {backend.name}"
+        lines += [f"[{title}]", *_described(backend.options), ""]
+    lines += ["[routes]", *(f"{route.pattern} = {', '.join(route.backends)}" for route in settings.routes)]
+    return "\n".join(lines) + "\n"
+
+
+def _described(section: typing.Any) -> typing.Iterator[str]:
+    for field in dataclasses.fields(section):
+        value = getattr(section, field.name)
+        if field.metadata["secret"] and value:
+            value = "********"
+        yield f"{field.name} = {_as_ini(value)}".rstrip()
+
+
+def _as_ini(value: typing.Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return "".join(f"\n    {key} = {text}" for key, text in value.items())
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    text = f"{value:g}" if isinstance(value, float) else str(value)
+    return text.replace("$", "$$").replace("\n", "\n    ")
+
+
+def _backend_name(section: str) -> tuple[str, str]:
+    kind, _, name = section.partition(" ")
+    return name.strip() or kind, kind
+
+
+def _ini_mistake(exc: configparser.Error, path: str, text: str) -> str:
+    if isinstance(exc, configparser.DuplicateOptionError):
+        return f"{path} [{exc.section}] {exc.option}: stands there twice (line {exc.lineno}); keep one"
+    if isinstance(exc, configparser.DuplicateSectionError):
+        return f"{path} [{exc.section}]: stands there twice (line {exc.lineno}); join the two"
+    if isinstance(exc, configparser.MissingSectionHeaderError):
+        return f"{path} line {exc.lineno}: {exc.line.strip()[:80]!r} stands before the first [section]"
+    if isinstance(exc, configparser.ParsingError):
+        number = exc.errors[0][0]
+        line = text.splitlines()[number - 1]
+        return f"{path} line {number}: {line[:80]!r} is not understood; expected 'key = value', [section] or a comment"
+    return f"{path}: {' '.join(str(exc).split())}"

@@ -1,0 +1,62 @@
+"""The errors that reach a client or the person at the console; imports nothing of ours."""
+
+from __future__ import annotations
+
+import typing
+
+# OpenAI API reference, "Error codes": the type that goes with a status where the raiser names none.
+_ERROR_TYPES = {
+    401: "authentication_error",
+    403: "permission_error",
+    404: "invalid_request_error",
+    429: "rate_limit_error",
+    500: "internal_error",
+    502: "upstream_error",
+    503: "service_unavailable_error",
+    504: "timeout_error",
+    508: "upstream_error",
+}
+
+_UNTYPED_SERVER_ERROR = "internal_error"
+_UNTYPED_CLIENT_ERROR = "invalid_request_error"
+
+
+class ApiError(Exception):
+    """An answer other than success, in OpenAI's shape.
+
+    `status` is the HTTP status (400 to 599), `message` a sentence for the caller, `param` the path of the
+    parameter at fault (`messages[0].content`), `code` a short word programs can test for. `type` follows from the
+    status when it is not given. `fields` are further header fields, such as `("retry-after", "1")`.
+    Source: OpenAI API reference, "Error codes".
+    """
+
+    def __init__(
+        self,
+        status: int,
+        message: str,
+        *,
+        type: str | None = None,
+        param: str | None = None,
+        code: str | None = None,
+        fields: typing.Sequence[tuple[str, str]] = (),
+    ) -> None:
+        super().__init__(message)
+        self.status = status
+        self.message = message
+        self.type = type or _ERROR_TYPES.get(
+            status, _UNTYPED_SERVER_ERROR if status >= 500 else _UNTYPED_CLIENT_ERROR
+        )
+        self.param = param
+        self.code = code
+        self.fields = tuple(fields)
+
+    def as_dict(self) -> dict[str, typing.Any]:
+        """Return the body of the answer: `{"error": {"message", "type", "param", "code"}}`."""
+        return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
+
+
+class UsageError(Exception):
+    """A mistake in the command line or the configuration: one line that names where, what came, what is expected.
+
+    The program prints it and exits with 2.
+    """

@@ -1,0 +1,211 @@
+"""One request and its answer, as a backend sees them: the whole border between the server and what answers.
+
+The server reads a head and asks the application for the Endpoint that will answer it. Most endpoints want the body in
+one piece: they are called when it is there, and those that need not wait return their Response at once, without a
+task. An endpoint that streams its body is called with the head and reads `request.stream` as it goes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import typing
+
+from protocol.errors import ApiError
+from protocol.http1 import Fields, RequestHead
+
+_BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
+
+# The subprotocol by which a browser, which cannot set fields on a WebSocket, hands over its key (OpenAI, "Realtime").
+_KEY_SUBPROTOCOL = "openai-insecure-api-key."
+
+
+class Request:
+    """A request: its head, and its body held (`body`) or on its way (`stream`), as its endpoint chose.
+
+    `id` is the caller's x-request-id when that is sane, else made here. `peer` is the client's address. `path` is the
+    target's, percent-encoded as it came and without the query; a door may lead to another one. `attempts` lists what
+    was tried upstream, as `name=status`. `deadline` is when all attempts must be over, in the loop's time, 0 for never.
+    """
+
+    __slots__ = ("_json", "attempts", "body", "deadline", "head", "id", "path", "peer", "stream")
+
+    def __init__(self, head: RequestHead, id: str, peer: str) -> None:
+        self.head = head
+        self.id = id
+        self.path = head.path
+        self.peer = peer
+        self.body = b""
+        self.stream: typing.AsyncIterator[bytes] | None = None
+        self.attempts: list[str] = []
+        self.deadline = 0.0
+        self._json: typing.Any = None
+
+    @property
+    def method(self) -> str:
+        """The method, as it came: methods are case-sensitive (RFC 9110 §9.1)."""
+        return self.head.method
+
+    @property
+    def fields(self) -> Fields:
+        """The header fields."""
+        return self.head.fields
+
+    @property
+    def key(self) -> str:
+        """The API key that the caller sent, "" for none (RFC 6750 §2.1, and the browser's WebSocket way)."""
+        return caller_key(self.head)
+
+    def json(self) -> typing.Any:
+        """Return the held body as JSON, read once; ApiError 400 when it is not JSON (RFC 8259, UTF-8)."""
+        if self._json is None:
+            self._json = parse_json(self.body)
+        return self._json
+
+    def json_object(self) -> dict[str, typing.Any]:
+        """Return the held body as a JSON object; ApiError 400 for anything else."""
+        value = self.json()
+        if type(value) is not dict:
+            raise ApiError(400, f"The body must be a JSON object, but it is {_json_kind(value)}.")
+        return value
+
+    def replace_body(self, value: dict[str, typing.Any]) -> None:
+        """Put another JSON object in the place of the body."""
+        self._json = value
+        self.body = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
+
+
+class Paced:
+    """A streamed body whose frames are known: the first goes after `first_delay` seconds, each further one `delay` later.
+
+    The server paces it with timers that all such bodies share; with no delays it leaves as one piece with the head.
+    """
+
+    __slots__ = ("delay", "first_delay", "frames")
+
+    def __init__(self, frames: typing.Sequence[bytes], *, first_delay: float, delay: float) -> None:
+        self.frames = frames
+        self.first_delay = first_delay
+        self.delay = delay
+
+
+Body = typing.Union[bytes, Paced, typing.AsyncIterator[bytes]]
+FieldsToSend = typing.Union[bytes, typing.Sequence[typing.Tuple[str, str]]]
+
+
+class Response:
+    """An answer. `fields` are pairs, or a block made by `encode_fields` where they never change.
+
+    `body` is bytes, a Paced body, or an asynchronous iterator of bytes; the iterator is closed (`aclose`) in every
+    case, at once when the client goes. When it raises, the client sees a broken-off body, never a clean end. `length`
+    is the body's length in bytes where an iterator's is known beforehand. After status 101 the request's `stream` and
+    this body are the two directions of the new protocol.
+    """
+
+    __slots__ = ("body", "fields", "length", "status")
+
+    def __init__(self, status: int, fields: FieldsToSend, body: Body = b"", length: int | None = None) -> None:
+        self.status = status
+        self.fields = fields
+        self.body = body
+        self.length = length
+
+
+Answer = typing.Union[Response, typing.Awaitable[Response]]
+
+
+class Endpoint:
+    """What answers a request: `answer(request)`, once the body is held, or with the head alone if `streams_body`.
+
+    `label` is the endpoint's name in the metrics: one of few, whatever clients send. `error_response` turns an error
+    into an answer; None gives OpenAI's shape.
+    """
+
+    __slots__ = ("answer", "error_response", "label", "streams_body")
+
+    def __init__(
+        self,
+        answer: typing.Callable[[Request], Answer],
+        label: str,
+        *,
+        streams_body: bool = False,
+        error_response: typing.Callable[[ApiError], Response] | None = None,
+    ) -> None:
+        self.answer = answer
+        self.label = label
+        self.streams_body = streams_body
+        self.error_response = error_response
+
+
+class BackendFailed(Exception):
+    """A backend could not answer, and nothing has gone to the client yet: the route's next backend may.
+
+    `response` is what the client gets if there is no next one: the upstream's own answer, or an error of ours.
+    """
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(f"status {response.status}")
+        self.response = response
+
+
+class Backend(typing.Protocol):
+    """What the router can send requests to. A further backend is one module with this, and one line in oaiserve.py."""
+
+    name: str
+
+    def endpoint(self, request: Request) -> Endpoint:
+        """Choose from the head alone who answers; ApiError 404 or 405 where nobody does."""
+
+    def models(self, request: Request) -> typing.Union[list, typing.Awaitable[list]]:
+        """Return the OpenAI model objects that this backend offers."""
+
+    async def close(self) -> None:
+        """Give back what the backend holds."""
+
+
+def parse_json(body: bytes) -> typing.Any:
+    """Return the value of a JSON text; ApiError 400 that says where it is not one."""
+    try:
+        return _STRICT_JSON.decode(body.decode("utf-8"))
+    except UnicodeDecodeError as exc:
+        raise _not_json(f"it is not UTF-8 at byte {exc.start}") from exc
+    except RecursionError as exc:
+        raise _not_json("it is nested too deeply") from exc
+    except ValueError as exc:
+        raise _not_json(str(exc) if body else "it is empty") from exc
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is not a JSON number")
+
+
+# RFC 8259 §6 has neither NaN nor Infinity, though Python reads them.
+_STRICT_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
+
+
+def _not_json(reason: str) -> ApiError:
+    return ApiError(400, f"We could not parse the JSON body of your request: {reason}.", code="invalid_json")
+
+
+def _json_kind(value: typing.Any) -> str:
+    if value is None:
+        return "null"
+    return {dict: "an object", list: "an array", str: "a string", bool: "a boolean"}.get(type(value), "a number")
+
+
+def caller_key(head: RequestHead) -> str:
+    """Return the API key of a request, "" for none."""
+    key = head.notes.get("key")
+    if key is None:
+        key = head.notes["key"] = _find_key(head.fields)
+    return key
+
+
+def _find_key(fields: Fields) -> str:
+    bearer = _BEARER.fullmatch(fields.get("authorization"))
+    if bearer:
+        return bearer[1]
+    for protocol in fields.get("sec-websocket-protocol").split(","):
+        if protocol.strip().startswith(_KEY_SUBPROTOCOL):
+            return protocol.strip()[len(_KEY_SUBPROTOCOL) :]
+    return fields.get("api-key")  # Azure's clients

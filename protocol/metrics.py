@@ -1,0 +1,55 @@
+"""Counters and latencies, and their text for Prometheus ("Exposition formats", text-based, version 0.0.4)."""
+
+from __future__ import annotations
+
+import bisect
+import typing
+
+_BUCKET_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
+
+
+class Metrics:
+    """Counts requests by endpoint and status. Labels are few: an endpoint's name, never what a client sent."""
+
+    def __init__(self) -> None:
+        self.in_flight = 0
+        self._requests: dict[tuple[str, int], int] = {}
+        self._seconds: dict[str, list[float]] = {}
+        self._buckets: dict[str, list[int]] = {}
+
+    def completed(self, label: str, status: int, seconds: float) -> None:
+        """Count an answered request; status 499 stands for a client that left."""
+        key = (label, status)
+        counts = self._requests
+        counts[key] = counts.get(key, 0) + 1
+        buckets = self._buckets.get(label)
+        if buckets is None:
+            buckets = self._buckets[label] = [0] * (len(_BUCKET_SECONDS) + 1)
+            self._seconds[label] = [0.0]
+        buckets[bisect.bisect_left(_BUCKET_SECONDS, seconds)] += 1
+        self._seconds[label][0] += seconds
+
+    def exposition(self, gauges: typing.Mapping[str, tuple[str, float]]) -> str:
+        """Return the text of /metrics; `gauges` maps further names to (help, value)."""
+        lines = [*_metric("oaiserve_requests_total", "counter", "Requests answered, by endpoint and status.")]
+        for (label, status), count in sorted(self._requests.items()):
+            lines.append(f'oaiserve_requests_total{{endpoint="{label}",status="{status}"}} {count}')
+        lines += _metric("oaiserve_request_seconds", "histogram", "Seconds from a request's head to its answer's end.")
+        for label, buckets in sorted(self._buckets.items()):
+            lines += self._histogram(label, buckets)
+        everything = {"requests_in_flight": ("Requests being answered.", float(self.in_flight)), **gauges}
+        for name, (text, value) in everything.items():
+            lines += [*_metric(f"oaiserve_{name}", "gauge", text), f"oaiserve_{name} {value:g}"]
+        return "\n".join(lines) + "\n"
+
+    def _histogram(self, label: str, buckets: list[int]) -> typing.Iterator[str]:
+        total = 0
+        for bound, count in zip((*_BUCKET_SECONDS, "+Inf"), buckets):
+            total += count
+            yield f'oaiserve_request_seconds_bucket{{endpoint="{label}",le="{bound}"}} {total}'
+        yield f'oaiserve_request_seconds_sum{{endpoint="{label}"}} {self._seconds[label][0]:.6f}'
+        yield f'oaiserve_request_seconds_count{{endpoint="{label}"}} {total}'
+
+
+def _metric(name: str, kind: str, text: str) -> tuple[str, str]:
+    return f"# HELP {name} {text}", f"# TYPE {name} {kind}"

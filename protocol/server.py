@@ -1,0 +1,897 @@
+"""The asyncio shell around the HTTP/1.1 reader and writer: connections in, requests to their endpoints, answers out.
+
+Life of a connection
+--------------------
+`data_received` feeds the reader and then runs what the connection is at, its phase, a method held in `_receive`:
+
+    _read_requests   between requests or within a head: reads as many requests as there are and can be answered
+    _hold_body       the endpoint wants the body in one piece, and it is on its way
+    _wake_stream     the answer is being made or sent; the endpoint may be reading the body
+    _discard         the last answer is out; what the client still sends is dropped until it closes (staged close)
+
+Requests of one connection are answered one after the other. A pipelined request waits, unread, in the reader, and when
+too many bytes wait there the socket is no longer read: order, bound and back-pressure come from that alone.
+
+An answer that is ready is parsed, routed, rendered and written within `data_received`: no task, no queue, no await.
+Only an endpoint that has to wait becomes a task, and a paced body an entry among the pacer's timers.
+
+Time limits are deadlines, and each connection has one lazy timer: moving the deadline is an assignment, the timer looks
+at it when it rings.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import errno
+import heapq
+import itertools
+import os
+import re
+import socket
+import ssl
+import time
+import typing
+
+from protocol.config import option, parse_choice, parse_integer, parse_list, parse_seconds, parse_size, parse_text
+from protocol.cors import CorsPolicy
+from protocol.errors import ApiError
+from protocol.exchange import Answer, BackendFailed, Endpoint, Paced, Request, Response
+from protocol.http1 import (
+    CLOSED,
+    CONTINUE,
+    NEED_DATA,
+    PAUSED,
+    BadMessage,
+    BodyPart,
+    RequestHead,
+    RequestReader,
+    ResponseWriter,
+    encode_fields,
+)
+from protocol.log import Log
+from protocol.metrics import Metrics
+from protocol.openai import error_event, error_response
+
+# A caller's request id is passed on and logged, so it must be short and plain.
+_SANE_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
+
+# Pipelined requests answered in one go, before other connections have their turn; their answers leave in one write.
+_REQUESTS_A_TURN = 16
+# Bytes of later requests or of an unread body that may wait inside before the socket is no longer read.
+_WAITING_BYTES = 65536
+# Bytes of an answer that may wait for the client before its producer is stopped.
+_UNSENT_BYTES = 65536
+# RFC 9112 §9.6: after the last answer the client's words are read on for a while, so that no reset eats the answer.
+_LINGER_SECONDS = 2.0
+_LINGER_BYTES = 1024 * 1024
+# When a client has said that it sends no more, how often and when to look whether it has gone altogether.
+_PROBE_SECONDS = (0.005, 0.02, 0.08, 0.32, 1.28)
+_TICK_SECONDS = 0.001
+_PACED_A_TURN = 512
+_CLIENT_LEFT = 499
+
+
+@dataclasses.dataclass(frozen=True)
+class ServerSettings:
+    """Section [server]."""
+
+    host: str = option("127.0.0.1", parse_text, "address to listen on; 0.0.0.0 is every IPv4 one, :: every one")
+    port: int = option("8080", parse_integer(0, 65535), "TCP port; 0 takes any free one, the banner says which")
+    workers: int = option("1", parse_integer(0, 256), "processes that share the port; 0 is one a core")
+    cors_origins: tuple[str, ...] = option(
+        "*", parse_list, "origins whose pages may call: * or a list; empty sends no CORS fields"
+    )
+    certfile: str = option("", parse_text, "certificate chain (PEM); when it is given the server speaks TLS")
+    keyfile: str = option("", parse_text, "its private key (PEM), if that is not in certfile")
+    max_head: int = option("64k", parse_size, "bytes of a request's line and fields; more is 431")
+    max_body: int = option("64M", parse_size, "bytes of a body that has to be held; more is 413")
+    head_timeout: float = option("30", parse_seconds, "seconds for a whole head, and for a new connection to begin one")
+    body_timeout: float = option("300", parse_seconds, "seconds to wait, in all, for the bytes of one body")
+    idle_timeout: float = option("75", parse_seconds, "seconds a kept connection, or a client that reads nothing, may rest")
+    drain_timeout: float = option("30", parse_seconds, "seconds that running requests may take when the server stops")
+    max_connections: int = option("20000", parse_integer(1, 10**6), "connections at once, a worker; more are told 503")
+    log: str = option("text", parse_choice("text", "json", "off"), "text, json or off")
+    log_file: str = option("", parse_text, "file to append the log to; empty is standard error")
+
+
+class Application(typing.Protocol):
+    """What the server asks who answers a request."""
+
+    def route(self, request: Request) -> Endpoint:
+        """Choose the endpoint from the head; ApiError 404 or 405 where there is none."""
+
+
+class Server:
+    """Listens, holds the connections, and ends them in good order.
+
+    `on_request` is called with each request once its body is held or its endpoint begins (for embedding).
+    """
+
+    def __init__(
+        self,
+        application: Application,
+        settings: ServerSettings,
+        log: Log,
+        metrics: Metrics,
+        *,
+        on_request: typing.Callable[[Request], None] | None = None,
+    ) -> None:
+        self.settings = settings
+        self.log = log
+        self.metrics = metrics
+        self.cors = CorsPolicy(settings.cors_origins)
+        self.draining = False
+        self.port = 0
+        self.connections: set[_Connection] = set()
+        self.route = application.route
+        self.on_request = on_request
+        self.loop = asyncio.get_running_loop()
+        self.pacer = Pacer(self.loop)
+        self._listener: asyncio.AbstractServer | None = None
+        self._id_prefix = f"req_{os.urandom(8).hex()}"
+        self._id_counter = itertools.count(1)
+        self._second = -1
+        self._dated = b""
+
+    async def listen(self, sock: socket.socket | None = None) -> None:
+        """Begin to accept, on `sock` if it is given; OSError when the address cannot be had."""
+        settings = self.settings
+        tls = _tls_context(settings)
+        where: dict[str, typing.Any] = {"sock": sock} if sock else {"host": settings.host, "port": settings.port}
+        self._listener = await self.loop.create_server(
+            lambda: _Connection(self), backlog=4096, ssl=tls,
+            ssl_handshake_timeout=settings.head_timeout if tls else None, **where,
+        )  # fmt: skip
+        self.port = self._listener.sockets[0].getsockname()[1]
+
+    async def drain(self) -> None:
+        """Stop accepting, let running requests end within drain_timeout, then close what is left."""
+        self.draining = True
+        if self._listener is not None:
+            self._listener.close()
+        give_up = self.loop.time() + self.settings.drain_timeout
+        while any(connection.is_answering for connection in self.connections) and self.loop.time() < give_up:
+            await asyncio.sleep(0.02)
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every connection now, and end what answers them."""
+        if self._listener is not None:
+            self._listener.close()
+        tasks = [connection.abandon() for connection in list(self.connections)]
+        await asyncio.gather(*(task for task in tasks if task is not None), return_exceptions=True)
+        self.log.flush()
+
+    def new_id(self) -> str:
+        """Return a request id that no other request has."""
+        return f"{self._id_prefix}{next(self._id_counter):08x}"
+
+    def common_fields(self, request_id: str, head: RequestHead | None) -> bytes:
+        """Return the field lines of every answer: Date (RFC 9110 §6.6.1), CORS and the request id."""
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(second))
+            self._dated = b"date: %b\r\nx-request-id: " % date.encode()
+        origin = head.fields.get("origin") if head is not None else ""
+        return b"%b%b\r\n%b" % (self._dated, request_id.encode(), self.cors.block(origin))
+
+
+class _Connection(asyncio.Protocol):
+    """One client's connection; see the module's text for its phases."""
+
+    def __init__(self, server: Server) -> None:
+        settings = server.settings
+        # Per connection.
+        self._server = server
+        self._loop = server.loop
+        self._transport: asyncio.Transport
+        self._peer = "-"
+        self._reader = RequestReader(max_head=settings.max_head, max_body=settings.max_body)
+        self._receive: typing.Callable[[], typing.Any] = self._read_requests
+        self._unsent: list[bytes] | None = None  # answers of this turn, while there may be more
+        self._reading = True
+        self._writable: asyncio.Future[None] | None = None  # set while the client reads too slowly
+        self._deadline = 0.0  # 0: none
+        self._timer: asyncio.TimerHandle | None = None
+        self._client_ended = False
+        # Per request.
+        self._request: Request | None = None
+        self._endpoint: Endpoint | None = None
+        self._writer = ResponseWriter(None)
+        self._held: bytes | bytearray = b""
+        self._stream: _BodyStream | None = None
+        self._task: asyncio.Task[None] | None = None
+        self._paced: _PacedAnswer | None = None
+        self._status = 0  # of the answer, once its head is out
+        self._started_at = 0.0
+        self._head_begun = False
+        self._continue_due = False
+        self._body_seconds_left = 0.0
+        self._discarded = 0
+
+    # ---- what asyncio calls -------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = typing.cast(asyncio.Transport, transport)
+        self._transport.set_write_buffer_limits(high=_UNSENT_BYTES)
+        peer = transport.get_extra_info("peername")
+        self._peer = peer[0] if isinstance(peer, tuple) else "-"
+        server = self._server
+        server.connections.add(self)
+        self._expect_within(server.settings.head_timeout)
+        if len(server.connections) > server.settings.max_connections:
+            limit = server.settings.max_connections
+            self._refuse(ApiError(503, f"All {limit} connections are in use; try again soon.", fields=[("retry-after", "1")]))
+
+    def data_received(self, data: bytes) -> None:
+        if self._receive == self._discard:
+            self._count_discarded(len(data))
+            return
+        self._reader.feed(data)
+        self._receive()
+
+    def eof_received(self) -> bool:
+        self._client_ended = True
+        if self._receive == self._discard:
+            return False
+        self._reader.feed(b"")
+        self._receive()
+        if self._task is not None and not self._transport.is_closing():
+            self._probe()
+        # The client may only have closed its own direction: its answer is still owed (RFC 9112 §9.6). TLS closes both.
+        return self._transport.can_write_eof() and not self._transport.is_closing()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.connections.discard(self)
+        self._deadline = 0.0
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._paced is not None:
+            self._paced.stop()
+        if self._task is not None:
+            self._task.cancel()
+        if self._writable is not None and not self._writable.done():
+            self._writable.cancel()
+        if self._request is not None:
+            self._note_completed(_CLIENT_LEFT)
+        self._receive = self._discard
+
+    def pause_writing(self) -> None:
+        self._writable = self._loop.create_future()
+        if self._paced is not None:
+            self._paced.stop()
+        self._expect_within(self._server.settings.idle_timeout)
+
+    def resume_writing(self) -> None:
+        writable, self._writable = self._writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+        if self._receive != self._discard:
+            self._deadline = 0.0
+        if self._paced is not None:
+            self._paced.go_on()
+        elif self._request is None and self._receive == self._read_requests:
+            self._await_idle()
+            self._loop.call_soon(self._go_on)
+
+    # ---- requests -----------------------------------------------------------------------------------------------
+
+    def _read_requests(self) -> None:
+        """Read and answer what has come, up to a bound; the answers leave in one write."""
+        self._unsent = []
+        again = False
+        try:
+            for _ in range(_REQUESTS_A_TURN):
+                if self._writable is not None:
+                    # A client that sends requests and reads no answers is not read either.
+                    self._pause_reading()
+                    break
+                event = self._reader.next_event()
+                if event is NEED_DATA:
+                    self._resume_reading()
+                    self._await_head()
+                    break
+                if event is CLOSED:
+                    self._close()
+                    break
+                self._begin(event)
+                if self._request is not None or self._receive != self._read_requests:
+                    break
+            else:
+                again = True
+        except BadMessage as exc:
+            self._refuse(ApiError(exc.status, exc.message))
+        finally:
+            self._flush()
+        if again:
+            self._pause_reading_if_much_waits()
+            self._loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if self._receive == self._read_requests and self._request is None and not self._transport.is_closing():
+            self._read_requests()
+
+    def _begin(self, head: RequestHead) -> None:
+        server = self._server
+        request_id = head.fields.get("x-request-id")
+        if not request_id or not _SANE_ID.fullmatch(request_id):
+            request_id = server.new_id()
+        request = self._request = Request(head, request_id, self._peer)
+        self._writer = ResponseWriter(head)
+        self._endpoint = None
+        self._status = 0
+        self._head_begun = False
+        self._deadline = 0.0
+        self._started_at = self._loop.time()
+        server.metrics.in_flight += 1
+        if server.log.records_requests:
+            server.log.started(request)
+        try:
+            endpoint = self._endpoint = server.route(request)
+        except ApiError as exc:
+            self._respond(error_response(exc))
+            return
+        self._continue_due = head.expects_continue
+        self._body_seconds_left = server.settings.body_timeout
+        if endpoint.streams_body:
+            self._reader.max_body = None
+            self._receive = self._wake_stream
+            request.stream = self._stream = _BodyStream(self)
+            self._answer(endpoint, request)
+        else:
+            self._reader.max_body = server.settings.max_body
+            self._held = b""
+            self._receive = self._hold_body
+            self._hold_body()
+
+    def _hold_body(self) -> None:
+        reader = self._reader
+        try:
+            while True:
+                event = reader.next_event()
+                if type(event) is BodyPart:
+                    self._hold(event.data)
+                elif event is NEED_DATA:
+                    self._resume_reading()
+                    self._await_body()
+                    return
+                else:
+                    break
+        except BadMessage as exc:
+            self._refuse(ApiError(exc.status, exc.message))
+            return
+        self._deadline = 0.0
+        request, endpoint = self._request, self._endpoint
+        held = self._held
+        request.body = held if type(held) is bytes else bytes(held)
+        self._held = b""
+        self._receive = self._wake_stream
+        self._answer(endpoint, request)
+
+    def _hold(self, data: bytes) -> None:
+        if not self._held:
+            self._held = data
+        else:
+            if type(self._held) is bytes:
+                self._held = bytearray(self._held)
+            self._held += data
+
+    def _wake_stream(self) -> None:
+        """Take bytes that came while an answer is on its way: for the endpoint that reads them, or for later."""
+        if self._stream is not None:
+            self._stream.wake()
+        self._pause_reading_if_much_waits()
+
+    # ---- answers ------------------------------------------------------------------------------------------------
+
+    def _answer(self, endpoint: Endpoint, request: Request) -> None:
+        server = self._server
+        if server.on_request is not None:
+            server.on_request(request)
+        answer: Answer
+        try:
+            answer = endpoint.answer(request)
+        except Exception as exc:
+            answer = self._failed(exc)
+        if type(answer) is Response:
+            self._respond(answer)
+        else:
+            self._task = self._loop.create_task(self._await_answer(answer))
+
+    async def _await_answer(self, answer: typing.Awaitable[Response]) -> None:
+        try:
+            response = await answer
+        except Exception as exc:
+            response = self._failed(exc)
+        if isinstance(response.body, (bytes, Paced)):
+            self._task = None
+            self._respond(response)
+        else:
+            await self._send_stream(response)
+
+    def _failed(self, exc: Exception) -> Response:
+        """Turn what an endpoint raised into its answer; the only place where any exception is caught."""
+        if isinstance(exc, BackendFailed):
+            return exc.response
+        if not isinstance(exc, ApiError):
+            self._server.log.failure(self._request, exc)
+            exc = ApiError(500, "The server had an error while processing your request.", code="internal_error")
+        return self._as_response(exc)
+
+    def _as_response(self, error: ApiError) -> Response:
+        if self._endpoint is not None and self._endpoint.error_response is not None:
+            return self._endpoint.error_response(error)
+        return error_response(error)
+
+    def _respond(self, response: Response) -> None:
+        """Send an answer whose body is ready or paced; hand any other to a task."""
+        body = response.body
+        if type(body) is bytes:
+            self._give_up_unread_body()
+            self._status = response.status
+            self._write(self._writer.whole(response.status, self._fields_of(response), body))
+            self._finish()
+        elif type(body) is Paced:
+            self._give_up_unread_body()
+            self._status = response.status
+            writer = self._writer
+            head = writer.start(response.status, self._fields_of(response), None)
+            if not body.first_delay and not body.delay:
+                self._write(b"%b%b%b" % (head, writer.part(b"".join(body.frames)), writer.finish()))
+                self._finish()
+                return
+            self._write(head)
+            self._paced = _PacedAnswer(self, body)
+            if self._writable is None:
+                self._paced.go_on()
+        else:
+            self._task = self._loop.create_task(self._send_stream(response))
+
+    async def _send_stream(self, response: Response) -> None:
+        """Send a body as its iterator brings it, no faster than the client reads."""
+        body = response.body
+        writer = self._writer
+        try:
+            if self._stream is None:
+                self._give_up_unread_body()
+            self._status = response.status
+            fields = self._fields_of(response)
+            # The head waits one turn for the first bytes, to leave with them in one segment.
+            self._unsent = [writer.start(response.status, fields, response.length)]
+            self._loop.call_soon(self._flush)
+            async for data in body:
+                self._write(writer.part(data))
+                self._flush()
+                if self._writable is not None:
+                    await self._writable
+            self._write(writer.finish())
+            self._flush()
+        except Exception as exc:
+            self._break_off(response, exc)
+            return
+        finally:
+            close = getattr(body, "aclose", None)
+            if close is not None:
+                await close()
+        self._task = None
+        if self._request is not None:
+            self._finish()
+
+    def _break_off(self, response: Response, exc: Exception) -> None:
+        """End a stream that failed midway, so that nobody can take it for whole: no last chunk, no [DONE]."""
+        if self._request is None:
+            return
+        error = exc if isinstance(exc, ApiError) else None
+        if error is None:
+            self._server.log.failure(self._request, exc)
+            error = ApiError(500, "The server had an error in the middle of this answer.", code="internal_error")
+        fields = response.fields if isinstance(response.fields, bytes) else encode_fields(response.fields)
+        if b"text/event-stream" in fields and response.length is None:
+            self._write(self._writer.part(error_event(error)))
+        self._flush()
+        self._task = None
+        self._writer.keep_alive = False
+        self._note_completed(error.status)
+        self._close()
+
+    def _fields_of(self, response: Response) -> bytes:
+        if self._server.draining:
+            self._writer.keep_alive = False
+        request = self._request
+        common = self._server.common_fields(request.id, request.head)
+        fields = response.fields
+        return common + (fields if type(fields) is bytes else encode_fields(fields))
+
+    def _give_up_unread_body(self) -> None:
+        """Let the connection end with this answer if the request's body is still on its way and nobody reads it."""
+        if not self._skip_body():
+            self._writer.keep_alive = False
+
+    def _skip_body(self) -> bool:
+        """Pass over what has come of a body; whether its end is reached, so that the next request begins there."""
+        try:
+            while True:
+                event = self._reader.next_event()
+                if event is PAUSED:
+                    return True
+                if event is NEED_DATA:
+                    return False
+        except BadMessage:
+            return False
+
+    def _finish(self) -> None:
+        """Go on to the next request after an answer, or close."""
+        self._note_completed(self._status)
+        self._paced = None
+        self._stream = None
+        if not self._writer.keep_alive or not self._skip_body():
+            self._close()
+            return
+        self._reader.next_message()
+        self._receive = self._read_requests
+        if self._unsent is None:
+            # Not called from _read_requests, which goes on by itself.
+            self._await_idle()
+            if self._reader.buffered or self._client_ended:
+                self._loop.call_soon(self._go_on)
+            else:
+                self._resume_reading()
+
+    def _note_completed(self, status: int) -> None:
+        request, endpoint, server = self._request, self._endpoint, self._server
+        self._request = None
+        seconds = self._loop.time() - self._started_at
+        server.metrics.in_flight -= 1
+        server.metrics.completed(endpoint.label if endpoint is not None else "none", status, seconds)
+        if server.log.records_requests:
+            server.log.completed(request, status, seconds)
+
+    def _refuse(self, error: ApiError) -> None:
+        """Answer what could not be read, and end the connection so that the client can still read the answer."""
+        writer = self._writer if self._request is not None else ResponseWriter(None)
+        request_id = self._request.id if self._request is not None else self._server.new_id()
+        head = self._request.head if self._request is not None else None
+        writer.keep_alive = False
+        response = self._as_response(error)
+        fields = response.fields if isinstance(response.fields, bytes) else encode_fields(response.fields)
+        common = self._server.common_fields(request_id, head)
+        self._write(writer.whole(error.status, common + fields, response.body))
+        if self._request is not None:
+            self._note_completed(error.status)
+        else:
+            self._server.metrics.completed("none", error.status, 0.0)
+        self._close()
+
+    # ---- the wire -----------------------------------------------------------------------------------------------
+
+    def _write(self, data: bytes) -> None:
+        if self._unsent is not None:
+            self._unsent.append(data)
+        elif data:
+            self._transport.write(data)
+
+    def _flush(self) -> None:
+        unsent, self._unsent = self._unsent, None
+        if unsent:
+            self._transport.write(unsent[0] if len(unsent) == 1 else b"".join(unsent))
+
+    def _pause_reading(self) -> None:
+        if self._reading and not self._client_ended:
+            self._reading = False
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if not self._reading:
+            self._reading = True
+            self._transport.resume_reading()
+
+    def _pause_reading_if_much_waits(self) -> None:
+        if self._reader.buffered > _WAITING_BYTES:
+            self._pause_reading()
+
+    def _close(self) -> None:
+        """Close after what is written; in stages while the client may still be sending (RFC 9112 §9.6)."""
+        self._flush()
+        transport = self._transport
+        self._receive = self._discard
+        if self._client_ended or not transport.can_write_eof() or transport.is_closing():
+            transport.close()
+            return
+        self._resume_reading()
+        transport.write_eof()
+        self._expect_within(_LINGER_SECONDS)
+
+    def _discard(self) -> None:
+        """Drop what comes: the phase after the last answer."""
+
+    def _count_discarded(self, size: int) -> None:
+        self._discarded += size
+        if self._discarded > _LINGER_BYTES:
+            self._transport.close()
+
+    def _send_continue(self) -> None:
+        """Ask for the body of a client that waits to be asked (RFC 9110 §10.1.1)."""
+        if self._continue_due:
+            self._continue_due = False
+            self._write(CONTINUE)
+            self._flush()
+
+    # ---- time ---------------------------------------------------------------------------------------------------
+
+    def _expect_within(self, seconds: float) -> None:
+        when = self._deadline = self._loop.time() + seconds
+        timer = self._timer
+        if timer is None or timer.when() > when:
+            if timer is not None:
+                timer.cancel()
+            self._timer = self._loop.call_at(when, self._check_deadline)
+
+    def _await_idle(self) -> None:
+        self._expect_within(self._server.settings.idle_timeout)
+
+    def _await_head(self) -> None:
+        if not self._reader.buffered:
+            if not self._deadline:
+                self._await_idle()
+        elif not self._head_begun:
+            # A head that drips has its time as a whole.
+            self._head_begun = True
+            self._expect_within(self._server.settings.head_timeout)
+
+    def _await_body(self) -> None:
+        self._send_continue()
+        if not self._deadline:
+            self._expect_within(self._body_seconds_left)
+
+    def _check_deadline(self) -> None:
+        self._timer = None
+        if not self._deadline:
+            return
+        now = self._loop.time()
+        if now < self._deadline:
+            self._timer = self._loop.call_at(self._deadline, self._check_deadline)
+            return
+        self._deadline = 0.0
+        self._time_out()
+
+    def _time_out(self) -> None:
+        settings = self._server.settings
+        if self._writable is not None or self._receive == self._discard:
+            self._transport.abort()
+        elif self._receive == self._hold_body:
+            self._refuse(ApiError(408, f"The body did not come within {settings.body_timeout:g} seconds."))
+        elif self._receive == self._wake_stream:
+            if self._stream is not None:
+                self._stream.fail(ApiError(408, f"The body did not come within {settings.body_timeout:g} seconds."))
+        elif self._reader.buffered:
+            self._refuse(ApiError(408, f"The request's head did not come within {settings.head_timeout:g} seconds."))
+        else:
+            self._transport.close()
+
+    # ---- clients that leave -------------------------------------------------------------------------------------
+
+    def _probe(self) -> None:
+        """Find out whether a client that ended its side still listens, by bytes that no client takes for an answer.
+
+        A closed socket looks like a half-closed one until something is sent to it; then its host resets the
+        connection. An interim 100 (RFC 9110 §15.2: clients take any number) or, within a chunked body, a leading zero
+        of the next chunk's size (RFC 9112 §7.1: 1*HEXDIG) mean nothing to a client that is there.
+        """
+        if not self._status:
+            if not self._request.head.minor_version:
+                return
+            self._write(CONTINUE)
+        elif self._writer.is_chunked:
+            self._write(b"0")
+        self._flush()
+        for seconds in _PROBE_SECONDS:
+            self._loop.call_later(seconds, self._look_for_reset)
+
+    def _look_for_reset(self) -> None:
+        sock = self._transport.get_extra_info("socket")
+        if self._task is None or self._transport.is_closing() or sock is None:
+            return
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            self._transport.abort()
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a request has begun and not ended."""
+        return self._request is not None
+
+    def abandon(self) -> asyncio.Task[None] | None:
+        """Close at once; return the task that answered, to wait for its end."""
+        task = self._task
+        if task is not None:
+            task.cancel()
+        if self._request is None:
+            self._transport.close()
+        else:
+            self._transport.abort()
+        return task
+
+
+class _BodyStream:
+    """A request's body as its endpoint reads it: straight from the reader, the socket paused while nobody does."""
+
+    def __init__(self, connection: _Connection) -> None:
+        self._connection = connection
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: ApiError | None = None
+        self._done = False
+
+    def __aiter__(self) -> _BodyStream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        connection = self._connection
+        while not self._done:
+            if self._error is not None:
+                raise self._error
+            try:
+                event = connection._reader.next_event()
+            except BadMessage as exc:
+                self._error = ApiError(exc.status, exc.message)
+                connection._writer.keep_alive = False
+                continue
+            if type(event) is BodyPart:
+                return event.data
+            if event is NEED_DATA:
+                await self._more()
+            elif connection._status == 101:
+                rest = connection._reader.take_rest()
+                if rest:
+                    return rest
+                if connection._client_ended:
+                    break
+                await self._more()
+            else:
+                break
+        self._done = True
+        raise StopAsyncIteration
+
+    async def _more(self) -> None:
+        """Wait for bytes; only this waiting counts against body_timeout, not what the endpoint does meanwhile."""
+        connection = self._connection
+        connection._resume_reading()
+        connection._send_continue()
+        tunnel = connection._status == 101
+        began = connection._loop.time()
+        if not tunnel:
+            connection._expect_within(connection._body_seconds_left)
+        self._waiter = connection._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            if not tunnel:
+                connection._body_seconds_left -= connection._loop.time() - began
+                connection._deadline = 0.0
+
+    def wake(self) -> None:
+        """Say that there may be bytes."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def fail(self, error: ApiError) -> None:
+        """Let the endpoint's reading raise."""
+        self._error = error
+        self.wake()
+
+
+class _PacedAnswer:
+    """A paced body on its way. Frames that are late leave together, so that a busy server falls behind no further."""
+
+    __slots__ = ("_at", "_body", "_connection", "_due", "_has_timer", "_running")
+
+    def __init__(self, connection: _Connection, body: Paced) -> None:
+        self._connection = connection
+        self._body = body
+        self._at = 0
+        self._due = connection._loop.time() + body.first_delay
+        self._running = False
+        self._has_timer = False
+
+    def go_on(self) -> None:
+        self._running = True
+        self._set_timer()
+
+    def stop(self) -> None:
+        self._running = False
+
+    def _set_timer(self) -> None:
+        if not self._has_timer:
+            self._has_timer = True
+            self._connection._server.pacer.add(self._due, self)
+
+    def send_due(self, now: float) -> None:
+        """Send the frames that are due; called by the pacer."""
+        self._has_timer = False
+        if not self._running:
+            return
+        connection, body = self._connection, self._body
+        frames, writer = body.frames, connection._writer
+        output = b""
+        while self._due <= now and self._at < len(frames):
+            output += writer.part(frames[self._at])
+            self._at += 1
+            self._due += body.delay
+        if self._at == len(frames):
+            self._running = False
+            connection._transport.write(output + writer.finish())
+            connection._paced = None
+            connection._finish()
+            return
+        self._set_timer()
+        connection._transport.write(output)
+
+
+class Pacer:
+    """Timers for paced bodies: all that are due within one tick of a millisecond share a single timer of the loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._ticks: dict[int, list[_PacedAnswer]] = {}
+        self._order: list[int] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._now: list[_PacedAnswer] = []
+
+    def add(self, when: float, answer: _PacedAnswer) -> None:
+        """Let `answer.send_due` be called at `when`, in the loop's time, or up to a tick later."""
+        tick = int(when / _TICK_SECONDS) + 1
+        due = self._ticks.get(tick)
+        if due is not None:
+            due.append(answer)
+            return
+        self._ticks[tick] = [answer]
+        heapq.heappush(self._order, tick)
+        if not self._now and (self._timer is None or self._timer.when() > tick * _TICK_SECONDS):
+            self._arm()
+
+    def _arm(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = self._loop.call_at(self._order[0] * _TICK_SECONDS, self._run) if self._order else None
+
+    def _run(self) -> None:
+        """Serve what is due, so many at a time that the loop's other work is not kept waiting."""
+        self._timer = None
+        now = self._loop.time()
+        while self._order and self._order[0] * _TICK_SECONDS <= now and len(self._now) < _PACED_A_TURN:
+            self._now += self._ticks.pop(heapq.heappop(self._order))
+        turn, rest = self._now[:_PACED_A_TURN], self._now[_PACED_A_TURN:]
+        self._now = turn  # so that add() leaves the arming to us
+        for answer in turn:
+            answer.send_due(now)
+        self._now = rest
+        if rest:
+            self._loop.call_soon(self._run)
+        else:
+            self._arm()
+
+
+def _tls_context(settings: ServerSettings) -> ssl.SSLContext | None:
+    if not settings.certfile:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    context.load_cert_chain(settings.certfile, settings.keyfile or None)
+    return context
+
+
+def listen_failure(exc: OSError, settings: ServerSettings) -> str:
+    """Return a sentence for an address that cannot be listened on: why, and what to do."""
+    where = f"{settings.host}:{settings.port}"
+    if isinstance(exc, (ssl.SSLError, FileNotFoundError)):
+        return f"[server] certfile = {settings.certfile!r}, keyfile = {settings.keyfile!r}: cannot be used: {exc}"
+    if isinstance(exc, socket.gaierror) or exc.errno == errno.EADDRNOTAVAIL:
+        return f"{where}: this machine has no such address; set [server] host or --host, e.g. 127.0.0.1 or 0.0.0.0"
+    if exc.errno == errno.EADDRINUSE:
+        return f"{where}: the port is in use; choose another with --port N (0 takes any free one), or stop its user"
+    if exc.errno == errno.EACCES:
+        return f"{where}: not permitted; ports below 1024 need privileges, choose another with --port N"
+    return f"{where}: cannot listen: {exc.strerror or exc}"

@@ -1,0 +1,195 @@
+"""Server-sent events: the stream format of the HTML standard (§9.2) as events, both ways; no I/O.
+
+`SseReader` takes the bytes of a stream in any pieces. It turns every line end into LF, keeps what follows the last
+empty line as the unfinished event, and parses what stands before it. Line ends are ASCII, so cutting there never
+cuts a character. The standard's "dispatch" is an item of the list that `feed` returns; its reconnection belongs to
+whoever owns the connection.
+"""
+
+from __future__ import annotations
+
+import typing
+
+_SSE_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+# More digits than a retry time can have, 30,000 years, and fewer than int() would refuse.
+_SSE_RETRY_DIGITS = 15
+
+
+class SseEvent:
+    """One event of a stream.
+
+    `data` is the text of its data lines, joined with LF. `event` is its name, None where it has none (the standard
+    then says "message"). `id` is the last event ID of the stream at this event, None before the first `id` line.
+    """
+
+    __slots__ = ("data", "event", "id")
+
+    def __init__(self, event: str | None, data: str, id: str | None) -> None:
+        self.event = event
+        self.data = data
+        self.id = id
+
+    def __repr__(self) -> str:
+        return f"SseEvent({self.event!r}, {self.data!r}, {self.id!r})"
+
+
+class EventTooLong(Exception):
+    """An event grew beyond the bound in bytes; `events` are those that the same bytes finished before it."""
+
+    def __init__(self, max_event_bytes: int, events: list[SseEvent]) -> None:
+        super().__init__(f"An event of the stream has more than {max_event_bytes} bytes.")
+        self.events = events
+
+
+class SseReader:
+    """Reads one event stream, fed in pieces of any size (HTML standard §9.2.5 and §9.2.6).
+
+    `max_event_bytes` bounds one event: all its lines with their line ends, comments included, the empty line that
+    ends it not. Sixteen million leave room for the pictures that image models stream as base64.
+    Bytes that are no UTF-8 become U+FFFD; unknown fields are ignored. Both are the standard's rules, not leniency.
+    """
+
+    def __init__(self, *, max_event_bytes: int = 16_000_000) -> None:
+        #: The last `retry` of the stream: how long to wait before connecting again, None where none came.
+        self.retry_milliseconds: int | None = None
+        self._max_event_bytes = max_event_bytes
+        self._id: str | None = None
+        self._unfinished = bytearray()  # since the last empty line, line ends already LF
+        self._at_start = True  # a byte order mark may still come
+        self._after_cr = False  # the last byte was a CR, counted as a line end; a LF now would be its second half
+        self._failed = False
+
+    def feed(self, data: bytes) -> list[SseEvent]:
+        """Take bytes and return the events that they finish; raise EventTooLong, from then on every time."""
+        if self._failed:
+            raise EventTooLong(self._max_event_bytes, [])
+        if self._after_cr or b"\r" in data:
+            data = self._with_line_feeds(data)
+        if self._at_start:
+            data = self._without_byte_order_mark(data)
+        finished = self._take_finished(data)
+        if len(finished) >= self._max_event_bytes:
+            finished = self._before_too_long(finished)
+        events = self._parse(finished) if finished else []
+        if self._failed or len(self._unfinished) > self._max_event_bytes:
+            self._failed = True
+            self._unfinished.clear()
+            raise EventTooLong(self._max_event_bytes, events)
+        return events
+
+    def close(self) -> bool:
+        """Tell at the end of the stream whether it broke inside an event, which is dropped (§9.2.6, last step).
+
+        Comments alone are no event.
+        """
+        lines = self._unfinished.split(b"\n")
+        return any(line and not line.startswith(b":") for line in lines)
+
+    def _with_line_feeds(self, data: bytes) -> bytes:
+        if self._after_cr and data[:1] == b"\n":
+            data = data[1:]
+            self._after_cr = False
+        if data:
+            self._after_cr = data.endswith(b"\r")
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+    def _without_byte_order_mark(self, data: bytes) -> bytes:
+        data = bytes(self._unfinished) + data
+        self._unfinished.clear()
+        if len(data) < len(_SSE_BYTE_ORDER_MARK) and _SSE_BYTE_ORDER_MARK.startswith(data):
+            self._unfinished += data
+            return b""
+        self._at_start = False
+        return data[len(_SSE_BYTE_ORDER_MARK) :] if data.startswith(_SSE_BYTE_ORDER_MARK) else data
+
+    def _take_finished(self, data: bytes) -> bytes:
+        """Keep what follows the last empty line; return what stands before it, b"" where there is none yet."""
+        unfinished = self._unfinished
+        # Only the new bytes are searched, and the join: a long event in many pieces must not cost their square.
+        start = max(len(unfinished) - 1, 0)
+        unfinished += data
+        end = unfinished.rfind(b"\n\n", start)
+        finished = b""
+        if end >= 0:
+            finished = bytes(unfinished[:end])
+            del unfinished[: end + 2]
+        if unfinished.startswith(b"\n"):
+            del unfinished[0]  # one more empty line, which ends nothing
+        return finished
+
+    def _before_too_long(self, finished: bytes) -> bytes:
+        """Return what stands before the first event that breaks the bound, and fail if there is one."""
+        blocks = finished.split(b"\n\n")
+        for number, block in enumerate(blocks):
+            if len(block.strip(b"\n")) >= self._max_event_bytes:  # its last line end is no longer there
+                self._failed = True
+                return b"\n\n".join(blocks[:number])
+        return finished
+
+    def _parse(self, finished: bytes) -> list[SseEvent]:
+        # The short way for what language models send, `data: {json}` and nothing else: 0.5 to 0.8 µs an event of 250
+        # bytes where the way below takes 1.5 to 2.5 (CPython 3.11, 2,000 a feed). No LF may be left within a piece.
+        pieces = finished[6:].split(b"\n\ndata: ")
+        if finished.startswith(b"data: ") and finished.count(b"\n") == 2 * len(pieces) - 2:
+            last_id = self._id
+            return [SseEvent(None, piece.decode("utf-8", "replace"), last_id) for piece in pieces]
+        blocks = finished.decode("utf-8", "replace").split("\n\n")
+        return [event for event in map(self._parse_block, blocks) if event is not None]
+
+    def _parse_block(self, block: str) -> SseEvent | None:
+        """Return the event that the lines make, or None where none of them is a data line (§9.2.6)."""
+        name = None
+        data_lines: list[str] = []
+        for line in block.split("\n"):
+            field, _, value = line.partition(":")
+            if value.startswith(" "):
+                value = value[1:]
+            if field == "data":
+                data_lines.append(value)
+            elif field == "event":
+                name = value or None
+            elif field == "id" and "\0" not in value:
+                self._id = value
+            elif field == "retry":
+                self._read_retry(value)
+        return SseEvent(name, "\n".join(data_lines), self._id) if data_lines else None
+
+    def _read_retry(self, value: str) -> None:
+        # §9.2.6: ASCII digits only; isdigit() alone takes other scripts' too.
+        if value.isascii() and value.isdigit() and len(value) <= _SSE_RETRY_DIGITS:
+            self.retry_milliseconds = int(value)
+
+
+def encode_event(data: str, event: str | None = None, id: str | None = None) -> bytes:
+    """Return an event as it stands in a stream: a reader gives these three back (HTML standard §9.2.5).
+
+    An empty name is none; an empty ID takes back what the stream said before. Each line of `data` becomes a data
+    line, whether it ends with CR LF, CR or LF. A lone surrogate, which UTF-8 cannot hold, becomes "?".
+    Raise ValueError for a name or an ID with a line end, or an ID with a NUL: a reader would take them for
+    something else.
+    """
+    head = _encode_sse_field("event", event) if event else ""
+    if id is not None:
+        if "\0" in id:
+            raise ValueError(f"an event's id must not hold a NUL: {id[:100]!r}")
+        head += _encode_sse_field("id", id)
+    if "\n" in data or "\r" in data:
+        data = "\ndata: ".join(_sse_lines(data))
+    return f"{head}data: {data}\n\n".encode("utf-8", "replace")
+
+
+def encode_comment(text: str) -> bytes:
+    """Return a comment, which every reader ignores: what keeps a silent stream open (HTML standard §9.2.7)."""
+    return ("".join(f": {line}\n" for line in _sse_lines(text)) + "\n").encode("utf-8", "replace")
+
+
+def _sse_lines(text: str) -> list[str]:
+    """Return the lines as the format ends them; splitlines() would end them at eight other characters as well."""
+    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+
+
+def _encode_sse_field(name: typing.Literal["event", "id"], value: str) -> str:
+    if "\n" in value or "\r" in value:
+        raise ValueError(f"an event's {name} must be one line: {value[:100]!r}")
+    return f"{name}: {value}\n"
