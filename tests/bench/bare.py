@@ -1,0 +1,88 @@
+"""The bare peer: an asyncio.Protocol that reads nothing and answers each arrival with the bytes of a file.
+
+It is the most that asyncio can do on a core; the distance to it is what a server itself costs. With more files it is
+an upstream for relays: it waits for whole requests, and one with `"stream": true` gets the further files, each written
+by itself. Run as a script with the files' names; prints its address, then serves until it is ended.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import pathlib
+import re
+from typing import Callable, Sequence, cast
+
+_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
+_STREAMED = re.compile(rb'"stream"\s*:\s*true')
+
+
+class Constant(asyncio.Protocol):
+    """Write the same complete answer for every arrival of bytes."""
+
+    def __init__(self, answer: bytes) -> None:
+        self._answer = answer
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._transport.write(self._answer)
+
+
+class Upstream(Constant):
+    """Write the answer, or the pieces with `delay` seconds between them, for every complete request."""
+
+    def __init__(self, answer: bytes, pieces: Sequence[bytes], delay: float) -> None:
+        super().__init__(answer)
+        self._pieces = pieces
+        self._delay = delay
+        self._loop = asyncio.get_running_loop()
+        self._request = b""
+
+    def data_received(self, data: bytes) -> None:
+        # A relay may send the head and the body apart. It never sends the next request before it has its answer.
+        self._request += data
+        head_end = self._request.find(b"\r\n\r\n")
+        if head_end < 0:
+            return
+        length = _CONTENT_LENGTH.search(self._request, 0, head_end)
+        if length is None:
+            raise ValueError(f"expected a request with content-length, got {self._request[:100]!r}")
+        if len(self._request) < head_end + 4 + int(length[1]):
+            return
+        if _STREAMED.search(self._request, head_end):
+            self._write_piece(0)
+        else:
+            self._transport.write(self._answer)
+        self._request = b""
+
+    def _write_piece(self, index: int) -> None:
+        self._transport.write(self._pieces[index])
+        if index + 1 == len(self._pieces) or self._transport.is_closing():
+            return
+        # Even without a delay the next piece is for the loop's next turn, so that other connections get theirs first.
+        if self._delay:
+            self._loop.call_later(self._delay, self._write_piece, index + 1)
+        else:
+            self._loop.call_soon(self._write_piece, index + 1)
+
+
+async def serve(make: Callable[[], asyncio.Protocol]) -> None:
+    server = await asyncio.get_running_loop().create_server(make, "127.0.0.1", 0, backlog=4096)
+    print(f"bare peer on http://127.0.0.1:{server.sockets[0].getsockname()[1]}", flush=True)
+    await server.serve_forever()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--delay", type=float, default=0.0, help="seconds between two pieces")
+    parser.add_argument("answer", type=pathlib.Path)
+    parser.add_argument("pieces", type=pathlib.Path, nargs="*")
+    given = parser.parse_args()
+    answer, pieces = given.answer.read_bytes(), [piece.read_bytes() for piece in given.pieces]
+    asyncio.run(serve(lambda: Upstream(answer, pieces, given.delay) if pieces else Constant(answer)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""Start and stop the processes that are measured, on a core of their own, and say how much memory they hold."""
+
+from __future__ import annotations
+
+import collections
+import contextlib
+import os
+import pathlib
+import re
+import resource
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from typing import Iterator, NamedTuple, Sequence
+
+_ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)")
+_START_SECONDS = 15.0
+_STOP_SECONDS = 5.0
+
+
+class CannotMeasure(Exception):
+    """A measurement cannot be made; the sentence says why and what to do about it."""
+
+
+class Cores(NamedTuple):
+    """Where things run; None where that cannot be chosen.
+
+    Every server that is measured has `server`, every load comes from `load`, and what stands behind a relay has
+    `upstream`, which is `load` again where there are only two cores.
+    """
+
+    server: int | None
+    load: int | None
+    upstream: int | None
+
+    @classmethod
+    def choose(cls) -> Cores:
+        """Take two of the cores that this process may use, or three."""
+        usable = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_setaffinity") else []
+        if len(usable) < 2:
+            return cls(None, None, None)
+        return cls(usable[0], usable[1], usable[2] if len(usable) > 2 else usable[1])
+
+
+@contextlib.contextmanager
+def on_core(core: int | None) -> Iterator[None]:
+    """Let children that are started inside begin on that core, with no moment on another one."""
+    if core is None:
+        yield
+        return
+    before = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {core})
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, before)
+
+
+def python_environment(folder: pathlib.Path) -> dict[str, str]:
+    """Return the environment for a Python that keeps its compiled modules: below `folder`, not beside the source."""
+    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
+    return environment
+
+
+class ServerProcess:
+    """One server: started here, ended by its own process id, in a session of its own so that no worker is left."""
+
+    def __init__(self, name: str, command: Sequence[str], core: int | None, folder: pathlib.Path) -> None:
+        self.name = name
+        self.started = time.perf_counter()
+        with on_core(core):
+            self._process = subprocess.Popen(
+                command,
+                cwd=folder,
+                env=python_environment(folder),
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        self.pid = self._process.pid
+        self.output: collections.deque[str] = collections.deque(maxlen=20)
+        self._address: int | None = None
+        self._address_known = threading.Event()
+        # Read all the time: a server that fills the pipe would stop in the middle of a measurement.
+        self._reader = threading.Thread(target=self._read_output, daemon=True)
+        self._reader.start()
+
+    def _read_output(self) -> None:
+        assert self._process.stdout is not None
+        for line in self._process.stdout:
+            text = line.decode(errors="replace").rstrip()
+            self.output.append(text)
+            address = None if self._address_known.is_set() else _ADDRESS.search(text)
+            if address:
+                self._address = int(address[1])
+                self._address_known.set()
+        self._address_known.set()
+
+    def printed_port(self) -> int:
+        """Wait for the first address that the server prints and return its port."""
+        self._address_known.wait(_START_SECONDS)
+        if self._address is None:
+            raise CannotMeasure(f"{self.name} printed no http://127.0.0.1:PORT; its output: {self.tail()}")
+        return self._address
+
+    def wait_for_port(self, port: int) -> None:
+        """Wait until the port takes connections (for a server that prints nothing)."""
+        limit = time.perf_counter() + _START_SECONDS
+        while time.perf_counter() < limit and self._process.poll() is None:
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                return
+            time.sleep(0.01)
+        raise CannotMeasure(f"{self.name} does not listen on port {port}; its output: {self.tail()}")
+
+    def tail(self) -> str:
+        return " / ".join(self.output) or "(none)"
+
+    def stop(self) -> None:
+        """End the process and whatever is left of its session; returns once it is gone."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        try:
+            self._process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self._reader.join(_STOP_SECONDS)
+        assert self._process.stdout is not None
+        self._process.stdout.close()
+
+
+@contextlib.contextmanager
+def running(process: ServerProcess) -> Iterator[ServerProcess]:
+    """Stop the server at the end of the block, whatever happens in it."""
+    try:
+        yield process
+    finally:
+        process.stop()
+
+
+class Peer(NamedTuple):
+    """A server under load: its name in the table, where it listens, and the path of its chat completions."""
+
+    name: str
+    port: int
+    path: str
+    process: ServerProcess
+
+
+CHAT_PATH = "/v1/chat/completions"
+
+
+def compile_ahead(program: pathlib.Path, folder: pathlib.Path) -> None:
+    """Let the server's modules be compiled before anything is measured.
+
+    A process that has just compiled them has another heap, where glibc may map memory anew for each read of a socket.
+    """
+    if not program.exists():
+        raise CannotMeasure(f"there is no {program}: give the server to measure with --server FILE")
+    command = [sys.executable, str(program), "--version"]
+    environment = python_environment(folder)
+    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    if run.returncode:
+        raise CannotMeasure(f"{program} --version failed: {run.stderr.strip()[-300:]}")
+
+
+@contextlib.contextmanager
+def oaiserve(
+    program: pathlib.Path, core: int | None, folder: pathlib.Path, *settings: str, backend: str = "mock"
+) -> Iterator[Peer]:
+    """Run a backend with one worker, without a log, with `section.key=value` settings."""
+    command = [sys.executable, str(program), backend, "--port", "0", "--workers", "1", "--set", "server.log=off"]
+    for setting in settings:
+        command += ["--set", setting]
+    with running(ServerProcess("oaiserve", command, core, folder)) as process:
+        yield Peer("oaiserve", process.printed_port(), CHAT_PATH, process)
+
+
+@contextlib.contextmanager
+def bare(answer: bytes, core: int | None, folder: pathlib.Path) -> Iterator[Peer]:
+    """Run the peer that only writes `answer`."""
+    file = folder / "answer.bin"
+    file.write_bytes(answer)
+    command = [sys.executable, str(pathlib.Path(__file__).with_name("bare.py")), str(file)]
+    with running(ServerProcess("bare asyncio", command, core, folder)) as process:
+        yield Peer("bare asyncio", process.printed_port(), CHAT_PATH, process)
+
+
+@contextlib.contextmanager
+def upstream(
+    plain: bytes, pieces: Sequence[bytes], delay: float, core: int | None, folder: pathlib.Path
+) -> Iterator[Peer]:
+    """Run the peer that a relay can stand in front of: a plain answer, or a stream piece by piece, `delay` s apart."""
+    home = pathlib.Path(tempfile.mkdtemp(prefix="upstream-", dir=folder))
+    files = [home / f"{number}.bin" for number in range(1 + len(pieces))]
+    for file, content in zip(files, [plain, *pieces]):
+        file.write_bytes(content)
+    script = str(pathlib.Path(__file__).with_name("bare.py"))
+    command = [sys.executable, script, "--delay", str(delay), *map(str, files)]
+    with running(ServerProcess("the upstream directly", command, core, folder)) as process:
+        yield Peer("the upstream directly", process.printed_port(), CHAT_PATH, process)
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def raise_file_limit() -> int:
+    """Lift the soft limit of open files to the hard one, for this process and its children; return it."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+
+
+def resident_kilobytes(pid: int) -> float:
+    """Return the memory that a process has in use (its resident set), in kB."""
+    rollup = pathlib.Path(f"/proc/{pid}/smaps_rollup")
+    if rollup.exists():
+        found = re.search(r"^Rss:\s+(\d+) kB", rollup.read_text(), re.MULTILINE)
+        if found:
+            return float(found[1])
+    shown = subprocess.run(["ps", "-o", "rss=", "-p", str(pid)], capture_output=True, text=True, timeout=10, check=True)
+    return float(shown.stdout)
+
+
+def cpu_seconds(pid: int) -> float:
+    """Return how long a process and its children have run on a core; 0 where the system does not tell."""
+    children = pathlib.Path(f"/proc/{pid}/task/{pid}/children")
+    if not children.exists():
+        return 0.0
+    family = [str(pid), *children.read_text().split()]
+    return sum(int(pathlib.Path(f"/proc/{one}/schedstat").read_text().split()[0]) for one in family) / 1e9

@@ -1,0 +1,46 @@
+"""What is printed: one line a ratio, as a Markdown table, or the same as JSON."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from typing import NamedTuple, Sequence
+
+
+class Row(NamedTuple):
+    """One comparison. `ratio` and `raw` are for people; `figures` holds the same as numbers, units in their names."""
+
+    work: str
+    subject: str
+    against: str
+    ratio: str
+    raw: str
+    figures: dict[str, float]
+
+
+class Findings(NamedTuple):
+    """What one measurement gives: its rows, and sentences that belong under the table."""
+
+    rows: list[Row]
+    notes: list[str]
+
+
+def times(ratios: Sequence[float]) -> str:
+    """Show the median of paired ratios and, where there are several, their range."""
+    middle = f"{statistics.median(ratios):.2f}x"
+    return middle if len(ratios) < 2 else f"{middle} ({min(ratios):.2f} to {max(ratios):.2f})"
+
+
+def as_table(rows: Sequence[Row], notes: Sequence[str]) -> str:
+    """Return the rows as a Markdown table that also reads well in a terminal, and the notes as a list below it."""
+    head = ("Work", "Measured", "Against", "Ratio", "Raw, this machine")
+    lines = [head, *(row[:5] for row in rows)]
+    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    shown = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |" for line in lines]
+    shown.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join([*shown, "", *(f"- {note}" for note in notes)])
+
+
+def as_json(rows: Sequence[Row], notes: Sequence[str]) -> str:
+    """Return everything that the table says, and the single figures behind it."""
+    return json.dumps({"rows": [row._asdict() for row in rows], "notes": list(notes)}, indent=2)

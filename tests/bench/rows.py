@@ -1,0 +1,304 @@
+"""The measurements: each starts its servers, checks that they answer rightly, and compares them round by round.
+
+Ratios are taken between neighbours in time and their median is reported, so that a machine that gets slower or
+faster meanwhile moves both sides. Nothing is judged here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import pathlib
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from typing import NamedTuple, Sequence
+
+from answers import Answer, WrongAnswer, ask, ask_once, chat_body, chat_request, check_answer
+from load import Load, children_seconds, run_load
+from nginx import json_library, lua_mock
+from peers import (
+    CannotMeasure,
+    Cores,
+    Peer,
+    bare,
+    cpu_seconds,
+    oaiserve,
+    on_core,
+    python_environment,
+    resident_kilobytes,
+)
+from report import Findings, Row, times
+
+_TEXT = "powered by openai"
+_DELAY_SECONDS = 0.05  # 20 words a second
+_RAMP_SECONDS = 0.9  # below the 0.95 s of a stream of 20 words, so that all of them are under way together
+_SPARE_FILES = 200  # descriptors of a server that are not connections
+_IDLE_CONNECTIONS = 2000
+_IMPORTS = "import asyncio, ssl, json"
+
+
+class Options(NamedTuple):
+    """What the command line chose, and where everything runs."""
+
+    program: pathlib.Path
+    cores: Cores
+    folder: pathlib.Path
+    file_limit: int
+    seconds: int
+    connections: int
+    rounds: int
+    streams: Sequence[int]
+    words: int
+
+
+def measure_plain(options: Options) -> Findings:
+    """Compare complete plain answers a second."""
+    return _throughput(options, "mock, plain answer", stream=False)
+
+
+def measure_streamed(options: Options) -> Findings:
+    """Compare complete streamed answers a second, without a delay between the words."""
+    return _throughput(options, "mock, streamed answer, no delay", stream=True)
+
+
+def _throughput(options: Options, work: str, stream: bool) -> Findings:
+    core, folder, notes = options.cores.server, options.folder, []
+    with contextlib.ExitStack() as running:
+        ours = running.enter_context(oaiserve(options.program, core, folder, f"mock.text={_TEXT}"))
+        answer = check_peer(ours, _TEXT, stream)
+        peers = [running.enter_context(bare(answer.raw, core, folder))]
+        try:
+            lua = running.enter_context(lua_mock(core, folder, _TEXT, 0))
+        except CannotMeasure as missing:
+            notes.append(str(missing))
+        else:
+            notes.append(f"nginx+lua: {json_library(lua)}.")
+            peers.append(lua)
+            if stream:
+                peers.append(lua._replace(name="nginx+lua, in one write", path="/joined" + lua.path))
+        for peer in peers:
+            check_peer(peer, _TEXT, stream)
+        loads = load_in_turn(options, [ours, *peers], chat_body(stream))
+    notes += doubts(work, loads)
+    return Findings([rate_row(work, ours.name, peer.name, loads) for peer in peers], notes)
+
+
+def check_peer(peer: Peer, text: str, stream: bool) -> Answer:
+    """Ask once and return the answer; raises WrongAnswer, with the peer's name, unless it says `text`."""
+    answer = ask_once(peer.port, chat_request(peer.port, peer.path, chat_body(stream)))
+    try:
+        check_answer(answer, text, stream)
+    except WrongAnswer as wrong:
+        raise WrongAnswer(f"{peer.name}: {wrong}") from None
+    return answer
+
+
+def load_in_turn(options: Options, peers: Sequence[Peer], body: bytes) -> dict[str, list[Load]]:
+    """Load the peers one after another, round by round, after a second each that does not count."""
+    loads: dict[str, list[Load]] = {peer.name: [] for peer in peers}
+    for turn in range(options.rounds + 1):
+        for peer in peers:
+            seconds = options.seconds if turn else 1
+            load = run_load(peer, body, seconds, options.connections, options.cores.load, options.folder)
+            if turn:
+                loads[peer.name].append(load)
+    return loads
+
+
+def doubts(work: str, loads: dict[str, list[Load]]) -> list[str]:
+    """Return a note for each reason not to take these figures at their word."""
+    notes = []
+    for name, runs in loads.items():
+        failures = sum(load.failures for load in runs)
+        if failures:
+            notes.append(f"{work}: {name} failed {failures} times (connections, statuses, time limits).")
+        if statistics.median(load.busy for load in runs) > 0.95:
+            notes.append(f"{work}: the load generator was at its limit with {name}; it may be faster than shown.")
+    return notes
+
+
+def rate_row(work: str, subject: str, against: str, loads: dict[str, list[Load]]) -> Row:
+    """Compare the answers a second of two peers, and what an answer cost each, round by round."""
+    pairs = list(zip(loads[subject], loads[against]))
+    ratios = [ours.answers_per_second / theirs.answers_per_second for ours, theirs in pairs]
+    figures = {"ratio": statistics.median(ratios)}
+    raw = []
+    for name, suffix in ((subject, ""), (against, "_against")):
+        rate = statistics.median(load.answers_per_second for load in loads[name])
+        cost = statistics.median(load.cpu_seconds for load in loads[name])
+        figures[f"answers_per_second{suffix}"], figures[f"cpu_seconds{suffix}"] = rate, cost
+        raw.append(f"{rate:,.0f}/s at {cost * 1e6:.1f} µs" if cost else f"{rate:,.0f}/s")
+    if figures["cpu_seconds"]:
+        figures["cpu_ratio"] = statistics.median(theirs.cpu_seconds / ours.cpu_seconds for ours, theirs in pairs)
+        raw.append(f"by CPU time {figures['cpu_ratio']:.2f}x")
+    return Row(work, subject, against, times(ratios), ", ".join(raw), figures)
+
+
+def measure_paced(options: Options) -> Findings:
+    """Compare the time of many paced streams at once with the time they would ideally take."""
+    rows: list[Row] = []
+    notes: list[str] = []
+    fits = options.file_limit - _SPARE_FILES
+    for asked in options.streams:
+        if asked > fits:
+            notes.append(f"{asked:,} streams at once: the open-file limit leaves {fits:,}; raise it with ulimit -n.")
+    for count in sorted({min(asked, fits) for asked in options.streams}):
+        found = _paced_streams(options, count)
+        rows += found.rows
+        notes += [note for note in found.notes if note not in notes]
+    return Findings(rows, notes)
+
+
+def _paced_streams(options: Options, count: int) -> Findings:
+    core, folder, notes = options.cores.server, options.folder, []
+    text = " ".join(f"word{i:02d}" for i in range(options.words))
+    settings = (f"mock.delay={_DELAY_SECONDS}", f"mock.text={text}", f"server.max_connections={count + _SPARE_FILES}")
+    with contextlib.ExitStack() as running:
+        peers = [running.enter_context(oaiserve(options.program, core, folder, *settings))]
+        try:
+            peers.append(running.enter_context(lua_mock(core, folder, text, _DELAY_SECONDS)))
+        except CannotMeasure as missing:
+            notes.append(str(missing))
+        alone = [_time_alone(peer, text) for peer in peers]
+        runs: dict[str, list[dict[str, float]]] = {peer.name: [] for peer in peers}
+        for _ in range(max(1, options.rounds // 3)):
+            for peer, one in zip(peers, alone):
+                runs[peer.name].append(_run_paced(options, peer, count, one))
+    for peer, one in zip(peers, alone):
+        notes.append(
+            f"paced: {peer.name} waits {one.waits} times in a stream of {options.words} words, "
+            f"so ideal is {one.waits} x {_DELAY_SECONDS} s."
+        )
+    return Findings([_paced_row(count, peer.name, runs[peer.name]) for peer in peers], notes)
+
+
+class Alone(NamedTuple):
+    """One paced stream with nobody else on the server: how many bytes, and how many waits its time must have held."""
+
+    size: int
+    waits: int
+
+
+def _time_alone(peer: Peer, text: str) -> Alone:
+    seconds = math.inf
+    for _ in range(2):
+        began = time.perf_counter()
+        answer = check_peer(peer, text, stream=True)
+        seconds = min(seconds, time.perf_counter() - began)
+    # No stream is faster than its waits, so rounding down finds their number; a timer may be early by a hair.
+    waits = int(seconds / _DELAY_SECONDS + 0.05)
+    if waits not in (len(text.split()) - 1, len(text.split())):
+        raise WrongAnswer(f"{peer.name}: a wait a word or one fewer was expected, its stream took {seconds:.3f} s")
+    return Alone(len(answer.raw), waits)
+
+
+def _run_paced(options: Options, peer: Peer, count: int, alone: Alone) -> dict[str, float]:
+    task = {
+        "port": peer.port,
+        "path": peer.path,
+        "body": chat_body(True).decode(),
+        "count": count,
+        "ramp": _RAMP_SECONDS,
+        "ideal": alone.waits * _DELAY_SECONDS,
+        "size": alone.size,
+    }
+    command = [sys.executable, str(pathlib.Path(__file__).with_name("paced.py")), json.dumps(task)]
+    with on_core(options.cores.load):
+        run = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    if run.returncode:
+        raise CannotMeasure(f"the client of {count:,} paced streams failed: {run.stderr.strip()[-300:]}")
+    return dict(json.loads(run.stdout))
+
+
+def _paced_row(count: int, subject: str, runs: Sequence[dict[str, float]]) -> Row:
+    work = f"{count:,} paced streams at once"
+    whole = [run for run in runs if "p50" in run]
+    figures = {name: statistics.median(run[name] for run in whole) for name in (whole[0] if whole else {})}
+    figures["failed"] = sum(run["failed"] for run in runs)
+    if not whole:
+        return Row(work, subject, "ideal time", "none came whole", "", figures)
+    raw = (
+        f"{figures['at_once']:,.0f} at once, {figures['arrivals']:.0f} arrivals each, "
+        f"{figures['failed']:.0f} failed, client late by {figures['client_lag_seconds'] * 1000:.0f} ms at most"
+    )
+    return Row(work, subject, "ideal time", f"p50 {figures['p50']:.2f}x, p99 {figures['p99']:.2f}x", raw, figures)
+
+
+def measure_start(options: Options) -> Findings:
+    """Compare starting a process until its first answer with a Python that imports three modules and ends."""
+    pairs = [(_time_to_first_answer(options), _time_to_import(options)) for _ in range(2 * options.rounds + 1)]
+    del pairs[0]  # the first start compiles the modules
+    ratios = [ours.seconds / theirs.seconds for ours, theirs in pairs]
+    middle, other_middle = (statistics.median(one.seconds for one in side) for side in zip(*pairs))
+    raw = f"{middle * 1000:.0f} ms, {other_middle * 1000:.0f} ms"
+    figures = {"ratio": statistics.median(ratios), "seconds": middle, "seconds_against": other_middle}
+    if pairs[0][0].cpu_seconds:
+        figures["cpu_ratio"] = statistics.median(ours.cpu_seconds / theirs.cpu_seconds for ours, theirs in pairs)
+        raw += f", by CPU time {figures['cpu_ratio']:.2f}x"
+    row = Row("start to first answer", "oaiserve", f'python -c "{_IMPORTS}"', times(ratios), raw, figures)
+    return Findings([row], [])
+
+
+class Start(NamedTuple):
+    """How long a start took, and for how long it had the core (0 where the system does not tell)."""
+
+    seconds: float
+    cpu_seconds: float
+
+
+def _time_to_first_answer(options: Options) -> Start:
+    with oaiserve(options.program, options.cores.server, options.folder) as server:
+        health = f"GET /health HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode()
+        answer = ask_once(server.port, health)
+        start = Start(time.perf_counter() - server.process.started, cpu_seconds(server.process.pid))
+    if answer.status != 200 or json.loads(answer.body).get("status") != "healthy":
+        raise WrongAnswer(f"oaiserve: expected a healthy server, got {answer.raw[:200]!r}")
+    return start
+
+
+def _time_to_import(options: Options) -> Start:
+    used, began = children_seconds(), time.perf_counter()
+    with on_core(options.cores.server):
+        environment = python_environment(options.folder)
+        subprocess.run([sys.executable, "-c", _IMPORTS], cwd=options.folder, env=environment, timeout=60, check=True)
+    return Start(time.perf_counter() - began, children_seconds() - used)
+
+
+def measure_memory(options: Options) -> Findings:
+    """Compare memory after one answer, and what each kept-alive connection adds that has had an answer and is idle."""
+    core, folder = options.cores.server, options.folder
+    count = min(_IDLE_CONNECTIONS, options.file_limit - _SPARE_FILES)
+    with oaiserve(options.program, core, folder, f"mock.text={_TEXT}") as ours:
+        answer = check_peer(ours, _TEXT, stream=False)
+        idle, each = _memory(ours, count)
+    with bare(answer.raw, core, folder) as peer:
+        other_idle, other_each = _memory(peer, count)
+    idle_raw = f"{idle / 1024:.1f} MB, {other_idle / 1024:.1f} MB"
+    each_raw = f"{each:.1f} kB, {other_each:.1f} kB (growth over {count:,})"
+    rows = [
+        _memory_row("memory, idle after one answer", idle, other_idle, idle_raw),
+        _memory_row("memory, a kept-alive idle connection", each, other_each, each_raw),
+    ]
+    return Findings(rows, [])
+
+
+def _memory_row(work: str, ours: float, theirs: float, raw: str) -> Row:
+    figures = {"ratio": ours / theirs, "kilobytes": ours, "kilobytes_against": theirs}
+    return Row(work, "oaiserve", "bare asyncio", times([ours / theirs]), raw, figures)
+
+
+def _memory(server: Peer, count: int) -> tuple[float, float]:
+    """Return kB in use after one answer, and the kB that each of `count` kept connections adds."""
+    request = chat_request(server.port, server.path, chat_body(False))
+    ask_once(server.port, request)
+    idle = resident_kilobytes(server.process.pid)
+    with contextlib.ExitStack() as kept:
+        for _ in range(count):
+            connection = kept.enter_context(socket.create_connection(("127.0.0.1", server.port), timeout=10))
+            ask(connection, request)
+        time.sleep(0.2)
+        return idle, (resident_kilobytes(server.process.pid) - idle) / count
