@@ -37,9 +37,11 @@ from protocol.exchange import Backend, Request
 from protocol.log import Log
 from protocol.metrics import Metrics
 from protocol.mock import Mock, MockSettings
+from protocol.relay import Relay, RelaySettings
 from protocol.router import Router
 from protocol.server import Server, ServerSettings, listen_failure
 from protocol.service import chat_example, service_doors
+from protocol.translate.backend import DashScope, DashScopeSettings
 from protocol.trial import run_trial
 from protocol.workers import WorkerPlace, WorkersFailed, run_workers
 
@@ -49,23 +51,64 @@ __version__ = "0.1.0"
 # ---- the backends -----------------------------------------------------------------------------------------------
 
 
-def _make_mock(settings: BackendSettings, log: Log) -> Backend:
+class _Surroundings(typing.NamedTuple):
+    """What a backend may need beside its settings.
+
+    `instance` is a token by which this server knows a request of its own that comes back; its workers share it.
+    `has_fallback` says that some route has another backend behind this one.
+    """
+
+    log: Log
+    environ: typing.Mapping[str, str]
+    instance: str
+    has_fallback: bool
+
+
+def _make_mock(backend: BackendSettings, around: _Surroundings) -> Backend:
     return Mock(
-        settings.name, settings.options, clock=time.time, random_bits=random.Random().getrandbits, sleep=asyncio.sleep
+        backend.name, backend.options, clock=time.time, random_bits=random.Random().getrandbits, sleep=asyncio.sleep
     )
+
+
+def _make_relay(backend: BackendSettings, around: _Surroundings) -> Backend:
+    return Relay(
+        backend.name, backend.options, around.environ, around.log,
+        has_fallback=around.has_fallback, instance=around.instance,
+    )  # fmt: skip
+
+
+def _make_dashscope(backend: BackendSettings, around: _Surroundings) -> Backend:
+    return DashScope(
+        backend.name, backend.options, around.environ, around.log, has_fallback=around.has_fallback,
+        clock=time.time, random_bits=random.Random().getrandbits, sleep=asyncio.sleep,
+    )  # fmt: skip
 
 
 class _Kind(typing.NamedTuple):
     """A kind of backend: its section's settings, and how one is made."""
 
     settings: type
-    make: typing.Callable[[BackendSettings, Log], Backend]
+    make: typing.Callable[[BackendSettings, _Surroundings], Backend]
 
 
 #: A further kind of backend is one module and one line here.
 _KINDS = {
     "mock": _Kind(MockSettings, _make_mock),
+    "relay": _Kind(RelaySettings, _make_relay),
+    "dashscope": _Kind(DashScopeSettings, _make_dashscope),
 }
+
+
+def _make_backends(settings: Settings, log: Log, instance: str) -> dict[str, Backend]:
+    """Return the backends that a route names, by name; UsageError where their settings cannot work."""
+    backends = {}
+    for backend in settings.backends:
+        routes = [route.backends for route in settings.routes if backend.name in route.backends]
+        if routes:
+            has_fallback = any(names[-1] != backend.name for names in routes)
+            around = _Surroundings(log, os.environ, instance, has_fallback)
+            backends[backend.name] = _KINDS[backend.kind].make(backend, around)
+    return backends
 
 
 def _configuration() -> Configuration:
@@ -79,19 +122,19 @@ class Service:
     """Everything that one configuration needs to answer, wired together; lives in one event loop."""
 
     def __init__(
-        self, settings: Settings, log: Log, on_request: typing.Callable[[Request], None] | None = None
+        self,
+        settings: Settings,
+        log: Log,
+        *,
+        instance: str = "",
+        on_request: typing.Callable[[Request], None] | None = None,
     ) -> None:
         self.version = __version__
         self.now = time.time
         self.backends = {backend.name: backend.kind for backend in settings.backends}
         self.routes = [(route.pattern, route.backends) for route in settings.routes]
         self._metrics = Metrics()
-        routed = {name for route in settings.routes for name in route.backends}
-        self._backends = {
-            backend.name: _KINDS[backend.kind].make(backend, log)
-            for backend in settings.backends
-            if backend.name in routed
-        }
+        self._backends = _make_backends(settings, log, instance or _new_instance())
         router = Router(settings.routes, self._backends, CorsPolicy(settings.server.cors_origins))
         router.doors = service_doors(self, router.forward)
         self._server = Server(router, settings.server, log, self._metrics, on_request=on_request)
@@ -127,6 +170,10 @@ class Service:
     async def _close_backends(self) -> None:
         for backend in self._backends.values():
             await backend.close()
+
+
+def _new_instance() -> str:
+    return os.urandom(8).hex()
 
 
 # ---- embedding --------------------------------------------------------------------------------------------------
@@ -187,7 +234,7 @@ async def serve(settings: Settings | None = None) -> typing.AsyncIterator[Runnin
     settings = settings or load_settings()
     requests: typing.Deque[Request] = collections.deque(maxlen=_RECORDED_REQUESTS)
     with _open_log(settings.server, asyncio.get_running_loop()) as log:
-        service = Service(settings, log, requests.append)
+        service = Service(settings, log, on_request=requests.append)
         await service.listen()
         try:
             yield RunningServer(_url(settings.server, service.port), service.port, requests, lambda: None)
@@ -250,6 +297,9 @@ examples:
   python oaiserve.py                                  the mock on http://127.0.0.1:8080
   python oaiserve.py mock --set mock.text="hi there"  let it say something else
   python oaiserve.py mock --set mock.delay=0.05       twenty words a second
+  python oaiserve.py relay                            to api.openai.com, with OPENAI_API_KEY or the caller's key
+  python oaiserve.py relay --set relay.base_url=http://127.0.0.1:11434/v1 --set relay.model=qwen3
+  python oaiserve.py dashscope                        Alibaba's DashScope behind OpenAI's API, each caller's own key
   python oaiserve.py -p 0                             on any free port; the banner says which
   python oaiserve.py try                              is the server there, and is it well?
   python oaiserve.py bundle                           one file and a zipapp in dist/
@@ -293,7 +343,12 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("command", nargs="?", metavar="COMMAND", help=f"{', '.join([*_KINDS, *_COMMANDS])}; nothing: serve as configured")
+    add(
+        "command",
+        nargs="?",
+        metavar="COMMAND",
+        help=f"{', '.join([*_KINDS, *_COMMANDS])}; nothing: serve as configured",
+    )
     add("target", nargs="?", metavar="URL|DIR", help="try: the server's address; bundle: the folder to write to (dist)")
     add("-c", "--config", metavar="FILE", help="read this configuration instead of config.ini")
     add("-p", "--port", metavar="N", help="port to listen on; 0 takes any free one")
@@ -313,6 +368,10 @@ def _serve_command(options: argparse.Namespace) -> int:
     if options.target is not None:
         raise UsageError(f"{options.target!r} is one word too many; the address is set by --host and --port")
     settings, source = _settings_from(options)
+    instance = _new_instance()
+    _make_backends(
+        settings, Log("off", _write_stderr), instance
+    )  # so that --check and a parent of workers say what is wrong
     if options.check:
         print(f"; from {source}\n{describe(settings)}", end="")
         return 0
@@ -322,10 +381,10 @@ def _serve_command(options: argparse.Namespace) -> int:
             return run_workers(
                 count,
                 settings.server,
-                lambda place: asyncio.run(_serve_until_told(settings, source, place)),
+                lambda place: asyncio.run(_serve_until_told(settings, source, instance, place)),
                 lambda port: print(_banner(settings, port, source), flush=True),
             )
-        return asyncio.run(_serve_until_told(settings, source, None))
+        return asyncio.run(_serve_until_told(settings, source, instance, None))
     except WorkersFailed as exc:
         print(f"oaiserve: {exc}", file=sys.stderr)
         return 1
@@ -356,7 +415,7 @@ def _find_config() -> str | None:
     return None
 
 
-async def _serve_until_told(settings: Settings, source: str, place: WorkerPlace | None) -> int:
+async def _serve_until_told(settings: Settings, source: str, instance: str, place: WorkerPlace | None) -> int:
     """Serve until told to stop; a worker has a `place`, and its parent shows the banner."""
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
@@ -366,9 +425,9 @@ async def _serve_until_told(settings: Settings, source: str, place: WorkerPlace 
     # Everything so far lives as long as the process: the collector need not look at it again and again.
     gc.collect()
     gc.freeze()
-    gc.set_threshold(20_000, 20, 20)
+    gc.set_threshold(5_000, 10, 10)
     with _open_log(settings.server, loop) as log:
-        service = Service(settings, log)
+        service = Service(settings, log, instance=instance)
         await service.listen(place.sock if place is not None else None)
         if place is None:
             print(_banner(settings, service.port, source), flush=True)

@@ -94,9 +94,7 @@ def _message(speech: Speech) -> JsonObject:
     return message
 
 
-def chat_frames(
-    answered: Answered, speeches: typing.Sequence[Speech], *, include_usage: bool = False
-) -> list[bytes]:
+def chat_frames(answered: Answered, speeches: typing.Sequence[Speech], *, include_usage: bool = False) -> list[bytes]:
     """Return the stream's frames, one for each word, or a single one where no speech says anything.
 
     The first word's frame begins with the role chunks, the last one's ends with the chunks that carry the finish
@@ -165,13 +163,12 @@ class PlainChat:
     """Answers of one choice that always say the same, prepared: what the mock says when nothing special is asked.
 
     Gives the bytes that `chat_completion` and `chat_frames` give, by putting the few parts that change between parts
-    that do not: 1.5 µs instead of 12 for an object, 1.7 instead of 25 for a stream of three words (CPython 3.11).
+    that do not: 1.5 µs instead of 12 for an object, 2 instead of 25 for a stream of three words (CPython 3.11).
     """
 
     def __init__(self, speech: Speech) -> None:
         self.speech = speech
-        frames = chat_chunk_tails([speech], with_usage=False)
-        self._tails = (b"", *(tail for group in frames for tail in group))
+        self._tails = [(b"", *tails) for tails in chat_chunk_tails([speech], with_usage=False)]
         answered = Answered("\0id", -1, "\0model", 0)
         before, self._after_id, self._after_created, self._after_model, self._after_prompt, self._end = _cut(
             encode_json(chat_completion(answered, [speech])),
@@ -192,16 +189,18 @@ class PlainChat:
             _json_string(answered.model), self._after_model, answered.prompt_tokens, self._after_prompt, total, self._end,
         )  # fmt: skip
 
-    def stream(self, answered: Answered, *, include_usage: bool) -> bytes:
-        """Return the whole stream; `include_usage` asks for chunks with a usage member, which are made the long way."""
+    def frames(self, answered: Answered, *, include_usage: bool) -> list[bytes]:
+        """Return the stream's frames; `include_usage` asks for chunks with a usage member, made the long way."""
         if include_usage:
-            return b"".join(chat_frames(answered, [self.speech], include_usage=True))
+            return chat_frames(answered, [self.speech], include_usage=True)
         before, after_id, after_created, after_model = self._chunk
         prefix = b'data: %b"%b"%b%d%b%b%b,"choices":' % (
             before, answered.id.encode(), after_id, answered.created, after_created,
             _json_string(answered.model), after_model,
         )  # fmt: skip
-        return prefix.join(self._tails) + DONE_EVENT
+        frames = [prefix.join(tails) for tails in self._tails]
+        frames[-1] += DONE_EVENT
+        return frames
 
 
 def _cut(text: bytes, marks: typing.Sequence[bytes]) -> list[bytes]:
@@ -221,7 +220,9 @@ def _json_string(text: str) -> bytes:
 
 def text_completion(answered: Answered, speeches: typing.Sequence[Speech]) -> JsonObject:
     """Return the legacy completion object."""
-    choices = [_text_choice(index, "".join(speech.pieces), speech.finish_reason) for index, speech in enumerate(speeches)]
+    choices = [
+        _text_choice(index, "".join(speech.pieces), speech.finish_reason) for index, speech in enumerate(speeches)
+    ]
     return {**_text_head(answered), "choices": choices, "usage": _usage_of(answered, speeches)}
 
 

@@ -182,15 +182,21 @@ class Configuration:
     def settings(self, backend: str | None, environ: typing.Mapping[str, str]) -> Settings:
         """Return the effective settings; `backend`, when given, takes what no route but `*` names."""
         backends = tuple(
-            BackendSettings(*_backend_name(section), self._section(self._section_class(section, section), section, environ))
+            BackendSettings(
+                *_backend_name(section), self._section(self._section_class(section, section), section, environ)
+            )
             for section in self._sections
             if section != "server"
         )
         names = [backend.name for backend in backends]
         twice = [name for name in names if names.count(name) > 1]
         if twice:
-            raise UsageError(f"two backends are called {twice[0]!r}; a backend's name is the second word of its section")
-        return Settings(self._section(self._server, "server", environ), backends, self._route_table(backend, names, environ))
+            raise UsageError(
+                f"two backends are called {twice[0]!r}; a backend's name is the second word of its section"
+            )
+        return Settings(
+            self._section(self._server, "server", environ), backends, self._route_table(backend, names, environ)
+        )
 
     def _section_class(self, section: str, where: str) -> type:
         match = _SECTION.fullmatch(section)
@@ -200,12 +206,16 @@ class Configuration:
         if match and kind in self._kinds:
             return self._kinds[kind]
         known = ", ".join(["server", *self._kinds, "routes"])
-        raise UsageError(f"{where}: there is no section [{section}]; there are {known} and [KIND NAME] for more backends")
+        raise UsageError(
+            f"{where}: there is no section [{section}]; there are {known} and [KIND NAME] for more backends"
+        )
 
     def _section(self, cls: type[Section], section: str, environ: typing.Mapping[str, str]) -> Section:
         values = {}
         for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-            text, where = self._values.get((section, field.name), (field.metadata["default"], f"[{section}] {field.name}"))
+            text, where = self._values.get(
+                (section, field.name), (field.metadata["default"], f"[{section}] {field.name}")
+            )
             expanded = expand(text, environ, where)
             try:
                 values[field.name] = field.metadata["parse"](expanded)
@@ -247,7 +257,9 @@ def expand(text: str, environ: typing.Mapping[str, str], where: str) -> str:
         if environ.get(name):
             return environ[name]
         if default is None:
-            raise UsageError(f"{where}: the environment variable {name} is not set; set it, or write ${{{name}:-default}}")
+            raise UsageError(
+                f"{where}: the environment variable {name} is not set; set it, or write ${{{name}:-default}}"
+            )
         return default[2:]
 
     return _REFERENCE.sub(value, text)

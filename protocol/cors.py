@@ -52,7 +52,10 @@ class CorsPolicy:
             # Asked-for names are repeated: "*" would not cover Authorization.
             answer += [
                 ("access-control-allow-methods", fields.get("access-control-request-method")),
-                ("access-control-allow-headers", fields.get("access-control-request-headers", "authorization, content-type")),
+                (
+                    "access-control-allow-headers",
+                    fields.get("access-control-request-headers", "authorization, content-type"),
+                ),
                 ("access-control-max-age", str(_MAX_AGE_SECONDS)),
                 ("vary", "Access-Control-Request-Method, Access-Control-Request-Headers"),
             ]

@@ -43,9 +43,7 @@ class ApiError(Exception):
         super().__init__(message)
         self.status = status
         self.message = message
-        self.type = type or _ERROR_TYPES.get(
-            status, _UNTYPED_SERVER_ERROR if status >= 500 else _UNTYPED_CLIENT_ERROR
-        )
+        self.type = type or _ERROR_TYPES.get(status, _UNTYPED_SERVER_ERROR if status >= 500 else _UNTYPED_CLIENT_ERROR)
         self.param = param
         self.code = code
         self.fields = tuple(fields)

@@ -693,8 +693,7 @@ class ResponseReader(_MessageReader):
             return NEED_DATA
         line = _STATUS_LINE.match(data, at)
         if line is None:
-            got = data[at : data.find(b"\r\n", at)][:100]
-            raise self._die(400, f"The status line must be like 'HTTP/1.1 200 OK', but {got!r} came.")
+            raise self._die(400, _bad_status_line_reason(data[at : data.find(b"\r\n", at)]))
         fields = self._parse_fields(line.end(), end - 2)
         status = int(line[2])
         minor_version = min(int(line[1]), 1)  # RFC 9110 §2.5, as for requests
@@ -751,13 +750,20 @@ def _bad_request_line_reason(line: bytes) -> tuple[int, str]:
     return 400, f"The request line must be 'METHOD target HTTP/1.1' with single spaces, but {line[:100]!r} came."
 
 
+def _bad_status_line_reason(line: bytes) -> str:
+    bare = _BARE_CONTROL.search(line)
+    if bare:
+        return f"The status line holds {_shown(line, bare.start())}."
+    return f"The status line must be like 'HTTP/1.1 200 OK', but {line[:100]!r} came."
+
+
 def _bad_field_reason(block: bytes) -> str:
+    bare = _BARE_CONTROL.search(block)
+    if bare:
+        return f"A field holds {_shown(block, bare.start())}."
     for line in block.split(b"\r\n"):
         if re.fullmatch(_FIELD_LINE, line + b"\r\n") or not line:
             continue
-        bare = _BARE_CONTROL.search(line)
-        if bare:
-            return f"A field holds {_shown(line, bare.start())}."
         if line[:1] in b" \t":
             return f"A field is continued on another line, which HTTP/1.1 no longer allows: {line[:40]!r}."
         name, colon, _ = line.partition(b":")
@@ -776,9 +782,9 @@ def _bad_field_reason(block: bytes) -> str:
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 _REASONS = {
-    100: "Continue", 101: "Switching Protocols", 200: "OK", 201: "Created", 202: "Accepted", 204: "No Content",
-    206: "Partial Content", 301: "Moved Permanently", 302: "Found", 303: "See Other", 304: "Not Modified",
-    307: "Temporary Redirect", 308: "Permanent Redirect", 400: "Bad Request", 401: "Unauthorized",
+    100: "Continue", 101: "Switching Protocols", 103: "Early Hints", 200: "OK", 201: "Created", 202: "Accepted",
+    204: "No Content", 206: "Partial Content", 301: "Moved Permanently", 302: "Found", 303: "See Other",
+    304: "Not Modified", 307: "Temporary Redirect", 308: "Permanent Redirect", 400: "Bad Request", 401: "Unauthorized",
     402: "Payment Required", 403: "Forbidden", 404: "Not Found", 405: "Method Not Allowed", 406: "Not Acceptable",
     408: "Request Timeout", 409: "Conflict", 410: "Gone", 411: "Length Required", 412: "Precondition Failed",
     413: "Content Too Large", 414: "URI Too Long", 415: "Unsupported Media Type", 416: "Range Not Satisfiable",
@@ -789,9 +795,7 @@ _REASONS = {
 }  # fmt: skip
 
 # What is constant is computed once (RFC 9112 §4; the space stays where there is no reason to give).
-_STATUS_LINES = {
-    status: f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\n".encode() for status in range(100, 600)
-}
+_STATUS_LINES = {status: f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\n".encode() for status in range(100, 600)}
 
 
 def encode_fields(fields: typing.Iterable[tuple[str, str]]) -> bytes:

@@ -37,9 +37,9 @@ class Metrics:
         lines += _metric("oaiserve_request_seconds", "histogram", "Seconds from a request's head to its answer's end.")
         for label, buckets in sorted(self._buckets.items()):
             lines += self._histogram(label, buckets)
-        everything = {"requests_in_flight": ("Requests being answered.", float(self.in_flight)), **gauges}
+        everything = {"requests_in_flight": ("Requests being answered.", self.in_flight), **gauges}
         for name, (text, value) in everything.items():
-            lines += [*_metric(f"oaiserve_{name}", "gauge", text), f"oaiserve_{name} {value:g}"]
+            lines += [*_metric(f"oaiserve_{name}", "gauge", text), f"oaiserve_{name} {value}"]
         return "\n".join(lines) + "\n"
 
     def _histogram(self, label: str, buckets: list[int]) -> typing.Iterator[str]:

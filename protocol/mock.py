@@ -22,6 +22,7 @@ from protocol.completions import (
 from protocol.config import option, parse_seconds, parse_text
 from protocol.errors import ApiError
 from protocol.exchange import Answer, Endpoint, Paced, Request, Response
+from protocol.native_mock.api import NATIVE_ROOT, NativeMock
 from protocol.openai import (
     EVENT_STREAM_FIELDS,
     JSON_FIELDS,
@@ -33,8 +34,9 @@ from protocol.openai import (
     split_words,
 )
 from protocol.params import CHAT_PARAMETERS, COMPLETION_PARAMETERS
-from protocol.schema import Hints, instance, read_hints
-from protocol.schema_document import SchemaError
+from protocol.schema.document import SchemaError
+from protocol.schema.instance import Hints, instance, read_hints
+from protocol.validate import check_body
 
 # What the mock lists; it answers for any other model just as well.
 _MOCK_MODELS = (
@@ -66,6 +68,9 @@ class Mock:
     `clock` gives seconds since the epoch, `random_bits(n)` an integer of n random bits, `sleep` waits for seconds.
     """
 
+    #: Paths below this are DashScope's own, which the mock answers besides OpenAI's.
+    own_root = NATIVE_ROOT
+
     def __init__(
         self,
         name: str,
@@ -82,6 +87,10 @@ class Mock:
         self._sleep = sleep
         self._plain = PlainChat(Speech(split_words(settings.text), "stop"))
         self._waits = bool(settings.delay or settings.first_delay)
+        self._native = NativeMock(
+            text=settings.text, delay=settings.delay, first_delay=settings.first_delay,
+            clock=clock, random_bits=random_bits, sleep=sleep,
+        )  # fmt: skip
         self._endpoints = {
             "/chat/completions": {"POST": Endpoint(self._chat, "mock /chat/completions")},
             "/completions": {"POST": Endpoint(self._complete, "mock /completions")},
@@ -92,6 +101,8 @@ class Mock:
         path = api_path(request.path) or request.path
         methods = self._endpoints.get(path)
         if methods is None:
+            if request.path.startswith(NATIVE_ROOT):
+                return self._native.endpoint(request)
             raise ApiError(404, f"Invalid URL ({request.method} {request.path})", code="unknown_url")
         endpoint = methods.get(request.method)
         if endpoint is None:
@@ -114,15 +125,16 @@ class Mock:
         """Answer POST /v1/chat/completions."""
         body = request.json_object()
         model = _check_model(body)
-        CHAT_PARAMETERS(body, "")
+        check_body(CHAT_PARAMETERS, body)
         answered = self._answered("chatcmpl-", model, _prompt_words(body["messages"]))
         stream = body.get("stream")
         include_usage = bool(stream) and _includes_usage(body)
-        if not self._waits and body.keys().isdisjoint(_SHAPING_PARAMETERS):
-            if not stream:
-                return Response(200, JSON_FIELDS, self._plain.completion(answered))
-            frames = [self._plain.stream(answered, include_usage=include_usage)]
-            return Response(200, EVENT_STREAM_FIELDS, Paced(frames, first_delay=0, delay=0))
+        if body.keys().isdisjoint(_SHAPING_PARAMETERS):
+            if stream:
+                return self._paced(self._plain.frames(answered, include_usage=include_usage))
+            return self._after_its_words(
+                Response(200, JSON_FIELDS, self._plain.completion(answered)), [self._plain.speech]
+            )
         speeches = [self._speech(body)] * (body.get("n") or 1)
         if stream:
             return self._paced(chat_frames(answered, speeches, include_usage=include_usage))
@@ -154,7 +166,7 @@ class Mock:
         """Answer POST /v1/completions: for each prompt, `n` choices."""
         body = request.json_object()
         model = _check_model(body)
-        COMPLETION_PARAMETERS(body, "")
+        check_body(COMPLETION_PARAMETERS, body)
         prompts = _prompts(body["prompt"])
         words = sum(len(prompt.split()) if isinstance(prompt, str) else len(prompt) for prompt in prompts)
         answered = self._answered("cmpl-", model, words)

@@ -24,8 +24,12 @@ _CONTENT_PART = by_tag(
     "type",
     {
         "text": an_object({"text": _PARAMETER_STRING}, "text"),
-        "image_url": an_object({"image_url": an_object({"url": _PARAMETER_STRING, "detail": _PARAMETER_STRING}, "url")}, "image_url"),
-        "input_audio": an_object({"input_audio": an_object({"data": _PARAMETER_STRING, "format": _PARAMETER_STRING}, "data")}, "input_audio"),
+        "image_url": an_object(
+            {"image_url": an_object({"url": _PARAMETER_STRING, "detail": _PARAMETER_STRING}, "url")}, "image_url"
+        ),
+        "input_audio": an_object(
+            {"input_audio": an_object({"data": _PARAMETER_STRING, "format": _PARAMETER_STRING}, "data")}, "input_audio"
+        ),
         "file": an_object({"file": _AN_OBJECT}, "file"),
         "refusal": an_object({"refusal": _PARAMETER_STRING}, "refusal"),
         "video_url": an_object({"video_url": _AN_OBJECT}, "video_url"),
@@ -84,7 +88,8 @@ _RESPONSE_FORMAT = by_tag(
         "text": anything,
         "json_object": anything,
         "json_schema": an_object(
-            {"json_schema": an_object({"name": _PARAMETER_STRING, "schema": _AN_OBJECT, "strict": a_boolean}, "name")}, "json_schema"
+            {"json_schema": an_object({"name": _PARAMETER_STRING, "schema": _AN_OBJECT, "strict": a_boolean}, "name")},
+            "json_schema",
         ),
     },
 )
@@ -128,7 +133,9 @@ CHAT_PARAMETERS = an_object(
     "messages",
 )
 
-_PROMPT_MEMBER = one_of("a string, integer or array of integers", {str: anything, int: anything, list: an_array(an_integer())})
+_PROMPT_MEMBER = one_of(
+    "a string, integer or array of integers", {str: anything, int: anything, list: an_array(an_integer())}
+)
 COMPLETION_PARAMETERS = an_object(
     {
         **_SAMPLING,

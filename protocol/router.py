@@ -6,6 +6,7 @@ name several backends: when one cannot answer and nothing has gone to the client
 
 from __future__ import annotations
 
+import asyncio
 import re
 import typing
 import urllib.parse
@@ -14,7 +15,11 @@ from protocol.config import Route
 from protocol.cors import CorsPolicy
 from protocol.errors import ApiError
 from protocol.exchange import Answer, Backend, BackendFailed, Endpoint, Request, Response, parse_json
+from protocol.multipart import ModelRewriter
 from protocol.openai import JsonObject, api_path, error_response, json_response, model_list
+
+# Requests for these name no model, and their bodies may be larger than what can be held.
+_MODELLESS_PATHS = ("/files", "/uploads", "/containers", "/skills", "/vector_stores", "/batches")
 
 Doors = typing.Mapping[str, typing.Mapping[str, Endpoint]]
 
@@ -30,12 +35,16 @@ class Router:
     ) -> None:
         #: Paths with their methods' endpoints: what the service answers itself.
         self.doors: Doors = {}
-        self._routes = [
-            (_pattern(route.pattern), tuple(backends[name] for name in route.backends)) for route in routes
-        ]
+        self._routes = [(_pattern(route.pattern), tuple(backends[name] for name in route.backends)) for route in routes]
         # Where no route but `*` names a single backend, a request need not be looked into.
         only = self._routes[0][1] if routes[0].pattern == "*" else ()
         self._only_backend = only[0] if len(only) == 1 else None
+        # What a backend has besides OpenAI's paths, by their beginning; the first routed backend that has it answers.
+        self._own_roots: dict[str, Backend] = {}
+        for _, routed in self._routes:
+            for backend in routed:
+                if hasattr(backend, "own_root"):
+                    self._own_roots.setdefault(backend.own_root, backend)
         self._preflight = Endpoint(cors.preflight, "preflight")
         self._by_model = Endpoint(self.forward, "by model")
         self._list_models = Endpoint(self._models, "models")
@@ -60,7 +69,7 @@ class Router:
             backends = self.backends_for(_query_model(request.head.query))
             if len(backends) == 1:
                 return backends[0].endpoint(request)
-        if not request.head.has_body:
+        if not request.head.has_body or path.startswith(_MODELLESS_PATHS):
             backends = self.backends_for("")
             if len(backends) == 1:
                 return backends[0].endpoint(request)
@@ -83,8 +92,13 @@ class Router:
     def _door(self, request: Request) -> Endpoint:
         methods = self.doors.get(request.path)
         if methods is None:
+            for root, backend in self._own_roots.items():
+                if request.path.startswith(root):
+                    return backend.endpoint(request)
             raise ApiError(
-                404, f"Unknown request URL: {request.method} {request.path}. GET / says what there is.", code="unknown_url"
+                404,
+                f"Unknown request URL: {request.method} {request.path}. GET / says what there is.",
+                code="unknown_url",
             )
         endpoint = methods.get("GET" if request.method == "HEAD" else request.method)
         if endpoint is None:
@@ -100,10 +114,10 @@ class Router:
     def _models(self, request: Request) -> Answer:
         """Answer GET /v1/models: those of all routed backends, each id once, the first route's first."""
         backends = list(dict.fromkeys(backend for _, backends in self._routes for backend in backends))
-        gathered = [backend.models(request) for backend in backends]
-        if not all(isinstance(models, list) for models in gathered):
-            return _merged_later(gathered)
-        return json_response(model_list(_merged(gathered)))
+        if len(backends) == 1:
+            models = backends[0].models(request)
+            return json_response(model_list(models)) if isinstance(models, list) else _awaited_models(models)
+        return _merged_models(backends, request)
 
     def _model(self, request: Request) -> Answer:
         """Answer GET /v1/models/{id}; an id may hold slashes."""
@@ -120,17 +134,29 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 def _query_model(query: str) -> str:
-    return dict(urllib.parse.parse_qsl(query, max_num_fields=100)).get("model", "")
+    for parameter in query.split("&"):
+        name, _, value = parameter.partition("=")
+        if name == "model":
+            return urllib.parse.unquote_plus(value)
+    return ""
 
 
 def _asked_model(request: Request) -> str:
     """Return the model that a held request names, "" where it names none that can be read."""
-    content_type = request.fields.get("content-type").partition(";")[0].strip().lower()
-    if request.body and (content_type.endswith("json") or not content_type):
+    media_type = request.fields.get("content-type").partition(";")[0].strip().lower()
+    if request.body and media_type == "multipart/form-data":
+        form = ModelRewriter(request.fields.get("content-type"), _unchanged)
+        form.feed(request.body)
+        return form.model or ""
+    if request.body and (media_type.endswith("json") or not media_type):
         body = request.json()
         model = body.get("model") if type(body) is dict else None
         return model if type(model) is str else ""
     return _query_model(request.head.query) if "model=" in request.head.query else ""
+
+
+def _unchanged(model: str) -> str:
+    return model
 
 
 def _answer_with(backend: Backend, request: Request) -> Answer:
@@ -164,9 +190,26 @@ def _merged(lists: typing.Iterable[typing.Iterable[JsonObject]]) -> list[JsonObj
     return list(by_id.values())
 
 
-async def _merged_later(gathered: typing.Sequence[typing.Any]) -> Response:
-    lists = [models if isinstance(models, list) else await models for models in gathered]
+async def _awaited_models(models: typing.Awaitable[list[JsonObject]]) -> Response:
+    return json_response(model_list(await models))
+
+
+async def _merged_models(backends: typing.Sequence[Backend], request: Request) -> Response:
+    """Ask all backends at once; one that cannot say leaves the others' models, the first error comes out if none can."""
+    listings = await asyncio.gather(*(_models_of(backend, request) for backend in backends))
+    lists = [listing for listing in listings if isinstance(listing, list)]
+    for listing in listings:
+        if isinstance(listing, ApiError) and not lists:
+            raise listing
     return json_response(model_list(_merged(lists)))
+
+
+async def _models_of(backend: Backend, request: Request) -> list[JsonObject] | ApiError:
+    try:
+        models = backend.models(request)
+        return models if isinstance(models, list) else await models
+    except ApiError as exc:
+        return exc
 
 
 async def _one_later(listing: typing.Awaitable[Response], id: str) -> Response:

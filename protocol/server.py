@@ -52,24 +52,31 @@ from protocol.http1 import (
 from protocol.log import Log
 from protocol.metrics import Metrics
 from protocol.openai import error_event, error_response
+from protocol.proxies import TrustedProxies, parse_networks
 
 # A caller's request id is passed on and logged, so it must be short and plain.
 _SANE_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 
 # Pipelined requests answered in one go, before other connections have their turn; their answers leave in one write.
 _REQUESTS_A_TURN = 16
+# Bytes read from a socket at once.
+_READ_BYTES = 65536
 # Bytes of later requests or of an unread body that may wait inside before the socket is no longer read.
-_WAITING_BYTES = 65536
+_UNREAD_BYTES = 65536
 # Bytes of an answer that may wait for the client before its producer is stopped.
 _UNSENT_BYTES = 65536
-# RFC 9112 §9.6: after the last answer the client's words are read on for a while, so that no reset eats the answer.
+# RFC 9112 §9.6: after the last answer the client's words are read on, so that no reset eats the answer: as long as
+# there are some, but not for ever.
 _LINGER_SECONDS = 2.0
-_LINGER_BYTES = 1024 * 1024
+_LINGER_SECONDS_IN_ALL = 30.0
 # When a client has said that it sends no more, how often and when to look whether it has gone altogether.
 _PROBE_SECONDS = (0.005, 0.02, 0.08, 0.32, 1.28)
 _TICK_SECONDS = 0.001
 _PACED_A_TURN = 512
 _CLIENT_LEFT = 499
+# Turns of the loop in which connections learn of their end, and log it: one, two under TLS, where a client that does
+# not agree to the end is cut off in the first.
+_CLOSING_TURNS = 4
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,9 +95,14 @@ class ServerSettings:
     max_body: int = option("64M", parse_size, "bytes of a body that has to be held; more is 413")
     head_timeout: float = option("30", parse_seconds, "seconds for a whole head, and for a new connection to begin one")
     body_timeout: float = option("300", parse_seconds, "seconds to wait, in all, for the bytes of one body")
-    idle_timeout: float = option("75", parse_seconds, "seconds a kept connection, or a client that reads nothing, may rest")
+    idle_timeout: float = option(
+        "75", parse_seconds, "seconds a kept connection, or a client that reads nothing, may rest"
+    )
     drain_timeout: float = option("30", parse_seconds, "seconds that running requests may take when the server stops")
     max_connections: int = option("20000", parse_integer(1, 10**6), "connections at once, a worker; more are told 503")
+    trusted_proxies: tuple[str, ...] = option(
+        "", parse_networks, "proxies (addresses, networks) whose X-Forwarded-For names the client, for the log"
+    )
     log: str = option("text", parse_choice("text", "json", "off"), "text, json or off")
     log_file: str = option("", parse_text, "file to append the log to; empty is standard error")
 
@@ -121,6 +133,7 @@ class Server:
         self.log = log
         self.metrics = metrics
         self.cors = CorsPolicy(settings.cors_origins)
+        self.proxies = TrustedProxies(settings.trusted_proxies)
         self.draining = False
         self.port = 0
         self.connections: set[_Connection] = set()
@@ -128,7 +141,11 @@ class Server:
         self.on_request = on_request
         self.loop = asyncio.get_running_loop()
         self.pacer = Pacer(self.loop)
+        # What is read is taken out before anything else is read, so one buffer serves all connections. asyncio's own
+        # reads get 256 kB of fresh memory each, which may be mapped and unmapped every time: up to 12 µs a request.
+        self.receive_buffer = memoryview(bytearray(_READ_BYTES))
         self._listener: asyncio.AbstractServer | None = None
+        self._cancelled: set[asyncio.Task[None]] = set()
         self._id_prefix = f"req_{os.urandom(8).hex()}"
         self._id_counter = itertools.count(1)
         self._second = -1
@@ -159,9 +176,21 @@ class Server:
         """Close every connection now, and end what answers them."""
         if self._listener is not None:
             self._listener.close()
-        tasks = [connection.abandon() for connection in list(self.connections)]
-        await asyncio.gather(*(task for task in tasks if task is not None), return_exceptions=True)
+        for connection in list(self.connections):
+            connection.abandon()
+        await asyncio.gather(*self._cancelled, return_exceptions=True)
+        for _ in range(_CLOSING_TURNS):
+            await asyncio.sleep(0)
+            for connection in list(self.connections):
+                connection.abandon()
         self.log.flush()
+
+    def cancel(self, task: asyncio.Task[None]) -> None:
+        """Cancel what answers a request, once, so that it can clean up; `close` waits for its end."""
+        if task not in self._cancelled:
+            self._cancelled.add(task)
+            task.add_done_callback(self._cancelled.discard)
+            task.cancel()
 
     def new_id(self) -> str:
         """Return a request id that no other request has."""
@@ -178,7 +207,7 @@ class Server:
         return b"%b%b\r\n%b" % (self._dated, request_id.encode(), self.cors.block(origin))
 
 
-class _Connection(asyncio.Protocol):
+class _Connection(asyncio.BufferedProtocol):
     """One client's connection; see the module's text for its phases."""
 
     def __init__(self, server: Server) -> None:
@@ -188,11 +217,13 @@ class _Connection(asyncio.Protocol):
         self._loop = server.loop
         self._transport: asyncio.Transport
         self._peer = "-"
+        self._behind_proxy = False  # one whose word for the client's address is taken
         self._reader = RequestReader(max_head=settings.max_head, max_body=settings.max_body)
         self._receive: typing.Callable[[], typing.Any] = self._read_requests
         self._unsent: list[bytes] | None = None  # answers of this turn, while there may be more
         self._reading = True
         self._writable: asyncio.Future[None] | None = None  # set while the client reads too slowly
+        self._unsent_bytes = 0  # when that was last looked at
         self._deadline = 0.0  # 0: none
         self._timer: asyncio.TimerHandle | None = None
         self._client_ended = False
@@ -205,11 +236,12 @@ class _Connection(asyncio.Protocol):
         self._task: asyncio.Task[None] | None = None
         self._paced: _PacedAnswer | None = None
         self._status = 0  # of the answer, once its head is out
+        self._filler = b""  # what means nothing in the middle of its body
         self._started_at = 0.0
         self._head_begun = False
         self._continue_due = False
         self._body_seconds_left = 0.0
-        self._discarded = 0
+        self._linger_until = 0.0
 
     # ---- what asyncio calls -------------------------------------------------------------------------------------
 
@@ -219,15 +251,24 @@ class _Connection(asyncio.Protocol):
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else "-"
         server = self._server
+        self._behind_proxy = bool(server.settings.trusted_proxies) and server.proxies.trusts(self._peer)
         server.connections.add(self)
         self._expect_within(server.settings.head_timeout)
         if len(server.connections) > server.settings.max_connections:
             limit = server.settings.max_connections
-            self._refuse(ApiError(503, f"All {limit} connections are in use; try again soon.", fields=[("retry-after", "1")]))
+            self._refuse(
+                ApiError(503, f"All {limit} connections are in use; try again soon.", fields=[("retry-after", "1")])
+            )
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._server.receive_buffer
+
+    def buffer_updated(self, size: int) -> None:
+        self.data_received(bytes(self._server.receive_buffer[:size]))
 
     def data_received(self, data: bytes) -> None:
         if self._receive == self._discard:
-            self._count_discarded(len(data))
+            self._linger()
             return
         self._reader.feed(data)
         self._receive()
@@ -238,13 +279,15 @@ class _Connection(asyncio.Protocol):
             return False
         self._reader.feed(b"")
         self._receive()
-        if self._task is not None and not self._transport.is_closing():
-            self._probe()
         # The client may only have closed its own direction: its answer is still owed (RFC 9112 §9.6). TLS closes both.
-        return self._transport.can_write_eof() and not self._transport.is_closing()
+        stays = self._transport.can_write_eof() and not self._transport.is_closing()
+        if stays and (self._task is not None or self._paced is not None):
+            self._probe()
+        return stays
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
+        self._transport.close()  # CPython before 3.11 warns of a TLS transport that nobody but its client closed
         self._deadline = 0.0
         if self._timer is not None:
             self._timer.cancel()
@@ -252,27 +295,35 @@ class _Connection(asyncio.Protocol):
         if self._paced is not None:
             self._paced.stop()
         if self._task is not None:
-            self._task.cancel()
-        if self._writable is not None and not self._writable.done():
-            self._writable.cancel()
+            self._server.cancel(self._task)
+            if self._writable is None:
+                self._writable = self._loop.create_future()
+            self._writable.cancel()  # an endpoint that will not be cancelled stops where it next sends
         if self._request is not None:
             self._note_completed(_CLIENT_LEFT)
         self._receive = self._discard
+        self._paced = self._stream = self._unsent = None  # what refers back here need not wait for the collector
 
     def pause_writing(self) -> None:
         self._writable = self._loop.create_future()
         if self._paced is not None:
             self._paced.stop()
-        self._expect_within(self._server.settings.idle_timeout)
+        self._await_reader()
 
     def resume_writing(self) -> None:
         writable, self._writable = self._writable, None
         if writable is not None and not writable.done():
             writable.set_result(None)
-        if self._receive != self._discard:
-            self._deadline = 0.0
+        self._deadline = 0.0
         if self._paced is not None:
             self._paced.go_on()
+        elif self._receive == self._discard:
+            self._linger_until = self._loop.time() + _LINGER_SECONDS_IN_ALL
+            self._linger()
+        elif self._receive == self._hold_body:
+            self._await_body()
+        elif self._stream is not None:
+            self._stream.limit_wait()
         elif self._request is None and self._receive == self._read_requests:
             self._await_idle()
             self._loop.call_soon(self._go_on)
@@ -319,9 +370,9 @@ class _Connection(asyncio.Protocol):
         request_id = head.fields.get("x-request-id")
         if not request_id or not _SANE_ID.fullmatch(request_id):
             request_id = server.new_id()
-        request = self._request = Request(head, request_id, self._peer)
+        peer = self._client_address(head) if self._behind_proxy else self._peer
+        request = self._request = Request(head, request_id, peer)
         self._writer = ResponseWriter(head)
-        self._endpoint = None
         self._status = 0
         self._head_begun = False
         self._deadline = 0.0
@@ -330,9 +381,13 @@ class _Connection(asyncio.Protocol):
         if server.log.records_requests:
             server.log.started(request)
         try:
-            endpoint = self._endpoint = server.route(request)
-        except ApiError as exc:
-            self._respond(error_response(exc))
+            # What a head is routed to depends on nothing else, so a repeated head need not be routed again.
+            endpoint = head.notes.get("endpoint")
+            if endpoint is None:
+                endpoint = head.notes["endpoint"] = server.route(request)
+            self._endpoint = endpoint
+        except Exception as exc:
+            self._respond(self._failed(exc))
             return
         self._continue_due = head.expects_continue
         self._body_seconds_left = server.settings.body_timeout
@@ -346,6 +401,14 @@ class _Connection(asyncio.Protocol):
             self._held = b""
             self._receive = self._hold_body
             self._hold_body()
+
+    def _client_address(self, head: RequestHead) -> str:
+        """Return whom the trusted proxy says that it speaks for; worked out once for a head that is repeated."""
+        address: str | None = head.notes.get("client_address")
+        if address is None:
+            forwarded_for = head.fields.get("x-forwarded-for")
+            address = head.notes["client_address"] = self._server.proxies.client(self._peer, forwarded_for)
+        return address
 
     def _hold_body(self) -> None:
         reader = self._reader
@@ -363,7 +426,7 @@ class _Connection(asyncio.Protocol):
         except BadMessage as exc:
             self._refuse(ApiError(exc.status, exc.message))
             return
-        self._deadline = 0.0
+        self._end_wait_for_body()
         request, endpoint = self._request, self._endpoint
         held = self._held
         request.body = held if type(held) is bytes else bytes(held)
@@ -404,11 +467,17 @@ class _Connection(asyncio.Protocol):
     async def _await_answer(self, answer: typing.Awaitable[Response]) -> None:
         try:
             response = await answer
+            if type(response) is not Response:
+                raise TypeError("an endpoint must answer with a Response")
         except Exception as exc:
+            if self._request is None:
+                return
             response = self._failed(exc)
         if isinstance(response.body, (bytes, Paced)):
             self._task = None
-            self._respond(response)
+            # Where the client has gone, the endpoint did not let itself be cancelled.
+            if self._request is not None:
+                self._respond(response)
         else:
             await self._send_stream(response)
 
@@ -418,7 +487,7 @@ class _Connection(asyncio.Protocol):
             return exc.response
         if not isinstance(exc, ApiError):
             self._server.log.failure(self._request, exc)
-            exc = ApiError(500, "The server had an error while processing your request.", code="internal_error")
+            exc = _internal_error("while processing your request")
         return self._as_response(exc)
 
     def _as_response(self, error: ApiError) -> Response:
@@ -429,67 +498,107 @@ class _Connection(asyncio.Protocol):
     def _respond(self, response: Response) -> None:
         """Send an answer whose body is ready or paced; hand any other to a task."""
         body = response.body
-        if type(body) is bytes:
-            self._give_up_unread_body()
-            self._status = response.status
-            self._write(self._writer.whole(response.status, self._fields_of(response), body))
-            self._finish()
-        elif type(body) is Paced:
-            self._give_up_unread_body()
-            self._status = response.status
-            writer = self._writer
-            head = writer.start(response.status, self._fields_of(response), None)
-            if not body.first_delay and not body.delay:
-                self._write(b"%b%b%b" % (head, writer.part(b"".join(body.frames)), writer.finish()))
-                self._finish()
+        waits = False
+        try:
+            if type(body) is bytes:
+                self._give_up_unread_body()
+                data = self._writer.whole(response.status, self._fields_of(response), body)
+            elif type(body) is Paced:
+                self._give_up_unread_body()
+                writer = self._writer
+                data = writer.start(response.status, self._fields_of(response), None)
+                waits = bool(body.first_delay or body.delay)
+                if not waits:
+                    data = b"%b%b%b" % (data, writer.part(b"".join(body.frames)), writer.finish())
+            else:
+                self._task = self._loop.create_task(self._send_stream(response))
                 return
-            self._write(head)
-            self._paced = _PacedAnswer(self, body)
-            if self._writable is None:
-                self._paced.go_on()
-        else:
-            self._task = self._loop.create_task(self._send_stream(response))
+        except Exception as exc:
+            self._server.log.failure(self._request, exc)
+            self._respond_instead(error_response(_internal_error("while processing your request")))
+            return
+        self._status = response.status
+        self._write(data)
+        if not waits:
+            self._finish()
+            return
+        self._filler = self._filler_of(writer)
+        self._paced = _PacedAnswer(self, body)
+        if self._writable is None:
+            self._paced.go_on()
+
+    def _filler_of(self, writer: ResponseWriter) -> bytes:
+        return b"0" if writer.is_chunked and self._request.method != "HEAD" else b""
+
+    def _respond_instead(self, response: Response) -> None:
+        """Send an answer in the place of one that cannot be sent and of which nothing has left."""
+        self._writer = ResponseWriter(self._request.head)
+        self._respond(response)
 
     async def _send_stream(self, response: Response) -> None:
         """Send a body as its iterator brings it, no faster than the client reads."""
         body = response.body
-        writer = self._writer
+        request, writer = self._request, self._writer
+        encode: typing.Callable[[bytes], bytes] = writer.part
         try:
+            if request is None:
+                return
             if self._stream is None:
                 self._give_up_unread_body()
+            if response.status == 101:
+                # What follows is no body but another protocol's (RFC 9110 §15.2.2), and nothing follows that.
+                encode = bytes
+                writer.keep_alive = False
+            head = writer.start(response.status, self._fields_of(response), response.length)
             self._status = response.status
-            fields = self._fields_of(response)
+            self._continue_due = False
             # The head waits one turn for the first bytes, to leave with them in one segment.
-            self._unsent = [writer.start(response.status, fields, response.length)]
+            self._unsent = [head]
             self._loop.call_soon(self._flush)
+            self._filler = self._filler_of(writer)
             async for data in body:
-                self._write(writer.part(data))
+                self._write(encode(data))
                 self._flush()
                 if self._writable is not None:
                     await self._writable
+            self._filler = b""
             self._write(writer.finish())
             self._flush()
         except Exception as exc:
             self._break_off(response, exc)
             return
         finally:
-            close = getattr(body, "aclose", None)
-            if close is not None:
-                await close()
+            await self._close_body(body, request)
         self._task = None
         if self._request is not None:
             self._finish()
+
+    async def _close_body(self, body: typing.Any, request: Request | None) -> None:
+        close = getattr(body, "aclose", None)
+        if close is None:
+            return
+        try:
+            await close()
+        except Exception as exc:
+            if request is not None:
+                self._server.log.failure(request, exc)
 
     def _break_off(self, response: Response, exc: Exception) -> None:
         """End a stream that failed midway, so that nobody can take it for whole: no last chunk, no [DONE]."""
         if self._request is None:
             return
+        if not self._status or self._unsent is not None:
+            # Not even the head has left.
+            self._unsent = None
+            self._task = None
+            self._respond_instead(self._failed(exc))
+            return
         error = exc if isinstance(exc, ApiError) else None
         if error is None:
             self._server.log.failure(self._request, exc)
-            error = ApiError(500, "The server had an error in the middle of this answer.", code="internal_error")
+            error = _internal_error("in the middle of this answer")
         fields = response.fields if isinstance(response.fields, bytes) else encode_fields(response.fields)
-        if b"text/event-stream" in fields and response.length is None:
+        if b"text/event-stream" in fields and b"content-encoding:" not in fields and response.length is None:
             self._write(self._writer.part(error_event(error)))
         self._flush()
         self._task = None
@@ -542,7 +651,7 @@ class _Connection(asyncio.Protocol):
 
     def _note_completed(self, status: int) -> None:
         request, endpoint, server = self._request, self._endpoint, self._server
-        self._request = None
+        self._request = self._endpoint = None
         seconds = self._loop.time() - self._started_at
         server.metrics.in_flight -= 1
         server.metrics.completed(endpoint.label if endpoint is not None else "none", status, seconds)
@@ -589,7 +698,7 @@ class _Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _pause_reading_if_much_waits(self) -> None:
-        if self._reader.buffered > _WAITING_BYTES:
+        if self._reader.buffered > _UNREAD_BYTES:
             self._pause_reading()
 
     def _close(self) -> None:
@@ -597,20 +706,26 @@ class _Connection(asyncio.Protocol):
         self._flush()
         transport = self._transport
         self._receive = self._discard
-        if self._client_ended or not transport.can_write_eof() or transport.is_closing():
+        self._linger_until = self._loop.time() + _LINGER_SECONDS_IN_ALL
+        self._linger()
+        if transport.is_closing():
+            return
+        # The lingering begins when all is sent: `pause_writing` now holds until then, with the time limit it sets.
+        transport.set_write_buffer_limits(high=1, low=0)
+        if self._client_ended or not transport.can_write_eof():
             transport.close()
             return
         self._resume_reading()
         transport.write_eof()
-        self._expect_within(_LINGER_SECONDS)
 
     def _discard(self) -> None:
         """Drop what comes: the phase after the last answer."""
 
-    def _count_discarded(self, size: int) -> None:
-        self._discarded += size
-        if self._discarded > _LINGER_BYTES:
-            self._transport.close()
+    def _linger(self) -> None:
+        if self._writable is None:
+            # Under TLS bytes may wait where they cannot be seen from here, and the client is asked to agree to the end.
+            most = _LINGER_SECONDS if self._transport.can_write_eof() else _LINGER_SECONDS_IN_ALL
+            self._expect_within(min(most, self._linger_until - self._loop.time()))
 
     def _send_continue(self) -> None:
         """Ask for the body of a client that waits to be asked (RFC 9110 §10.1.1)."""
@@ -646,6 +761,15 @@ class _Connection(asyncio.Protocol):
         if not self._deadline:
             self._expect_within(self._body_seconds_left)
 
+    def _end_wait_for_body(self) -> None:
+        self._deadline = 0.0
+        if self._writable is not None:
+            self._await_reader()
+
+    def _await_reader(self) -> None:
+        self._unsent_bytes = self._transport.get_write_buffer_size()
+        self._expect_within(self._server.settings.idle_timeout)
+
     def _check_deadline(self) -> None:
         self._timer = None
         if not self._deadline:
@@ -659,7 +783,10 @@ class _Connection(asyncio.Protocol):
 
     def _time_out(self) -> None:
         settings = self._server.settings
-        if self._writable is not None or self._receive == self._discard:
+        if self._writable is not None and self._transport.get_write_buffer_size() < self._unsent_bytes:
+            # It reads slowly, but it reads.
+            self._await_reader()
+        elif self._writable is not None or self._receive == self._discard:
             self._transport.abort()
         elif self._receive == self._hold_body:
             self._refuse(ApiError(408, f"The body did not come within {settings.body_timeout:g} seconds."))
@@ -669,7 +796,7 @@ class _Connection(asyncio.Protocol):
         elif self._reader.buffered:
             self._refuse(ApiError(408, f"The request's head did not come within {settings.head_timeout:g} seconds."))
         else:
-            self._transport.close()
+            self._close()
 
     # ---- clients that leave -------------------------------------------------------------------------------------
 
@@ -684,34 +811,36 @@ class _Connection(asyncio.Protocol):
             if not self._request.head.minor_version:
                 return
             self._write(CONTINUE)
-        elif self._writer.is_chunked:
-            self._write(b"0")
+        else:
+            self._write(self._filler)
         self._flush()
         for seconds in _PROBE_SECONDS:
             self._loop.call_later(seconds, self._look_for_reset)
 
     def _look_for_reset(self) -> None:
-        sock = self._transport.get_extra_info("socket")
-        if self._task is None or self._transport.is_closing() or sock is None:
+        if (self._task is None and self._paced is None) or self._transport.is_closing():
             return
-        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        if self._transport.get_extra_info("socket").getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             self._transport.abort()
 
     @property
     def is_answering(self) -> bool:
-        """Whether a request has begun and not ended."""
-        return self._request is not None
+        """Whether a request has begun and its answer has not left altogether."""
+        transport = self._transport
+        return self._request is not None or transport.is_closing() or transport.get_write_buffer_size() > 0
 
-    def abandon(self) -> asyncio.Task[None] | None:
-        """Close at once; return the task that answered, to wait for its end."""
-        task = self._task
-        if task is not None:
-            task.cancel()
-        if self._request is None:
-            self._transport.close()
-        else:
+    def abandon(self) -> None:
+        """Close at once."""
+        if self._task is not None:
+            self._server.cancel(self._task)
+        if self.is_answering:
             self._transport.abort()
-        return task
+        else:
+            self._transport.close()
+
+
+def _internal_error(when: str) -> ApiError:
+    return ApiError(500, f"The server had an error {when}.", code="internal_error")
 
 
 class _BodyStream:
@@ -758,18 +887,21 @@ class _BodyStream:
         connection = self._connection
         connection._resume_reading()
         connection._send_continue()
-        tunnel = connection._status == 101
         began = connection._loop.time()
-        if not tunnel:
-            connection._expect_within(connection._body_seconds_left)
         self._waiter = connection._loop.create_future()
+        self.limit_wait()
         try:
             await self._waiter
         finally:
             self._waiter = None
-            if not tunnel:
-                connection._body_seconds_left -= connection._loop.time() - began
-                connection._deadline = 0.0
+            connection._body_seconds_left -= connection._loop.time() - began
+            connection._end_wait_for_body()
+
+    def limit_wait(self) -> None:
+        """Set the time limit for what is waited for, if anything is; none holds in a tunnel."""
+        connection = self._connection
+        if self._waiter is not None and connection._status != 101:
+            connection._expect_within(connection._body_seconds_left)
 
     def wake(self) -> None:
         """Say that there may be bytes."""
@@ -864,13 +996,15 @@ class Pacer:
             self._now += self._ticks.pop(heapq.heappop(self._order))
         turn, rest = self._now[:_PACED_A_TURN], self._now[_PACED_A_TURN:]
         self._now = turn  # so that add() leaves the arming to us
-        for answer in turn:
-            answer.send_due(now)
-        self._now = rest
-        if rest:
-            self._loop.call_soon(self._run)
-        else:
-            self._arm()
+        try:
+            for answer in turn:
+                answer.send_due(now)
+        finally:
+            self._now = rest
+            if rest:
+                self._loop.call_soon(self._run)
+            else:
+                self._arm()
 
 
 def _tls_context(settings: ServerSettings) -> ssl.SSLContext | None:

@@ -49,9 +49,7 @@ class ServiceState(typing.Protocol):
         """Return the text of /metrics."""
 
 
-def service_doors(
-    state: ServiceState, forward: typing.Callable[[Request], Answer]
-) -> dict[str, dict[str, Endpoint]]:
+def service_doors(state: ServiceState, forward: typing.Callable[[Request], Answer]) -> dict[str, dict[str, Endpoint]]:
     """Return the doors by path and method; `forward` answers a held chat request through its model's route."""
 
     def info(request: Request) -> Response:

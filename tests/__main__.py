@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import venv
-from typing import Any
+from typing import Any, BinaryIO
 
 PINS = ("pytest==8.4.2", "h11==0.16.0")
 TARGETS = ("source", "file", "zipapp")
@@ -114,23 +114,36 @@ def read_json(path: str) -> dict[str, Any]:
 
 
 def test_all(targets: tuple[str, ...], arguments: list[str], folder: str, totals: collections.Counter[str]) -> int:
-    """Test one form after the other and return our exit code; stop early when more runs would tell no more."""
+    """Test the first form, then the others side by side, and return our exit code.
+
+    The others are left out when they would tell no more: pytest could not do what was asked, or was to stop at once.
+    """
     environment = dict(os.environ, PYTHONPYCACHEPREFIX=os.path.join(folder, "pycache"))  # the tree stays clean
     environment.pop("PYTHONPATH", None)
     programs = make_programs(targets, folder, environment)
-    codes = []
-    for number, target in enumerate(targets, 1):
-        if target not in programs:
-            totals["failed"] += 1
-            codes.append(1)
-            continue
-        print(f"\n==== run {number} of {len(targets)}: {target} ====", flush=True)
-        codes.append(test_one(programs[target], arguments, folder, environment, totals))
-        # Beyond 1, "some tests failed", pytest says that it could not do what was asked.
-        if codes[-1] > 1 or codes[-1] and {"-x", "--exitfirst"} & set(arguments):
-            break
+    missing = [target for target in targets if target not in programs]
+    totals["failed"] += len(missing)
+    runs = [Run(target, programs[target], arguments, folder, environment) for target in targets if target in programs]
+    if not runs:
+        return 1
+    print(f"\n==== {runs[0].target} ====", flush=True)
+    code = runs[0].start(None).finish(totals)
+    # Beyond 1, "some tests failed", pytest says that it could not do what was asked.
+    if code > 1 or code and {"-x", "--exitfirst"} & set(arguments):
+        runs = runs[:1]
+    codes = [code]
+    outputs = [open(os.path.join(folder, f"{run.target}.log"), "w+b") for run in runs[1:]]
+    for run, output in zip(runs[1:], outputs):
+        run.start(output)
+    for run, output in zip(runs[1:], outputs):
+        codes.append(run.finish(totals))
+        print(f"\n==== {run.target} ====", flush=True)
+        output.seek(0)
+        shutil.copyfileobj(output, sys.stdout.buffer)
+        sys.stdout.flush()
+        output.close()
     print(flush=True)
-    return 1 if any(codes) else 0
+    return 1 if any(codes) or missing else 0
 
 
 def make_programs(targets: tuple[str, ...], folder: str, environment: dict[str, str]) -> dict[str, str]:
@@ -150,21 +163,34 @@ def make_programs(targets: tuple[str, ...], folder: str, environment: dict[str, 
     return programs
 
 
-def test_one(
-    program: str, arguments: list[str], folder: str, environment: dict[str, str], totals: collections.Counter[str]
-) -> int:
-    """Run pytest on one form, add its counts to `totals` and return its exit code."""
-    path = os.path.join(folder, "totals.json")
-    environment = dict(environment, OAISERVE_TARGET=program, OAISERVE_TOTALS=path)
-    # -I: neither the working directory nor PYTHONPATH may lend the program a module; it ignores the variable for -X.
-    python = [PYTHON, "-I", "-X", f"pycache_prefix={environment['PYTHONPYCACHEPREFIX']}", "-m", "pytest"]
-    settings = ["-c", os.path.join(ROOT, "pyproject.toml"), "--rootdir", ROOT]
-    try:
-        return wait(subprocess.Popen([*python, *settings, *arguments], cwd=ROOT, env=environment))
-    finally:
-        totals.update(read_json(path) or {"failed": 1})  # nothing was written: pytest could not even begin
-        if os.path.exists(path):
-            os.remove(path)
+class Run:
+    """pytest on one form of the program."""
+
+    def __init__(
+        self, target: str, program: str, arguments: list[str], folder: str, environment: dict[str, str]
+    ) -> None:
+        self.target = target
+        self._totals = os.path.join(folder, f"{target}-totals.json")
+        self._environment = dict(environment, OAISERVE_TARGET=program, OAISERVE_TOTALS=self._totals)
+        # -I: neither the working directory nor PYTHONPATH may lend the program a module; it ignores -X's variable.
+        python = [PYTHON, "-I", "-X", f"pycache_prefix={environment['PYTHONPYCACHEPREFIX']}", "-m", "pytest"]
+        settings = ["-c", os.path.join(ROOT, "pyproject.toml"), "--rootdir", ROOT]
+        self._command = [*python, *settings, *arguments]
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self, output: BinaryIO | None) -> Run:
+        """Begin; what pytest prints goes to `output`, or straight through."""
+        self._process = subprocess.Popen(
+            self._command, cwd=ROOT, env=self._environment, stdout=output, stderr=subprocess.STDOUT if output else None
+        )
+        return self
+
+    def finish(self, totals: collections.Counter[str]) -> int:
+        """Wait for the end, add the counts to `totals` and return pytest's exit code."""
+        try:
+            return wait(self._process)
+        finally:
+            totals.update(read_json(self._totals) or {"failed": 1})  # nothing was written: pytest could not even begin
 
 
 def wait(process: subprocess.Popen[bytes]) -> int:

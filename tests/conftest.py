@@ -8,6 +8,7 @@ A test of a coroutine calls `asyncio.run(main())` itself; no plugin takes part.
 from __future__ import annotations
 
 import faulthandler
+import gc
 import itertools
 import json
 import os
@@ -69,6 +70,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("source_only"):
             item.add_marker(pytest.mark.skip(reason="needs the source tree"))
+
+
+def pytest_collection_finish() -> None:
+    """Take what has been collected out of the collector's sight: many tests collect garbage, thousands of items are none."""
+    gc.collect()
+    gc.freeze()
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

@@ -128,7 +128,10 @@ def test_environment_by_itself_changes_nothing():
         ("[server two]\nport = 1\n", "there is no section [server two]"),
         ("[mock]\ntext = ${NOPE}\n", "config.ini [mock] text: the environment variable NOPE is not set"),
         ("[mock]\ntext = 5 $\n", "config.ini [mock] text: a lone $ is not understood; write $$"),
-        ("[routes]\ngpt-* = nobody\n", "config.ini [routes] gpt-* = 'nobody': expected names of backends, of mock, keyed"),
+        (
+            "[routes]\ngpt-* = nobody\n",
+            "config.ini [routes] gpt-* = 'nobody': expected names of backends, of mock, keyed",
+        ),
         ("[routes]\ngpt-* =\n", "config.ini [routes] gpt-* = nothing: expected names of backends"),
         ("[server]\nport = 1\nport = 2\n", "config.ini [server] port: stands there twice (line 3); keep one"),
         ("[server]\n[server]\n", "config.ini [server]: stands there twice (line 2); join the two"),
@@ -179,9 +182,7 @@ def test_byte_order_mark_is_taken_off(tmp_path):
     assert made.settings(None, {}).server.port == 1
 
 
-@pytest.mark.parametrize(
-    ("text", "size"), [("0", 0), ("1", 1), ("64k", 65536), ("10M", 10 * 1024**2), ("1G", 1024**3)]
-)
+@pytest.mark.parametrize(("text", "size"), [("0", 0), ("1", 1), ("64k", 65536), ("10M", 10 * 1024**2), ("1G", 1024**3)])
 def test_sizes_take_units(text, size):
     assert parse_size(text) == size
 

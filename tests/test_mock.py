@@ -14,7 +14,7 @@ from protocol.exchange import Paced, Request, Response
 from protocol.http1 import RequestReader
 from protocol.mock import Mock, MockSettings
 from protocol.openai import encode_json, split_words
-from protocol.schema_check import violations
+from protocol.schema.check import violations
 
 HELLO = [{"role": "user", "content": "Hello there"}]
 TOOL = {
@@ -77,7 +77,9 @@ def events(text):
 
 
 def stream(_settings=None, **parameters):
-    return events(stream_text({"model": "gpt-4o", "messages": HELLO, "stream": True, **parameters}, **(_settings or {})))
+    return events(
+        stream_text({"model": "gpt-4o", "messages": HELLO, "stream": True, **parameters}, **(_settings or {}))
+    )
 
 
 def refused(body, path="/v1/chat/completions"):
@@ -135,15 +137,17 @@ def test_v1_may_be_left_out(path):
 
 
 @pytest.mark.parametrize("model", ["gpt-4o", "多模型/x", 'quo"te\\', "\ud800", "id", "-1", "%d %b"])
-@pytest.mark.parametrize("text", ["powered by openai", "", "你好 \U0001f600 \"quoted\" \\ \n line", "%b %d \0id -1 \0model"])
+@pytest.mark.parametrize(
+    "text", ["powered by openai", "", '你好 \U0001f600 "quoted" \\ \n line', "%b %d \0id -1 \0model"]
+)
 def test_prepared_answers_are_the_bytes_of_the_long_way(model, text):
     answered = Answered("chatcmpl-1", 1700000000, model, 12)
     speech = Speech(split_words(text), "stop")
     plain = PlainChat(speech)
     assert plain.completion(answered) == encode_json(chat_completion(answered, [speech]))
     for include_usage in (False, True):
-        long_way = b"".join(chat_frames(answered, [speech], include_usage=include_usage))
-        assert plain.stream(answered, include_usage=include_usage) == long_way
+        long_way = chat_frames(answered, [speech], include_usage=include_usage)
+        assert plain.frames(answered, include_usage=include_usage) == long_way
 
 
 # ---- streams
@@ -178,7 +182,8 @@ def test_stream_and_plain_answer_say_the_same():
         for choice in plain["choices"]:
             deltas = [c for chunk in chunks for c in chunk["choices"] if c["index"] == choice["index"]]
             said = "".join(
-                d["delta"].get("content") or "".join(t["function"]["arguments"] for t in d["delta"].get("tool_calls", []))
+                d["delta"].get("content")
+                or "".join(t["function"]["arguments"] for t in d["delta"].get("tool_calls", []))
                 for d in deltas
             )
             message = choice["message"]
@@ -306,7 +311,9 @@ def test_legacy_function_call_is_answered():
     assert call["name"] == "weather"
     assert violations(json.loads(call["arguments"]), TOOL["function"]["parameters"]) == []
     pieces = [k["choices"][0]["delta"] for k in stream(functions=[TOOL["function"]], function_call={"name": "weather"})]
-    assert json.loads("".join(piece.get("function_call", {}).get("arguments", "") for piece in pieces)) == json.loads(call["arguments"])
+    assert json.loads("".join(piece.get("function_call", {}).get("arguments", "") for piece in pieces)) == json.loads(
+        call["arguments"]
+    )
 
 
 def test_json_object_is_an_object():
@@ -318,7 +325,10 @@ def test_json_object_is_an_object():
 def test_json_schema_is_met():
     schema = {
         "type": "object",
-        "properties": {"name": {"type": "string"}, "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "minItems": 2}},
+        "properties": {
+            "name": {"type": "string"},
+            "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "minItems": 2},
+        },
         "required": ["name", "tags"],
         "additionalProperties": False,
     }
@@ -412,7 +422,17 @@ def test_parameters_of_other_vendors_pass():
 
 
 def test_null_is_as_good_as_absent():
-    names = ("temperature", "stop", "n", "tools", "tool_choice", "response_format", "stream", "stream_options", "max_tokens")
+    names = (
+        "temperature",
+        "stop",
+        "n",
+        "tools",
+        "tool_choice",
+        "response_format",
+        "stream",
+        "stream_options",
+        "max_tokens",
+    )
     assert chat(**dict.fromkeys(names))["choices"][0]["message"]["content"] == "powered by openai"
 
 

@@ -15,9 +15,9 @@ import threading
 import time
 
 import pytest
+from programs import ANY_CHAT, ask, exchange, run, running
 
 import oaiserve
-from programs import ANY_CHAT, ask, exchange, run, running
 from protocol.errors import UsageError
 
 needs_signals = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
@@ -127,7 +127,9 @@ def test_second_signal_stops_at_once(command):
     with running(command, "--set", "mock.first_delay=60") as program:
         with socket.create_connection(("127.0.0.1", program.port)) as sock:
             body = json.dumps(ANY_CHAT).encode()
-            sock.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body)
+            sock.sendall(
+                b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body
+            )
             time.sleep(0.2)
             program.process.send_signal(signal.SIGTERM)
             time.sleep(0.2)
@@ -142,11 +144,13 @@ def test_log_lines_have_the_form_that_was_promised(command):
     started, completed = errors.splitlines()[:2]
     stamp = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
     assert re.fullmatch(
-        stamp + r" - Request started - IP: 127\.0\.0\.1, Method: POST, Path: /v1/chat/completions, API Key Hash: [0-9a-f]{8}",
+        stamp
+        + r" - Request started - IP: 127\.0\.0\.1, Method: POST, Path: /v1/chat/completions, API Key Hash: [0-9a-f]{8}",
         started,
     )
     assert re.fullmatch(
-        stamp + r" - Request completed - IP: 127\.0\.0\.1, Status: 200, Time: \d\.\d\ds, API Key Hash: [0-9a-f]{8}", completed
+        stamp + r" - Request completed - IP: 127\.0\.0\.1, Status: 200, Time: \d\.\d\ds, API Key Hash: [0-9a-f]{8}",
+        completed,
     )
     assert "sk-abcdef" not in errors and "secret" not in errors
 
@@ -284,7 +288,12 @@ def test_chat_door_has_its_own_errors(server, body, status, short, words):
 
 
 def test_every_answer_can_be_read_by_a_page(server):
-    for method, path in (("GET", "/health"), ("GET", "/nowhere"), ("POST", "/v1/chat/completions"), ("GET", "/v1/nope")):
+    for method, path in (
+        ("GET", "/health"),
+        ("GET", "/nowhere"),
+        ("POST", "/v1/chat/completions"),
+        ("GET", "/v1/nope"),
+    ):
         _, fields, _ = ask(server.port, method, path, origin="https://page.example")
         assert fields["access-control-allow-origin"] == "*"
         assert "x-request-id" in fields["access-control-expose-headers"]
@@ -305,7 +314,12 @@ def test_unparsable_request_gets_an_error_of_the_right_shape(server):
     answer = exchange(server.port, b"GET / HTTP/1.1\r\nhost: a\r\nhost: b\r\n\r\n")
     head, _, body = answer.partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
-    for field in (b"date: ", b"content-type: application/json", b"access-control-allow-origin: *", b"connection: close"):
+    for field in (
+        b"date: ",
+        b"content-type: application/json",
+        b"access-control-allow-origin: *",
+        b"connection: close",
+    ):
         assert field in head
     assert json.loads(body)["error"]["type"] == "invalid_request_error"
 
@@ -367,5 +381,7 @@ def test_importing_has_no_effect_but_names(command):
         "print(sorted({'http.client', 'urllib.request', 'email', 'zipfile', 'unittest', 'tempfile'} & set(sys.modules) - before))"
     )
     path = os.path.dirname(command[-1]) if command[-1].endswith(".py") else command[-1]
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path})
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env={**os.environ, "PYTHONPATH": path}
+    )
     assert (done.stdout, done.stderr) == ("[]\n", "")

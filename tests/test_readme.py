@@ -24,10 +24,15 @@ def readme():
 
 def test_configuration_table_is_complete_and_current():
     expected = []
-    for name, cls in {"server": ServerSettings, **{name: kind.settings for name, kind in oaiserve._KINDS.items()}}.items():
+    for name, cls in {
+        "server": ServerSettings,
+        **{name: kind.settings for name, kind in oaiserve._KINDS.items()},
+    }.items():
         for field in dataclasses.fields(cls):
             default = field.metadata["default"]
-            expected.append(f"| {name} | `{field.name}` | {f'`{default}`' if default else 'empty'} | {field.metadata['doc']} |")
+            expected.append(
+                f"| {name} | `{field.name}` | {f'`{default}`' if default else 'empty'} | {field.metadata['doc']} |"
+            )
     table = readme().partition("| Section | Key | Default | Meaning |\n|---|---|---|---|\n")[2].partition("\n\n")[0]
     assert table.splitlines() == expected
 

@@ -132,6 +132,21 @@ def test_model_may_stand_in_the_query():
     assert said(made, request("GET /v1/realtime?model=rt-1&x=%2f")) == "second /v1/realtime"
 
 
+def test_model_may_stand_in_a_form():
+    made = router([("whisper-*", "second"), ("*", "first")], Named("first"), Named("second"))
+    form = (
+        b'--b\r\ncontent-disposition: form-data; name="file"; filename="a.wav"\r\n\r\nRIFF\r\n'
+        b'--b\r\ncontent-disposition: form-data; name="model"\r\n\r\nwhisper-1\r\n--b--\r\n'
+    )
+    asked = request("POST /v1/audio/transcriptions", form, content_type="multipart/form-data; boundary=b")
+    assert said(made, asked).startswith("second")
+
+
+def test_upload_that_names_no_model_is_not_held():
+    made = router([("gpt-*", "second"), ("*", "first")], Named("first", streams=True), Named("second"))
+    assert made.route(request("POST /v1/files", b"x", content_type="multipart/form-data; boundary=b")).streams_body
+
+
 def test_request_without_a_model_goes_to_the_star():
     made = router([("gpt-*", "second"), ("*", "first")], Named("first"), Named("second"))
     assert said(made, request("GET /v1/files")) == "first /v1/files"
@@ -167,6 +182,21 @@ def test_models_of_all_routed_backends_are_merged_once():
     listing = json.loads(said(made, request("GET /v1/models")))
     assert listing["object"] == "list"
     assert [(model["id"], model["owned_by"]) for model in listing["data"]] == [("y", "two"), ("z", "two"), ("x", "one")]
+
+
+class Unlisted(Named):
+    """A backend that cannot say what it offers."""
+
+    def models(self, request):
+        raise ApiError(503, f"{self.name} is away")
+
+
+def test_backend_that_cannot_list_its_models_leaves_the_others():
+    made = router([("a*", "away"), ("*", "one")], Unlisted("away"), Named("one", ["x"], waits=True))
+    assert [model["id"] for model in json.loads(said(made, request("GET /v1/models")))["data"]] == ["x"]
+    made = router([("a*", "away"), ("*", "off")], Unlisted("away"), Unlisted("off"))
+    with pytest.raises(ApiError, match="away is away"):
+        answer(made, request("GET /v1/models"))
 
 
 @pytest.mark.parametrize("waits", [False, True])

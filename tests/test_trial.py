@@ -11,8 +11,8 @@ import ssl
 import threading
 
 import pytest
-
 from certificates import Certificate
+
 from protocol.errors import UsageError
 from protocol.trial import run_trial
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 import re
 import typing
 
-from protocol.schema_pattern import Pattern, PatternBudget, PatternError
+from protocol.schema.pattern import Pattern, PatternBudget, PatternError
 
-MAX_SCHEMA_VALUES = 20_000  # JSON values in a schema; OpenAI admits 5,000 properties
+MAX_SCHEMA_VALUES = 40_000  # JSON values in a schema; OpenAI admits 5,000 properties
 MAX_SCHEMA_NESTING = 120  # JSON values within one another
 
 JsonSchema = typing.Union[typing.Dict[str, typing.Any], bool]
@@ -217,7 +217,7 @@ class SchemaDocument:
         """Return a pattern of the schema, read once."""
         if source not in self._patterns:
             try:
-                self.budget.spend(4 * len(source))
+                self.budget.spend(2 * len(source))
                 self._patterns[source] = Pattern(source)
             except PatternError as exc:
                 raise SchemaError(path, f"pattern {schema_evidence(source)}: {exc}") from exc

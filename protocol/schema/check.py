@@ -10,7 +10,7 @@ import itertools
 import re
 import typing
 
-from protocol.schema_document import (
+from protocol.schema.document import (
     SCHEMA_KINDS,
     JsonSchema,
     SchemaDocument,
@@ -24,7 +24,7 @@ from protocol.schema_document import (
     schema_evidence,
     tuple_items,
 )
-from protocol.schema_format import format_holds
+from protocol.schema.format import format_holds
 
 MAX_SCHEMA_STEPS = 50_000  # schemas applied to a value, or tried for one; about 0.2 s
 MAX_CHECK_DEPTH = 150  # schemas applied within one another; two Python frames each
@@ -110,7 +110,7 @@ class SchemaChecker:
         """Yield what is wrong with `value`, found at a place, under `schema`."""
         self.spend()
         if at.depth > MAX_CHECK_DEPTH:
-            reason = f"more than {MAX_CHECK_DEPTH} schemas apply within one another; is there a loop of $ref?"
+            reason = f"more than {MAX_CHECK_DEPTH} schemas apply within one another; a $ref may lead back to itself"
             raise SchemaError((), reason)
         if isinstance(schema, bool):
             if not schema:
@@ -335,3 +335,10 @@ _SCHEMA_KIND_CHECKS: dict[str, dict[str, _SchemaCheck]] = {
     "boolean": {},
     "null": {},
 }
+
+_SCHEMA_ASSERTIONS = frozenset(_SCHEMA_CHECKS).union(*_SCHEMA_KIND_CHECKS.values())
+
+
+def admits_everything(schema: JsonSchema) -> bool:
+    """Say whether a schema is true, or has no keyword that could fail."""
+    return schema if isinstance(schema, bool) else _SCHEMA_ASSERTIONS.isdisjoint(schema)

@@ -11,8 +11,8 @@ import math
 import re
 import typing
 
-from protocol.schema_document import SchemaDocument, SchemaPath, decimal_parts, number_bounds, schema_evidence
-from protocol.schema_format import format_examples, format_is_known
+from protocol.schema.document import SchemaDocument, SchemaPath, decimal_parts, number_bounds, schema_evidence
+from protocol.schema.format import format_examples, format_is_known
 
 MAX_INSTANCE_TEXT = 10_000  # characters of a made-up string
 _INSTANCE_STEP_BITS = 4096  # of a common multiple; beyond, arithmetic gets slow
@@ -31,13 +31,10 @@ _INSTANCE_WORDS = {
     "color": "blue",
     "colour": "blue",
     "unit": "celsius",
-    "email": "user@example.com",
     "phone": "+1 555 0100",
-    "url": "https://example.com/",
-    "link": "https://example.com/",
-    "date": "2024-01-15",
-    "time": "09:30",
 }
+# Names that say as much as a format, for schemas that leave it out.
+_INSTANCE_FORMATS = {"email": "email", "url": "uri", "uri": "uri", "link": "uri", "date": "date"}
 
 _INSTANCE_SPARE_WORDS = ("example", "ZX", "7", "#")
 
@@ -76,18 +73,31 @@ def text_candidates(document: SchemaDocument, schemas: Schemas, name: str, turn:
         raise Unsatisfiable(f"minLength {low} is above the {MAX_INSTANCE_TEXT} characters that this server makes up")
     high = MAX_INSTANCE_TEXT if most is None else min(most, MAX_INSTANCE_TEXT)
     formats = [schema["format"] for schema in schemas if "format" in schema]
+    if any(schema.get("contentMediaType") == "application/json" for schema in schemas):
+        formats.append("json-string")
     patterns = list(dict.fromkeys(schema["pattern"] for schema in schemas if "pattern" in schema))
     for known in formats:
         yield from itertools.chain(*[format_examples(known, step, low) for step in range(turn, turn + 3)])
     if not any(format_is_known(known) for known in formats):
+        yield from format_examples(_INSTANCE_FORMATS.get(name_words(name).rpartition(" ")[2], ""), turn, low)[:1]
         yield _text_of_name(name, low, high, turn)
+    for one, other in itertools.permutations(patterns, 2):
+        yield from _overlaid(document, one, other, low, high, turn)
     for source in patterns:
         yield from document.texts(source, low, high, turn)
     for word in (name, *_INSTANCE_SPARE_WORDS):  # a `not` may stand against the first
-        yield from (_text_of_name(word, low, high, step) for step in range(turn, turn + 3))
+        yield from (_text_of_name(word, low, high, step) for step in (turn, turn + 1, turn + 2, 0))
     if patterns or formats:
         limits = " and ".join(schema_evidence(limit) for limit in patterns + formats)
         raise Unsatisfiable(f"no string of {low} to {high} characters was found that satisfies {limits}")
+
+
+def _overlaid(document: SchemaDocument, one: str, other: str, low: int, high: int, turn: int) -> typing.Iterator[str]:
+    """Yield texts that begin as one pattern wants and go on, or end, as another one does."""
+    beginnings = list(itertools.islice(document.texts(one, 0, high, turn), 6))
+    for text in itertools.islice(document.texts(other, low, high, turn), 12):
+        for start in beginnings:
+            yield from (start + text[len(start) :], start[: len(start) - len(text)] + text, start + text)
 
 
 def name_words(name: str) -> str:
@@ -137,7 +147,7 @@ def number_candidates(schemas: Schemas, whole: bool, turn: int) -> typing.Iterat
     if steps:
         found = list(_multiples(low, high, steps, 1.0, turn))
         if not found:
-            wanted = "integer" if steps == [1] else f"multiple of {' and of '.join(map(str, steps))}"
+            wanted = "integer" if steps == [1] else f"multiple of {' and of '.join(map(str, steps[:4]))}"
             raise Unsatisfiable(f"no {wanted} lies {_between(low, high)}")
         # Many validators divide floats: 0.3 / 0.1 is not whole. A multiple that holds for them too goes first.
         yield from sorted(found, key=lambda number: not all(_divides_as_float(number, step) for step in steps))
@@ -179,9 +189,11 @@ def _multiples(
     parts = [decimal_parts(step) for step in steps]
     bounds = [decimal_parts(bound[0]) for bound in (low, high) if bound]
     exponent = min(power for _, power in parts + bounds + [decimal_parts(start)])
-    step = math.lcm(*[digits * 10 ** (power - exponent) for digits, power in parts])
-    if step.bit_length() > _INSTANCE_STEP_BITS:
-        return
+    step = 1
+    for digits, power in parts:
+        step = math.lcm(step, digits * 10 ** (power - exponent))
+        if step.bit_length() > _INSTANCE_STEP_BITS:
+            return
     first = last = None
     if low:
         digits, power = decimal_parts(low[0])
@@ -191,6 +203,8 @@ def _multiples(
         digits, power = decimal_parts(high[0])
         last, rest = divmod(digits * 10 ** (power - exponent), step)
         last -= 1 if high[1] and not rest else 0
+    if first is not None and last is not None and first > last:
+        return
     digits, power = decimal_parts(start)
     for count in _counts(first, last, max(1, digits * 10 ** (power - exponent) // step), turn):
         number = _decimal_number(count * step, exponent)

@@ -22,7 +22,7 @@ import unicodedata
 
 MAX_PATTERN_LENGTH = 4096  # characters of a pattern; the longest of the usual libraries (dates, e-mail) have 500
 MAX_PATTERN_NESTING = 40  # groups within groups
-MAX_PATTERN_WORK = 400_000  # maps of one set of positions, or characters written; about 0.3 s
+MAX_PATTERN_WORK = 200_000  # maps of one set of positions, or alike; about 0.3 s
 _PATTERN_TRIES = 160  # texts written before a pattern counts as one that we cannot satisfy
 _PATTERN_ENDLESS = 1 << 40  # the width of `x*`: an int, so that sums stay ints
 _PATTERN_LAST = 0x10FFFF
@@ -103,7 +103,7 @@ class PatternBudget:
         """Raises PatternError when nothing is left."""
         self.left -= cost
         if self.left < 0:
-            raise PatternError("takes too many steps to match or to satisfy: simplify it")
+            raise PatternError("takes too many steps (together with those before it): simplify it")
 
 
 class Pattern:
@@ -121,11 +121,10 @@ class Pattern:
     def matches(self, text: str, budget: PatternBudget | None = None) -> bool:
         """Say whether the pattern is found anywhere in `text`. Raises PatternError when that costs too much."""
         scan = _PatternScan(text, budget or PatternBudget())
+        scan.budget.spend(8)
         return self._tree.run(scan.everywhere, scan, True) != 0
 
-    def examples(
-        self, low: int, high: int, turn: int = 0, budget: PatternBudget | None = None
-    ) -> typing.Iterator[str]:
+    def examples(self, low: int, high: int, turn: int = 0, budget: PatternBudget | None = None) -> typing.Iterator[str]:
         """Yield texts of `low` to `high` characters that match; none when none was found in a bounded number of tries.
 
         The same arguments give the same texts; another `turn` begins with other ones. Raises PatternError when that
@@ -133,14 +132,14 @@ class Pattern:
         """
         budget = budget or PatternBudget()
         for attempt in range(_PATTERN_TRIES):
-            pen = _PatternPen(turn * _PATTERN_TRIES + attempt)
+            pen = _PatternPen(turn * _PATTERN_TRIES + attempt, budget)
             shape = self._shapes[(turn + attempt) % len(self._shapes)]
             shortest = max(low, shape.least)
             longest = min(high, shape.longest(shortest, attempt))
             if shortest > longest:
                 continue
             want = shortest + pen.roll(longest - shortest + 1)
-            budget.spend(8 + want)
+            budget.spend(16 + want)
             text = shape.write(want, pen)
             if low <= len(text) <= high and self.matches(text, budget):
                 yield text
@@ -176,9 +175,10 @@ class _PatternScan:
 class _PatternPen:
     """A small generator of pseudo-random numbers (Knuth's MMIX constants): `random` would cost start-up time."""
 
-    __slots__ = ("state", "writes_looks")
+    __slots__ = ("state", "writes_looks", "budget")
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, budget: PatternBudget) -> None:
+        self.budget = budget
         self.state = (seed + 1) * 0x9E3779B97F4A7C15 & 0xFFFFFFFFFFFFFFFF
         # A look writes nothing of its own. But what it looks for must come from somewhere: every other text has it.
         self.writes_looks = bool(seed & 1)
@@ -277,6 +277,7 @@ class _PatternChars(_PatternNode):
 
     def write(self, want: int, pen: _PatternPen) -> str:
         if not self.readable:
+            pen.budget.spend(32 + 8 * len(self.ranges))
             readable = self._choose_readable()
             plain = "".join(char for char in readable if char in _PATTERN_PLAIN) or readable
             small = "".join(char for char in plain if char in _PATTERN_PLAIN[:26]) or plain

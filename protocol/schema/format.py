@@ -11,7 +11,7 @@ import json
 import re
 import typing
 
-from protocol.schema_pattern import Pattern, PatternError
+from protocol.schema.pattern import Pattern, PatternError
 
 # The patterns go through re.fullmatch at use, which caches them: compiling them at import would cost start-up time.
 # None repeats a group that can itself match in two ways, so none backtracks more than linearly.

@@ -1,0 +1,277 @@
+"""DashScope's native chat answers as OpenAI's chat completions.
+
+An answer comes in one of three forms: `output.choices[].message` (the one asked for), `output.text` (older models), and
+`output.choices[].messages` (an old plugin mode). Any field may be null. Sources: DashScope API reference, "Text
+generation", response; OpenAI API reference, "The chat completion object".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import typing
+
+# A native finish reason of none, as JSON null or as the word.
+_ANSWER_UNFINISHED = (None, "", "null")
+_ANSWER_FINISH_REASONS = ("stop", "length", "tool_calls", "content_filter")
+
+_ANSWER_PROMPT_MODALITIES = ("audio_tokens", "image_tokens", "video_tokens", "text_tokens")
+_ANSWER_COMPLETION_MODALITIES = ("audio_tokens", "text_tokens")
+
+# How search answers cite their sources: [1], or [ref_1].
+_ANSWER_CITATION_MARK = re.compile(r"\[(?:ref_)?(\d{1,4})\]")
+
+# What DashScope says beside the choices and OpenAI has no field for: handed on under its own name.
+ANSWER_EXTENSIONS = ("search_info", "tool_info")
+
+
+class NativeChoice:
+    """One choice of a native answer or of one frame of a stream; text and reasoning are "" where there is none."""
+
+    __slots__ = ("finish_reason", "index", "logprobs", "reasoning", "text", "tool_calls")
+
+    def __init__(self, index: int, message: dict[str, typing.Any], holder: dict[str, typing.Any]) -> None:
+        self.index = index
+        self.text = joined_content(message.get("content"))
+        reasoning = message.get("reasoning_content")
+        self.reasoning = reasoning if isinstance(reasoning, str) else ""
+        self.tool_calls = [call for call in as_list(message.get("tool_calls")) if isinstance(call, dict)]
+        self.finish_reason = holder.get("finish_reason")
+        self.logprobs = _answer_logprobs(holder.get("logprobs"))
+
+    @property
+    def finished(self) -> bool:
+        """Whether DashScope gave a reason for the end; the word "null" is none."""
+        return self.finish_reason not in _ANSWER_UNFINISHED
+
+
+def native_to_completion(
+    answer: typing.Mapping[str, typing.Any],
+    *,
+    model: str,
+    created: int,
+    make_id: typing.Callable[[], str],
+    forced_tool: bool = False,
+) -> dict[str, typing.Any]:
+    """Return the chat completion for a native answer.
+
+    `model` is the name the client used, `created` is in Unix seconds, `make_id` returns fresh hex digits for ids that
+    DashScope left out, `forced_tool` says that one function was named in `tool_choice`.
+    """
+    completion: dict[str, typing.Any] = {
+        "id": completion_id(answer, make_id),
+        "object": "chat.completion",
+        "created": created,
+        "model": model,
+        "system_fingerprint": None,
+        "choices": [],
+        "usage": openai_usage(answer.get("usage")),
+    }
+    extensions = answer_extensions(answer)
+    for choice in native_choices(answer):
+        calls = [_answer_tool_call(call, make_id) for call in choice.tool_calls]
+        completion["choices"].append(
+            completion_choice(
+                choice.index,
+                text=choice.text,
+                reasoning=choice.reasoning,
+                tool_calls=calls,
+                logprobs=choice.logprobs,
+                finish_reason=openai_finish_reason(choice.finish_reason, bool(calls), forced_tool),
+                search_info=extensions.get("search_info"),
+            )
+        )
+    completion.update(extensions)
+    return completion
+
+
+def completion_choice(
+    index: int,
+    *,
+    text: str,
+    reasoning: str,
+    tool_calls: list[dict[str, typing.Any]],
+    logprobs: dict[str, typing.Any] | None,
+    finish_reason: str,
+    search_info: object = None,
+) -> dict[str, typing.Any]:
+    """Return one element of `choices` of a chat completion; content is null where there are only tool calls."""
+    message: dict[str, typing.Any] = {
+        "role": "assistant",
+        "content": None if tool_calls and not text else text,
+        "refusal": None,
+    }
+    if reasoning:
+        message["reasoning_content"] = reasoning
+    if tool_calls:
+        message["tool_calls"] = tool_calls
+    annotations = _answer_citations(text, search_info)
+    if annotations:
+        message["annotations"] = annotations
+    return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": finish_reason}
+
+
+def merge_completions(completions: typing.Sequence[dict[str, typing.Any]]) -> dict[str, typing.Any]:
+    """Return one chat completion for several of one choice each: the first, with all choices and the summed usage."""
+    merged = dict(completions[0])
+    merged["choices"] = [
+        {**choice, "index": index} for index, completion in enumerate(completions) for choice in completion["choices"]
+    ]
+    merged["usage"] = sum_usages([completion["usage"] for completion in completions])
+    return merged
+
+
+def native_choices(answer: typing.Mapping[str, typing.Any]) -> list[NativeChoice]:
+    """Return the choices of a native answer or frame, none where `output` is null; a missing index is the position."""
+    output = as_object(answer.get("output"))
+    choices = []
+    for position, holder in enumerate(as_list(output.get("choices"))):
+        if isinstance(holder, dict):
+            index = holder.get("index")
+            choices.append(NativeChoice(index if isinstance(index, int) else position, _answer_message(holder), holder))
+    if not choices and isinstance(output.get("text"), str):
+        choices.append(NativeChoice(0, {"content": output["text"]}, output))
+    return choices
+
+
+def completion_id(answer: typing.Mapping[str, typing.Any], make_id: typing.Callable[[], str]) -> str:
+    """Return the id of a completion: DashScope's request id, or a fresh one where it sent none."""
+    request_id = answer.get("request_id")
+    return "chatcmpl-" + (request_id if isinstance(request_id, str) and request_id else make_id())
+
+
+def answer_extensions(answer: typing.Mapping[str, typing.Any]) -> dict[str, typing.Any]:
+    """Return what an answer says of searches and tools run by DashScope itself, if anything."""
+    output = as_object(answer.get("output"))
+    found = {name: output[name] for name in ANSWER_EXTENSIONS if output.get(name)}
+    if not any(as_object(found.get("search_info")).values()):
+        found.pop("search_info", None)  # later frames of a stream have empty lists
+    return found
+
+
+def openai_finish_reason(reason: object, has_tool_calls: bool, forced_tool: bool) -> str:
+    """Return the reason in OpenAI's words for an answer that has ended.
+
+    No reason means that it was cut (DashScope does so after about 300 s): "length". "stop" beside tool calls is
+    "tool_calls", except where the function was forced; OpenAI, too, says "stop" then.
+    """
+    if reason in _ANSWER_UNFINISHED:
+        return "length"
+    if reason == "stop" and has_tool_calls and not forced_tool:
+        return "tool_calls"
+    return reason if reason in _ANSWER_FINISH_REASONS else "stop"
+
+
+def openai_usage(native: object) -> dict[str, typing.Any]:
+    """Return usage in OpenAI's form; what is missing counts as 0, a missing total is the sum.
+
+    Input tokens include media and output tokens include reasoning on both sides.
+    """
+    usage = as_object(native)
+    prompt = token_count(usage, "input_tokens")
+    completion = token_count(usage, "output_tokens")
+    cached = as_object(usage.get("prompt_tokens_details"))
+    prompt_details = {"cached_tokens": token_count(cached, "cached_tokens")}
+    input_details = as_object(usage.get("input_tokens_details"))
+    for name in _ANSWER_PROMPT_MODALITIES:
+        # Older models tell these beside the sums, newer ones in the details.
+        count = token_count(input_details, name) or token_count(usage, name)
+        if count:
+            prompt_details[name] = count
+    output_details = as_object(usage.get("output_tokens_details"))
+    completion_details = {"reasoning_tokens": token_count(output_details, "reasoning_tokens")}
+    for name in _ANSWER_COMPLETION_MODALITIES:
+        if token_count(output_details, name):
+            completion_details[name] = token_count(output_details, name)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": token_count(usage, "total_tokens") or prompt + completion,
+        "prompt_tokens_details": prompt_details,
+        "completion_tokens_details": completion_details,
+    }
+
+
+def sum_usages(usages: typing.Sequence[dict[str, typing.Any]]) -> dict[str, typing.Any]:
+    """Return the sum of several usages in OpenAI's form, details included."""
+    total: dict[str, typing.Any] = {}
+    for usage in usages:
+        for name, value in usage.items():
+            if isinstance(value, dict):
+                total[name] = sum_usages([total.get(name, {}), value])
+            else:
+                total[name] = total.get(name, 0) + value
+    return total
+
+
+def joined_content(content: object) -> str:
+    """Return the text of a native `content`: a string, or a list of parts of which only the texts count."""
+    if isinstance(content, str):
+        return content
+    texts = [part.get("text") for part in as_list(content) if isinstance(part, dict)]
+    return "".join(text for text in texts if isinstance(text, str))
+
+
+def tool_arguments(arguments: object) -> str:
+    """Return the arguments of a tool call as the JSON text that OpenAI has there; "" where there are none."""
+    if arguments is None:
+        return ""
+    return arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+
+
+def token_count(usage: typing.Mapping[str, typing.Any], name: str) -> int:
+    """Return a count of a native usage, 0 where it is missing or no integer."""
+    value = usage.get(name)
+    return value if isinstance(value, int) else 0
+
+
+def as_object(value: object) -> dict[str, typing.Any]:
+    """Return a JSON object, an empty one in place of anything else."""
+    return value if isinstance(value, dict) else {}
+
+
+def as_list(value: object) -> list[typing.Any]:
+    """Return a JSON list, an empty one in place of anything else."""
+    return value if isinstance(value, list) else []
+
+
+def _answer_message(holder: dict[str, typing.Any]) -> dict[str, typing.Any]:
+    if isinstance(holder.get("message"), dict):
+        return holder["message"]
+    for message in reversed(as_list(holder.get("messages"))):
+        if isinstance(message, dict) and message.get("role") == "assistant":
+            return message
+    return {}
+
+
+def _answer_tool_call(call: dict[str, typing.Any], make_id: typing.Callable[[], str]) -> dict[str, typing.Any]:
+    function = as_object(call.get("function"))
+    return {
+        "id": call.get("id") or "call_" + make_id(),
+        "type": "function",
+        "function": {
+            "name": function.get("name") or "",
+            "arguments": tool_arguments(function.get("arguments")) or "{}",
+        },
+    }
+
+
+def _answer_logprobs(native: object) -> dict[str, typing.Any] | None:
+    content = as_object(native).get("content")
+    return {"content": content, "refusal": None} if isinstance(content, list) and content else None
+
+
+def _answer_citations(text: str, search_info: object) -> list[dict[str, typing.Any]]:
+    """Return a url_citation for each mark in the text; a source that no mark points at has no place to be told."""
+    sources = {}
+    for source in as_list(as_object(search_info).get("search_results")):
+        if isinstance(source, dict) and isinstance(source.get("url"), str):
+            sources[str(source.get("index"))] = source
+    annotations = []
+    for mark in _ANSWER_CITATION_MARK.finditer(text) if sources else ():
+        source = sources.get(mark.group(1))
+        if source is not None:
+            place = {"start_index": mark.start(), "end_index": mark.end()}
+            cited = {"url": source["url"], "title": source.get("title") or "", **place}
+            annotations.append({"type": "url_citation", "url_citation": cited})
+    return annotations

@@ -1,0 +1,111 @@
+"""Typed fields of a client's JSON request; a wrong one becomes a 400 that names it.
+
+Every reader answers None for a field that is absent or null: OpenAI's API treats the two alike. A boolean is not a
+number, although Python thinks so.
+"""
+
+from __future__ import annotations
+
+import json
+import typing
+
+from protocol.errors import ApiError
+
+_FIELD_EVIDENCE_CHARACTERS = 100
+
+
+def refuse_field(param: str, expected: str, got: object, code: str | None = None) -> ApiError:
+    """Return the 400 for a field at fault: where it is, what was expected, what came (cut short)."""
+    evidence = repr(got)
+    if len(evidence) > _FIELD_EVIDENCE_CHARACTERS:
+        evidence = evidence[:_FIELD_EVIDENCE_CHARACTERS] + "…"
+    return ApiError(
+        400, f"{param}: expected {expected}, got {evidence}", type="invalid_request_error", param=param, code=code
+    )
+
+
+def read_request_object(body: bytes) -> dict[str, typing.Any]:
+    """Return the JSON object of a request body, or raise the 400 for anything else."""
+    try:
+        request = json.loads(body)
+    except (ValueError, RecursionError) as exc:
+        raise ApiError(400, f"The request body is not valid JSON: {exc}", type="invalid_request_error") from exc
+    if not isinstance(request, dict):
+        raise ApiError(400, "The request body must be a JSON object", type="invalid_request_error")
+    return request
+
+
+def required_text(request: typing.Mapping[str, typing.Any], name: str) -> str:
+    """Return a string that must be there and not be blank."""
+    value = request.get(name)
+    if not isinstance(value, str) or not value.strip():
+        raise refuse_field(name, "a non-empty string", value)
+    return value
+
+
+def optional_text(request: typing.Mapping[str, typing.Any], name: str) -> str | None:
+    """Return a string or None."""
+    value = request.get(name)
+    if value is not None and not isinstance(value, str):
+        raise refuse_field(name, "a string", value)
+    return value
+
+
+def optional_choice(request: typing.Mapping[str, typing.Any], name: str, choices: typing.Sequence[str]) -> str | None:
+    """Return one of `choices` or None."""
+    value = request.get(name)
+    if value is not None and not (isinstance(value, str) and value in choices):
+        raise refuse_field(name, "one of " + ", ".join(choices), value)
+    return value
+
+
+def optional_flag(request: typing.Mapping[str, typing.Any], name: str) -> bool | None:
+    """Return a boolean or None."""
+    value = request.get(name)
+    if value is not None and not isinstance(value, bool):
+        raise refuse_field(name, "true or false", value)
+    return value
+
+
+def optional_number(request: typing.Mapping[str, typing.Any], name: str, low: float, high: float) -> float | None:
+    """Return a number from `low` to `high`, both included, or None; NaN is out of every range."""
+    value = request.get(name)
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise refuse_field(name, f"a number from {low:g} to {high:g}", value)
+    return value
+
+
+def optional_integer(
+    request: typing.Mapping[str, typing.Any], name: str, low: int | None = None, high: int | None = None
+) -> int | None:
+    """Return an integer from `low` to `high`, both included where given, or None."""
+    value = request.get(name)
+    if value is None:
+        return None
+    if is_integer(value) and (low is None or value >= low) and (high is None or value <= high):
+        return value
+    bounds = "" if low is None else f" from {low}" + (" up" if high is None else f" to {high}")
+    raise refuse_field(name, "an integer" + bounds, value)
+
+
+def optional_object(request: typing.Mapping[str, typing.Any], name: str) -> dict[str, typing.Any] | None:
+    """Return a JSON object or None."""
+    value = request.get(name)
+    if value is not None and not isinstance(value, dict):
+        raise refuse_field(name, "an object", value)
+    return value
+
+
+def optional_list(request: typing.Mapping[str, typing.Any], name: str) -> list[typing.Any] | None:
+    """Return a JSON list or None."""
+    value = request.get(name)
+    if value is not None and not isinstance(value, list):
+        raise refuse_field(name, "a list", value)
+    return value
+
+
+def is_integer(value: object) -> bool:
+    """Tell whether a JSON value is an integer; true and false are not."""
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,173 @@
+"""Where DashScope's native API is and how a caller gets in: base URL, paths, keys and request header fields.
+
+Native calls are `POST {base}/services/<group>/<task>/<function>` with `{"model", "input", "parameters"}`. Streaming and
+task mode are switched by header fields, never by the body. Source: Alibaba Cloud Model Studio, "DashScope API
+reference".
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import typing
+
+from protocol.errors import ApiError
+
+DASHSCOPE_DEFAULT_BASE = "https://dashscope.aliyuncs.com"
+
+TEXT_GENERATION_PATH = "/services/aigc/text-generation/generation"
+MULTIMODAL_GENERATION_PATH = "/services/aigc/multimodal-generation/generation"
+TEXT_EMBEDDING_PATH = "/services/embeddings/text-embedding/text-embedding"
+MULTIMODAL_EMBEDDING_PATH = "/services/embeddings/multimodal-embedding/multimodal-embedding"
+TEXT_RERANK_PATH = "/services/rerank/text-rerank/text-rerank"
+TEXT_TO_IMAGE_PATH = "/services/aigc/text2image/image-synthesis"
+IMAGE_TO_IMAGE_PATH = "/services/aigc/image2image/image-synthesis"
+SPEECH_SYNTHESIS_PATH = "/services/audio/tts/SpeechSynthesizer"
+
+_DASHSCOPE_API_ROOT = "/api/v1"
+_DASHSCOPE_COMPATIBLE_ROOT = "/compatible-mode/v1"
+_DASHSCOPE_URL = re.compile(r"https?://[^\s/?#@]+(?:/[^\s?#]*)?", re.IGNORECASE)
+
+_DASHSCOPE_MIN_KEY_CHARACTERS = 10
+# RFC 9110 §11.1: the scheme is case-insensitive. "Bearer " with an empty key reaches us trimmed to "Bearer".
+_DASHSCOPE_BEARER = re.compile(r"bearer(?:[ ]+(.*))?", re.IGNORECASE | re.DOTALL)
+_DASHSCOPE_KEY = re.compile(r"[!-~]+")
+
+# All else a client sends concerns its connection with us, or its SDK, and stays here.
+_DASHSCOPE_FORWARDED_FIELDS = {
+    "x-dashscope-workspace": "X-DashScope-WorkSpace",
+    "x-dashscope-datainspection": "X-DashScope-DataInspection",
+    "x-dashscope-ossresourceresolve": "X-DashScope-OssResourceResolve",
+}
+_DASHSCOPE_RELAYED_FIELDS = ("x-request-id", "retry-after", "retry-after-ms")
+
+
+class NativeCall:
+    """One native call to make: `path` below the base URL, `body`, and whether it is to be a stream or a task.
+
+    A stream answers with server-sent events; a task answers at once with an id that is then polled.
+    """
+
+    __slots__ = ("body", "path", "stream", "task")
+
+    def __init__(self, path: str, body: dict[str, typing.Any], *, stream: bool = False, task: bool = False) -> None:
+        self.path = path
+        self.body = body
+        self.stream = stream
+        self.task = task
+
+    def encode(self) -> bytes:
+        """Return the body as UTF-8 JSON; half a surrogate pair, which JSON can hold, becomes a question mark.
+
+        Raises the 400 for a body that is nested too deeply to be written again.
+        """
+        try:
+            text = json.dumps(self.body, ensure_ascii=False, separators=(",", ":"))
+        except RecursionError as exc:
+            raise ApiError(400, "The request body is nested too deeply", type="invalid_request_error") from exc
+        return text.encode("utf-8", "replace")
+
+
+def dashscope_base_url(text: str) -> str:
+    """Return the base URL of the native API, ending in `/api/v1`, from any of the spellings in use.
+
+    Accepted are the bare host, the host with `/api/v1`, and the host with `/compatible-mode/v1`, each with or without a
+    trailing slash; empty means the public host in mainland China. Raises ValueError for anything but an http(s) URL
+    without query and fragment.
+    """
+    url = text.strip().rstrip("/") or DASHSCOPE_DEFAULT_BASE
+    if not _DASHSCOPE_URL.fullmatch(url):
+        raise ValueError(f"{text!r}: expected an http or https URL, e.g. {DASHSCOPE_DEFAULT_BASE}")
+    if url.endswith(_DASHSCOPE_COMPATIBLE_ROOT):
+        url = url[: -len(_DASHSCOPE_COMPATIBLE_ROOT)].rstrip("/")
+    return url if url.endswith(_DASHSCOPE_API_ROOT) else url + _DASHSCOPE_API_ROOT
+
+
+def dashscope_key(authorization: str | None, operator_key: str = "") -> str:
+    """Return the key to call DashScope with: the operator's when there is one, else the caller's Bearer token.
+
+    Raises the 401 for a missing field (`missing_authorization`), another scheme (`invalid_authorization_format`) and a
+    key that is empty, under 10 characters or not printable ASCII (`invalid_api_key`).
+    """
+    if operator_key:
+        return operator_key
+    if authorization is None or not authorization.strip():
+        raise _dashscope_key_error(
+            "missing_authorization", "No API key provided: send it as 'Authorization: Bearer <your DashScope key>'."
+        )
+    match = _DASHSCOPE_BEARER.fullmatch(authorization.strip())
+    if match is None:
+        raise _dashscope_key_error(
+            "invalid_authorization_format",
+            "The Authorization header must be of the form 'Bearer <your DashScope key>'.",
+        )
+    key = (match.group(1) or "").strip()
+    if len(key) < _DASHSCOPE_MIN_KEY_CHARACTERS or not _DASHSCOPE_KEY.fullmatch(key):
+        raise _dashscope_key_error(
+            "invalid_api_key",
+            f"The API key is empty, shorter than {_DASHSCOPE_MIN_KEY_CHARACTERS} characters or has illegal characters.",
+        )
+    return key
+
+
+def native_headers(
+    call: NativeCall, key: str, client_fields: typing.Sequence[tuple[str, str]] = ()
+) -> list[tuple[str, str]]:
+    """Return the header fields of a native call; of the client's own only DashScope's three switches are passed on."""
+    return _dashscope_common_fields(key, call.stream, client_fields) + _dashscope_call_fields(call, client_fields)
+
+
+def task_headers(key: str, client_fields: typing.Sequence[tuple[str, str]] = ()) -> list[tuple[str, str]]:
+    """Return the header fields with which a task is polled or cancelled; such a request has no body."""
+    return _dashscope_common_fields(key, False, client_fields)
+
+
+def relayed_fields(answer_fields: typing.Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return those fields of a native answer that the client may see: request id and retry hints."""
+    return [(name.lower(), value) for name, value in answer_fields if name.lower() in _DASHSCOPE_RELAYED_FIELDS]
+
+
+def _dashscope_key_error(code: str, message: str) -> ApiError:
+    return ApiError(401, message, type="authentication_error", code=code)
+
+
+def _dashscope_common_fields(
+    key: str, stream: bool, client_fields: typing.Sequence[tuple[str, str]]
+) -> list[tuple[str, str]]:
+    fields = [
+        ("Authorization", "Bearer " + key),
+        ("Accept", "text/event-stream" if stream else "application/json"),
+        # Bodies are gzip only if that is offered, and a compressed event stream arrives in lumps.
+        ("Accept-Encoding", "identity"),
+    ]
+    for name, value in client_fields:
+        native_name = _DASHSCOPE_FORWARDED_FIELDS.get(name.lower())
+        if native_name:
+            fields.append((native_name, value))
+    return fields
+
+
+def _dashscope_call_fields(call: NativeCall, client_fields: typing.Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    fields = [("Content-Type", "application/json")]
+    if call.stream:
+        fields.append(("X-DashScope-SSE", "enable"))
+    if call.task:
+        fields.append(("X-DashScope-Async", "enable"))
+    asked = {name.lower() for name, _ in client_fields}
+    if "x-dashscope-ossresourceresolve" not in asked and _dashscope_mentions_oss(call.body):
+        fields.append(("X-DashScope-OssResourceResolve", "enable"))
+    return fields
+
+
+def _dashscope_mentions_oss(body: dict[str, typing.Any]) -> bool:
+    """Tell whether a URL of the temporary upload store is in the body: such URLs are only resolved on request."""
+    pending: list[object] = [body]
+    while pending:
+        value = pending.pop()
+        if isinstance(value, dict):
+            pending.extend(value.values())
+        elif isinstance(value, list):
+            pending.extend(value)
+        elif isinstance(value, str) and value.startswith("oss://"):
+            return True
+    return False

@@ -1,0 +1,53 @@
+"""Embeddings and ranking by words alone: texts that share words are near each other, and nothing is learnt.
+
+A text's vector is the sum of its words' directions, each of which is a few coordinates that the word's hash picks
+("feature hashing"). So the same text gives the same vector in every process, without a table.
+"""
+
+from __future__ import annotations
+
+import collections
+import hashlib
+import math
+import struct
+import typing
+
+from protocol.openai import split_words
+
+Words = typing.Mapping[str, int]
+
+_PUNCTUATION = " \t\r\n.,;:!?\"'()[]{}<>«»“”‘’。，、；：！？（）《》…-"
+_COORDINATES_A_WORD = 16
+_VECTOR_DIGITS = 7
+
+
+def lexical_words(text: str) -> Words:
+    """Return a text's words and how often they stand in it, whatever their case and the punctuation around them.
+
+    A text of punctuation alone is one word; the empty text is none.
+    """
+    words = collections.Counter(piece.strip(_PUNCTUATION).casefold() for piece in split_words(text))
+    del words[""]
+    return words or ({text: 1} if text else {})
+
+
+def unit_vector(words: Words, dimension: int) -> list[float]:
+    """Return the vector of length 1 for a text's words; the cosine of two is about the share of words in common."""
+    vector = [0.0] * dimension
+    for word, count in words.items():
+        digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=4 * _COORDINATES_A_WORD).digest()
+        weight = math.sqrt(count)  # a word said often tells little more than a word said once
+        for bits in struct.unpack(f"<{_COORDINATES_A_WORD}I", digest):
+            vector[(bits >> 1) % dimension] += weight if bits & 1 else -weight
+    length = math.sqrt(sum(value * value for value in vector))
+    if not length:
+        return [1.0] + [0.0] * (dimension - 1)
+    return [round(value / length, _VECTOR_DIGITS) for value in vector]
+
+
+def relevance(query: Words, document: Words) -> float:
+    """Return from 0 to 1 how well a document answers a query: the query's words in it, and how little else there is."""
+    if not query or not document:
+        return 0.0
+    shared = len(query.keys() & document.keys())
+    return round(0.9 * shared / len(query) + 0.1 * shared / len(query.keys() | document.keys()), 6)

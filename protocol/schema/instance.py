@@ -1,0 +1,557 @@
+"""Make up a JSON value that satisfies a JSON Schema: what the mock answers when a caller prescribes the form.
+
+Theory of operation. All schemas that hold for one value at once are kept as a plain list, the *wanted* ones; nothing
+is merged, since every limit can be read off a list (the greatest minimum, all the patterns). A reading of that list is
+the same list with `$ref` and `allOf` followed and one branch taken of each choice (anyOf, oneOf, if, not,
+dependentSchemas), so that only keywords about the value itself are left. For each reading, candidates are made, a
+container's from the wanted lists of its members; each is checked against what was wanted, and the first that holds is
+the answer. So the checker has the last word, and the maker only has to be a good guesser.
+
+A value is *rich* (optional properties, an item in each array) as long as it is small and not within a schema that it
+is already within; from there on it is lean. Lean values end, because choices are then taken by height: the least
+number of containers within one another that a schema can be satisfied with.
+
+The module knows no clock and no randomness: one schema, seed and hints give one value.
+"""
+
+from __future__ import annotations
+
+import binascii
+import itertools
+import math
+import re
+import typing
+
+from protocol.schema.check import SchemaChecker, admits_everything
+from protocol.schema.document import (
+    JsonSchema,
+    SchemaDocument,
+    SchemaError,
+    SchemaPath,
+    json_key,
+    json_kind,
+    schema_evidence,
+    tuple_items,
+)
+from protocol.schema.reading import (
+    MAX_INSTANCE_ITEMS,
+    PropertyNames,
+    SchemaBranches,
+    SchemaChoices,
+    SchemaHeights,
+    is_fixed,
+    item_schemas,
+    possible_kinds,
+    says_what_names_hold,
+)
+from protocol.schema.scalar import (
+    Schemas,
+    Unsatisfiable,
+    number_candidates,
+    number_range_is_open,
+    singular,
+    size_limits,
+    text_candidates,
+)
+
+MAX_INSTANCE_DEPTH = 32  # containers within one another
+MAX_INSTANCE_CHARACTERS = 1_000_000  # of all strings of a made-up value
+MAX_HINT_TEXT = 10_000  # characters of a prompt that are looked at for hints
+_INSTANCE_ANY_STRING = {"type": "string"}
+_INSTANCE_RICH_DEPTH = 6  # containers within one another
+_INSTANCE_RICH_VALUES = 200  # values made before the rest turns lean
+_INSTANCE_FIRST_TRIES = 4  # candidates of each kind in the first round
+_INSTANCE_MAX_CHOICES = 64  # anyOf and the like that hold for one value at once
+_INSTANCE_MAX_ORDERS = 6  # orders tried to place what an array must contain
+_INSTANCE_SEED_TURNS = 97  # how many ways a seed may turn a choice: few, as a turn may end up in a string as a number
+
+# A quotation mark within a word is an apostrophe. 18 digits: more would not survive a double anyhow.
+_INSTANCE_HINT = r'"([^"\n]{1,200})"|(?<!\w)\'([^\'\n]{1,200})\'(?!\w)'
+_INSTANCE_HINT += r"|[\u201c\u00ab]([^\u201d\u00bb\n]{1,200})[\u201d\u00bb]"
+_INSTANCE_HINT += r"|(?<![\w.])-?[0-9]{1,18}(?:\.[0-9]{1,18})?(?![\w]|\.[0-9])"
+
+WantedSchemas = typing.Sequence[JsonSchema]
+_InstanceItemPlan = typing.List[typing.List[JsonSchema]]
+
+
+class Hints(typing.NamedTuple):
+    """What a prompt suggests: values to use where they fit, once each, and words that pick a member of an enum."""
+
+    values: tuple[object, ...] = ()
+    words: frozenset[str] = frozenset()
+
+
+def read_hints(text: str) -> Hints:
+    """Find hints in a prompt: quoted strings and numbers are values, all words are words."""
+    text = text[:MAX_HINT_TEXT]
+    values: list[object] = []
+    for found in re.finditer(_INSTANCE_HINT, text):
+        quoted = found[1] or found[2] or found[3]
+        if quoted is None:
+            values.append(float(found[0]) if "." in found[0] else int(found[0]))
+        else:
+            values.append(quoted)
+    return Hints(tuple(values), frozenset(_hint_words(text)))
+
+
+def _hint_words(text: str) -> list[str]:
+    return re.findall(r"[^\W_]+", text.casefold())
+
+
+def instance(schema: JsonSchema, seed: int = 0, hints: Hints | None = None) -> typing.Any:
+    """Return a JSON value that satisfies the schema: small, readable, and always the same for the same arguments.
+
+    Seed 0 takes first choices: the first member of an enum, the first branch of anyOf; other seeds turn every choice.
+    Raises SchemaError when the schema is malformed, when nothing satisfies it, or when no value was found within the
+    bounds of this module.
+    """
+    document = SchemaDocument(schema)
+    maker = _InstanceMaker(document, seed, hints or Hints())
+    try:
+        return maker.make([schema], _InstancePlace((), "", 0, True, 0, frozenset()))
+    except Unsatisfiable as exc:
+        raise SchemaError(exc.path, exc.reason) from exc
+
+
+class _InstancePlace(typing.NamedTuple):
+    """Where a value is made: the way through the schema, the property's name, and how it is to look."""
+
+    path: SchemaPath
+    name: str
+    depth: int
+    rich: bool
+    turn: int  # moves every choice on, so that the items of an array differ
+    within: frozenset[int]  # ids of the $ref targets that the value is part of
+
+    def member(self, path: SchemaPath, name: str, turn: int) -> _InstancePlace:
+        return _InstancePlace((*self.path, *path), name, self.depth + 1, self.rich, turn, self.within)
+
+
+class _InstanceMaker:
+    """One run of `instance`: its budgets, the hints that are left, and what was found out about the document."""
+
+    __slots__ = ("document", "checker", "seed", "words", "hints", "characters", "made", "heights", "targets", "choices")
+    __slots__ += ("failed", "possible")
+
+    def __init__(self, document: SchemaDocument, seed: int, hints: Hints) -> None:
+        self.document = document
+        self.checker = SchemaChecker(document)
+        self.seed = seed
+        self.words = hints.words
+        self.hints = hints.values
+        self.characters = 0
+        self.made = 0
+        self.heights = SchemaHeights(document)
+        schemas = [schema for schema, _ in document.parts.values()]
+        self.targets = {id(document.target(schema["$ref"])) for schema in schemas if "$ref" in schema}
+        self.choices = SchemaChoices(document)
+        self.failed: dict[frozenset[int], Unsatisfiable] = {}
+        self.possible: set[frozenset[int]] = set()
+
+    def make(
+        self, wanted: WantedSchemas, place: _InstancePlace, avoided: typing.AbstractSet[object] = frozenset()
+    ) -> typing.Any:
+        """Return a value that satisfies all the wanted schemas and whose json_key is not to be avoided.
+
+        Raises Unsatisfiable.
+        """
+        self.checker.spend(place.path, 1 + len(wanted))
+        if any(self.heights.of(schema) == math.inf for schema in wanted):
+            raise Unsatisfiable("every value would have to contain another one, without an end", place.path)
+        if place.depth > MAX_INSTANCE_DEPTH:
+            raise Unsatisfiable(f"a value would nest more than {MAX_INSTANCE_DEPTH} levels deep", place.path)
+        key = frozenset(id(schema) for schema in wanted)  # all of them live as long as the run
+        if key in self.failed:
+            raise Unsatisfiable(self.failed[key].reason, self.failed[key].path)
+        self.made += 1
+        # A few candidates of each reading first: where many readings lead nowhere, the right one is reached in time.
+        reasons: list[Unsatisfiable] = []
+        for tries in (_INSTANCE_FIRST_TRIES, None):
+            for reading in self._readings(wanted, place):
+                for literal, candidates in self._sources(reading, self._within(reading, place)):
+                    found = self._first_valid(itertools.islice(candidates, tries), wanted, place, avoided, reasons)
+                    if found:
+                        return self._accept(found[0], literal)
+        reason = reasons[0] if reasons else Unsatisfiable(self._explain(wanted), place.path)
+        if not avoided:
+            self.failed[key] = reason
+        raise reason
+
+    def _first_valid(
+        self,
+        candidates: typing.Iterator[typing.Any],
+        wanted: WantedSchemas,
+        place: _InstancePlace,
+        avoided: typing.AbstractSet[object],
+        reasons: list[Unsatisfiable],
+    ) -> list[typing.Any]:
+        """Return the first candidate that is valid, or nothing, with the reason if the candidates end with one."""
+        hints = self.hints
+        try:
+            for value in candidates:
+                self.checker.spend(place.path)
+                if all(self.checker.fits(value, schema) for schema in wanted):
+                    if not avoided or json_key(value) not in avoided:
+                        return [value]
+                self.hints = hints  # what the members of a failed candidate had used up
+        except Unsatisfiable as exc:
+            self.hints = hints
+            reasons.append(Unsatisfiable(exc.reason, exc.path or place.path))
+        return []
+
+    def _explain(self, wanted: WantedSchemas) -> str:
+        if any(schema is False for schema in wanted):
+            return "the schema false admits no value"
+        return "no value was found that satisfies all the keywords that apply here together"
+
+    def _accept(self, value: typing.Any, literal: bool) -> typing.Any:
+        if literal:
+            return self._copy(value)
+        if isinstance(value, str):
+            self._write(value)
+        if self.hints and not isinstance(value, (list, dict)):
+            keys = [json_key(hint) for hint in self.hints]
+            if json_key(value) in keys:
+                place = keys.index(json_key(value))
+                self.hints = self.hints[:place] + self.hints[place + 1 :]
+        return value
+
+    def _copy(self, value: typing.Any) -> typing.Any:
+        """Copy a value out of the schema: what the caller does to the answer must not change the schema."""
+        self.checker.spend()
+        if isinstance(value, dict):
+            return {self._write(name): self._copy(part) for name, part in value.items()}
+        if isinstance(value, list):
+            return [self._copy(part) for part in value]
+        return self._write(value) if isinstance(value, str) else value
+
+    def _write(self, text: str) -> str:
+        self.characters += len(text)
+        if self.characters > MAX_INSTANCE_CHARACTERS:
+            raise SchemaError((), f"a value would have more than {MAX_INSTANCE_CHARACTERS} characters")
+        return text
+
+    def _turn(self, place: _InstancePlace) -> int:
+        if not self.seed:
+            return place.turn
+        mixed = binascii.crc32(f"{self.seed}{place.path}".encode("utf-8", "replace"))
+        return place.turn + mixed % _INSTANCE_SEED_TURNS
+
+    # readings
+
+    def _readings(
+        self,
+        todo: WantedSchemas,
+        place: _InstancePlace,
+        taken: Schemas = (),
+        choices: typing.Sequence[SchemaBranches] = (),
+        depth: int = 0,
+    ) -> typing.Iterator[Schemas]:
+        """Yield each list of schemas without open choices that is one way to satisfy `todo` and `taken`."""
+        found = {id(schema): schema for schema in taken}
+        queue, choices = list(todo), list(choices)
+        for schema in queue:  # it grows meanwhile
+            if schema is False:
+                return
+            if id(schema) in found or admits_everything(schema):
+                continue
+            self.checker.spend(place.path)
+            found[id(schema)] = schema
+            queue.extend(self._followed(schema))
+            choices.extend(self.choices.of(schema))
+        reading = list(found.values())
+        self.checker.spend(place.path, 1 + len(reading) // 4)
+        kinds = possible_kinds(reading)
+        if not kinds or (choices and set(kinds) <= {"number", "integer"} and not number_range_is_open(reading)):
+            return  # most branches end here
+        if is_fixed(reading):
+            # A handful of values can be tried as they are, whatever the branches.
+            yield reading
+            return
+        if len(choices) + depth > _INSTANCE_MAX_CHOICES:
+            raise SchemaError(place.path, f"more than {_INSTANCE_MAX_CHOICES} choices apply to one value")
+        if not choices:
+            yield reading
+            return
+        choices.sort(key=len)  # the fewer the branches, the sooner a contradiction shows
+        for branch in self._ordered(choices[0], place):
+            yield from self._readings(branch, place, reading, choices[1:], depth + 1)
+
+    def _followed(self, schema: dict[str, typing.Any]) -> list[JsonSchema]:
+        target = [self.document.target(schema["$ref"])] if "$ref" in schema else []
+        return target + schema.get("allOf", [])
+
+    def _ordered(self, branches: SchemaBranches, place: _InstancePlace) -> SchemaBranches:
+        if not place.rich:
+            return sorted(branches, key=lambda branch: max((self.heights.of(schema) for schema in branch), default=0))
+        equal = sum(len(branch) == 1 for branch in branches)  # the longer ones are for when these have failed
+        turn = self._turn(place) % max(1, equal)
+        return branches[turn:equal] + branches[:turn] + branches[equal:]
+
+    def _within(self, reading: Schemas, place: _InstancePlace) -> _InstancePlace:
+        here = frozenset(id(schema) for schema in reading if id(schema) in self.targets)
+        small = place.depth < _INSTANCE_RICH_DEPTH and self.made < _INSTANCE_RICH_VALUES
+        rich = place.rich and small and not here & place.within
+        return place._replace(rich=rich, within=place.within | here)
+
+    # candidates
+
+    def _sources(
+        self, reading: Schemas, place: _InstancePlace
+    ) -> typing.Iterator[tuple[bool, typing.Iterator[typing.Any]]]:
+        """Yield iterators of candidates, and whether they are literals out of the schema; best guesses first."""
+        fixed = [
+            [schema["const"]] if "const" in schema else schema["enum"]
+            for schema in reading
+            if "const" in schema or "enum" in schema
+        ]
+        if fixed:
+            yield True, self._fixed_candidates(min(fixed, key=len), place)
+            return
+        yield True, iter(self._suggested(reading, place))
+        kinds = possible_kinds(reading)
+        if place.rich:
+            turn = self._turn(place) % len(kinds) if any("type" in schema for schema in reading) else 0
+            kinds = kinds[turn:] + kinds[:turn]
+        else:
+            kinds.sort(key=lambda kind: max((self.heights.of_kind(schema, kind) for schema in reading), default=0))
+        for kind in kinds:
+            yield False, self._of_kind(kind, reading, place)
+
+    def _fixed_candidates(self, values: list[object], place: _InstancePlace) -> typing.Iterator[object]:
+        if self.words:
+            yield from (value for value in values if self._is_mentioned(value))
+        turn = self._turn(place) % len(values)
+        yield from values[turn:] + values[:turn]
+        raise Unsatisfiable(f"none of {schema_evidence(values)} satisfies the other keywords that apply")
+
+    def _is_mentioned(self, value: object) -> bool:
+        words = _hint_words(value) if isinstance(value, str) else []
+        return bool(words) and all(word in self.words for word in words)
+
+    def _suggested(self, reading: Schemas, place: _InstancePlace) -> list[object]:
+        """What the schema itself proposes; a default that says nothing (null, empty) is no proposal."""
+        values: list[object] = []
+        for schema in reading:
+            examples = schema.get("examples")
+            values.extend(examples[:8] if isinstance(examples, list) else ())
+            values.extend(schema[keyword] for keyword in ("example", "default") if keyword in schema)
+        values = [value for value in values if value not in (None, [], {})]
+        if place.turn >= len(values):
+            return []
+        turn = self._turn(place) % len(values)
+        return values[turn:] + values[:turn]
+
+    def _of_kind(self, kind: str, reading: Schemas, place: _InstancePlace) -> typing.Iterator[typing.Any]:
+        turn = self._turn(place)
+        if kind == "object":
+            return self._objects(reading, place)
+        if kind == "array":
+            return self._arrays(reading, place)
+        if kind == "string":
+            hints = [hint for hint in self.hints if isinstance(hint, str)]
+            return itertools.chain(hints, text_candidates(self.document, reading, place.name, turn))
+        if kind in ("number", "integer"):
+            hints = [hint for hint in self.hints if json_kind(hint) in ("integer", kind)]
+            return itertools.chain(hints, number_candidates(reading, kind == "integer", turn))
+        return iter([None] if kind == "null" else [turn % 2 == 0, turn % 2 == 1])
+
+    # arrays
+
+    def _arrays(self, reading: Schemas, place: _InstancePlace) -> typing.Iterator[list[typing.Any]]:
+        low, most = size_limits(reading, "Items")
+        high = MAX_INSTANCE_ITEMS if most is None else min(most, MAX_INSTANCE_ITEMS)
+        if low > high:
+            raise Unsatisfiable(f"minItems {low} is above the {MAX_INSTANCE_ITEMS} items that this server makes up")
+        first = max((len(tuple_items(schema)[0]) for schema in reading), default=0)
+        usual = max(low, min(high, max(first, 1))) if place.rich else low
+        sizes = list(dict.fromkeys(size for size in (usual, low, usual + 1) if low <= size <= high))
+        unique = any(schema.get("uniqueItems") for schema in reading)
+        # Equal items last: a `not` may ask for them.
+        turns = [(0, 1), (1, 1), (2, 1)] if unique else [(0, 1), (0, 0)]
+        scarce = [schema["contains"] for schema in reading if "contains" in schema and "maxContains" in schema]
+        reasons: list[Unsatisfiable] = []
+        for plan in self._plans(reading, place, high):
+            for (turn, spread), others, size in itertools.product(turns, [scarce, []] if scarce else [[]], sizes):
+                try:
+                    turned = place._replace(turn=place.turn + turn)
+                    yield self._array(reading, turned, max(size, len(plan)), plan, others, spread)
+                except Unsatisfiable as exc:
+                    if not (plan or unique or others):
+                        raise  # the same item would be met again
+                    reasons.append(exc)
+        if reasons:
+            raise reasons[0]
+
+    def _plans(self, reading: Schemas, place: _InstancePlace, high: int) -> typing.Iterator[_InstanceItemPlan]:
+        """Yield plans: what each of the first items must satisfy so that the array contains what it must."""
+        contained = [schema for schema in reading if "contains" in schema and schema.get("minContains", 1) >= 1]
+        found = False
+        for order in itertools.islice(itertools.permutations(contained), _INSTANCE_MAX_ORDERS):
+            for shared in (False, True) if len(order) > 1 else (False,):
+                plan: _InstanceItemPlan = []
+                if all(self._plan_one(plan, schema, shared, reading, place, high) for schema in order):
+                    found = True
+                    yield plan
+        if not found:
+            raise Unsatisfiable("the items leave no room for what the array must contain")
+
+    def _plan_one(
+        self,
+        plan: _InstanceItemPlan,
+        schema: dict[str, typing.Any],
+        shared: bool,
+        reading: Schemas,
+        place: _InstancePlace,
+        high: int,
+    ) -> bool:
+        """Plan for one `contains`, in items that have another purpose already or rather in fresh ones."""
+        missing = int(schema.get("minContains", 1))
+        if missing > high:
+            raise Unsatisfiable(f"minContains {missing} is above the {high} items that are possible")
+        first = max(len(tuple_items(part)[0]) for part in reading)
+        plan.extend([] for _ in range(min(high, max(first, len(plan)) + missing) - len(plan)))
+        for index in sorted(range(len(plan)), key=lambda index: bool(plan[index]) != shared):
+            wanted = [*item_schemas(reading, index), *plan[index], schema["contains"]]
+            if missing and self._can_make(wanted, place.member(("items",), singular(place.name), place.turn)):
+                plan[index].append(schema["contains"])
+                missing -= 1
+        while plan and not plan[-1]:
+            plan.pop()
+        return not missing
+
+    def _can_make(self, wanted: WantedSchemas, place: _InstancePlace) -> bool:
+        key = frozenset(id(schema) for schema in wanted)
+        if key not in self.possible:
+            hints = self.hints
+            try:
+                self.make(wanted, place)
+            except Unsatisfiable:
+                return False
+            finally:
+                self.hints = hints
+            self.possible.add(key)
+        return True
+
+    def _array(
+        self,
+        reading: Schemas,
+        place: _InstancePlace,
+        size: int,
+        plan: _InstanceItemPlan,
+        others: list[JsonSchema],
+        spread: int,
+    ) -> list[typing.Any]:
+        """Return an array of about `size` items, of which only those planned for satisfy any of the `others`."""
+        self.checker.spend(place.path, 2 * len(reading))
+        fewest = max(len(plan), size_limits(reading, "Items")[0])
+        unique = any(schema.get("uniqueItems") for schema in reading)
+        items: list[typing.Any] = []
+        seen: set[object] = set()
+        for index in range(size):
+            planned = plan[index] if index < len(plan) else []
+            wanted = [*item_schemas(reading, index), *planned]
+            wanted += [self.choices.negation(part) for part in others if all(part is not other for other in planned)]
+            inner = place.member(("items",), singular(place.name), place.turn + spread * index)
+            try:
+                items.append(self.make(wanted, inner, seen))
+            except Unsatisfiable as exc:
+                if index >= fewest:
+                    break
+                if seen and self._can_make(wanted, inner):
+                    reason = f"uniqueItems: no item was found that differs from the {len(seen)} before it"
+                    raise Unsatisfiable(reason, inner.path) from exc
+                raise
+            if unique:
+                seen.add(json_key(items[-1]))
+        return items
+
+    # objects
+
+    def _objects(self, reading: Schemas, place: _InstancePlace) -> typing.Iterator[dict[str, typing.Any]]:
+        names = PropertyNames(reading)
+        for name in names.required:
+            if not self._may_be_named(reading, name):
+                raise Unsatisfiable(f"the required property {schema_evidence(name)} is not allowed by propertyNames")
+        for turn, rich in ((0, place.rich), (0, False), (1, place.rich)):
+            value = self._object(reading, names, place._replace(turn=place.turn + turn, rich=rich))
+            if value is None:
+                continue
+            yield value
+            if turn and len(value) < names.high:  # one more property, in case that it has to differ
+                yield self._add_new_properties(dict(value), reading, place, len(value) + 1)
+
+    def _object(self, reading: Schemas, names: PropertyNames, place: _InstancePlace) -> dict[str, typing.Any] | None:
+        """Return an object, or None when what an optional property asked for could not be made."""
+        self.checker.spend(place.path, 2 * len(reading))
+        value: dict[str, typing.Any] = {}
+        missing = dict(names.required)
+        for name in names.declared:
+            optional = name not in missing
+            full = len(value) + len(missing) >= names.high
+            if optional and (full or not place.rich or not self._may_be_named(reading, name)):
+                continue
+            self._add_property(value, reading, name, place, name in names.required)
+            if name in value:
+                missing.pop(name, None)
+                missing.update(names.dependents([name], value, missing))
+        for name in list(missing):
+            self._add_property(value, reading, name, place, name in names.required)
+        if not missing.keys() <= value.keys():
+            return None
+        self._add_more_properties(value, reading, names, place)
+        return value
+
+    def _add_more_properties(
+        self, value: dict[str, typing.Any], reading: Schemas, names: PropertyNames, place: _InstancePlace
+    ) -> None:
+        """Fill up to minProperties; a map without a word about its names gets a sample."""
+        for name in names.declared:
+            if name not in value and len(value) < names.low and self._may_be_named(reading, name):
+                self._add_property(value, reading, name, place, False)
+        is_map = not names.declared and says_what_names_hold(reading)
+        sample = min(names.high, 1) if place.rich and is_map else 0
+        self._add_new_properties(value, reading, place, max(names.low, sample))
+        if len(value) < names.low:
+            reason = f"minProperties is {names.low}, but only {len(value)} properties were found"
+            raise Unsatisfiable(reason, place.path)
+
+    def _add_property(
+        self, value: dict[str, typing.Any], reading: Schemas, name: str, place: _InstancePlace, needed: bool
+    ) -> None:
+        wanted = [part for schema in reading for part in self.document.property_schemas(schema, name)]
+        if not needed and any(self.heights.of(schema) == math.inf or schema is False for schema in wanted):
+            return
+        try:
+            value[name] = self.make(wanted, place.member(("properties", name), name, place.turn))
+            self._write(name)
+        except Unsatisfiable:
+            if needed:
+                raise
+
+    def _add_new_properties(
+        self, value: dict[str, typing.Any], reading: Schemas, place: _InstancePlace, size: int
+    ) -> dict[str, typing.Any]:
+        """Add properties that no schema names, until there are `size` ones if so many are allowed."""
+        for name in self._new_names(reading, place, size) if len(value) < size else ():
+            if name not in value and self._may_be_named(reading, name):
+                inner = place._replace(turn=place.turn + len(value))
+                self._add_property(value, reading, name, inner, False)
+            if len(value) >= size:
+                break
+        return value
+
+    def _new_names(self, reading: Schemas, place: _InstancePlace, size: int) -> typing.Iterator[str]:
+        """Yield names that no schema declares: what propertyNames and patternProperties ask for, then any."""
+        rules: list[JsonSchema] = [schema["propertyNames"] for schema in reading if "propertyNames" in schema]
+        if rules:
+            for turn in range(place.turn, place.turn + size + 8):
+                yield self.make([_INSTANCE_ANY_STRING, *rules], place.member(("propertyNames",), "key", turn))
+        for schema in reading:
+            for source in schema.get("patternProperties", ()):
+                yield from itertools.islice(self.document.texts(source, 0, 40, place.turn), 4 * size)
+        for turn in range(place.turn, place.turn + size + 8):
+            yield f"key{turn + 1}" if turn else "key"
+
+    def _may_be_named(self, reading: Schemas, name: str) -> bool:
+        return all(self.checker.fits(name, schema["propertyNames"]) for schema in reading if "propertyNames" in schema)

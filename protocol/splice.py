@@ -1,0 +1,263 @@
+"""Find and replace the model in a JSON body without reading or writing the rest of it.
+
+The relay passes bodies on byte for byte. Only the member "model" of the outermost object matters to it, so the text is
+not parsed: a scan keeps to the outermost object's members and leaps over what is inside them.
+
+Theory of operation
+-------------------
+`_scan_members` goes from member to member. Three means keep it from looking at every byte in Python:
+
+- members that can neither be nor hide the model are passed with one regular expression, as many as a kilobyte holds;
+- the end of a long string is found with `bytes.find`, an escaped quote inside it by blanking escapes in bulk;
+- a nest (an array or object as a value) is passed in windows of up to 64 kB. With strings and all else taken out, only
+  brackets are left of a window, and taking out pairs leaves little but `]]]` and `[[[`, which says whether the nest
+  ends within the window. If it does, the window shrinks, down to a few bytes that are walked bracket by bracket.
+
+All is linear in the body's length, needs one window of memory, and never recurses. Whatever is wrong inside a nest or
+behind the object stays unseen: the upstream's own parser refuses it. What is wrong among the outermost members ends the
+scan, since parsers that forgive it might see other members than the scan does; only a comma before the last brace is
+let pass. So do more than ten thousand members that are models, or too big for the first of the three means: no client
+sends them, and whoever does is after our time.
+
+Names that come twice
+---------------------
+RFC 8259 §4 leaves it open which member counts. Python's json, Go and JSON.parse take the last, so that is the one that
+`find_model` reports. Others take the first, and Go ignores the case of names as well. `replace_model` therefore replaces
+the value of each of them, in whatever case: no parser finds another model.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import typing
+
+_JSON_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+
+_JSON_OPEN = re.compile(rb"[ \t\n\r]*\{")
+_JSON_CLOSE = re.compile(rb"[ \t\n\r]*\}")
+_JSON_QUOTE = re.compile(rb"[ \t\n\r]*\"")
+_JSON_COLON = re.compile(rb"[ \t\n\r]*:[ \t\n\r]*")
+_JSON_AFTER_MEMBER = re.compile(rb"[ \t\n\r]*([,}])")
+
+# Numbers and literals, told apart from nothing else: NaN and Infinity come from Python's clients.
+_JSON_SCALAR = re.compile(rb"[-+.0-9A-Za-z]+")
+
+# "model" in any case, and with any of its letters escaped.
+_JSON_MODEL_NAME = (
+    rb'"(?:[Mm]|\\u00[46][Dd])(?:[Oo]|\\u00[46][Ff])(?:[Dd]|\\u00[46]4)(?:[Ee]|\\u00[46]5)(?:[Ll]|\\u00[46][Cc])"'
+)
+
+# Members that are not the model's, with a value that ends soon and is nested three deep at most. Each alternative can
+# match in one way only, so a failed attempt goes back over what it took just once.
+_JSON_STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+_JSON_FLAT = rb'[^"\[\]{}]*'
+_JSON_NEST_1 = rb"[\[{]%b(?:%b%b)*[\]}]" % (_JSON_FLAT, _JSON_STRING, _JSON_FLAT)
+_JSON_NEST_2 = rb"[\[{]%b(?:(?:%b|%b)%b)*[\]}]" % (_JSON_FLAT, _JSON_STRING, _JSON_NEST_1, _JSON_FLAT)
+_JSON_NEST_3 = rb"[\[{]%b(?:(?:%b|%b)%b)*[\]}]" % (_JSON_FLAT, _JSON_STRING, _JSON_NEST_2, _JSON_FLAT)
+_JSON_OTHER_MEMBERS = re.compile(
+    rb"(?:[ \t\n\r]*(?!%b)%b[ \t\n\r]*:[ \t\n\r]*(?:[-+.0-9A-Za-z]+|%b|%b)[ \t\n\r]*(?:,|(?=\})))*"
+    % (_JSON_MODEL_NAME, _JSON_STRING, _JSON_STRING, _JSON_NEST_3)
+)
+
+# Within a window without escapes: a string, perhaps cut off by the window's end, or brackets of one direction.
+_JSON_STRING_OR_BRACKETS = re.compile(rb'"[^"]*"?|[\[{]+|[\]}]+')
+_JSON_ROUND_UP = bytes.maketrans(b"{}", b"[]")
+_JSON_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+
+_JSON_MOST_LOOKS = 10_000
+_JSON_MEMBERS_BYTES = 1024
+_JSON_WALK_BYTES = 128
+_JSON_WINDOW_BYTES = 65536
+_JSON_PAIR_PASSES = 8  # of taking out pairs; what they leave, in deep nests, is walked
+
+_JSON_QUOTE_BYTE = ord('"')
+_JSON_BACKSLASH = ord("\\")
+
+
+class _NotAnObject(Exception):
+    """The text is no JSON object, or breaks off."""
+
+
+def find_model(body: bytes) -> tuple[str, int, int] | None:
+    """Return the model that a JSON object names, and where its string begins and ends, quotes included.
+
+    None when the body is no JSON object, as far as that is looked at, or has no outermost "model", or one that is not a
+    string. Of several the last counts. Never raises. UTF-8 (RFC 8259 §8.1), with a byte order mark or without.
+    """
+    found = None
+    try:
+        _, members = _scan_object(body)
+        for name, start, end in members:
+            if name == "model":
+                found = start, end
+    except _NotAnObject:
+        return None
+    model = None if found is None else _string_value(body[found[0] : found[1]])
+    return None if model is None else (model, *found)
+
+
+def replace_model(body: bytes, model: str) -> bytes:
+    """Return the body with `model` as the value of its outermost "model", and not a byte changed besides.
+
+    A value of any type is replaced, and each one where there are several, "Model" and "MODEL" included. Where there is
+    no "model" it becomes the first member. A body that is no JSON object comes back itself: `is body` holds only then.
+    """
+    value = json.dumps(model).encode("ascii")
+    pieces: list[bytes] = []
+    at, has_model = 0, False
+    try:
+        first, members = _scan_object(body)
+        for name, start, end in members:
+            has_model = has_model or name == "model"
+            pieces += (body[at:start], value)
+            at = end
+    except _NotAnObject:
+        return body
+    pieces.append(body[at:])
+    if not has_model:
+        comma = b"" if _JSON_CLOSE.match(body, first) else b","
+        # No span begins before the first member, so the object's opening stands in the first piece.
+        pieces[0] = b'%b"model":%b%b%b' % (body[:first], value, comma, pieces[0][first:])
+    return b"".join(pieces)
+
+
+def _scan_object(body: bytes) -> tuple[int, typing.Iterator[tuple[str, int, int]]]:
+    """Return where the members of the object begin, and the iterator over those that are a model's."""
+    opening = _JSON_OPEN.match(body, len(_JSON_BYTE_ORDER_MARK) if body.startswith(_JSON_BYTE_ORDER_MARK) else 0)
+    if opening is None:
+        raise _NotAnObject
+    return opening.end(), _scan_members(body, opening.end())
+
+
+def _scan_members(body: bytes, at: int) -> typing.Iterator[tuple[str, int, int]]:
+    """Yield name, start and end of the value of each member that is named "model" in any case; raise _NotAnObject."""
+    for _ in range(_JSON_MOST_LOOKS):
+        at = _JSON_OTHER_MEMBERS.match(body, at, at + _JSON_MEMBERS_BYTES).end()
+        if _JSON_CLOSE.match(body, at):
+            return
+        name_start = _expect(_JSON_QUOTE, body, at) - 1
+        name_end = _string_end(body, name_start + 1)
+        start = _expect(_JSON_COLON, body, name_end)
+        end = _value_end(body, start)
+        name = _model_name(body, name_start, name_end)
+        if name:
+            yield name, start, end
+        at = _expect(_JSON_AFTER_MEMBER, body, end)
+        if body[at - 1 : at] == b"}":
+            return
+    raise _NotAnObject
+
+
+def _expect(pattern: re.Pattern[bytes], body: bytes, at: int) -> int:
+    """Return where the pattern ends that must stand at `at`."""
+    match = pattern.match(body, at)
+    if match is None:
+        raise _NotAnObject
+    return match.end()
+
+
+def _model_name(body: bytes, start: int, end: int) -> str:
+    """Return the name at this place if it is "model" in any case, however it is escaped, else ""."""
+    if not 7 <= end - start <= 32:
+        return ""
+    name = _string_value(body[start:end]) or ""
+    return name if name.lower() == "model" else ""
+
+
+def _string_value(token: bytes) -> str | None:
+    """Return the text of a string token, None for any other token and where its escapes or its UTF-8 are wrong."""
+    if not token.startswith(b'"'):
+        return None
+    try:
+        return json.loads(token.decode("utf-8"))
+    except ValueError:
+        return None
+
+
+def _value_end(body: bytes, at: int) -> int:
+    first = body[at : at + 1]
+    if first == b'"':
+        return _string_end(body, at + 1)
+    if first in (b"{", b"["):
+        return _nest_end(body, at)
+    return _expect(_JSON_SCALAR, body, at)
+
+
+def _string_end(body: bytes, at: int) -> int:
+    """Return the place behind the quote that ends the string whose text begins at `at`."""
+    quote = body.find(b'"', at)
+    if quote >= 0 and body[quote - 1] != _JSON_BACKSLASH:
+        return quote + 1
+    size = _JSON_WALK_BYTES
+    while True:
+        piece = _blank_escapes(body[at : at + size])
+        quote = piece.find(b'"')
+        if quote >= 0:
+            return at + quote + 1
+        if not piece:
+            raise _NotAnObject
+        at += len(piece)
+        size = min(2 * size, _JSON_WINDOW_BYTES)
+
+
+def _blank_escapes(piece: bytes) -> bytes:
+    r"""Return the piece, as long as it was, with `\\` and `\"` made harmless; one broken off by its end is left out."""
+    piece = piece.replace(b"\\\\", b"__").replace(b'\\"', b"__")
+    return piece[:-1] if piece.endswith(b"\\") else piece
+
+
+def _nest_end(body: bytes, at: int) -> int:
+    """Return the place behind the bracket that closes the one at `at`."""
+    depth = 0
+    size = _JSON_WALK_BYTES
+    while True:
+        window = _blank_escapes(body[at : at + size])
+        if not window:
+            raise _NotAnObject
+        if size == _JSON_WALK_BYTES:
+            length, depth = _walk_window(window, depth)
+            if not depth:
+                return at + length
+        else:
+            deeper = _depth_behind(window, depth)
+            if not deeper:
+                size = max(size // 4, _JSON_WALK_BYTES)
+                continue
+            depth = deeper
+        at = _behind_window(body, at, window)
+        size = min(2 * size, _JSON_WINDOW_BYTES)
+
+
+def _behind_window(body: bytes, at: int, window: bytes) -> int:
+    """Return where the window ends that begins at `at`, or the string that goes on behind it."""
+    if window.count(b'"') % 2:
+        return _string_end(body, at + window.rfind(b'"') + 1)
+    return at + len(window)
+
+
+def _walk_window(window: bytes, depth: int) -> tuple[int, int]:
+    """Return how far the nest goes in the window, and how deep it is there: 0 when it ends."""
+    for token in _JSON_STRING_OR_BRACKETS.finditer(window):
+        start, end = token.span()
+        first = window[start]
+        if first == _JSON_QUOTE_BYTE:
+            continue
+        if first in b"[{":
+            depth += end - start
+        elif end - start >= depth:
+            return start + depth, 0
+        else:
+            depth -= end - start
+    return len(window), depth
+
+
+def _depth_behind(window: bytes, depth: int) -> int:
+    """Return how deep the nest is behind the window, 0 if it ends within it."""
+    outside_strings = b"".join(window.split(b'"')[::2])
+    brackets = outside_strings.translate(_JSON_ROUND_UP, _JSON_NO_BRACKETS)
+    for _ in range(_JSON_PAIR_PASSES):
+        if b"[]" not in brackets:
+            break
+        brackets = brackets.replace(b"[]", b"")
+    return _walk_window(brackets, depth)[1]

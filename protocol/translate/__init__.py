@@ -1,0 +1,1 @@
+"""The backend that translates: OpenAI's requests to DashScope's native API, and its answers back."""

@@ -1,0 +1,65 @@
+from __future__ import annotations
+
+import typing
+
+import pytest
+
+from protocol.dashscope.fields import (
+    optional_choice,
+    optional_flag,
+    optional_integer,
+    optional_list,
+    optional_number,
+    optional_object,
+    optional_text,
+    read_request_object,
+    refuse_field,
+    required_text,
+)
+from protocol.errors import ApiError
+
+READERS: dict[str, tuple[typing.Callable[[dict], object], list[object], list[object]]] = {
+    "required text": (lambda r: required_text(r, "a"), ["x"], [None, "", " ", 1, []]),
+    "text": (lambda r: optional_text(r, "a"), [None, "", "x"], [1, True, []]),
+    "choice": (lambda r: optional_choice(r, "a", ("x", "y")), [None, "x"], ["z", 1, []]),
+    "flag": (lambda r: optional_flag(r, "a"), [None, True, False], [0, 1, "true"]),
+    "number": (lambda r: optional_number(r, "a", 0, 2), [None, 0, 2, 1.5], [-0.1, 2.1, True, "1", float("nan")]),
+    "integer": (lambda r: optional_integer(r, "a", 1, 4), [None, 1, 4], [0, 5, 1.0, True, "1"]),
+    "integer from": (lambda r: optional_integer(r, "a", 1), [None, 10**30], [0, 1.5]),
+    "any integer": (lambda r: optional_integer(r, "a"), [None, -5, 0], [False, "1", 1.5]),
+    "object": (lambda r: optional_object(r, "a"), [None, {}, {"b": 1}], [[], "x", 1]),
+    "list": (lambda r: optional_list(r, "a"), [None, [], [1]], [{}, "x", 1]),
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name in READERS for value in READERS[name][1]], ids=lambda value: repr(value)
+)
+def test_reads(name: str, value: object) -> None:
+    assert READERS[name][0]({"a": value}) is value
+    assert value is not None or READERS[name][0]({}) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [(name, value) for name in READERS for value in READERS[name][2]], ids=lambda value: repr(value)
+)
+def test_refuses(name: str, value: object) -> None:
+    with pytest.raises(ApiError) as caught:
+        READERS[name][0]({"a": value})
+    assert (caught.value.status, caught.value.type, caught.value.param) == (400, "invalid_request_error", "a")
+    assert caught.value.message.startswith("a: expected ")
+
+
+def test_a_refusal_quotes_no_more_than_a_piece() -> None:
+    assert len(refuse_field("a", "a number", "x" * 10_000).message) < 200
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"1", b"null", b"\xff", b'{"a":', b"[" * 100_000])
+def test_a_body_that_is_no_object_is_400(body: bytes) -> None:
+    with pytest.raises(ApiError) as caught:
+        read_request_object(body)
+    assert (caught.value.status, caught.value.type) == (400, "invalid_request_error")
+
+
+def test_reads_an_object() -> None:
+    assert read_request_object(b'{"a": 1}') == {"a": 1}

@@ -1,0 +1,189 @@
+"""The log: the contract's lines to the letter, and nothing in them that is secret."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+
+import pytest
+
+from protocol.exchange import Request
+from protocol.http1 import RequestReader
+from protocol.log import Log, key_label
+
+SECRET = "sk-very-secret"
+NOON = 1704110400.9  # 2024-01-01 12:00:00 UTC
+STAMP = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(NOON))
+LABEL = hashlib.md5(SECRET.encode(), usedforsecurity=False).hexdigest()[:8]
+
+
+class Clock:
+    def __init__(self):
+        self.now = NOON
+
+    def __call__(self):
+        return self.now
+
+
+def request(target="/v1/chat/completions", *fields, method="POST", peer="192.168.1.100"):
+    reader = RequestReader()
+    reader.feed("\r\n".join([f"{method} {target} HTTP/1.1", "host: x", *fields, "", ""]).encode("latin-1"))
+    return Request(reader.next_event(), "req_1", peer)
+
+
+def logged(form="text", clock=None):
+    """Return (log, lines written so far)."""
+    lines = []
+    return Log(form, lines.append, clock=clock or Clock()), lines
+
+
+# ---- text
+
+
+def test_the_lines_are_the_contracts():
+    log, lines = logged()
+    asked = request("/v1/chat/completions?key=x", f"authorization: Bearer {SECRET}")
+    log.started(asked)
+    log.completed(asked, 200, 2.3449)
+    ip_and_label = ("IP: 192.168.1.100", f"API Key Hash: {LABEL}\n")
+    assert lines == [
+        f"{STAMP} - Request started - {ip_and_label[0]}, Method: POST, Path: /v1/chat/completions, {ip_and_label[1]}",
+        f"{STAMP} - Request completed - {ip_and_label[0]}, Status: 200, Time: 2.34s, {ip_and_label[1]}",
+    ]
+
+
+def test_the_time_goes_on():
+    clock = Clock()
+    log, lines = logged(clock=clock)
+    log.say("one")
+    clock.now += 0.05
+    log.say("two")
+    clock.now += 3600
+    log.say("three")
+    later = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(NOON + 3600))
+    assert lines == [f"{STAMP} - one\n", f"{STAMP} - two\n", f"{later} - three\n"]
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [f"authorization: Bearer {SECRET}"],
+        [f"Authorization: bearer  {SECRET}"],
+        [f"api-key: {SECRET}"],
+        [f"sec-websocket-protocol: realtime, openai-insecure-api-key.{SECRET}, beta"],
+    ],
+    ids=["bearer", "lower case", "api-key", "subprotocol"],
+)
+def test_a_key_shows_as_its_label_wherever_it_was_sent(fields):
+    assert key_label(request("/", *fields).head) == LABEL
+
+
+@pytest.mark.parametrize("fields", [[], ["authorization: Basic eDp5"], ["authorization:"], ["api-key:"]])
+def test_no_key_shows_as_a_dash(fields):
+    assert key_label(request("/", *fields).head) == "-"
+
+
+def test_a_key_of_any_bytes_has_a_label():
+    assert len(key_label(request("/", "api-key: \xe9\xff").head)) == 8
+
+
+# ---- JSON
+
+
+def test_json_lines_say_the_same():
+    log, lines = logged("json")
+    asked = request("/v1/models?x=1", f"authorization: Bearer {SECRET}", method="GET", peer="::1")
+    log.started(asked)
+    log.completed(asked, 499, 0.1234567)
+    log.say('something "quoted"\n')
+    assert all(line.endswith("\n") and line.count("\n") == 1 for line in lines)
+    common = {
+        "time": STAMP, "request_id": "req_1", "ip": "::1", "method": "GET", "path": "/v1/models", "api_key_hash": LABEL,
+    }  # fmt: skip
+    assert [json.loads(line) for line in lines] == [
+        {**common, "event": "request_started"},
+        {**common, "event": "request_completed", "status": 499, "seconds": 0.123457},
+        {"time": STAMP, "event": "message", "message": 'something "quoted"\n'},
+    ]
+
+
+# ---- off
+
+
+def test_off_is_silent():
+    log, lines = logged("off")
+    assert not log.records_requests
+    log.say("something")
+    log.failure(request(), ValueError(SECRET))
+    log.flush()
+    assert lines == []
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_the_other_forms_record_requests(form):
+    assert logged(form)[0].records_requests
+
+
+# ---- failures
+
+
+def fail_deep_inside(secret):
+    local_secret = secret
+    try:
+        raise KeyError(local_secret)
+    except KeyError as exc:
+        raise ValueError(f"no {secret}") from exc
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_a_failure_tells_where_and_of_what_type_but_no_value(form):
+    log, lines = logged(form)
+    try:
+        fail_deep_inside(SECRET)
+    except ValueError as exc:
+        log.failure(request(f"/?{SECRET}", f"authorization: Bearer {SECRET}"), exc)
+    (line,) = lines
+    assert "Request req_1 failed inside with ValueError at fail_deep_inside (" in line
+    assert "test_log.py:" in line and line.count("\n") == 1
+    assert SECRET not in line
+
+
+def test_a_failure_without_frames_is_told_too():
+    log, lines = logged()
+    log.failure(request(), ValueError(SECRET))
+    assert "failed inside with ValueError" in lines[0] and SECRET not in lines[0]
+
+
+def test_a_failure_from_very_deep_is_one_line_of_bounded_length():
+    def dive(depth):
+        if not depth:
+            raise RuntimeError("deep")
+        dive(depth - 1)
+
+    log, lines = logged()
+    try:
+        dive(200)
+    except RuntimeError as exc:
+        log.failure(request(), exc)
+    assert lines[0].count("dive (") == 8
+
+
+# ---- gathering
+
+
+def test_lines_of_one_turn_are_written_together():
+    written, soon = [], []
+    log = Log("text", written.append, clock=Clock(), call_soon=soon.append)
+    asked = request()
+    log.started(asked)
+    log.completed(asked, 200, 0.0)
+    log.say("three")
+    assert written == [] and len(soon) == 1
+    soon.pop()()
+    assert len(written) == 1 and written[0].count("\n") == 3
+    log.say("four")
+    assert len(soon) == 1
+    log.flush()
+    soon.pop()()
+    assert [part.count("\n") for part in written] == [3, 1]
