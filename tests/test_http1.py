@@ -1470,8 +1470,10 @@ def test_what_a_writer_writes_its_reader_reads(pieces: list[bytes], is_sized: bo
     size = len(body) if is_sized else None
     request, answer = RequestWriter(), answering(GET_11)
     fields = encode_fields([("host", "a"), ("x-text", "b \xe9")])
-    heads = [(RequestReader(), request, request.start("POST", "/p?q", fields, size))]
-    heads += [(ResponseReader("GET"), answer, answer.start(201, fields, size))]
+    heads: list[tuple[Reader, RequestWriter | ResponseWriter, bytes]] = [
+        (RequestReader(), request, request.start("POST", "/p?q", fields, size)),
+        (ResponseReader("GET"), answer, answer.start(201, fields, size)),
+    ]
     framing = f" | content-length: {size}" if is_sized else " | transfer-encoding: chunked"
     lines_read = ["POST /p?q HTTP/1.1", "HTTP/1.1 201 Created"]
     for (reader, writer, head), line in zip(heads, lines_read):
