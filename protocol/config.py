@@ -1,9 +1,8 @@
 """Settings: one table of options a section, read from config.ini, `--set` and the environment.
 
 A section is a frozen dataclass whose fields are made with `option(default, parse, doc)`; the default is written as it
-would stand in the file. The ini reader, `--set`, `--check`, the shipped config.ini and the README's table all follow
-from those fields. Only a value that says so is taken from the environment: `${NAME}`, `${NAME:-default}`; `$$` is a
-dollar.
+would stand in the file. Those fields give the ini reader, `--set`, `--check`, the shipped config.ini and the README's
+table. Only a value that says so is taken from the environment: `${NAME}`, `${NAME:-default}`; `$$` is a dollar.
 """
 
 from __future__ import annotations
