@@ -55,6 +55,10 @@ _BARE_CONTROL = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\0")
 # RFC 9112 §7.1: chunk-size [ chunk-ext ]; sixteen hex digits are more than any file.
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;[\t -~\x80-\xff]*)?)\r\n")
 
+# The same without an extension, and the most that is taken of such chunks in one go.
+_PLAIN_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
+_CHUNKS_BYTES = 65536
+
 # What the beginning of an unfinished chunk line can be.
 _CHUNK_LINE_START = re.compile(rb"[0-9A-Fa-f]{1,16}[ \t]*(?:;[\t -~\x80-\xff]*)?\r?")
 _CHUNK_LINE_START_BYTES = 100
@@ -72,6 +76,7 @@ _ABSOLUTE_FORM = re.compile(r"(?i:https?)://([^/?#]*)(/[^?#]*)?(?:\?([^#]*))?")
 # RFC 9112 §3.2.3: authority-form, of CONNECT only, has both a host and a port.
 _AUTHORITY_FORM = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z\-._~!$&'()*+,;=%]+):([0-9]{1,5})")
 
+_REMEMBERED_HEADS = 64
 _REMEMBERED_HEAD_BYTES = 2048
 
 
@@ -156,8 +161,9 @@ class RequestHead:
     `path` and `query` are the target's, still percent-encoded; `host` is the target's authority or the Host field.
     `content_length` is None where the length is not known beforehand; `has_body` says whether a body follows.
     `upgrade` holds the protocols that the client offers to change to, "" for none (RFC 9110 §7.8).
-    A head is not to be changed: one that is repeated byte for byte on a connection may be the same object. `notes` is
-    room for what the layers above work out from the head alone, so that a repeated head costs them nothing either.
+    A head is not to be changed: one that is repeated byte for byte may be the same object, on whatever connection.
+    `notes` is room for what the layers above work out from the head alone, so that a repeated head costs them nothing
+    either.
     """
 
     __slots__ = (
@@ -200,20 +206,54 @@ class ResponseHead:
     """Status line and fields of an answer; a status below 200 announces another head (RFC 9110 §15.2).
 
     `tunnel` says that it opens a tunnel (2xx to CONNECT): its framing fields mean nothing then (RFC 9112 §6.3, step 2).
+    As with a RequestHead, one that is repeated may be the same object, and `notes` is room for the layers above.
     """
 
-    __slots__ = ("chunked", "content_length", "fields", "keep_alive", "minor_version", "reason", "status")
+    __slots__ = ("chunked", "content_length", "fields", "keep_alive", "minor_version", "notes", "reason", "status")
 
     def __init__(self, status: int, reason: str, minor_version: int, fields: Fields, tunnel: bool = False) -> None:
         self.status = status
         self.reason = reason
         self.minor_version = minor_version
         self.fields = fields
+        self.notes: dict[str, typing.Any] = {}
         self.content_length, self.chunked = (None, False) if tunnel else _response_framing(fields, minor_version)
         self.keep_alive = _keeps_alive(fields.tokens("connection"), minor_version)
 
     def __repr__(self) -> str:
         return f"ResponseHead({self.status}, {self.reason!r}, 1.{self.minor_version}, {self.fields!r})"
+
+
+_Head = typing.Union[RequestHead, ResponseHead]
+
+
+class HeadMemo:
+    """The heads that were read last, by their bytes: equal bytes mean an equal head.
+
+    A client repeats its head byte for byte, and so may all clients that run the same program. To find a head here costs
+    0.5 µs, to read it again 8 µs (CPython 3.11). Only readers with the same limits may share a memo.
+    """
+
+    __slots__ = ("_heads", "latest")
+
+    def __init__(self) -> None:
+        self._heads: dict[bytes, tuple[bytes, _Head]] = {}
+        #: The latest head and its bytes; nothing begins with the one that stands for none.
+        self.latest: tuple[typing.Any, typing.Any] = ((), None)
+
+    def find(self, data: bytes, at: int) -> tuple[bytes, _Head] | None:
+        """Return the head that begins at `at`, with its bytes, if it is known."""
+        end = data.find(b"\r\n\r\n", at, at + _REMEMBERED_HEAD_BYTES)
+        return self._heads.get(data[at : end + 4]) if end >= 0 else None
+
+    def keep(self, data: bytes, head: _Head) -> tuple[bytes, _Head]:
+        """Remember a head, unless it is long; the one that has been here longest has to go."""
+        known = data, head
+        if len(data) <= _REMEMBERED_HEAD_BYTES:
+            self._heads[data] = self.latest = known
+            if len(self._heads) > _REMEMBERED_HEADS:
+                del self._heads[next(iter(self._heads))]
+        return known
 
 
 class BodyPart:
@@ -347,7 +387,12 @@ def _expects_continue(fields: Fields, minor_version: int) -> bool:
 class _MessageReader:
     """What requests and responses share: the buffer, the fields and the bodies."""
 
-    def __init__(self, *, max_head: int, max_fields: int, max_body: int | None) -> None:
+    __slots__ = (
+        "_at", "_data", "_ended", "_framing_bytes", "_last_bytes", "_last_head", "_max_fields", "_max_head", "_memo",
+        "_received", "_remaining", "_searched", "_step", "max_body",
+    )  # fmt: skip
+
+    def __init__(self, *, max_head: int, max_fields: int, max_body: int | None, memo: HeadMemo | None) -> None:
         #: Bytes a body may have in all, None for no limit. It may be changed after a head, before its body.
         self.max_body = max_body
         self._max_head = max_head
@@ -359,8 +404,11 @@ class _MessageReader:
         self._remaining = 0
         self._received = 0
         self._framing_bytes = 0
-        self._head_has_body = False
-        self._step: typing.Callable[[], Event] = self._read_head
+        self._memo = HeadMemo() if memo is None else memo
+        # The last head: a connection mostly repeats it, and to compare costs 0.1 µs.
+        self._last_bytes, self._last_head = self._memo.latest
+        # A function and not a bound method: that would be a cycle, left to the collector.
+        self._step: typing.Callable[[typing.Any], Event] = type(self)._read_head
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the peer; `b""` says that it will send no more."""
@@ -375,13 +423,18 @@ class _MessageReader:
 
     def next_event(self) -> Event:
         """Return the next event, or NEED_DATA, PAUSED or CLOSED; raise BadMessage, and nothing else."""
-        return self._step()
+        return self._step(self)
 
     def next_message(self) -> None:
         """Go on to the message after this one; only at PAUSED."""
-        if self._step != self._paused:
+        if self._step is not _MessageReader._paused:
             raise RuntimeError("next_message() before the message has been read to its end")
-        self._step = self._read_head
+        self._step = type(self)._read_head
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the message has been read to its end: PAUSED is what comes next."""
+        return self._step is _MessageReader._paused
 
     @property
     def buffered(self) -> int:
@@ -398,6 +451,16 @@ class _MessageReader:
 
     def _read_head(self) -> Event:
         raise NotImplementedError
+
+    def _take_known_head(self) -> typing.Any:
+        """Return the head that comes next if it is known, else None."""
+        if not self._data.startswith(self._last_bytes, self._at):
+            found = self._memo.find(self._data, self._at)
+            if found is None:
+                return None
+            self._last_bytes, self._last_head = found
+        self._at += len(self._last_bytes)
+        return self._last_head
 
     def _find_head_end(self, what: str) -> int:
         """Return where the head's closing empty line ends, or 0 while it has not come."""
@@ -433,7 +496,7 @@ class _MessageReader:
         return Fields(pairs)
 
     def _die(self, status: int, message: str) -> BadMessage:
-        self._step = self._dead
+        self._step = _MessageReader._dead
         return BadMessage(status, message)
 
     def _dead(self) -> Event:
@@ -445,19 +508,19 @@ class _MessageReader:
         self._received = 0
         if chunked:
             self._framing_bytes = 0
-            self._step = self._read_chunk_size
+            self._step = _MessageReader._read_chunk_size
         elif length is None:
-            self._step = self._read_until_close
+            self._step = _MessageReader._read_until_close
         elif length:
             self._remaining = length
-            self._step = self._check_length
+            self._step = _MessageReader._check_length
         else:
-            self._step = self._end_of_body
+            self._step = _MessageReader._end_of_body
 
     def _check_length(self) -> Event:
         if self.max_body is not None and self._remaining > self.max_body:
             raise self._die(413, f"The body has {self._remaining} bytes; at most {self.max_body} are accepted.")
-        self._step = self._read_length
+        self._step = _MessageReader._read_length
         return self._read_length()
 
     def _read_length(self) -> Event:
@@ -466,7 +529,7 @@ class _MessageReader:
             return self._need_body()
         self._remaining -= len(part)
         if not self._remaining:
-            self._step = self._end_of_body
+            self._step = _MessageReader._end_of_body
         return BodyPart(part)
 
     def _read_until_close(self) -> Event:
@@ -487,10 +550,10 @@ class _MessageReader:
         self._framing_bytes += len(line[2])
         self._remaining = int(line[1], 16)
         if not self._remaining:
-            self._step = self._read_trailers
+            self._step = _MessageReader._read_trailers
             return self._read_trailers()
         self._count(self._remaining)
-        self._step = self._read_chunk_data
+        self._step = _MessageReader._read_chunk_data
         return self._read_chunk_data()
 
     def _await_chunk_line(self) -> Event:
@@ -504,13 +567,13 @@ class _MessageReader:
         # What of the line is neither size nor the CR is extension, so it is too long whatever is still to come.
         self._check_extensions(len(data) - at - 17)
         self._searched = len(data)
-        self._step = self._read_rest_of_chunk_line
+        self._step = _MessageReader._read_rest_of_chunk_line
         return self._need_body()
 
     def _read_rest_of_chunk_line(self) -> Event:
         if self._data.find(b"\n", self._searched) < 0:
             return self._await_chunk_line()
-        self._step = self._read_chunk_size
+        self._step = _MessageReader._read_chunk_size
         return self._read_chunk_size()
 
     def _check_extensions(self, more: int) -> None:
@@ -530,7 +593,7 @@ class _MessageReader:
         if len(ending) < 2:
             return self._need_body()
         self._at += 2
-        self._step = self._read_chunk_size
+        self._step = _MessageReader._read_chunk_size
         return self._read_chunk_size()
 
     def _read_trailers(self) -> Event:
@@ -545,11 +608,11 @@ class _MessageReader:
             return self._need_body()
         trailers = self._parse_fields(at, end - 2)
         self._at = end
-        self._step = self._paused
+        self._step = _MessageReader._paused
         return EndOfBody(trailers)
 
     def _end_of_body(self) -> Event:
-        self._step = self._paused
+        self._step = _MessageReader._paused
         return _NO_TRAILERS
 
     def _paused(self) -> Event:
@@ -586,28 +649,50 @@ class RequestReader(_MessageReader):
     `max_body` (413); `max_fields` is a number of lines (431). Raises BadMessage.
     """
 
+    __slots__ = ("_max_line", "_max_target")
+
     def __init__(
-        self, *, max_head: int = 65536, max_target: int = 8192, max_fields: int = 100, max_body: int | None = None
+        self,
+        *,
+        max_head: int = 65536,
+        max_target: int = 8192,
+        max_fields: int = 100,
+        max_body: int | None = None,
+        memo: HeadMemo | None = None,
     ) -> None:
-        super().__init__(max_head=max_head, max_fields=max_fields, max_body=max_body)
+        super().__init__(max_head=max_head, max_fields=max_fields, max_body=max_body, memo=memo)
         self._max_target = max_target
         # Judged before the line is complete: 64 bytes leave room for the method and the version. A longer line than
         # `max_head` allows is a matter of its target too.
         self._max_line = min(max_target + 64, max_head - 4)
-        # Clients on a kept connection repeat their head byte for byte. To compare it costs 0.1 µs, to read it again
-        # 8 µs (CPython 3.11), and equal bytes mean an equal head.
-        self._last_bytes: bytes | tuple[()] = ()  # nothing begins with one of no prefixes
-        self._last_head: RequestHead | None = None
+
+    @property
+    def last_head(self) -> RequestHead | None:
+        """The head that came last, or another one that is likely to be the next one's; None where there is none."""
+        return self._last_head
+
+    def read_whole(self, data: bytes) -> bytes | None:
+        """Take `data` instead of `feed` if it is one request with `last_head`, all of it, and return its body.
+
+        The message is over then, and its events are the ones that would have come. None: it is not, so feed it. This
+        costs 0.4 µs, the ordinary way 3 µs (CPython 3.11).
+        """
+        head, start = self._last_head, self._last_bytes
+        if self._at != len(self._data) or not data.startswith(start) or self._step is not RequestReader._read_head:
+            return None
+        size = len(data) - len(start)
+        if size != head.content_length or (self.max_body is not None and size > self.max_body):
+            return None
+        self._step = _MessageReader._paused
+        return data[len(start) :]
 
     def _read_head(self) -> Event:
         data, at = self._data, self._at
-        if data.startswith(self._last_bytes, at):
-            head = self._last_head
-            self._at = at + len(self._last_bytes)
-        else:
+        head = self._take_known_head()
+        if head is None:
             if at == len(data):
                 return CLOSED if self._ended else NEED_DATA
-            if data.startswith(b"\r", at) and self._step == self._read_head:
+            if data.startswith(b"\r", at) and self._step is RequestReader._read_head:
                 return self._skip_empty_line()
             head = self._parse_head()
             if head is None:
@@ -615,7 +700,7 @@ class RequestReader(_MessageReader):
         if head.has_body:
             self._begin_body(head.content_length, head.chunked)
         else:
-            self._step = self._end_of_body
+            self._step = _MessageReader._end_of_body
         return head
 
     def _skip_empty_line(self) -> Event:
@@ -625,7 +710,7 @@ class RequestReader(_MessageReader):
         if not self._data.startswith(b"\r\n", self._at):
             raise self._die(400, _not_a_request_reason(self._data[self._at : self._at + 100]))
         self._at += 2
-        self._step = self._read_head_after_empty_line
+        self._step = RequestReader._read_head_after_empty_line
         return self._read_head_after_empty_line()
 
     def _read_head_after_empty_line(self) -> Event:
@@ -656,11 +741,10 @@ class RequestReader(_MessageReader):
             _check_host(fields, minor_version)
             head = RequestHead(line[1].decode(), line[2].decode(), minor_version, fields)
         except BadMessage:
-            self._step = self._dead
+            self._step = _MessageReader._dead
             raise
         self._at = end
-        if end - at <= _REMEMBERED_HEAD_BYTES:
-            self._last_bytes, self._last_head = data[at:end], head
+        self._last_bytes, self._last_head = self._memo.keep(data[at:end], head)
         return head
 
 
@@ -671,10 +755,18 @@ class ResponseReader(_MessageReader):
     `take_rest()` holds what belongs to the new protocol. Limits as for RequestReader. Raises BadMessage.
     """
 
+    __slots__ = ("_method",)
+
     def __init__(
-        self, method: str, *, max_head: int = 65536, max_fields: int = 200, max_body: int | None = None
+        self,
+        method: str,
+        *,
+        max_head: int = 65536,
+        max_fields: int = 200,
+        max_body: int | None = None,
+        memo: HeadMemo | None = None,
     ) -> None:
-        super().__init__(max_head=max_head, max_fields=max_fields, max_body=max_body)
+        super().__init__(max_head=max_head, max_fields=max_fields, max_body=max_body, memo=memo)
         self._method = method
 
     def expect(self, method: str) -> None:
@@ -683,6 +775,11 @@ class ResponseReader(_MessageReader):
         self._method = method
 
     def _read_head(self) -> Event:
+        # What an answer to CONNECT means is not to be told from its bytes.
+        known = self._take_known_head() if self._method != "CONNECT" else None
+        if known is not None:
+            self._after_head(known)
+            return known
         data, at = self._data, self._at
         if at == len(data):
             return CLOSED if self._ended else NEED_DATA
@@ -701,21 +798,62 @@ class ResponseReader(_MessageReader):
         try:
             head = ResponseHead(status, (line[3] or b"").decode("latin-1"), minor_version, fields, tunnel)
         except BadMessage:
-            self._step = self._dead
+            self._step = _MessageReader._dead
             raise
         self._at = end
+        if not tunnel:
+            self._last_bytes, self._last_head = self._memo.keep(data[at:end], head)
         self._after_head(head)
         return head
+
+    def take_body(self) -> bytes:
+        """Return in one piece what has come of the body, b"" for nothing; `is_over` tells whether its end has come.
+
+        BadMessage only once everything before the fault has been taken. What waits may not be taken all at once.
+        """
+        data = self._take_chunks() if self._step is _MessageReader._read_chunk_size else b""
+        if data and (self._at == len(self._data) or len(data) >= _CHUNKS_BYTES):
+            return data
+        parts = [data] if data else []
+        try:
+            event = self._step(self)
+            while type(event) is BodyPart:
+                parts.append(event.data)
+                event = self._step(self)
+        except BadMessage:
+            if not parts:
+                raise
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+    def _take_chunks(self) -> bytes:
+        """Return the data of the whole chunks that come next; what it does not understand, the events are for.
+
+        A chunk costs 0.5 instead of 1.4 µs (CPython 3.11).
+        """
+        data, at = self._data, self._at
+        parts = []
+        enough = at + _CHUNKS_BYTES
+        line = _PLAIN_CHUNK.match(data, at)
+        while line is not None and at < enough:
+            start = line.end()
+            end = start + int(line[1], 16)
+            if end == start or data[end : end + 2] != b"\r\n":
+                break
+            parts.append(data[start:end])
+            at = end + 2
+            line = _PLAIN_CHUNK.match(data, at)
+        self._at = at
+        return parts[0] if len(parts) == 1 else b"".join(parts)
 
     def _after_head(self, head: ResponseHead) -> None:
         """Choose what follows the head by RFC 9112 §6.3, steps 1, 2 and 8."""
         status = head.status
         if status == 101 or (self._method == "CONNECT" and 200 <= status < 300):
-            self._step = self._paused
+            self._step = _MessageReader._paused
         elif status < 200:
-            self._step = self._read_head
+            self._step = ResponseReader._read_head
         elif self._method == "HEAD" or status in (204, 304):
-            self._step = self._end_of_body
+            self._step = _MessageReader._end_of_body
         else:
             self._begin_body(head.content_length, head.chunked)
             if head.content_length is None and not head.chunked:
@@ -778,6 +916,9 @@ def _bad_field_reason(block: bytes) -> str:
 
 
 # ---- writers ----------------------------------------------------------------------------------------------------
+
+# Without a body these announce that they have none (RFC 9110 §8.6).
+_BODY_METHODS = frozenset(("POST", "PUT", "PATCH"))
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
@@ -849,7 +990,8 @@ class ResponseWriter(_MessageWriter):
     __slots__ = ("_request", "keep_alive")
 
     def __init__(self, request: RequestHead | None) -> None:
-        super().__init__()
+        self.is_chunked = self._silent = False  # without super(), which would cost half as much again
+        self._remaining = None
         self._request = request
         self.keep_alive = request is not None and request.keep_alive
 
@@ -885,12 +1027,54 @@ class ResponseWriter(_MessageWriter):
 
     def whole(self, status: int, fields: bytes, body: bytes) -> bytes:
         """Return a complete answer: the same bytes as start, part and finish, in one piece."""
-        request = self._request
-        has_body = status >= 200 and status not in (204, 304) and request is not None and request.method != "HEAD"
-        if has_body and self.keep_alive and request.minor_version:
-            # The short way for nearly every answer: 0.5 µs instead of 1.3.
-            return b"%b%bcontent-length: %d\r\n\r\n%b" % (_STATUS_LINES[status], fields, len(body), body)
+        if status == 200 and self.keep_alive and is_answered_plainly(self._request):
+            return sized_answer(fields, b"", body)
         return self.start(status, fields, len(body)) + self.part(body) + self.finish()
+
+    def whole_stream(self, status: int, fields: bytes, body: bytes) -> bytes:
+        """Return a complete answer whose length is not told beforehand: start, part and finish in one piece."""
+        return self.start(status, fields, None) + self.part(body) + self.finish()
+
+
+def is_answered_plainly(request: RequestHead) -> bool:
+    """Whether `sized_answer` and `chunked_answer` may answer a request: it is HTTP/1.1, its connection stays, no HEAD."""
+    return request.keep_alive and request.minor_version == 1 and request.method != "HEAD"
+
+
+def sized_answer(fields: bytes, more: bytes, body: bytes) -> bytes:
+    """Return a complete answer of status 200: what ResponseWriter.whole gives, in 0.3 instead of 1.5 µs (CPython 3.11).
+
+    Field lines come in two blocks, so that they need not be joined before.
+    """
+    return b"HTTP/1.1 200 OK\r\n%b%bcontent-length: %d\r\n\r\n%b" % (fields, more, len(body), body)
+
+
+def chunked_answer(fields: bytes, more: bytes, body: bytes) -> bytes:
+    """Return a complete answer of status 200 whose length is not told: what ResponseWriter.whole_stream gives.
+
+    `body` must not be empty.
+    """
+    return b"HTTP/1.1 200 OK\r\n%b%btransfer-encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (
+        fields, more, len(body), body,
+    )  # fmt: skip
+
+
+def request_lines(method: str, target: str, fields: bytes) -> bytes:
+    """Return a request's line and fields, which must hold Host, without framing.
+
+    ValueError for a method or target that would break out of the line.
+    """
+    line = f"{method} {target} HTTP/1.1\r\n".encode("latin-1")
+    if not _REQUEST_LINE.fullmatch(line):
+        raise ValueError(f"not a request line: {line[:100]!r}")
+    return line + fields
+
+
+def whole_request(method: str, lines: bytes, body: bytes) -> bytes:
+    """Return a request in one piece, the bytes that a RequestWriter gives; `lines` are those of `request_lines`."""
+    if not body and method not in _BODY_METHODS:
+        return lines + b"\r\n"
+    return b"%bcontent-length: %d\r\n\r\n%b" % (lines, len(body), body)
 
 
 class RequestWriter(_MessageWriter):
@@ -904,14 +1088,12 @@ class RequestWriter(_MessageWriter):
         `length` is the body's in bytes, None sends it chunked. A method that usually has no body announces none when
         `length` is 0 (RFC 9110 §8.6). ValueError for a method or target that would break out of the line.
         """
-        line = f"{method} {target} HTTP/1.1\r\n".encode("latin-1")
-        if not _REQUEST_LINE.fullmatch(line):
-            raise ValueError(f"not a request line: {line[:100]!r}")
+        lines = request_lines(method, target, fields)
         self._remaining = length
         self.is_chunked = length is None
         framing = b""
         if length is None:
             framing = b"transfer-encoding: chunked\r\n"
-        elif length or method in ("POST", "PUT", "PATCH"):
+        elif length or method in _BODY_METHODS:
             framing = b"content-length: %d\r\n" % length
-        return b"%b%b%b\r\n" % (line, fields, framing)
+        return b"%b%b\r\n" % (lines, framing)

@@ -32,17 +32,14 @@ class Log:
         call_soon: typing.Callable[[typing.Callable[[], typing.Any]], typing.Any] | None = None,
     ) -> None:
         self.form = form
+        #: Whether `started` and `completed` write anything.
+        self.records_requests = form != "off"
         self._write = write
         self._clock = clock
         self._call_soon = call_soon
         self._lines: list[str] = []
         self._second = -1
         self._stamp = ""
-
-    @property
-    def records_requests(self) -> bool:
-        """Whether `started` and `completed` write anything."""
-        return self.form != "off"
 
     def started(self, request: Request) -> None:
         """Note that a request came."""
@@ -64,7 +61,9 @@ class Log:
                 f"API Key Hash: {label}\n"
             )
         else:
-            self._add_json("request_completed", request, label, status=status, seconds=round(seconds, 6))
+            # An answer may carry the id by which it is known upstream.
+            more = {"answer_id": request.id} if request.id != request.logged_id else {}
+            self._add_json("request_completed", request, label, status=status, seconds=round(seconds, 6), **more)
 
     def say(self, message: str) -> None:
         """Write a line of the server's own: something it had to do that its owner should know."""
@@ -77,7 +76,7 @@ class Log:
         """Write where a defect of ours came up: frames only, for a message or value may hold what is secret."""
         frames = traceback.extract_tb(exc.__traceback__)
         places = " < ".join(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames[-8:]))
-        self.say(f"Request {request.id} failed inside with {type(exc).__name__} at {places}")
+        self.say(f"Request {request.logged_id} failed inside with {type(exc).__name__} at {places}")
 
     def flush(self) -> None:
         """Write what has been gathered."""
@@ -87,7 +86,7 @@ class Log:
 
     def _add_json(self, event: str, request: Request, label: str, **more: typing.Any) -> None:
         record = {
-            "time": self._now(), "event": event, "request_id": request.id, "ip": request.peer,
+            "time": self._now(), "event": event, "request_id": request.logged_id, "ip": request.peer,
             "method": request.head.method, "path": request.head.path, "api_key_hash": label, **more,
         }  # fmt: skip
         self._add(json.dumps(record) + "\n")

@@ -13,42 +13,51 @@ class Metrics:
 
     def __init__(self) -> None:
         self.in_flight = 0
-        self._requests: dict[tuple[str, int], int] = {}
-        self._seconds: dict[str, list[float]] = {}
-        self._buckets: dict[str, list[int]] = {}
+        self._endpoints: dict[str, _EndpointCounts] = {}
 
     def completed(self, label: str, status: int, seconds: float) -> None:
         """Count an answered request; status 499 stands for a client that left."""
-        key = (label, status)
-        counts = self._requests
-        counts[key] = counts.get(key, 0) + 1
-        buckets = self._buckets.get(label)
-        if buckets is None:
-            buckets = self._buckets[label] = [0] * (len(_BUCKET_SECONDS) + 1)
-            self._seconds[label] = [0.0]
-        buckets[bisect.bisect_left(_BUCKET_SECONDS, seconds)] += 1
-        self._seconds[label][0] += seconds
+        counts = self._endpoints.get(label)
+        if counts is None:
+            counts = self._endpoints[label] = _EndpointCounts()
+        counts.statuses[status] = counts.statuses.get(status, 0) + 1
+        counts.buckets[bisect.bisect_left(_BUCKET_SECONDS, seconds)] += 1
+        counts.seconds += seconds
 
     def exposition(self, gauges: typing.Mapping[str, tuple[str, float]]) -> str:
         """Return the text of /metrics; `gauges` maps further names to (help, value)."""
         lines = [*_metric("oaiserve_requests_total", "counter", "Requests answered, by endpoint and status.")]
-        for (label, status), count in sorted(self._requests.items()):
-            lines.append(f'oaiserve_requests_total{{endpoint="{label}",status="{status}"}} {count}')
+        endpoints = sorted(self._endpoints.items())
+        for label, counts in endpoints:
+            for status, count in sorted(counts.statuses.items()):
+                lines.append(f'oaiserve_requests_total{{endpoint="{label}",status="{status}"}} {count}')
         lines += _metric("oaiserve_request_seconds", "histogram", "Seconds from a request's head to its answer's end.")
-        for label, buckets in sorted(self._buckets.items()):
-            lines += self._histogram(label, buckets)
+        for label, counts in endpoints:
+            lines += _histogram(label, counts)
         everything = {"requests_in_flight": ("Requests being answered.", self.in_flight), **gauges}
         for name, (text, value) in everything.items():
             lines += [*_metric(f"oaiserve_{name}", "gauge", text), f"oaiserve_{name} {value}"]
         return "\n".join(lines) + "\n"
 
-    def _histogram(self, label: str, buckets: list[int]) -> typing.Iterator[str]:
-        total = 0
-        for bound, count in zip((*_BUCKET_SECONDS, "+Inf"), buckets):
-            total += count
-            yield f'oaiserve_request_seconds_bucket{{endpoint="{label}",le="{bound}"}} {total}'
-        yield f'oaiserve_request_seconds_sum{{endpoint="{label}"}} {self._seconds[label][0]:.6f}'
-        yield f'oaiserve_request_seconds_count{{endpoint="{label}"}} {total}'
+
+class _EndpointCounts:
+    """What is counted for one endpoint: answers by status, and how long they took, by bucket and in all."""
+
+    __slots__ = ("buckets", "seconds", "statuses")
+
+    def __init__(self) -> None:
+        self.statuses: dict[int, int] = {}
+        self.buckets = [0] * (len(_BUCKET_SECONDS) + 1)
+        self.seconds = 0.0
+
+
+def _histogram(label: str, counts: _EndpointCounts) -> typing.Iterator[str]:
+    total = 0
+    for bound, count in zip((*_BUCKET_SECONDS, "+Inf"), counts.buckets):
+        total += count
+        yield f'oaiserve_request_seconds_bucket{{endpoint="{label}",le="{bound}"}} {total}'
+    yield f'oaiserve_request_seconds_sum{{endpoint="{label}"}} {counts.seconds:.6f}'
+    yield f'oaiserve_request_seconds_count{{endpoint="{label}"}} {total}'
 
 
 def _metric(name: str, kind: str, text: str) -> tuple[str, str]:

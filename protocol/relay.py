@@ -16,6 +16,9 @@ Any other body streams through, and a multipart one has its model replaced on th
 What is left of it in the end goes out as BackendFailed, for the route's next backend or for the client: the upstream's
 own status and body, or an error of ours. Once an answer has begun there is no way back; what breaks off then, breaks
 off for the client too.
+
+Nearly every request needs none of that: a connection is idle, and the answer is a good one. So the first attempt runs
+without a coroutine (`_FirstAttempt`), and hands whatever turns out otherwise over to the law, which goes on from there.
 """
 
 from __future__ import annotations
@@ -33,15 +36,27 @@ import urllib.parse
 
 from protocol.config import option, parse_choice, parse_integer, parse_seconds, parse_switch, parse_text
 from protocol.errors import ApiError, UsageError
-from protocol.exchange import BackendFailed, Endpoint, Paced, Request, Response
+from protocol.exchange import (
+    Answer,
+    BackendFailed,
+    Endpoint,
+    Paced,
+    Pending,
+    Pushed,
+    Request,
+    Response,
+    Rest,
+    Sink,
+)
 from protocol.forward import is_loop, request_fields, response_fields
-from protocol.http1 import RequestHead, ResponseHead, encode_fields
+from protocol.http1 import RequestHead, ResponseHead, encode_fields, request_lines
 from protocol.log import Log
 from protocol.multipart import ModelRewriter
 from protocol.openai import JsonObject, api_path, error_response, model_object
 from protocol.splice import find_model, replace_model
 from protocol.upstream import (
     UpstreamAnswer,
+    UpstreamConnection,
     UpstreamFailed,
     UpstreamLimits,
     UpstreamPool,
@@ -181,12 +196,13 @@ class RelaySettings:
 class _Plan:
     """What a head alone decides: all of it is the same for every request with that head."""
 
-    __slots__ = ("endpoint", "fields", "is_tunnel", "rewrites_json", "rewrites_multipart", "target")
+    __slots__ = ("endpoint", "fields", "is_tunnel", "lines", "rewrites_json", "rewrites_multipart", "target")
 
-    def __init__(self, endpoint: Endpoint, target: str, fields: bytes) -> None:
+    def __init__(self, endpoint: Endpoint, method: str, target: str, fields: bytes) -> None:
         self.endpoint = endpoint
         self.target = target
         self.fields = fields
+        self.lines = request_lines(method, target, fields)
         self.is_tunnel = False
         self.rewrites_json = False
         self.rewrites_multipart = False
@@ -226,9 +242,6 @@ class Relay:
         self._held = Endpoint(self._answer, name)
         self._streamed = Endpoint(self._answer, name, streams_body=True)
         self._health = _Health(settings.cooldown if has_fallback else 0.0)
-        # Of the last answer's head: one that is repeated is the same object.
-        self._known_head: ResponseHead | None = None
-        self._known_fields = ("", b"")
         self._lists: dict[str, tuple[float, list[JsonObject]]] = {}
         self._pool = self._make_pool(environ)
 
@@ -297,7 +310,7 @@ class Relay:
             fields = [field for field in fields if field[0] != "content-type"] + [("content-type", "application/json")]
             content_type = "application/json"
         is_json = content_type.endswith("json") or not content_type
-        plan = _Plan(self._streamed, self._target(request), encode_fields(fields))
+        plan = _Plan(self._streamed, head.method, self._target(request), encode_fields(fields))
         plan.rewrites_json = self._renames and head.has_body and is_json
         plan.rewrites_multipart = self._renames and content_type == "multipart/form-data"
         is_small = head.content_length is not None and head.content_length <= _HELD_BYTES
@@ -389,18 +402,34 @@ class Relay:
 
     # ---- the retry law ------------------------------------------------------------------------------------------
 
-    async def _answer(self, request: Request) -> Response:
-        """Return the upstream's answer; BackendFailed where it has none that is of use, ApiError for a bad request."""
+    def _answer(self, request: Request) -> Answer:
+        """Answer as the upstream does; BackendFailed where it has no answer of use, ApiError for a bad request."""
+        plan = self._plan(request)
+        if plan.endpoint is self._held and self._health.is_well:
+            deadline = self._deadline(request)
+            body = self._renamed_body(request) if plan.rewrites_json else request.body
+            connection = self._pool.begin(request.head.method, plan.lines, body, deadline)
+            if connection is not None:
+                return _FirstAttempt(self, request, connection)
+        return self.answer_in_time(request, None)
+
+    def _deadline(self, request: Request) -> float:
+        """Return when all attempts must be over; the first backend that is asked sets it for those after it."""
+        if self._settings.total_timeout and not request.deadline:
+            request.deadline = asyncio.get_running_loop().time() + self._settings.total_timeout
+        return request.deadline
+
+    async def answer_in_time(self, request: Request, begun: UpstreamConnection | None) -> Response:
+        """Answer with all the waiting that this may take; `begun` is where the first attempt is under way already."""
         health = self._health
         now = asyncio.get_running_loop().time()
-        if health.rests(now):
+        if begun is None and health.rests(now):
             raise BackendFailed(self._resting(request, health.rest_until - now))
-        if self._settings.total_timeout and not request.deadline:
-            request.deadline = now + self._settings.total_timeout
+        self._deadline(request)
         to_send = self._to_send(request, self._plan(request))
         is_probe = health.begin()
         try:
-            return await self._try(request, to_send)
+            return await self._try(request, to_send, begun)
         except BackendFailed as failure:
             # Too many requests is a matter of the caller's account; the backend is well.
             if failure.response.status != 429:
@@ -410,26 +439,32 @@ class Relay:
             if is_probe:
                 health.probing = False
 
-    async def _try(self, request: Request, to_send: UpstreamRequest) -> Response:
+    async def _try(self, request: Request, to_send: UpstreamRequest, begun: UpstreamConnection | None) -> Response:
         for tried in range(self._settings.retries + 1):
-            outcome = await self._attempt(request, to_send)
+            outcome = await self._attempt(request, to_send, begun)
+            begun = None
             if isinstance(outcome, Response):
                 self._health.failures = 0
                 return outcome
             pause = self._pause(tried, outcome.retry_after)
-            if tried == self._settings.retries or not await self._wait(pause, request.deadline):
-                break
-            if outcome.rest is not None:
-                outcome.rest.discard()
+            try:
+                if tried == self._settings.retries or not await self._wait(pause, request.deadline):
+                    break
+            except asyncio.CancelledError:
+                outcome.drop()
+                raise
+            outcome.drop()
         if outcome.rest is not None:
             return outcome.response  # it cannot be held, and so no other backend be asked
         raise BackendFailed(outcome.response)
 
-    async def _attempt(self, request: Request, to_send: UpstreamRequest) -> Response | _Failure:
+    async def _attempt(
+        self, request: Request, to_send: UpstreamRequest, begun: UpstreamConnection | None
+    ) -> Response | _Failure:
         """Send the request once; return what goes to the client, or what is left of an attempt that failed."""
         answer = None
         try:
-            answer = await self._pool.send(to_send, request.deadline)
+            answer = await self._pool.send(to_send, request.deadline, begun)
             status = answer.head.status
             request.attempts.append(f"{self.name}={status}")
             if status < 400:
@@ -442,6 +477,10 @@ class Relay:
             request.attempts.append(f"{self.name}={exc.status}")
             self._log.say(f"Request {request.id}: {exc.message}")
             return _Failure(self._as_response(request, exc), 0.0 if exc.unsent else None)
+        except asyncio.CancelledError:
+            if answer is not None:
+                await answer.aclose()
+            raise
         if status not in _RETRIED_STATUSES:
             return response
         can_repeat = to_send.stream is None or to_send.tunnel
@@ -484,6 +523,31 @@ class Relay:
 
     # ---- answers ------------------------------------------------------------------------------------------------
 
+    def first_answer(self, request: Request, connection: UpstreamConnection) -> Response | None:
+        """Return the answer to a first attempt if it is there and a good one; UpstreamFailed.
+
+        None while its head is on its way, and where the retry law must have a look at it.
+        """
+        head = connection.poll_head()
+        if head is None or head.status >= 400 or head.status == 101:
+            return None
+        request.attempts.append(f"{self.name}={head.status}")
+        try:
+            response = self._begun(request, UpstreamAnswer(self._pool, connection))
+        except UpstreamFailed:
+            request.attempts.pop()
+            raise
+        self._health.failures = 0
+        return response
+
+    def let_go(self, connection: UpstreamConnection) -> None:
+        """Give up an attempt whose client has gone."""
+        self._pool.let_go(connection)
+
+    def await_head(self, connection: UpstreamConnection) -> None:
+        """Let the time for an answer's head begin anew."""
+        connection.wait_at_most(self._pool.limits.first_byte_timeout, "no answer began")
+
     def _begun(self, request: Request, answer: UpstreamAnswer | UpstreamTunnel) -> Response:
         """Turn an answer that has begun into ours; UpstreamFailed when it is broken before a byte could go on."""
         head = answer.head
@@ -494,9 +558,8 @@ class Relay:
         if answer.complete:
             return _whole(request, head, fields, first)
         if b"text/event-stream" in fields and head.content_length is None and "content-encoding" not in head.fields:
-            return Response(head.status, fields, _EventStream(answer, first, self._settings.keepalive))
-        body = _Continued(first, answer) if first else answer
-        return Response(head.status, fields, body, head.content_length)
+            return Response(head.status, fields, _EventPassage(answer, first, self._settings.keepalive))
+        return Response(head.status, fields, _Passage(answer, first), head.content_length)
 
     async def _held_error(self, request: Request, answer: UpstreamAnswer) -> Response:
         """Return an error's answer with its body held; one that is too long or too slow streams through."""
@@ -508,17 +571,20 @@ class Relay:
             body = body.replace(self._key, b"*" * len(self._key))
         if answer.complete:
             return _whole(request, head, fields, body)
-        return Response(head.status, fields, _Continued(body, answer), head.content_length)
+        return Response(head.status, fields, _Passage(answer, body), head.content_length)
 
     def _fields(self, request: Request, head: ResponseHead) -> bytes:
         """Return the field lines that go on."""
-        if head is not self._known_head:
-            self._known_head = head
-            self._known_fields = self._make_fields(head)
-        request_id, block = self._known_fields
+        known = head.notes.get("fields")
+        if known is None:
+            known = head.notes["fields"] = self._make_fields(head)
+        request_id, block = known
         if request_id:
             request.id = request_id  # the server sends it
-        return b"%bx-oaiserve-attempts: %b\r\n" % (block, ",".join(request.attempts).encode("ascii"))
+        attempts = request.attempts
+        return b"%bx-oaiserve-attempts: %b\r\n" % (
+            block, (attempts[0] if len(attempts) == 1 else ",".join(attempts)).encode("ascii"),
+        )  # fmt: skip
 
     def _make_fields(self, head: ResponseHead) -> tuple[str, bytes]:
         """Return the request id and the lines of all other fields; the reader has checked each."""
@@ -587,6 +653,11 @@ class _Failure(typing.NamedTuple):
     retry_after: typing.Optional[float]
     rest: typing.Optional[UpstreamAnswer] = None
 
+    def drop(self) -> None:
+        """Let the rest go: there is to be another attempt, or nobody to wait for it."""
+        if self.rest is not None:
+            self.rest.discard()
+
 
 class _Health:
     """Whether a backend rests: after so many failed requests in a row, for `cooldown` seconds; then one probes it."""
@@ -599,21 +670,22 @@ class _Health:
 
     def rests(self, now: float) -> bool:
         """Tell whether a request must keep away."""
-        return self._is_ill and (now < self.rest_until or self.probing)
+        return not self.is_well and (now < self.rest_until or self.probing)
 
     def begin(self) -> bool:
         """Note a request that does not keep away; return whether it is the probe after a rest."""
-        self.probing = self.probing or self._is_ill
-        return self._is_ill
+        self.probing = self.probing or not self.is_well
+        return not self.is_well
 
     @property
-    def _is_ill(self) -> bool:
-        return self.failures >= _FAILURES_TO_REST and self._cooldown > 0
+    def is_well(self) -> bool:
+        """Whether it neither rests nor has just rested."""
+        return self.failures < _FAILURES_TO_REST or not self._cooldown
 
     def failed(self, now: float) -> float:
         """Note a request that failed; return until when the backend rests, 0 when it does not."""
         self.failures += 1
-        if not self._is_ill:
+        if self.is_well:
             return 0.0
         self.rest_until = now + self._cooldown
         return self.rest_until
@@ -633,7 +705,107 @@ class _TlsMaker:
         return self._context
 
 
-class _EventStream:
+class _FirstAttempt(Pending):
+    """A request on its way to an upstream that has it, and perhaps its answer."""
+
+    __slots__ = ("_connection", "_relay", "_request")
+
+    def __init__(self, relay: Relay, request: Request, connection: UpstreamConnection) -> None:
+        self._relay = relay
+        self._request = request
+        self._connection: UpstreamConnection | None = connection
+        connection.notify = self._look
+
+    def _look(self) -> None:
+        """Deliver the answer if it has come."""
+        connection = self._connection
+        try:
+            response = self._relay.first_answer(self._request, connection)
+            if response is None and connection.head is None:
+                self._relay.await_head(connection)
+                return
+        except UpstreamFailed:
+            response = None  # it is raised again to the retry law
+        if response is None:
+            connection.stop_waiting()
+            self.deliver(Rest(self._go_on))
+        else:
+            self._connection = None
+            self.deliver(response)
+
+    def _go_on(self) -> typing.Coroutine[typing.Any, typing.Any, Response]:
+        connection, self._connection = self._connection, None
+        return self._relay.answer_in_time(self._request, connection)
+
+    def cancel(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._relay.let_go(connection)
+
+
+class _Passage(Pushed):
+    """A body on its way through: what the upstream sends goes to the client in the same turn of the loop."""
+
+    __slots__ = ("_answer", "_first", "_paused", "_sink")
+
+    def __init__(self, answer: UpstreamAnswer, first: bytes) -> None:
+        self._answer = answer
+        self._first = first
+        self._paused = False
+        self._sink: Sink | None = None
+
+    def begin(self, sink: Sink) -> None:
+        self._sink = sink
+        first, self._first = self._first, b""
+        if first:
+            self._pass_on(first)
+        if not self._paused:
+            self.resume()
+
+    def pause(self) -> None:
+        self._paused = True
+        self._answer.deafen()
+
+    def resume(self) -> None:
+        self._paused = False
+        self._answer.listen(self._look)
+        self._look()
+
+    def cancel(self) -> None:
+        self._sink = None
+        self._answer.let_go()
+
+    def _look(self) -> None:
+        """Pass on what has come."""
+        answer = self._answer
+        try:
+            while True:
+                data = answer.take_or_wait()
+                if answer.complete:
+                    self._end(data)
+                    return
+                if not data:
+                    return
+                self._pass_on(data)
+                if self._paused or self._sink is None or not answer.has_more:
+                    return
+        except UpstreamFailed as exc:
+            sink = self._sink
+            self.cancel()
+            self._break_off(sink, exc)
+
+    def _pass_on(self, data: bytes) -> None:
+        self._sink.push(data)
+
+    def _end(self, data: bytes) -> None:
+        sink, self._sink = self._sink, None
+        sink.end(data)
+
+    def _break_off(self, sink: Sink, error: UpstreamFailed) -> None:
+        sink.fail(error)
+
+
+class _EventPassage(_Passage):
     """An event stream on its way through; knows whether what has gone out ends with an event.
 
     With `keepalive` a comment goes out after so many seconds of silence, between events only: within one it would end
@@ -641,66 +813,57 @@ class _EventStream:
     follows is read as an event of its own.
     """
 
-    __slots__ = ("_answer", "_error", "_first", "_keepalive", "_tail")
+    __slots__ = ("_alarm", "_keepalive", "_loop", "_quiet_since", "_tail")
 
     def __init__(self, answer: UpstreamAnswer, first: bytes, keepalive: float) -> None:
-        self._answer = answer
-        self._first = first
-        self._keepalive = keepalive
+        super().__init__(answer, first)
         self._tail = b"\n\n"
-        self._error: UpstreamFailed | None = None
+        self._keepalive = keepalive
+        self._alarm: asyncio.TimerHandle | None = None
 
-    def __aiter__(self) -> _EventStream:
-        return self
+    def begin(self, sink: Sink) -> None:
+        if self._keepalive:
+            self._loop = asyncio.get_running_loop()
+            self._quiet_since = self._loop.time()
+            self._alarm = self._loop.call_later(self._keepalive, self._say_something)
+        super().begin(sink)
 
-    async def __anext__(self) -> bytes:
-        answer = self._answer
-        data, self._first = self._first, b""
-        try:
-            while not data:
-                if self._error is not None:
-                    raise self._error
-                if answer.complete:
-                    raise StopAsyncIteration
-                data = answer.take()
-                if not data and not answer.complete and not await answer.wait(self._keepalive) and self._between_events:
-                    return _KEEP_ALIVE_COMMENT
-        except UpstreamFailed as exc:
-            if self._error is not None or self._between_events:
-                raise
-            self._error = exc
-            return b"\n" if self._tail.endswith((b"\n", b"\r")) else b"\n\n"
-        self._tail = data[-3:] if len(data) > 2 else (self._tail + data)[-3:]
-        return data
+    def _say_something(self) -> None:
+        """Send a comment if it has been quiet for long enough, and look again."""
+        now = self._loop.time()
+        if now - self._quiet_since >= self._keepalive:
+            self._quiet_since = now
+            if self._between_events and not self._paused:
+                self._sink.push(_KEEP_ALIVE_COMMENT)
+        self._alarm = self._loop.call_at(self._quiet_since + self._keepalive, self._say_something)
+
+    def cancel(self) -> None:
+        self._stop_alarm()
+        super().cancel()
+
+    def _stop_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _pass_on(self, data: bytes) -> None:
+        self._tail = data if len(data) > 2 else self._tail[-3:] + data
+        if self._alarm is not None:
+            self._quiet_since = self._loop.time()
+        self._sink.push(data)
+
+    def _end(self, data: bytes) -> None:
+        self._stop_alarm()
+        super()._end(data)
+
+    def _break_off(self, sink: Sink, error: UpstreamFailed) -> None:
+        if not self._between_events:
+            sink.push(b"\n" if self._tail.endswith((b"\n", b"\r")) else b"\n\n")
+        sink.fail(error)
 
     @property
     def _between_events(self) -> bool:
         return self._tail.endswith(_EVENT_ENDS)
-
-    async def aclose(self) -> None:
-        """Let the upstream go."""
-        await self._answer.aclose()
-
-
-class _Continued:
-    """A body of which the first part has been read already."""
-
-    __slots__ = ("_answer", "_first")
-
-    def __init__(self, first: bytes, answer: UpstreamAnswer) -> None:
-        self._first = first
-        self._answer = answer
-
-    def __aiter__(self) -> _Continued:
-        return self
-
-    async def __anext__(self) -> bytes:
-        first, self._first = self._first, b""
-        return first or await self._answer.__anext__()
-
-    async def aclose(self) -> None:
-        """Let the upstream go."""
-        await self._answer.aclose()
 
 
 class _NoBody:

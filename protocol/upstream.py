@@ -7,11 +7,15 @@ the answer's head is there. The answer is an asynchronous iterator over its body
 end the connection goes back to the pool; in every other case (an error, a cancelled task, `aclose()` half-way) it is
 closed at once, because nobody could say where the next answer on it would begin.
 
-Each connection is an asyncio.Protocol around a ResponseReader and not a StreamReader: what `data_received` brings goes
-straight into the reader, and whoever iterates pulls parts out of it. So the socket is paused by what the reader itself
-holds (at most _WAITING_BYTES wait, plus what one read of the event loop brings), an idle connection notices at once
-when its upstream closes it or says something unasked, and a time limit needs no task. A chunk costs 4.8 µs of CPU with
-its limit, where a StreamReader takes 5.2 without one (CPython 3.11).
+All that waits can be had without a coroutine as well: `UpstreamPool.begin` only writes the request, and a connection's
+`notify` is called whenever something has come or gone wrong. Whoever has begun so looks with `poll_head` and `take`,
+and may at any point go on with `send` instead, which finds everything as it was. A coroutine is woken by the same
+`notify`.
+
+Each connection is a protocol around a ResponseReader and not a StreamReader: what the socket brings goes straight into
+the reader, and whoever wants it pulls parts out of it. So the socket is paused by what the reader itself holds (at most
+_WAITING_BYTES wait, plus what one read of the event loop brings), an idle connection notices at once when its upstream
+closes it or says something unasked, and a time limit needs no task.
 
 Times are kept by one lazy timer a connection: a wait sets a deadline, the timer looks at it when it rings.
 
@@ -25,7 +29,9 @@ import asyncio
 import binascii
 import collections
 import errno
+import functools
 import ipaddress
+import math
 import os
 import re
 import socket
@@ -37,12 +43,13 @@ from protocol.errors import ApiError
 from protocol.http1 import (
     NEED_DATA,
     BadMessage,
-    BodyPart,
-    EndOfBody,
+    HeadMemo,
     RequestWriter,
     ResponseHead,
     ResponseReader,
     encode_fields,
+    request_lines,
+    whole_request,
 )
 
 # urllib.parse takes out line ends and tabs before it looks.
@@ -56,6 +63,9 @@ _PIECE_BYTES = 65536
 _ATTEMPT_DELAY_SECONDS = 0.25
 # RFC 9110 §15.2 lets any number of interim answers come; without an end they would keep a client waiting for nothing.
 _MAX_INTERIM_HEADS = 32
+_SILENCE = "nothing came for too long"
+# Bytes read from a socket at once.
+_ANSWER_BYTES = 65536
 _TURNS_TO_CLOSE = 10
 
 
@@ -217,83 +227,27 @@ def upstream_tls(ca_file: str, verify: bool) -> ssl.SSLContext:
     return context
 
 
-# ---- one connection: short ways for what upstreams mostly send ----------------------------------------------------
-
-# A chunk without extensions (RFC 9112 §7.1).
-_PLAIN_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
-
-_REMEMBERED_ANSWER_BYTES = 2048
-
-
-class _KnownHead:
-    """The last head that came from an upstream, on whichever connection."""
-
-    __slots__ = ("data", "head")
-
-    def __init__(self) -> None:
-        self.data = b"\0"
-        self.head: typing.Any = None
-
-
-class _AnswerReader(ResponseReader):
-    """A ResponseReader that reads a head which equals the last one, and whole chunks, the short way.
-
-    Upstreams whose heads hold nothing but the date repeat them for a second: to compare costs 0.1 µs, to read again
-    8 µs. A chunk costs 0.5 instead of 1.4 µs (CPython 3.11).
-    """
-
-    def __init__(self, method: str, known: _KnownHead) -> None:
-        super().__init__(method)
-        self._known = known
-        self._between_chunks = self._read_chunk_size
-
-    def _read_head(self) -> typing.Any:
-        known, data, at = self._known, self._data, self._at
-        if data.startswith(known.data, at):
-            self._at = at + len(known.data)
-            self._after_head(known.head)
-            return known.head
-        head = super()._read_head()
-        if type(head) is ResponseHead and head.status >= 200 and self._at - at <= _REMEMBERED_ANSWER_BYTES:
-            known.data, known.head = data[at : self._at], head
-        return head
-
-    def take_chunks(self) -> bytes:
-        """Return the data of the whole chunks that come next, b"" where there are none; the events are what follows."""
-        if self._step != self._between_chunks:
-            return b""
-        data, at = self._data, self._at
-        parts = []
-        enough = at + _PIECE_BYTES
-        line = _PLAIN_CHUNK.match(data, at)
-        while line is not None and at < enough:
-            start = line.end()
-            end = start + int(line[1], 16)
-            if end == start or data[end : end + 2] != b"\r\n":
-                break
-            parts.append(data[start:end])
-            at = end + 2
-            line = _PLAIN_CHUNK.match(data, at)
-        self._at = at
-        return parts[0] if len(parts) == 1 else b"".join(parts)
-
-
 # ---- one connection ---------------------------------------------------------------------------------------------
 
 
-class _UpstreamConnection(asyncio.Protocol):
-    """One connection and the exchange that it is busy with, if any."""
+class UpstreamConnection(asyncio.BufferedProtocol):
+    """One connection and the exchange that it is busy with, if any.
+
+    `notify` is called when something has come or gone wrong; None where nobody waits for that.
+    """
 
     __slots__ = (
-        "_deadline", "_error", "_known", "_limit", "_loop", "_paused", "_reader", "_timer", "_waiter", "_writable",
-        "answered",
-        "born", "closed", "complete", "deadline", "head", "idle", "idle_since", "keep", "name", "on_lost", "sender",
-        "transport", "writing_seconds",
+        "_buffer", "_deadline", "_error", "_interim", "_limit", "_loop", "_memo", "_paused", "_reader", "_timer",
+        "_writable", "answered", "born", "closed", "complete", "deadline", "head", "idle", "idle_since", "keep", "name",
+        "notify", "on_lost", "sender", "transport",
     )  # fmt: skip
 
-    def __init__(self, name: str, known: _KnownHead, on_lost: typing.Callable[[_UpstreamConnection], None]) -> None:
+    def __init__(
+        self, name: str, memo: HeadMemo, buffer: memoryview, on_lost: typing.Callable[[UpstreamConnection], None]
+    ) -> None:
         self.name = name
-        self._known = known
+        self._memo = memo
+        self._buffer = buffer
         self.on_lost = on_lost
         self._loop = asyncio.get_running_loop()
         self.born = self._loop.time()
@@ -303,7 +257,7 @@ class _UpstreamConnection(asyncio.Protocol):
         self.idle_since = 0.0
         self._reader: typing.Any = None
         self._paused = False
-        self._waiter: asyncio.Future[bool] | None = None
+        self.notify: typing.Callable[[], typing.Any] | None = None
         self._writable: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = 0.0  # of the wait under way; 0: none
@@ -317,7 +271,10 @@ class _UpstreamConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def buffer_updated(self, size: int) -> None:
         if self.idle:
             # An answer to nothing: whatever it is, the next request must not get it (RFC 9112 §9.2).
             self.abort()
@@ -325,12 +282,9 @@ class _UpstreamConnection(asyncio.Protocol):
         self.answered = True
         self._deadline = 0.0
         reader = self._reader
-        reader.feed(data)
-        waiter = self._waiter
-        if waiter is not None:
-            self._waiter = None
-            if not waiter.done():
-                waiter.set_result(True)
+        reader.feed(bytes(self._buffer[:size]))
+        if self.notify is not None:
+            self.notify()
         elif reader.buffered > _WAITING_BYTES and not self._paused:
             self._paused = True
             self.transport.pause_reading()
@@ -380,11 +334,11 @@ class _UpstreamConnection(asyncio.Protocol):
         self.head: ResponseHead | None = None
         self.deadline = deadline
         self._error: BaseException | None = None
-        self.writing_seconds = 0.0
+        self._interim = 0
         if self.transport is None:
             return
         if self._reader is None:
-            self._reader = _AnswerReader(method, self._known)
+            self._reader = ResponseReader(method, memo=self._memo)
         else:
             self._reader.expect(method)
 
@@ -429,7 +383,7 @@ class _UpstreamConnection(asyncio.Protocol):
         self.transport.write(unsent + writer.finish())
         self.sender = None
         if self.head is None:
-            self._wait_at_most(first, "no answer began")
+            self.wait_at_most(first, "no answer began")
 
     def _note_sent(self, sender: asyncio.Task[None]) -> None:
         # The client's body broke off or is not HTTP: that is the answer, unless the upstream's own has begun.
@@ -439,61 +393,57 @@ class _UpstreamConnection(asyncio.Protocol):
 
     async def _drained(self, seconds: float) -> None:
         if self.head is None:
-            self._wait_at_most(seconds, "it does not take the request's body")
+            self.wait_at_most(seconds, "it does not take the request's body")
         await self._writable
         if self.head is None:
             self._deadline = self.deadline
 
     async def read_head(self, seconds: float) -> ResponseHead:
         """Return the final answer's head, which has `seconds` to come once the request is out; UpstreamFailed."""
-        interim = 0
-        reader = self._reader
-        while True:
+        head = self.poll_head()
+        while head is None:
+            await self.more(0.0 if self.sender is not None else seconds, "no answer began")
+            head = self.poll_head()
+        return head
+
+    def poll_head(self) -> ResponseHead | None:
+        """Return the final answer's head, None while it has not come; UpstreamFailed."""
+        while self.head is None:
             try:
-                event = reader.next_event()
+                event = self._reader.next_event()
             except BadMessage as exc:
                 raise self._broken() from exc
             if type(event) is ResponseHead:
-                if event.status >= 200 or event.status == 101:
-                    self.head = event
-                    return event
-                interim += 1
-                if interim > _MAX_INTERIM_HEADS:
-                    raise UpstreamBroke(self.name, f"more than {_MAX_INTERIM_HEADS} interim answers came")
-            elif event is NEED_DATA:
-                await self.more(0.0 if self.sender is not None else seconds, "no answer began")
+                self._take_head(event)
+            elif event is NEED_DATA and self._error is None and not self.closed:
+                return None
             else:
-                raise self._broken()
+                raise self._error or self._broken()
+        return self.head
+
+    def _take_head(self, head: ResponseHead) -> None:
+        # RFC 9110 §15: no other codes are valid.
+        if head.status > 599:
+            raise UpstreamBroke(self.name, f"its answer has the status {head.status}, which HTTP does not have")
+        if head.status >= 200 or head.status == 101:
+            self.head = head
+            return
+        self._interim += 1
+        if self._interim > _MAX_INTERIM_HEADS:
+            raise UpstreamBroke(self.name, f"more than {_MAX_INTERIM_HEADS} interim answers came")
 
     def take(self) -> bytes:
-        """Return what has come of the body, b"" for nothing; `complete` says whether it is all. UpstreamFailed."""
-        reader = self._reader
-        data = reader.take_chunks()
-        if data and (not reader.buffered or len(data) > _PIECE_BYTES // 2):
-            return data
-        try:
-            event = reader.next_event()
-        except BadMessage as exc:
-            if data:
-                return data  # what came before the break goes on; the next call raises
-            raise self._broken() from exc
-        if type(event) is BodyPart:
-            return self._take_parts([data, event.data] if data else [event.data])
-        self.complete = type(event) is EndOfBody
-        return data
+        """Return what has come of the body, b"" for nothing; `complete` says whether it is all. UpstreamFailed.
 
-    def _take_parts(self, parts: list[bytes]) -> bytes:
-        """Gather further parts, so that many small chunks that came together go on together."""
-        next_event = self._reader.next_event
+        What came before a fault is returned first.
+        """
+        reader = self._reader
         try:
-            event = next_event()
-            while type(event) is BodyPart:
-                parts.append(event.data)
-                event = next_event()
-            self.complete = type(event) is EndOfBody
-        except BadMessage:
-            pass  # as in take()
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+            data = reader.take_body()
+        except BadMessage as exc:
+            raise self._error or self._broken() from exc
+        self.complete = reader.is_over
+        return data
 
     def take_raw(self) -> bytes:
         """Return what has come since the tunnel began."""
@@ -504,38 +454,47 @@ class _UpstreamConnection(asyncio.Protocol):
 
         With `quiet`, return False when nothing has come for that long.
         """
+        self.check()
+        waiter: asyncio.Future[bool] = self._loop.create_future()
+        self.notify = functools.partial(_settle_wait, waiter, True)
+        self.resume_reading()
+        if not quiet or not self._deadline:  # else nothing has come since the last wait, and the silence goes on
+            self.wait_at_most(seconds, limit)
+        alarm = self._loop.call_later(quiet, _settle_wait, waiter, False) if quiet else None
+        try:
+            came = await waiter
+        finally:
+            self.notify = None
+            if alarm is not None:
+                alarm.cancel()
+            else:
+                self._deadline = 0.0
+        if self._error is not None and not self._reader.buffered:
+            raise self._error
+        return came
+
+    def check(self) -> None:
+        """Raise what has gone wrong, if nothing more is to be had."""
         if self._error is not None:
             raise self._error
         if self.closed:
             raise self._broken()
+
+    @property
+    def has_more(self) -> bool:
+        """Whether there are bytes that nobody has taken, or an end."""
+        return self._reader.buffered > 0 or self.closed or self._error is not None
+
+    def stop_waiting(self) -> None:
+        """Forget whom to notify, and any time limit."""
+        self.notify = None
+        self._deadline = 0.0
+
+    def resume_reading(self) -> None:
+        """Read the socket again, if too much waited here."""
         if self._paused:
             self._paused = False
             self.transport.resume_reading()
-        waiter = self._waiter = self._loop.create_future()
-        if quiet:
-            return await self._more_or_quiet(waiter, seconds, limit, quiet)
-        self._wait_at_most(seconds, limit)
-        try:
-            await waiter
-        finally:
-            self._waiter = None
-            self._deadline = 0.0
-        if self._error is not None and not self._reader.buffered:
-            raise self._error
-        return True
-
-    async def _more_or_quiet(self, waiter: asyncio.Future[bool], seconds: float, limit: str, quiet: float) -> bool:
-        if not self._deadline:  # else nothing has come since the last wait, and the silence goes on
-            self._wait_at_most(seconds, limit)
-        alarm = self._loop.call_later(quiet, _settle_quiet, waiter)
-        try:
-            came = await waiter
-        finally:
-            self._waiter = None
-            alarm.cancel()
-        if self._error is not None and not self._reader.buffered:
-            raise self._error
-        return came
 
     async def drained(self) -> None:
         """Wait until what was written is nearly out."""
@@ -553,9 +512,8 @@ class _UpstreamConnection(asyncio.Protocol):
         """Become idle; False when bytes wait that belong to no answer."""
         if self._reader.buffered or self.closed:
             return False
-        if self._paused:
-            self._paused = False
-            self.transport.resume_reading()
+        self.notify = None
+        self.resume_reading()
         self.idle = True
         self.idle_since = now
         return True
@@ -575,10 +533,9 @@ class _UpstreamConnection(asyncio.Protocol):
 
     def dismiss(self) -> None:
         """Close now, and forget what nobody will ask for any more; else that waits in cycles for the collector."""
+        self.notify = None
         self.abort()
-        reader, self._reader, self._error = self._reader, None, None
-        if reader is not None:
-            reader.take_rest()
+        self._reader = self._error = None
 
     def _broken(self) -> UpstreamFailed:
         """Say how the answer is broken, in words that repeat nothing of it: it may hold our key."""
@@ -590,13 +547,13 @@ class _UpstreamConnection(asyncio.Protocol):
         return UpstreamBroke(self.name, "what it sent is not a valid HTTP/1.1 answer")
 
     def _wake(self) -> None:
-        waiter, self._waiter = self._waiter, None
-        if waiter is not None and not waiter.done():
-            waiter.set_result(True)
+        if self.notify is not None:
+            self.notify()
 
     # -- time
 
-    def _wait_at_most(self, seconds: float, limit: str) -> None:
+    def wait_at_most(self, seconds: float, limit: str) -> None:
+        """Fail unless something comes within `seconds` (0: without limit) and before the exchange must be over."""
         when = self._loop.time() + seconds if seconds else 0.0
         if self.deadline and (not when or when > self.deadline):
             when, limit = self.deadline, "the time for all attempts is over"
@@ -619,9 +576,9 @@ class _UpstreamConnection(asyncio.Protocol):
         self.fail(UpstreamTimeout(self.name, self._limit))
 
 
-def _settle_quiet(waiter: asyncio.Future[bool]) -> None:
+def _settle_wait(waiter: asyncio.Future[bool], came: bool) -> None:
     if not waiter.done():
-        waiter.set_result(False)
+        waiter.set_result(came)
 
 
 # ---- answers ----------------------------------------------------------------------------------------------------
@@ -637,10 +594,10 @@ class UpstreamAnswer:
 
     __slots__ = ("_connection", "_pool", "head")
 
-    def __init__(self, pool: UpstreamPool, connection: _UpstreamConnection) -> None:
+    def __init__(self, pool: UpstreamPool, connection: UpstreamConnection) -> None:
         self.head = connection.head
         self._pool = pool
-        self._connection: _UpstreamConnection | None = connection
+        self._connection: UpstreamConnection | None = connection
 
     @property
     def complete(self) -> bool:
@@ -656,7 +613,7 @@ class UpstreamAnswer:
             if data:
                 return data
             if self._connection is not None:
-                await self._connection.more(self._pool.limits.timeout, "nothing came for too long")
+                await self._connection.more(self._pool.limits.timeout, _SILENCE)
         raise StopAsyncIteration
 
     def take(self) -> bytes:
@@ -668,9 +625,29 @@ class UpstreamAnswer:
             self._pool.give_back(connection)
         return data
 
-    async def wait(self, quiet_seconds: float) -> bool:
-        """Wait for more of the body; False when nothing has come for `quiet_seconds`."""
-        return await self._connection.more(self._pool.limits.timeout, "nothing came for too long", quiet_seconds)
+    def listen(self, notify: typing.Callable[[], typing.Any]) -> None:
+        """Have `notify` called when there may be something to take, or something is wrong."""
+        self._connection.notify = notify
+        self._connection.resume_reading()
+
+    def deafen(self) -> None:
+        """Have nothing called; when much waits, the upstream is no longer read."""
+        self._connection.stop_waiting()
+
+    def take_or_wait(self) -> bytes:
+        """Do what `take` does; while more is to come, its time limit begins. UpstreamFailed where no more can come."""
+        data = self.take()
+        connection = self._connection
+        if connection is not None:
+            if not data:
+                connection.check()
+            connection.wait_at_most(self._pool.limits.timeout, _SILENCE)
+        return data
+
+    @property
+    def has_more(self) -> bool:
+        """Whether another `take_or_wait` may have something to give, or to raise, at once."""
+        return self._connection.has_more
 
     async def hold(self, most: int, seconds: float) -> bytes:
         """Return the body as far as it comes within `seconds` and `most` bytes, or a read more."""
@@ -683,11 +660,15 @@ class UpstreamAnswer:
             pieces.append(data)
             size += len(data)
             if not data and self._connection is not None:
-                await self.wait(max(0.001, until - loop.time()))
+                await self._connection.more(self._pool.limits.timeout, _SILENCE, max(0.001, until - loop.time()))
         return b"".join(pieces)
 
     async def aclose(self) -> None:
         """Close the connection unless the body was read to its end."""
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Do what `aclose` does."""
         connection, self._connection = self._connection, None
         if connection is not None:
             self._pool.let_go(connection)
@@ -707,7 +688,7 @@ class UpstreamTunnel:
 
     __slots__ = ("_connection", "_outgoing", "_pump", "head")
 
-    def __init__(self, connection: _UpstreamConnection, outgoing: typing.AsyncIterator[bytes]) -> None:
+    def __init__(self, connection: UpstreamConnection, outgoing: typing.AsyncIterator[bytes]) -> None:
         self.head = connection.head
         self._connection = connection
         self._outgoing = outgoing
@@ -748,7 +729,7 @@ class UpstreamTunnel:
 
 
 class UpstreamLimits(typing.NamedTuple):
-    """Times in seconds and counts of connections."""
+    """Times in seconds and counts of connections; 0 for one of the first three times is no limit."""
 
     connect_timeout: float = 30.0  # until a connection is there: waiting for a free one, name, TCP, proxy and TLS
     first_byte_timeout: float = 120.0  # from the request's last byte to the answer's first
@@ -798,9 +779,11 @@ class UpstreamPool:
         self._make_tls = tls
         self._tls: ssl.SSLContext | None = None
         self._proxy = proxy
-        self._known = _KnownHead()
-        self._connections: set[_UpstreamConnection] = set()
-        self._idle: list[_UpstreamConnection] = []
+        self._memo = HeadMemo()
+        # What is read is taken out before anything else is read, so one buffer serves all connections.
+        self._buffer = memoryview(bytearray(_ANSWER_BYTES))
+        self._connections: set[UpstreamConnection] = set()
+        self._idle: list[UpstreamConnection] = []
         self._opening = 0
         self._waiters: typing.Deque[asyncio.Future[None]] = collections.deque()
         self._sweep: asyncio.TimerHandle | None = None
@@ -816,27 +799,42 @@ class UpstreamPool:
         """How many connections wait to be used."""
         return len(self._idle)
 
-    async def send(self, request: UpstreamRequest, deadline: float = 0.0) -> UpstreamAnswer | UpstreamTunnel:
+    def begin(self, method: str, lines: bytes, body: bytes, deadline: float) -> UpstreamConnection | None:
+        """Send a request on an idle connection and return that, without waiting; None where only `send` can.
+
+        `lines` are those of `request_lines`. Set `notify` to learn of the answer.
+        """
+        connection = self._take_idle() if len(body) <= _PIECE_BYTES else None
+        if connection is not None:
+            connection.begin(method, deadline)
+            connection.send_whole(whole_request(method, lines, body))
+            connection.wait_at_most(self.limits.first_byte_timeout, "no answer began")
+        return connection
+
+    async def send(
+        self, request: UpstreamRequest, deadline: float = 0.0, begun: UpstreamConnection | None = None
+    ) -> UpstreamAnswer | UpstreamTunnel:
         """Send a request and return its answer once the head is here; raise UpstreamFailed.
 
-        All must be over at `deadline` (loop time, 0 for never). An idle connection that the upstream has closed
-        meanwhile is found out only by using it: what has not been answered by a single byte is sent again on a new one,
-        once. A stream cannot be sent again, so it goes out on a new connection at once.
+        `begun` is the connection on which `begin` has sent it already. All must be over at `deadline` (loop time, 0 for
+        never). An idle connection that the upstream has closed meanwhile is found out only by using it: what has not
+        been answered by a single byte is sent again on a new one, once. A stream cannot be sent again, so it goes out
+        on a new connection at once.
         """
         may_reuse = request.stream is None
-        connection = self._take_idle() if may_reuse else None
+        connection = begun or (self._take_idle() if may_reuse else None)
         if connection is None and self.open_connections >= self.limits.max_connections:
             connection = await self._wait_for_room(self._until(deadline), may_reuse)
         if connection is not None:
             try:
-                return await self._exchange(connection, request, deadline)
+                return await self._exchange(connection, request, deadline, is_begun=begun is not None)
             except UpstreamBroke:
                 if connection.answered:
                     raise
         connection = await self._open_one(self._until(deadline))
         return await self._exchange(connection, request, deadline)
 
-    def give_back(self, connection: _UpstreamConnection) -> None:
+    def give_back(self, connection: UpstreamConnection) -> None:
         """Take back a connection whose answer has been read to its end."""
         now = asyncio.get_running_loop().time()
         if (
@@ -855,7 +853,7 @@ class UpstreamPool:
         if self._sweep is None:
             self._set_sweep(connection.idle_since + self.limits.idle_timeout)
 
-    def let_go(self, connection: _UpstreamConnection) -> None:
+    def let_go(self, connection: UpstreamConnection) -> None:
         """Take leave of an exchange that nobody waits for any more: close, or read on to its end within the limits."""
         limits = self.limits
         if not limits.drain_seconds or connection.sender is not None or not connection.keep:
@@ -866,7 +864,7 @@ class UpstreamPool:
         self._draining.add(task)
         task.add_done_callback(self._draining.discard)
 
-    async def _drain(self, connection: _UpstreamConnection) -> None:
+    async def _drain(self, connection: UpstreamConnection) -> None:
         size = 0
         try:
             if connection.head is None:
@@ -876,7 +874,7 @@ class UpstreamPool:
                 if connection.complete:
                     self.give_back(connection)
                     return
-                await connection.more(self.limits.timeout, "nothing came for too long")
+                await connection.more(self.limits.timeout, _SILENCE)
         except UpstreamFailed:
             pass  # nobody is left who could be told
         connection.dismiss()
@@ -898,12 +896,14 @@ class UpstreamPool:
     # -- one exchange
 
     async def _exchange(
-        self, connection: _UpstreamConnection, request: UpstreamRequest, deadline: float
+        self, connection: UpstreamConnection, request: UpstreamRequest, deadline: float, *, is_begun: bool = False
     ) -> UpstreamAnswer | UpstreamTunnel:
         limits = self.limits
-        connection.begin(request.method, deadline)
+        if not is_begun:
+            connection.begin(request.method, deadline)
         try:
-            self._write(connection, request)
+            if not is_begun:
+                self._write(connection, request)
             head = await connection.read_head(limits.first_byte_timeout)
             if head.status == 101:
                 if not request.tunnel:
@@ -917,15 +917,15 @@ class UpstreamPool:
             raise
         return UpstreamAnswer(self, connection)
 
-    def _write(self, connection: _UpstreamConnection, request: UpstreamRequest) -> None:
+    def _write(self, connection: UpstreamConnection, request: UpstreamRequest) -> None:
         writer = RequestWriter()
         body, stream, limits = request.body, request.stream, self.limits
         if request.tunnel:
             connection.send_whole(writer.start(request.method, request.target, request.fields, 0))
             return
         if stream is None and len(body) <= _PIECE_BYTES:
-            head = writer.start(request.method, request.target, request.fields, len(body))
-            connection.send_whole(head + body)
+            lines = request_lines(request.method, request.target, request.fields)
+            connection.send_whole(whole_request(request.method, lines, body))
             return
         length = len(body) if stream is None else request.length
         head = writer.start(request.method, request.target, request.fields, length)
@@ -934,7 +934,7 @@ class UpstreamPool:
 
     # -- connections
 
-    def _take_idle(self) -> _UpstreamConnection | None:
+    def _take_idle(self) -> UpstreamConnection | None:
         idle = self._idle
         while idle:
             connection = idle.pop()
@@ -944,10 +944,10 @@ class UpstreamPool:
         return None
 
     def _until(self, deadline: float) -> float:
-        until = asyncio.get_running_loop().time() + self.limits.connect_timeout
+        until = asyncio.get_running_loop().time() + (self.limits.connect_timeout or math.inf)
         return min(until, deadline) if deadline else until
 
-    async def _open_one(self, until: float) -> _UpstreamConnection:
+    async def _open_one(self, until: float) -> UpstreamConnection:
         """Return a new connection, once there may be one more; UpstreamUnreachable, UpstreamTimeout."""
         if self.open_connections >= self.limits.max_connections:
             await self._wait_for_room(until, False)
@@ -959,7 +959,7 @@ class UpstreamPool:
         finally:
             self._opening -= 1
 
-    async def _wait_for_room(self, until: float, may_reuse: bool) -> _UpstreamConnection | None:
+    async def _wait_for_room(self, until: float, may_reuse: bool) -> UpstreamConnection | None:
         """Wait until there may be one more connection, or one is idle that may be used: return that one."""
         loop = asyncio.get_running_loop()
         while self.open_connections >= self.limits.max_connections:
@@ -990,8 +990,8 @@ class UpstreamPool:
         return None
 
     async def _within(
-        self, opening: typing.Coroutine[typing.Any, typing.Any, _UpstreamConnection], until: float
-    ) -> _UpstreamConnection:
+        self, opening: typing.Coroutine[typing.Any, typing.Any, UpstreamConnection], until: float
+    ) -> UpstreamConnection:
         """Await a new connection until then; what comes later, or for a task that was cancelled, is closed.
 
         asyncio.wait_for may swallow a cancellation (CPython issue 37658), and the client's leaving must never be lost.
@@ -1008,12 +1008,12 @@ class UpstreamPool:
                 task.cancel()
             task.add_done_callback(self._close_unwanted)
 
-    def _close_unwanted(self, task: asyncio.Task[_UpstreamConnection]) -> None:
+    def _close_unwanted(self, task: asyncio.Task[UpstreamConnection]) -> None:
         if not task.cancelled() and task.exception() is None and task.result() not in self._connections:
             task.result().abort()
 
-    async def _connect(self) -> _UpstreamConnection:
-        connection = _UpstreamConnection(self.name, self._known, self._lost)
+    async def _connect(self) -> UpstreamConnection:
+        connection = UpstreamConnection(self.name, self._memo, self._buffer, self._lost)
         try:
             await self._connect_socket(connection)
             if self._proxy is not None:
@@ -1028,16 +1028,18 @@ class UpstreamPool:
         connection.transport.set_write_buffer_limits(high=_WAITING_BYTES)
         return connection
 
-    async def _connect_socket(self, connection: _UpstreamConnection) -> None:
+    async def _connect_socket(self, connection: UpstreamConnection) -> None:
         loop = asyncio.get_running_loop()
         destination, proxy = self.destination, self._proxy
         if destination.socket_path:
             await loop.create_unix_connection(lambda: connection, destination.socket_path)
             return
         host, port = (proxy.host, proxy.port) if proxy is not None else (destination.host, destination.port)
-        await loop.create_connection(lambda: connection, host, port, happy_eyeballs_delay=_ATTEMPT_DELAY_SECONDS)
+        # A race of one is no use, and CPython's leaves a socket open when it is cancelled at the wrong moment.
+        delay = None if _ip_address(host) else _ATTEMPT_DELAY_SECONDS
+        await loop.create_connection(lambda: connection, host, port, happy_eyeballs_delay=delay)
 
-    async def _pass_proxy(self, connection: _UpstreamConnection, proxy: Proxy) -> None:
+    async def _pass_proxy(self, connection: UpstreamConnection, proxy: Proxy) -> None:
         """Have the proxy connect us to the destination (RFC 9110 §9.3.6)."""
         host = self.destination.host
         target = f"[{host}]:{self.destination.port}" if ":" in host else f"{host}:{self.destination.port}"
@@ -1054,16 +1056,16 @@ class UpstreamPool:
             raise UpstreamUnreachable(self.name, "its proxy sent more than its answer to CONNECT")
         connection.forget_reader()
 
-    async def _start_tls(self, connection: _UpstreamConnection) -> None:
+    async def _start_tls(self, connection: UpstreamConnection) -> None:
         if self._tls is None:
             self._tls = self._make_tls()
         loop = asyncio.get_running_loop()
         connection.transport = await loop.start_tls(
             connection.transport, connection, self._tls, server_hostname=self.destination.host,
-            ssl_handshake_timeout=self.limits.connect_timeout,
+            ssl_handshake_timeout=self.limits.connect_timeout or None,
         )  # fmt: skip
 
-    def _lost(self, connection: _UpstreamConnection) -> None:
+    def _lost(self, connection: UpstreamConnection) -> None:
         self._connections.discard(connection)
         if connection.idle and connection in self._idle:
             self._idle.remove(connection)

@@ -22,13 +22,19 @@ from protocol.http1 import (
     BodyPart,
     EndOfBody,
     Fields,
+    HeadMemo,
     RequestHead,
     RequestReader,
     RequestWriter,
     ResponseHead,
     ResponseReader,
     ResponseWriter,
+    chunked_answer,
     encode_fields,
+    is_answered_plainly,
+    request_lines,
+    sized_answer,
+    whole_request,
 )
 
 Reader = Union[RequestReader, ResponseReader]
@@ -1006,6 +1012,133 @@ def test_a_head_longer_than_the_remembered_one_is_read_in_full() -> None:
     assert reading.events == ["GET / HTTP/1.0", "end", "GET / HTTP/1.0 | x: 1", "end", "GET / HTTP/1.0", "end"]
 
 
+@pytest.mark.parametrize(("data", "events"), [row[1:] for row in ACCEPTED_REQUESTS], ids=ids(ACCEPTED_REQUESTS))
+def test_readers_that_share_a_memo_read_a_request_alike(data: bytes, events: list[str]) -> None:
+    memo = HeadMemo()
+    for _ in range(2):
+        reading = assert_same_in_every_way(lambda: RequestReader(memo=memo), NEXT + data)
+        assert reading.events == [*NEXT_EVENTS, *events]
+
+
+@pytest.mark.parametrize(
+    ("method", "data", "events"), [row[1:] for row in ACCEPTED_RESPONSES], ids=ids(ACCEPTED_RESPONSES)
+)
+def test_readers_that_share_a_memo_read_a_response_alike(method: str, data: bytes, events: list[str]) -> None:
+    memo = HeadMemo()
+    read(ResponseReader("CONNECT", memo=memo), [data])  # which has another meaning for the same bytes
+    for _ in range(2):
+        reading = assert_same_in_every_way(lambda: ResponseReader(method, memo=memo), data)
+        assert reading == Reading(events, "PAUSED", Refusal(0), b"")
+
+
+def test_a_memo_holds_only_the_latest_heads() -> None:
+    memo = HeadMemo()
+    for number in range(1000):
+        memo.keep(b"%d\r\n\r\n" % number, request_head(get()))
+    known = [number for number in range(1000) if memo.find(b"x%d\r\n\r\n" % number, 1)]
+    assert known == list(range(936, 1000))
+    assert memo.latest[0] == b"999\r\n\r\n"
+
+
+# id, what comes after a request with a body of five bytes, and its body if it is taken as a whole
+WHOLE: list[tuple[str, bytes, bytes | None]] = [
+    ("the same again", post(b"Content-Length: 5") + b"hello", b"hello"),
+    ("a shorter body", post(b"Content-Length: 5") + b"hell", None),
+    ("a longer one", post(b"Content-Length: 5") + b"hello!", None),
+    ("another head", post(b"Content-Length: 5", b"X: 1") + b"hello", None),
+    ("another body", post(b"Content-Length: 5") + b"HELLO", b"HELLO"),
+    ("no head", b"hello", None),
+]
+
+
+@pytest.mark.parametrize(("data", "body"), [row[1:] for row in WHOLE], ids=ids(WHOLE))
+def test_reads_a_repeated_request_as_a_whole(data: bytes, body: bytes | None) -> None:
+    reader = RequestReader()
+    assert reader.read_whole(data) is None
+    reader.feed(post(b"Content-Length: 5") + b"first")
+    assert reader.read_whole(data) is None
+    assert pull(reader, [], False) is PAUSED
+    assert reader.read_whole(data) is None
+    reader.next_message()
+    assert reader.read_whole(data) == body
+    assert reader.is_over is (body is not None)
+    assert reader.buffered == 0
+    if body is not None:
+        assert reader.next_event() is PAUSED
+        reader.next_message()
+        assert pull_after(reader, NEXT) == NEXT_EVENTS
+
+
+def pull_after(reader: Reader, data: bytes) -> list[str]:
+    events: list[str] = []
+    reader.feed(data)
+    pull(reader, events, False)
+    return events
+
+
+def test_a_request_without_a_body_is_read_as_a_whole() -> None:
+    memo = HeadMemo()
+    read(RequestReader(memo=memo), [NEXT])
+    assert RequestReader(memo=memo).read_whole(NEXT) == b""
+
+
+@pytest.mark.parametrize("data", [post(b"Content-Length: 5") + b"hello", chunked(b"5\r\nhello\r\n0\r\n\r\n")])
+def test_the_ordinary_way_is_left_to_what_must_be_judged(data: bytes) -> None:
+    reader = RequestReader(max_body=4)
+    reader.feed(data)
+    reader.max_body = None
+    assert pull(reader, [], False) is PAUSED
+    reader.next_message()
+    reader.max_body = 4
+    assert reader.read_whole(data) is None
+    reader.feed(data)
+    with pytest.raises(BadMessage, match="accepted"):
+        pull(reader, [], False)
+
+
+@pytest.mark.parametrize(("method", "data"), [row[1:3] for row in ACCEPTED_RESPONSES], ids=ids(ACCEPTED_RESPONSES))
+def test_take_body_gives_what_the_events_give(method: str, data: bytes) -> None:
+    for cut in cuts(len(data)):
+        events: list[str] = []
+        plain = ResponseReader(method)
+        plain.feed(data)
+        assert pull(plain, events, False) is PAUSED
+        assert body_taken(ResponseReader(method), [data[:cut], data[cut:]]) == "".join(
+            event[len("body ") :] for event in events if event.startswith("body ")
+        )
+
+
+def body_taken(reader: ResponseReader, pieces: list[bytes]) -> str:
+    """Read the heads by their events and the body by `take_body`."""
+    taken = b""
+    status = 0
+    for piece in pieces:
+        reader.feed(piece)
+        while status < 200 and status != 101:
+            event = reader.next_event()
+            if event is NEED_DATA:
+                break
+            assert isinstance(event, ResponseHead)
+            status = event.status
+        else:
+            data = None
+            while data != b"" and not reader.is_over:
+                data = reader.take_body()
+                taken += data
+    assert reader.is_over
+    return taken.decode("latin-1")
+
+
+def test_take_body_gives_what_came_before_a_fault_first() -> None:
+    reader = ResponseReader("GET")
+    reader.feed(ok(b"Transfer-Encoding: chunked") + b"1\r\na\r\n2;x\r\nbc\r\nzz\r\n")
+    reader.next_event()
+    assert reader.take_body() == b"abc"
+    for _ in range(2):
+        with pytest.raises(BadMessage):
+            reader.take_body()
+
+
 @pytest.mark.parametrize("size", [2047, 2048, 2049, 10000])
 def test_large_heads_repeat_as_well(size: int) -> None:
     padding = size - len(get(b"X: "))
@@ -1273,6 +1406,48 @@ def test_whole_gives_the_bytes_of_start_part_and_finish(
     pieces = [bit_by_bit.start(status, FIELDS, len(body)), bit_by_bit.part(body), bit_by_bit.finish()]
     assert once.whole(status, FIELDS, body) == b"".join(pieces)
     assert once.keep_alive is bit_by_bit.keep_alive
+
+
+@pytest.mark.parametrize("status", [101, 200, 204, 304, 404, 599])
+@pytest.mark.parametrize("body", [b"", b"hello"])
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+@pytest.mark.parametrize("version", ["1.1", "1.0"])
+def test_whole_stream_gives_the_bytes_of_start_part_and_finish(
+    status: int, body: bytes, method: str, version: str
+) -> None:
+    head = request_head(f"{method} / HTTP/{version}\r\nHost: a\r\n\r\n".encode())
+    one, other = ResponseWriter(head), ResponseWriter(head)
+    expected = other.start(status, FIELDS, None) + other.part(body) + other.finish()
+    assert one.whole_stream(status, FIELDS, body) == expected
+    assert one.keep_alive is other.keep_alive
+
+
+@pytest.mark.parametrize("body", [b"", b"hello"])
+@pytest.mark.parametrize(
+    ("request_bytes", "is_plain"),
+    [(GET_11, True), (GET_CLOSE, False), (GET_10, False), (GET_10_KEPT, False), (HEAD_11, False)],
+    ids=["1.1", "close", "1.0", "1.0-kept", "head"],
+)
+def test_plain_answers_are_the_bytes_of_start_part_and_finish(
+    request_bytes: bytes, is_plain: bool, body: bytes
+) -> None:
+    assert is_answered_plainly(request_head(request_bytes)) is is_plain
+    if not is_plain:
+        return
+    sized, chunked = answering(request_bytes), answering(request_bytes)
+    expected = sized.start(200, FIELDS + b"a: b\r\n", len(body)) + sized.part(body) + sized.finish()
+    assert sized_answer(FIELDS, b"a: b\r\n", body) == expected
+    if body:
+        expected = chunked.start(200, FIELDS + b"a: b\r\n", None) + chunked.part(body) + chunked.finish()
+        assert chunked_answer(FIELDS, b"a: b\r\n", body) == expected
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST", "PUT", "DELETE"])
+@pytest.mark.parametrize("body", [b"", b"hello"])
+def test_whole_request_gives_the_bytes_of_start_part_and_finish(method: str, body: bytes) -> None:
+    writer = RequestWriter()
+    expected = writer.start(method, "/p", FIELDS, len(body)) + writer.part(body) + writer.finish()
+    assert whole_request(method, request_lines(method, "/p", FIELDS), body) == expected
 
 
 def test_every_status_of_the_registry_has_its_reason() -> None:

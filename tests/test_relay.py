@@ -869,6 +869,134 @@ def test_any_other_body_that_breaks_off_breaks_off(raw: bytes) -> None:
     run(main)
 
 
+@pytest.mark.parametrize("end", [b"", b"5\r\nda"], ids=["between chunks", "within a chunk"])
+def test_a_chunked_body_that_falls_silent_is_ended(end: bytes) -> None:
+    async def main() -> None:
+        async def script(peer: Peer) -> None:
+            await peer.read()
+            await peer.send(chunked(b"one", end=end))
+            await peer.until_gone()
+
+        async with Upstream(script) as upstream, house(upstream, timeout="0.1") as relayed:
+            for _ in range(2):
+                answer = await relayed.ask()
+                assert (answer.broken, answer.body) == (True, b"one" + end[3:])
+
+    run(main)
+
+
+@pytest.mark.parametrize("status", ["600 X", "999 X"])
+def test_a_status_that_http_does_not_have_is_a_bad_gateway(status: str) -> None:
+    async def main() -> None:
+        script = answering(sized(b"{}"), sized(b"{}", status))
+        async with Upstream(script) as upstream, house(upstream) as relayed:
+            answers = [await relayed.ask() for _ in range(3)]
+            assert [answer.status for answer in answers] == [200, 502, 200]
+            assert answers[1].json()["error"]["code"] == "upstream_broke"
+
+    run(main)
+
+
+def test_a_body_that_ends_with_its_connection_is_reset_for_an_old_client_when_it_breaks_off() -> None:
+    async def main() -> None:
+        raw = b"HTTP/1.1 200 OK\r\n\r\nhel"
+        async with Upstream(resetting(raw)) as upstream, house(upstream) as relayed:
+            reader, writer = await asyncio.open_connection("127.0.0.1", relayed.server.port)
+            writer.write(b"GET /v1/files HTTP/1.0\r\nhost: a\r\n\r\n")
+            with pytest.raises(ConnectionResetError):
+                while await reader.read(100):
+                    pass
+            writer.transport.abort()
+
+    run(main)
+
+
+def test_the_log_keeps_to_one_id_and_adds_the_one_of_the_answer() -> None:
+    async def main() -> None:
+        script = answering(sized(b"{}", "200 OK", "x-request-id: theirs"))
+        async with Upstream(script) as upstream, house(upstream) as relayed:
+            relayed.server.log.form = "json"
+            answer = await relayed.ask(fields=[JSON, ("x-request-id", "callers")])
+            assert answer.get("x-request-id") == "theirs"
+            await until(lambda: len(relayed.lines) > 1, 1.0)
+            started, completed = (json.loads(line) for line in "".join(relayed.lines).splitlines())
+            assert (started["request_id"], completed["request_id"]) == ("callers", "callers")
+            assert (started.get("answer_id"), completed["answer_id"]) == (None, "theirs")
+
+    run(main)
+
+
+MIXED = {
+    "plain": sized(b"{}"),
+    "chunked": chunked(b"one", b"two"),
+    "events": chunked(b"data: 1\n\n", fields=SSE),
+    "error": sized(b"{}", "404 X"),
+    "tried again": sized(b"{}", "503 X"),
+    "broken": b"HTTP/1.1 200 OK\r\nzz\r\n\r\n",
+    "broken off": chunked(b"one", end=b"zz"),
+    "closing": sized(b"{}", "200 OK", "connection: close"),
+}
+
+
+@pytest.mark.parametrize("raw", MIXED.values(), ids=MIXED)
+@pytest.mark.parametrize("leaves", [False, True], ids=["stays", "leaves"])
+@pytest.mark.parametrize("kept", ["0", "100"], ids=["new connections", "kept connections"])
+def test_what_a_request_took_is_freed_without_the_collector(raw: bytes, leaves: bool, kept: str) -> None:
+    """A cycle of objects lives on until the collector comes, which under load is seldom."""
+
+    def ours() -> dict[str, int]:
+        """Count the objects of our classes."""
+        kinds = [type(thing) for thing in gc.get_objects()]
+        counted: dict[str, int] = {}
+        for kind in kinds:
+            if kind.__name__ in OURS:
+                counted[kind.__name__] = counted.get(kind.__name__, 0) + 1
+        return counted
+
+    async def main() -> None:
+        async def script(peer: Peer) -> None:
+            while True:
+                await peer.read()
+                await peer.send(raw[:-1])
+                await asyncio.sleep(0.01)
+                await peer.send(raw[-1:])
+
+        async with Upstream(script) as upstream, house(upstream, max_idle=kept, retries="1") as relayed:
+            before = ours()
+            for _ in range(3):
+                async with relayed.client() as client:
+                    await client.send("POST", CHAT, [JSON], MESSAGE)
+                    if leaves:
+                        await asyncio.sleep(0.005)
+                        client.leave()
+                    else:
+                        with contextlib.suppress(h11.RemoteProtocolError):
+                            await client.answer()
+            await until(lambda: not relayed.server.connections, 1.0)
+            if kept != "0":
+                await relayed.relay.close()
+            await until(lambda: not relayed.relay.open_connections, 1.0)
+            await until(lambda: ours() == before and len(asyncio.all_tasks()) == 1, 2.0)
+
+    gc.collect()
+    gc.disable()
+    try:
+        asyncio.run(main())
+    finally:
+        gc.enable()
+    gc.collect()
+
+
+# Of each request and each connection there is one of some of these.
+OURS = frozenset(
+    (
+        "_Connection", "_BodyStream", "_FirstAttempt", "_Passage", "_EventPassage", "UpstreamConnection",
+        "UpstreamAnswer", "UpstreamRequest", "RequestReader", "ResponseReader", "ResponseWriter", "Request", "Response",
+        "UpstreamBroke",
+    )
+)  # fmt: skip
+
+
 def test_an_event_stream_that_falls_silent_is_ended() -> None:
     async def main() -> None:
         async def script(peer: Peer) -> None:
@@ -1199,6 +1327,137 @@ async def random_schedules(seed: int, count: int) -> None:
 
 def test_keeps_the_law_under_random_faults() -> None:
     run(lambda: random_schedules(1, 250))
+
+
+# ---- connections that are kept ----------------------------------------------------------------------------------
+# On one of these the first attempt takes a shorter way, which has to lead to the same ends.
+
+
+def warmed(script: Script) -> Script:
+    """Answer each connection's first request, then do as the script says."""
+
+    async def answer_first(peer: Peer) -> None:
+        await peer.read()
+        await peer.send(sized(b"warm"))
+        await script(peer)
+
+    return answer_first
+
+
+async def send_parts(peer: Peer, *parts: bytes) -> None:
+    await peer.read()
+    for part in parts:
+        await peer.send(part)
+        await asyncio.sleep(0.01)
+
+
+OVER_KEPT = [
+    ("in pieces", (b"HTTP/1.1 200 OK\r\ncontent-le", b"ngth: 2\r\n\r", b"\n", b"{", b"}"), 200, b"{}"),
+    ("after interim answers", (b"HTTP/1.1 103 X\r\n\r\n", b"HTTP/1.1 102 X\r\n\r\n" + sized(b"{}")), 200, b"{}"),
+    ("until its end", (b"HTTP/1.1 200 OK\r\n\r\n", b"{", b"}"), 200, b"{}"),
+    ("chunks in pieces", (chunked(b"{", end=b"1\r"), b"\n}", b"\r\n0\r\n", b"\r\n"), 200, b"{}"),
+    ("an error", (sized(b"{}", "404 X"),), 404, b"{}"),
+    ("an error in pieces", (sized(b"{}", "404 X")[:-1], b"}"), 404, b"{}"),
+    ("garbage", (b"HTTP/1.1 200 OK\r\n", b" : x\r\n\r\n"), 502, None),
+    ("half a head", (b"HTTP/1.1 200 OK\r\n",), 502, None),
+    ("a change of protocol", (b"HTTP/1.1 101 X\r\nupgrade: x\r\n\r\n",), 502, None),
+    ("too many interim answers", (b"HTTP/1.1 102 X\r\n\r\n" * 40, sized(b"{}")), 502, None),
+]
+
+
+@pytest.mark.parametrize(
+    ("parts", "status", "body"), [case[1:] for case in OVER_KEPT], ids=[case[0] for case in OVER_KEPT]
+)
+def test_an_answer_on_a_kept_connection(parts: tuple[bytes, ...], status: int, body: bytes | None) -> None:
+    async def main() -> None:
+        async with Upstream(warmed(lambda peer: send_parts(peer, *parts))) as upstream, house(upstream) as relayed:
+            assert (await relayed.ask()).body == b"warm"
+            answer = await relayed.ask()
+            assert (answer.status, answer.broken) == (status, False)
+            assert answer.get("x-oaiserve-attempts") == f"relay={status}"
+            assert body is None or answer.body == body
+            assert len(upstream.connections) == 1
+
+    run(main)
+
+
+def test_what_a_kept_connection_did_not_take_is_sent_again_on_a_new_one() -> None:
+    async def main() -> None:
+        async def close(peer: Peer) -> None:
+            await peer.read()
+
+        async with Upstream(warmed(close)) as upstream, house(upstream) as relayed:
+            answers = [await relayed.ask() for _ in range(3)]
+            assert [answer.body for answer in answers] == [b"warm"] * 3
+            assert len(upstream.connections) == 3
+
+    run(main)
+
+
+def test_a_kept_connection_that_says_too_busy_is_asked_again() -> None:
+    async def main() -> None:
+        script = answering(sized(b"warm"), sized(b"no", "503 X"), sized(b"yes"))
+        async with Upstream(script) as upstream, house(upstream) as relayed:
+            answers = [await relayed.ask() for _ in range(2)]
+            assert answers[1].body == b"yes"
+            assert answers[1].get("x-oaiserve-attempts") == "relay=503,relay=200"
+
+    run(main)
+
+
+@pytest.mark.parametrize("option", ["first_byte_timeout", "total_timeout"])
+def test_a_kept_connection_that_is_silent_is_too_slow(option: str) -> None:
+    async def main() -> None:
+        async with Upstream(warmed(silent)) as upstream, house(upstream, **{option: "0.1"}) as relayed:
+            assert (await relayed.ask()).body == b"warm"
+            answer = await relayed.ask()
+            assert (answer.status, answer.json()["error"]["code"]) == (504, "upstream_timeout")
+            await until(lambda: upstream.open_connections == 0, 0.05)
+
+    run(main)
+
+
+def test_the_next_backend_is_asked_when_a_kept_connection_fails() -> None:
+    async def main() -> None:
+        failing = answering(sized(b"warm"), sized(b"no", "500 X"))
+        async with Upstream(failing) as first, Upstream(answering(sized(b"second"))) as second:
+            async with house({"relay": first, "second": second}, CHAIN, retries="0") as relayed:
+                answers = [await relayed.ask() for _ in range(2)]
+                assert [answer.body for answer in answers] == [b"warm", b"second"]
+                assert answers[1].get("x-oaiserve-attempts") == "relay=500,second=200"
+
+    run(main)
+
+
+@pytest.mark.parametrize("by_model", [False, True], ids=["one backend", "with another behind it"])
+@pytest.mark.parametrize("start", ["nothing", "interim", "error", "body"])
+def test_a_kept_connection_is_let_go_when_the_client_leaves(start: str, by_model: bool) -> None:
+    said = {
+        "nothing": b"",
+        "interim": b"HTTP/1.1 103 X\r\n\r\n",
+        "error": sized(b"{}", "500 X")[:-1],
+        "body": chunked(b"data: 1\n\n", end=b"", fields=SSE),
+    }[start]
+
+    async def main() -> None:
+        async def script(peer: Peer) -> None:
+            await peer.read()
+            await peer.send(said)
+            await peer.until_gone()
+
+        async with Upstream(warmed(script)) as upstream, Upstream(silent) as second:
+            upstreams = {"relay": upstream, "second": second}
+            async with house(upstreams, CHAIN if by_model else [Route("*", ("relay",))]) as relayed:
+                assert (await relayed.ask()).body == b"warm"
+                async with relayed.client() as client:
+                    await client.send("POST", CHAT, [JSON], MESSAGE)
+                    await until(lambda: len(upstream.received) == 2, 1.0)
+                    await asyncio.sleep(0.03)
+                    client.leave()
+                    await until(lambda: upstream.open_connections == 0, 0.05)
+                    assert relayed.relay.open_connections == 0
+
+    run(main)
 
 
 # ---- clients that leave -----------------------------------------------------------------------------------------

@@ -29,7 +29,7 @@ import h11
 import pytest
 
 from protocol.errors import ApiError
-from protocol.exchange import BackendFailed, Endpoint, Paced, Response
+from protocol.exchange import BackendFailed, Endpoint, Paced, Pending, Pushed, Response, Rest
 from protocol.log import Log
 from protocol.metrics import Metrics
 from protocol.server import Server, ServerSettings
@@ -193,9 +193,15 @@ class FakeSocket:
     def __init__(self):
         self.error = 0
 
+        self.resets = False
+
     def getsockopt(self, level, name):
         assert (level, name) == (socket.SOL_SOCKET, socket.SO_ERROR)
         return self.error
+
+    def setsockopt(self, level, name, value):
+        assert (level, name, value) == (socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.resets = True
 
 
 class FakeTransport(asyncio.Transport):
@@ -520,6 +526,44 @@ def later(seconds, response=None):
     return answer
 
 
+class Delivered(Pending):
+    """An answer that comes when its test says so."""
+
+    def __init__(self):
+        self.cancelled = 0
+
+    def cancel(self):
+        self.cancelled += 1
+
+
+class Pushing(Pushed):
+    """A body that its test pushes; knows whether it may."""
+
+    def __init__(self, first=b""):
+        self.first = first
+        self.sink = None
+        self.paused = False
+        self.cancelled = 0
+
+    def begin(self, sink):
+        self.sink = sink
+        if self.first:
+            sink.push(self.first)
+
+    def pause(self):
+        self.paused = True
+
+    def resume(self):
+        self.paused = False
+
+    def cancel(self):
+        self.cancelled += 1
+
+
+def pushed(body, fields=TEXT, length=None):
+    return lambda request: Response(200, fields, body, length)
+
+
 async def never(request):
     await asyncio.sleep(10_000)
 
@@ -538,6 +582,255 @@ def reads_its_body(request):
 
 
 # ---- requests and answers -------------------------------------------------------------------------------------------
+
+REPEATED = {
+    "GET": request("/echo"),
+    "HEAD": request("/echo", method="HEAD"),
+    "POST": post("/echo", b"body"),
+    "1.0": request("/echo", method="POST", version="1.0", body=b"body"),
+    "1.0 keep-alive": request("/echo", "connection: keep-alive", method="POST", version="1.0", body=b"body"),
+    "close": post("/echo", b"body", "connection: close"),
+    "an id of its own": post("/echo", b"body", "x-request-id: mine"),
+    "a page": post("/echo", b"body", "origin: https://page.test"),
+    "expects 100": post("/echo", b"body", "expect: 100-continue"),
+    "fails": post("/fails", b"body"),
+    "unknown": request("/unknown"),
+    "stream": post("/stream", b"body"),
+    "reads its body": post("/reads", b"body"),
+    "task": post("/task", b"body"),
+    "delivered": post("/delivered", b"body"),
+}
+
+
+@pytest.mark.parametrize("sent", REPEATED.values(), ids=REPEATED)
+def test_a_request_is_answered_alike_whole_and_repeated_and_in_pieces(open_house, sent):
+    """What comes whole with a known head takes a shorter way."""
+
+    def fails(request):
+        raise ApiError(418, "Not here.")
+
+    def delivered(request):
+        pending = Delivered()
+        house.loop.call_soon(lambda: pending.deliver(text(request.body)))
+        return pending
+
+    received = []
+    for pieces in ([sent], [sent[:-1], sent[-1:]], [sent[:20], sent[20:]]):
+        house = open_house()
+        house.add("/echo", lambda request: text(request.body or b"nothing"))
+        house.add("/fails", fails)
+        house.add("/stream", paced(b"one", b"two"))
+        house.add("/reads", reads_its_body, streams_body=True)
+        house.add("/task", later(0, text("later")))
+        house.add("/delivered", delivered)
+        client = house.client(*pieces)
+        for _ in range(2):
+            if not client.ended:
+                for piece in pieces:
+                    client.send(piece)
+        ids = re.sub(rb"req_[0-9a-f]+", b"req_", client.received)
+        received.append(re.sub(rb"date: [^\r]*", b"date", ids.replace(b"HTTP/1.1 100 Continue\r\n\r\n", b"")))
+        assert len(house.statuses()) == (1 if client.ended else 3)
+        assert len(house.seen) == (0 if b"/unknown" in sent else len(house.statuses()))
+    assert received[0].count(b"HTTP/1.1") == (1 if client.ended else 3)
+    assert received[1:] == received[:1] * 2
+
+
+def test_a_client_that_leaves_while_it_is_not_read_is_noticed(house):
+    house.add("/never", never)
+    client = house.client(request("/never") + request() * 4000)
+    assert not client.transport.reading
+    house.loop.advance(5)
+    assert not client.transport.lost
+    client.transport.socket.error = errno.ECONNRESET  # all that can be seen of it
+    house.loop.advance(1)
+    assert client.transport.lost
+    assert house.statuses() == [499]
+
+
+def test_the_limit_of_a_held_body_holds_again_after_one_that_was_streamed(open_house):
+    house = open_house(max_body=10)
+    house.add("/reads", reads_its_body, streams_body=True)
+    house.add("/echo", lambda request: text(request.body))
+    client = house.client(post("/reads", b"x" * 20), post("/echo", b"x" * 20))
+    streamed_reply, held = client.replies("POST", "POST")
+    assert streamed_reply.body == b"x" * 20
+    check_openai_error(held, 413)
+
+
+def test_connections_share_what_they_know_of_a_head_but_not_whom_it_comes_from(open_house):
+    house = open_house(trusted_proxies="192.168.1.100")
+    for _ in range(2):
+        house.client(*[request("/plain", "x-forwarded-for: 10.0.0.7")] * 2)
+    house.server.settings = dataclasses.replace(house.server.settings, trusted_proxies=())
+    house.client(request("/plain", "x-forwarded-for: 10.0.0.7"))
+    assert [asked.peer for asked in house.seen] == ["10.0.0.7"] * 4 + ["192.168.1.100"]
+
+
+def test_an_answer_is_delivered_later(house):
+    made = [Delivered(), Delivered()]
+    waiting = iter(made)
+    house.add("/delivered", lambda request: next(waiting))
+    client = house.client(request("/delivered"), request("/delivered"))
+    assert client.received == b""
+    made[0].deliver(text("one"))
+    house.loop.settle()
+    made[1].deliver(text("two"))
+    assert [reply.body for reply in client.replies("GET", "GET")] == [b"one", b"two"]
+    assert [pending.cancelled for pending in made] == [0, 0]
+
+
+@pytest.mark.parametrize(
+    ("exc", "status"), [(ApiError(418, "No."), 418), (ValueError(SECRET), 500)], ids=["told", "defect"]
+)
+def test_the_way_to_an_answer_may_turn_out_longer(house, exc, status):
+    made = [Delivered(), Delivered()]
+    waiting = iter(made)
+    house.add("/delivered", lambda request: next(waiting))
+
+    async def longer():
+        await asyncio.sleep(1)
+        return text("late")
+
+    async def fails():
+        await asyncio.sleep(1)
+        raise exc
+
+    client = house.client(request("/delivered") * 2)
+    made[0].deliver(Rest(longer))
+    house.loop.advance(1)
+    made[1].deliver(Rest(fails))
+    house.loop.advance(1)
+    assert [reply.status for reply in client.replies("GET", "GET")] == [200, status]
+    assert [pending.cancelled for pending in made] == [0, 0]
+
+
+def test_a_client_that_leaves_cancels_what_is_to_be_delivered(house):
+    pending, begun = Delivered(), []
+    house.add("/delivered", lambda request: pending)
+
+    async def longer():
+        begun.append(1)
+
+    house.client(request("/delivered")).reset()
+    assert pending.cancelled == 1
+    client = house.client(request("/delivered"))
+    client.transport.break_off()
+    pending.deliver(Rest(longer))  # which nobody comes to await
+    house.loop.settle()
+    assert (pending.cancelled, begun) == (2, [])
+    assert house.statuses() == [499, 499]
+
+
+def test_a_body_is_pushed(house):
+    body = Pushing(b"one")
+    house.add("/pushed", pushed(body))
+    client = house.client(request("/pushed") + request())
+    assert client.transport.writes == [client.received]
+    assert client.replies("GET")[0].body == b"one"
+    body.sink.push(b"two")
+    body.sink.end(b"three")
+    house.loop.settle()
+    assert [reply.body for reply in client.replies("GET", "GET")] == [b"onetwothree", b"plain"]
+    assert (body.cancelled, house.statuses()) == (0, [200, 200])
+
+
+def test_the_head_of_a_pushed_body_does_not_wait_for_it(house):
+    body = Pushing()
+    house.add("/pushed", pushed(body, length=3))
+    client = house.client(request("/pushed"))
+    assert client.reply().status == 200
+    body.sink.end(b"all")
+    assert client.reply().whole
+
+
+def test_a_pushed_body_is_paused_while_the_client_reads_nothing(house):
+    body = Pushing()
+    house.add("/pushed", pushed(body))
+    client = house.client(request("/pushed"), window=100)
+    body.sink.push(b"x" * 100_000)
+    assert body.paused
+    client.read()
+    assert not body.paused
+    body.sink.end(b"")
+    assert client.reply().whole
+
+
+def test_a_client_that_leaves_cancels_a_pushed_body(house):
+    body = Pushing(b"one")
+    house.add("/pushed", pushed(body))
+    for leave in (Client.reset, Client.go):
+        leave(house.client(request("/pushed")))
+        house.loop.advance(1)
+    assert (body.cancelled, house.statuses()) == (2, [499, 499])
+
+
+@pytest.mark.parametrize("length", [None, 10], ids=["chunked", "sized"])
+def test_a_pushed_body_that_fails_is_broken_off(house, length):
+    body = Pushing(b"one")
+    house.add("/pushed", pushed(body, length=length))
+    client = house.client(request("/pushed"))
+    body.sink.fail(ApiError(502, "Gone."))
+    house.loop.settle()
+    reply = client.reply()
+    assert (reply.body, reply.whole, client.ended) == (b"one", False, True)
+    assert house.statuses() == [502]
+
+
+def test_a_pushed_stream_of_events_that_fails_tells_so(house):
+    body = Pushing(b"data: one\n\n")
+    house.add("/pushed", pushed(body, EVENTS))
+    client = house.client(request("/pushed"))
+    body.sink.fail(ApiError(502, "Gone."))
+    house.loop.settle()
+    assert b'data: {"error":{"message":"Gone."' in client.reply().body and not client.reply().whole
+
+
+def test_a_pushed_body_that_fails_before_its_head_has_left_is_an_error(house):
+    class Failing(Pushing):
+        def begin(self, sink):
+            sink.fail(ApiError(502, "Gone."))
+
+    house.add("/pushed", pushed(Failing()))
+    plain, failed = house.client(request() + request("/pushed")).replies("GET", "GET")
+    assert plain.body == b"plain"
+    assert check_openai_error(failed, 502) == "Gone."
+
+
+@pytest.mark.parametrize(("sent", "cancelled"), [(b"too much", 1), (b"", 1)], ids=["long", "short"])
+def test_a_pushed_body_that_is_not_of_its_length_is_broken_off(house, sent, cancelled):
+    body = Pushing(b"on")
+    house.add("/pushed", pushed(body, length=3))
+    client = house.client(request("/pushed"))
+    body.sink.end(sent)
+    house.loop.settle()
+    assert not client.reply().whole and client.ended
+    assert (body.cancelled, house.statuses()) == (cancelled, [500])
+
+
+@pytest.mark.parametrize("fields", [TEXT, EVENTS], ids=["text", "events"])
+def test_a_body_that_the_connections_end_would_end_is_broken_off_by_a_reset(house, fields):
+    """Else it would look whole (RFC 9112 §8); an event stream tells of the error instead."""
+    house.add("/stream", streamed([b"one"], fails=ApiError(502, "Gone."), fields=fields))
+    client = house.client(request("/stream", version="1.0"))
+    assert client.transport.socket.resets is (fields is TEXT)
+    assert (b"Gone." in client.received) is (fields is EVENTS)
+    assert client.ended
+
+
+@pytest.mark.parametrize("limit", ["head_timeout", "idle_timeout", "body_timeout"])
+def test_a_limit_of_0_seconds_is_none(open_house, limit):
+    house = open_house(**{"head_timeout": 5, "idle_timeout": 5, "body_timeout": 5, limit: 0})
+    house.add("/echo", lambda request: text(request.body))
+    idle = house.client(request())
+    begun = house.client(request()[:-1])
+    half_held = house.client(post("/echo", b"body")[:-1])
+    house.loop.advance(10_000)
+    lost = {"idle_timeout": idle.ended, "head_timeout": begun.ended, "body_timeout": half_held.ended}
+    assert lost.pop(limit) is False
+    assert list(lost.values()) == [True, True]
+
+
 
 
 def test_answers_and_keeps_the_connection(house):

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import shutil
 import ssl
-import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+from certificates import Authority
 from upstreams import Gone, Peer, Upstream, answering, breaking_off, chunked, closed_port, resetting, silent, sized
 
 from protocol.http1 import encode_fields
@@ -881,63 +880,8 @@ def test_refuses_a_proxy_that_is_none(answer: bytes) -> None:
 # ---- TLS --------------------------------------------------------------------------------------------------------
 
 
-class Authority:
-    """A certificate authority of the test's own, and a server's certificate by it for localhost and 127.0.0.1."""
-
-    def __init__(self, folder: Path) -> None:
-        self.ca_file = str(folder / "ca.pem")
-        self._key, self._cert = str(folder / "key.pem"), str(folder / "cert.pem")
-        request, extensions = str(folder / "request.pem"), folder / "extensions"
-        extensions.write_text("subjectAltName=DNS:localhost,IP:127.0.0.1\nbasicConstraints=CA:FALSE\n")
-        new_key = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-        ca_key = str(folder / "ca-key.pem")
-        may_sign = ["-addext", "keyUsage=critical,keyCertSign,cRLSign"]
-        self._openssl(
-            "req",
-            "-x509",
-            *new_key,
-            *may_sign,
-            "-keyout",
-            ca_key,
-            "-out",
-            self.ca_file,
-            "-days",
-            "2",
-            "-subj",
-            "/CN=test CA",
-        )
-        self._openssl("req", *new_key, "-keyout", self._key, "-out", request, "-subj", "/CN=localhost")
-        self._openssl(
-            "x509",
-            "-req",
-            "-in",
-            request,
-            "-CA",
-            self.ca_file,
-            "-CAkey",
-            ca_key,
-            "-CAcreateserial",
-            "-out",
-            self._cert,
-            "-days",
-            "2",
-            "-extfile",
-            str(extensions),
-        )
-
-    def _openssl(self, *arguments: str) -> None:
-        subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=20)
-
-    def server(self) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(self._cert, self._key)
-        return context
-
-
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    if shutil.which("openssl") is None:
-        pytest.skip("needs the openssl program to make certificates")
     return Authority(tmp_path_factory.mktemp("tls"))
 
 
