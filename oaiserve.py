@@ -32,11 +32,11 @@ import typing
 from protocol.bundle import BundleError, write_bundle
 from protocol.config import BackendSettings, Configuration, Settings, describe
 from protocol.cors import CorsPolicy
-from protocol.errors import UsageError
-from protocol.exchange import Backend, Request
+from protocol.errors import ApiError, UsageError
+from protocol.exchange import Answer, Backend, Request
 from protocol.log import Log
 from protocol.metrics import Metrics
-from protocol.mock import Mock, MockSettings
+from protocol.mock.backend import Mock, MockSettings
 from protocol.relay import Relay, RelaySettings
 from protocol.router import Router
 from protocol.server import Server, ServerSettings, listen_failure
@@ -55,19 +55,22 @@ class _Surroundings(typing.NamedTuple):
     """What a backend may need beside its settings.
 
     `instance` is a token by which this server knows a request of its own that comes back; its workers share it.
-    `has_fallback` says that some route has another backend behind this one.
+    `has_fallback` says that some route has another backend behind this one. `forward` answers a held request of the
+    backend's own through the routes, once they are there.
     """
 
     log: Log
     environ: typing.Mapping[str, str]
     instance: str
     has_fallback: bool
+    forward: typing.Callable[[Request], Answer]
 
 
 def _make_mock(backend: BackendSettings, around: _Surroundings) -> Backend:
     return Mock(
-        backend.name, backend.options, clock=time.time, random_bits=random.Random().getrandbits, sleep=asyncio.sleep
-    )
+        backend.name, backend.options, clock=time.time, random_bits=random.Random().getrandbits, sleep=asyncio.sleep,
+        forward=around.forward,
+    )  # fmt: skip
 
 
 def _make_relay(backend: BackendSettings, around: _Surroundings) -> Backend:
@@ -99,14 +102,16 @@ _KINDS = {
 }
 
 
-def _make_backends(settings: Settings, log: Log, instance: str) -> dict[str, Backend]:
+def _make_backends(
+    settings: Settings, log: Log, instance: str, forward: typing.Callable[[Request], Answer]
+) -> dict[str, Backend]:
     """Return the backends that a route names, by name; UsageError where their settings cannot work."""
     backends = {}
     for backend in settings.backends:
         routes = [route.backends for route in settings.routes if backend.name in route.backends]
         if routes:
             has_fallback = any(names[-1] != backend.name for names in routes)
-            around = _Surroundings(log, os.environ, instance, has_fallback)
+            around = _Surroundings(log, os.environ, instance, has_fallback, forward)
             backends[backend.name] = _KINDS[backend.kind].make(backend, around)
     return backends
 
@@ -134,10 +139,13 @@ class Service:
         self.backends = {backend.name: backend.kind for backend in settings.backends}
         self.routes = [(route.pattern, route.backends) for route in settings.routes]
         self._metrics = Metrics()
-        self._backends = _make_backends(settings, log, instance or _new_instance())
-        router = Router(settings.routes, self._backends, CorsPolicy(settings.server.cors_origins))
-        router.doors = service_doors(self, router.forward)
-        self._server = Server(router, settings.server, log, self._metrics, on_request=on_request)
+        self._backends = _make_backends(settings, log, instance or _new_instance(), self._forward)
+        self._router = Router(settings.routes, self._backends, CorsPolicy(settings.server.cors_origins))
+        self._router.doors = service_doors(self, self._router.forward)
+        self._server = Server(self._router, settings.server, log, self._metrics, on_request=on_request)
+
+    def _forward(self, request: Request) -> Answer:
+        return self._router.forward(request)
 
     @property
     def draining(self) -> bool:
@@ -159,6 +167,9 @@ class Service:
 
     async def drain(self) -> None:
         """Stop in good order, within drain_timeout."""
+        for backend in self._backends.values():
+            if hasattr(backend, "leave"):
+                backend.leave()
         await self._server.drain()
         await self._close_backends()
 
@@ -369,9 +380,8 @@ def _serve_command(options: argparse.Namespace) -> int:
         raise UsageError(f"{options.target!r} is one word too many; the address is set by --host and --port")
     settings, source = _settings_from(options)
     instance = _new_instance()
-    _make_backends(
-        settings, Log("off", _write_stderr), instance
-    )  # so that --check and a parent of workers say what is wrong
+    # So that --check and a parent of workers say what is wrong.
+    _make_backends(settings, Log("off", _write_stderr), instance, _nobody_answers)
     if options.check:
         print(f"; from {source}\n{describe(settings)}", end="")
         return 0
@@ -391,6 +401,10 @@ def _serve_command(options: argparse.Namespace) -> int:
     except OSError as exc:
         print(f"oaiserve: {listen_failure(exc, settings.server)}", file=sys.stderr)
         return 1
+
+
+def _nobody_answers(request: Request) -> Answer:
+    raise ApiError(503, "Nobody answers yet.")
 
 
 def _settings_from(options: argparse.Namespace) -> tuple[Settings, str]:

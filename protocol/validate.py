@@ -57,9 +57,16 @@ def missing_parameter(path: str) -> InvalidParameter:
     return InvalidParameter("Missing required parameter: '{path}'.", "missing_required_parameter", path)
 
 
-def _invalid_type(expected: str, value: typing.Any) -> InvalidParameter:
-    got = "null" if value is None else _KIND_NAMES[type(value)] + " instead"
+def invalid_type(expected: str, value: typing.Any) -> InvalidParameter:
+    """Return the error for a value of another JSON kind than `expected` names, e.g. "a string"."""
+    got = "null" if value is None else _KIND_NAMES.get(type(value), "a file") + " instead"
     return InvalidParameter(f"Invalid type for '{{path}}': expected {expected}, but got {got}.", "invalid_type")
+
+
+def invalid_choice(value: object, choices: typing.Sequence[object]) -> InvalidParameter:
+    """Return the error for a value that is none of `choices`."""
+    shown = str(value)[:100].replace("{path}", "")
+    return InvalidParameter(f"Invalid value: '{shown}'. Supported values are: {_listed(choices)}.", "invalid_value")
 
 
 def a_string(*choices: str) -> Check:
@@ -67,12 +74,56 @@ def a_string(*choices: str) -> Check:
 
     def check(value: typing.Any) -> None:
         if type(value) is not str:
-            raise _invalid_type(f"one of {_listed(choices)}" if choices else "a string", value)
+            raise invalid_type(f"one of {_listed(choices)}" if choices else "a string", value)
         if choices and value not in choices:
-            shown = value[:100].replace("{path}", "")
+            raise invalid_choice(value, choices)
+
+    return check
+
+
+def a_string_of(shortest: int, longest: int | None) -> Check:
+    """Check for a string of so many characters, both bounds included."""
+
+    def check(value: typing.Any) -> None:
+        if type(value) is not str:
+            raise invalid_type("a string", value)
+        size = len(value)
+        if longest is not None and size > longest:
             raise InvalidParameter(
-                f"Invalid value: '{shown}'. Supported values are: {_listed(choices)}.", "invalid_value"
+                f"Invalid '{{path}}': string too long. Expected a string with maximum length {longest}, but got a "
+                f"string with length {size} instead.",
+                "string_above_max_length",
             )
+        if size < shortest:
+            raise InvalidParameter(
+                f"Invalid '{{path}}': string too short. Expected a string with minimum length {shortest}, but got a "
+                f"string with length {size} instead.",
+                "string_below_min_length",
+            )
+
+    return check
+
+
+def a_map(of: Check, most: int | None = None) -> Check:
+    """Check for an object of at most `most` members that all pass `of`; null is as good as absent."""
+
+    def check(value: typing.Any) -> None:
+        if type(value) is not dict:
+            raise invalid_type("an object", value)
+        if most is not None and len(value) > most:
+            raise InvalidParameter(
+                f"Invalid '{{path}}': too many properties. Expected an object with at most {most} properties, but got an "
+                f"object with {len(value)} properties instead.",
+                "object_above_max_properties",
+            )
+        name = ""
+        try:
+            for name, member in value.items():
+                if member is not None:
+                    of(member)
+        except InvalidParameter as exc:
+            exc.steps.append(name)
+            raise
 
     return check
 
@@ -80,7 +131,7 @@ def a_string(*choices: str) -> Check:
 def a_boolean(value: typing.Any) -> None:
     """Check for true or false."""
     if type(value) is not bool:
-        raise _invalid_type("a boolean", value)
+        raise invalid_type("a boolean", value)
 
 
 def an_integer(lowest: int | None = None, highest: int | None = None) -> Check:
@@ -88,7 +139,7 @@ def an_integer(lowest: int | None = None, highest: int | None = None) -> Check:
 
     def check(value: typing.Any) -> None:
         if type(value) is not int:
-            raise _invalid_type("an integer", value)
+            raise invalid_type("an integer", value)
         _check_range(value, "integer", lowest, highest)
 
     return check
@@ -99,7 +150,7 @@ def a_number(lowest: float | None = None, highest: float | None = None) -> Check
 
     def check(value: typing.Any) -> None:
         if type(value) not in (int, float):
-            raise _invalid_type("a decimal", value)
+            raise invalid_type("a decimal", value)
         _check_range(value, "decimal", lowest, highest)
 
     return check
@@ -110,7 +161,7 @@ def an_array(of: Check, shortest: int = 0, longest: int | None = None, *, kind: 
 
     def check(value: typing.Any) -> None:
         if type(value) is not list:
-            raise _invalid_type(kind, value)
+            raise invalid_type(kind, value)
         size = len(value)
         if size < shortest:
             raise _array_too_short(size, shortest)
@@ -146,7 +197,7 @@ def an_object(members: typing.Mapping[str, Check], *required: str) -> Check:
 
     def check(value: typing.Any) -> None:
         if type(value) is not dict:
-            raise _invalid_type("an object", value)
+            raise invalid_type("an object", value)
         for name in required:
             if value.get(name) is None:
                 raise missing_parameter(name)
@@ -168,7 +219,7 @@ def one_of(expected: str, by_kind: typing.Mapping[type, Check]) -> Check:
     def check(value: typing.Any) -> None:
         chosen = by_kind.get(type(value))
         if chosen is None:
-            raise _invalid_type(f"one of {expected}", value)
+            raise invalid_type(f"one of {expected}", value)
         chosen(value)
 
     return check
@@ -180,7 +231,7 @@ def by_tag(tag: str, variants: typing.Mapping[str, Check]) -> Check:
 
     def check(value: typing.Any) -> None:
         if type(value) is not dict:
-            raise _invalid_type("an object", value)
+            raise invalid_type("an object", value)
         name = value.get(tag)
         chosen = variants.get(name) if type(name) is str else None
         if chosen is not None:
@@ -214,7 +265,7 @@ def _check_range(value: float, kind: str, lowest: float | None, highest: float |
         )
 
 
-def _listed(choices: typing.Sequence[str]) -> str:
+def _listed(choices: typing.Sequence[object]) -> str:
     quoted = [f"'{choice}'" for choice in choices]
     if len(quoted) < 2:
         return "".join(quoted)

@@ -6,10 +6,11 @@ import dataclasses
 import pathlib
 
 import pytest
+from mocks import mock_settings
 
 from protocol.config import Configuration, Route, describe, option, parse_integer, parse_seconds, parse_size, parse_text
 from protocol.errors import UsageError
-from protocol.mock import MockSettings
+from protocol.mock.backend import MockSettings
 from protocol.server import ServerSettings
 
 SOURCE = pathlib.Path(__file__).parent.parent
@@ -43,7 +44,7 @@ def test_defaults_are_the_mock_on_loopback():
     made = settings()
     assert (made.server.host, made.server.port, made.server.workers) == ("127.0.0.1", 8080, 1)
     assert made.routes == (Route("*", ("mock",)),)
-    assert options_of(made, "mock") == MockSettings(text="powered by openai", delay=0.0, first_delay=0.0)
+    assert options_of(made, "mock") == mock_settings(text="powered by openai", delay=0.0, first_delay=0.0)
 
 
 def test_file_beats_defaults_and_option_beats_file():

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import random
 
 import pytest
+from mocks import make_mock, make_request
 
 from protocol.completions import Answered, PlainChat, Speech, chat_completion, chat_frames
 from protocol.errors import ApiError
-from protocol.exchange import Paced, Request, Response
-from protocol.http1 import RequestReader
-from protocol.mock import Mock, MockSettings
+from protocol.exchange import Paced, Response
+from protocol.mock.chat import plainest_words, prompt_words
 from protocol.openai import encode_json, split_words
 from protocol.schema.check import violations
 
@@ -38,21 +37,11 @@ async def note_sleep(seconds):
 
 
 def mock(**settings):
-    made = {"text": "powered by openai", "delay": 0.0, "first_delay": 0.0, **settings}
-    bits = random.Random(7).getrandbits
-    return Mock("mock", MockSettings(**made), clock=lambda: 1700000000.9, random_bits=bits, sleep=note_sleep)
-
-
-def request(method, path, body=None):
-    reader = RequestReader()
-    reader.feed(f"{method} {path} HTTP/1.1\r\nhost: x\r\n\r\n".encode())
-    made = Request(reader.next_event(), "req_1", "127.0.0.1")
-    made.body = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return made
+    return make_mock(sleep=note_sleep, **settings)
 
 
 def respond(body, path="/v1/chat/completions", **settings):
-    asked = request("POST", path, body)
+    asked = make_request("POST", path, body)
     answer = mock(**settings).endpoint(asked).answer(asked)
     return answer if isinstance(answer, Response) else asyncio.run(answer)
 
@@ -126,7 +115,7 @@ def test_chat_completion_has_openai_s_shape():
 
 def test_ids_differ():
     backend = mock()
-    asked = [request("POST", "/v1/chat/completions", {"model": "m", "messages": HELLO}) for _ in range(50)]
+    asked = [make_request("POST", "/v1/chat/completions", {"model": "m", "messages": HELLO}) for _ in range(50)]
     ids = {json.loads(backend.endpoint(one).answer(one).body)["id"] for one in asked}
     assert len(ids) == 50
 
@@ -148,6 +137,80 @@ def test_prepared_answers_are_the_bytes_of_the_long_way(model, text):
     for include_usage in (False, True):
         long_way = chat_frames(answered, [speech], include_usage=include_usage)
         assert plain.frames(answered, include_usage=include_usage) == long_way
+        if not include_usage:
+            assert plain.stream(answered) == b"".join(long_way)
+
+
+def test_prepared_answers_of_other_models_and_later_seconds_are_the_long_ways():
+    speech = Speech(split_words("powered by openai"), "stop")
+    plain = PlainChat(speech)
+    for number in (0, 1, 100, 2):
+        for model in ("a", "b", *(f"model-{number}" for number in range(100)), "a"):
+            answered = Answered(f"chatcmpl-{number}", 1700000000 + number, model, 12 + number)
+            assert plain.completion(answered) == encode_json(chat_completion(answered, [speech]))
+            assert plain.frames(answered, include_usage=True) == chat_frames(answered, [speech], include_usage=True)
+
+
+PLAINEST = [
+    {},
+    {"stream": True},
+    {"stream": False},
+    {"messages": [{"role": "system", "content": "Be brief."}, {"content": "", "role": "user"}]},
+    {"messages": [{"role": "developer", "content": " a  b\nc "}, {"role": "assistant", "content": "d"}] * 3},
+]
+NOT_PLAINEST = [
+    {"stream": None},
+    {"stream": 1},
+    {"temperature": 0.5},
+    {"model": ""},
+    {"model": 4},
+    {"model": None},
+    {"messages": None},
+    {"messages": []},
+    {"messages": {"role": "user", "content": "x"}},
+    {"messages": ["x"]},
+    {"messages": [{"role": "user"}]},
+    {"messages": [{"role": "user", "content": None}]},
+    {"messages": [{"role": "user", "content": [{"type": "text", "text": "x"}]}]},
+    {"messages": [{"role": ["user"], "content": "x"}]},
+    {"messages": [{"role": "nobody", "content": "x"}]},
+    {"messages": [{"role": "tool", "content": "x"}]},
+    {"messages": [{"role": "user", "content": "x", "name": "y"}]},
+    {"messages": [{"role": "user", "name": "y"}]},
+]
+
+
+@pytest.mark.parametrize("parameters", PLAINEST, ids=repr)
+def test_plainest_chat_is_one_that_the_ordinary_way_answers_the_same(parameters):
+    body = {"model": "gpt-4o", "messages": HELLO, **parameters}
+    assert plainest_words(body) == prompt_words(body["messages"])
+    # A null is as good as absent, but not plainest.
+    long_way = {**body, "temperature": None}
+    assert not plainest_words(long_way)
+    one, other = respond(body), respond(long_way)
+    assert one.fields == other.fields
+    assert getattr(one.body, "frames", one.body) == getattr(other.body, "frames", other.body)
+
+
+@pytest.mark.parametrize("parameters", NOT_PLAINEST, ids=repr)
+def test_what_must_be_looked_at_is_not_plainest_chat(parameters):
+    assert plainest_words({"model": "gpt-4o", "messages": HELLO, **parameters}) == 0
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"max_tokens": 3}, {"max_tokens": 1000}, {"max_completion_tokens": 3}, {"n": 1}, {"stop": None},
+        {"store": False, "logprobs": False}, {"max_tokens": 1000, "stream": True},
+        {"max_tokens": 1000, "stream": True, "stream_options": {"include_usage": True}},
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_parameters_that_shape_nothing_change_nothing(parameters):
+    body = {"model": "gpt-4o", "messages": HELLO, **parameters}
+    # A stop sequence that does not occur has the answer made the long way.
+    one, other = respond(body), respond({**body, "stop": "zzz"})
+    assert getattr(one.body, "frames", one.body) == getattr(other.body, "frames", other.body)
 
 
 # ---- streams
@@ -225,21 +288,113 @@ def test_plain_answer_takes_as_long_as_its_words():
         ({"stop": []}, "powered by openai", "stop", 3),
         ({"stop": " by", "max_tokens": 0}, "", "length", 0),
         ({"n": 1}, "powered by openai", "stop", 3),
-        ({"n": 2}, "powered by openai", "stop", 6),
     ],
 )
 def test_length_and_stop_cut_the_answer(parameters, content, reason, tokens):
     answer = chat(**parameters)
-    assert [choice["message"]["content"] for choice in answer["choices"]] == [content] * (parameters.get("n") or 1)
+    assert [choice["message"]["content"] for choice in answer["choices"]] == [content]
     assert answer["choices"][0]["finish_reason"] == reason
     assert answer["usage"]["completion_tokens"] == tokens
     said = "".join(c["delta"].get("content", "") for k in stream(**parameters) for c in k["choices"] if c["index"] == 0)
     assert said == content
 
 
-def test_n_choices_are_streamed_side_by_side():
-    chunks = stream(n=2)
-    assert [chunk["choices"][0]["index"] for chunk in chunks] == [0, 1] * 5
+def test_n_choices_differ_and_are_streamed_side_by_side():
+    said = [choice["message"]["content"] for choice in chat(n=3)["choices"]]
+    assert said[0] == "powered by openai"
+    assert len(set(said)) == 3
+    streamed = ["", "", ""]
+    indexes = []
+    for chunk in stream(n=3):
+        choice = chunk["choices"][0]
+        indexes.append(choice["index"])
+        streamed[choice["index"]] += choice["delta"].get("content") or ""
+    assert streamed == said
+    assert indexes[:6] == [0, 0, 1, 1, 2, 2] or indexes[:3] == [0, 1, 2]
+
+
+def test_logprobs_tell_of_each_word_in_answer_and_stream():
+    choice = chat(logprobs=True, top_logprobs=3)["choices"][0]
+    entries = choice["logprobs"]["content"]
+    assert "".join(entry["token"] for entry in entries) == choice["message"]["content"]
+    assert all(
+        bytes(entry["bytes"]).decode() == entry["token"] and len(entry["top_logprobs"]) == 3 for entry in entries
+    )
+    streamed = [chunk["choices"][0]["logprobs"] for chunk in stream(logprobs=True, top_logprobs=3)]
+    assert [part["content"][0] for part in streamed if part] == entries
+    assert chat()["choices"][0]["logprobs"] is None
+
+
+TWO_TOOLS = [
+    {
+        "type": "function",
+        "function": {
+            "name": name,
+            "parameters": {"type": "object", "properties": {"city": {"type": "string"}}, "required": ["city"]},
+        },
+    }
+    for name in ("get_weather", "get_time")
+]
+
+
+def test_tools_that_the_prompt_asks_for_are_called_and_streamed_alike():
+    asked = [{"role": "user", "content": "Call get_weather and get_time for Paris."}]
+    choice = chat(messages=asked, tools=TWO_TOOLS)["choices"][0]
+    assert choice["finish_reason"] == "tool_calls"
+    calls = choice["message"]["tool_calls"]
+    assert [call["function"]["name"] for call in calls] == ["get_weather", "get_time"]
+    assert json.loads(calls[0]["function"]["arguments"]) == {"city": "Paris"}
+    streamed = {}
+    for chunk in stream(messages=asked, tools=TWO_TOOLS):
+        for call in chunk["choices"][0]["delta"].get("tool_calls") or []:
+            at = streamed.setdefault(call["index"], {"name": "", "arguments": ""})
+            for key, value in call["function"].items():
+                at[key] += value
+    assert list(streamed.values()) == [call["function"] for call in calls]
+
+
+def test_an_agent_s_loop_ends_once_its_tools_have_answered():
+    asked = [{"role": "user", "content": "Call get_weather and get_time for Paris."}]
+    message = chat(messages=asked, tools=TWO_TOOLS)["choices"][0]["message"]
+    asked.append(message)
+    asked += [{"role": "tool", "tool_call_id": call["id"], "content": "fine"} for call in message["tool_calls"]]
+    choice = chat(messages=asked, tools=TWO_TOOLS)["choices"][0]
+    assert (choice["finish_reason"], choice["message"]["content"]) == ("stop", "powered by openai")
+
+
+def test_small_talk_calls_no_tool():
+    choice = chat(messages=[{"role": "user", "content": "thank you"}], tools=TWO_TOOLS)["choices"][0]
+    assert choice["message"]["content"] == "powered by openai"
+
+
+def test_a_stored_chat_is_listed_given_changed_and_deleted():
+    backend = mock()
+
+    def ask(method, path, body=None):
+        asked = make_request(method, path, body if body is not None else b"")
+        answer = backend.endpoint(asked).answer(asked)
+        return json.loads(answer.body)
+
+    made = ask("POST", "/v1/chat/completions", {"model": "m", "messages": HELLO, "store": True, "metadata": {"a": "b"}})
+    path = f"/v1/chat/completions/{made['id']}"
+    assert [one["id"] for one in ask("GET", "/v1/chat/completions?metadata[a]=b")["data"]] == [made["id"]]
+    assert ask("GET", "/v1/chat/completions?metadata[a]=c")["data"] == []
+    assert ask("GET", path)["choices"] == made["choices"]
+    assert ask("GET", f"{path}/messages")["data"][0]["content"] == "Hello there"
+    assert ask("POST", path, {"metadata": {"a": "c"}})["metadata"] == {"a": "c"}
+    assert ask("DELETE", path)["deleted"] is True
+    with pytest.raises(ApiError) as caught:
+        ask("GET", path)
+    assert (caught.value.status, caught.value.code) == (404, "not_found")
+
+
+def test_a_chat_that_is_not_stored_is_not_found():
+    backend = mock()
+    asked = make_request("POST", "/v1/chat/completions", {"model": "m", "messages": HELLO})
+    made = json.loads(backend.endpoint(asked).answer(asked).body)
+    asked = make_request("GET", f"/v1/chat/completions/{made['id']}")
+    with pytest.raises(ApiError):
+        backend.endpoint(asked).answer(asked)
 
 
 @pytest.mark.parametrize(
@@ -439,7 +594,7 @@ def test_null_is_as_good_as_absent():
 @pytest.mark.parametrize(
     ("method", "path", "status"),
     [
-        ("GET", "/v1/chat/completions", 405),
+        ("PUT", "/v1/completions", 405),
         ("DELETE", "/v1/completions", 405),
         ("POST", "/v1/nope", 404),
         ("GET", "/v1/chat", 404),
@@ -447,12 +602,12 @@ def test_null_is_as_good_as_absent():
 )
 def test_unknown_path_is_404_and_other_methods_405(method, path, status):
     with pytest.raises(ApiError) as caught:
-        mock().endpoint(request(method, path))
+        mock().endpoint(make_request(method, path))
     assert caught.value.status == status
     assert caught.value.fields == ((("allow", "POST, OPTIONS"),) if status == 405 else ())
 
 
 def test_models_are_listed_in_openai_s_shape():
-    models = mock().models(request("GET", "/v1/models"))
+    models = mock().models(make_request("GET", "/v1/models"))
     assert {"gpt-4o", "gpt-3.5-turbo"} <= {model["id"] for model in models}
     assert all(set(model) == {"id", "object", "created", "owned_by"} and model["object"] == "model" for model in models)

@@ -11,7 +11,8 @@ import pytest
 
 from protocol.schema.check import violations
 from protocol.schema.document import SchemaError
-from protocol.schema.instance import Hints, instance, read_hints
+from protocol.schema.hints import Hints, read_hints
+from protocol.schema.instance import instance
 
 STRING, INTEGER, NUMBER, NULL = {"type": "string"}, {"type": "integer"}, {"type": "number"}, {"type": "null"}
 
@@ -171,6 +172,14 @@ def test_seeds_give_different_values():
     assert len({json.dumps(instance(schema, seed)) for seed in range(10)}) >= 8
 
 
+def test_turns_give_successive_values():
+    schema = record(["a", "b"], a=STRING, b=INTEGER)
+    values = [instance(schema, turn=turn) for turn in range(50)]
+    assert values[0] == instance(schema)
+    assert len({json.dumps(value) for value in values}) == 50
+    assert [violations(value, schema) for value in values] == [[]] * 50
+
+
 def test_the_answer_is_no_part_of_the_schema():
     schema = {"type": "object", "default": {"tags": ["a"]}}
     instance(schema)["tags"].append("b")
@@ -188,6 +197,28 @@ HINTED = [
     ("used_once_each", {"type": "array", "items": STRING, "minItems": 3}, '"a" "b"', ["a", "b", "text 3"]),
     ("apostrophes", record([], a=STRING), "don't say that it's so", {"a": "a"}),
     ("not_for_objects", {"properties": {"a": INTEGER}}, '"x"', {"a": 1}),
+    ("numbers_beside_their_units", record(["guests", "nights"], guests=INTEGER, nights=INTEGER), "3 nights, 2 guests",
+     {"guests": 2, "nights": 3}),
+    ("number_after_its_name", record(["a", "age"], a=INTEGER, age=INTEGER), "7 at age 36", {"a": 7, "age": 36}),
+    ("prepositions", record(["origin", "destination"], origin=STRING, destination=STRING), "to Rome from Oslo",
+     {"origin": "Oslo", "destination": "Rome"}),
+    ("labels", record([], title=STRING, note=STRING), "note: buy milk, title=Tea",
+     {"title": "Tea", "note": "buy milk"}),
+    ("addresses", record([], city=STRING, email=STRING, url=STRING), "a@b.co, https://x.org/y. In Bonn",
+     {"city": "Bonn", "email": "a@b.co", "url": "https://x.org/y"}),
+    ("date_in_words", record([], day={"format": "date", **STRING}), "on May 5, 2031", {"day": "2031-05-05"}),
+    ("before_the_default", {"properties": {"city": {"default": "Rome", **STRING}}}, "hot in Oslo?", {"city": "Oslo"}),
+    ("free_number_after_the_default", {"properties": {"limit": {"default": 9, **INTEGER}}}, "5", {"limit": 9}),
+    ("flag_denied", record([], alerts={"type": "boolean"}), "without alerts", {"alerts": False}),
+    ("flag_off", record([], on={"type": "boolean"}), "switch it off", {"on": False}),
+    ("members_in_order", record([], a={"enum": ["km", "mi"]}, b={"enum": ["km", "mi"]}), "mi to km",
+     {"a": "mi", "b": "km"}),
+    ("members_by_preposition", record([], from_unit={"enum": ["km", "mi"]}, to_unit={"enum": ["km", "mi"]}),
+     "to km from mi", {"from_unit": "mi", "to_unit": "km"}),
+    ("items_by_the_list", record([], people={"type": "array", "items": STRING}), "Meet with Ann, Bob and Joe",
+     {"people": ["Ann", "Bob", "Joe"]}),
+    ("sums", record([], expression=STRING, a=INTEGER), "so 2 + 3 * 4", {"expression": "2 + 3 * 4", "a": 2}),
+    ("chinese", record([], city=STRING, days=INTEGER), "我在北京住3天", {"city": "北京", "days": 3}),
     ("not_lost_in_a_wrong_branch", {"oneOf": [record(["a", "b"], a=INTEGER, b=False), record(["c"], c=INTEGER)]}, "9",
      {"c": 9}),
 ]  # fmt: skip
@@ -201,7 +232,7 @@ def test_uses_what_the_prompt_mentions_where_it_fits(schema, prompt, value):
 def test_hints_are_found_in_a_prompt():
     found = read_hints("Give 'two words', \u201cx\u201d and \"y\": -3, 2.50 or v7; not 1.2.3, isn't it?")
     assert found.values == ("two words", "x", "y", -3, 2.5)
-    assert {"give", "two", "isn"} <= found.words
+    assert {"give", "two", "isn"} <= set(found.words)
     assert read_hints("") == Hints()
 
 

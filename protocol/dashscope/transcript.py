@@ -45,7 +45,9 @@ _TRANSCRIPT_MEDIA_TYPE = r"(?:audio|video)/[A-Za-z0-9.+-]+"
 _TRANSCRIPT_MOST_SECONDS = 86_400  # anything above is no length of a short recording
 _TRANSCRIPT_FORMATS = ("json", "text", "verbose_json", "srt", "vtt")
 _TRANSCRIPT_STREAMED_FORMATS = ("json", "text")
-_TRANSCRIPT_CAPTION_TYPES = {"srt": "application/x-subrip; charset=utf-8", "vtt": "text/vtt; charset=utf-8"}
+
+#: The media types of captions.
+CAPTION_TYPES = {"srt": "application/x-subrip; charset=utf-8", "vtt": "text/vtt; charset=utf-8"}
 
 
 class TranscriptionPlan:
@@ -109,7 +111,7 @@ def transcription_answer(answer: typing.Mapping[str, typing.Any], response_forma
     if response_format == "text":
         return "text/plain; charset=utf-8", _transcript_bytes(text + "\n")
     if response_format in ("srt", "vtt"):
-        return _TRANSCRIPT_CAPTION_TYPES[response_format], _transcript_bytes(
+        return CAPTION_TYPES[response_format], _transcript_bytes(
             _transcript_captions(response_format, text, seconds)
         )
     body: dict[str, typing.Any] = {"text": text, "usage": _transcript_usage(usage)}
@@ -237,11 +239,12 @@ def _transcript_segment(text: str, seconds: float) -> dict[str, typing.Any]:
 def _transcript_captions(response_format: str, text: str, seconds: float) -> str:
     """Return one caption that stands from beginning to end."""
     if response_format == "srt":
-        return f"1\n00:00:00,000 --> {_transcript_caption_time(seconds, ',')}\n{text}\n\n"
-    return f"WEBVTT\n\n00:00:00.000 --> {_transcript_caption_time(seconds, '.')}\n{text}\n\n"
+        return f"1\n00:00:00,000 --> {caption_time(seconds, ',')}\n{text}\n\n"
+    return f"WEBVTT\n\n00:00:00.000 --> {caption_time(seconds, '.')}\n{text}\n\n"
 
 
-def _transcript_caption_time(seconds: float, mark: str) -> str:
+def caption_time(seconds: float, mark: str) -> str:
+    """Return a time as captions have it; `mark` stands before the milliseconds: a comma in SRT, a point in VTT."""
     milliseconds = round(seconds * 1000)
     minutes, rest = divmod(milliseconds, 60_000)
     return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02}{mark}{rest % 1000:03}"

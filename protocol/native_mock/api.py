@@ -34,10 +34,12 @@ from protocol.dashscope.native import (
     TEXT_RERANK_PATH,
     TEXT_TO_IMAGE_PATH,
 )
-from protocol.dashscope.speech import wav_header
 from protocol.errors import ApiError
 from protocol.exchange import Answer, Endpoint, Paced, Request, Response
 from protocol.http1 import encode_fields
+from protocol.media.picture import PICTURE_MOST_SIDE, picture_file
+from protocol.media.sound import SpokenSound, spoken_words
+from protocol.media.vectors import lexical_words, relevance, unit_vector
 from protocol.native_mock.chat import (
     NATIVE_URL_ERROR,
     NativeGroups,
@@ -49,9 +51,7 @@ from protocol.native_mock.chat import (
     native_speeches,
     read_native_question,
 )
-from protocol.native_mock.media import png_picture, sound_file, word_sound
 from protocol.native_mock.tasks import MockTasks
-from protocol.native_mock.vectors import lexical_words, relevance, unit_vector
 from protocol.openai import JSON_FIELDS, JsonObject, encode_json, split_words
 
 #: All that DashScope has lies below this, and nothing of OpenAI's does.
@@ -306,19 +306,16 @@ class NativeMock:
         if audio_format not in _NATIVE_SPEECH_FORMATS:
             expected = ", ".join(_NATIVE_SPEECH_FORMATS)
             raise native_refusal("InvalidParameter", f"input.format should be one of {expected}: the mock has no other")
-        words, seed = min(_NATIVE_MOST_WORDS, len(split_words(text)) or 1), self._random_bits(32)
-        url = self._file_url(call.request, f"{words}-{seed:08x}.{audio_format}")
+        words, seed = min(_NATIVE_MOST_WORDS, spoken_words(text)), self._random_bits(32)
+        url = mock_file_url(call.request, f"{words}-{seed:08x}.{audio_format}")
         audio = {"id": f"audio_{call.request.id}", "expires_at": int(self._clock()) + _NATIVE_URL_SECONDS}
         usage = {"characters": len(text)}
         last = {"finish_reason": "stop", "audio": {"data": "", "url": url, **audio}}
         if not call.stream:
             return self._after_words(self._answered(call.request, last, usage), words)
         groups = []
-        for number in range(words):
-            # CosyVoice streams the file, Qwen's voices the bare samples.
-            sound = word_sound(seed, number, audio_format if cosy else "pcm")
-            if cosy and audio_format == "wav" and not number:
-                sound = wav_header() + sound
+        # CosyVoice streams the file, Qwen's voices the bare samples.
+        for sound in SpokenSound(words, audio_format if cosy else "pcm", seed=seed).pieces():
             data = binascii.b2a_base64(sound, newline=False).decode("ascii")
             frame: JsonObject = {"finish_reason": "null", "audio": {"data": data, "url": "", **audio}}
             if cosy:
@@ -341,7 +338,7 @@ class NativeMock:
             {
                 "file_url": url,
                 "subtask_status": "SUCCEEDED",
-                "transcription_url": self._file_url(call.request, f"{self._random_bits(32):08x}.json"),
+                "transcription_url": mock_file_url(call.request, f"{self._random_bits(32):08x}.json"),
             }
             for url in urls
         ]
@@ -386,7 +383,7 @@ class NativeMock:
         seed = call.parameters.get("seed")
         first = seed if type(seed) is int else self._random_bits(32)
         urls = [
-            self._file_url(call.request, f"{width}x{height}-{(first + number) & 0xFFFFFFFF:08x}.png")
+            mock_file_url(call.request, f"{width}x{height}-{(first + number) & 0xFFFFFFFF:08x}.png")
             for number in range(count)
         ]
         return urls, {"image_count": count, "width": width, "height": height}
@@ -526,24 +523,30 @@ class NativeMock:
         shown = models[(page - 1) * size : page * size]
         return self._answered(request, {"total": len(models), "page_no": page, "page_size": size, "models": shown})
 
-    def _file_url(self, request: Request, name: str) -> str:
-        scheme = "https" if request.fields.get("x-forwarded-proto") == "https" else "http"
-        return f"{scheme}://{request.head.host or '127.0.0.1'}{NATIVE_ROOT[:-1]}{_NATIVE_FILES}{name}"
-
     def _serve_file(self, request: Request) -> Answer:
         """Answer with a file that an earlier answer named; as at a storage service, the URL alone is enough."""
         name = _last_segment(request.path)
         picture = re.fullmatch(r"(\d{2,4})x(\d{2,4})-([0-9a-f]{8})\.png", name)
-        if picture and max(int(picture[1]), int(picture[2])) <= _NATIVE_MOST_SIDE:
-            return Response(
-                200, _NATIVE_FILE_FIELDS["png"], png_picture(int(picture[1]), int(picture[2]), int(picture[3], 16))
-            )
+        if picture and max(int(picture[1]), int(picture[2])) <= PICTURE_MOST_SIDE:
+            text = _native_query(request).get("text", "")
+            file = picture_file(text, int(picture[1]), int(picture[2]), seed=int(picture[3], 16))
+            return Response(200, _NATIVE_FILE_FIELDS["png"], file)
         sound = re.fullmatch(r"(\d{1,4})-([0-9a-f]{8})\.(wav|pcm|mp3)", name)
         if sound and int(sound[1]) <= _NATIVE_MOST_WORDS:
-            return Response(200, _NATIVE_FILE_FIELDS[sound[3]], sound_file(int(sound[2], 16), int(sound[1]), sound[3]))
+            file = SpokenSound(int(sound[1]), sound[3], seed=int(sound[2], 16)).file()
+            return Response(200, _NATIVE_FILE_FIELDS[sound[3]], file)
         if re.fullmatch(r"[0-9a-f]{8}\.json", name):
             return Response(200, JSON_FIELDS, encode_json(_transcript(self._text)))
         raise native_refusal("NotFound", "There is no such file.")
+
+
+def mock_file_url(request: Request, name: str) -> str:
+    """Return the URL of a file that the mock makes anew whenever it is asked for: its name says all about it.
+
+    `WIDTHxHEIGHT-SEED.png?text=...` is a picture with that text: sides are 10 to 4096, the seed is eight hex digits.
+    """
+    scheme = "https" if request.fields.get("x-forwarded-proto") == "https" else "http"
+    return f"{scheme}://{request.head.host or '127.0.0.1'}{NATIVE_ROOT[:-1]}{_NATIVE_FILES}{name}"
 
 
 def _native_error_response(error: ApiError, request_id: str) -> Response:

@@ -27,10 +27,11 @@ from protocol.dashscope.models import (
     thinking_of,
 )
 from protocol.errors import ApiError
-from protocol.native_mock.media import wav_seconds
+from protocol.media.recording import sound_seconds
 from protocol.openai import JsonObject, encode_json, split_words
 from protocol.schema.document import SchemaError
-from protocol.schema.instance import Hints, instance, read_hints
+from protocol.schema.hints import Hints, read_hints
+from protocol.schema.instance import instance
 
 _NATIVE_REASONING = "Whatever is asked, the answer stays the same."
 
@@ -302,7 +303,7 @@ def _native_prompt_tokens(messages: typing.Sequence[JsonObject]) -> dict[str, in
 
 
 def _native_heard_seconds(messages: typing.Sequence[JsonObject]) -> int:
-    """Return how long the sounds of a request are, in whole seconds: the truth for a WAV, one second for all else."""
+    """Return how long the sounds of a request are, in whole seconds: one second for those that do not tell."""
     parts = [part for message in messages if type(message.get("content")) is list for part in message["content"]]
     seconds = 0
     for part in parts:
@@ -314,8 +315,7 @@ def _native_heard_seconds(messages: typing.Sequence[JsonObject]) -> int:
 
 def _data_seconds(data: str) -> float | None:
     try:
-        # 60 characters are 45 bytes: the whole header of a WAV, without decoding what may be megabytes.
-        return wav_seconds(binascii.a2b_base64(data[:60]), len(data) * 3 // 4)
+        return sound_seconds(binascii.a2b_base64(data))
     except ValueError:
         return None
 

@@ -19,7 +19,6 @@ from __future__ import annotations
 import binascii
 import itertools
 import math
-import re
 import typing
 
 from protocol.schema.check import SchemaChecker, admits_everything
@@ -32,6 +31,17 @@ from protocol.schema.document import (
     json_kind,
     schema_evidence,
     tuple_items,
+)
+from protocol.schema.hints import (
+    Hint,
+    Hints,
+    HintTarget,
+    assign_hints,
+    flag_hints,
+    hint_target,
+    mentioned_values,
+    number_hints,
+    text_hints,
 )
 from protocol.schema.reading import (
     MAX_INSTANCE_ITEMS,
@@ -56,7 +66,6 @@ from protocol.schema.scalar import (
 
 MAX_INSTANCE_DEPTH = 32  # containers within one another
 MAX_INSTANCE_CHARACTERS = 1_000_000  # of all strings of a made-up value
-MAX_HINT_TEXT = 10_000  # characters of a prompt that are looked at for hints
 _INSTANCE_ANY_STRING = {"type": "string"}
 _INSTANCE_RICH_DEPTH = 6  # containers within one another
 _INSTANCE_RICH_VALUES = 200  # values made before the rest turns lean
@@ -64,53 +73,50 @@ _INSTANCE_FIRST_TRIES = 4  # candidates of each kind in the first round
 _INSTANCE_MAX_CHOICES = 64  # anyOf and the like that hold for one value at once
 _INSTANCE_MAX_ORDERS = 6  # orders tried to place what an array must contain
 _INSTANCE_SEED_TURNS = 97  # how many ways a seed may turn a choice: few, as a turn may end up in a string as a number
-
-# A quotation mark within a word is an apostrophe. 18 digits: more would not survive a double anyhow.
-_INSTANCE_HINT = r'"([^"\n]{1,200})"|(?<!\w)\'([^\'\n]{1,200})\'(?!\w)'
-_INSTANCE_HINT += r"|[\u201c\u00ab]([^\u201d\u00bb\n]{1,200})[\u201d\u00bb]"
-_INSTANCE_HINT += r"|(?<![\w.])-?[0-9]{1,18}(?:\.[0-9]{1,18})?(?![\w]|\.[0-9])"
+_INSTANCE_NAMED_ITEMS = 20  # items of an array that a prompt may name
+_INSTANCE_USED = "\0used"  # owner of the hints that stand for enum members already taken
 
 WantedSchemas = typing.Sequence[JsonSchema]
 _InstanceItemPlan = typing.List[typing.List[JsonSchema]]
 
 
-class Hints(typing.NamedTuple):
-    """What a prompt suggests: values to use where they fit, once each, and words that pick a member of an enum."""
-
-    values: tuple[object, ...] = ()
-    words: frozenset[str] = frozenset()
-
-
-def read_hints(text: str) -> Hints:
-    """Find hints in a prompt: quoted strings and numbers are values, all words are words."""
-    text = text[:MAX_HINT_TEXT]
-    values: list[object] = []
-    for found in re.finditer(_INSTANCE_HINT, text):
-        quoted = found[1] or found[2] or found[3]
-        if quoted is None:
-            values.append(float(found[0]) if "." in found[0] else int(found[0]))
-        else:
-            values.append(quoted)
-    return Hints(tuple(values), frozenset(_hint_words(text)))
-
-
-def _hint_words(text: str) -> list[str]:
-    return re.findall(r"[^\W_]+", text.casefold())
-
-
-def instance(schema: JsonSchema, seed: int = 0, hints: Hints | None = None) -> typing.Any:
+def instance(schema: JsonSchema, seed: int = 0, hints: Hints | None = None, *, turn: int = 0) -> typing.Any:
     """Return a JSON value that satisfies the schema: small, readable, and always the same for the same arguments.
 
     Seed 0 takes first choices: the first member of an enum, the first branch of anyOf; other seeds turn every choice.
+    `turn`, from 0, moves all choices on by so many places: successive turns give different values where that is
+    possible. What the hints suggest goes before any choice, wherever it is valid.
     Raises SchemaError when the schema is malformed, when nothing satisfies it, or when no value was found within the
     bounds of this module.
     """
     document = SchemaDocument(schema)
     maker = _InstanceMaker(document, seed, hints or Hints())
     try:
-        return maker.make([schema], _InstancePlace((), "", 0, True, 0, frozenset()))
+        return maker.make([schema], _InstancePlace((), "", 0, True, turn, frozenset()))
     except Unsatisfiable as exc:
         raise SchemaError(exc.path, exc.reason) from exc
+
+
+def _hinted_properties(document: SchemaDocument) -> list[HintTarget]:
+    properties: dict[str, JsonSchema] = {}
+    for schema, _ in document.parts.values():
+        for name, part in schema.get("properties", {}).items():
+            properties.setdefault(name, part)
+    return [hint_target(name, part) for name, part in properties.items()]
+
+
+def _fixed_texts(document: SchemaDocument) -> set[str]:
+    """Return the strings that enums list: a prompt that says one of them means no free text."""
+    literals = [
+        value
+        for schema, _ in document.parts.values()
+        for value in (*schema.get("enum", ()), schema.get("const"))
+    ]
+    return {value.casefold() for value in literals if isinstance(value, str)}
+
+
+def _description(reading: Schemas) -> object:
+    return next((schema["description"] for schema in reading if schema.get("description")), "")
 
 
 class _InstancePlace(typing.NamedTuple):
@@ -130,15 +136,15 @@ class _InstancePlace(typing.NamedTuple):
 class _InstanceMaker:
     """One run of `instance`: its budgets, the hints that are left, and what was found out about the document."""
 
-    __slots__ = ("document", "checker", "seed", "words", "hints", "characters", "made", "heights", "targets", "choices")
-    __slots__ += ("failed", "possible")
+    __slots__ = ("document", "checker", "seed", "prompt", "hints", "characters", "made", "heights", "targets")
+    __slots__ += ("choices", "failed", "possible")
 
     def __init__(self, document: SchemaDocument, seed: int, hints: Hints) -> None:
         self.document = document
         self.checker = SchemaChecker(document)
         self.seed = seed
-        self.words = hints.words
-        self.hints = hints.values
+        self.prompt = hints
+        self.hints = assign_hints(hints, _hinted_properties(document), _fixed_texts(document)) if hints.text else ()
         self.characters = 0
         self.made = 0
         self.heights = SchemaHeights(document)
@@ -206,15 +212,20 @@ class _InstanceMaker:
 
     def _accept(self, value: typing.Any, literal: bool) -> typing.Any:
         if literal:
+            if self.prompt.text and isinstance(value, (str, int)):
+                self.hints += (Hint(value, "fixed", owner=_INSTANCE_USED),)
             return self._copy(value)
         if isinstance(value, str):
             self._write(value)
         if self.hints and not isinstance(value, (list, dict)):
-            keys = [json_key(hint) for hint in self.hints]
-            if json_key(value) in keys:
-                place = keys.index(json_key(value))
-                self.hints = self.hints[:place] + self.hints[place + 1 :]
+            self._use_up(value)
         return value
+
+    def _use_up(self, value: typing.Any) -> None:
+        keys = [json_key(hint.value) for hint in self.hints]
+        if json_key(value) in keys:
+            place = keys.index(json_key(value))
+            self.hints = self.hints[:place] + self.hints[place + 1 :]
 
     def _copy(self, value: typing.Any) -> typing.Any:
         """Copy a value out of the schema: what the caller does to the answer must not change the schema."""
@@ -308,8 +319,10 @@ class _InstanceMaker:
         if fixed:
             yield True, self._fixed_candidates(min(fixed, key=len), place)
             return
-        yield True, iter(self._suggested(reading, place))
         kinds = possible_kinds(reading)
+        if self.prompt.text:
+            yield False, iter(self._owned(kinds, reading, place))
+        yield True, iter(self._suggested(reading, place))
         if place.rich:
             turn = self._turn(place) % len(kinds) if any("type" in schema for schema in reading) else 0
             kinds = kinds[turn:] + kinds[:turn]
@@ -319,15 +332,25 @@ class _InstanceMaker:
             yield False, self._of_kind(kind, reading, place)
 
     def _fixed_candidates(self, values: list[object], place: _InstancePlace) -> typing.Iterator[object]:
-        if self.words:
-            yield from (value for value in values if self._is_mentioned(value))
+        if self.prompt.text:
+            used = [hint.value for hint in self.hints if hint.owner == _INSTANCE_USED]
+            mentioned = mentioned_values(self.prompt, values, hint_target(place.name, {}))
+            yield from (value for value in mentioned if value not in used)
+            yield from mentioned
         turn = self._turn(place) % len(values)
         yield from values[turn:] + values[:turn]
         raise Unsatisfiable(f"none of {schema_evidence(values)} satisfies the other keywords that apply")
 
-    def _is_mentioned(self, value: object) -> bool:
-        words = _hint_words(value) if isinstance(value, str) else []
-        return bool(words) and all(word in self.words for word in words)
+    def _owned(self, kinds: list[str], reading: Schemas, place: _InstancePlace) -> list[typing.Any]:
+        """What the prompt says of this very property."""
+        found: list[typing.Any] = []
+        if "string" in kinds:
+            found += text_hints(self.hints, place.name, _description(reading), self.prompt.text)[0]
+        if "number" in kinds or "integer" in kinds:
+            found += number_hints(self.hints, place.name, "number" not in kinds)[0]
+        if "boolean" in kinds and "string" not in kinds:
+            found += flag_hints(self.prompt, place.name)
+        return found
 
     def _suggested(self, reading: Schemas, place: _InstancePlace) -> list[object]:
         """What the schema itself proposes; a default that says nothing (null, empty) is no proposal."""
@@ -349,11 +372,11 @@ class _InstanceMaker:
         if kind == "array":
             return self._arrays(reading, place)
         if kind == "string":
-            hints = [hint for hint in self.hints if isinstance(hint, str)]
-            return itertools.chain(hints, text_candidates(self.document, reading, place.name, turn))
+            free = text_hints(self.hints, place.name, _description(reading), self.prompt.text)[1]
+            return itertools.chain(free, text_candidates(self.document, reading, place.name, turn))
         if kind in ("number", "integer"):
-            hints = [hint for hint in self.hints if json_kind(hint) in ("integer", kind)]
-            return itertools.chain(hints, number_candidates(reading, kind == "integer", turn))
+            numbers = number_hints(self.hints, place.name, kind == "integer")[1]
+            return itertools.chain(numbers, number_candidates(reading, kind == "integer", turn))
         return iter([None] if kind == "null" else [turn % 2 == 0, turn % 2 == 1])
 
     # arrays
@@ -364,7 +387,7 @@ class _InstanceMaker:
         if low > high:
             raise Unsatisfiable(f"minItems {low} is above the {MAX_INSTANCE_ITEMS} items that this server makes up")
         first = max((len(tuple_items(schema)[0]) for schema in reading), default=0)
-        usual = max(low, min(high, max(first, 1))) if place.rich else low
+        usual = max(low, min(high, max(first, self._named_items(reading, place)))) if place.rich else low
         sizes = list(dict.fromkeys(size for size in (usual, low, usual + 1) if low <= size <= high))
         unique = any(schema.get("uniqueItems") for schema in reading)
         # Equal items last: a `not` may ask for them.
@@ -382,6 +405,22 @@ class _InstanceMaker:
                     reasons.append(exc)
         if reasons:
             raise reasons[0]
+
+    def _named_items(self, reading: Schemas, place: _InstancePlace) -> int:
+        """Count the items that the prompt names, one at least and a few at most."""
+        found = [schema["items"] for schema in reading if isinstance(schema.get("items"), dict)]
+        if not self.prompt.text or not found or "enum" not in found[0] and "type" not in found[0]:
+            return 1
+        name, item = singular(place.name), found[0]
+        if "enum" in item:
+            return max(1, len(mentioned_values(self.prompt, item["enum"], hint_target(name, {}))))
+        owned: typing.Sequence[object] = ()
+        free: typing.Sequence[object] = ()
+        if item["type"] == "string":
+            owned, free = text_hints(self.hints, place.name, _description([item]), "")
+        elif item["type"] in ("number", "integer"):
+            owned, free = number_hints(self.hints, place.name, item["type"] == "integer")
+        return min(_INSTANCE_NAMED_ITEMS, max(1, len(owned or free)))
 
     def _plans(self, reading: Schemas, place: _InstancePlace, high: int) -> typing.Iterator[_InstanceItemPlan]:
         """Yield plans: what each of the first items must satisfy so that the array contains what it must."""

@@ -30,7 +30,7 @@ from protocol.translate.calls import (
     translated_events,
 )
 from protocol.translate.download import Downloader
-from protocol.translate.forms import read_form
+from protocol.forms import read_form
 
 # DashScope takes 10 MB as base64; what is larger is refused with its size, if it is not out of all proportion.
 _RECORDING_FORM_BYTES = 16 * 1024 * 1024

@@ -1,4 +1,4 @@
-"""Uploads: a form with files, read as it comes and held, up to a bound."""
+"""Uploads: a form with files, held, or read as they come, up to a bound."""
 
 from __future__ import annotations
 
@@ -19,9 +19,13 @@ class FormFile(typing.NamedTuple):
 
 
 class Form:
-    """A form's fields (the last of a name counts) and its files, in their order."""
+    """A form's `parts` in their order: pairs of a name and a text or a file.
+
+    `fields` are the texts by name, of which the last of a name counts, `files` the files.
+    """
 
     def __init__(self) -> None:
+        self.parts: list[tuple[str, str | FormFile]] = []
         self.fields: dict[str, typing.Any] = {}
         self.files: list[FormFile] = []
 
@@ -31,6 +35,15 @@ class Form:
             if file.name == name:
                 return file
         raise ApiError(400, f"{name}: expected a file in a multipart/form-data body", param=name)
+
+
+def parse_form(content_type: str, body: bytes) -> Form:
+    """Return the form of a body that is held; ApiError 400 for what is none."""
+    reader = MultipartReader(boundary_of(content_type))
+    gatherer = _FormGatherer()
+    gatherer.take(reader.feed(body))
+    gatherer.take(reader.close())
+    return gatherer.form
 
 
 async def read_form(request: Request, most_bytes: int) -> Form:
@@ -71,9 +84,13 @@ class _FormGatherer:
         head, data = self._head, bytes(self._data)
         self._data = bytearray()
         if head.filename is not None:
-            self.form.files.append(FormFile(head.name, head.filename, head.content_type, data))
+            file = FormFile(head.name, head.filename, head.content_type, data)
+            self.form.files.append(file)
+            self.form.parts.append((head.name, file))
             return
         try:
-            self.form.fields[head.name] = data.decode("utf-8")
+            text = data.decode("utf-8")
         except UnicodeDecodeError as exc:
             raise ApiError(400, f"The form's field {head.name[:100]!r} is not UTF-8.", param=head.name[:100]) from exc
+        self.form.fields[head.name] = text
+        self.form.parts.append((head.name, text))

@@ -1,0 +1,1 @@
+"""The mock: every endpoint of the OpenAI API, answered by itself."""

@@ -1,0 +1,191 @@
+"""The sound that a client of a realtime session sends: the buffer that it goes into, and the speech found in it.
+
+There is no model of speech here. Sound is speech while it is loud: windows of 20 ms are compared with a level that the
+session's `threshold` moves. All times are of the sound itself, counted from the session's beginning, so that the same
+sound gives the same turns however fast it comes.
+
+Source: OpenAI API reference, "Realtime", "Voice activity detection"; ITU-T G.711.
+"""
+
+from __future__ import annotations
+
+import array
+import base64
+import sys
+import typing
+
+from protocol.errors import ApiError
+
+#: The formats of realtime sound: bytes of a millisecond.
+REALTIME_BYTES_A_MS = {"audio/pcm": 48, "audio/pcmu": 8, "audio/pcma": 8}
+
+#: The most sound that waits to be committed, in bytes.
+MOST_BUFFERED_SOUND = 15 * 1024 * 1024
+
+_WINDOW_MS = 20
+# Of a window's samples every fourth is looked at: a second of sound takes half a millisecond (CPython 3.11).
+_WINDOW_STEP = 4
+# At a threshold of 1 the root of the mean square that is loud, of 32767; one of 0.5 takes a voice at 30 dB below full.
+_FULL_THRESHOLD_LEVEL = 2000
+# So many loud windows in a row are speech; fewer are a click.
+_SPEECH_WINDOWS = 3
+
+# The least that may be committed.
+_LEAST_COMMITTED_MS = 100
+
+
+class TurnDetection(typing.NamedTuple):
+    """When speech begins and ends: `threshold` from 0 to 1, `padding_ms` kept before it, `silence_ms` that end it."""
+
+    threshold: float
+    padding_ms: int
+    silence_ms: int
+
+
+class SpeechMark(typing.NamedTuple):
+    """Speech has begun at `at_ms`, or has ended there and sounds as `sound`."""
+
+    kind: typing.Literal["started", "stopped"]
+    at_ms: int
+    sound: bytes
+
+
+class InputSound:
+    """The input buffer of a session in one of REALTIME_BYTES_A_MS; `detection` None leaves the turns to the client."""
+
+    def __init__(self, audio_format: str, detection: TurnDetection | None) -> None:
+        self.format = audio_format
+        self.detection = detection
+        self._bytes_a_ms = REALTIME_BYTES_A_MS[audio_format]
+        self._sound = bytearray()
+        self._begin = 0  # where in all that came the buffer begins, in bytes
+        self._looked = 0  # how much of it has been looked at
+        self._loud_windows = 0
+        self._silent_windows = 0
+        self._is_speech = False
+
+    @property
+    def end_ms(self) -> int:
+        """How much sound has come in all."""
+        return (self._begin + len(self._sound)) // self._bytes_a_ms
+
+    def append(self, sound: bytes) -> list[SpeechMark]:
+        """Add sound; return where speech began and ended in it. ApiError 400 when too much waits."""
+        if len(self._sound) + len(sound) > MOST_BUFFERED_SOUND:
+            raise ApiError(
+                400,
+                f"The input audio buffer holds at most {MOST_BUFFERED_SOUND} bytes, but {len(self._sound)} wait in it "
+                f"and {len(sound)} came. Commit or clear it first.",
+                param="audio", code="input_audio_buffer_full",
+            )  # fmt: skip
+        self._sound += sound
+        return [] if self.detection is None else self._look(self.detection)
+
+    def commit(self) -> bytes:
+        """Take what waits; ApiError 400 when that is less than 100 ms."""
+        waiting_ms = len(self._sound) / self._bytes_a_ms
+        if waiting_ms < _LEAST_COMMITTED_MS:
+            raise ApiError(
+                400,
+                "Error committing input audio buffer: buffer too small. Expected at least "
+                f"{_LEAST_COMMITTED_MS}ms of audio, but buffer only has {waiting_ms:.2f}ms of audio.",
+                code="input_audio_buffer_commit_empty",
+            )
+        return self._take(len(self._sound))
+
+    def clear(self) -> None:
+        """Drop what waits."""
+        self._take(len(self._sound))
+
+    def _take(self, size: int) -> bytes:
+        """Take from the beginning; the speech that was under way, if any, is over."""
+        taken = bytes(self._sound[:size])
+        self._drop(size)
+        self._is_speech = False
+        self._loud_windows = 0
+        return taken
+
+    def _drop(self, size: int) -> None:
+        del self._sound[:size]
+        self._begin += size
+        self._looked = max(0, self._looked - size)
+
+    def _look(self, detection: TurnDetection) -> list[SpeechMark]:
+        marks: list[SpeechMark] = []
+        window = _WINDOW_MS * self._bytes_a_ms
+        least = (detection.threshold * _FULL_THRESHOLD_LEVEL) ** 2
+        while len(self._sound) - self._looked >= window:
+            is_loud = self._level(bytes(self._sound[self._looked : self._looked + window])) > least
+            self._looked += window
+            mark = self._after_window(detection, is_loud, window)
+            if mark is not None:
+                marks.append(mark)
+        if not self._is_speech:
+            # What is kept for the next speech's beginning.
+            kept = detection.padding_ms * self._bytes_a_ms + _SPEECH_WINDOWS * window
+            self._drop(max(0, self._looked - kept))
+        return marks
+
+    def _after_window(self, detection: TurnDetection, is_loud: bool, window: int) -> SpeechMark | None:
+        if not self._is_speech:
+            self._loud_windows = self._loud_windows + 1 if is_loud else 0
+            if self._loud_windows < _SPEECH_WINDOWS:
+                return None
+            padding = detection.padding_ms * self._bytes_a_ms
+            self._drop(max(0, self._looked - _SPEECH_WINDOWS * window - padding))
+            self._is_speech = True
+            self._silent_windows = 0
+            return SpeechMark("started", self._begin // self._bytes_a_ms, b"")
+        self._silent_windows = 0 if is_loud else self._silent_windows + 1
+        if self._silent_windows * _WINDOW_MS < max(_WINDOW_MS, detection.silence_ms):
+            return None
+        end_ms = (self._begin + self._looked) // self._bytes_a_ms
+        return SpeechMark("stopped", end_ms, self._take(self._looked))
+
+    def _level(self, window: bytes) -> float:
+        """Return the mean square of the samples."""
+        if self.format == "audio/pcm":
+            samples = array.array("h", window)
+            if sys.byteorder == "big":
+                samples.byteswap()
+            squares = [sample * sample for sample in samples[::_WINDOW_STEP]]
+        else:
+            table = _ULAW_SQUARES if self.format == "audio/pcmu" else _ALAW_SQUARES
+            squares = [table[code] for code in window]
+        return sum(squares) / len(squares)
+
+
+def decode_sound(audio: str) -> bytes:
+    """Return the bytes of base64; ApiError 400 in OpenAI's words."""
+    try:
+        return base64.b64decode(audio, validate=True)
+    except ValueError as exc:  # binascii.Error is one
+        raise ApiError(
+            400,
+            "Invalid 'audio'. Expected base64-encoded audio bytes (mono PCM16 at 24kHz, or G.711 at 8kHz) but got an "
+            f"invalid value: {exc}.",
+            param="audio", code="invalid_value",
+        ) from exc  # fmt: skip
+
+
+def encode_sound(sound: bytes) -> str:
+    """Return bytes as base64."""
+    return base64.b64encode(sound).decode("ascii")
+
+
+def _ulaw_sample(code: int) -> int:
+    code ^= 0xFF
+    magnitude = (((code & 15) << 3) + 132 << (code >> 4 & 7)) - 132
+    return -magnitude if code & 0x80 else magnitude
+
+
+def _alaw_sample(code: int) -> int:
+    code ^= 0x55
+    segment = code >> 4 & 7
+    magnitude = ((code & 15) << 4) + 8
+    magnitude = magnitude + 256 << segment - 1 if segment else magnitude
+    return magnitude if code & 0x80 else -magnitude
+
+
+_ULAW_SQUARES = tuple(_ulaw_sample(code) ** 2 for code in range(256))
+_ALAW_SQUARES = tuple(_alaw_sample(code) ** 2 for code in range(256))

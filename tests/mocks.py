@@ -1,0 +1,84 @@
+"""A mock backend by itself: no socket, a clock that stands still, chance that repeats."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import random
+
+from protocol.exchange import Request
+from protocol.http1 import RequestReader
+from protocol.mock.backend import Mock, MockSettings
+
+NOW = 1700000000.9
+
+
+def mock_settings(**changes):
+    """Return the settings of [mock]: the defaults, and these changes."""
+    defaults = {
+        field.name: field.metadata["parse"](field.metadata["default"]) for field in dataclasses.fields(MockSettings)
+    }
+    return MockSettings(**{**defaults, **changes})
+
+
+async def no_sleep(seconds):
+    """Sleep not at all."""
+
+
+def make_mock(*, clock=lambda: NOW, sleep=no_sleep, forward=None, **changes):
+    """Return a mock with these settings."""
+    return Mock(
+        "mock", mock_settings(**changes), clock=clock, random_bits=random.Random(7).getrandbits, sleep=sleep,
+        forward=forward,
+    )  # fmt: skip
+
+
+def make_request(method, path, body=None, fields=()):
+    """Return a request as the server would hand it over: `body` is bytes, or sent as JSON."""
+    reader = RequestReader()
+    lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
+    kind = "content-type: application/json\r\n" if body is not None and not isinstance(body, bytes) else ""
+    reader.feed(f"{method} {path} HTTP/1.1\r\nhost: x\r\n{kind}{lines}\r\n".encode())
+    request = Request(reader.next_event(), "req_1", "127.0.0.1")
+    request.body = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
+    return request
+
+
+def ask(mock, method, path, body=None, fields=()):
+    """Return the JSON that a mock answers at once; what it raises comes out."""
+    request = make_request(method, path, body, fields)
+    return json.loads(mock.endpoint(request).answer(request).body)
+
+
+class Clock:
+    """A clock that goes on when it is told to."""
+
+    def __init__(self):
+        self.now = NOW
+
+    def __call__(self):
+        return self.now
+
+
+def make_form(*parts):
+    """Return a form's body and fields: a part is (name, text), or (name, filename, bytes) for a file."""
+    body = b""
+    for name, *rest in parts:
+        filename = "".join(f'; filename="{text}"' for text in rest[:-1])
+        content = rest[-1] if isinstance(rest[-1], bytes) else rest[-1].encode()
+        body += (
+            f'--edge\r\ncontent-disposition: form-data; name="{name}"{filename}\r\n\r\n'.encode() + content + b"\r\n"
+        )
+    return body + b"--edge--\r\n", [("content-type", "multipart/form-data; boundary=edge")]
+
+
+def upload(mock, filename, content, purpose="user_data", **fields):
+    """Upload a file to a mock; return the file object."""
+    texts = [(name, str(value)) for name, value in fields.items()]
+    return ask(mock, "POST", "/v1/files", *make_form(("purpose", purpose), *texts, ("file", filename, content)))
+
+
+def respond(mock, method, path, body=None, fields=()):
+    """Return the Response that a mock gives at once; what it raises comes out."""
+    request = make_request(method, path, body, fields)
+    return mock.endpoint(request).answer(request)
