@@ -168,8 +168,7 @@ class Service:
     async def drain(self) -> None:
         """Stop in good order, within drain_timeout."""
         for backend in self._backends.values():
-            if hasattr(backend, "leave"):
-                backend.leave()
+            backend.leave()
         await self._server.drain()
         await self._close_backends()
 

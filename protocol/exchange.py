@@ -247,6 +247,9 @@ class Backend(typing.Protocol):
     def models(self, request: Request) -> typing.Union[list, typing.Awaitable[list]]:
         """Return the OpenAI model objects that this backend offers."""
 
+    def leave(self) -> None:
+        """Begin to end what would outlast the time in which the server stops in good order: long connections."""
+
     async def close(self) -> None:
         """Give back what the backend holds."""
 

@@ -285,6 +285,9 @@ class Relay:
         """Choose how the body is taken; ApiError 405 for TRACE, 508 for a loop, 400 for a path that climbs."""
         return self._plan(request).endpoint
 
+    def leave(self) -> None:
+        """Cut nothing: what two others say to each other has its time until the server has drained."""
+
     async def close(self) -> None:
         """Close the connections to the upstream."""
         await self._pool.close()

@@ -65,6 +65,9 @@ class Router:
                 return self._retrieve_model
         if self._only_backend is not None:
             return self._only_backend.endpoint(request)
+        if request.head.upgrade:
+            # Both directions are the body's to come: it cannot be held for another try, so the first backend has it.
+            return self.backends_for(_query_model(request.head.query))[0].endpoint(request)
         if "model=" in request.head.query:
             backends = self.backends_for(_query_model(request.head.query))
             if len(backends) == 1:

@@ -43,6 +43,9 @@ class Named:
     async def list_later(self):
         return self.listed
 
+    def leave(self):
+        pass
+
     async def close(self):
         pass
 
@@ -222,3 +225,11 @@ def test_unknown_path_is_404_and_known_path_with_another_method_405():
 @pytest.mark.parametrize("target", ["*", "/", "/v1/chat/completions", "/nowhere"])
 def test_options_is_answered_everywhere(target):
     assert answer(router([("*", "one")], Named("one")), request(f"OPTIONS {target}")).status == 204
+
+
+@pytest.mark.parametrize(("query", "name"), [("?model=gpt-4o-realtime", "a"), ("?model=other", "c"), ("", "c")])
+def test_an_upgrade_goes_to_the_first_backend_of_its_model(query, name):
+    made = router([("gpt*", "a b"), ("*", "c a")], *(Named(name, streams=True) for name in "abc"))
+    asked = request(f"GET /v1/realtime{query}", connection="upgrade", upgrade="websocket")
+    endpoint = made.route(asked)
+    assert (endpoint.label, endpoint.streams_body) == (name, True)

@@ -205,6 +205,9 @@ class DashScope:
         self._caller(request)
         return dashscope_model_list()["data"]
 
+    def leave(self) -> None:
+        """End nothing early: answers are as long as they are."""
+
     async def close(self) -> None:
         """Close the connections to DashScope, once the tasks that nobody waits for are cancelled."""
         await self._images.close()
