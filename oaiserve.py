@@ -482,9 +482,19 @@ def _banner(settings: Settings, port: int, source: str) -> str:
     return (
         f"oaiserve {__version__} listens on {url} (OpenAI base URL: {url}/v1)\n"
         f"  settings: {source}; routes: {routes}\n"
+        f"{_worker_note(settings)}"
         f"  try it:   {chat_example(url)}\n"
         "  stop it:  Ctrl-C"
     )
+
+
+def _worker_note(settings: Settings) -> str:
+    """Return a line for who may wonder where an object went: the mock's memory is a worker's own."""
+    routed = {name for route in settings.routes for name in route.backends}
+    has_mock = any(backend.kind == "mock" and backend.name in routed for backend in settings.backends)
+    if settings.server.workers == 1 or not has_mock:
+        return ""
+    return "  mind:     each worker of the mock remembers its own files and other objects; --workers 1 keeps all\n"
 
 
 @contextlib.contextmanager

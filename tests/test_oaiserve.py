@@ -98,6 +98,14 @@ def test_banner_has_the_address_and_a_curl_line_whose_body_is_json(command):
 
 
 @needs_signals
+def test_banner_tells_that_each_worker_of_the_mock_remembers_its_own(command):
+    with running(command, "--workers", "2") as program:
+        assert "remembers its own" in program.banner
+    with running(command) as program:
+        assert "remembers its own" not in program.banner
+
+
+@needs_signals
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_stops_with_exit_0(command, number):
     with running(command) as program:
