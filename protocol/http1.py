@@ -76,6 +76,12 @@ _ABSOLUTE_FORM = re.compile(r"(?i:https?)://([^/?#]*)(/[^?#]*)?(?:\?([^#]*))?")
 # RFC 9112 §3.2.3: authority-form, of CONNECT only, has both a host and a port.
 _AUTHORITY_FORM = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z\-._~!$&'()*+,;=%]+):([0-9]{1,5})")
 
+#: Bodies up to this are short: what is worked out for the head of one holds for those of all others (HeadMemo).
+SHORT_BODY_BYTES = 65536
+
+# The length of a short body as nearly everybody writes it; whoever writes it otherwise is read the ordinary way.
+_SHORT_LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([1-9][0-9]{0,4})\r\n")
+
 _REMEMBERED_HEADS = 64
 _REMEMBERED_HEAD_BYTES = 2048
 
@@ -138,6 +144,13 @@ class Fields:
         value = self._joined.get(name)
         return [] if value is None else [member for member in map(_member, value.split(",")) if member]
 
+    def replaced(self, name: str, value: str) -> Fields:
+        """Return these fields with another value for a name that stands there once."""
+        other = Fields.__new__(Fields)
+        other.pairs = [(name, value) if pair[0] == name else pair for pair in self.pairs]
+        other._joined = {**self._joined, name: value}
+        return other
+
     def __contains__(self, name: str) -> bool:
         return name in self._joined
 
@@ -163,7 +176,8 @@ class RequestHead:
     `upgrade` holds the protocols that the client offers to change to, "" for none (RFC 9110 §7.8).
     A head is not to be changed: one that is repeated byte for byte may be the same object, on whatever connection.
     `notes` is room for what the layers above work out from the head alone, so that a repeated head costs them nothing
-    either.
+    either. Of the length of a body it may tell that it is short (SHORT_BODY_BYTES), but not how short: heads that
+    differ in nothing else have their notes in common.
     """
 
     __slots__ = (
@@ -198,6 +212,21 @@ class RequestHead:
         self.upgrade = fields.get("upgrade") if "upgrade" in connection and minor_version else ""
         self.expects_continue = _expects_continue(fields, minor_version) and self.has_body
 
+    @property
+    def has_short_body(self) -> bool:
+        """Whether a body follows that is told to be short."""
+        return not self.chunked and 0 < self.content_length <= SHORT_BODY_BYTES
+
+    def resized(self, length: str) -> RequestHead:
+        """Return the head that this one would be with the length, in digits, of another short body."""
+        other = RequestHead.__new__(RequestHead)
+        other.method, other.target, other.path, other.query = self.method, self.target, self.path, self.query
+        other.host, other.minor_version, other.keep_alive = self.host, self.minor_version, self.keep_alive
+        other.upgrade, other.expects_continue, other.notes = self.upgrade, self.expects_continue, self.notes
+        other.chunked, other.has_body, other.content_length = False, True, int(length)
+        other.fields = self.fields.replaced("content-length", length)
+        return other
+
     def __repr__(self) -> str:
         return f"RequestHead({self.method!r}, {self.target!r}, 1.{self.minor_version}, {self.fields!r})"
 
@@ -231,20 +260,33 @@ class HeadMemo:
     """The heads that were read last, by their bytes: equal bytes mean an equal head.
 
     A client repeats its head byte for byte, and so may all clients that run the same program. To find a head here costs
-    0.5 µs, to read it again 8 µs (CPython 3.11). Only readers with the same limits may share a memo.
+    0.5 µs, to read it again 8 µs (CPython 3.11). A request's head that differs from a known one in nothing but the
+    length of a short body is made from that one, in 3 µs. Only readers with the same limits may share a memo.
     """
 
-    __slots__ = ("_heads", "latest")
+    __slots__ = ("_heads", "_sizeless", "latest")
 
     def __init__(self) -> None:
         self._heads: dict[bytes, tuple[bytes, _Head]] = {}
+        # Heads of requests by their bytes without the digits of content-length.
+        self._sizeless: dict[bytes, RequestHead] = {}
         #: The latest head and its bytes; nothing begins with the one that stands for none.
         self.latest: tuple[typing.Any, typing.Any] = ((), None)
 
     def find(self, data: bytes, at: int) -> tuple[bytes, _Head] | None:
         """Return the head that begins at `at`, with its bytes, if it is known."""
         end = data.find(b"\r\n\r\n", at, at + _REMEMBERED_HEAD_BYTES)
-        return self._heads.get(data[at : end + 4]) if end >= 0 else None
+        if end < 0:
+            return None
+        head = data[at : end + 4]
+        return self._heads.get(head) or (self._resized(head) if self._sizeless else None)
+
+    def _resized(self, data: bytes) -> tuple[bytes, _Head] | None:
+        length = _SHORT_LENGTH.search(data)
+        known = self._sizeless.get(_sizeless(data, length)) if length is not None else None
+        if known is None or int(length[1]) > SHORT_BODY_BYTES:
+            return None
+        return data, known.resized(length[1].decode())
 
     def keep(self, data: bytes, head: _Head) -> tuple[bytes, _Head]:
         """Remember a head, unless it is long; the one that has been here longest has to go."""
@@ -253,7 +295,21 @@ class HeadMemo:
             self._heads[data] = self.latest = known
             if len(self._heads) > _REMEMBERED_HEADS:
                 del self._heads[next(iter(self._heads))]
+            # Of two lines with the same length, one alone must not become another.
+            if type(head) is RequestHead and head.has_short_body and head.fields.count("content-length") == 1:
+                self._keep_sizeless(data, head)
         return known
+
+    def _keep_sizeless(self, data: bytes, head: RequestHead) -> None:
+        length = _SHORT_LENGTH.search(data)
+        if length is not None:
+            self._sizeless[_sizeless(data, length)] = head
+            if len(self._sizeless) > _REMEMBERED_HEADS:
+                del self._sizeless[next(iter(self._sizeless))]
+
+
+def _sizeless(head: bytes, length: re.Match[bytes]) -> bytes:
+    return head[: length.start(1)] + head[length.end(1) :]
 
 
 class BodyPart:
@@ -456,7 +512,7 @@ class _MessageReader:
         """Return the head that comes next if it is known, else None."""
         if not self._data.startswith(self._last_bytes, self._at):
             found = self._memo.find(self._data, self._at)
-            if found is None:
+            if found is None or len(found[0]) > self._max_head:
                 return None
             self._last_bytes, self._last_head = found
         self._at += len(self._last_bytes)
@@ -666,13 +722,17 @@ class RequestReader(_MessageReader):
         # `max_head` allows is a matter of its target too.
         self._max_line = min(max_target + 64, max_head - 4)
 
-    @property
-    def last_head(self) -> RequestHead | None:
-        """The head that came last, or another one that is likely to be the next one's; None where there is none."""
+    def known_head(self, data: bytes) -> RequestHead | None:
+        """Return the head that `data` begins with, which is to be fed next, if that is known."""
+        if not data.startswith(self._last_bytes):
+            found = self._memo.find(data, 0)
+            if found is None or len(found[0]) > self._max_head:
+                return None
+            self._last_bytes, self._last_head = found
         return self._last_head
 
     def read_whole(self, data: bytes) -> bytes | None:
-        """Take `data` instead of `feed` if it is one request with `last_head`, all of it, and return its body.
+        """Take `data` instead of `feed` if it is one request with a known head, all of it, and return its body.
 
         The message is over then, and its events are the ones that would have come. None: it is not, so feed it. This
         costs 0.4 µs, the ordinary way 3 µs (CPython 3.11).
@@ -811,7 +871,15 @@ class ResponseReader(_MessageReader):
 
         BadMessage only once everything before the fault has been taken. What waits may not be taken all at once.
         """
-        data = self._take_chunks() if self._step is _MessageReader._read_chunk_size else b""
+        step = self._step
+        if step is _MessageReader._check_length and self.max_body is None:
+            # A body that has come whole, as nearly all do: 0.3 instead of 1.3 µs (CPython 3.11).
+            start, end = self._at, self._at + self._remaining
+            if end <= len(self._data):
+                self._at = end
+                self._step = _MessageReader._paused
+                return self._data[start:end]
+        data = self._take_chunks() if step is _MessageReader._read_chunk_size else b""
         if data and (self._at == len(self._data) or len(data) >= _CHUNKS_BYTES):
             return data
         parts = [data] if data else []
@@ -1037,7 +1105,7 @@ class ResponseWriter(_MessageWriter):
 
 
 def is_answered_plainly(request: RequestHead) -> bool:
-    """Whether `sized_answer` and `chunked_answer` may answer a request: it is HTTP/1.1, its connection stays, no HEAD."""
+    """Whether `sized_answer` and `chunked_answer` may answer: HTTP/1.1, a connection that stays, and no HEAD."""
     return request.keep_alive and request.minor_version == 1 and request.method != "HEAD"
 
 

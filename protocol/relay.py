@@ -49,7 +49,7 @@ from protocol.exchange import (
     Sink,
 )
 from protocol.forward import is_loop, request_fields, response_fields
-from protocol.http1 import RequestHead, ResponseHead, encode_fields, request_lines
+from protocol.http1 import SHORT_BODY_BYTES, RequestHead, ResponseHead, encode_fields, request_lines
 from protocol.log import Log
 from protocol.multipart import ModelRewriter
 from protocol.openai import JsonObject, api_path, error_response, model_object
@@ -68,7 +68,6 @@ from protocol.upstream import (
     upstream_tls,
 )
 
-_HELD_BYTES = 65536
 _RETRIED_STATUSES = frozenset((429, 500, 502, 503, 504))
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 8.0
@@ -316,7 +315,7 @@ class Relay:
         plan = _Plan(self._streamed, head.method, self._target(request), encode_fields(fields))
         plan.rewrites_json = self._renames and head.has_body and is_json
         plan.rewrites_multipart = self._renames and content_type == "multipart/form-data"
-        is_small = head.content_length is not None and head.content_length <= _HELD_BYTES
+        is_small = head.content_length is not None and head.content_length <= SHORT_BODY_BYTES
         plan.is_tunnel = head.upgrade.lower() == "websocket"
         if not plan.is_tunnel and (plan.rewrites_json or (is_small and not plan.rewrites_multipart)):
             plan.endpoint = self._held

@@ -1076,10 +1076,98 @@ def pull_after(reader: Reader, data: bytes) -> list[str]:
     return events
 
 
+# Ways to tell a length: each is read after each other one, with and without what was remembered of that.
+LENGTHS: list[tuple[str, bytes]] = [
+    ("5", b"Content-Length: 5"),
+    ("6", b"Content-Length: 6"),
+    ("lower case", b"content-length: 77"),
+    ("upper case", b"CONTENT-LENGTH: 7"),
+    ("no space", b"Content-Length:7"),
+    ("space behind", b"Content-Length: 7 "),
+    ("leading zero", b"Content-Length: 07"),
+    ("nothing", b"Content-Length: "),
+    ("0", b"Content-Length: 0"),
+    ("sign", b"Content-Length: +5"),
+    ("longest short body", b"Content-Length: 65536"),
+    ("longer", b"Content-Length: 65537"),
+    ("six digits", b"Content-Length: 100000"),
+    ("list", b"Content-Length: 5, 5"),
+    ("the same twice", b"Content-Length: 5\r\nContent-Length: 5"),
+    ("two lengths", b"Content-Length: 6\r\nContent-Length: 5"),
+    ("two lengths, two cases", b"Content-Length: 5\r\ncontent-length: 6"),
+    ("empty before", b"Content-Length: \r\nContent-Length: 5"),
+    ("empty behind", b"Content-Length: 5\r\nContent-Length: "),
+    ("chunked", b"Content-Length: 5\r\nTransfer-Encoding: chunked"),
+    ("asks", b"Content-Length: 5\r\nExpect: 100-continue"),
+    ("asks more", b"Content-Length: 50\r\nExpect: 100-continue"),
+    ("another field's", b"X: 1\r\nX-Content-Length: 5\r\nContent-Length: 9"),
+    ("another field's, other", b"X: 1\r\nX-Content-Length: 6\r\nContent-Length: 9"),
+]
+
+
+@pytest.mark.parametrize("first", [row[1] for row in LENGTHS], ids=ids(LENGTHS))
+@pytest.mark.parametrize("max_head", [65536, len(post(b"Content-Length: 5"))], ids=["wide", "tight"])
+def test_a_head_is_read_alike_whatever_is_remembered_of_one_with_another_length(first: bytes, max_head: int) -> None:
+    for _, second in LENGTHS:
+        memo = HeadMemo()
+        read(RequestReader(memo=memo, max_head=max_head), [post(first)])
+        assert heads_read(memo, max_head, post(second)) == heads_read(HeadMemo(), max_head, post(second))
+
+
+def heads_read(memo: HeadMemo, max_head: int, data: bytes) -> tuple[object, ...]:
+    """Return all that is to be known of the head of `data`, or why it is refused."""
+    reader = RequestReader(memo=memo, max_head=max_head)
+    try:
+        reader.feed(data)
+        head = reader.next_event()
+    except BadMessage as exc:
+        return exc.status, exc.message
+    known = tuple(getattr(head, name) for name in RequestHead.__slots__ if name not in ("fields", "notes"))
+    lines = [(name, head.fields.get(name), head.fields.count(name)) for name, _ in head.fields]
+    return (*known, told(head), lines)
+
+
+def test_heads_that_differ_in_the_length_of_a_short_body_have_their_notes_in_common() -> None:
+    memo = HeadMemo()
+    heads = []
+    for length in (b"5", b"65536", b"65537", b"0", b"5"):
+        reader = RequestReader(memo=memo)
+        reader.feed(post(b"Content-Length: " + length))
+        heads.append(reader.next_event())
+    one, longest, too_long, none, again = heads
+    assert one is again
+    assert one is not longest and one.notes is longest.notes
+    assert too_long.notes is not one.notes is not none.notes
+    assert [head.content_length for head in heads] == [5, 65536, 65537, 0, 5]
+
+
+def test_a_request_that_differs_in_its_length_alone_is_read_as_a_whole() -> None:
+    reader = RequestReader()
+    reader.feed(post(b"Content-Length: 5") + b"first")
+    assert pull(reader, [], False) is PAUSED
+    reader.next_message()
+    data = post(b"Content-Length: 6") + b"second"
+    head = reader.known_head(data)
+    assert head is not None and head.content_length == 6
+    assert reader.read_whole(data) == b"second"
+    assert reader.known_head(b"") is None
+    assert reader.known_head(post(b"Content-Length: 6", b"X: 1")) is None
+
+
+def test_what_is_remembered_without_its_length_is_bounded_too() -> None:
+    memo = HeadMemo()
+    for number in range(1000):
+        read(RequestReader(memo=memo), [post(b"Content-Length: 5", b"X: %d" % number)])
+    known = [n for n in range(1000) if memo.find(post(b"Content-Length: 6", b"X: %d" % n), 0)]
+    assert known == list(range(936, 1000))
+
+
 def test_a_request_without_a_body_is_read_as_a_whole() -> None:
     memo = HeadMemo()
     read(RequestReader(memo=memo), [NEXT])
-    assert RequestReader(memo=memo).read_whole(NEXT) == b""
+    reader = RequestReader(memo=memo)
+    assert reader.known_head(NEXT) is not None
+    assert reader.read_whole(NEXT) == b""
 
 
 @pytest.mark.parametrize("data", [post(b"Content-Length: 5") + b"hello", chunked(b"5\r\nhello\r\n0\r\n\r\n")])

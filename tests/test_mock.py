@@ -213,6 +213,11 @@ def test_parameters_that_shape_nothing_change_nothing(parameters):
     assert getattr(one.body, "frames", one.body) == getattr(other.body, "frames", other.body)
 
 
+@pytest.mark.parametrize("text", ["a", "a b", " a  b\n", "a\tb \x1c c", "a\x0b\x0cb.c"])
+def test_plain_text_is_cut_as_all_other_text_is(text):
+    assert split_words(text) == split_words(f"{text}\u4e00")[:-1]
+
+
 # ---- streams
 
 

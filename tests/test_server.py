@@ -648,6 +648,19 @@ def test_a_client_that_leaves_while_it_is_not_read_is_noticed(house):
     assert house.statuses() == [499]
 
 
+def test_a_client_that_has_reset_its_connection_before_the_last_answer_is_let_go(house):
+    client = house.client()
+
+    def write_eof():
+        raise OSError(errno.ENOTCONN, "Transport endpoint is not connected")
+
+    client.transport.write_eof = write_eof  # as a socket's does whose end the loop has not told yet
+    client.send(request("/plain", "connection: close"))
+    house.loop.settle()
+    assert client.transport.lost
+    assert house.statuses() == [200]
+
+
 def test_the_limit_of_a_held_body_holds_again_after_one_that_was_streamed(open_house):
     house = open_house(max_body=10)
     house.add("/reads", reads_its_body, streams_body=True)
