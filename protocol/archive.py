@@ -54,8 +54,11 @@ def _unpacked(data: bytes, method: int, most_bytes: int) -> bytes:
     return content
 
 
-def write_archive(files: typing.Iterable[tuple[str, bytes]]) -> bytes:
-    """Return an archive of these paths and contents, stored; the same files give the same bytes."""
+def write_archive(files: typing.Iterable[tuple[str, bytes]], start: int = 0) -> bytes:
+    """Return an archive of these paths and contents, stored; the same files give the same bytes.
+
+    `start` is how many bytes stand before it in its file.
+    """
     body, directory = bytearray(), bytearray()
     count = 0
     for path, data in files:
@@ -65,8 +68,8 @@ def write_archive(files: typing.Iterable[tuple[str, bytes]]) -> bytes:
         common = struct.pack("<HHHHHIIIHH", 20, 0x800, _STORED, 0, 0x21, *sizes)
         # Made by version 2.0 on Unix, a plain file that everyone may read.
         directory += _DIRECTORY_ENTRY + struct.pack("<H", 3 << 8 | 20) + common
-        directory += struct.pack("<HHHII", 0, 0, 0, 0o100644 << 16, len(body)) + name
+        directory += struct.pack("<HHHII", 0, 0, 0, 0o100644 << 16, start + len(body)) + name
         body += b"PK\x03\x04" + common + name + data
         count += 1
-    end = struct.pack("<HHHHIIH", 0, 0, count, count, len(directory), len(body), 0)
+    end = struct.pack("<HHHHIIH", 0, 0, count, count, len(directory), start + len(body), 0)
     return bytes(body + directory + b"PK\x05\x06" + end)

@@ -48,6 +48,10 @@ _CONFORM_WORDS = {
 }
 
 
+# API reference, `metadata` and `attributes`, the only maps whose size it bounds: the characters of a key.
+_LONGEST_NAME = 64
+
+
 class Conformity:
     """Makes checks from shapes whose names `shapes` knows; a named shape's check is made once."""
 
@@ -105,7 +109,7 @@ class Conformity:
         return an_array(self.check(shape.item), shape.low, shape.high, kind=kind)
 
     def _map_check(self, shape: MapShape) -> Check:
-        return a_map(self.check(shape.item), shape.most)
+        return a_map(self.check(shape.item), shape.most, None if shape.most is None else _LONGEST_NAME)
 
     def _object_check(self, shape: ObjectShape) -> Check:
         required = [

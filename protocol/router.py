@@ -127,8 +127,22 @@ class Router:
         id = urllib.parse.unquote(api_path(request.path)[len("/models/") :])
         listing = self._models(request)
         if isinstance(listing, Response):
-            return _one_model(listing, id)
-        return _one_later(listing, id)
+            return _listed_model(listing, id) or self._unlisted_model(request, id)
+        return self._model_later(listing, request, id)
+
+    async def _model_later(self, listing: typing.Awaitable[Response], request: Request, id: str) -> Response:
+        answer = _listed_model(await listing, id) or self._unlisted_model(request, id)
+        return answer if isinstance(answer, Response) else await answer
+
+    def _unlisted_model(self, request: Request, id: str) -> Answer:
+        """Ask the backend that would take the model: an upstream may have more than it lists."""
+        try:
+            endpoint = self.backends_for(id)[0].endpoint(request)
+        except ApiError as exc:
+            raise ApiError(
+                404, f"The model '{id[:100]}' does not exist.", param="model", code="model_not_found"
+            ) from exc
+        return _answer_of(endpoint, request)
 
 
 def _pattern(text: str) -> re.Pattern[str]:
@@ -163,7 +177,10 @@ def _unchanged(model: str) -> str:
 
 
 def _answer_with(backend: Backend, request: Request) -> Answer:
-    endpoint = backend.endpoint(request)
+    return _answer_of(backend.endpoint(request), request)
+
+
+def _answer_of(endpoint: Endpoint, request: Request) -> Answer:
     if endpoint.streams_body:
         request.stream = _one_part(request.body)
     return endpoint.answer(request)
@@ -215,12 +232,8 @@ async def _models_of(backend: Backend, request: Request) -> list[JsonObject] | A
         return exc
 
 
-async def _one_later(listing: typing.Awaitable[Response], id: str) -> Response:
-    return _one_model(await listing, id)
-
-
-def _one_model(listing: Response, id: str) -> Response:
+def _listed_model(listing: Response, id: str) -> Response | None:
     for model in parse_json(listing.body)["data"]:
         if model["id"] == id:
             return json_response(model)
-    raise ApiError(404, f"The model '{id[:100]}' does not exist.", param="model", code="model_not_found")
+    return None

@@ -8,7 +8,8 @@ A shape says what a JSON value looks like:
     file                                a file part of a form
     "asc"  0  true                      exactly this
     [str]   [str] 1..4                  an array of these, with bounds on its length
-    map num   map (str) ..16            an object of any members, whose values look so; with bounds on their number
+    map num   map (str) ..16            an object of any members, whose values look so; with a bound on their number,
+                                        their names have 64 characters at most
     {id str, name? str}                 an object of these members, of which those with `?` may be left out
     Batch                               the shape of that name
     "asc" | "desc"                      either of them
@@ -54,7 +55,7 @@ class ListShape(typing.NamedTuple):
 
 
 class MapShape(typing.NamedTuple):
-    """An object whose members' names are the caller's; `most` of them at most."""
+    """An object whose members' names are the caller's; `most` of them at most, which bounds the names' length too."""
 
     item: Shape
     most: int | None = None

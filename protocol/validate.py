@@ -104,18 +104,25 @@ def a_string_of(shortest: int, longest: int | None) -> Check:
     return check
 
 
-def a_map(of: Check, most: int | None = None) -> Check:
-    """Check for an object of at most `most` members that all pass `of`; null is as good as absent."""
+def a_map(of: Check, most: int | None = None, longest_name: int | None = None) -> Check:
+    """Check for an object of at most `most` members that all pass `of`; null is as good as absent.
+
+    `longest_name` is how many characters a member's name may have.
+    """
 
     def check(value: typing.Any) -> None:
         if type(value) is not dict:
             raise invalid_type("an object", value)
         if most is not None and len(value) > most:
             raise InvalidParameter(
-                f"Invalid '{{path}}': too many properties. Expected an object with at most {most} properties, but got an "
-                f"object with {len(value)} properties instead.",
+                f"Invalid '{{path}}': too many properties. Expected an object with at most {most} properties, but got "
+                f"an object with {len(value)} properties instead.",
                 "object_above_max_properties",
             )
+        if longest_name is not None:
+            for name in value:
+                if len(name) > longest_name:
+                    raise _name_too_long(name, longest_name)
         name = ""
         try:
             for name, member in value.items():
@@ -126,6 +133,15 @@ def a_map(of: Check, most: int | None = None) -> Check:
             raise
 
     return check
+
+
+def _name_too_long(name: str, longest: int) -> InvalidParameter:
+    shown = name[:100].replace("{path}", "")
+    return InvalidParameter(
+        f"Invalid property name in '{{path}}': '{shown}' is too long. Expected a string with maximum length {longest}, "
+        f"but got a string with length {len(name)} instead.",
+        "property_name_above_max_length",
+    )
 
 
 def a_boolean(value: typing.Any) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from protocol.errors import ApiError
 from protocol.media.document import text_of
-from protocol.media.ranking import chunks_of, rank, terms_of
+from protocol.media.ranking import check_chunking, chunks_of, rank, terms_of
 from protocol.media.vectors import encode_vector, lexical_words, token_words, unit_vector
 from protocol.openai import split_words
 
@@ -68,19 +68,26 @@ def test_base64_is_of_small_floats_little_endian():
 )
 def test_chunks_overlap_and_end_with_the_text(count, size, overlap, expected):
     words = [f"w{number} " for number in range(count)]
-    assert chunks_of("".join(words), size, overlap) == ["".join(words[begin:end]) for begin, end in expected]
+    assert list(chunks_of("".join(words), size, overlap)) == ["".join(words[begin:end]) for begin, end in expected]
 
 
 def test_chunks_without_overlap_are_the_text():
     text = "  Some words,\n\n and 漢字 between  "
-    assert "".join(chunks_of(text, 2, 0)) == text and chunks_of(" \n ") == []
+    assert "".join(chunks_of(text, 2, 0)) == text and list(chunks_of(" \n ")) == []
     assert all(len(split_words(chunk)) <= 2 for chunk in chunks_of(text, 2, 1))
+
+
+def test_a_long_text_is_cut_into_the_same_chunks_bit_by_bit():
+    text = "word " * 20_000 + "x" * 100_000 + " 漢字" * 20_000
+    assert "".join(chunks_of(text, 800, 0)) == text
+    words = split_words("word " * 20_000)
+    assert list(chunks_of("".join(words), 800, 400))[-1] == "".join(words[len(words) - 800 :])
 
 
 @pytest.mark.parametrize(("size", "overlap"), [(0, 0), (100, 51), (100, -1)])
 def test_refuses_chunks_that_overlap_too_much(size, overlap):
     with pytest.raises(ApiError, match="at most half") as refused:
-        chunks_of("a b c", size, overlap)
+        check_chunking(size, overlap)
     assert refused.value.param == "chunking_strategy.static.chunk_overlap_tokens"
 
 

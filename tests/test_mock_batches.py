@@ -390,3 +390,29 @@ def test_an_invented_batch_is_cancelled_at_once():
     mock = mocks.make_mock(unknown_ids="invent")
     assert mocks.ask(mock, "POST", "/v1/batches/batch_x/cancel")["status"] == "cancelled"
     assert mocks.ask(mock, "POST", "/v1/batches/batch_x/cancel")["status"] == "cancelled"
+
+
+# ---- what nobody waits for
+
+
+def test_nothing_runs_while_time_stands_still():
+    async def main():
+        bench = Bench(speed=0)
+        batch = bench.create(jsonl(line("a")))
+        await asyncio.sleep(0)
+        assert bench.look(batch)["status"] == "validating" and not bench.mock._world._tasks
+
+    asyncio.run(main())
+
+
+def test_a_batch_that_is_forgotten_ends_without_files():
+    async def main():
+        bench = Bench(max_objects=2)
+        bench.create(jsonl(line("a")))
+        for _ in range(2):
+            mocks.upload(bench.mock, "b.txt", b"x")
+        for _ in range(10):
+            await asyncio.sleep(0)
+        assert not bench.forwarded and not bench.mock._world._tasks
+
+    asyncio.run(main())

@@ -7,7 +7,7 @@ import random
 from types import SimpleNamespace
 
 import pytest
-from mocks import make_request, mock_settings
+from mocks import Clock, ask, make_mock, make_request, mock_settings
 
 from protocol.errors import ApiError
 from protocol.mock.operations import Operation, Reference, Stage
@@ -92,7 +92,7 @@ def test_reads_an_operation():
     [
         ("/boxes", {}),
         ("/boxes/b1", {"box_id": "b1"}),
-        ("/boxes/a%2Fb/things/t", {"box_id": "a/b", "thing_id": "t"}),
+        ("/boxes/a%2Fb/things/t", {"box_id": "a%2Fb", "thing_id": "t"}),
         ("/boxes/", None),
         ("/box", None),
         ("/boxes/b1/nothing", None),
@@ -324,7 +324,7 @@ def test_the_oldest_records_go_when_there_are_too_many():
 
 
 def test_the_oldest_contents_go_when_they_are_too_large():
-    store = Store(lambda: 0.0, most_records=10, most_bytes=100)
+    store = Store(lambda: 0.0, most_records=10, most_bytes=108)  # an empty object counts for two
     for number in range(3):
         store.add("/a", str(number), {}, b"x" * 40)
     assert [record.id for record in store.all("/a")] == ["1", "2"]
@@ -362,3 +362,54 @@ def test_plans_are_carried_out_in_their_order_when_due():
     now.seconds = 2.0
     assert store.all("/a")[0].object["seen"] == "1.02.0"
     assert store.get("/a", "1").plan == []
+
+
+# ---- memory and time
+
+
+def test_what_something_is_added_below_is_as_new_as_that():
+    store = Store(lambda: 0.0, most_records=4, most_bytes=1000)
+    store.add("/a", "1", {})
+    store.add("/b", "1", {})
+    for number in range(9):
+        store.add("/a/1/c", str(number), {})
+    assert store.get("/a", "1") and store.get("/b", "1") is None
+    assert [record.id for record in store.all("/a/1/c")] == ["6", "7", "8"]
+
+
+def test_what_there_is_one_of_goes_with_what_it_is_of():
+    store = Store(lambda: 0.0, most_records=9, most_bytes=1000)
+    store.add("/a", "1", {})
+    store.add("/a/1", "only", {})
+    store.add("/a/1/c/2/d", "3", {})
+    store.add("/a/10/c", "4", {})
+    assert store.remove("/a", "1")
+    assert not store.all("/a/1") and not store.all("/a/1/c/2/d") and store.all("/a/10/c")
+
+
+@pytest.mark.parametrize("id", ["{}", "name", "methods", "%7Bfile_id%7D", "a%2Fb", "%2F", "..", "%00"])
+def test_an_id_may_be_anything(id):
+    with pytest.raises(ApiError) as refused:
+        ask(make_mock(), "GET", f"/v1/vector_stores/{id}/files/{id}")
+    assert refused.value.status == 404 and refused.value.code == "not_found"
+    mock = make_mock(unknown_ids="invent")
+    assert ask(mock, "GET", f"/v1/vector_stores/{id}/files/{id}")["object"] == "vector_store.file"
+    assert ask(mock, "GET", f"/v1/vector_stores/{id}")["file_counts"]["total"] == 1
+
+
+def test_objects_and_notes_count_as_bytes():
+    store = Store(lambda: 0.0, most_records=100, most_bytes=1000)
+    for number in range(9):
+        store.add("/a", str(number), {"text": "x" * 189})  # 200 bytes as JSON
+    assert len(store.all("/a")) == 5
+    store.set_size(store.get("/a", "8"), 800)
+    assert [record.id for record in store.all("/a")] == ["7", "8"]
+
+
+def test_a_change_happens_when_it_was_due_whenever_somebody_looks():
+    clock = Clock()
+    mock = make_mock(clock=clock, speed=2)
+    job = ask(mock, "POST", "/v1/videos", {"prompt": "x"})
+    clock.now += 1000
+    video = ask(mock, "GET", f"/v1/videos/{job['id']}")
+    assert video["completed_at"] - video["created_at"] in (2, 3)  # (1 + 4) / 2 seconds

@@ -90,36 +90,36 @@ def refused(call, *args, **parameters):
     ],
 )
 def test_picture_has_the_asked_size(size, expected):
-    answer = generate(model="gpt-image-1", size=size)
+    answer = generate(model="gpt-image-2", size=size)
     assert heads(answer) == [("png", *expected)]
     assert answer["size"] == "{}x{}".format(*expected)
 
 
 @pytest.mark.parametrize("form", ["png", "jpeg", "webp"])
 def test_picture_has_the_asked_format(form):
-    answer = generate(model="gpt-image-1.5", output_format=form, size="64x32")
+    answer = generate(model="gpt-image-2", output_format=form, size="64x32")
     assert heads(answer) == [(form, 64, 32)] and answer["output_format"] == form
 
 
 def test_prompt_is_written_in_the_picture():
-    cat = generate(make_mock(seed="1"), model="gpt-image-1", size="128x64", prompt="cat")
-    dog = generate(make_mock(seed="1"), model="gpt-image-1", size="128x64", prompt="dog")
+    cat = generate(make_mock(seed="1"), model="gpt-image-2", size="128x64", prompt="cat")
+    dog = generate(make_mock(seed="1"), model="gpt-image-2", size="128x64", prompt="dog")
     assert pictures(cat) != pictures(dog)
 
 
 def test_several_pictures_differ():
-    answer = generate(model="gpt-image-1", n=10, size="32x32")
+    answer = generate(model="gpt-image-2", n=10, size="32x32")
     assert len(set(pictures(answer))) == 10
 
 
 def test_same_seed_gives_the_same_bytes():
-    one, same, other = (generate(make_mock(seed=seed), model="gpt-image-1", size="64x64") for seed in "112")
+    one, same, other = (generate(make_mock(seed=seed), model="gpt-image-2", size="64x64") for seed in "112")
     assert one == same and pictures(one) != pictures(other)
 
 
 @pytest.mark.parametrize("background", ["transparent", "opaque", "auto"])
 def test_background_is_answered(background):
-    answer = generate(model="gpt-image-1", size="64x64", background=background)
+    answer = generate(model="gpt-image-2", size="64x64", background=background)
     [picture] = pictures(answer)
     assert answer["background"] == ("transparent" if background == "transparent" else "opaque")
     assert (b"tRNS" in picture or picture[25] in (4, 6)) == (background == "transparent")
@@ -136,7 +136,7 @@ def test_background_is_answered(background):
     ],
 )
 def test_usage_follows_from_prompt_quality_and_size(quality, answered, tokens):
-    answer = generate(model="gpt-image-1", quality=quality, n=2)
+    answer = generate(model="gpt-image-2", quality=quality, n=2)
     assert answer["quality"] == answered
     assert answer["usage"] == {
         "input_tokens": 5,
@@ -150,8 +150,7 @@ def test_usage_follows_from_prompt_quality_and_size(quality, answered, tokens):
 @pytest.mark.parametrize(
     ("parameters", "member"),
     [
-        ({"model": "gpt-image-1"}, "b64_json"),
-        ({"model": "gpt-image-1", "response_format": "url"}, "b64_json"),
+        ({"model": "gpt-image-2"}, "b64_json"),
         ({"model": "chatgpt-image-latest"}, "b64_json"),
         ({"model": "dall-e-2"}, "url"),
         ({"model": "dall-e-3", "response_format": "b64_json"}, "b64_json"),
@@ -180,7 +179,7 @@ def test_url_leads_to_the_picture_that_base64_would_have_been():
 
 
 def test_safety_identifier_comes_back():
-    assert generate(model="gpt-image-1", size="16x16", user="me")["safety_identifier"] == "me"
+    assert generate(model="gpt-image-2", size="16x16", user="me")["safety_identifier"] == "me"
 
 
 @pytest.mark.parametrize(
@@ -201,7 +200,7 @@ def test_safety_identifier_comes_back():
     ],
 )
 def test_bad_request_is_openai_s_400(parameters, param, words):
-    error = refused(generate, **{"model": "gpt-image-1", **parameters})
+    error = refused(generate, **{"model": "gpt-image-2", **parameters})
     assert error.param == param and words in error.message
 
 
@@ -210,7 +209,7 @@ def test_bad_request_is_openai_s_400(parameters, param, words):
 
 def test_stream_has_partial_pictures_before_the_whole():
     response = respond(
-        "generations", {"model": "gpt-image-1", "prompt": PROMPT, "stream": True, "partial_images": 2, "size": "64x64"}
+        "generations", {"model": "gpt-image-2", "prompt": PROMPT, "stream": True, "partial_images": 2, "size": "64x64"}
     )
     events = stream(response, "image_generation")
     assert [(event["type"], event.get("partial_image_index")) for event in events] == [
@@ -237,7 +236,7 @@ def test_events_leave_at_the_mock_s_pace():
 
 
 def test_edits_are_streamed_with_their_own_events():
-    response = edit(("image", "a.png", OTTER), prompt="x", model="gpt-image-1", stream="true", partial_images=1)
+    response = edit(("image", "a.png", OTTER), prompt="x", model="gpt-image-2", stream="true", partial_images=1)
     events = stream(response, "image_edit")
     assert [event["type"] for event in events] == ["image_edit.partial_image", "image_edit.completed"]
 
@@ -253,7 +252,7 @@ def test_edited_picture_is_as_large_as_the_first_one_or_as_asked(size, expected,
     first, second = picture_file("a", 96, 64, picture_format=form), picture_file("b", 32, 32)
     asked = {"size": size} if size else {}
     parts = [("image[]", "a", first), ("image[]", "b", second)]
-    answer = json.loads(edit(*parts, prompt="hat", model="gpt-image-1", **asked).body)
+    answer = json.loads(edit(*parts, prompt="hat", model="gpt-image-2", **asked).body)
     conform("Images", answer)
     assert heads(answer) == [("png", *expected)]
     # The first picture is one tile and a half, the second is one.
@@ -263,12 +262,12 @@ def test_edited_picture_is_as_large_as_the_first_one_or_as_asked(size, expected,
 def test_picture_larger_than_any_is_shrunk_to_its_shape():
     # Of a file that large nothing but the head is read.
     huge = picture_file("", 16, 8).replace(b"\x00\x00\x00\x10\x00\x00\x00\x08", b"\x00\x00\x40\x00\x00\x00\x20\x00")
-    answer = json.loads(edit(("image", "a.png", huge), prompt="x", model="gpt-image-1").body)
+    answer = json.loads(edit(("image", "a.png", huge), prompt="x", model="gpt-image-2").body)
     assert heads(answer) == [("png", 4096, 2048)]
 
 
 def test_mask_as_large_as_the_picture_is_taken():
-    answer = edit(("image", "a.png", OTTER), ("mask", "m.png", OTTER), prompt="x", model="gpt-image-1")
+    answer = edit(("image", "a.png", OTTER), ("mask", "m.png", OTTER), prompt="x", model="gpt-image-2")
     assert heads(json.loads(answer.body)) == [("png", 96, 64)]
 
 
@@ -291,14 +290,14 @@ def test_variations_have_the_picture_s_size():
     ids=["no picture", "second is none", "mask is none", "mask of another size", "a text", "nothing"],
 )
 def test_what_is_no_picture_is_refused(parts, param, code):
-    error = refused(edit, *parts, prompt="x", model="gpt-image-1")
+    error = refused(edit, *parts, prompt="x", model="gpt-image-2")
     assert (error.param, error.code) == (param, code)
 
 
 @pytest.mark.parametrize("settings", [{"unknown_ids": "invent"}, {"validate": "warn"}, {"validate": "off"}])
 def test_anything_is_a_picture_where_nothing_is_checked(settings):
     parts = [("image", "a", b"Example data"), ("mask", "m", b"Example data")]
-    answer = edit(*parts, prompt="x", model="gpt-image-1", _mock=make_mock(**settings))
+    answer = edit(*parts, prompt="x", model="gpt-image-2", _mock=make_mock(**settings))
     assert heads(json.loads(answer.body)) == [("png", 1024, 1024)]
 
 
@@ -311,5 +310,50 @@ def test_plain_answer_takes_as_long_as_its_pictures():
     async def sleep(seconds):
         slept.append(seconds)
 
-    generate(make_mock(delay=0.5, first_delay=1.0, sleep=sleep), model="gpt-image-1", n=3, size="16x16")
+    generate(make_mock(delay=0.5, first_delay=1.0, sleep=sleep), model="gpt-image-2", n=3, size="16x16")
     assert [seconds for seconds in slept if seconds] == [2.0]
+
+
+# ---- what a model takes
+
+
+@pytest.mark.parametrize(
+    ("parameters", "param", "words"),
+    [
+        ({"model": "dall-e-3", "n": 2}, "n", "You must provide n=1 for this model."),
+        ({"model": "dall-e-3", "size": "256x256"}, None, "The size is not supported by this model."),
+        ({"model": "dall-e-2", "size": "1792x1024"}, None, "The size is not supported by this model."),
+        ({"model": "dall-e-2", "quality": "hd"}, "quality", "Supported values are: 'standard' and 'auto'."),
+        ({"model": "dall-e-2", "prompt": "a" * 1001}, "prompt", "maximum length 1000"),
+        ({"model": "dall-e-3", "prompt": "a" * 4001}, "prompt", "maximum length 4000"),
+        ({"model": "gpt-image-1", "size": "256x256"}, "size", "'1024x1024', '1024x1536', '1536x1024', and 'auto'"),
+        ({"model": "gpt-image-1", "response_format": "url"}, "response_format", "Unknown parameter"),
+    ],
+)
+def test_each_model_has_its_own_bounds(parameters, param, words):
+    error = refused(generate, **parameters)
+    assert error.param == param and words in error.message
+    assert generate(make_mock(validate="warn"), **parameters)["data"]
+
+
+def edit_by_json(_mock, **body):
+    return answer_of(_mock, make_request("POST", "/v1/images/edits", {"prompt": "hat", "model": "gpt-image-2", **body}))
+
+
+def test_an_edit_in_json_refers_to_its_pictures():
+    mock = make_mock()
+    url = f"data:image/png;base64,{base64.b64encode(picture_file('a', 96, 64)).decode()}"
+    answer = json.loads(edit_by_json(mock, images=[{"image_url": url}, {"image_url": "https://x.org/a.png"}]).body)
+    assert heads(answer) == [("png", 96, 64)]
+    assert answer["usage"]["input_tokens_details"]["image_tokens"] == 65 + 2 * 129 + 65 + 129
+
+
+@pytest.mark.parametrize(
+    ("images", "status"),
+    [([{"file_id": "file-nope"}], 404), ([{"image_url": "data:image/png;base64,!"}], 400), ([{}], 400), ([], 400)],
+    ids=["unknown file", "no picture", "neither", "none"],
+)
+def test_an_edit_in_json_needs_a_picture(images, status):
+    with pytest.raises(ApiError) as caught:
+        edit_by_json(make_mock(), images=images)
+    assert caught.value.status == status

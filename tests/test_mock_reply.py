@@ -115,7 +115,7 @@ ASKING = [
      [weather("San Francisco"), weather("Tokyo"), weather("Paris")]),
     ("What's the weather in Paris and what time is it in Asia/Tokyo?",
      [weather("Paris"), ("get_current_time", {"timezone": "Asia/Tokyo"})]),
-    ("Get the weather for Oslo, then email it to bob@example.com",
+    ("Get the weather for Oslo, and email bob@example.com",
      [weather("Oslo"), ("send_email", {"to": "bob@example.com", "subject": "subject", "body": "body"})]),
 ]  # fmt: skip
 

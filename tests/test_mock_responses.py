@@ -574,7 +574,7 @@ def test_agent_loop_by_full_input_ends():
         rounds += bool(pending)
         if not pending:
             break
-    assert rounds == 1 and said(response) == TEXT
+    assert rounds == 2 and said(response) == TEXT  # the second call waits for the result of the first
 
 
 ALLOWED = {"type": "allowed_tools", "mode": "required", "tools": [{"type": "function", "name": "send_email"}]}
@@ -749,3 +749,14 @@ def test_silent_response_says_nothing():
     server = Server()
     events = Responses(server.backend._world).events({"model": "gpt-4o", "input": "x", "generate": False})
     assert types(events) == [*HEAD, "completed"] and events[-1]["response"]["output"] == []
+
+
+@pytest.mark.parametrize("background", [False, True])
+def test_a_stream_that_is_asked_for_again_tells_what_it_is_to_include(background):
+    server = Server()
+    path = f"/responses/{server.create('Think', model='o3', background=background)['id']}?stream=true"
+    asked = server.events("GET", f"{path}&include[]=reasoning.encrypted_content")
+    plain = server.events("GET", path)
+    assert "encrypted_content" in json.dumps(asked)
+    assert "encrypted_content" not in json.dumps(plain)
+    assert [event["type"] for event in asked] == [event["type"] for event in plain]

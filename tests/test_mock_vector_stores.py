@@ -223,9 +223,16 @@ def test_a_file_without_text_fails(name, content, code):
     assert shelf.look()["file_counts"] == counts(failed=1)
 
 
-def test_a_file_that_does_not_exist_fails():
+def test_a_file_that_does_not_exist_is_refused():
     shelf = Shelf()
-    shelf.ask("POST", f"{shelf.path}/files", {"file_id": "file-unknown"})
+    with pytest.raises(ApiError, match=r"Files \[file-unknown\] were not found") as refused:
+        shelf.ask("POST", f"{shelf.path}/files", {"file_id": "file-unknown"})
+    assert refused.value.status == 404
+
+
+def test_among_many_a_file_that_does_not_exist_fails():
+    shelf = Shelf()
+    shelf.ask("POST", f"{shelf.path}/file_batches", {"file_ids": ["file-unknown"]})
     shelf.clock.now += 1
     file = shelf.ask("GET", f"{shelf.path}/files/file-unknown")
     assert file["last_error"] == {"code": "invalid_file", "message": "No such File object: file-unknown"}

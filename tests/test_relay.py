@@ -1282,7 +1282,7 @@ async def one_schedule(draw: random.Random, upstreams: Sequence[Upstream], relay
     answer = await relayed.ask()
     took = loop.time() - began
     sent = sum(len(upstream.received) for upstream in upstreams) - before
-    assert took < 0.15 + 0.05, (faults, took)
+    assert took < 0.4 + 0.05, (faults, took)
     # As the law has it: which faults are followed by another request, to the same backend or to the next.
     seen = faults[:sent]
     forwarded = [fault for fault in seen if fault in ("ok", "stream", "broken stream", "broken body", "400")]
@@ -1319,7 +1319,7 @@ async def random_schedules(seed: int, count: int) -> None:
     plan: list[str] = []
     async with Upstream(fault_script(plan)) as one, Upstream(fault_script(plan)) as two:
         async with house(
-            {"relay": one, "second": two}, CHAIN, lambda: 0.0, total_timeout="0.15", timeout="0.02", cooldown="0"
+            {"relay": one, "second": two}, CHAIN, lambda: 0.0, total_timeout="0.4", timeout="0.06", cooldown="0"
         ) as relayed:
             for _ in range(count):
                 await one_schedule(draw, (one, two), relayed, plan)

@@ -50,6 +50,13 @@ class Named:
         pass
 
 
+class Pathless(Named):
+    """A backend that lists models and answers no request for a single one."""
+
+    def endpoint(self, request):
+        raise ApiError(404, "Invalid URL")
+
+
 def router(routes, *backends):
     by_name = {backend.name: backend for backend in backends}
     made = Router([Route(pattern, tuple(names.split())) for pattern, names in routes], by_name, CorsPolicy(("*",)))
@@ -206,8 +213,20 @@ def test_backend_that_cannot_list_its_models_leaves_the_others():
 def test_model_is_retrieved_by_its_percent_decoded_id(waits):
     made = router([("*", "one")], Named("one", ["deep/seek v3"], waits=waits))
     assert json.loads(said(made, request("GET /v1/models/deep/seek%20v3")))["id"] == "deep/seek v3"
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_an_unlisted_model_is_asked_of_the_backend_that_would_take_it(waits):
+    made = router([("gpt*", "two"), ("*", "one")], Named("one", ["m"], waits=waits), Named("two", waits=waits))
+    assert said(made, request("GET /v1/models/gpt-hidden")) == "two /v1/models/gpt-hidden"
+    assert said(made, request("GET /v1/models/nope")) == "one /v1/models/nope"
+
+
+@pytest.mark.parametrize("waits", [False, True])
+def test_a_model_of_a_backend_that_has_no_such_path_does_not_exist(waits):
+    made = router([("*", "one")], Pathless("one", ["m"], waits=waits))
     with pytest.raises(ApiError, match="'nope' does not exist") as caught:
-        answer(made, request("GET /v1/models/nope"))
+        said(made, request("GET /v1/models/nope"))
     assert (caught.value.status, caught.value.code) == (404, "model_not_found")
 
 

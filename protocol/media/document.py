@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import html
 import re
+import typing
 
 from protocol.archive import ArchiveError, read_archive
 
@@ -20,7 +21,7 @@ _OFFICE_MOST_BYTES = 64 * 1024 * 1024  # of what comes out: little compressed ma
 _MARKUP_NAME = re.compile(r".*\.(?:html?|xhtml|xml|svg)", re.IGNORECASE | re.DOTALL)
 _MARKUP_BEGINNING = re.compile(r"\s*<(?:!doctype html|html\b|\?xml\b)", re.IGNORECASE)
 # A tag holds no other tag's beginning: so no file makes the search go over it again and again.
-_MARKUP_TAG = re.compile(r"(<[!/?a-zA-Z][^<>]*>)")
+_MARKUP_TAG = re.compile(r"<[!/?a-zA-Z][^<>]*>")
 _MARKUP_SILENT = re.compile(r"<(script|style)\b[^<>]*(?<!/)>", re.IGNORECASE)
 # Tags that end a line or a cell, those of office files among them; all others stand within words.
 _MARKUP_BREAK = re.compile(
@@ -57,7 +58,7 @@ def _markup_text(text: str) -> str:
     """Return the text between the tags, with lines where the tags break them and no blank ones."""
     kept: list[str] = []
     until = ""  # what ends a part that is not shown
-    for piece in _MARKUP_TAG.split(text):
+    for piece in _markup_pieces(text):
         if until:
             if piece.lower().startswith(until) or until == "-->" and until in piece:
                 until = ""
@@ -76,6 +77,16 @@ def _markup_text(text: str) -> str:
             kept.append("\n")
     lines = (" ".join(line.split()) for line in "".join(kept).split("\n"))
     return "\n".join(line for line in lines if line)
+
+
+def _markup_pieces(text: str) -> typing.Iterator[str]:
+    """Yield tags and what is between them, one by one: a long text must not keep other threads from their turns."""
+    end = 0
+    for tag in _MARKUP_TAG.finditer(text):
+        yield text[end : tag.start()]
+        yield tag[0]
+        end = tag.end()
+    yield text[end:]
 
 
 def _office_members(data: bytes) -> list[bytes]:

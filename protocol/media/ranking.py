@@ -37,6 +37,9 @@ _QUESTION_WORDS = frozenset(
 _BM25_SATURATION = 1.2
 _BM25_LENGTH = 0.75
 _RANKING_DIGITS = 6
+_WORD_BEGINNING = re.compile(r"\s(?=\S)")
+# So much of a text is cut into words at once: a millisecond's work.
+_PIECE_CHARACTERS = 32_768
 
 
 class Terms(typing.NamedTuple):
@@ -46,19 +49,43 @@ class Terms(typing.NamedTuple):
     total: int
 
 
-def chunks_of(text: str, size: int = 800, overlap: int = 400) -> list[str]:
-    """Return a text in chunks of at most `size` tokens, each of which begins with the last `overlap` of the one before.
+def chunks_of(text: str, size: int = 800, overlap: int = 400) -> typing.Iterator[str]:
+    """Yield a text in chunks of at most `size` tokens, each of which begins with the last `overlap` of the one before.
 
-    A word is a token (`split_words`). ApiError 400 where `overlap` is more than half of `size`. A blank text has no
-    chunks. Source: OpenAI API reference, "Create vector store file", `chunking_strategy`.
+    A word is a token (`split_words`). A blank text has no chunks. Each is made when it is asked for, so that a long
+    text can be gone through bit by bit. Source: OpenAI API reference, "Create vector store file", `chunking_strategy`.
     """
+    words: list[str] = []
+    is_first = True
+    for piece in _word_pieces(text) if text.strip() else ():
+        words += split_words(piece)
+        while len(words) > size:
+            yield "".join(words[:size])
+            del words[: size - overlap]
+            is_first = False
+    # What is left has more than the overlap, which the chunk before has told already; or it is all that there is.
+    if words and (is_first or len(words) > overlap):
+        yield "".join(words)
+
+
+def check_chunking(size: int, overlap: int) -> None:
+    """Check figures of a chunking strategy: ApiError 400 where `overlap` is more than half of `size`."""
     if size < 1 or not 0 <= 2 * overlap <= size:
         message = f"Invalid chunking strategy: expected an overlap of at most half of {size} tokens, got {overlap}."
         param = "chunking_strategy.static.chunk_overlap_tokens"
         raise ApiError(400, message, param=param, code="invalid_value")
-    words = split_words(text) if text.strip() else []
-    starts = range(0, max(1, len(words) - overlap), size - overlap)
-    return ["".join(words[start : start + size]) for start in starts] if words else []
+
+
+def _word_pieces(text: str) -> typing.Iterator[str]:
+    """Yield a text in pieces that end where a word begins."""
+    start = 0
+    while start < len(text):
+        most = start + 2 * _PIECE_CHARACTERS
+        cut = _WORD_BEGINNING.search(text, start + _PIECE_CHARACTERS, most)
+        # A word as long as that, or a script without spaces, is cut in two.
+        end = min(most, len(text)) if cut is None else cut.end()
+        yield text[start:end]
+        start = end
 
 
 def terms_of(text: str) -> Terms:

@@ -4,7 +4,9 @@ Theory of operation. A prompt is cut into clauses. A clause that spells a tool's
 be a request (a question, an order, a few words such as "weather in Oslo") and no call for a text of its own ("write a
 poem about rain"). Then the words of the tool's name count: the objects ("weather") for a tool that looks something up,
 the action too ("send ... email") for one that does something; the words of its description stand in where its name
-says little. Of two tools that the same words speak for, the one that they name better is meant.
+says little. An order to do one thing ("create a file") asks for no tool that does another ("read_file"). A tool that
+hands the talk over ("transfer_to_billing_agent") is asked for by its subject, order or not. Of two tools that the same
+words speak for, the one that they name better is meant.
 """
 
 from __future__ import annotations
@@ -13,10 +15,14 @@ import itertools
 import re
 import typing
 
-from protocol.schema.hints import MAX_HINT_TEXT, Hint, glossary_words, hint_class, hint_words, read_hints, stem
+from protocol.schema.hints import Hint, glossary_words, hint_class, hint_words, read_hints, stem
 from protocol.schema.scalar import name_words
 
-MAX_ASKED_CLAUSES = 64  # of a prompt; what follows asks for no tool
+MAX_ASKED_CLAUSES = 64  # of a prompt: the first and the last ones, for long texts have their question at either end
+
+_ASKED_NOWHERE = -1  # the place of a word that a clause only means
+_ASKED_MAX_DESCRIPTION = 1000  # characters
+_ASKED_MAX_PARAMETERS = 100
 
 
 class OfferedTool(typing.NamedTuple):
@@ -33,6 +39,7 @@ class AskedTool(typing.NamedTuple):
 
     tool: OfferedTool
     position: int
+    waits: bool = False  # for the results of what is asked before: "..., then email it"
 
 
 def _stems(words: str) -> frozenset[str]:
@@ -42,14 +49,15 @@ def _stems(words: str) -> frozenset[str]:
 # Verbs of tool names that say no more than that something is looked up.
 _ASKED_GENERIC = _stems(
     "get fetch find retrieve read list show check query lookup look up tell display see view give return load is"
-    " describe access pull run do call use execute invoke perform handle make"
+    " describe access pull run do call use execute invoke perform handle make extract identify"
 )
 # Verbs that change the world: such a tool wants its verb in the prompt.
 _ASKED_DOING_VERBS = (
     "send book create delete remove update add set turn schedule order buy purchase cancel play post write save put"
     " open close start stop move copy rename insert append reserve pay transfer submit publish upload edit modify"
     " change enable disable remind invite assign share reply generate draw render block ban refund ship toggle switch"
-    " adjust subscribe unsubscribe install deploy restart reset register login sign"
+    " dim brighten lock unlock raise lower increase decrease replace adjust"
+    " subscribe unsubscribe install deploy restart reset register login sign"
 )
 _ASKED_DOING = _stems(_ASKED_DOING_VERBS)
 # Verbs that are enough on their own: there is no other word for what the tool does.
@@ -58,6 +66,7 @@ _ASKED_SOFT = _stems(
     " summarize count sort browse google track solve evaluate roll flip plot exchange"
 )
 _ASKED_MATHS = _stems("calculate compute evaluate solve multiply divide subtract sum estimate")
+_ASKED_SUMS = _ASKED_MATHS | {"add"}
 _ASKED_FILLERS = _stems(
     "the a an of for to in on at by with from and or current currently latest recent new today info information data"
     " details detail result results value tool function api item text string user my your me it all any one given"
@@ -74,9 +83,12 @@ _ASKED_SYNONYMS = tuple(
         "search google browse", "time clock", "email mail", "price cost quote", "stock share",
         "calculate calculator calculation math arithmetic evaluate solve", "multiply times product",
         "add plus sum", "subtract minus difference", "divide divided", "create make schedule add arrange new",
-        "set turn adjust change switch toggle",
+        "read open load", "grep find", "write save create",
+        "set turn adjust change switch toggle dim brighten raise lower",
+        "edit modify change replace update editor",
+        "bash shell terminal command", "docs doc documentation manual", "web news", "question query",
         "event meeting appointment calendar", "delete remove cancel erase", "picture image photo", "light lamp",
-        "send deliver", "buy purchase order", "book reserve", "convert exchange", "restaurant dinner lunch",
+        "send deliver", "buy purchase", "book reserve", "convert exchange", "restaurant dinner lunch",
         "flight fly", "directions route navigate", "reminder remind", "translate translation translator",
         "currency exchange money", "web internet online", "news headline", "user customer client", "start begin",
         "track status", "package parcel shipment", "thermostat temperature",
@@ -109,7 +121,7 @@ _ASKED_TEXT_NOUNS = _stems(
     " metaphor synonym etymology meaning definition history"
 )
 _ASKED_NO_REQUEST = (
-    r"(?:why|how come|what does|what is an?|what's an?|what are (?!the\b)"
+    r"(?:why|how come|what does \S+(?: \S+){0,3} mean|what is an?|what's an?|what are (?!the\b)"
     r"|who (?:invented|discovered|wrote|made)|define|do you"
     r" (?:like|know|think|love|have|understand)|are you|how are you|who are you|what can you|have you|did you|what do"
     r" you|is it true|how (?:does|did|was|were)|tell me (?:a|about|something|the (?:story|difference))"
@@ -118,6 +130,27 @@ _ASKED_NO_REQUEST = (
     r"|i (?:like|love|hate|think|believe|had|was|am|have been)"
     r"|talk about|describe)\b"
 )
+_ASKED_FIRST_PLACE = r"(?:in|on|at|from|within|inside|under) (?:the )?\S+(?: file| folder| directory)?,? (?=([a-z]+)\b)"
+_ASKED_AFTER = r"(?i)(?:\b(?:then|after that|afterwards|finally|next)|然后|接着|再)[\s,，]*(?:[^\W_]+ ){0,2}\Z"
+# "Open a ticket" wants a new one.
+_ASKED_CREATION = r"(?:open|file|raise|log|start|report) (?:an?|new) "
+_ASKED_LANGUAGES = {
+    "spanish": r"\b(?:hola|cómo|qué|gracias|por favor|dónde|cuándo|buen[oa]s|quiero|necesito|puedes?)\b",
+    "french": r"\b(?:bonjour|merci|comment|s'il|est-ce|où|voudrais|pouvez|je)\b",
+    "german": r"\b(?:hallo|danke|bitte|wie|ich|können|möchte|nicht)\b",
+    "italian": r"\b(?:ciao|grazie|come stai|vorrei|dove|perché|buongiorno)\b",
+    "portuguese": r"\b(?:olá|obrigad[oa]|você|não|onde|quero)\b",
+    "japanese": "[\u3040-\u30ff]",
+    "korean": "[\uac00-\ud7af]",
+    "chinese": "[\u4e00-\u9fff]",
+}
+_ASKED_PHRASES = (("find out", "search"), ("look up", "query"))
+_ASKED_HANDING_OVER = r"(?:transfer|hand_?off|delegate|escalate)_(?:back_)?to_|.+_handoff\Z"
+_ASKED_AGENTS = _stems("agent assistant specialist team department expert bot transfer handoff delegate escalate back")
+# Orders to look something up that another tool for looking up does not carry out.
+_ASKED_CONTRARY = {
+    "list": _stems("read"), "find": _stems("read"), "search": _stems("read"), "read": _stems("list search"),
+}  # fmt: skip
 _ASKED_HOW_TO = r"how (?:do|can|should|would|could|might|to|shall)\b"
 _ASKED_STATEMENT = frozenset("i we he she they it you is was are were am had has have not thank thanks".split())
 _ASKED_NEGATIONS = frozenset("not don't dont don never without no avoid \u2019t".split())
@@ -129,6 +162,7 @@ _ASKED_CHINESE_NEGATION = "不要|别|不用|无需|不需要"
 _ASKED_CHINESE_FILLERS = frozenset(
     "查询 获取 当前 指定 返回 用户 信息 今天 现在 一个 可以 使用 这个 什么 怎么 给定 根据 提供 进行 城市 工具".split()
 )
+_ASKED_QUOTATION = r"\"[^\"]*\"|`[^`]*`|\u201c[^\u201d]*\u201d|(?<!\w)'[^']*'(?!\w)"
 _ASKED_HAN = "[\u3400-\u4dbf\u4e00-\u9fff]+"
 
 
@@ -136,10 +170,23 @@ class _Clause(typing.NamedTuple):
     text: str  # in small letters
     start: int
     words: tuple[str, ...]  # stems in order, those of the glossary last
-    places: tuple[int, ...]  # where each begins in the prompt
+    places: tuple[int, ...]  # where each begins in the prompt, or _ASKED_NOWHERE
     literals: tuple[Hint, ...]
     opening: str  # without "please", "can you" and the like
     is_polite: bool
+
+
+class _ToolWords(typing.NamedTuple):
+    """What a tool says of itself, read once for all clauses of a prompt."""
+
+    tool: OfferedTool
+    own: tuple[str, ...]  # stems of its name
+    described: frozenset[str]  # stems of its description that say something
+    parameters: frozenset[str]  # stems of its parameters' names
+    members: frozenset[str]  # stems of the fixed values of its parameters
+    han: frozenset[str]  # pairs of Chinese characters of its description
+    glossary: frozenset[str]  # stems of what the Chinese words of its description are in English
+    takes_sums: bool
 
 
 class _Evidence(typing.NamedTuple):
@@ -151,34 +198,45 @@ class _Evidence(typing.NamedTuple):
     matched: frozenset[str]
     missed: int
     spelt: bool
+    acts: bool = False  # the order is the tool's own verb
+    known: frozenset[str] = frozenset()  # words of the clause that the tool's description or parameters have
 
 
 def asked_tools(prompt: str, tools: typing.Sequence[OfferedTool]) -> list[AskedTool]:
     """Return the tools that a prompt plainly asks for, in the order in which it does."""
     found: dict[str, _Evidence] = {}
-    for clause in itertools.islice(_clauses(prompt[:MAX_HINT_TEXT]), MAX_ASKED_CLAUSES):
-        evidence = [given for given in (_evidence(clause, tool) for tool in tools) if given is not None]
-        if any(_takes_sums(given.tool) for given in evidence) and any(hint.kind == "sum" for hint in clause.literals):
+    offered = [_tool_words(tool) for tool in tools]
+    sums = {one.tool.name for one in offered if one.takes_sums}
+    for clause in _clauses(prompt):
+        evidence = [given for given in (_evidence(clause, words) for words in offered) if given is not None]
+        if any(given.tool.name in sums for given in evidence) and any(hint.kind == "sum" for hint in clause.literals):
             # A calculator takes the whole sum; tools for its single steps are for where there is none.
             evidence = [
                 given
                 for given in evidence
-                if _takes_sums(given.tool) or given.spelt or given.position > clause.start
+                if given.tool.name in sums or given.spelt or given.position > clause.start
             ]
-        for given in evidence:
-            if not any(_is_better(other, given) for other in evidence):
+        for at, given in enumerate(evidence):
+            # Of two that the same words speak for equally, the one that is offered first will do.
+            is_told = not given.direct and any(other.matched == given.matched for other in evidence[:at])
+            if not is_told and not any(_is_better(other, given) for other in evidence):
                 found.setdefault(given.tool.name, given)
     ordered = sorted(found.values(), key=lambda given: given.position)
-    return [AskedTool(given.tool, given.position) for given in ordered]
+    handing = [given for given in ordered if re.match(_ASKED_HANDING_OVER, given.tool.name)]
+    return [
+        AskedTool(given.tool, given.position, re.search(_ASKED_AFTER, prompt[: given.position]) is not None)
+        for given in ordered
+        if given not in handing[1:]  # the talk goes to one only
+    ]
 
 
 def _is_better(one: _Evidence, other: _Evidence) -> bool:
     """Say whether the words that speak for the other tool speak for this one more plainly."""
     if one.spelt or other.spelt:
         return one.spelt > other.spelt and other.matched <= one.matched
-    if not other.matched <= one.matched | one.direct:
+    if not other.matched <= one.matched | one.direct | one.known:
         return False
-    return (len(one.direct), -one.missed) > (len(other.direct), -other.missed)
+    return (one.acts, len(one.direct), -one.missed) > (other.acts, len(other.direct), -other.missed)
 
 
 # ---- clauses
@@ -188,30 +246,34 @@ def _clauses(prompt: str) -> typing.Iterator[_Clause]:
     verbs = _ASKED_DOING_VERBS.replace(" ", "|")
     separator = rf"(?:, and|,| and) (?=(?:e?mail|tell|get|find|search|calculate|convert|translate|{verbs})\b)|"
     separator += r"[!;\n。！；]+|[?？]+|\.(?=\s|\Z)|,? (?:and )?then (?=[a-z])|[，,]\s*(?:然后|并且?|再|接着)"
-    start = 0
-    for end in [*(match.end() for match in re.finditer(separator, prompt)), len(prompt)]:
-        if prompt[start:end].strip():
-            yield _clause(prompt[start:end], start)
-        start = end
+    ends = [*(match.end() for match in re.finditer(separator, prompt)), len(prompt)]
+    spans = [(start, end) for start, end in zip([0, *ends], ends) if prompt[start:end].strip()]
+    half = MAX_ASKED_CLAUSES // 2
+    for start, end in spans if len(spans) <= MAX_ASKED_CLAUSES else spans[:half] + spans[-half:]:
+        yield _clause(prompt[start:end], start)
 
 
 def _clause(text: str, start: int) -> _Clause:
     plain = text.casefold().replace("\u2019", "'")
-    spoken = re.sub(r"\"[^\"]*\"|`[^`]*`|\u201c[^\u201d]*\u201d", lambda found: " " * len(found[0]), plain)
+    spoken = re.sub(_ASKED_QUOTATION, lambda found: " " * len(found[0]), plain)
     found = [(stem(match[0]), start + match.start()) for match in re.finditer(r"[^\W_]+(?:'[a-z]+)?", spoken)]
     found = [(stem(word[:-2]) if word.endswith("'s") else word, place) for word, place in found]
     literals = tuple(hint for hint in read_hints(text).literals if hint.kind not in ("day", "counted"))
     extra = [*glossary_words(plain), *_words_of_literals(literals)]
-    found += [(stem(word), start) for word in extra]
+    extra += [word for phrase, word in _ASKED_PHRASES if phrase in plain]
+    found += [(stem(word), _ASKED_NOWHERE) for word in extra]
     opening = plain.strip(" \t,，.:-(\"'")
     is_polite = False
     while opening:
         polite = re.match(_ASKED_POLITE, opening)
         first = re.match(r"[a-z]+\b[\s,:!-]*", opening)
+        place = re.match(_ASKED_FIRST_PLACE, opening)
         if polite:
             opening, is_polite = opening[polite.end() :], True
         elif first and re.match("[a-z]+", opening)[0] in _ASKED_OPENERS:  # type: ignore[index]
             opening = opening[first.end() :]
+        elif place and stem(place[1]) in _ASKED_ORDERS:
+            opening = opening[place.end() :]
         else:
             break
     words, places = tuple(word for word, _ in found), tuple(place for _, place in found)
@@ -222,11 +284,13 @@ def _words_of_literals(literals: typing.Sequence[Hint]) -> list[str]:
     """Return what literals are, as words: an address is an email, a sum is to be calculated."""
     words: list[str] = []
     for hint in literals:
-        if hint.kind in ("email", "url", "path"):
-            words.append({"email": "email", "url": "url", "path": "file"}[hint.kind])
+        if hint.kind in ("email", "url", "path", "sql"):
+            words += {"email": ["email"], "url": ["url"], "path": ["file"], "sql": ["sql", "query", "run"]}[hint.kind]
         elif hint.kind == "sum":
             signs = {"+": "add", "*": "multiply", "×": "multiply", "/": "divide", "÷": "divide", "-": "subtract"}
             words += ["calculate", *(word for sign, word in signs.items() if sign in str(hint.value)[1:])]
+    if len({hint.value for hint in literals if hint.kind == "currency"}) > 1:
+        words += ["convert", "currency"]
     return words
 
 
@@ -251,6 +315,8 @@ def _is_request(clause: _Clause, tool_words: typing.AbstractSet[str]) -> bool:
         return True
     if re.search(_ASKED_CHINESE_REQUEST, clause.text):
         return True
+    if any(hint.kind == "sql" for hint in clause.literals):
+        return True
     # A few words and no sentence: "weather in Oslo".
     return len(clause.words) <= 8 and bool(clause.literals) and _ASKED_STATEMENT.isdisjoint(clause.words)
 
@@ -268,32 +334,72 @@ def _is_order(clause: _Clause, tool_words: typing.AbstractSet[str]) -> bool:
 # ---- evidence
 
 
-def _evidence(clause: _Clause, tool: OfferedTool) -> _Evidence | None:
+def _evidence(clause: _Clause, words: _ToolWords) -> _Evidence | None:
+    tool, name = words.tool, words.own
     spelt = _spelt(clause, tool.name)
-    name = [stem(word) for word in name_words(tool.name).split()]
     if spelt >= 0:
         return _Evidence(tool, clause.start + spelt, frozenset(name), frozenset(name), 0, True)
+    if re.match(_ASKED_HANDING_OVER, tool.name):
+        return _handing_over(clause, tool, name)
     told = _ASKED_FILLERS | _ASKED_GENERIC
     verbs = [word for word in name[:1] if word in _ASKED_DOING | _ASKED_SOFT]
     objects = [word for word in name[len(verbs) :] if word not in told]
-    if not _is_request(clause, frozenset(name) - told):
+    objects = objects or [word for word in name[1:] if word not in _ASKED_FILLERS]
+    if not _is_request(clause, frozenset(name) - told) or _is_contrary(clause, name):
         return None
     hits = {word: _hits(word, clause.words) for word in name if word not in _ASKED_FILLERS}
-    described = _asked_description_words(tool, clause, set(name))
-    if not _suffices(clause, tool, objects, verbs, hits, described):
+    described = _described_words(words, clause)
+    acts = _said_verb(clause) == name[0] or _said_verb(clause) in _ASKED_DOING.intersection(name)
+    if not (_suffices(clause, words, objects, verbs, hits, described) or (acts and described and not verbs)):
         return None
     matched = frozenset(hit for word in hits for hit in hits[word]) | described
-    positions = [place for word, place in zip(clause.words, clause.places) if word in matched]
-    position = min(positions, default=clause.start)  # Chinese words have no places of their own
+    position = _position(clause, matched)
     if not matched or _is_negated(clause, position):
         return None
     direct = frozenset(word for word in hits if word in hits[word])
-    return _Evidence(tool, position, direct, matched, len(hits) - len(direct), False)
+    known = (words.described | words.parameters).intersection(clause.words)
+    return _Evidence(tool, position, direct, matched, len(hits) - len(direct), False, acts, known)
+
+
+def _position(clause: _Clause, words: typing.AbstractSet[str]) -> int:
+    """Return where the first of some words of a clause stands; where none has a place, where the clause begins."""
+    places = [place for word, place in zip(clause.words, clause.places) if word in words and place != _ASKED_NOWHERE]
+    return min(places, default=clause.start)
+
+
+def _handing_over(clause: _Clause, tool: OfferedTool, name: typing.Sequence[str]) -> _Evidence | None:
+    """Return what speaks for handing the talk over: its subject is named, or the prompt is in its language."""
+    subject = [word for word in name if word not in _ASKED_FILLERS | _ASKED_AGENTS]
+    found = frozenset(hit for word in subject for hit in _hits(word, clause.words))
+    if _said_verb(clause) in _ASKED_TEXT_VERBS or _is_negated(clause, clause.start + len(clause.text)):
+        return None
+    if not found and not any(re.search(_ASKED_LANGUAGES.get(word, r"(?!)"), clause.text) for word in subject):
+        return None
+    position = _position(clause, found)
+    direct = found.intersection(subject)
+    return _Evidence(tool, position, direct, found, len(subject) - len(direct), False)
+
+
+def _said_verb(clause: _Clause) -> str:
+    """Return the stem of the word that a clause begins with: of an order, its verb."""
+    first = re.match(r"[a-z']+", clause.opening)
+    return stem(first[0]) if first else ""
+
+
+def _is_contrary(clause: _Clause, name: typing.Sequence[str]) -> bool:
+    """Say whether an order is to do something else than what a tool that looks something up does."""
+    said = _said_verb(clause)
+    if said in name or _hits(name[0], [said]):
+        return False
+    if name[0] in _ASKED_CONTRARY.get(said, ()):
+        return True
+    is_for_me = re.match(r"[a-z]+ (?:me|us)\b", clause.opening) is not None  # "send me the news"
+    return said in _ASKED_DOING and name[0] in _ASKED_GENERIC and not is_for_me
 
 
 def _suffices(
     clause: _Clause,
-    tool: OfferedTool,
+    words: _ToolWords,
     objects: typing.Sequence[str],
     verbs: typing.Sequence[str],
     hits: typing.Mapping[str, typing.AbstractSet[str]],
@@ -303,12 +409,13 @@ def _suffices(
     kinds = [hint.kind for hint in clause.literals]
     found = [word for word in objects if hits[word]]
     acted = [word for word in verbs if hits[word] and _is_meant(word, clause)]
-    if "sum" in kinds and (_takes_sums(tool) or acted):
+    if "sum" in kinds and (words.takes_sums or (acted and verbs[0] in _ASKED_SUMS)):
         return True
     if verbs and verbs[0] in _ASKED_DOING and not (acted and not objects and kinds.count("number") > 1):
         return _is_order(clause, frozenset(found)) and _does(clause, verbs[0], objects, found, acted, hits, described)
     if not objects:
-        return bool(acted) or len(described) >= 2 or bool(described and clause.literals)
+        is_named = any(hits.values()) and not words.members.isdisjoint(clause.words)
+        return bool(acted) or len(described) >= 2 or bool(described and clause.literals) or is_named
     if len(found) == len(objects) or (acted and verbs[0] in clause.words):
         return True
     if found and (clause.literals or described - {hit for word in found for hit in hits[word]}):
@@ -326,8 +433,9 @@ def _does(
     described: typing.AbstractSet[str],
 ) -> bool:
     """Say whether an order is for a tool that does what `verb` says to what the objects say."""
-    first = re.match(r"[a-z]+", clause.opening)
-    if first and stem(first[0]) in found:  # "email Bob"
+    if any(_said_verb(clause) in hits[word] for word in found):  # "email Bob"
+        return True
+    if verb == "creat" and found and re.match(_ASKED_CREATION, clause.opening):
         return True
     if acted and objects:
         return bool(found) or len(described) >= 2
@@ -376,26 +484,35 @@ def _hits(word: str, words: typing.Sequence[str]) -> frozenset[str]:
     return same.intersection(words)
 
 
-def _asked_description_words(tool: OfferedTool, clause: _Clause, name: typing.AbstractSet[str]) -> frozenset[str]:
+def _described_words(words: _ToolWords, clause: _Clause) -> frozenset[str]:
     """Return the words of a clause that the tool's description has, too, its parameters' own names left out."""
-    description = tool.description[:1000]
-    words = {stem(word) for word in hint_words(description)} - _ASKED_FILLERS - _ASKED_GENERIC
+    found = (words.described - (words.parameters - set(words.own))).intersection(clause.words)
+    if words.han:
+        found |= words.han & _han_pairs(clause.text)
+        found |= words.glossary.intersection(clause.words)
+    return found
+
+
+def _tool_words(tool: OfferedTool) -> _ToolWords:
+    # The server stands before two underscores, as MCP clients write it.
+    name = name_words(tool.name.rpartition("__")[2] or tool.name)
+    description = tool.description[:_ASKED_MAX_DESCRIPTION]
+    told = _ASKED_FILLERS | _ASKED_GENERIC
     properties = tool.parameters.get("properties") if isinstance(tool.parameters, dict) else None
-    for parameter in properties if isinstance(properties, dict) else ():
-        words -= {stem(word) for word in name_words(parameter).split()} - name
-    found = words.intersection(clause.words)
-    if not description.isascii():
-        pairs = _han_pairs(description) - _ASKED_CHINESE_FILLERS
-        found |= pairs & _han_pairs(clause.text)
-        glossary = {stem(word) for word in glossary_words(description)}
-        found |= glossary.intersection(clause.words) - _ASKED_FILLERS - _ASKED_GENERIC
-    return frozenset(found)
+    properties = dict(itertools.islice(properties.items(), _ASKED_MAX_PARAMETERS)) if type(properties) is dict else {}
+    enums = [schema.get("enum") for schema in properties.values() if isinstance(schema, dict)]
+    members = [member for enum in enums if isinstance(enum, list) for member in enum[:_ASKED_MAX_PARAMETERS]]
+    return _ToolWords(
+        tool, tuple(stem(word) for word in name.split()),
+        frozenset(stem(word) for word in hint_words(description)) - told,
+        frozenset(stem(word) for parameter in properties for word in name_words(parameter).split()),
+        frozenset(stem(member.casefold()) for member in members if isinstance(member, str)),
+        frozenset() if description.isascii() else _han_pairs(description) - _ASKED_CHINESE_FILLERS,
+        frozenset(stem(word) for word in glossary_words(description)) - told,
+        any(hint_class(parameter) == "sum" for parameter in properties),
+    )  # fmt: skip
 
 
-def _han_pairs(text: str) -> set[str]:
-    return {run[at : at + 2] for run in re.findall(_ASKED_HAN, text) for at in range(len(run) - 1)}
-
-
-def _takes_sums(tool: OfferedTool) -> bool:
-    properties = tool.parameters.get("properties") if isinstance(tool.parameters, dict) else None
-    return isinstance(properties, dict) and any(hint_class(name) == "sum" for name in properties)
+def _han_pairs(text: str) -> frozenset[str]:
+    runs = re.findall(_ASKED_HAN, text)
+    return frozenset(run[at : at + 2] for run in runs for at in range(len(run) - 1))

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-import urllib.parse
 
 from protocol.config import (
     option,
@@ -191,13 +190,10 @@ class Mock:
         return self._resources.endpoint(self._world.reference.operation(key), found.names)
 
     def models(self, request: Request) -> list[JsonObject]:
-        """Return the models the mock lists; under `unknown_ids = invent` the one that is asked for is among them."""
+        """Return the models the mock lists, those that came to be here among them."""
         models = [model_object(id, created, _MOCK_OWNER) for id, created in _MOCK_MODELS]
         self._world.store.all("/fine_tuning/jobs")  # what is due may have made models
         models += [record.object for record in self._world.store.all(MODELS)]
-        asked = (api_path(request.path) or "")[len(MODELS) + 1 :]
-        if asked and self._world.settings.unknown_ids == "invent":
-            models.append(model_object(urllib.parse.unquote(asked), self._world.now(), _MOCK_OWNER))
         return models
 
     def leave(self) -> None:

@@ -72,8 +72,8 @@ class Batches:
         times = {"created_at": world.now(), "expires_at": world.now() + _WINDOW_SECONDS}
         counts = {"total": 0, "completed": 0, "failed": 0}
         record = create_record(call, {**untold, **times, "status": "validating", "request_counts": counts})
-        run = _BatchRun(world, record, file.content, call)
-        world.spawn(run.run())
+        if world.settings.speed:
+            world.spawn(_BatchRun(world, record, file.content, call).run())
         return record.object
 
     def cancel(self, call: Call) -> JsonObject:
@@ -121,8 +121,19 @@ class _BatchRun:
         self._usage: dict[str, int] = {}
 
     async def run(self) -> None:
-        """Go through the life cycle."""
+        """Go through the life cycle, until its end or until nobody remembers the batch."""
+        # What it holds meanwhile counts as the batch's own.
+        store, record, held_bytes = self._world.store, self._record, len(self._content)
+        store.set_size(record, record.size + held_bytes)
+        try:
+            await self._run()
+        finally:
+            store.set_size(record, record.size - held_bytes)
+
+    async def _run(self) -> None:
         await self._world.pass_time(_VALIDATING_SECONDS)
+        if not self._world.store.has(self._record):
+            return
         lines, errors = await self._read_lines()
         self._content = b""
         if errors and not self._is_cancelled:
@@ -131,6 +142,8 @@ class _BatchRun:
             return
         if not self._is_cancelled:
             await self._run_lines(lines)
+        if not self._world.store.has(self._record):
+            return
         if not self._is_cancelled and not self._is_late:
             _enter(self._world, self._record, "finalizing")
             await self._world.pass_time(_FINALIZING_SECONDS)
@@ -196,7 +209,7 @@ class _BatchRun:
             self._record.object["request_counts"]["completed" if went_well else "failed"] += 1
             # A backend that answers at once must not keep everybody else waiting.
             await asyncio.sleep(0)
-            if self._is_cancelled or self._is_late:
+            if self._is_cancelled or self._is_late or not self._world.store.has(self._record):
                 return
 
     async def _send(self, line: _BatchLine) -> tuple[bool, JsonObject]:

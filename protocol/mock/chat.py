@@ -16,9 +16,10 @@ from protocol.mock.asked import OfferedTool
 from protocol.mock.audio import voice_seed
 from protocol.mock.reply import Question, ToolResult, reply, token_logprobs
 from protocol.mock.resources import Handler, page_of, update_object, with_warning
+from protocol.mock.responses import conforming_body
 from protocol.mock.world import Call, World
 from protocol.openai import JSON_FIELDS, JsonObject, json_response, split_words
-from protocol.shape import Shape
+from protocol.shape import NamedShape, Shape
 from protocol.validate import Check, check_body
 
 STORED_CHATS = "/chat/completions"
@@ -31,7 +32,9 @@ _SHAPING_PARAMETERS = frozenset(
 # Of these, the ones that change nothing where the text is short enough.
 _LENGTH_PARAMETERS = ("max_tokens", "max_completion_tokens")
 _SPEAKING_ROLES = ("system", "user", "assistant", "developer")
+_CREATE_CHAT = "POST /chat/completions"
 _MOST_CHOICES = 128
+_MOST_CHOSEN_BYTES = 200_000  # of bodies, each read once a choice: under 1 s; any further choices say the same again
 _SPOKEN_SECONDS = 3600  # for which a spoken answer can be referred to
 _INSTRUCTING_ROLES = ("system", "developer")
 _FULL_MESSAGE_KEYS = ("refusal", "annotations", "tool_calls", "function_call", "audio")
@@ -65,11 +68,15 @@ class ChatCompletions:
             warning, messages = "", body["messages"]
         else:
             warning = self._world.check(self._shape(), body)
-            messages = chat_messages(body)
+            messages = self._sound_messages(body)
+            body = {**conforming_body(self._world, _CREATE_CHAT, body), "model": model}
         if not warning and self._is_plain(body):
             return self._plain_answer(body, model, prompt_words(messages))
         answered = Answered(self._world.new_id("chatcmpl-"), self._world.now(), model, prompt_words(messages))
-        speeches = [self._speech(body, messages, number) for number in range(choice_count(body))]
+        count = choice_count(body)
+        different = max(1, min(count, _MOST_CHOSEN_BYTES // len(request.body)))
+        speeches = [self._speech(body, messages, number) for number in range(different)]
+        speeches = [speeches[number % different] for number in range(count)]
         if body.get("store"):
             self._store(body, messages, chat_completion(answered, speeches))
         if body.get("stream"):
@@ -78,8 +85,13 @@ class ChatCompletions:
         response = with_warning(json_response(chat_completion(answered, speeches)), warning)
         return self._world.after_words(response, max(speech.tokens for speech in speeches))
 
+    def _sound_messages(self, body: JsonObject) -> list[JsonObject]:
+        """Return the messages that are as they should be, where nothing was refused."""
+        sound = self._world.conformity.conforms
+        return [message for message in chat_messages(body) if sound(NamedShape("ChatMessage"), message)]
+
     def _shape(self) -> Shape | None:
-        return self._world.reference.operation("POST /chat/completions").body
+        return self._world.reference.operation(_CREATE_CHAT).body
 
     def _make_check(self) -> Check:
         self._check = self._world.conformity.check(self._shape())

@@ -28,8 +28,9 @@ _EMBEDDING_REQUEST_TOKENS = 300_000
 # Vectors that are remembered, of about 8 kB each, and the longest text whose vector is.
 _KEPT_VECTORS = 512
 _LONGEST_KEPT = 1000
-# So many vectors are made before others get their turn: 12 ms.
+# So many vectors are made, or of so many tokens, before others get their turn: 12 ms.
 _VECTORS_A_TURN = 64
+_TOKENS_A_TURN = 4000
 
 EmbeddingInput = typing.Union[str, typing.Sequence[int]]
 
@@ -58,7 +59,7 @@ class Embeddings:
         model = body.get("model") if type(body.get("model")) is str else ""
         dimension = _vector_dimension(model, body.get("dimensions"))
         in_base64 = body.get("encoding_format") == "base64" and self._gives_base64
-        if len(inputs) > _VECTORS_A_TURN:
+        if len(inputs) > _VECTORS_A_TURN or tokens > _TOKENS_A_TURN:
             return self._many(inputs, dimension, in_base64, model, tokens)
         vectors = [self._vector(input, dimension, in_base64) for input in inputs]
         return self._world.after_words(_embedding_answer(vectors, model, tokens), 1)
@@ -67,9 +68,10 @@ class Embeddings:
         self, inputs: typing.Sequence[EmbeddingInput], dimension: int, in_base64: bool, model: str, tokens: int
     ) -> Response:
         """Answer for many inputs, and let others have their turns meanwhile."""
-        vectors = []
-        for start in range(0, len(inputs), _VECTORS_A_TURN):
-            turn = inputs[start : start + _VECTORS_A_TURN]
+        vectors: list[bytes] = []
+        a_turn = max(1, min(_VECTORS_A_TURN, _TOKENS_A_TURN * len(inputs) // tokens))
+        for start in range(0, len(inputs), a_turn):
+            turn = inputs[start : start + a_turn]
             vectors += [self._vector(input, dimension, in_base64) for input in turn]
             await self._world.sleep(0)
         answer = self._world.after_words(_embedding_answer(vectors, model, tokens), 1)
@@ -128,18 +130,20 @@ def _is_embeddable(input: typing.Any) -> bool:
 
 def _embedding_tokens(inputs: typing.Sequence[EmbeddingInput]) -> int:
     """Count the tokens, of a text its words; ApiError 400 for more than a model takes."""
-    counts = [len(input.split()) or 1 if isinstance(input, str) else len(input) for input in inputs]
-    if max(counts) > _EMBEDDING_INPUT_TOKENS:
-        asked = max(counts)
-        raise ApiError(
-            400, f"This model's maximum context length is {_EMBEDDING_INPUT_TOKENS} tokens, however you requested"
-            f" {asked} tokens ({asked} in your prompt; 0 for the completion). Please reduce your prompt; or completion"
-            " length.",
-        )  # fmt: skip
-    if sum(counts) > _EMBEDDING_REQUEST_TOKENS:
-        message = f"Invalid 'input': maximum request size is {_EMBEDDING_REQUEST_TOKENS} tokens per request."
-        raise ApiError(400, message, param="input", code="max_tokens_per_request")
-    return sum(counts)
+    total = 0
+    for input in inputs:
+        tokens = len(input.split()) or 1 if isinstance(input, str) else len(input)
+        if tokens > _EMBEDDING_INPUT_TOKENS:
+            raise ApiError(
+                400, f"This model's maximum context length is {_EMBEDDING_INPUT_TOKENS} tokens, however you requested"
+                f" {tokens} tokens ({tokens} in your prompt; 0 for the completion). Please reduce your prompt; or"
+                " completion length.",
+            )  # fmt: skip
+        total += tokens
+        if total > _EMBEDDING_REQUEST_TOKENS:
+            message = f"Invalid 'input': maximum request size is {_EMBEDDING_REQUEST_TOKENS} tokens per request."
+            raise ApiError(400, message, param="input", code="max_tokens_per_request")
+    return total
 
 
 def _vector_dimension(model: str, asked: typing.Any) -> int:

@@ -19,6 +19,8 @@ from protocol.mock.world import Call, World
 from protocol.openai import JsonObject
 
 _EVAL_MOST_ROWS = 10_000
+# So many rows are rated before others get their turn.
+_EVAL_ROWS_A_TURN = 100
 _EVAL_MODEL = "gpt-4o-mini"
 _EVAL_UNFINISHED = ("queued", "in_progress")
 _EVAL_NO_ERROR = {"code": "", "message": ""}
@@ -52,7 +54,7 @@ class Evals:
         known = {"name": name, "data_source_config": {**source, "schema": schema}, "testing_criteria": criteria}
         return create_record(call, known).object
 
-    def run(self, call: Call) -> JsonObject:
+    def run(self, call: Call) -> JsonObject | typing.Awaitable[JsonObject]:
         """Create a run; ApiError 400 for a file that is not known or has no rows."""
         eval_id = call.names["eval_id"]
         evaluated = self._world.find("/evals", eval_id).object
@@ -69,7 +71,25 @@ class Evals:
             },
         )  # fmt: skip
         criteria = evaluated.get("testing_criteria") or []
-        items = [self._item(record, number, row, criteria, sampling) for number, row in enumerate(rows)]
+        making = (self._item(record, number, row, criteria, sampling) for number, row in enumerate(rows))
+        if len(rows) > _EVAL_ROWS_A_TURN:
+            return self._run_slowly(record, making, criteria)
+        return self._conclude(record, list(making), criteria)
+
+    async def _run_slowly(
+        self, record: Record, making: typing.Iterator[JsonObject], criteria: typing.Sequence[JsonObject]
+    ) -> JsonObject:
+        """Rate many rows, and let others have their turns meanwhile."""
+        items: list[JsonObject] = []
+        for item in making:
+            items.append(item)
+            self._keep(record, item)
+            if len(items) % _EVAL_ROWS_A_TURN == 0:
+                await self._world.sleep(0)
+        return self._conclude(record, items, criteria)
+
+    def _conclude(self, record: Record, items: list[JsonObject], criteria: typing.Sequence[JsonObject]) -> JsonObject:
+        """Let a run's results be told at the end of its life cycle; items of many rows are kept by then."""
         if record.plan:
             due, enter = record.plan.pop()
             record.plan.append((due, lambda record: (enter(record), self._finish(record, items, criteria))[0]))
@@ -141,8 +161,9 @@ class Evals:
         return self._world.make("EvalOutputItem", known)
 
     def _finish(self, run: Record, items: list[JsonObject], criteria: typing.Sequence[JsonObject]) -> None:
-        for item in items:
-            self._world.store.add(f"{run.path}/output_items", item["id"], item)
+        if len(items) <= _EVAL_ROWS_A_TURN:
+            for item in items:
+                self._keep(run, item)
         by_criterion = []
         for number, criterion in enumerate(criteria):
             passed = sum(item["results"][number]["passed"] for item in items)
@@ -156,6 +177,9 @@ class Evals:
             per_testing_criteria_results=by_criterion,
             per_model_usage=[{"model_name": run.object["model"], "invocation_count": len(items), **spent}],
         )
+
+    def _keep(self, run: Record, item: JsonObject) -> None:
+        self._world.store.add(f"{run.path}/output_items", item["id"], item)
 
     def give_run(self, call: Call) -> JsonObject:
         """Answer a run."""

@@ -6,6 +6,7 @@ Source: OpenAI API reference, "Fine-tuning".
 
 from __future__ import annotations
 
+import asyncio
 import math
 import typing
 
@@ -30,12 +31,22 @@ _EXAMPLES_A_BATCH_SIZE = 500
 _MOST_TOLD_STEPS = 10
 _MOST_CHECKPOINTS = 3
 _MOST_HYPERPARAMETER = 1_000_000
-# A file that nobody uploaded here counts for so many examples, each of so many tokens.
-_UNKNOWN_EXAMPLES = 10
-_UNKNOWN_EXAMPLE_TOKENS = 100
-
 # A line of a training file has one of these: chat, legacy, preferences, reinforcement.
 _EXAMPLE_KEYS = ("messages", "prompt", "input")
+
+
+class _Examples(typing.NamedTuple):
+    """How many examples and tokens a training file has, and what is wrong with it."""
+
+    count: int
+    tokens: int
+    problem: str
+
+
+# What a file counts for that nobody uploaded here.
+_UNKNOWN_EXAMPLES = _Examples(10, 1000, "")
+# A larger file is read in another thread.
+_READ_AT_ONCE_BYTES = 256 * 1024
 
 
 class FineTuning:
@@ -62,12 +73,24 @@ class FineTuning:
 
     # ---- jobs ---------------------------------------------------------------------------------------------------
 
-    def create(self, call: Call) -> JsonObject:
+    def create(self, call: Call) -> JsonObject | typing.Awaitable[JsonObject]:
         """Create a job; ApiError 400 for a training file that is not known."""
+        training = self._file(call.body["training_file"], "training_file")
+        if training is None:
+            return self._create(call, _UNKNOWN_EXAMPLES)
+        if len(training.content) > _READ_AT_ONCE_BYTES:
+            return self._create_slowly(call, training.content)
+        return self._create(call, _counted_examples(training.content))
+
+    async def _create_slowly(self, call: Call, data: bytes) -> JsonObject:
+        """Read a large file in another thread, so that others have their turns meanwhile."""
+        counted = asyncio.get_running_loop().run_in_executor(None, _counted_examples, data)
+        return self._create(call, await counted)
+
+    def _create(self, call: Call, examples: _Examples) -> JsonObject:
         body, world = call.body, self._world
-        training = self._file(body["training_file"], "training_file")
         validation = self._file(body["validation_file"], "validation_file") if body.get("validation_file") else None
-        course = _TrainingCourse(training, validation, _asked_hyperparameters(body))
+        course = _TrainingCourse(examples, validation is not None, _asked_hyperparameters(body))
         seed = body.get("seed")
         record = create_record(
             call,
@@ -79,7 +102,7 @@ class FineTuning:
                 "integrations": body.get("integrations") or [], "metadata": body.get("metadata"),
             },
         )  # fmt: skip
-        record.notes.update(course=course, suffix=body.get("suffix") or "", spent=0.0)
+        record.notes.update(course=course, suffix=str(body.get("suffix") or ""))
         self._plan(record, call.operation.stages)
         return record.object
 
@@ -95,54 +118,42 @@ class FineTuning:
         course: _TrainingCourse = record.notes["course"]
         validating, queued, running = (stage.seconds for stage in stages[:3])
         begin = self._world.clock()
-        self._tell(record, begin, f"Created fine-tuning job: {record.id}")
-        self._tell(record, begin, f"Validating training file: {record.object['training_file']}")
-        steps: list[tuple[float, Change]] = [(begin + validating, self._at(begin + validating, self._validated))]
+        self._tell(record, f"Created fine-tuning job: {record.id}")
+        self._tell(record, f"Validating training file: {record.object['training_file']}")
         start = begin + validating + queued
-        steps.append((start, self._at(start, self._started)))
-        told = course.told_steps()
-        for step in told:
+        steps: list[tuple[float, Change]] = [(begin + validating, self._validated), (start, self._started)]
+        for step in course.told_steps():
             due = start + running * step / course.steps
-            steps.append((due, self._at(due, self._stepped, step)))
-        end = start + running
-        steps.append((end, self._at(end, self._succeeded)))
-        record.plan[:] = steps
-
-    def _at(self, due: float, change: typing.Callable[..., None], *arguments: int) -> Change:
-        return lambda record: change(record, due + record.notes["spent"], *arguments)
+            steps.append((due, lambda record, step=step: self._stepped(record, step)))
+        record.plan[:] = [*steps, (start + running, self._succeeded)]
 
     # ---- what happens when it is due ----------------------------------------------------------------------------
 
-    def _told_time(self, due: float) -> int:
-        """Return the time to tell of what was due then: plans are carried out when somebody looks."""
-        settings = self._world.settings
-        return self._world.now() if settings.freeze or not settings.speed else int(due / settings.speed)
-
-    def _tell(self, record: Record, due: float, message: str, data: JsonObject | None = None) -> None:
+    def _tell(self, record: Record, message: str, data: JsonObject | None = None) -> None:
         event: JsonObject = {
             "object": "fine_tuning.job.event", "id": self._world.new_id("ftevent-"),
-            "created_at": self._told_time(due), "level": "info", "message": message,
+            "created_at": self._world.now(), "level": "info", "message": message,
             "type": "metrics" if data else "message", "data": data or {},
         }  # fmt: skip
         self._world.store.add(f"{record.path}/events", event["id"], event)
 
-    def _validated(self, record: Record, due: float) -> None:
+    def _validated(self, record: Record) -> None:
         course: _TrainingCourse = record.notes["course"]
         if course.problem:
-            self._fail(record, due, course.problem)
+            self._fail(record, course.problem)
             return
-        self._tell(record, due, "Files validated, moving job to queued state")
+        self._tell(record, "Files validated, moving job to queued state")
         record.object["status"] = "queued"
 
-    def _fail(self, record: Record, due: float, problem: str) -> None:
+    def _fail(self, record: Record, problem: str) -> None:
         record.plan.clear()
         message = f"The job failed due to an invalid training file. {problem}"
         error = {"code": "invalid_training_file", "param": "training_file", "message": message}
-        record.object.update(status="failed", error=error, finished_at=self._told_time(due))
-        self._tell(record, due, message)
+        record.object.update(status="failed", error=error, finished_at=self._world.now())
+        self._tell(record, message)
         self._world.store.all(f"{record.path}/events")[-1].object["level"] = "error"
 
-    def _started(self, record: Record, due: float) -> None:
+    def _started(self, record: Record) -> None:
         course: _TrainingCourse = record.notes["course"]
         record.object["status"] = "running"
         record.object["hyperparameters"] = dict(course.hyperparameters)
@@ -150,56 +161,56 @@ class FineTuning:
         chosen = method.get(method.get("type", "")) or {}
         if "hyperparameters" in chosen:
             chosen["hyperparameters"] = {**chosen["hyperparameters"], **course.hyperparameters}
-        self._tell(record, due, "Fine-tuning job started")
+        self._tell(record, "Fine-tuning job started")
 
-    def _stepped(self, record: Record, due: float, step: int) -> None:
+    def _stepped(self, record: Record, step: int) -> None:
         course: _TrainingCourse = record.notes["course"]
         metrics = course.metrics(step)
         loss = metrics["train_loss"]
         told = {"step": step, "total_steps": course.steps, **metrics}
-        self._tell(record, due, f"Step {step}/{course.steps}: training loss={loss:.2f}", told)
+        self._tell(record, f"Step {step}/{course.steps}: training loss={loss:.2f}", told)
         if step in course.checkpoint_steps():
-            self._save_checkpoint(record, due, step)
+            self._save_checkpoint(record, step)
 
-    def _save_checkpoint(self, record: Record, due: float, step: int) -> None:
+    def _save_checkpoint(self, record: Record, step: int) -> None:
         course: _TrainingCourse = record.notes["course"]
         model = f"{self._model_name(record)}:ckpt-step-{step}"
         if step == course.steps:
             model = self._model_name(record)
         checkpoint: JsonObject = {
             "object": "fine_tuning.job.checkpoint", "id": self._world.new_id("ftckpt_"),
-            "created_at": self._told_time(due), "fine_tuned_model_checkpoint": model,
+            "created_at": self._world.now(), "fine_tuned_model_checkpoint": model,
             "fine_tuning_job_id": record.id, "step_number": step, "metrics": {"step": step, **course.metrics(step)},
         }  # fmt: skip
         self._world.store.add(f"{record.path}/checkpoints", checkpoint["id"], checkpoint)
         if step != course.steps:
-            self._tell(record, due, f"Checkpoint created at step {step}")
-            self._add_model(model, due)
+            self._tell(record, f"Checkpoint created at step {step}")
+            self._add_model(model)
 
     def _model_name(self, record: Record) -> str:
         suffix = "".join(sign if sign.isalnum() else "-" for sign in record.notes["suffix"].lower())
         return f"ft:{record.object['model']}:{_ORGANIZATION_NAME}:{suffix}:{record.id[-8:]}"
 
-    def _add_model(self, name: str, due: float) -> None:
-        self._world.store.add("/models", name, model_object(name, self._told_time(due), _ORGANIZATION_ID))
+    def _add_model(self, name: str) -> None:
+        self._world.store.add("/models", name, model_object(name, self._world.now(), _ORGANIZATION_ID))
 
-    def _succeeded(self, record: Record, due: float) -> None:
+    def _succeeded(self, record: Record) -> None:
         course: _TrainingCourse = record.notes["course"]
         name = self._model_name(record)
-        self._add_model(name, due)
+        self._add_model(name)
         record.object.update(
-            status="succeeded", fine_tuned_model=name, finished_at=self._told_time(due),
-            trained_tokens=course.trained_tokens, result_files=[self._result_file(course, due)],
+            status="succeeded", fine_tuned_model=name, finished_at=self._world.now(),
+            trained_tokens=course.trained_tokens, result_files=[self._result_file(course)],
         )  # fmt: skip
-        self._tell(record, due, f"New fine-tuned model created: {name}")
-        self._tell(record, due, "The job has successfully completed")
+        self._tell(record, f"New fine-tuned model created: {name}")
+        self._tell(record, "The job has successfully completed")
 
-    def _result_file(self, course: _TrainingCourse, due: float) -> str:
+    def _result_file(self, course: _TrainingCourse) -> str:
         world = self._world
         data = course.table().encode()
         shape = world.reference.operation("POST /files").result
         known = {
-            "id": world.new_id("file-"), "bytes": len(data), "created_at": self._told_time(due),
+            "id": world.new_id("file-"), "bytes": len(data), "created_at": self._world.now(),
             "filename": "step_metrics.csv", "purpose": "fine-tune-results", "status": "processed",
         }  # fmt: skip
         world.store.add("/files", known["id"], world.complete(shape, known), data)
@@ -212,7 +223,7 @@ class FineTuning:
         record = self._changeable(call, "cancel", ("validating_files", "queued", "running", "paused"))
         record.plan.clear()
         record.object.update(status="cancelled", finished_at=self._world.now())
-        self._tell(record, self._world.clock(), "The job was cancelled")
+        self._tell(record, "The job was cancelled")
         return record.object
 
     def pause(self, call: Call) -> JsonObject:
@@ -224,7 +235,7 @@ class FineTuning:
         record.notes.update(left=list(record.plan), paused_at=self._world.clock(), status=record.object["status"])
         record.plan.clear()
         record.object["status"] = "paused"
-        self._tell(record, self._world.clock(), "The job was paused")
+        self._tell(record, "The job was paused")
         return record.object
 
     def resume(self, call: Call) -> JsonObject:
@@ -233,10 +244,9 @@ class FineTuning:
         if "left" not in record.notes:
             return record.object
         waited = self._world.clock() - record.notes["paused_at"]
-        record.notes["spent"] += waited
         record.plan[:] = [(due + waited, change) for due, change in record.notes.pop("left")]
         record.object["status"] = record.notes.pop("status")
-        self._tell(record, self._world.clock(), "The job was resumed")
+        self._tell(record, "The job was resumed")
         return record.object
 
     def _changeable(self, call: Call, action: str, statuses: typing.Sequence[str]) -> Record:
@@ -297,7 +307,7 @@ class FineTuning:
 
     def delete_model(self, call: Call) -> JsonObject:
         """Remove a model that came to be here; ApiError 404 for any other."""
-        world, name = self._world, call.names["model"]
+        world, name = self._world, call.names["model"].replace("%2F", "/")
         world.store.all(_FINE_TUNING_JOBS)
         if not world.store.remove("/models", name) and world.settings.unknown_ids != "invent":
             raise ApiError(
@@ -313,11 +323,8 @@ class FineTuning:
 class _TrainingCourse:
     """What a job will do, reckoned from its files and hyperparameters; `problem` is why it cannot."""
 
-    def __init__(self, training: Record | None, validation: Record | None, asked: JsonObject) -> None:
-        self.problem = ""
-        examples, tokens = _UNKNOWN_EXAMPLES, _UNKNOWN_EXAMPLES * _UNKNOWN_EXAMPLE_TOKENS
-        if training is not None:
-            examples, tokens, self.problem = _counted_examples(training.content)
+    def __init__(self, counted: _Examples, has_validation: bool, asked: JsonObject) -> None:
+        examples, tokens, self.problem = counted
         epochs = _chosen_hyperparameter(asked, "n_epochs", _AUTO_EPOCHS)
         batch = _chosen_hyperparameter(asked, "batch_size", max(1, examples // _EXAMPLES_A_BATCH_SIZE))
         self.hyperparameters: JsonObject = {
@@ -327,7 +334,7 @@ class _TrainingCourse:
         }
         self._steps_an_epoch = max(1, math.ceil(examples / max(1, batch)))
         self._epochs = max(1, int(epochs))
-        self._has_validation = validation is not None
+        self._has_validation = has_validation
         self.steps = self._steps_an_epoch * self._epochs
         self.trained_tokens = tokens * self._epochs
 
@@ -365,8 +372,8 @@ class _TrainingCourse:
         return "\n".join(lines) + "\n"
 
 
-def _counted_examples(data: bytes) -> tuple[int, int, str]:
-    """Return how many examples and tokens a training file has, and what is wrong with it."""
+def _counted_examples(data: bytes) -> _Examples:
+    """Read a training file."""
     examples = tokens = 0
     for number, line in enumerate(data.split(b"\n"), 1):
         if not line.strip():
@@ -374,12 +381,13 @@ def _counted_examples(data: bytes) -> tuple[int, int, str]:
         try:
             example = parse_json(line)
         except ApiError:
-            return examples, tokens, f"Invalid file format. Line {number} is not valid JSON."
+            return _Examples(examples, tokens, f"Invalid file format. Line {number} is not valid JSON.")
         if not isinstance(example, dict) or not any(key in example for key in _EXAMPLE_KEYS):
-            return examples, tokens, f"Invalid file format. Line {number}: expected an object with 'messages'."
+            problem = f"Invalid file format. Line {number}: expected an object with 'messages'."
+            return _Examples(examples, tokens, problem)
         examples += 1
         tokens += sum(count_tokens(text) for text in _example_texts(example))
-    return examples, tokens, "" if examples else "Training file is empty."
+    return _Examples(examples, tokens, "" if examples else "Training file is empty.")
 
 
 def _example_texts(value: typing.Any) -> typing.Iterator[str]:

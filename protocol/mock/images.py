@@ -16,14 +16,14 @@ from protocol.errors import ApiError
 from protocol.exchange import Response
 from protocol.forms import FormFile
 from protocol.media.picture import PICTURE_MOST_SIDE, PictureHead, picture_file, read_picture_head
+from protocol.mock.files import FILES
+from protocol.mock.image_rules import GPT_IMAGE_MODEL, check_image_request
 from protocol.mock.resources import Handler
 from protocol.mock.response_events import event_bytes
 from protocol.mock.world import Call, World
 from protocol.native_mock.api import mock_file_url
 from protocol.openai import JsonObject
 
-# These answer with bytes in base64 and with their usage, the others (dall-e-2, dall-e-3, unknown ones) with a URL.
-_GPT_IMAGE_MODEL = re.compile(r"(?:chat)?gpt-image.*")
 _CLASSIC_IMAGE_MODEL = "dall-e-2"
 # What only GPT image models know: whoever asks for it, and names no model, wants one of them.
 _GPT_IMAGE_PARAMETERS = frozenset(
@@ -36,6 +36,8 @@ _IMAGE_LEAST_SIDE = 16
 _IMAGE_USUAL_SIZE = (1024, 1024)
 _MOST_IMAGES = 10
 _MOST_PARTIAL_IMAGES = 3
+# Stands for a picture that is somewhere else: the beginning of a PNG of 1024 x 1024 pixels.
+_UNSEEN_PICTURE = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x04\0\0\0\x04\0"
 # Characters of a prompt that a picture's URL carries.
 _URL_PROMPT = 500
 
@@ -61,7 +63,7 @@ class _ImageOrder(typing.NamedTuple):
 
     @property
     def is_gpt(self) -> bool:
-        return bool(_GPT_IMAGE_MODEL.fullmatch(self.model))
+        return bool(GPT_IMAGE_MODEL.fullmatch(self.model))
 
     @property
     def format(self) -> str:
@@ -132,8 +134,11 @@ class MockImages:
         return self._answer(call, self._order(call, "image_generation", []))
 
     def edit(self, call: Call) -> typing.Any:
-        """Answer POST /v1/images/edits: pictures of the asked size, or as large as the first one that came."""
-        inputs = self._inputs(call, "image")
+        """Answer POST /v1/images/edits: pictures of the asked size, or as large as the first one that came.
+
+        A form brings pictures in `image`, JSON refers to them in `images`.
+        """
+        inputs = self._inputs(call, "image" if call.body.get("images") is None else "images")
         self._check_mask(call, inputs)
         return self._answer(call, self._order(call, "image_edit", inputs))
 
@@ -145,6 +150,8 @@ class MockImages:
 
     def _order(self, call: Call, name: str, inputs: typing.Sequence[PictureHead | None]) -> _ImageOrder:
         body = call.body
+        if not self._takes_anything:
+            check_image_request(body)
         model = body.get("model")
         if type(model) is not str or not model:
             is_gpt = any(body.get(parameter) for parameter in _GPT_IMAGE_PARAMETERS)
@@ -157,19 +164,37 @@ class MockImages:
         )  # fmt: skip
 
     def _inputs(self, call: Call, param: str) -> list[PictureHead | None]:
-        """Return the heads of the pictures that a form holds; ApiError 400 for what is no picture."""
+        """Return the heads of the pictures that a request holds; ApiError 400 for what is no picture."""
         asked = call.body.get(param)
-        files = [file for file in (asked if type(asked) is list else [asked]) if isinstance(file, FormFile)]
+        files = [self._picture(one, param) for one in (asked if type(asked) is list else [asked])]
+        files = [data for data in files if data is not None]
         if not files and not self._takes_anything:
             message = f"Missing required parameter: '{param}'."
             raise ApiError(400, message, param=param, code="missing_required_parameter")
-        heads = [read_picture_head(file.data) for file in files]
+        heads = [read_picture_head(data) for data in files]
         if None in heads and not self._takes_anything:
             raise ApiError(
                 400, f"Invalid image file or mode for {param} {heads.index(None) + 1}, please check your image file.",
                 type="image_generation_user_error", param=param, code="invalid_image_file",
             )  # fmt: skip
         return heads
+
+    def _picture(self, asked: typing.Any, param: str) -> bytes | None:
+        """Return the bytes of a form's file, or of what a reference names; ApiError 404 for a file that is unknown."""
+        if isinstance(asked, FormFile):
+            return asked.data
+        if type(asked) is not dict:
+            return None
+        if asked.get("file_id") is not None:
+            return self._world.find(FILES, str(asked["file_id"]), param=param).content
+        head, _, encoded = str(asked.get("image_url") or "").partition(",")
+        if not head.startswith("data:"):
+            # The mock fetches nothing: any picture may be at a URL.
+            return _UNSEEN_PICTURE if head else None
+        try:
+            return binascii.a2b_base64(encoded)
+        except binascii.Error:
+            return b""
 
     def _check_mask(self, call: Call, inputs: typing.Sequence[PictureHead | None]) -> None:
         """Check that a mask is a picture as large as the first one that came; ApiError 400."""

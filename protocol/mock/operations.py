@@ -39,6 +39,9 @@ _DEFINITION = re.compile(r"(\w+) = (.*)", re.DOTALL)
 _TAKES = re.compile(r"\n +(\?|<|form) ")
 _SUFFIX = re.compile(r"\s*(by|as|with|through|whole)\b")
 
+# What a node of the tree of paths has besides its segments. None of them can be a segment: they have slashes.
+_PARAMETER, _PARAMETER_NAME, _METHODS = "/{}", "/name", "/methods"
+
 
 class Stage(typing.NamedTuple):
     """A stage of a life cycle: the status, and how many seconds it lasts."""
@@ -110,12 +113,13 @@ class Reference:
         for segment in path[1:].split("/"):
             child = node.get(segment)
             if child is None:
-                child = node.get("{}")
+                child = node.get(_PARAMETER)
                 if child is None or not segment:
                     return None
-                names[child["name"]] = urllib.parse.unquote(segment)
+                # A slash stays escaped: what is remembered is found by paths.
+                names[child[_PARAMETER_NAME]] = urllib.parse.unquote(segment).replace("/", "%2F")
             node = child
-        methods = node.get("methods")
+        methods = node.get(_METHODS)
         return None if methods is None else Found(methods, names)
 
     def operation(self, key: str) -> Operation:
@@ -157,8 +161,8 @@ class Reference:
         for segment in path[1:].split("/"):
             child = node.get(segment)
             if child is None:
-                child = node.get("{}", {})
-                segment = "{" + child.get("name", "") + "}"
+                child = node.get(_PARAMETER, {})
+                segment = "{" + child.get(_PARAMETER_NAME, "") + "}"
             steps.append(segment)
             node = child
         return "/" + "/".join(steps)
@@ -181,10 +185,10 @@ class Reference:
         node = self._tree
         for segment in path[1:].split("/"):
             if segment.startswith("{"):
-                node = node.setdefault("{}", {"name": segment[1:-1]})
+                node = node.setdefault(_PARAMETER, {_PARAMETER_NAME: segment[1:-1]})
             else:
                 node = node.setdefault(segment, {})
-        node.setdefault("methods", {})[method] = f"{method} {path}"
+        node.setdefault(_METHODS, {})[method] = f"{method} {path}"
 
 
 def _read_operation(text: str) -> Operation:

@@ -365,7 +365,7 @@ class Organization:
         """Keep a certificate, which is not active yet."""
         pem = call.body["certificate"]
         details = certificate_validity(pem)
-        record = create_record(call, {"certificate_details": details, "active": False}, pem.encode())
+        record = create_record(call, {"certificate_details": details, "active": False}, pem.encode("utf-8", "replace"))
         return record.object
 
     def certificates(self, call: Call) -> JsonObject:

@@ -12,6 +12,7 @@ import typing
 
 from protocol.errors import ApiError
 from protocol.mock.realtime_wire import Events, SocketTalk, event_type
+from protocol.mock.threads import objects_of
 from protocol.openai import JsonObject
 
 _TO_BETA_TYPES = {
@@ -152,7 +153,8 @@ class BetaTalk(SocketTalk):
             elif name == "modalities":
                 given["output_modalities"] = None if value is None else _modalities_from_beta(value, where)
             elif name == "input":
-                given["input"] = None if value is None else [_item_from_beta(item) for item in value]
+                is_list = type(value) is list
+                given["input"] = [_item_from_beta(item) for item in objects_of(value)] if is_list else value
             elif name not in ("client_secret", "temperature"):
                 given[_BETA_MEMBERS.get(name, name)] = value
         if where == "session" and flat.get("temperature") is not None:

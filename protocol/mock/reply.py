@@ -17,18 +17,31 @@ import typing
 from protocol.errors import ApiError
 from protocol.mock.asked import AskedTool, OfferedTool, asked_tools
 from protocol.mock.sketch import read_sketch
-from protocol.openai import encode_json, split_words
+from protocol.openai import encode_json
 from protocol.schema.document import SchemaError
-from protocol.schema.hints import MAX_HINT_TEXT, Hint, Hints, HintTarget, hint_target, may_take, read_hints
+from protocol.schema.hints import (
+    MAX_HINT_TEXT,
+    Hint,
+    Hints,
+    HintTarget,
+    hint_target,
+    hint_text,
+    may_take,
+    read_hints,
+    stand_in,
+    stem,
+)
 from protocol.schema.instance import instance
 
 MAX_REPLY_CALLS = 16  # of one answer
+_REPLY_MAX_PLANNED = 32  # tools that one prompt may ask for, over all turns
 _REPLY_HINTED_CHOICES = 4  # choices of one answer that may keep to the values of the prompt
 
+# Of one place: "Oslo and Rome" are two places even where a tool takes a city and a country.
+_REPLY_PLACE_LEVELS = frozenset(stem(word) for word in ("city", "town", "state", "province", "region", "country"))
 _REPLY_NO_PARAMETERS: dict[str, typing.Any] = {"type": "object", "properties": {}}
 _REPLY_ALTERNATIVES = tuple(f" {word}" for word in "the a and to of in is it that for on with as by or an".split())
 _REPLY_ALTERNATIVES += (" be", " at", " this", " from", ".", ",", "\n", " not")
-
 
 
 class ToolResult(typing.NamedTuple):
@@ -152,9 +165,9 @@ def _calls(question: Question) -> list[ToolCall]:
                 400, "Invalid value for 'tool_choice': 'tool_choice' is only allowed when 'tools' are specified.",
                 param="tool_choice", code="invalid_value",
             )  # fmt: skip
-        planned = _left(_plan(question), question.results) or [(_next_tool(question), read_hints(question.prompt))]
+        planned = _due(question) or [(_next_tool(question), read_hints(question.prompt))]
     elif question.choice == "auto" and question.tools:
-        planned = _left(_plan(question), question.results)
+        planned = _due(question)
     else:
         return []
     return [_call(asked, question, hints) for asked, hints in planned[: MAX_REPLY_CALLS if question.parallel else 1]]
@@ -186,10 +199,10 @@ _PlannedCall = typing.Tuple[AskedTool, Hints]
 
 def _plan(question: Question) -> list[_PlannedCall]:
     """Return all calls that the prompt asks for, each with its own part of what the prompt suggests."""
-    asked = asked_tools(question.prompt, question.tools)
+    text = hint_text(question.prompt)
+    asked = asked_tools(text, question.tools)[:_REPLY_MAX_PLANNED]
     if not asked:
         return []
-    text = question.prompt[:MAX_HINT_TEXT]
     whole = read_hints(text)
     planned: list[_PlannedCall] = []
     for at, one in enumerate(asked):
@@ -200,6 +213,13 @@ def _plan(question: Question) -> list[_PlannedCall]:
             hints = _part(text[start:end], whole)
         planned += [(one, part) for part in _spread(hints, one.tool)]
     return planned
+
+
+def _due(question: Question) -> list[_PlannedCall]:
+    """Return what is left of the plan, as far as it need not wait for results."""
+    left = _left(_plan(question), question.results)
+    waiting = [at for at, (asked, _) in enumerate(left) if at and asked.waits and asked.tool != left[at - 1][0].tool]
+    return left[: waiting[0]] if waiting else left
 
 
 def _part_start(text: str, position: int) -> int:
@@ -216,7 +236,11 @@ def _part(text: str, whole: Hints) -> Hints:
     if not here.literals:
         return whole
     values = [hint.value for hint in here.literals]
-    others = tuple(hint._replace(joined="") for hint in whole.literals if hint.value not in values)
+    others = tuple(
+        hint._replace(joined="")
+        for hint in whole.literals
+        if hint.value not in values and not any(stand_in(one, hint) for one in here.literals)
+    )
     return here._replace(literals=here.literals + others, words=(*here.words, *whole.words))
 
 
@@ -225,10 +249,11 @@ def _spread(hints: Hints, tool: OfferedTool) -> list[Hints]:
     parameters = tool.parameters if isinstance(tool.parameters, dict) else {}
     properties = parameters.get("properties")
     targets = [hint_target(name, part) for name, part in properties.items()] if isinstance(properties, dict) else []
-    for group in _lists(hints.literals):
-        takers = [target for target in targets if _takes_one(target, group[0])]
-        if len(takers) == 1 and not takers[0].is_list:
-            return [hints._replace(literals=_without(hints.literals, group, kept)) for kept in group]
+    for members in _lists(hints.literals):
+        takers = [target for target in targets if _takes_one(target, members[0][0])]
+        are_levels = len(takers) > 1 and all(target.words[-1] in _REPLY_PLACE_LEVELS for target in takers)
+        if takers and (len(takers) <= len(members[0]) or are_levels) and not any(one.is_list for one in takers):
+            return [hints._replace(literals=_without(hints.literals, members, kept)) for kept in members]
     return [hints]
 
 
@@ -236,21 +261,40 @@ def _takes_one(target: HintTarget, hint: Hint) -> bool:
     return target.kind in ("place", "person", "code", "query", "") and may_take(hint, target)
 
 
-def _lists(literals: typing.Sequence[Hint]) -> typing.Iterator[list[Hint]]:
-    """Yield the groups of literals that "and" joins: "A, B and C"."""
+def _lists(literals: typing.Sequence[Hint]) -> typing.Iterator[list[list[Hint]]]:
+    """Yield the members of each list that "and" joins: "A, B and C" has three, "A, B and C, D" two of two each."""
     group: list[Hint] = []
     for hint in (*literals, Hint(None, "")):
-        if group and hint.joined and hint.kind == group[0].kind:
+        if group and hint.joined and _listed_kind(hint) == _listed_kind(group[0]):
             group.append(hint)
             continue
         if any(one.joined == "and" for one in group) and isinstance(group[0].value, str):
-            yield group
+            yield _members(group)
         group = [hint]
 
 
-def _without(literals: typing.Sequence[Hint], group: typing.Sequence[Hint], kept: Hint) -> tuple[Hint, ...]:
-    alone = kept._replace(before=group[0].before, joined="")
-    return tuple(alone if hint is kept else hint for hint in literals if hint is kept or hint not in group)
+def _listed_kind(hint: Hint) -> str:
+    """Return what a literal is in a list: a name may be short ("SF") or in small letters."""
+    is_short_name = hint.kind == "code" and str(hint.value).isalpha()
+    return "name" if hint.kind == "place" or is_short_name else hint.kind
+
+
+def _members(group: typing.Sequence[Hint]) -> list[list[Hint]]:
+    parts: list[list[Hint]] = []
+    for hint in group:
+        if not parts or hint.joined == "and":
+            parts.append([])
+        parts[-1].append(hint)
+    are_alike = len(parts[0]) > 1 and all(len(part) == len(parts[0]) for part in parts)
+    return parts if are_alike else [[hint] for hint in group]
+
+
+def _without(
+    literals: typing.Sequence[Hint], members: typing.Sequence[typing.Sequence[Hint]], kept: typing.Sequence[Hint]
+) -> tuple[Hint, ...]:
+    others = [hint for member in members if member is not kept for hint in member]
+    alone = kept[0]._replace(before=members[0][0].before, joined="")
+    return tuple(alone if hint is kept[0] else hint for hint in literals if not any(hint is other for other in others))
 
 
 def _left(planned: typing.Sequence[_PlannedCall], results: typing.Sequence[ToolResult]) -> list[_PlannedCall]:

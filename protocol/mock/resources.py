@@ -95,10 +95,10 @@ class Resources:
         return Call(self._world, request, operation, names, query, body), warning
 
     def _read_query(self, request: Request, operation: Operation) -> JsonObject:
-        if not request.head.query:
+        # What is not described would not be checked, and must not be taken for what it is not.
+        if not request.head.query or operation.query is None:
             return {}
-        raw = nested(query_parameters(request.head.query))
-        return raw if operation.query is None else self._world.texts.value(operation.query, raw)
+        return self._world.texts.value(operation.query, nested(query_parameters(request.head.query)))
 
     def _read_body(self, request: Request, operation: Operation) -> JsonObject:
         media_type = request.fields.get("content-type").partition(";")[0].strip().lower()

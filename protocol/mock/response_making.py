@@ -33,7 +33,7 @@ from protocol.openai import JsonObject, split_words
 _DEFAULT_RESPONSE_MODEL = "gpt-4o"
 # Tokens of thought by effort: a stand-in, of which only the order means something.
 _EFFORT_TOKENS = {"none": 0, "minimal": 8, "low": 32, "medium": 64, "high": 128, "xhigh": 256, "max": 512}
-_LIKELY_SCORE = 0.2  # of a search, from which on a prompt is about what was found
+_LIKELY_SCORE = 0.1  # of a search, from which on a prompt is about what was found
 _MOST_CALL_ROUNDS = 8  # of calls that the server makes in one response
 
 # What a response echoes as it was asked, and what it says where nothing was asked.

@@ -228,24 +228,31 @@ class Responses:
         record.plan.append((begun + stages[0].seconds + stages[1].seconds, finish))
         return record
 
-    def _schedule(self, record: Record, obfuscate: typing.Any) -> list[tuple[float, JsonObject]]:
+    def _schedule(
+        self, record: Record, obfuscate: typing.Any, include: typing.Collection[str] = ()
+    ) -> list[tuple[float, JsonObject]]:
         """Return a background response's events, each with the clock's seconds when it is due."""
         queued, working = (stage.seconds for stage in record.notes["stages"])
         begun = record.notes["begun"]
-        events = [event for events in response_frames(record.notes["final"], obfuscate) for event in events]
+        final = _shown_response(record.notes["final"], record, include)
+        events = [event for events in response_frames(final, obfuscate) for event in events]
         schedule = []
         for at, event in enumerate(events):
             waited = 0.0 if at < 2 else queued + working * (at - 2) / (len(events) - 3)
             schedule.append((begun + waited, event))
         return schedule
 
-    def _live_stream(self, record: Record, after: int, obfuscate: typing.Any) -> Response:
-        return Response(200, EVENT_STREAM_FIELDS, self._told(record, after, obfuscate))
+    def _live_stream(
+        self, record: Record, after: int, obfuscate: typing.Any, include: typing.Collection[str] = ()
+    ) -> Response:
+        return Response(200, EVENT_STREAM_FIELDS, self._told(record, after, obfuscate, include))
 
-    async def _told(self, record: Record, after: int, obfuscate: typing.Any) -> typing.AsyncIterator[bytes]:
+    async def _told(
+        self, record: Record, after: int, obfuscate: typing.Any, include: typing.Collection[str]
+    ) -> typing.AsyncIterator[bytes]:
         """Tell the events behind a sequence number, each when it is due; those of one that is cancelled end there."""
         world = self._world
-        for due, event in self._schedule(record, obfuscate):
+        for due, event in self._schedule(record, obfuscate, include):
             if event["sequence_number"] <= after:
                 continue
             while world.clock() < due:
@@ -290,20 +297,16 @@ class Responses:
         include = call.query.get("include") or ()
         if call.query.get("stream") is True:
             return self._streamed_again(record, call.query)
-        if not include:
-            return record.object
-        shown = {
-            item["id"]: shown_item(item, include, record.object["top_logprobs"]) for item in record.notes["output"]
-        }
-        return {**record.object, "output": [shown.get(item["id"], item) for item in record.object["output"]]}
+        return _shown_response(record.object, record, include)
 
     def _streamed_again(self, record: Record, query: JsonObject) -> Response:
         after = query.get("starting_after")
         after = after if type(after) is int else -1
         obfuscate = self._obfuscation({"include_obfuscation": query.get("include_obfuscation")})
         if "begun" in record.notes:
-            return self._live_stream(record, after, obfuscate)
-        frames = response_frames(record.object, obfuscate)
+            return self._live_stream(record, after, obfuscate, query.get("include") or ())
+        shown = _shown_response(record.object, record, query.get("include") or ())
+        frames = response_frames(shown, obfuscate)
         told = [[event for event in events if event["sequence_number"] > after] for events in frames]
         return self._world.stream([event_bytes(events) for events in told if events])
 
@@ -356,7 +359,7 @@ class Responses:
 
 def conforming_body(world: World, key: str, body: JsonObject) -> JsonObject:
     """Return the members of a body that are as the operation has them: unless `validate = strict` some may not be."""
-    members = world.reference.operation(key).body.members
+    members = world.reference.shapes.followed(world.reference.operation(key).body).members
     if world.settings.validate == "strict":
         return {name: value for name, value in body.items() if name in members}
     conforms = world.conformity.conforms
@@ -381,6 +384,14 @@ def _fitting(context: ItemChain, body: JsonObject) -> ItemChain:
         room += items_tokens(items[dropped : dropped + 1])
         dropped += 1
     return ItemChain(None, items[dropped:])
+
+
+def _shown_response(response: JsonObject, record: Record, include: typing.Collection[str]) -> JsonObject:
+    """Return a response with what `include` asks for; without one as it was made."""
+    if not include:
+        return response
+    shown = {item["id"]: shown_item(item, include, response["top_logprobs"]) for item in record.notes["output"]}
+    return {**response, "output": [shown.get(item["id"], item) for item in response["output"]]}
 
 
 def _appending_item(item: JsonObject) -> typing.Callable[[Record], None]:

@@ -30,7 +30,7 @@ SESSIONS = "/agents/sessions"
 # How long a turn waits for its start, and how long its agent thinks.
 _TURN_QUEUED_SECONDS = 0.5
 _TURN_SECONDS = 1.0
-_MOST_EVENTS = 10_000
+_MOST_EVENTS = 1000
 # The first bytes of a live stream, so that its head goes out before anything has happened.
 _LISTENING = b": listening\n\n"
 _TURN_IS_OVER = frozenset(["completed", "failed", "cancelled"])

@@ -6,10 +6,11 @@ prompt tells ("age (integer)", `"age": 36`), or else what keys of that name usua
 
 from __future__ import annotations
 
+import json
 import re
 import typing
 
-from protocol.schema.hints import MAX_HINT_TEXT
+from protocol.schema.hints import hint_text
 from protocol.schema.scalar import name_words, singular
 
 _SKETCH_MAX_KEYS = 50
@@ -91,7 +92,7 @@ class Sketch(typing.NamedTuple):
 
 def read_sketch(text: str) -> Sketch | None:
     """Return the object that a text draws or tells of, None where it does neither."""
-    text = text[:MAX_HINT_TEXT]
+    text = hint_text(text)
     return _drawn(text) or _told(text)
 
 
@@ -102,10 +103,25 @@ def _sketch(text: str, start: int, end: int, properties: dict[str, typing.Any]) 
 # ---- drawn
 
 
+def _written_schema(text: str, start: int) -> Sketch | None:
+    """Return the JSON Schema of an object that a text spells out from a brace on, None where it is none."""
+    try:
+        value, end = json.JSONDecoder().raw_decode(text, start)
+    except (ValueError, RecursionError):
+        return None
+    is_schema = isinstance(value, dict) and isinstance(value.get("properties"), dict) and bool(value["properties"])
+    if not is_schema or not all(isinstance(part, (dict, bool)) for part in value["properties"].values()):
+        return None
+    return Sketch(value, f"{text[:start]} ; {text[end:]}")
+
+
 def _drawn(text: str) -> Sketch | None:
-    """Return the first drawing of an object that has keys."""
+    """Return the first drawing of an object that has keys; a JSON Schema is taken at its word."""
     end = 0
     for found in list(re.finditer(r"\{", text))[:20]:
+        written = _written_schema(text, found.start())
+        if written is not None:
+            return written
         if found.start() < end:
             continue  # within one that has none
         tokens = list(re.finditer(_SKETCH_TOKEN, text[found.start() :]))

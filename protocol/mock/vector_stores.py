@@ -1,11 +1,13 @@
 """Vector stores whose search really searches: by words, over the chunks of the files that were added.
 
 A file that is added is in progress for a second of the life cycles' clock, then completed, or failed where there is
-no such file or no text in it. What a store and a batch tell of their files is counted when they are looked at.
+no such file or no text in it. A large one is read meanwhile, bit by bit, and takes as long as that. What a store and a
+batch tell of their files is counted when they are looked at.
 """
 
 from __future__ import annotations
 
+import asyncio
 import operator
 import re
 import typing
@@ -14,7 +16,7 @@ from protocol.errors import ApiError
 from protocol.exchange import Response
 from protocol.http1 import encode_fields
 from protocol.media.document import text_of
-from protocol.media.ranking import chunks_of, rank, terms_of
+from protocol.media.ranking import Terms, check_chunking, chunks_of, rank, terms_of
 from protocol.mock.files import FILES
 from protocol.mock.resources import Handler, create_record, list_objects, page_of, update_object
 from protocol.mock.store import Record
@@ -31,6 +33,14 @@ _DEFAULT_RESULTS = 10
 _MOST_RESULTS = 50
 _FILE_STATES = ("in_progress", "completed", "failed", "cancelled")
 _DEEPEST_FILTER = 16
+# OpenAI's limit on a file of a vector store.
+_MOST_FILE_TOKENS = 5_000_000
+_CHARACTERS_A_TOKEN = 4
+# What is indexed at one go, and how many chunks are between the turns of others: 1 ms each.
+_INDEXED_AT_ONCE_BYTES = 16 * 1024
+_CHUNKS_A_TURN = 4
+# About what a term of a chunk takes in memory: an entry of a dict.
+_TERM_BYTES = 32
 # What holds no text to search, whatever readable bytes may stand in it.
 _TEXTLESS_NAME = re.compile(
     r".*\.(?:png|jpe?g|gif|webp|bmp|ico|mp[34]|wav|flac|ogg|m4a|mov|avi|zip|gz|tar|7z|exe|dll|so|bin|woff2?)",
@@ -142,7 +152,10 @@ class VectorStores:
         """Add a file to a store."""
         body = call.body
         strategy = _chunking(body.get("chunking_strategy"))
-        return self._add(self._usable(call), str(body.get("file_id")), body.get("attributes"), strategy).object
+        vector_store, file_id = self._usable(call), str(body.get("file_id"))
+        if self._world.store.get(FILES, file_id) is None and self._world.settings.unknown_ids != "invent":
+            raise ApiError(404, f"Files [{file_id[:100]}] were not found", param="file_id")
+        return self._add(vector_store, file_id, body.get("attributes"), strategy).object
 
     def retrieve_file(self, call: Call) -> Response:
         """Answer a store's file."""
@@ -170,29 +183,66 @@ class VectorStores:
             "chunking_strategy": strategy,
         }
         record = world.store.add(f"{vector_store.path}/files", file_id, world.make("VectorStoreFile", known))
-        record.plan.append((world.clock() + _INDEXING_SECONDS, self._index))
+        file = world.store.get(FILES, file_id)
+        if file is not None and len(file.content) > _INDEXED_AT_ONCE_BYTES:
+            world.spawn(self._index_slowly(record))
+        else:
+            record.plan.append((world.clock() + _INDEXING_SECONDS, self._index))
         return record
 
     def _index(self, record: Record) -> None:
         """Read a file that has been added, and cut it into the chunks that are searched."""
+        file = self._source(record)
+        if file is not None:
+            for _ in self._indexing(record, file, _text_in(file)):
+                pass
+
+    async def _index_slowly(self, record: Record) -> None:
+        """Do the same when it is due, and let others have their turns meanwhile."""
+        await self._world.pass_time(_INDEXING_SECONDS)
+        file = self._source(record)
+        if file is None:
+            return
+        text = await asyncio.get_running_loop().run_in_executor(None, _text_in, file)
+        for number, _ in enumerate(self._indexing(record, file, text)):
+            if number % _CHUNKS_A_TURN == 0:
+                await asyncio.sleep(0)
+            if record.object["status"] != "in_progress" or not self._world.store.has(record):
+                return
+
+    def _source(self, record: Record) -> Record | None:
+        """Return the uploaded file that is to be indexed; the record fails where there is none."""
         file = self._world.store.get(FILES, record.id)
         if file is None and self._world.settings.unknown_ids == "invent":
             file = self._world.invent(FILES, record.id)
         if file is None:
             _fail(record, "invalid_file", f"No such File object: {record.id}")
-            return
-        filename = file.object["filename"]
-        text = "" if _TEXTLESS_NAME.fullmatch(filename) else text_of(file.content, filename)
+        return file
+
+    def _indexing(self, record: Record, file: Record, text: str) -> typing.Iterator[None]:
+        """Index the text of a file in many small steps."""
         if not text.strip() and "invented" not in file.notes:
             problem = "unsupported_file" if file.content else "invalid_file"
             _fail(record, problem, "No text could be found in the file." if file.content else "The file is empty.")
             return
+        if len(text) > _MOST_FILE_TOKENS * _CHARACTERS_A_TOKEN:
+            most = f"Max allowed tokens per file is {_MOST_FILE_TOKENS}."
+            _fail(record, "invalid_file", f"File contains too many tokens. {most}")
+            return
         static = record.object["chunking_strategy"]["static"]
-        chunks = chunks_of(text, static["max_chunk_size_tokens"], static["chunk_overlap_tokens"])
-        self._world.store.set_content(record, text.encode("utf-8", "replace"))
-        record.notes["chunks"] = [(chunk, terms_of(chunk)) for chunk in chunks]
-        record.notes["filename"] = filename
-        record.object.update(status="completed", usage_bytes=len(record.content))
+        chunks: list[tuple[str, Terms]] = []
+        vocabulary: dict[str, str] = {}
+        taken = 0
+        for chunk in chunks_of(text, static["max_chunk_size_tokens"], static["chunk_overlap_tokens"]):
+            terms = _shared(terms_of(chunk), vocabulary)
+            chunks.append((chunk, terms))
+            taken += len(chunk) + _TERM_BYTES * len(terms.counts)
+            yield
+        content = text.encode("utf-8", "replace")
+        record.notes.update(chunks=chunks, filename=file.object["filename"])
+        record.object.update(status="completed", usage_bytes=len(content))
+        self._world.store.set_content(record, content)
+        self._world.store.set_size(record, record.size + taken)
 
     # ---- batches of files ---------------------------------------------------------------------------------------
 
@@ -375,8 +425,18 @@ def _chunking(strategy: typing.Any) -> JsonObject:
     size, overlap = static.get("max_chunk_size_tokens"), static.get("chunk_overlap_tokens")
     if type(size) is not int or type(overlap) is not int:
         return _AUTO_CHUNKING
-    chunks_of("", size, overlap)
+    check_chunking(size, overlap)
     return {"type": "static", "static": {"max_chunk_size_tokens": size, "chunk_overlap_tokens": overlap}}
+
+
+def _text_in(file: Record) -> str:
+    filename = file.object["filename"]
+    return "" if _TEXTLESS_NAME.fullmatch(filename) else text_of(file.content, filename)
+
+
+def _shared(terms: Terms, vocabulary: dict[str, str]) -> Terms:
+    """Return the same terms, whose words are kept but once for all chunks of a file."""
+    return Terms({vocabulary.setdefault(term, term): count for term, count in terms.counts.items()}, terms.total)
 
 
 def _strings(values: typing.Any) -> typing.List[str]:

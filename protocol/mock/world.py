@@ -34,6 +34,7 @@ _NOT_FOUND = {
     "/threads": "No thread found with id '{}'.",
     "/threads/{thread_id}/messages": "No message found with id '{}'.",
     "/threads/{thread_id}/runs": "No run found with id '{}'.",
+    "/models": "The model '{}' does not exist.",
     "/fine_tuning/jobs": "Could not find fine tune: {}",
 }
 
@@ -73,12 +74,16 @@ class World:
     # ---- time and chance ----------------------------------------------------------------------------------------
 
     def now(self) -> int:
-        """Return the time to tell, in seconds since the epoch."""
-        return FROZEN_SECONDS if self.settings.freeze else int(self._clock())
+        """Return the time to tell, in seconds since the epoch; to a change of a plan, when it was due."""
+        if self.settings.freeze:
+            return FROZEN_SECONDS
+        moment = self.store.moment
+        return int(self._clock() if moment is None or not self.settings.speed else moment / self.settings.speed)
 
     def clock(self) -> float:
-        """Return the seconds by which life cycles go: real ones, times the setting `speed`."""
-        return self._clock() * self.settings.speed
+        """Return the seconds by which life cycles go: real ones, times the setting `speed`; in a change, its own."""
+        moment = self.store.moment
+        return self._clock() * self.settings.speed if moment is None else moment
 
     def new_id(self, prefix: str) -> str:
         """Return an id that nothing else has."""
@@ -107,8 +112,10 @@ class World:
         if record is not None:
             return record
         if self.settings.unknown_ids != "invent":
-            words = _NOT_FOUND.get(self.reference.template(collection)) or f"{_named(collection)} with id '{{}}' not found."
-            raise ApiError(404, words.replace("{}", id[:100]), param=param, code="not_found")
+            usual = f"{_named(collection)} with id '{{}}' not found."
+            words = _NOT_FOUND.get(self.reference.template(collection), usual)
+            code = "model_not_found" if collection == "/models" else "not_found"
+            raise ApiError(404, words.replace("{}", id[:100]), param=param, code=code)
         return self.invent(collection, id)
 
     def invent(self, collection: str, id: str) -> Record:

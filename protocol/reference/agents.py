@@ -10,14 +10,14 @@ AGENTS_REFERENCE = """\
 POST /agents creates Agent as agent_
   < {model str, name? str, instructions? str, tools? [NewSavedAgentTool], multi_agent? MultiAgent,
     reasoning? AgentReasoning, service_tier? AgentTier, text? NewAgentText, compaction? NewAgentCompaction,
-    experimental? NewAgentExperiments, metadata? map str ..512}
+    experimental? NewAgentExperiments, metadata? Metadata}
 GET /agents lists Agent
   ? {after? str, limit? int 0..100, order? "asc"|"desc"}
 GET /agents/{agent_id} gives Agent
 POST /agents/{agent_id} updates Agent
   < {model? str, name? str, instructions? str, tools? [NewSavedAgentTool], multi_agent? MultiAgent,
     reasoning? AgentReasoning, service_tier? AgentTier, text? NewAgentText, compaction? NewAgentCompaction,
-    experimental? NewAgentExperiments, metadata? map str ..512}
+    experimental? NewAgentExperiments, metadata? Metadata}
 DELETE /agents/{agent_id} deletes {id str, object "agent.deleted", deleted bool}
 
 Agent = {id str, object "agent", created_at time, updated_at time, name? str, instructions? str, model str,
@@ -71,7 +71,7 @@ AgentStdio = {type "stdio", command str, args [str], cwd str, env_vars [str]}
 
 POST /agents/sessions creates AgentSession as asess_
   < {environment NewSessionEnvironment, agent? NewSessionAgent, agent_id? str, input? str|[NewSessionMessage],
-    metadata? map str ..512, prompt_cache_options? {ttl? "30m"|"12h"}, review? "none"|"auto_review",
+    metadata? Metadata, prompt_cache_options? {ttl? "30m"|"12h"}, review? "none"|"auto_review",
     spend_control? {limit int 1..|null}, vault_ids? [str], stream? bool,
     stream_options? {include_obfuscation? bool}}
 GET /agents/sessions lists AgentSession
@@ -79,7 +79,7 @@ GET /agents/sessions lists AgentSession
 GET /agents/sessions/{session_id} gives AgentSession
 POST /agents/sessions/{session_id} updates AgentSession
   < {agent? {model? str, reasoning? {effort? AgentEffort}, service_tier? AgentTier, tools? [NewAgentTool]},
-    metadata? map str ..512, prompt_cache_options? {ttl? "30m"|"12h"}, review? "none"|"auto_review",
+    metadata? Metadata, prompt_cache_options? {ttl? "30m"|"12h"}, review? "none"|"auto_review",
     spend_control? {limit int 1..|null}}
 DELETE /agents/sessions/{session_id} deletes {id str, object "agent.session.deleted", deleted bool}
 
@@ -262,13 +262,13 @@ EnvironmentTemplate = {id str, object "agent.environment.template", created_at t
   plugins [Plugin], skills [EnvironmentSkill|Plugin]}
 
 POST /agents/automations creates Automation as auto_
-  < {type "periodic", name str, expression str, timezone str, target NewAutomationTarget, metadata? map str ..512}|
-    {type "once", name str, run_at int, target NewAutomationTarget, metadata? map str ..512}
+  < {type "periodic", name str, expression str, timezone str, target NewAutomationTarget, metadata? Metadata}|
+    {type "once", name str, run_at int, target NewAutomationTarget, metadata? Metadata}
 GET /agents/automations lists Automation
   ? {after? str, limit? int 0..100, order? "asc"|"desc", session_id? str}
 GET /agents/automations/{automation_id} gives Automation
 POST /agents/automations/{automation_id} updates Automation
-  < {name? str, expression? str, run_at? int, timezone? str, target? NewAutomationTarget, metadata? map str ..512}
+  < {name? str, expression? str, run_at? int, timezone? str, target? NewAutomationTarget, metadata? Metadata}
 DELETE /agents/automations/{automation_id} deletes {id str, object "agent.automation.deleted", deleted bool}
 POST /agents/automations/{automation_id}/pause sets Automation with {status "paused"}
 POST /agents/automations/{automation_id}/resume sets Automation with {status "active"}
@@ -283,7 +283,7 @@ AutomationTarget = {type "new_session", agent? AutomationAgent, agent_id? str, e
   input [{type "message", role "user", content [SessionInput]}], vault_ids [str], metadata map str}|
   {type "existing_session", session_id str, instructions str}
 NewAutomationTarget = {type "new_session", agent? NewSessionAgent, agent_id? str, environment NewSessionEnvironment,
-  input [NewSessionMessage], vault_ids? [str], metadata? map str ..512}|
+  input [NewSessionMessage], vault_ids? [str], metadata? Metadata}|
   {type "existing_session", session_id str, instructions str}
 AutomationAgent = {model str, instructions? str, multi_agent MultiAgent, reasoning AgentReasoning,
   service_tier AgentTier, text AgentText, tools [AgentTool], compaction? {async bool},
@@ -304,24 +304,24 @@ AutomationInvocation = {id str, object "agent.automation.invocation", created_at
   status "queued"|"completed"|"failed"|"skipped", skip_reason? "pending_delivery", error? {code str, message str}}
 
 POST /vaults creates Vault as vault_
-  < {name? str, metadata? map str ..512}
+  < {name? str, metadata? Metadata}
 GET /vaults lists Vault
   ? {after? str, limit? int 0..100, metadata? map str, order? "asc"|"desc", status? VaultStatus|[VaultStatus]}
 GET /vaults/{vault_id} gives Vault
 POST /vaults/{vault_id} updates Vault
-  < {name? str, metadata? map str ..512}
+  < {name? str, metadata? Metadata}
 DELETE /vaults/{vault_id} deletes {id str, object "vault.deleted", deleted bool}
 
 Vault = {id str, object "vault", created_at time, name? str, metadata map str}
 VaultStatus = "active"|"archived"
 
 POST /vaults/{vault_id}/credentials creates Credential as cred_
-  < {name str, auth NewCredentialAuth, metadata? map str ..512}
+  < {name str, auth NewCredentialAuth, metadata? Metadata}
 GET /vaults/{vault_id}/credentials lists Credential
   ? {after? str, limit? int 0..100, metadata? map str, order? "asc"|"desc", status? VaultStatus|[VaultStatus]}
 GET /vaults/{vault_id}/credentials/{credential_id} gives Credential
 POST /vaults/{vault_id}/credentials/{credential_id} updates Credential
-  < {auth? ChangedCredentialAuth, metadata? map str ..512}
+  < {auth? ChangedCredentialAuth, metadata? Metadata}
 DELETE /vaults/{vault_id}/credentials/{credential_id} deletes {id str, object "vault.credential.deleted",
   deleted bool}
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 ASSISTANTS_REFERENCE = """\
 POST /assistants creates Assistant as asst_
   < {model str, name? str ..256, description? str ..512, instructions? str ..256000, tools? [AssistantTool] ..128,
-    tool_resources? NewToolResources, metadata? map str ..512, reasoning_effort? AssistantEffort,
+    tool_resources? NewToolResources, metadata? Metadata, reasoning_effort? AssistantEffort,
     response_format? AssistantResponseFormat, temperature? num 0..2, top_p? num 0..1}
 GET /assistants lists Assistant
   ? {after? str, before? str, limit? int 0..100, order? "asc"|"desc"}
 GET /assistants/{assistant_id} gives Assistant
 POST /assistants/{assistant_id} updates Assistant
   < {model? str, name? str ..256, description? str ..512, instructions? str ..256000, tools? [AssistantTool] ..128,
-    tool_resources? ToolResources, metadata? map str ..512, reasoning_effort? AssistantEffort,
+    tool_resources? ToolResources, metadata? Metadata, reasoning_effort? AssistantEffort,
     response_format? AssistantResponseFormat, temperature? num 0..2, top_p? num 0..1}
 DELETE /assistants/{assistant_id} deletes {id str, object "assistant.deleted", deleted bool}
 
@@ -32,19 +32,19 @@ ToolResources = {code_interpreter? {file_ids? [str] ..20}, file_search? {vector_
 # What makes a thread or an assistant may have a vector store made along with it.
 NewToolResources = {code_interpreter? {file_ids? [str] ..20}, file_search? {vector_store_ids? [str] ..1,
   vector_stores? [{chunking_strategy? {type "auto"}|{type "static", static {chunk_overlap_tokens int 0..,
-  max_chunk_size_tokens int 100..4096}}, file_ids? [str] ..10000, metadata? map str ..512}] ..1}}
+  max_chunk_size_tokens int 100..4096}}, file_ids? [str] ..10000, metadata? Metadata}] ..1}}
 
 POST /threads creates Thread as thread_
   < NewThread
 GET /threads/{thread_id} gives Thread
 POST /threads/{thread_id} updates Thread
-  < {metadata? map str ..512, tool_resources? ToolResources}
+  < {metadata? Metadata, tool_resources? ToolResources}
 DELETE /threads/{thread_id} deletes {id str, object "thread.deleted", deleted bool}
 
 Thread = {id str, object "thread", created_at time, metadata? map str, tool_resources? ToolResources}
-NewThread = {messages? [NewMessage], metadata? map str ..512, tool_resources? NewToolResources}
+NewThread = {messages? [NewMessage], metadata? Metadata, tool_resources? NewToolResources}
 NewMessage = {role "user"|"assistant", content str ..256000|[MessageImageFile|MessageImageURL|{type "text", text str}],
-  attachments? [MessageAttachment], metadata? map str ..512}
+  attachments? [MessageAttachment], metadata? Metadata}
 
 POST /threads/{thread_id}/messages creates Message as msg_
   < NewMessage
@@ -52,7 +52,7 @@ GET /threads/{thread_id}/messages lists Message
   ? {after? str, before? str, limit? int 0..100, order? "asc"|"desc", run_id? str}
 GET /threads/{thread_id}/messages/{message_id} gives Message
 POST /threads/{thread_id}/messages/{message_id} updates Message
-  < {metadata? map str ..512}
+  < {metadata? Metadata}
 DELETE /threads/{thread_id}/messages/{message_id} deletes {id str, object "thread.message.deleted", deleted bool}
 
 Message = {id str, object "thread.message", created_at time, thread_id str, status "completed"|"in_progress"|
@@ -70,21 +70,21 @@ AttachmentToolFileSearch = {type "file_search"}
 
 POST /threads/runs creates Run as run_ through queued 0.5 in_progress 1 completed
   < {assistant_id str, thread? NewThread, model? str, instructions? str ..256000, tools? [AssistantTool] ..20,
-    tool_resources? ToolResources, metadata? map str ..512, temperature? num 0..2, top_p? num 0..1, stream? bool,
+    tool_resources? ToolResources, metadata? Metadata, temperature? num 0..2, top_p? num 0..1, stream? bool,
     max_prompt_tokens? int 256.., max_completion_tokens? int 256.., truncation_strategy? RunTruncation,
     tool_choice? RunToolChoice, parallel_tool_calls? bool, response_format? AssistantResponseFormat}
 POST /threads/{thread_id}/runs creates Run as run_ through queued 0.5 in_progress 1 completed
   ? {include? [StepInclude]}
   < {assistant_id str, model? str, reasoning_effort? AssistantEffort, instructions? str ..256000,
     additional_instructions? str, additional_messages? [NewMessage], tools? [AssistantTool] ..20,
-    metadata? map str ..512, temperature? num 0..2, top_p? num 0..1, stream? bool, max_prompt_tokens? int 256..,
+    metadata? Metadata, temperature? num 0..2, top_p? num 0..1, stream? bool, max_prompt_tokens? int 256..,
     max_completion_tokens? int 256.., truncation_strategy? RunTruncation, tool_choice? RunToolChoice,
     parallel_tool_calls? bool, response_format? AssistantResponseFormat}
 GET /threads/{thread_id}/runs lists Run
   ? {after? str, before? str, limit? int 0..100, order? "asc"|"desc"}
 GET /threads/{thread_id}/runs/{run_id} gives Run
 POST /threads/{thread_id}/runs/{run_id} updates Run
-  < {metadata? map str ..512}
+  < {metadata? Metadata}
 POST /threads/{thread_id}/runs/{run_id}/submit_tool_outputs sets Run
   < {tool_outputs [{tool_call_id? str, output? str}], stream? bool}
 POST /threads/{thread_id}/runs/{run_id}/cancel sets Run

@@ -12,7 +12,7 @@ GET /chat/completions lists ChatCompletion
   ? {after? str, limit? int 0.., metadata? map str, model? str, order? "asc"|"desc"}
 GET /chat/completions/{completion_id} gives ChatCompletion
 POST /chat/completions/{completion_id} updates ChatCompletion
-  < {metadata map str|null}
+  < {metadata Metadata|null}
 DELETE /chat/completions/{completion_id} deletes {id str, deleted bool, object "chat.completion.deleted"}
 GET /chat/completions/{completion_id}/messages lists ChatStoredMessage
   ? {after? str, limit? int 0.., order? "asc"|"desc"}
@@ -42,7 +42,7 @@ ModerationFailure = {code str, message str, type "error"}
 
 ChatRequest = {messages [ChatMessage] 1.., model str, audio? {format "wav"|"aac"|"mp3"|"flac"|"opus"|"pcm16",
   voice str|{id str}}, frequency_penalty? num -2..2, function_call? "none"|"auto"|Named, functions? [ChatFunction] ..128,
-  logit_bias? map int, logprobs? bool, max_completion_tokens? int 0.., max_tokens? int 0.., metadata? map str,
+  logit_bias? map int, logprobs? bool, max_completion_tokens? int 0.., max_tokens? int 0.., metadata? Metadata,
   modalities? ["text"|"audio"], moderation? ModerationRequest, n? int 1..128, parallel_tool_calls? bool,
   prediction? {content str|[ChatTextPart], type "content"}, presence_penalty? num -2..2, prompt_cache_key? str,
   prompt_cache_options? {mode? "implicit"|"explicit", ttl? "30m"}, prompt_cache_retention? "in_memory"|"24h",

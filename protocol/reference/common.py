@@ -7,6 +7,8 @@ from __future__ import annotations
 
 COMMON_REFERENCE = """\
 FunctionTool = {function {name str, description? str, parameters? map any, strict? bool}, type "function"}
+# What a request may attach to an object; answers show it as it is.
+Metadata = map (str ..512) ..16
 Moderation = {model str, policy? {input? ModerationPolicyInput, output? ModerationPolicyInput}}
 ModerationInputError = {code str, message str, type "error"}
 ModerationInputModerationResult = {categories map bool, category_applied_input_types map ["text"|"image"],

@@ -30,7 +30,7 @@ POST /uploads/{upload_id}/parts creates UploadPart as part_
 UploadPart = {id str, created_at time, object "upload.part", upload_id str}
 
 GET /batches lists Batch
-  ? {after? str, limit? int 0..}
+  ? {after? str, limit? int 0..100}
 Batch = {id str, completion_window str, created_at time, endpoint str, input_file_id str, object "batch",
   status "validating"|"failed"|"in_progress"|"finalizing"|"completed"|"expired"|"cancelling"|"cancelled",
   cancelled_at? time, cancelling_at? time, completed_at? time, error_file_id? str, errors? BatchErrors,
@@ -42,13 +42,13 @@ BatchUsage = {input_tokens int, input_tokens_details {cached_tokens int}, output
 # Its life is not told here: it takes as long as its lines do.
 POST /batches creates Batch as batch_
   < {completion_window "24h", endpoint "/v1/responses"|"/v1/chat/completions"|"/v1/embeddings"|"/v1/completions"|
-    "/v1/moderations"|"/v1/images/generations"|"/v1/images/edits"|"/v1/videos", input_file_id str, metadata? map str,
+    "/v1/moderations"|"/v1/images/generations"|"/v1/images/edits"|"/v1/videos", input_file_id str, metadata? Metadata,
     output_expires_after? FileExpiry}
 GET /batches/{batch_id} gives Batch
 POST /batches/{batch_id}/cancel sets Batch with {status "cancelling"}
 
 GET /containers lists Container
-  ? {after? str, limit? int 0.., name? str, order? "asc"|"desc"}
+  ? {after? str, limit? int 0..100, name? str, order? "asc"|"desc"}
 Container = {id str, created_at time, name str, object "container", status "running"|"active"|"expired"|"deleted",
   expires_after? {anchor? "last_active_at", minutes? int}, last_active_at? time, memory_limit? MemoryLimit,
   network_policy? {type "allowlist"|"disabled", allowed_domains? [str]}}
@@ -59,7 +59,7 @@ POST /containers creates Container as cntr_
 GET /containers/{container_id} gives Container
 DELETE /containers/{container_id} deletes {id str, deleted bool, object "container.deleted"}
 GET /containers/{container_id}/files lists ContainerFile
-  ? {after? str, limit? int 0.., order? "asc"|"desc"}
+  ? {after? str, limit? int 0..100, order? "asc"|"desc"}
 ContainerFile = {id str, bytes int, container_id str, created_at time, object "container.file", path str,
   source "user"|"assistant"}
 # A file of the form, or the id of one in /files.
@@ -71,7 +71,7 @@ GET /containers/{container_id}/files/{file_id}/content gives bytes
 
 # Versions are numbered from 1; `latest` is the last one's other name.
 GET /skills lists Skill
-  ? {after? str, limit? int 0.., order? "asc"|"desc"}
+  ? {after? str, limit? int 0..100, order? "asc"|"desc"}
 Skill = {id str, created_at time, default_version str, description str, latest_version str, name str, object "skill"}
 POST /skills creates Skill as skill_
   form {files? [file]|file}
@@ -81,7 +81,7 @@ POST /skills/{skill_id} updates Skill
 DELETE /skills/{skill_id} deletes {id str, deleted bool, object "skill.deleted"}
 GET /skills/{skill_id}/content gives bytes
 GET /skills/{skill_id}/versions lists SkillVersion
-  ? {after? str, limit? int 0.., order? "asc"|"desc"}
+  ? {after? str, limit? int 0..100, order? "asc"|"desc"}
 SkillVersion = {id str, created_at time, description str, name str, object "skill.version", skill_id str, version str}
 POST /skills/{skill_id}/versions creates SkillVersion as skillver_
   form {default? bool, files? [file]|file}

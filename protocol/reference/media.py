@@ -6,7 +6,6 @@ The notation is that of protocol/shape.py and protocol/mock/operations.py; what 
 from __future__ import annotations
 
 MEDIA_REFERENCE = """\
-POST /images/edits answers ImagesResponse
 # `size` is "auto" or WIDTHxHEIGHT. The mock makes PNG, WebP and JPEG, and refuses the other formats.
 # With `stream` the answer is events: ImagePartial and ImageCompleted, whose types of edits begin with image_edit.
 POST /images/generations answers Images|ImagePartial|ImageCompleted
@@ -15,17 +14,20 @@ POST /images/generations answers Images|ImagePartial|ImageCompleted
     output_compression? int 0..100, output_format? ImageFormat, partial_images? int 0..3,
     quality? ImageQuality|"auto"|"standard"|"hd", response_format? "url"|"b64_json", safety_identifier? str, size? str,
     stream? bool, style? "vivid"|"natural", svg? ImageSvg, user? str}
+# A form brings the pictures in `image`, JSON refers to them in `images`.
 POST /images/edits answers Images|ImagePartial|ImageCompleted
-  form {image file|[file] 1..16, prompt str 1..32000, background? "transparent"|"opaque"|"auto",
-    complexity? "low"|"medium"|"high", frame_count? int 2..16, frame_duration_ms? int 0.., input_fidelity? "high"|"low",
-    markup? file, mask? file, model? str, n? int 1..10, output_compression? int 0..100, output_format? ImageFormat,
-    partial_images? int 0..3, quality? ImageQuality|"auto"|"standard", response_format? "url"|"b64_json",
-    safety_identifier? str, size? str, stream? bool, svg? ImageSvg, user? str}
+  form {image? file|[file] 1..16, images? [ImageReference] 1..16, prompt str 1..32000,
+    background? "transparent"|"opaque"|"auto", complexity? "low"|"medium"|"high", frame_count? int 2..16,
+    frame_duration_ms? int 0.., input_fidelity? "high"|"low", markup? file, mask? file|ImageReference, model? str,
+    n? int 1..10, output_compression? int 0..100, output_format? ImageFormat, partial_images? int 0..3,
+    quality? ImageQuality|"auto"|"standard", response_format? "url"|"b64_json", safety_identifier? str, size? str,
+    stream? bool, svg? ImageSvg, user? str}
 POST /images/variations answers Images
   form {image file, model? str, n? int 1..10, response_format? "url"|"b64_json",
     size? "256x256"|"512x512"|"1024x1024", user? str}
 Images = {created time, background? "transparent"|"opaque", data? [{b64_json? str, revised_prompt? str, url? str}],
   output_format? ImageFormat, quality? ImageQuality, safety_identifier? str, size? str, usage? ImageUsage}
+ImageReference = {file_id? str, image_url? str}
 ImageFormat = "png"|"webp"|"jpeg"|"gif"|"svg"
 ImageQuality = "low"|"medium"|"high"|"xhigh"|"max"
 ImageSvg = {model? str, reasoning? {effort? "none"|"minimal"|"low"|"medium"|"high"|"xhigh"|"max"}}
@@ -88,7 +90,7 @@ POST /audio/voices creates {id str, created_at time, name str, object "audio.voi
 DELETE /audio/voices/{voice_id} deletes {id str, deleted bool, object "audio.voice.deleted"}
 
 GET /videos lists Video
-  ? {after? str, limit? int 0.., order? "asc"|"desc"}
+  ? {after? str, limit? int 0..100, order? "asc"|"desc"}
 Video = {id str, completed_at? time, created_at time, error? {code str, message str, headers? map str,
   misalignment? Misalignment, param? str, type? str}, expires_at? time, model str, object "video", progress int,
   prompt? str, remixed_from_video_id? str, seconds str, size "720x1280"|"1280x720"|"1024x1792"|"1792x1024",

@@ -12,7 +12,7 @@ POST /responses creates Response as resp_ through queued 1 in_progress 2 complet
   < {access_programs? {cyber? "standard"|"daybreak_blue"|"daybreak_red"}, background? bool,
     context_management? [{type str, compact_threshold? int 0..}], conversation? str|VoiceID, image? ImageContext,
     include? Includes, input? ResponseInput, instructions? str, max_output_tokens? int 1.., max_tool_calls? int 0..,
-    metadata? map str, model? str, moderation? Moderation, parallel_tool_calls? bool, previous_response_id? str,
+    metadata? Metadata, model? str, moderation? Moderation, parallel_tool_calls? bool, previous_response_id? str,
     prompt? ResponsePrompt, prompt_cache_key? str, prompt_cache_options? PromptCacheRequest,
     prompt_cache_retention? "in_memory"|"24h", reasoning? Reasoning, safety_identifier? str,
     service_tier? ResponseServiceTier, store? bool, stream_options? EventStream, temperature? num 0..2,
@@ -53,11 +53,11 @@ GET /responses/{response_id}/input_items lists ResponseItem
 
 # The ids of items begin as their types say: msg_, fc_, fco_, rs_ and so on (protocol/mock/response_items.py).
 POST /conversations creates Conversation as conv_
-  < {items? [InputItem] ..20, metadata? map str}
+  < {items? [InputItem] ..20, metadata? Metadata}
 Conversation = {id str, created_at time, metadata any, object "conversation"}
 GET /conversations/{conversation_id} gives Conversation
 POST /conversations/{conversation_id} updates Conversation
-  < {metadata map str|null}
+  < {metadata Metadata|null}
 DELETE /conversations/{conversation_id} deletes {id str, deleted bool, object "conversation.deleted"}
 GET /conversations/{conversation_id}/items lists ConversationItem
   ? {after? str, include? Includes, limit? int 0..100, order? "asc"|"desc"}

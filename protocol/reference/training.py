@@ -80,7 +80,7 @@ FineTuningMethod = {type "supervised"|"dpo"|"reinforcement", dpo? {hyperparamete
   "low"|"medium"|"high"}}, supervised? {hyperparameters? SupervisedHyperparameters}}
 POST /fine_tuning/jobs creates FineTuningJob as ftjob- through validating_files 1 queued 1 running 4 succeeded
   < {model str, training_file str, hyperparameters? SupervisedHyperparameters, integrations? [FineTuningIntegration],
-    metadata? map str, method? FineTuningMethod, seed? int, suffix? str, validation_file? str}
+    metadata? Metadata, method? FineTuningMethod, seed? int, suffix? str, validation_file? str}
 GET /fine_tuning/jobs/{fine_tuning_job_id} gives FineTuningJob
 POST /fine_tuning/jobs/{fine_tuning_job_id}/cancel sets FineTuningJob with {status "cancelled"}
 
@@ -114,11 +114,11 @@ POST /evals creates Eval as eval_
     metadata? map any}|{type "stored_completions", metadata? map any},
     testing_criteria [{input [EvalSimpleMessage|GraderMessage], labels [str], model str,
     name str, passing_labels [str], type "label_model"}|StringCheckGrader|TestingCriterionTextSimilarity|
-    TestingCriterionPython|TestingCriterionScoreModel], metadata? map str, name? str}
+    TestingCriterionPython|TestingCriterionScoreModel], metadata? Metadata, name? str}
 EvalSimpleMessage = {content str, role str}
 GET /evals/{eval_id} gives Eval
 POST /evals/{eval_id} updates Eval
-  < {metadata? map str, name? str}
+  < {metadata? Metadata, name? str}
 DELETE /evals/{eval_id} deletes {deleted bool, eval_id str, object "eval.deleted"}
 
 GET /evals/{eval_id}/runs lists EvalRun
@@ -152,7 +152,7 @@ POST /evals/{eval_id}/runs creates EvalRun as evalrun_ through queued 1 in_progr
   < {data_source EvalJsonlSource|EvalCompletionsSource|{source EvalResponsesSource,
     type "responses", input_messages? EvalInputMessages, model? str, sampling_params? {max_completion_tokens? int,
     reasoning_effort? "none"|"minimal"|"low"|"medium"|"high"|"xhigh"|"max", seed? int, temperature? num 0..2,
-    text? EvalTextFormat, tools? ToolUnion, top_p? num 0..1}}, metadata? map str, name? str}
+    text? EvalTextFormat, tools? ToolUnion, top_p? num 0..1}}, metadata? Metadata, name? str}
 GET /evals/{eval_id}/runs/{run_id} gives EvalRun
 DELETE /evals/{eval_id}/runs/{run_id} deletes {deleted bool, object "eval.run.deleted", run_id str}
 POST /evals/{eval_id}/runs/{run_id}/cancel sets EvalRun with {status "canceled"}

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 VECTORS_REFERENCE = """\
 GET /vector_stores lists VectorStore
-  ? {after? str, before? str, limit? int 0.., order? "asc"|"desc"}
+  ? {after? str, before? str, limit? int 0..100, order? "asc"|"desc"}
 VectorStore = {id str, created_at time, file_counts FileCounts, last_active_at? time, metadata? map str, name str,
   description? str, object "vector_store", status "completed"|"in_progress"|"expired", usage_bytes int,
   expires_after? VectorStoreExpiry, expires_at? time}
@@ -15,22 +15,22 @@ VectorStoreExpiry = {anchor "last_active_at", days int 1..365}
 FileCounts = {cancelled int, completed int, failed int, in_progress int, total int}
 POST /vector_stores creates VectorStore as vs_
   < {chunking_strategy? ChunkingStrategyUnion, description? str, expires_after? VectorStoreExpiry,
-    file_ids? [str] ..500, metadata? map str, name? str}
+    file_ids? [str] ..500, metadata? Metadata, name? str}
 ChunkingStrategyUnion = {type "auto"}|StaticChunking
 StaticChunking = {static {max_chunk_size_tokens int 100..4096, chunk_overlap_tokens int 0..2048}, type "static"}
 GET /vector_stores/{vector_store_id} gives VectorStore
 POST /vector_stores/{vector_store_id} updates VectorStore
-  < {expires_after? VectorStoreExpiry, metadata? map str, name? str}
+  < {expires_after? VectorStoreExpiry, metadata? Metadata, name? str}
 DELETE /vector_stores/{vector_store_id} deletes {id str, deleted bool, object "vector_store.deleted"}
 
 # A file's id here is its id in /files; it is ready after a second.
 GET /vector_stores/{vector_store_id}/files lists VectorStoreFile
-  ? {after? str, before? str, filter? FileState, limit? int 0.., order? "asc"|"desc"}
+  ? {after? str, before? str, filter? FileState, limit? int 0..100, order? "asc"|"desc"}
 FileState = "in_progress"|"completed"|"failed"|"cancelled"
 VectorStoreFile = {id str, created_at time, last_error? {code "server_error"|"unsupported_file"|"invalid_file",
   message str}, object "vector_store.file", status FileState, usage_bytes int, vector_store_id str,
   attributes? FileAttributes, chunking_strategy? StaticChunking|WebSearchActionResourceOther}
-FileAttributes = map (str ..512|num|bool)
+FileAttributes = map (str ..512|num|bool) ..16
 WebSearchActionResourceOther = {type "other"}
 POST /vector_stores/{vector_store_id}/files creates VectorStoreFile
   < FileToAdd
@@ -51,7 +51,7 @@ GET /vector_stores/{vector_store_id}/file_batches/{batch_id} gives VectorStoreFi
 POST /vector_stores/{vector_store_id}/file_batches/{batch_id}/cancel
   sets VectorStoreFileBatch with {status "cancelled"}
 GET /vector_stores/{vector_store_id}/file_batches/{batch_id}/files lists VectorStoreFile
-  ? {after? str, before? str, filter? FileState, limit? int 0.., order? "asc"|"desc"}
+  ? {after? str, before? str, filter? FileState, limit? int 0..100, order? "asc"|"desc"}
 
 # The best results first; a score is from 0 to 1.
 POST /vector_stores/{vector_store_id}/search answers {object str, search_query [str], data [SearchResult],

@@ -20,6 +20,7 @@ MAX_HINT_TEXT = 10_000  # characters of a prompt that are looked at for hints
 MAX_HINTS = 200  # literals of a prompt
 _HINT_MAX_NAMES = 300  # properties that hints are assigned to
 _HINT_MAX_TEXT = 200  # characters of a quotation, a label's value, a question that is searched for
+_HINT_NEAR_PREPOSITION = 3  # words back to the preposition that a list repeats
 _HINT_NEAR = 6  # words before a literal that may say what it is
 
 _HINT_MONTHS = (
@@ -35,14 +36,22 @@ _HINT_NUMBER = r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]{1,18})?|-?[0-9]{1,18}(?:\.
 _HINT_FILES = "txt|csv|tsv|json|jsonl|md|py|js|ts|c|go|rs|html|xml|yaml|yml|toml|ini|log|pdf|png|jpg|jpeg|gif|svg"
 _HINT_FILES += "|wav|mp3|mp4|doc|docx|xls|xlsx|zip|sql"
 
+_HINT_CURRENCIES = {
+    "dollar": "USD", "euro": "EUR", "yen": "JPY", "yuan": "CNY", "pound": "GBP", "rupee": "INR", "franc": "CHF",
+    "peso": "MXN", "美元": "USD", "人民币": "CNY", "欧元": "EUR", "日元": "JPY", "英镑": "GBP", "港币": "HKD",
+}  # fmt: skip
+
 # In this order: the first that matches at a place says what the literal is. A quotation mark within a word is an
 # apostrophe. 18 digits: more would not survive a double anyhow. Clauses are cut at what no rule matches.
 _HINT_RULES = (
-    ("quoted", r'"([^"\n]{1,200})"|(?<!\w)\'([^\'\n]{1,200})\'(?!\w)|`([^`\n]{1,200})`'
+    ("sql", r"\b(?:SELECT|select)\s[^;\n]{1,300}?\s(?:FROM|from)\s[^;\n]{1,300}"
+            r"|\b(?:INSERT INTO|UPDATE|DELETE FROM|CREATE TABLE|DROP TABLE)\s+\w[^;\n]{1,400}"),
+    ("quoted", r'"([^"\n]{1,200})"|(?<![A-Za-z0-9_])\'([^\'\n]{1,200})\'(?![A-Za-z0-9_])|`([^`\n]{1,200})`'
                r"|[\u201c\u00ab\u300c\u300e\u300a]([^\u201d\u00bb\u300d\u300f\u300b\n]{1,200})"
                r"[\u201d\u00bb\u300d\u300f\u300b]"),
     ("url", r"(?i:https?|ftp|wss?)://[!#-&(-;=?-\[\]-_a-~]+(?<![.,;:?)!\]])"),
     ("email", r"(?<![A-Za-z0-9_.+-])[A-Za-z0-9_+-][A-Za-z0-9_.+-]*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"),
+    ("tag", r"(?<![\w&/#])#[A-Za-z][\w-]{0,79}"),
     ("date", r"(?<![A-Za-z0-9_-])\d{4}-\d\d-\d\d(?:[Tt ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?)?(?![0-9-])"),
     ("year_first", r"(?<![0-9])(\d{4})(?:年|/)(\d{1,2})(?:月|/)(\d{1,2})日?(?![0-9])"),
     ("month_first", rf"(?<!\w)(?i:({_HINT_MONTH})\.? (\d{{1,2}})(?:st|nd|rd|th)?,? (\d{{4}}))(?!\w)"),
@@ -64,10 +73,12 @@ _HINT_RULES = (
     ("number", rf"(?<![A-Za-z0-9_.])(?:{_HINT_NUMBER})(?![A-Za-z0-9_]|\.[0-9])"
                r"|(?<![A-Za-z0-9_.])-?[0-9]{1,9}(?:\.[0-9]{1,9})?(?=(?!st\b|nd\b|rd\b|th\b)"
                r"[A-Za-z]{1,3}\b(?!\.?[0-9]))"),
+    ("currency", r"(?<![A-Za-z])(?i:dollar|euro|yen|yuan|pound|rupee|franc|peso)s?(?![A-Za-z])|美元|人民币|欧元|日元|英镑|港币"),
     ("counted", r"(?<!\w)(?i:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|dozen)(?=\s+[a-z])"
                 r"|[一二两三四五六七八九十](?=[个張张位人天晚小份本次条间])"),
     ("day", rf"(?<![A-Za-z])(?i:{_HINT_DAYS})(?![A-Za-z])"),
-    ("name", rf"(?<!\w){_HINT_CAPITAL}(?:(?: (?:de|da|del|la|le|of|the|van|von|der) | ){_HINT_CAPITAL})*"
+    ("name", rf"(?<!\w){_HINT_CAPITAL}(?:(?! (?:SELECT|INSERT|UPDATE|DELETE|CREATE|DROP) | \S{{1,80}}\.[A-Za-z])"
+             rf"(?: (?:de|da|del|la|le|of|the|van|von|der) | ){_HINT_CAPITAL})*"
              rf"(?:, [A-Z]{{2}}(?![A-Za-z]))?"),
 )  # fmt: skip
 _HINT_LITERAL = "|".join(f"(?P<k{at}>{rule})" for at, (_, rule) in enumerate(_HINT_RULES))
@@ -128,12 +139,17 @@ _HINT_CLASSES = {
         ("url", "url uri link website site webpage href endpoint 网址 链接"),
         ("email", "email mail cc bcc 邮箱 邮件地址"),
         ("code", "id identifier code ticker symbol sku number zip zipcode postal postcode phone telephone mobile"
-                 " currency airport timezone zone iata isbn version ref reference serial ip uuid tracking order"
+                 " airport timezone zone iata isbn version ref reference serial ip uuid tracking order"
                  " account 编号 代码 股票 电话 订单号"),
         ("path", "path file filename filepath directory folder 文件"),
         ("query", "query q question prompt input search term keyword topic 关键词 查询内容 问题"),
         ("text", "text message content body title subject note description task summary sentence comment reason"
                  " phrase word caption 内容 文本 消息"),
+        ("sql", "sql statement"),
+        ("currency", "currency 货币"),
+        ("command", "command cmd shell script code 命令"),
+        ("pattern", "pattern regex regexp old new"),
+        ("tag", "channel tag hashtag branch 频道"),
         ("sum", "expression expr formula equation calculation 表达式 算式"),
         ("language", "language lang locale 语言"),
         ("choice", "unit format mode type kind category status style level color colour gender priority sort order_by"
@@ -151,7 +167,12 @@ _HINT_TAKES = {
     "email": ("email", "quoted"),
     "code": ("code", "quoted", "number", "email", "name"),
     "path": ("path", "quoted", "url"),
-    "query": ("quoted", "phrase", "url"),
+    "query": ("sql", "quoted", "phrase", "url"),
+    "sql": ("sql", "quoted"),
+    "currency": ("currency", "code", "quoted", "name"),
+    "command": ("quoted", "run"),
+    "pattern": ("quoted", "code", "name"),
+    "tag": ("tag", "quoted", "name"),
     "text": ("quoted", "said", "url"),
     "sum": ("sum", "quoted"),
     "language": ("name", "quoted"),
@@ -196,6 +217,7 @@ _HINT_UNITS = {
     "guest": "people party guests", "km": "distance kilometers", "mile": "distance miles",
     "kg": "weight", "cm": "height",
     "lb": "weight", "m": "distance height", "result": "limit count max top", "item": "quantity count limit",
+    "of": "quantity count amount",
     "ticket": "quantity count", "piece": "quantity count", "copy": "quantity count", "time": "repeat count times",
     "room": "rooms", "星": "rating", "天": "days duration", "晚": "nights", "人": "people guests", "位": "people guests",
     "岁": "age", "元": "price amount budget", "小时": "hours duration", "分钟": "minutes duration", "张": "quantity count",
@@ -205,22 +227,30 @@ _HINT_SAID = (
     r"(?i)\b(?:email|e-mail|mail|tell|notify|inform|message|text|remind) [\w@.+-]+ that (\S.*)",
     r"(?i)\btranslate (?!this\b|the following)(\S.*?) (?:in)?to\b",
     r"把(\S+?)(?:翻译|译成|译为)",
-    r"(?i)\b(?:saying|says?(?: that)?|that reads|tell (?:him|her|them)(?: that)?|to say)\s*[:,]?\s+(\S.*)",
+    r"(?i)\b(?:saying(?: that)?|says?(?: that)?|that reads|tell (?:him|her|them)(?: that)?|to say)\s*[:,]?\s+(\S.*)",
     r"(?i)\bremind (?:me|us|him|her|them) (?:to|that|about) (\S.*?)(?= (?:at|on|by|in|tomorrow|today)\b|[.!?]?\s*\Z)",
     r"(?:\A|[.!?\n])[^,;:\n]{0,100}(?:：|:\s)\s*(\S.*)",
+)
+_HINT_RUN = (
+    r"(?i)\b(?:run|execute|type|call)\s+(?:the\s+)?(?:command\s+)?(\S[^\n]*?)"
+    r"(?=\s+(?:in|on|with|using)\s+(?:the |a |your )?(?:\w+ )?(?:shell|terminal|bash|console|command line)"
+    r"|[.!?]?\s*\Z|\n)",
 )
 _HINT_ASKED = (
     r"(?i)\b(?:search(?:ing)?|look(?:ing)?(?: up)?|google|find|query|browse)\b[^.?!\n]{0,60}?"
     r"\b(?:for|about|on|up)\s+(\S[^\n]*)",
-    r"(?i)\b(?:search|google|information on|news (?:about|on))\s+(\S[^\n]*)",
+    r"(?i)\b(?:search|google|information on|news (?:about|on))\s+(?!(?:the|our|your) (?:web|internet|docs|documents?"
+    r"|documentation|database|files|knowledge base)\b)(\S[^\n]*)",
     r"(?:搜索|查找|查询|搜一下|查一下|关于)\s*([^，。？！\n]+)",
     r"\A\s*(\S[^\n]*)\s*\Z",
 )
+_HINT_SPOKEN = {"said": _HINT_SAID, "phrase": _HINT_ASKED, "run": _HINT_RUN}
 # Words between a name and its value.
 _HINT_FILLERS = frozenset(
     "of is are was be the a an as at named called equal equals set to being will should must value about around only"
     " exactly , ， = : # 是 为 叫 即 my our for in".split()
 )
+_HINT_COUNTS = frozenset("max limit count results page size top k offset".split())
 # Stems of what only says that a property is a flag.
 _HINT_FLAG_WORDS = frozenset("is has includ with use enabl should can be".split())
 _HINT_OPPOSITES = {"on": "off", "open": "close", "lock": "unlock", "enabl": "disabl", "activ": "inactiv"}
@@ -239,7 +269,8 @@ _HINT_GLOSSARY = {
     "发送": "send", "发邮": "send", "发一": "send", "发给": "send", "短信": "sms message", "消息": "message", "预订":
     "book reserve", "订一": "book", "航班": "flight", "机票": "flight ticket", "酒店": "hotel", "餐厅": "restaurant",
     "日历": "calendar", "会议": "meeting", "提醒": "reminder remind", "闹钟": "alarm", "新闻": "news", "地图": "map",
-    "路线": "route", "汇率": "exchange rate", "换算": "convert", "转换": "convert", "兑换": "exchange convert", "订单":
+    "路线": "route", "汇率": "exchange rate", "换算": "convert", "人民币": "currency",
+    "主题": "subject", "标题": "title", "内容": "body content text", "转换": "convert", "兑换": "exchange convert", "订单":
     "order", "用户": "user", "文件": "file", "读取": "read", "删除": "delete", "创建": "create", "新建": "create", "添加":
     "add", "更新": "update", "图片": "image", "音乐": "music", "播放": "play", "打开": "turn on open", "关闭": "turn off",
     "灯": "light", "数据库": "database", "英语": "english", "英文": "english", "中文": "chinese", "法语": "french", "日语":
@@ -296,7 +327,7 @@ def stem(word: str) -> str:
         return word
     if word.endswith("ies") and len(word) > 4:
         return word[:-3] + "y"
-    if word.endswith("s") and not word.endswith(("ss", "us", "is")):
+    if word.endswith("s") and not word.endswith(("ss", "us", "is", "news")):
         word = word[:-1]
     for ending in ("ing", "ed"):
         if word.endswith(ending) and len(word) > len(ending) + 2:
@@ -317,9 +348,15 @@ def glossary_words(text: str) -> list[str]:
 # ---- reading
 
 
-def read_hints(text: str) -> Hints:
+def hint_text(prompt: str) -> str:
+    """Return what is looked at of a prompt: its beginning and its end where it is longer than MAX_HINT_TEXT."""
+    half = MAX_HINT_TEXT // 2
+    return prompt if len(prompt) <= MAX_HINT_TEXT else f"{prompt[: half - 1]}\n{prompt[-half:]}"
+
+
+def read_hints(prompt: str) -> Hints:
     """Find the hints of a prompt, of which at most MAX_HINT_TEXT characters are read."""
-    text = text[:MAX_HINT_TEXT]
+    text = hint_text(prompt)
     found: list[tuple[int, int, str, object]] = []
     for match in re.finditer(_HINT_LITERAL, text):
         kind = _HINT_RULES[int(match.lastgroup[1:])][0] if match.lastgroup else ""
@@ -332,12 +369,19 @@ def read_hints(text: str) -> Hints:
     end = 0
     for start, stop, kind, value in found[:MAX_HINTS]:
         between = text[end:start].strip()
-        listed = re.fullmatch(r"([,，])?\s*(and|or|&|和|与|及|、)?", between) if literals else None
-        joined = ("and" if listed[2] else "," if listed[1] else "") if listed else ""
+        joined = _joined(between, literals[-1].before) if literals else ""
         literals.append(Hint(value, kind, _words_before(text, start), _words_after(text, stop), joined))
         end = max(end, stop)
     words = hint_words(text) + glossary_words(text)
     return Hints(tuple(literals), tuple(words), text)
+
+
+def _joined(between: str, before: typing.Sequence[str]) -> str:
+    """Return what joins a literal to the one before: "in Oslo and in Rome" is a list, as "in Oslo and Rome" is."""
+    listed = re.fullmatch(r"([,，])?\s*(and|or|&|和|与|及|、)?(?:\s+(in|at|for|from|to|with|on))?", between)
+    if listed is None or (listed[3] and listed[3] not in before[:_HINT_NEAR_PREPOSITION]):
+        return ""
+    return "and" if listed[2] else "," if listed[1] and not listed[3] else ""
 
 
 def _literals_of(
@@ -356,6 +400,8 @@ def _literals_of(
             yield start + number.start(), start + number.end(), "number", _number_of(number[0])
     elif kind == "number":
         yield start, end, kind, _number_of(said)
+    elif kind == "currency":
+        yield start, end, kind, _HINT_CURRENCIES[said.lower().rstrip("s")]
     elif kind == "counted":
         yield start, end, kind, _HINT_NUMBER_WORDS[said.lower()]
     elif kind == "code":
@@ -400,7 +446,7 @@ def _proper_name(start: int, said: str, text: str) -> typing.Iterator[tuple[int,
         start += len(said) - len(rest) if rest else len(said)
         said = rest
         begins = False
-    while said and said.rpartition(" ")[2].lower() in _HINT_NO_NAME:
+    while said and said.rpartition(" ")[2] != "City" and said.rpartition(" ")[2].lower() in _HINT_NO_NAME:
         said = said.rpartition(" ")[0]
     if not said or (begins and " " not in said and not _is_subject(text[start + len(said) :])):
         return
@@ -480,25 +526,34 @@ def hint_target(name: str, schema: object) -> HintTarget:
         tuple(stem(word) for word in name_words(name).split()),
         hint_class(name, known.get("description")),
         not kinds or bool(kinds & {"integer", "number"}),
-        not kinds or "string" in kinds,
-        known.get("type") == "array",
+        (not kinds or "string" in kinds) and not {"enum", "const"} & known.keys(),
+        any(part.get("type") == "array" for part in (known, *_branches_of(known))),
     )
 
 
 def _stated_kinds(schema: typing.Mapping[str, typing.Any]) -> set[str]:
     """Return the types that a schema or its branches, or an array's items, state; nothing where any may hold."""
     kinds: set[str] = set()
-    branches = [branch for word in ("anyOf", "oneOf") for branch in schema.get(word) or () if isinstance(branch, dict)]
-    for part in [schema, *branches]:
+    for part in [schema, *_branches_of(schema)]:
         items = part.get("items")
         if isinstance(items, dict):
             part = items
         stated = part.get("type")
-        kinds.update(stated if isinstance(stated, list) else [stated] if isinstance(stated, str) else [])
+        kinds.update(one for one in (stated if isinstance(stated, list) else [stated]) if isinstance(one, str))
         if "$ref" in part:
             return set()
-        kinds.update("string" if isinstance(value, str) else json_kind(value) for value in part.get("enum", ()))
+        kinds.update("string" if isinstance(value, str) else json_kind(value) for value in _list_in(part, "enum"))
     return kinds
+
+
+def _branches_of(schema: typing.Mapping[str, typing.Any]) -> list[dict[str, typing.Any]]:
+    # No schema has been checked yet: a client may send anything.
+    return [branch for word in ("anyOf", "oneOf") for branch in _list_in(schema, word) if isinstance(branch, dict)]
+
+
+def _list_in(schema: typing.Mapping[str, typing.Any], keyword: str) -> list[typing.Any]:
+    value = schema.get(keyword)
+    return value if isinstance(value, list) else []
 
 
 # ---- to which property a literal belongs
@@ -613,6 +668,13 @@ def may_take(hint: Hint, target: HintTarget) -> bool:
     return target.takes_numbers or (target.takes_strings and target.kind == "code" and hint.kind == "number")
 
 
+def stand_in(one: Hint, other: Hint) -> bool:
+    """Say whether some property would take either of two literals of different kinds: an address, say, or a name."""
+    if one.kind == other.kind or "quoted" in (one.kind, other.kind):
+        return False  # a quotation may be anything
+    return any(one.kind in kinds and other.kind in kinds for name, kinds in _HINT_TAKES.items() if name)
+
+
 def _named_before(before: typing.Sequence[str], target: HintTarget) -> float:
     near = [word for word in before[:_HINT_NEAR] if word not in _HINT_FILLERS]
     run = 0
@@ -623,7 +685,7 @@ def _named_before(before: typing.Sequence[str], target: HintTarget) -> float:
 
 def _unit_score(hint: Hint, target: HintTarget) -> float:
     score = 0.0
-    for place, word in enumerate(hint.after[:2]):
+    for place, word in enumerate(hint.after[:1] if hint.after[:1] == ("of",) else hint.after[:2]):  # "3 of SKU-1"
         if word in target.words and word not in ("to", "in", "of", "from"):
             score = max(score, 2.8 - place)
         if place == 0 and set(map(stem, _HINT_UNITS.get(word, "").split())) & set(target.words):
@@ -668,7 +730,7 @@ def text_hints(hints: typing.Sequence[Hint], name: str, description: object, tex
     for wanted in takes:
         if wanted == "said" and name_words(name).endswith(("subject", "title")):
             continue
-        if wanted in ("phrase", "said"):
+        if wanted in _HINT_SPOKEN:
             free.extend(_spoken(text, wanted))
         free.extend(str(hint.value) for hint in hints if hint.kind == wanted and not hint.owner)
     return owned, free
@@ -678,15 +740,38 @@ def number_hints(hints: typing.Sequence[Hint], name: str, whole: bool) -> tuple[
     """Return the numbers that belong to the property `name`, and the free ones."""
     owned: list[float] = []
     free: list[float] = []
+    counts = not _HINT_COUNTS.isdisjoint(name_words(name).split())  # and so is no year
     for hint in hints:
         value = hint.value
         if isinstance(value, bool) or not isinstance(value, (int, float)) or (whole and value != int(value)):
             continue
         if hint.owner and (name in (hint.owner, singular(hint.owner)) or singular(name) == hint.owner):
             owned.append(value)
-        elif not hint.owner and hint.kind == "number":
+        elif not hint.owner and hint.kind == "number" and not (counts and 1900 <= value < 2100):
             free.append(value)
     return owned, free
+
+
+def hint_rows(
+    hints: typing.Sequence[Hint], name: str, properties: typing.Mapping[str, typing.Any]
+) -> list[tuple[Hint, ...]]:
+    """Return the hints of each object of the list `name`: "Ana is 31, Bo is 25" are two rows, each begun by a name.
+
+    Nothing where the prompt has less than two such names. What a row begins with is what the first property takes that
+    stands for a thing (a person, a place, a code); a number right before each ("3 of SKU-1, 2 of SKU-2") is of its row.
+    """
+    targets = [hint_target(part, schema) for part, schema in properties.items()]
+    key = next((one for one in targets if one.takes_strings and one.kind in ("person", "place", "code")), None)
+    if key is None:
+        return []
+    wanted = _HINT_TAKES[key.kind]
+    free = [at for at, hint in enumerate(hints) if hint.owner in ("", name, *properties)]
+    keys = [at for at in free if isinstance(hints[at].value, str) and hints[at].kind in wanted[:1]]
+    if len(keys) < 2:
+        return []
+    counted = all(at and hints[at - 1].kind in ("number", "counted") for at in keys)
+    starts = [at - counted for at in keys]
+    return [tuple(hints[start:end]) for start, end in zip(starts, [*starts[1:], len(hints)])]
 
 
 def flag_hints(hints: Hints, name: str) -> list[bool]:
@@ -728,8 +813,7 @@ def mentioned_values(hints: Hints, values: typing.Sequence[object], target: Hint
 
 def _spoken(text: str, wanted: str) -> list[str]:
     """Return what a prompt wants said ("saying ...", ": ..."), or asks about ("search for ...", else all of it)."""
-    rules = _HINT_SAID if wanted == "said" else _HINT_ASKED
-    found = next((found for found in (re.search(rule, text) for rule in rules) if found), None)
+    found = next((found for found in (re.search(rule, text) for rule in _HINT_SPOKEN[wanted]) if found), None)
     if found is None or len(found[1]) > _HINT_MAX_TEXT:
         return []
     if wanted == "said":

@@ -19,6 +19,7 @@ from __future__ import annotations
 import binascii
 import itertools
 import math
+import re
 import typing
 
 from protocol.schema.check import SchemaChecker, admits_everything
@@ -28,7 +29,6 @@ from protocol.schema.document import (
     SchemaError,
     SchemaPath,
     json_key,
-    json_kind,
     schema_evidence,
     tuple_items,
 )
@@ -38,6 +38,7 @@ from protocol.schema.hints import (
     HintTarget,
     assign_hints,
     flag_hints,
+    hint_rows,
     hint_target,
     mentioned_values,
     number_hints,
@@ -119,6 +120,31 @@ def _description(reading: Schemas) -> object:
     return next((schema["description"] for schema in reading if schema.get("description")), "")
 
 
+def _is_nullable(schema: JsonSchema) -> bool:
+    """Whether a schema says in so many words that null will do: by its types or by a branch of that type alone."""
+    if not isinstance(schema, dict):
+        return False
+    branches = [*schema.get("anyOf", []), *schema.get("oneOf", [])]
+    return isinstance(schema.get("type"), list) or any(
+        isinstance(branch, dict) and branch.get("type") == "null" for branch in branches
+    )
+
+
+def _is_said(value: str, text: str) -> bool:
+    """Whether a text has a value as words of its own; Chinese has no bounds between words."""
+    return bool(value) and re.search(rf"(?<![a-zA-Z0-9_]){re.escape(value)}(?![a-zA-Z0-9_])", text) is not None
+
+
+def _suggested_values(schemas: Schemas) -> list[object]:
+    """Return the examples and defaults of schemas; one that says nothing (null, empty) is no proposal."""
+    values: list[object] = []
+    for schema in schemas:
+        examples = schema.get("examples")
+        values.extend(examples[:8] if isinstance(examples, list) else ())
+        values.extend(schema[keyword] for keyword in ("example", "default") if keyword in schema)
+    return [value for value in values if value not in (None, [], {})]
+
+
 class _InstancePlace(typing.NamedTuple):
     """Where a value is made: the way through the schema, the property's name, and how it is to look."""
 
@@ -170,6 +196,46 @@ class _InstanceMaker:
         if key in self.failed:
             raise Unsatisfiable(self.failed[key].reason, self.failed[key].path)
         self.made += 1
+        if not avoided and self._may_be_left_out(wanted, place):
+            return self._told_or_null(wanted, place)
+        return self._made(wanted, place, avoided)
+
+    def _may_be_left_out(self, wanted: WantedSchemas, place: _InstancePlace) -> bool:
+        """Whether there is a prompt to go by, and null is one of several things that a value may be."""
+        if not self.prompt.text or place.path[-2:-1] != ("properties",):
+            return False
+        if not any(_is_nullable(schema) for schema in wanted):
+            return False
+        return all(self.checker.fits(None, schema) for schema in wanted)
+
+    def _told_or_null(self, wanted: WantedSchemas, place: _InstancePlace) -> typing.Any:
+        """Return a value that the prompt or the schema suggests, or else null: nothing was said of it."""
+        hints = self.hints
+        value = self._made(wanted, place, frozenset())
+        return value if self._is_told(value, place, wanted, hints) else None
+
+    def _is_told(
+        self, value: typing.Any, place: _InstancePlace, wanted: WantedSchemas, hints: tuple[Hint, ...]
+    ) -> bool:
+        if value in _suggested_values([schema for schema in wanted if isinstance(schema, dict)]):
+            return True
+        if isinstance(value, bool):
+            return bool(flag_hints(self.prompt, place.name))
+        if isinstance(value, (dict, list)):
+            return self._free_hints(self.hints) < self._free_hints(hints)
+        if isinstance(value, str) and _is_said(value, self.prompt.text):
+            return True
+        if json_key(value) in [json_key(hint.value) for hint in hints if hint.owner != _INSTANCE_USED]:
+            return True
+        return bool(mentioned_values(self.prompt, [value], hint_target(place.name, {})))
+
+    @staticmethod
+    def _free_hints(hints: tuple[Hint, ...]) -> int:
+        return sum(hint.owner != _INSTANCE_USED for hint in hints)
+
+    def _made(
+        self, wanted: WantedSchemas, place: _InstancePlace, avoided: typing.AbstractSet[object]
+    ) -> typing.Any:
         # A few candidates of each reading first: where many readings lead nowhere, the right one is reached in time.
         reasons: list[Unsatisfiable] = []
         for tries in (_INSTANCE_FIRST_TRIES, None):
@@ -180,7 +246,7 @@ class _InstanceMaker:
                         return self._accept(found[0], literal)
         reason = reasons[0] if reasons else Unsatisfiable(self._explain(wanted), place.path)
         if not avoided:
-            self.failed[key] = reason
+            self.failed[frozenset(id(schema) for schema in wanted)] = reason
         raise reason
 
     def _first_valid(
@@ -354,12 +420,7 @@ class _InstanceMaker:
 
     def _suggested(self, reading: Schemas, place: _InstancePlace) -> list[object]:
         """What the schema itself proposes; a default that says nothing (null, empty) is no proposal."""
-        values: list[object] = []
-        for schema in reading:
-            examples = schema.get("examples")
-            values.extend(examples[:8] if isinstance(examples, list) else ())
-            values.extend(schema[keyword] for keyword in ("example", "default") if keyword in schema)
-        values = [value for value in values if value not in (None, [], {})]
+        values = _suggested_values(reading)
         if place.turn >= len(values):
             return []
         turn = self._turn(place) % len(values)
@@ -409,6 +470,9 @@ class _InstanceMaker:
     def _named_items(self, reading: Schemas, place: _InstancePlace) -> int:
         """Count the items that the prompt names, one at least and a few at most."""
         found = [schema["items"] for schema in reading if isinstance(schema.get("items"), dict)]
+        rows = self._rows(reading, place)
+        if rows:
+            return min(_INSTANCE_NAMED_ITEMS, len(rows))
         if not self.prompt.text or not found or "enum" not in found[0] and "type" not in found[0]:
             return 1
         name, item = singular(place.name), found[0]
@@ -421,6 +485,15 @@ class _InstanceMaker:
         elif item["type"] in ("number", "integer"):
             owned, free = number_hints(self.hints, place.name, item["type"] == "integer")
         return min(_INSTANCE_NAMED_ITEMS, max(1, len(owned or free)))
+
+    def _rows(self, reading: Schemas, place: _InstancePlace) -> list[tuple[Hint, ...]]:
+        """Return the hints for each item of an array of objects that the prompt names, nothing where it names none."""
+        items = [schema["items"] for schema in reading if isinstance(schema.get("items"), dict)]
+        if not self.hints or not items:
+            return []
+        item = self.document.target(items[0]["$ref"]) if "$ref" in items[0] else items[0]
+        properties = item.get("properties") if isinstance(item, dict) else None
+        return hint_rows(self.hints, place.name, properties) if properties else []
 
     def _plans(self, reading: Schemas, place: _InstancePlace, high: int) -> typing.Iterator[_InstanceItemPlan]:
         """Yield plans: what each of the first items must satisfy so that the array contains what it must."""
@@ -487,7 +560,9 @@ class _InstanceMaker:
         unique = any(schema.get("uniqueItems") for schema in reading)
         items: list[typing.Any] = []
         seen: set[object] = set()
+        rows = self._rows(reading, place)
         for index in range(size):
+            self._keep_row(rows, index)
             planned = plan[index] if index < len(plan) else []
             wanted = [*item_schemas(reading, index), *planned]
             wanted += [self.choices.negation(part) for part in others if all(part is not other for other in planned)]
@@ -504,6 +579,14 @@ class _InstanceMaker:
             if unique:
                 seen.add(json_key(items[-1]))
         return items
+
+    def _keep_row(self, rows: typing.Sequence[tuple[Hint, ...]], index: int) -> None:
+        """Put the hints of one item in the place of those of the item before it."""
+        if not rows:
+            return
+        told = [id(hint) for row in rows for hint in row]
+        others = tuple(hint for hint in self.hints if id(hint) not in told)
+        self.hints = others + (rows[index] if index < len(rows) else ())
 
     # objects
 

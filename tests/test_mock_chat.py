@@ -1,0 +1,39 @@
+"""Chat completions at the edges: bodies that nobody refuses, and as much work as one request may ask for."""
+
+from __future__ import annotations
+
+import time
+
+import pytest
+from mocks import ask, make_mock
+
+TEXT = "powered by openai"
+
+ODD_CHATS = {
+    "tools": [True, [None], [{"type": "function"}], [{"type": "function", "function": {"name": [None]}}]],
+    "messages": [[["x"]], [{"role": "assistant", "tool_calls": True}], [{"role": "tool", "tool_call_id": []}], {}],
+    "tool_choice": [True, {"type": "function", "function": 3}, {"type": "allowed_tools", "allowed_tools": 1}],
+    "response_format": [5, {"type": ["x"]}, {"type": "json_schema", "json_schema": {"name": [], "schema": 1}}],
+    "top_logprobs": ["many"], "stop": [{"a": 1}], "metadata": [3], "audio": ["x"], "functions": [7],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in ODD_CHATS.items() for value in values])
+@pytest.mark.parametrize("validate", ["warn", "off"])
+def test_what_is_not_refused_is_left_out(validate, name, value):
+    body = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "logprobs": True, "store": True, name: value}
+    mock = make_mock(validate=validate)
+    assert ask(mock, "POST", "/v1/chat/completions", body)["choices"][0]["message"]["content"] == TEXT
+
+
+def test_many_choices_of_a_large_schema_are_made_in_bounded_time():
+    choice = {"anyOf": [{"type": "string"}, {"type": "null"}, {"type": "array", "items": {"type": "object"}}]}
+    schema = {"type": "object", "properties": {f"p{number}": choice for number in range(300)}}
+    body = {
+        "model": "m", "messages": [{"role": "user", "content": "Ana is 3"}], "n": 128,
+        "response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}},
+    }  # fmt: skip
+    begun = time.perf_counter()
+    choices = ask(make_mock(), "POST", "/v1/chat/completions", body)["choices"]
+    assert time.perf_counter() - begun < 5
+    assert [choice["index"] for choice in choices] == list(range(128))
