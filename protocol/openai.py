@@ -61,6 +61,11 @@ def error_event(error: ApiError) -> bytes:
     return b"data: %b\n\n" % encode_json(error.as_dict())
 
 
+def event_bytes(events: typing.Iterable[JsonObject]) -> bytes:
+    """Return typed events as they are sent: named by their `type`, with no [DONE] behind the last one."""
+    return b"".join(b"event: %b\ndata: %b\n\n" % (event["type"].encode(), encode_json(event)) for event in events)
+
+
 def api_path(path: str) -> str | None:
     """Return an API path without its /v1, e.g. "/chat/completions"; None for a path that is none of the API's."""
     if path.startswith("/v1/") and len(path) > 4:

@@ -17,7 +17,7 @@ from protocol.errors import ApiError
 from protocol.exchange import Paced, Response
 from protocol.media.recording import sound_seconds
 from protocol.media.sound import SpokenSound
-from protocol.mock.operations import Reference
+from protocol.mock.engine.operations import Reference
 from protocol.reference.contents import API_REFERENCE
 from protocol.shape import NamedShape
 from protocol.sse import SseReader

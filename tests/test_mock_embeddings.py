@@ -14,7 +14,7 @@ from mocks import make_mock, make_request
 from protocol.conform import Conformity
 from protocol.errors import ApiError
 from protocol.exchange import Response
-from protocol.mock.operations import Reference
+from protocol.mock.engine.operations import Reference
 from protocol.reference.contents import API_REFERENCE
 
 REFERENCE = Reference(API_REFERENCE)

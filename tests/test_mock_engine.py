@@ -10,10 +10,10 @@ import pytest
 from mocks import Clock, ask, make_mock, make_request, mock_settings
 
 from protocol.errors import ApiError
-from protocol.mock.operations import Operation, Reference, Stage
-from protocol.mock.resources import Resources
-from protocol.mock.store import Store
-from protocol.mock.world import FROZEN_SECONDS, World
+from protocol.mock.engine.operations import Operation, Reference, Stage
+from protocol.mock.engine.resources import Resources
+from protocol.mock.engine.store import Store
+from protocol.mock.engine.world import FROZEN_SECONDS, World
 
 DESCRIPTION = """\
 # A comment says what must be known.

@@ -8,7 +8,7 @@ import pytest
 from mocks import NOW, ask, make_mock, make_request
 
 from protocol.errors import ApiError
-from protocol.mock.graders import FormulaError, grade, reckon, sample_of, text_similarity
+from protocol.mock.training.graders import FormulaError, grade, reckon, sample_of, text_similarity
 
 EXAMPLE = {"messages": [{"role": "user", "content": "What is it"}, {"role": "assistant", "content": "It is a test"}]}
 

@@ -13,7 +13,7 @@ from protocol.conform import Conformity
 from protocol.errors import ApiError
 from protocol.exchange import Response
 from protocol.media.picture import picture_file, read_picture_head
-from protocol.mock.operations import Reference
+from protocol.mock.engine.operations import Reference
 from protocol.reference.contents import API_REFERENCE
 from protocol.shape import NamedShape
 from protocol.sse import SseReader

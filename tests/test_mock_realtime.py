@@ -12,8 +12,8 @@ from mocks import ask, make_mock, make_request, no_sleep
 
 from protocol.errors import ApiError
 from protocol.media.sound import encode_g711
-from protocol.mock.realtime_audio import MOST_BUFFERED_SOUND, InputSound, TurnDetection
-from protocol.mock.realtime_items import MOST_REALTIME_ITEMS, RealtimeItems
+from protocol.mock.realtime.audio import MOST_BUFFERED_SOUND, InputSound, TurnDetection
+from protocol.mock.realtime.items import MOST_REALTIME_ITEMS, RealtimeItems
 from protocol.websocket import (
     BinaryMessage,
     Close,

@@ -14,7 +14,7 @@ from protocol.complete import Completer
 from protocol.conform import Conformity
 from protocol.errors import ApiError
 from protocol.exchange import Paced, Response
-from protocol.mock.operations import Reference
+from protocol.mock.engine.operations import Reference
 from protocol.reference.contents import API_REFERENCE
 from protocol.shape import ListShape, MapShape, NamedShape, ObjectShape, ScalarShape, UnionShape
 

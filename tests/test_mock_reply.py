@@ -10,8 +10,8 @@ import time
 import pytest
 
 from protocol.errors import ApiError
-from protocol.mock.asked import OfferedTool
-from protocol.mock.reply import Question, Reply, ToolCall, ToolResult, count_tokens, reply, token_logprobs
+from protocol.mock.answer.asked import OfferedTool
+from protocol.mock.answer.reply import Question, Reply, ToolCall, ToolResult, count_tokens, reply, token_logprobs
 from protocol.openai import split_words
 from protocol.schema.check import violations
 

@@ -14,9 +14,9 @@ from protocol.exchange import Paced, Request, Response
 from protocol.http1 import RequestReader
 from protocol.media.picture import read_picture_head
 from protocol.mock.backend import Mock, MockSettings
-from protocol.mock.response_events import response_frames
-from protocol.mock.response_tools import program_for
-from protocol.mock.responses import Responses
+from protocol.mock.responses.events import response_frames
+from protocol.mock.responses.responses import Responses
+from protocol.mock.responses.tools import program_for
 from protocol.schema.check import violations
 
 TEXT = "powered by openai"

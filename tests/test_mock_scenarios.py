@@ -14,9 +14,9 @@ import pytest
 from mocks import Clock, make_form, make_mock, make_request
 
 from protocol.errors import ApiError
-from protocol.exchange import Paced, Response
+from protocol.exchange import Paced
 from protocol.media.picture import picture_file
-from protocol.mock.operations import Reference
+from protocol.mock.engine.operations import Reference
 from protocol.reference.contents import API_REFERENCE
 from protocol.shape import ListShape, MapShape, ObjectShape, UnionShape
 

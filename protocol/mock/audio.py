@@ -22,9 +22,9 @@ from protocol.forms import FormFile
 from protocol.http1 import encode_fields
 from protocol.media.recording import sound_seconds
 from protocol.media.sound import WORD_SECONDS, SpokenSound, spoken_words
-from protocol.mock.reply import token_logprobs
-from protocol.mock.resources import Handler
-from protocol.mock.world import Call, World
+from protocol.mock.answer.reply import token_logprobs
+from protocol.mock.engine.resources import Handler
+from protocol.mock.engine.world import Call, World
 from protocol.openai import EVENT_STREAM_FIELDS, JsonObject, encode_json, json_response, split_words
 
 # API reference: characters of a speech, bytes of a recording.

@@ -19,41 +19,40 @@ from protocol.config import (
 )
 from protocol.errors import ApiError
 from protocol.exchange import Answer, Endpoint, Request
-from protocol.mock.agents import Agents
-from protocol.mock.assistants import Assistants
+from protocol.mock.agents.agents import Agents
+from protocol.mock.agents.automations import Automations
+from protocol.mock.agents.environments import Environments
+from protocol.mock.agents.sessions import Sessions
+from protocol.mock.assistants.assistants import Assistants
+from protocol.mock.assistants.chatkit import ChatKit
+from protocol.mock.assistants.runs import Runs
+from protocol.mock.assistants.threads import Threads
 from protocol.mock.audio import Audio
-from protocol.mock.audit import AuditLog
-from protocol.mock.automations import Automations
-from protocol.mock.batches import Batches
 from protocol.mock.chat import ChatCompletions
-from protocol.mock.chatkit import ChatKit
-from protocol.mock.containers import Containers
-from protocol.mock.conversations import Conversations
 from protocol.mock.decisions import Decisions
-from protocol.mock.environments import Environments
 from protocol.mock.embeddings import Embeddings
-from protocol.mock.evals import Evals
-from protocol.mock.files import Files
-from protocol.mock.fine_tuning import FineTuning
-from protocol.mock.moderations import Moderations
+from protocol.mock.engine.operations import Reference
+from protocol.mock.engine.resources import Resources
+from protocol.mock.engine.world import World
 from protocol.mock.images import MockImages
-from protocol.mock.operations import Reference
-from protocol.mock.organization import Organization
-from protocol.mock.realtime import Realtime
-from protocol.mock.resources import Resources
-from protocol.mock.responses import Responses
-from protocol.mock.runs import Runs
-from protocol.mock.sessions import Sessions
-from protocol.mock.skills import Skills
+from protocol.mock.moderations import Moderations
+from protocol.mock.organization.audit import AuditLog
+from protocol.mock.organization.organization import Organization
+from protocol.mock.organization.usage import Usage
+from protocol.mock.organization.webhooks import LiveSessions, Webhooks
+from protocol.mock.realtime.endpoints import Realtime
+from protocol.mock.responses.conversations import Conversations
+from protocol.mock.responses.responses import Responses
+from protocol.mock.storage.batches import Batches
+from protocol.mock.storage.containers import Containers
+from protocol.mock.storage.files import Files
+from protocol.mock.storage.skills import Skills
+from protocol.mock.storage.uploads import Uploads
+from protocol.mock.storage.vector_stores import VectorStores
 from protocol.mock.text_completions import TextCompletions
-from protocol.mock.threads import Threads
-from protocol.mock.uploads import Uploads
-from protocol.mock.usage import Usage
-from protocol.mock.vector_stores import VectorStores
+from protocol.mock.training.evals import Evals
+from protocol.mock.training.fine_tuning import FineTuning
 from protocol.mock.videos import Videos
-from protocol.mock.webhooks import Webhooks
-from protocol.mock.webhooks import LiveSessions
-from protocol.mock.world import World
 from protocol.native_mock.api import NATIVE_ROOT, NativeMock
 from protocol.openai import JsonObject, api_path, model_object
 from protocol.reference.contents import API_REFERENCE
@@ -93,7 +92,7 @@ class MockSettings:
     seed: str = option("", parse_text, "the same seed gives the same ids and choices; empty: ever new ones")
     freeze: bool = option("no", parse_switch, "yes: time stands still and ids repeat, so that two runs are equal")
     max_objects: int = option("10000", parse_integer(1, 10_000_000), "objects remembered; the oldest go first")
-    max_stored: int = option("256M", parse_size, "bytes of files remembered; the oldest go first")
+    max_stored: int = option("256M", parse_size, "bytes of files and objects remembered; the oldest go first")
 
 
 # What the engine cannot know of itself: classes with `operations()`, which maps operations' keys to handlers.

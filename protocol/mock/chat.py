@@ -12,12 +12,11 @@ from protocol.completions import Answered, PlainChat, Speech, SpokenAudio, Spoke
 from protocol.errors import ApiError
 from protocol.exchange import Answer, Request, Response
 from protocol.media.sound import SpokenSound
-from protocol.mock.asked import OfferedTool
+from protocol.mock.answer.asked import OfferedTool
+from protocol.mock.answer.reply import Question, ToolResult, reply, token_logprobs
 from protocol.mock.audio import voice_seed
-from protocol.mock.reply import Question, ToolResult, reply, token_logprobs
-from protocol.mock.resources import Handler, page_of, update_object, with_warning
-from protocol.mock.responses import conforming_body
-from protocol.mock.world import Call, World
+from protocol.mock.engine.resources import Handler, page_of, update_object, with_warning
+from protocol.mock.engine.world import Call, World
 from protocol.openai import JSON_FIELDS, JsonObject, json_response, split_words
 from protocol.shape import NamedShape, Shape
 from protocol.validate import Check, check_body
@@ -69,7 +68,7 @@ class ChatCompletions:
         else:
             warning = self._world.check(self._shape(), body)
             messages = self._sound_messages(body)
-            body = {**conforming_body(self._world, _CREATE_CHAT, body), "model": model}
+            body = {**self._world.conforming(_CREATE_CHAT, body), "model": model}
         if not warning and self._is_plain(body):
             return self._plain_answer(body, model, prompt_words(messages))
         answered = Answered(self._world.new_id("chatcmpl-"), self._world.now(), model, prompt_words(messages))

@@ -10,9 +10,9 @@ import json
 import re
 import typing
 
-from protocol.mock.reply import count_tokens
-from protocol.mock.resources import Handler
-from protocol.mock.world import Call, World
+from protocol.mock.answer.reply import count_tokens
+from protocol.mock.engine.resources import Handler
+from protocol.mock.engine.world import Call, World
 from protocol.openai import JsonObject
 
 _DECISION_WORD = re.compile(r"\w+")

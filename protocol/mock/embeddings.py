@@ -10,8 +10,8 @@ import typing
 from protocol.errors import ApiError
 from protocol.exchange import Response
 from protocol.media.vectors import encode_vector, lexical_words, token_words, unit_vector
-from protocol.mock.resources import Handler
-from protocol.mock.world import Call, World
+from protocol.mock.engine.resources import Handler
+from protocol.mock.engine.world import Call, World
 from protocol.openai import JSON_FIELDS, encode_json
 
 # What a model's vectors have at most, and unless `dimensions` says less. Any other model's are as -3-small's, and may

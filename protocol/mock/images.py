@@ -16,13 +16,12 @@ from protocol.errors import ApiError
 from protocol.exchange import Response
 from protocol.forms import FormFile
 from protocol.media.picture import PICTURE_MOST_SIDE, PictureHead, picture_file, read_picture_head
-from protocol.mock.files import FILES
+from protocol.mock.engine.resources import Handler
+from protocol.mock.engine.world import Call, World
 from protocol.mock.image_rules import GPT_IMAGE_MODEL, check_image_request
-from protocol.mock.resources import Handler
-from protocol.mock.response_events import event_bytes
-from protocol.mock.world import Call, World
+from protocol.mock.storage.files import FILES
 from protocol.native_mock.api import mock_file_url
-from protocol.openai import JsonObject
+from protocol.openai import JsonObject, event_bytes
 
 _CLASSIC_IMAGE_MODEL = "dall-e-2"
 # What only GPT image models know: whoever asks for it, and names no model, wants one of them.

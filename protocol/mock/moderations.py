@@ -10,8 +10,8 @@ import re
 import typing
 import zlib
 
-from protocol.mock.resources import Handler
-from protocol.mock.world import Call, World
+from protocol.mock.engine.resources import Handler
+from protocol.mock.engine.world import Call, World
 from protocol.openai import JsonObject
 
 _MODERATION_MODELS = {

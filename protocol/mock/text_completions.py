@@ -6,8 +6,8 @@ import typing
 
 from protocol.completions import Answered, Speech, text_completion, text_frames
 from protocol.mock.chat import checked_model, choice_count, cut_at_stop, cut_to_length, includes_usage
-from protocol.mock.resources import Handler
-from protocol.mock.world import Call, World
+from protocol.mock.engine.resources import Handler
+from protocol.mock.engine.world import Call, World
 from protocol.openai import json_response, split_words
 
 

@@ -14,9 +14,9 @@ from protocol.errors import ApiError
 from protocol.exchange import Response
 from protocol.http1 import encode_fields
 from protocol.media.picture import picture_file
-from protocol.mock.resources import Handler
-from protocol.mock.store import Record
-from protocol.mock.world import Call, World
+from protocol.mock.engine.resources import Handler
+from protocol.mock.engine.store import Record
+from protocol.mock.engine.world import Call, World
 from protocol.openai import JsonObject
 
 _VIDEO_MODEL = "sora-2"

@@ -1,6 +1,6 @@
 """Agents, their sessions, environments and automations, and vaults.
 
-The notation is that of protocol/shape.py and protocol/mock/operations.py; what it says is the OpenAI API reference's.
+The notation is that of protocol/shape.py and protocol/mock/engine/operations.py; what it says is the OpenAI API reference's.
 Where an object is asked for by fewer members than it is answered with, the first has New before its name.
 """
 

@@ -1,6 +1,6 @@
 """Files, uploads, batches, containers and skills.
 
-The notation is that of protocol/shape.py and protocol/mock/operations.py; what it says is the OpenAI API reference's.
+The notation is that of protocol/shape.py and protocol/mock/engine/operations.py; what it says is the OpenAI API reference's.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Responses and conversations.
 
-The notation is that of protocol/shape.py and protocol/mock/operations.py; what it says is the OpenAI API reference's.
+The notation is that of protocol/shape.py and protocol/mock/engine/operations.py; what it says is the OpenAI API reference's.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ POST /responses/{response_id}/cancel sets Response with {status "cancelled"}
 GET /responses/{response_id}/input_items lists ResponseItem
   ? {after? str, include? Includes, limit? int 0..100, order? "asc"|"desc"}
 
-# The ids of items begin as their types say: msg_, fc_, fco_, rs_ and so on (protocol/mock/response_items.py).
+# The ids of items begin as their types say: msg_, fc_, fco_, rs_ and so on (protocol/mock/responses/items.py).
 POST /conversations creates Conversation as conv_
   < {items? [InputItem] ..20, metadata? Metadata}
 Conversation = {id str, created_at time, metadata any, object "conversation"}

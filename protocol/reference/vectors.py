@@ -1,6 +1,6 @@
 """Vector stores and embeddings.
 
-The notation is that of protocol/shape.py and protocol/mock/operations.py; what it says is the OpenAI API reference's.
+The notation is that of protocol/shape.py and protocol/mock/engine/operations.py; what it says is the OpenAI API reference's.
 """
 
 from __future__ import annotations

@@ -24,10 +24,10 @@ from protocol.dashscope.image import (
 from protocol.dashscope.native import NativeCall
 from protocol.errors import ApiError
 from protocol.exchange import Request, Response
+from protocol.forms import FormFile, read_form
 from protocol.openai import JsonObject, json_response
 from protocol.translate.calls import Caller, NativeClient, run_together
 from protocol.translate.download import Downloader
-from protocol.forms import FormFile, read_form
 
 _PICTURE_CALLS_AT_ONCE = 4
 _PICTURE_FORM_BYTES = 48 * 1024 * 1024

@@ -20,6 +20,7 @@ from protocol.dashscope.transcript import (
     transcription_answer,
 )
 from protocol.exchange import Request, Response
+from protocol.forms import read_form
 from protocol.openai import EVENT_STREAM_FIELDS
 from protocol.translate.calls import (
     Caller,
@@ -30,7 +31,6 @@ from protocol.translate.calls import (
     translated_events,
 )
 from protocol.translate.download import Downloader
-from protocol.forms import read_form
 
 # DashScope takes 10 MB as base64; what is larger is refused with its size, if it is not out of all proportion.
 _RECORDING_FORM_BYTES = 16 * 1024 * 1024

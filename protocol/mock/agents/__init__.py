@@ -1,0 +1,1 @@
+"""Agents, their sessions, environments and automations."""

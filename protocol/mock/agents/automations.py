@@ -1,0 +1,85 @@
+"""Automations: what is to be asked of an agent later, and the invocations that do it.
+
+One that is to run once does so when its time has come; the mock does not reckon with the calendar of a periodic one,
+which runs when it is invoked.
+"""
+
+from __future__ import annotations
+
+from protocol.mock.agents.sessions import SESSIONS, Sessions
+from protocol.mock.engine.resources import Handler, create_record, set_object, update_object
+from protocol.mock.engine.store import Record
+from protocol.mock.engine.world import Call, World
+from protocol.openai import JsonObject
+
+_INVOKE = "POST /agents/automations/{automation_id}/invocations"
+
+
+class Automations:
+    """The behaviour of /agents/automations."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._sessions = Sessions(world)
+
+    def operations(self) -> dict[str, Handler]:
+        """Return the handlers by operation."""
+        automation = "/agents/automations/{automation_id}"
+        return {
+            "POST /agents/automations": self.create,
+            f"POST {automation}": self.update,
+            f"POST {automation}/resume": self.resume,
+            f"POST {automation}/invocations": self.invoke,
+        }
+
+    def create(self, call: Call) -> JsonObject:
+        """Answer POST /agents/automations."""
+        automation = create_record(call)
+        self._schedule(automation)
+        return automation.object
+
+    def update(self, call: Call) -> JsonObject:
+        """Answer POST /agents/automations/{automation_id}."""
+        answer = update_object(call)
+        self._schedule(call.record())
+        return answer
+
+    def resume(self, call: Call) -> JsonObject:
+        """Answer POST …/resume."""
+        answer = set_object(call)
+        self._schedule(call.record())
+        return answer
+
+    def invoke(self, call: Call) -> JsonObject:
+        """Answer POST …/invocations."""
+        automation = self._world.find("/agents/automations", call.names["automation_id"])
+        return self._invoke(automation, {"type": "manual"}).object
+
+    def _schedule(self, automation: Record) -> None:
+        automation.plan.clear()
+        if automation.object["type"] == "once" and automation.object["status"] == "active":
+            seconds = max(0, automation.object["run_at"] - self._world.now())
+            automation.plan.append((self._world.clock() + seconds, self._run_once))
+
+    def _run_once(self, automation: Record) -> None:
+        source = {"type": "automation", "automation": dict(automation.object)}
+        automation.object["status"] = "completed"
+        invocation = self._invoke(automation, source)
+        invocation.object["scheduled_at"] = automation.object["run_at"]
+
+    def _invoke(self, automation: Record, source: JsonObject) -> Record:
+        world = self._world
+        target = automation.object["target"]
+        if target["type"] == "existing_session":
+            session = world.find(SESSIONS, target["session_id"])
+            self._sessions.say(session, target["instructions"])
+        else:
+            session = self._sessions.open(target)
+        known = {
+            "id": world.new_id("autoinv_"), "automation_id": automation.id, "source": source, "session_id": session.id,
+            "scheduled_at": None, "error": None, "skip_reason": None,
+        }  # fmt: skip
+        made = world.make("AutomationInvocation", known)
+        invocation = world.store.add(f"{automation.path}/invocations", known["id"], made)
+        world.live(invocation, world.reference.operation(_INVOKE).stages)
+        return invocation

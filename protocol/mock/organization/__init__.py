@@ -1,0 +1,1 @@
+"""The administration of an organization, its log, its usage, its webhooks."""

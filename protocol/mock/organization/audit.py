@@ -1,0 +1,164 @@
+"""The audit log of an organization: what was administered, by whom, newest first.
+
+Source: OpenAI API reference, "Audit logs". The log holds its last thousand entries.
+"""
+
+from __future__ import annotations
+
+import typing
+
+from protocol.mock.engine.resources import (
+    Handler,
+    create_object,
+    delete_object,
+    page_of,
+    set_object,
+    update_object,
+)
+from protocol.mock.engine.world import Call, World
+from protocol.openai import JsonObject
+
+_AUDIT_LOG = "/organization/audit_logs"
+_AUDIT_MOST_ENTRIES = 1000
+_AUDIT_USER = {"id": "user-owner", "email": "owner@example.com"}
+
+# Operations that the log tells about; the types of its entries are the API reference's.
+_AUDITED_OPERATIONS = """
+POST /organization/admin_api_keys api_key.created
+DELETE /organization/admin_api_keys/{key_id} api_key.deleted
+POST /organization/certificates certificate.created
+POST /organization/certificates/{certificate_id} certificate.updated
+DELETE /organization/certificates/{certificate_id} certificate.deleted
+POST /organization/certificates/activate certificates.activated
+POST /organization/certificates/deactivate certificates.deactivated
+POST /organization/data_retention organization.updated
+POST /organization/external_keys external_key.registered
+DELETE /organization/external_keys/{external_key_id} external_key.removed
+POST /organization/external_storage external_storage.registered
+DELETE /organization/external_storage/{external_storage_id} external_storage.removed
+POST /organization/groups group.created
+POST /organization/groups/{group_id} group.updated
+DELETE /organization/groups/{group_id} group.deleted
+POST /organization/groups/{group_id}/roles role.assignment.created
+DELETE /organization/groups/{group_id}/roles/{role_id} role.assignment.deleted
+POST /organization/invites invite.sent
+DELETE /organization/invites/{invite_id} invite.deleted
+POST /organization/projects project.created
+POST /organization/projects/{project_id} project.updated
+POST /organization/projects/{project_id}/archive project.archived
+POST /organization/projects/{project_id}/api_keys/{api_key_id} api_key.updated
+DELETE /organization/projects/{project_id}/api_keys/{api_key_id} api_key.deleted
+POST /organization/projects/{project_id}/certificates/activate certificates.activated
+POST /organization/projects/{project_id}/certificates/deactivate certificates.deactivated
+POST /organization/projects/{project_id}/rate_limits/{rate_limit_id} rate_limit.updated
+POST /organization/projects/{project_id}/service_accounts service_account.created
+POST /organization/projects/{project_id}/service_accounts/{service_account_id} service_account.updated
+DELETE /organization/projects/{project_id}/service_accounts/{service_account_id} service_account.deleted
+POST /organization/projects/{project_id}/service_accounts/{service_account_id}/api_keys api_key.created
+POST /organization/projects/{project_id}/users user.added
+POST /organization/projects/{project_id}/users/{user_id} user.updated
+DELETE /organization/projects/{project_id}/users/{user_id} user.deleted
+POST /organization/roles role.created
+POST /organization/roles/{role_id} role.updated
+DELETE /organization/roles/{role_id} role.deleted
+POST /organization/users/{user_id} user.updated
+DELETE /organization/users/{user_id} user.deleted
+POST /organization/users/{user_id}/roles role.assignment.created
+DELETE /organization/users/{user_id}/roles/{role_id} role.assignment.deleted
+POST /organization/workload_identity_providers workload_identity_provider.created
+POST /organization/workload_identity_providers/{workload_identity_provider_id} workload_identity_provider.updated
+DELETE /organization/workload_identity_providers/{workload_identity_provider_id} workload_identity_provider.deleted
+POST /projects/{project_id}/groups/{group_id}/roles role.assignment.created
+DELETE /projects/{project_id}/groups/{group_id}/roles/{role_id} role.assignment.deleted
+POST /projects/{project_id}/roles role.created
+POST /projects/{project_id}/roles/{role_id} role.updated
+DELETE /projects/{project_id}/roles/{role_id} role.deleted
+POST /projects/{project_id}/users/{user_id}/roles role.assignment.created
+DELETE /projects/{project_id}/users/{user_id}/roles/{role_id} role.assignment.deleted
+"""
+
+_AUDIT_PLAIN_VERBS: dict[str, Handler] = {
+    "creates": create_object,
+    "updates": update_object,
+    "deletes": delete_object,
+    "sets": set_object,
+}
+
+
+def audited(handlers: dict[str, Handler]) -> dict[str, Handler]:
+    """Return handlers that also write the audit log: these, and the engine's own for what else is audited."""
+    logged = dict(handlers)
+    for line in _AUDITED_OPERATIONS.split("\n"):
+        key, _, event = line.rpartition(" ")
+        if key:
+            logged[key] = _audited_handler(handlers.get(key), event)
+    return logged
+
+
+def _audited_handler(own: Handler | None, event: str) -> Handler:
+    def handle(call: Call) -> JsonObject:
+        call.parents()
+        answer: JsonObject = (own or _AUDIT_PLAIN_VERBS[call.operation.verb])(call)
+        _note_audit(call, event, answer)
+        return answer
+
+    return handle
+
+
+def _note_audit(call: Call, event: str, answer: JsonObject) -> None:
+    world = call.world
+    id = world.new_id("audit_log-")
+    subject = answer.get("id") or call.body.get("role_id") or next(reversed(list(call.names.values())), None)
+    details: JsonObject = {"id": subject}
+    if call.body:
+        details["changes_requested" if event.endswith(".updated") else "data"] = call.body
+    entry: JsonObject = {
+        "id": id,
+        "type": event,
+        "effective_at": world.now(),
+        "actor": {"type": "api_key", "api_key": {"id": "key_admin", "type": "user", "user": _AUDIT_USER}},
+        event: details,
+    }
+    project_id = call.names.get("project_id") or (subject if event.startswith("project.") else None)
+    project = world.store.get("/organization/projects", project_id) if project_id else None
+    if project is not None:
+        entry["project"] = {"id": project_id, "name": project.object.get("name")}
+    world.store.add(_AUDIT_LOG, id, entry)
+    entries = world.store.all(_AUDIT_LOG)
+    for oldest in entries[: len(entries) - _AUDIT_MOST_ENTRIES]:
+        world.store.remove(_AUDIT_LOG, oldest.id)
+
+
+class AuditLog:
+    """Lists the audit log."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def operations(self) -> dict[str, Handler]:
+        """Return the handlers by operation."""
+        return {"GET /organization/audit_logs": self.entries}
+
+    def entries(self, call: Call) -> JsonObject:
+        """Answer the entries that fit all filters."""
+        entries = [record.object for record in self._world.store.all(_AUDIT_LOG)]
+        return page_of([entry for entry in entries if _is_wanted_entry(entry, call.query)], call.query)
+
+
+def _is_wanted_entry(entry: JsonObject, query: JsonObject) -> bool:
+    told: dict[str, typing.Any] = {
+        "event_types": entry["type"],
+        "project_ids": (entry.get("project") or {}).get("id"),
+        "resource_ids": entry[entry["type"]]["id"],
+        "actor_ids": _AUDIT_USER["id"],
+        "actor_emails": _AUDIT_USER["email"],
+    }
+    if any(query.get(name) and value not in query[name] for name, value in told.items()):
+        return False
+    when, at = query.get("effective_at") or {}, entry["effective_at"]
+    return not (
+        at <= when.get("gt", at - 1)
+        or at < when.get("gte", at)
+        or at >= when.get("lt", at + 1)
+        or at > when.get("lte", at)
+    )

@@ -1,0 +1,98 @@
+"""Webhook endpoints and live sessions.
+
+An endpoint's secret is answered once, when it is made or rotated. A test says that the event was taken: the mock calls
+nobody. Source: OpenAI API reference, "Webhooks" and "Live".
+"""
+
+from __future__ import annotations
+
+import base64
+import typing
+
+from protocol.mock.engine.resources import Handler, create_record
+from protocol.mock.engine.store import Record
+from protocol.mock.engine.world import Call, World
+from protocol.openai import JsonObject
+from protocol.shape import ChoiceShape
+
+_WEBHOOK_SECRET_BYTES = 32
+
+
+class Webhooks:
+    """Endpoints that would be told of events."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def operations(self) -> dict[str, Handler]:
+        """Return the handlers by operation."""
+        endpoint = "/webhook_endpoints/{webhook_endpoint_id}"
+        return {
+            "POST /webhook_endpoints": self.create,
+            f"POST {endpoint}/rotate_secret": self.rotate,
+            f"POST {endpoint}/test": self.test,
+            "GET /webhook_event_types": self.event_types,
+        }
+
+    def create(self, call: Call) -> JsonObject:
+        """Add an endpoint, and show its secret this once."""
+        record = create_record(call)
+        del record.object["signing_secret"]
+        return self._with_secret(record)
+
+    def rotate(self, call: Call) -> JsonObject:
+        """Give an endpoint another secret, and show it this once."""
+        record = call.record()
+        record.object["updated_at"] = self._world.now()
+        return self._with_secret(record)
+
+    def _with_secret(self, record: Record) -> JsonObject:
+        bits = self._world.random_bits(_WEBHOOK_SECRET_BYTES * 8)
+        secret = f"whsec_{base64.b64encode(bits.to_bytes(_WEBHOOK_SECRET_BYTES, 'big')).decode()}"
+        record.object["signing_secret_hint"] = f"whsec_...{secret[-5:]}"
+        shape = self._world.reference.operation("POST /webhook_endpoints").result
+        return self._world.complete(shape, {**record.object, "signing_secret": secret})
+
+    def test(self, call: Call) -> JsonObject:
+        """Say that a test event arrived."""
+        record = call.record()
+        known = {"webhook_endpoint_id": record.id, "event_type": call.body["event_type"], "status_code": 200}
+        return self._world.complete(call.operation.result, known)
+
+    def event_types(self, call: Call) -> JsonObject:
+        """Answer what endpoints can be told of."""
+        return {
+            "object": "list",
+            "data": list(typing.cast(ChoiceShape, self._world.reference.shapes.named("WebhookEventType")).values),
+        }
+
+
+class LiveSessions:
+    """Live sessions: who created or forked one gets its id, and the answer to the offer of its transport."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def operations(self) -> dict[str, Handler]:
+        """Return the handlers by operation."""
+        return {
+            "POST /live/sessions": self.create,
+            "POST /live/sessions/{session_id}/fork": self.fork,
+        }
+
+    def create(self, call: Call) -> JsonObject:
+        """Begin a session."""
+        return self._begin(call)
+
+    def fork(self, call: Call) -> JsonObject:
+        """Begin a session that goes on from another."""
+        call.record()
+        return self._begin(call)
+
+    def _begin(self, call: Call) -> JsonObject:
+        world = self._world
+        id = world.new_id("live_")
+        known = {"session": {"id": id}, "transport": call.body.get("transport")}
+        made = world.complete(call.operation.result, known)
+        world.store.add("/live/sessions", id, made)
+        return made

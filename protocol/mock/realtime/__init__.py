@@ -1,0 +1,1 @@
+"""Conversations over WebSocket: Realtime, translations, Responses, live sessions."""

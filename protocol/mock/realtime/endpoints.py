@@ -1,0 +1,202 @@
+"""The realtime endpoints: the WebSockets of sessions, and the keys by which browsers open them.
+
+WebRTC and SIP are not there: a call cannot be opened here, and one that is answered, ended or passed on is a record of
+that name. What is said on a WebSocket is in realtime_session.py, and how in realtime_wire.py.
+"""
+
+from __future__ import annotations
+
+import typing
+
+from protocol.errors import ApiError
+from protocol.exchange import Endpoint, Request, Response
+from protocol.mock.engine.resources import Handler, create_object
+from protocol.mock.engine.world import Call, World
+from protocol.mock.realtime.beta import BetaTalk
+from protocol.mock.realtime.live import LiveTalk
+from protocol.mock.realtime.responses import ResponsesTalk
+from protocol.mock.realtime.session import RealtimeSession, SessionKind, changed_session, new_session
+from protocol.mock.realtime.translation import TranslationSession, new_translation
+from protocol.mock.realtime.wire import OpenSockets, SocketTalk
+from protocol.openai import JsonObject
+from protocol.parameters import nested, query_parameters
+from protocol.shape import NamedShape, Shape
+from protocol.websocket import check_handshake, choose_subprotocol
+
+_SECRETS = "/realtime/client_secrets"
+_CALLS = "/realtime/calls"
+
+_SECRET_SECONDS = 600
+_SESSION_SECONDS = 3600
+
+_BETA_FIELD = "realtime=v1"
+_BETA_SUBPROTOCOL = "openai-beta.realtime-v1"
+
+_DEFAULT_REALTIME_MODEL = "gpt-realtime"
+
+_BETA_CLIENT_EVENT = NamedShape("RealtimeBetaClientEvent")
+
+
+class Realtime:
+    """The behaviour of /realtime."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._open = OpenSockets()
+
+    def operations(self) -> dict[str, Handler]:
+        """Return the handlers by operation."""
+        return {
+            "POST /realtime/calls": self.call,
+            "POST /realtime/client_secrets": self.secret,
+            "POST /realtime/sessions": self.beta_session,
+            "POST /realtime/transcription_sessions": self.beta_session,
+            "POST /realtime/translations/client_secrets": self.translation_secret,
+            "POST /live/sessions": self.live_session,
+        }
+
+    def sockets(self) -> dict[str, Endpoint]:
+        """Return the endpoints that become WebSockets by operation."""
+        talks = {
+            "GET /realtime": self._session_talk,
+            "GET /realtime/translations": self._translation_talk,
+            "GET /responses": self._responses_talk,
+            "GET /live/sessions": self._live_talk,
+        }
+        return {key: self._socket(key, talk) for key, talk in talks.items()}
+
+    def leave(self) -> None:
+        """Let all WebSockets close: the server is going away."""
+        self._open.leave()
+
+    def _socket(self, key: str, make_talk: typing.Callable[[Request, JsonObject], SocketTalk]) -> Endpoint:
+        def answer(request: Request) -> Response:
+            check_handshake(request.head)
+            subprotocol = choose_subprotocol(request.fields, ("realtime",))
+            shape = self._world.reference.operation(key).query
+            query = {}
+            if shape is not None:
+                query = self._world.texts.value(shape, nested(query_parameters(request.head.query)))
+                self._world.check(shape, query)
+            return self._open.answer(request, make_talk(request, query), self._world, subprotocol)
+
+        return Endpoint(answer, f"mock {key}", streams_body=True)
+
+    def _checker(self, shape: Shape | None) -> typing.Callable[[JsonObject], JsonObject]:
+        """Return what checks a client's event as `validate` says, and gives it back as one that can be answered."""
+
+        def check(message: JsonObject) -> JsonObject:
+            self._world.check(shape, message)
+            return message if self._world.settings.validate == "strict" else self._world.complete(shape, message)
+
+        return check
+
+    # ---- sessions -----------------------------------------------------------------------------------------------
+
+    def _session_talk(self, request: Request, query: JsonObject) -> SocketTalk:
+        session = self._secret_session(request, ("realtime", "transcription"))
+        if session is None:
+            session = self._new_session("transcription" if query.get("intent") == "transcription" else "realtime")
+            model = query.get("model")
+            if query.get("call_id"):
+                self._world.find(_CALLS, query["call_id"], param="call_id")
+            elif not model and session["type"] == "realtime":
+                raise ApiError(400, "You must provide a model parameter.", param="model", code="missing_model")
+            if "model" in session:
+                session["model"] = model or _DEFAULT_REALTIME_MODEL
+        shapes = self._world.reference
+        talk = RealtimeSession(self._world, session, check=self._checker(shapes.operation("GET /realtime").body))
+        if not _is_beta(request):
+            return talk
+        return BetaTalk(talk, check=self._checker(_BETA_CLIENT_EVENT))
+
+    def _translation_talk(self, request: Request, query: JsonObject) -> SocketTalk:
+        session = self._secret_session(request, ("translation",))
+        if session is None:
+            if not query.get("model"):
+                raise ApiError(400, "You must provide a model parameter.", param="model", code="missing_model")
+            session = new_translation(self._world.new_id("sess_"), query["model"], {}, self._session_end())
+        shape = self._world.reference.operation("GET /realtime/translations").body
+        return TranslationSession(self._world, session, check=self._checker(shape))
+
+    def _responses_talk(self, request: Request, query: JsonObject) -> SocketTalk:
+        return ResponsesTalk(self._world)
+
+    def _live_talk(self, request: Request, query: JsonObject) -> SocketTalk:
+        return LiveTalk(self._world, check=self._checker(self._world.reference.operation("GET /live/sessions").body))
+
+    def _new_session(self, kind: SessionKind, model: str = "") -> JsonObject:
+        return new_session(kind, self._world.new_id("sess_"), model or _DEFAULT_REALTIME_MODEL, self._session_end())
+
+    def _session_end(self) -> int:
+        return self._world.now() + _SESSION_SECONDS
+
+    def _secret_session(self, request: Request, kinds: typing.Collection[str]) -> JsonObject | None:
+        """Return the session that a client secret opens, None where the key is an ordinary one; ApiError 401."""
+        record = self._world.store.get(_SECRETS, request.key) if request.key else None
+        if record is None or record.object["session"]["type"] not in kinds:
+            return None
+        if record.object["expires_at"] <= self._world.now():
+            raise ApiError(401, "The client secret has expired; create a new one.", code="token_expired")
+        return {**record.object["session"], "expires_at": self._session_end()}
+
+    # ---- client secrets -----------------------------------------------------------------------------------------
+
+    def secret(self, call: Call) -> JsonObject:
+        """Answer POST /realtime/client_secrets."""
+        asked = call.body.get("session") or {"type": "realtime"}
+        session = changed_session(self._new_session(asked["type"], asked.get("model") or ""), asked)
+        return self._add_secret(session, call.body.get("expires_after"))
+
+    def translation_secret(self, call: Call) -> JsonObject:
+        """Answer POST /realtime/translations/client_secrets."""
+        asked = call.body["session"]
+        audio = asked.get("audio") or {}
+        session = new_translation(self._world.new_id("sess_"), asked["model"], audio, self._session_end())
+        return self._add_secret(session, call.body.get("expires_after"))
+
+    def _add_secret(self, session: JsonObject, expires_after: JsonObject | None) -> JsonObject:
+        seconds = (expires_after or {}).get("seconds") or _SECRET_SECONDS
+        value = self._world.new_id("ek_")
+        secret = {"value": value, "expires_at": self._world.now() + seconds, "session": session}
+        return self._world.store.add(_SECRETS, value, secret).object
+
+    def beta_session(self, call: Call) -> JsonObject:
+        """Answer the older POST /realtime/sessions and /realtime/transcription_sessions."""
+        is_realtime = call.operation.path == "/realtime/sessions"
+        session = self._new_session("realtime" if is_realtime else "transcription", call.body.get("model") or "")
+        inner = RealtimeSession(self._world, session, check=_unchanged_event)
+        update = "session.update" if is_realtime else "transcription_session.update"
+        told = BetaTalk(inner, check=_unchanged_event).receive({"type": update, "session": call.body})[0]["session"]
+        client_secret = call.body.get("client_secret") or {}
+        expires = client_secret.get("expires_after") or client_secret.get("expires_at")
+        secret = self._add_secret(inner.session, expires)
+        return {**told, "client_secret": {"value": secret["value"], "expires_at": secret["expires_at"]}}
+
+    # ---- calls --------------------------------------------------------------------------------------------------
+
+    def call(self, call: Call) -> JsonObject:
+        """Refuse POST /realtime/calls."""
+        raise _no_webrtc("sdp", "GET /v1/realtime?model=…")
+
+    def live_session(self, call: Call) -> JsonObject:
+        """Refuse POST /live/sessions; made-up ids allow for a made-up session."""
+        if self._world.settings.unknown_ids != "invent":
+            raise _no_webrtc("transport.sdp", "GET /v1/live/sessions")
+        return create_object(call)
+
+
+def _no_webrtc(param: str, instead: str) -> ApiError:
+    return ApiError(
+        400, "This server is a mock without WebRTC: it cannot answer an SDP offer. Open the session as a WebSocket, "
+        f"{instead}, which has the same events.", param=param, code="webrtc_not_available",
+    )  # fmt: skip
+
+
+def _is_beta(request: Request) -> bool:
+    subprotocols = request.fields.get("sec-websocket-protocol")
+    return _BETA_FIELD in request.fields.get("openai-beta") or _BETA_SUBPROTOCOL in subprotocols
+
+
+def _unchanged_event(message: JsonObject) -> JsonObject:
+    return message

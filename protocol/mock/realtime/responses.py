@@ -1,0 +1,89 @@
+"""Responses over a WebSocket: each message of the client asks for one, and the events of its stream come back.
+
+Responses are made one after the other, in the order in which they were asked for, whatever lanes (`stream_id`) they are
+in. A response may follow one of the same connection that is not stored.
+
+Source: OpenAI guide "WebSocket mode"; API reference, "Responses client events".
+"""
+
+from __future__ import annotations
+
+from protocol.errors import ApiError
+from protocol.mock.engine.world import World
+from protocol.mock.realtime.wire import Events, Turn, TurnFrames, TurnTalk, event_type
+from protocol.mock.responses.items import ItemChain
+from protocol.mock.responses.responses import Responses
+from protocol.openai import JsonObject
+
+# Responses that wait to be made, and contexts of responses that are remembered for the connection.
+_MOST_WAITING_RESPONSES = 32
+_MOST_RECENT_RESPONSES = 16
+
+# What a message says to the connection and not to the response.
+_SOCKET_MEMBERS = ("type", "stream_id", "event_id", "stream", "background")
+
+
+class ResponsesTalk(TurnTalk):
+    """A connection to the Responses API."""
+
+    def __init__(self, world: World) -> None:
+        super().__init__(world)
+        self._responses = Responses(world)
+        self._recent: dict[str, ItemChain] = {}
+        self._steers = 0
+
+    def receive(self, message: JsonObject) -> Events:
+        if event_type(message, ("response.create", "response.steer")) == "response.steer":
+            return [self._refused_steer(message)]
+        if len(self._turns) >= _MOST_WAITING_RESPONSES:
+            raise ApiError(
+                429,
+                f"At most {_MOST_WAITING_RESPONSES} responses can wait on one connection.",
+                code="too_many_responses",
+            )
+        body = {name: value for name, value in message.items() if name not in _SOCKET_MEMBERS}
+        self._world.check(self._world.reference.operation("POST /responses").body, body)
+        return self._add_turn(Turn(self._frames(message, body)))
+
+    def error(self, error: ApiError, message: JsonObject | None) -> JsonObject:
+        told = {"type": "error", "status": error.status, "error": error.as_dict()["error"]}
+        return {**told, **_lane(message or {})}
+
+    def expired(self) -> Events:
+        message = "The connection has been open for 60 minutes. Open a new one to go on."
+        return [self.error(ApiError(400, message, code="websocket_connection_limit_reached"), None)]
+
+    def _frames(self, message: JsonObject, body: JsonObject) -> TurnFrames:
+        """Make a response when its time has come, and tell its events, a word at a time."""
+        yield []
+        try:
+            events = self._responses.events(body, self._recent)
+        except ApiError as exc:
+            return [self.error(exc, message)]
+        while len(self._recent) > _MOST_RECENT_RESPONSES:
+            del self._recent[next(iter(self._recent))]
+        lane, has_word = _lane(message), False
+        said: Events = []
+        for event in events:
+            if event["type"].endswith(".delta"):
+                if has_word:
+                    yield said
+                    said = []
+                has_word = True
+            said.append({**event, **lane})
+        return said
+
+    def _refused_steer(self, message: JsonObject) -> JsonObject:
+        """Tell that a response cannot be steered: it is made at once, and only told slowly."""
+        self._steers += 1
+        told = {name: message.get(name) for name in ("input", "previous_response_id")}
+        error = {
+            "type": "invalid_request_error", "code": "steering_not_supported",
+            "message": "This server makes responses at once: none can be steered. Ask for a further response instead.",
+        }  # fmt: skip
+        return {"type": "response.steer.failed", "sequence_number": self._steers - 1, "steer": told, "error": error}
+
+
+def _lane(message: JsonObject) -> JsonObject:
+    id = message.get("stream_id")
+    return {"stream_id": id} if type(id) is str else {}

@@ -1,0 +1,333 @@
+"""A conversation over a WebSocket: frames in, a talk's events out as messages, no faster than the client reads.
+
+The server pulls the messages one by one (`WebSocketBody` is the body of the 101). Nothing of the client's is read while
+a message of ours has not left, and one message of the client's is answered before the next is looked at: so neither
+side can make the other hold more than the answer to one message. What takes time is a talk's next step, which waits for
+the pace of the mock's words and not for the client; what the client says meanwhile comes first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import typing
+
+from protocol.errors import ApiError
+from protocol.exchange import Request, Response, parse_json
+from protocol.http1 import NEED_DATA
+from protocol.mock.engine.world import World
+from protocol.openai import JsonObject, encode_json
+from protocol.validate import InvalidParameter, a_string, missing_parameter
+from protocol.websocket import (
+    BinaryMessage,
+    Close,
+    FrameEvent,
+    FrameReader,
+    Ping,
+    Pong,
+    TextMessage,
+    WebSocketError,
+    encode_close,
+    encode_pong,
+    encode_text,
+    handshake_fields,
+)
+
+Events = typing.List[JsonObject]
+
+# Steps without a pace are joined to pieces of about so many bytes.
+_STEPS_BYTES = 65536
+
+
+class SocketTalk:
+    """One side of a conversation over a WebSocket, without a clock: what is answered to what."""
+
+    #: The most seconds that it may last; the reason that is told then.
+    longest_seconds = 3600
+    #: Whether it is over, so that the connection closes (1000).
+    is_over = False
+
+    def open(self) -> Events:
+        """Return what is said first."""
+        return []
+
+    def receive(self, message: JsonObject) -> Events:
+        """Return what is said to a message of the client; ApiError becomes an `error` event."""
+        raise NotImplementedError
+
+    def error(self, error: ApiError, message: JsonObject | None) -> JsonObject:
+        """Return the event that tells of an error in a message, None for one that is no JSON object."""
+        raise NotImplementedError
+
+    def expired(self) -> Events:
+        """Return what is said when it has lasted for `longest_seconds`."""
+        return []
+
+    def pace(self) -> tuple[object, float] | None:
+        """Return what is to be said next and after how many seconds since its last step; None for nothing."""
+        return None
+
+    def step(self) -> Events:
+        """Return the next thing to be said of what `pace` told of."""
+        return []
+
+
+TurnFrames = typing.Generator[Events, None, Events]
+
+
+class Turn:
+    """What is being said: `frames` yields what goes out before the next word is due, and returns the last of it.
+
+    `reason` tells it to stop.
+    """
+
+    __slots__ = ("frames", "has_begun", "is_default", "reason", "response")
+
+    frames: TurnFrames
+
+    def __init__(self, frames: TurnFrames | None = None) -> None:
+        if frames is not None:  # else they are made from the turn itself
+            self.frames = frames
+        self.reason = ""
+        self.has_begun = False  # whether the first word is out
+        self.response: JsonObject = {}
+        self.is_default = False  # a response of the conversation, of which one at a time may be made
+
+
+class TurnTalk(SocketTalk):
+    """A talk that speaks in turns, one after the other, at the pace of the mock's words."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._turns: list[Turn] = []
+
+    def error(self, error: ApiError, message: JsonObject | None) -> JsonObject:
+        id = message.get("event_id") if message is not None else None
+        told = {**error.as_dict()["error"], "event_id": id if type(id) is str else None}
+        return self._event("error", error=told)
+
+    def expired(self) -> Events:
+        minutes = f"Your session hit the maximum duration of {self.longest_seconds // 60} minutes."
+        return [self.error(ApiError(400, minutes, code="session_expired"), None)]
+
+    def pace(self) -> tuple[object, float] | None:
+        if not self._turns:
+            return None
+        turn, settings = self._turns[0], self._world.settings
+        return turn, settings.delay if turn.has_begun else settings.first_delay
+
+    def step(self) -> Events:
+        turn = self._turns[0]
+        turn.has_begun = True
+        return self._next_frame(turn)
+
+    def _event(self, type: str, **members: typing.Any) -> JsonObject:
+        return {"type": type, "event_id": self._world.new_id("event_"), **members}
+
+    def _add_turn(self, turn: Turn) -> Events:
+        """Let a turn begin; return its first events."""
+        self._turns.append(turn)
+        return self._next_frame(turn)
+
+    def _next_frame(self, turn: Turn) -> Events:
+        try:
+            return next(turn.frames)
+        except StopIteration as end:
+            self._turns.remove(turn)
+            return end.value
+
+    def _stop(self, turn: Turn, reason: str) -> Events:
+        """Let a turn end now; return what is left to say."""
+        turn.reason = reason
+        events: Events = []
+        while turn in self._turns:
+            events += self._next_frame(turn)
+        return events
+
+
+def event_type(message: JsonObject, known: typing.Iterable[str]) -> str:
+    """Return the type of a client's event; ApiError 400 when it is none of those that are known."""
+    kind = message.get("type")
+    try:
+        if kind is None:
+            raise missing_parameter("type")
+        a_string(*known)(kind)
+    except InvalidParameter as exc:
+        if kind is not None:
+            exc.steps.append("type")
+        raise exc.as_error() from exc
+    return kind
+
+
+class OpenSockets:
+    """The WebSockets that are open, so that they can be told to end."""
+
+    def __init__(self) -> None:
+        self._bodies: set[WebSocketBody] = set()
+
+    def answer(self, request: Request, talk: SocketTalk, world: World, subprotocol: str = "") -> Response:
+        """Return the 101 that opens a talk over a request whose handshake is good."""
+        body = WebSocketBody(request, talk, world, self._bodies)
+        return Response(101, handshake_fields(request.fields, subprotocol), body)
+
+    def leave(self) -> None:
+        """Let all of them close now (1001: the server is going away)."""
+        for body in list(self._bodies):
+            body.leave()
+
+
+class WebSocketBody:
+    """The body of a 101: an asynchronous iterator over the bytes of our messages; `aclose` ends what it waits for."""
+
+    def __init__(self, request: Request, talk: SocketTalk, world: World, open_bodies: set[WebSocketBody]) -> None:
+        self._talk = talk
+        self._world = world
+        self._incoming = request.stream
+        self._open_bodies = open_bodies
+        self._reader = FrameReader("server")
+        self._messages = self._converse()
+        # What is waited for.
+        self._arrival: asyncio.Future[bytes] | None = None
+        self._due: asyncio.Future[typing.Any] | None = None
+        self._due_for: object = None
+        self._leaving: asyncio.Future[None] | None = None
+
+    def __aiter__(self) -> WebSocketBody:
+        return self
+
+    async def __anext__(self) -> bytes:
+        return await self._messages.__anext__()
+
+    async def aclose(self) -> None:
+        """End; what is waited for is cancelled."""
+        await self._messages.aclose()
+
+    def leave(self) -> None:
+        """Close, because the server is going away."""
+        if self._leaving is not None and not self._leaving.done():
+            self._leaving.set_result(None)
+
+    async def _converse(self) -> typing.AsyncGenerator[bytes, None]:
+        loop = asyncio.get_running_loop()
+        self._leaving = loop.create_future()
+        ends_at = loop.time() + self._talk.longest_seconds
+        self._open_bodies.add(self)
+        try:
+            said = _messages(self._talk.open())
+            if said:
+                yield said
+            while True:
+                said, goes_on = self._next_answer()
+                if said:
+                    yield said
+                if not goes_on:
+                    return
+                if said:
+                    await asyncio.sleep(0)  # let others have their turn: a thousand messages may have come
+                    continue
+                if self._leaving.done():
+                    yield encode_close(1001, "The server is going away.")
+                    return
+                if loop.time() >= ends_at:
+                    yield _messages(self._talk.expired()) + encode_close(1001, "The session has lasted long enough.")
+                    return
+                said = await self._step(ends_at - loop.time())
+                if said:
+                    yield said
+        finally:
+            self._open_bodies.discard(self)
+            await self._stop_waiting()
+
+    # ---- what the client says -----------------------------------------------------------------------------------
+
+    def _next_answer(self) -> tuple[bytes, bool]:
+        """Answer the client's frames up to the first that has an answer; return that, and whether to go on."""
+        said, goes_on = b"", True
+        while goes_on and not said:
+            try:
+                event = self._reader.next_event()
+            except WebSocketError as exc:
+                return encode_close(exc.code, exc.message), False
+            if event is NEED_DATA:
+                break
+            said, goes_on = self._answer(event)
+        return said, goes_on
+
+    def _answer(self, event: FrameEvent) -> tuple[bytes, bool]:
+        if type(event) is TextMessage:
+            said = _messages(self._answered(event.text))
+            return (said + encode_close(1000), False) if self._talk.is_over else (said, True)
+        if type(event) is Ping:
+            return encode_pong(event.data), True
+        if type(event) is Pong:
+            return b"", True
+        if type(event) is BinaryMessage:
+            return encode_close(1003, "Events are JSON in messages of text, but a binary message came."), False
+        return (encode_close(event.code) if type(event) is Close else b""), False
+
+    def _answered(self, text: str) -> Events:
+        message: typing.Any = None
+        try:
+            message = parse_json(text.encode("utf-8"))
+            if type(message) is not dict:
+                raise ApiError(400, "An event must be a JSON object.", code="invalid_json")
+            return self._talk.receive(message)
+        except ApiError as exc:
+            return [self._talk.error(exc, message if type(message) is dict else None)]
+
+    # ---- waiting ------------------------------------------------------------------------------------------------
+
+    async def _step(self, seconds_left: float) -> bytes:
+        """Wait for the client's next bytes or until the talk's next step is due; return what that step says."""
+        if self._arrival is None:
+            self._arrival = asyncio.ensure_future(_next_bytes(self._incoming))
+        pace = self._talk.pace()
+        if self._due is not None and (pace is None or pace[0] is not self._due_for):
+            self._due.cancel()
+            self._due = None
+        if pace is not None and not pace[1]:
+            await asyncio.sleep(0)  # a turn of the loop, in which the client's bytes are seen
+            return b"" if self._take_arrival() else self._steps_without_pace()
+        if pace is not None and self._due is None:
+            self._due, self._due_for = asyncio.ensure_future(self._world.sleep(pace[1])), pace[0]
+        waited = [future for future in (self._arrival, self._due, self._leaving) if future is not None]
+        await asyncio.wait(waited, timeout=seconds_left, return_when=asyncio.FIRST_COMPLETED)
+        if self._take_arrival() or self._due is None or not self._due.done():
+            return b""
+        self._due = None
+        return _messages(self._talk.step())
+
+    def _take_arrival(self) -> bool:
+        """Feed what the client has sent, if anything has come."""
+        if self._arrival is None or not self._arrival.done():
+            return False
+        arrival, self._arrival = self._arrival, None
+        self._reader.feed(arrival.result())
+        return True
+
+    def _steps_without_pace(self) -> bytes:
+        said = bytearray()
+        while len(said) < _STEPS_BYTES:
+            pace = self._talk.pace()
+            if pace is None or pace[1]:
+                break
+            said += _messages(self._talk.step())
+        return bytes(said)
+
+    async def _stop_waiting(self) -> None:
+        waited = [future for future in (self._arrival, self._due) if future is not None]
+        for future in waited:
+            future.cancel()
+        await asyncio.gather(*waited, return_exceptions=True)
+
+
+async def _next_bytes(incoming: typing.AsyncIterator[bytes] | None) -> bytes:
+    """Return the client's next bytes, b"" when it has sent its last."""
+    if incoming is None:
+        return b""
+    async for data in incoming:
+        return data
+    return b""
+
+
+def _messages(events: Events) -> bytes:
+    return b"".join(encode_text(encode_json(event).decode("utf-8")) for event in events)

@@ -1,0 +1,276 @@
+"""Items of the Responses API: what a request puts in, what a reply puts out, and what of both an answer shows.
+
+All of it is pure. An item is remembered whole; `shown_item` leaves out what a request has to ask for by `include`.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import typing
+
+from protocol.errors import ApiError
+from protocol.mock.answer.reply import ToolResult, count_tokens, token_logprobs
+from protocol.openai import JsonObject, split_words
+
+#: How the ids of items begin, by the item's type.
+ITEM_PREFIXES = {
+    "message": "msg_", "reasoning": "rs_", "compaction": "cmp_", "configuration_update": "cfg_",
+    "function_call": "fc_", "function_call_output": "fco_",
+    "custom_tool_call": "ctc_", "custom_tool_call_output": "ctco_",
+    "file_search_call": "fs_", "web_search_call": "ws_", "code_interpreter_call": "ci_", "image_generation_call": "ig_",
+    "computer_call": "cu_", "computer_call_output": "cuo_",
+    "mcp_list_tools": "mcpl_", "mcp_call": "mcp_", "mcp_approval_request": "mcpr_", "mcp_approval_response": "mcpa_",
+    "local_shell_call": "lsh_", "local_shell_call_output": "lsho_", "shell_call": "sh_", "shell_call_output": "sho_",
+    "apply_patch_call": "apc_", "apply_patch_call_output": "apco_",
+    "tool_search_call": "tsc_", "tool_search_output": "tso_", "additional_tools": "at_",
+    "program": "prog_", "program_output": "progo_",
+}  # fmt: skip
+
+# Items that have a status when the API shows them.
+_STATUS_ITEMS = frozenset(
+    "message function_call function_call_output custom_tool_call custom_tool_call_output computer_call"
+    " computer_call_output shell_call shell_call_output local_shell_call local_shell_call_output tool_search_call"
+    " tool_search_output".split()
+)
+# A call that the client answers, by the type of its answer, and what errors call it.
+_ANSWERED_CALLS = {
+    "function_call_output": ("function_call", "function call"),
+    "custom_tool_call_output": ("custom_tool_call", "custom tool call"),
+    "computer_call_output": ("computer_call", "computer call"),
+    "shell_call_output": ("shell_call", "shell call"),
+    "apply_patch_call_output": ("apply_patch_call", "apply patch call"),
+    "local_shell_call_output": ("local_shell_call", "local shell call"),
+}
+_CALLS_TO_ANSWER = {call: words for call, words in _ANSWERED_CALLS.values()}
+# Items that name no tool, by their type, and the tool whose calls they are.
+_TOOLS_OF_CALLS = {
+    "file_search_call": "file_search", "web_search_call": "web_search", "code_interpreter_call": "code_interpreter",
+    "image_generation_call": "image_generation", "computer_call": "computer", "shell_call": "shell",
+    "local_shell_call": "local_shell", "apply_patch_call": "apply_patch", "tool_search_call": "tool_search",
+}  # fmt: skip
+# Calls that the server makes itself, so that the item is the result too.
+_SERVED_CALLS = frozenset(
+    "file_search_call web_search_call code_interpreter_call image_generation_call mcp_call tool_search_call".split()
+)
+_REASONING_MODEL = re.compile(r"(?:o\d|gpt-(?:[5-9]|\d\d)(?!.*-chat)|codex|computer-use)")
+
+
+def is_reasoning_model(model: str) -> bool:
+    """Whether a model thinks before it answers: the o series, and gpt-5 and later but for those for chats."""
+    return bool(_REASONING_MODEL.match(model))
+
+
+# How many tokens a model reads at most, by the beginning of its name; the first that fits counts.
+_CONTEXT_WINDOWS = (("gpt-4.1", 1_047_576), ("gpt-4", 128_000), ("gpt-3", 16_385), ("o", 200_000), ("gpt-5", 400_000))
+_WIDEST_WINDOW = 1_050_000
+
+
+def context_window(model: str) -> int:
+    """Return how many tokens a model reads at most (OpenAI, "Models")."""
+    return next((tokens for name, tokens in _CONTEXT_WINDOWS if model.startswith(name)), _WIDEST_WINDOW)
+
+
+class ItemChain:
+    """Items behind other items: what one response adds to a context, of which all that follow share the rest."""
+
+    __slots__ = ("before", "items")
+
+    def __init__(self, before: ItemChain | None, items: list[JsonObject]) -> None:
+        self.before = before
+        self.items = items
+
+    def all(self) -> list[JsonObject]:
+        """Return the items of the whole context, the oldest first."""
+        links = []
+        link: ItemChain | None = self
+        while link is not None:
+            links.append(link.items)
+            link = link.before
+        return [item for items in reversed(links) for item in items]
+
+
+# ---- what comes in ----------------------------------------------------------------------------------------------
+
+
+def input_items(value: typing.Any, new_id: typing.Callable[[str], str]) -> list[JsonObject]:
+    """Return a request's `input`, or the items of a conversation, as they are remembered: with ids, parts and status.
+
+    A text is a message of the user's. References to items stay as they are.
+    """
+    if isinstance(value, str):
+        value = [{"role": "user", "content": value}]
+    return [_input_item(item, new_id) for item in value or [] if isinstance(item, dict)]
+
+
+def _input_item(item: JsonObject, new_id: typing.Callable[[str], str]) -> JsonObject:
+    kind = item_type(item)
+    if kind == "item_reference":
+        return dict(item)
+    made: JsonObject = {"id": item.get("id") or new_id(ITEM_PREFIXES.get(kind, "item_")), "type": kind}
+    if kind in _STATUS_ITEMS:
+        made["status"] = "completed"
+    made.update((name, value) for name, value in item.items() if value is not None and name not in made)
+    if item.get("status") is not None:
+        made["status"] = item["status"]
+    if kind == "message":
+        made["content"] = _parts(item.get("content"), item.get("role"))
+    return made
+
+
+def item_type(item: JsonObject) -> str:
+    """Return an item's type; what has none is a message when it has a role, and else a reference."""
+    kind = item.get("type")
+    return kind if isinstance(kind, str) else "message" if "role" in item else "item_reference"
+
+
+def _parts(content: typing.Any, role: typing.Any) -> list[typing.Any]:
+    if isinstance(content, list):
+        return [_image_part(part) if isinstance(part, dict) else part for part in content]
+    text = content if isinstance(content, str) else ""
+    return [output_text(text) if role == "assistant" else {"type": "input_text", "text": text}]
+
+
+def _image_part(part: JsonObject) -> JsonObject:
+    return {**part, "detail": part.get("detail") or "auto"} if part.get("type") == "input_image" else part
+
+
+def check_calls_answered(items: typing.Sequence[JsonObject]) -> None:
+    """Check that each tool call has its output, and each output its call; ApiError 400 in OpenAI's words."""
+    called = {(item_type(item), item.get("call_id")) for item in items}
+    for item in items:
+        kind, call_id = item_type(item), item.get("call_id")
+        if kind in _ANSWERED_CALLS and isinstance(call_id, str):
+            call, words = _ANSWERED_CALLS[kind]
+            if (call, call_id) not in called:
+                message = f"No tool call found for {words} output with call_id {call_id[:100]}."
+                raise ApiError(400, message, param="input")
+        if kind in _CALLS_TO_ANSWER and (f"{kind}_output", call_id) not in called:
+            message = f"No tool output found for {_CALLS_TO_ANSWER[kind]} {str(call_id)[:100]}."
+            raise ApiError(400, message, param="input")
+
+
+# ---- what items say ---------------------------------------------------------------------------------------------
+
+
+def item_text(item: JsonObject) -> str:
+    """Return the text of an item, "" where it has none."""
+    kind = item_type(item)
+    if kind == "message":
+        return _joined_text(item.get("content"))
+    if kind == "reasoning":
+        return _joined_text(item.get("summary"))
+    for name in ("arguments", "input", "output", "code", "result"):
+        value = item.get(name)
+        if isinstance(value, (str, list)) and kind != "image_generation_call":
+            return _joined_text(value)
+    return ""
+
+
+def _joined_text(content: typing.Any) -> str:
+    if isinstance(content, str):
+        return content
+    parts = content if isinstance(content, list) else []
+    texts = [part.get("text") for part in parts if isinstance(part, dict)]
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
+def items_tokens(items: typing.Sequence[JsonObject], instructions: typing.Any = None) -> int:
+    """Count the tokens of what a model reads: words, at least one an item."""
+    spoken = count_tokens(instructions) if isinstance(instructions, str) else 0
+    return spoken + sum(count_tokens(item_text(item)) or 1 for item in items)
+
+
+class Asked(typing.NamedTuple):
+    """What a context of items asks: the last prompt, the system's words, and what tools gave back since the prompt."""
+
+    prompt: str
+    instructions: str
+    results: list[ToolResult]
+
+
+def asked_by(items: typing.Sequence[JsonObject], instructions: typing.Any = None) -> Asked:
+    """Read what a context asks, given all its items in their order."""
+    prompt, results = "", []
+    told = [instructions] if isinstance(instructions, str) else []
+    tools: dict[typing.Any, str] = {}
+    for item in items:
+        kind, role = item_type(item), item.get("role")
+        if kind == "message" and role == "user":
+            prompt, results = item_text(item), []
+        elif kind == "message" and role in ("system", "developer"):
+            told.append(item_text(item))
+        elif kind in _SERVED_CALLS:
+            results.append(ToolResult(tool_of(item), item_text(item)))
+        elif kind in _ANSWERED_CALLS:
+            results.append(ToolResult(tools.get(item.get("call_id"), ""), item_text(item)))
+        elif kind in _CALLS_TO_ANSWER:
+            tools[item.get("call_id")] = tool_of(item)
+    return Asked(prompt, "\n".join(told), results)
+
+
+def tool_of(item: JsonObject) -> str:
+    """Return the name of the tool that an item calls."""
+    name = _TOOLS_OF_CALLS.get(item_type(item)) or item.get("name")
+    return name if isinstance(name, str) else ""
+
+
+# ---- what goes out ----------------------------------------------------------------------------------------------
+
+
+def output_text(text: str) -> JsonObject:
+    """Return the part of a message that the model says."""
+    return {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
+
+
+def message_item(id: str, text: str, *, status: str = "completed") -> JsonObject:
+    """Return a message of the model's."""
+    return {"id": id, "type": "message", "status": status, "content": [output_text(text)], "role": "assistant"}
+
+
+def reasoning_item(id: str, summary: str) -> JsonObject:
+    """Return what a model thought, of which only a summary is told, if any."""
+    parts = [{"type": "summary_text", "text": summary}] if summary else []
+    return {"id": id, "type": "reasoning", "summary": parts, "encrypted_content": sealed(id)}
+
+
+def sealed(id: str) -> str:
+    """Return what stands for encrypted content: opaque, and always the same for an item."""
+    digest = hashlib.blake2b(id.encode("utf-8", "backslashreplace"), digest_size=64).digest()
+    return base64.urlsafe_b64encode(b"\x80\x00\x00\x00\x00" + digest).decode()
+
+
+def shown_item(item: JsonObject, include: typing.Collection[str], top_logprobs: int = 0) -> JsonObject:
+    """Return an output item as an answer shows it: without what has to be asked for by `include`."""
+    kind = item["type"]
+    if kind == "message" and "message.output_text.logprobs" in include and item.get("role") == "assistant":
+        return {**item, "content": [_with_logprobs(part, top_logprobs) for part in item["content"]]}
+    if kind == "reasoning" and "reasoning.encrypted_content" not in include:
+        return {name: value for name, value in item.items() if name != "encrypted_content"}
+    if kind == "file_search_call" and "file_search_call.results" not in include:
+        return {**item, "results": None}
+    if kind == "code_interpreter_call" and "code_interpreter_call.outputs" not in include:
+        return {**item, "outputs": None}
+    action = item.get("action")
+    if kind == "web_search_call" and isinstance(action, dict) and "web_search_call.action.sources" not in include:
+        return {**item, "action": {name: value for name, value in action.items() if name != "sources"}}
+    return item
+
+
+def _with_logprobs(part: JsonObject, top_logprobs: int) -> JsonObject:
+    if part.get("type") != "output_text":
+        return part
+    return {**part, "logprobs": token_logprobs(split_words(part["text"]), top_logprobs, 0)}
+
+
+def written_words(item: JsonObject) -> int:
+    """Count the pieces of what the model wrote in an item: the tokens of its output."""
+    kind = item["type"]
+    if kind == "message":
+        return sum(len(split_words(part.get("text", ""))) for part in item["content"])
+    return (
+        len(split_words(item_text(item)))
+        if kind in ("function_call", "custom_tool_call", "code_interpreter_call")
+        else 0
+    )

@@ -1,0 +1,413 @@
+"""Batches that really run: each line of the input file goes as a request through our own routes.
+
+A batch is validating, in progress, finalizing and completed; what is wrong with its file makes it fail before any
+line is sent. The caller's key goes with each line. It is held as long as the batch runs, and shown nowhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import re
+import typing
+
+from protocol.errors import ApiError
+from protocol.exchange import BackendFailed, Paced, Pushed, Request, Response, parse_json
+from protocol.http1 import Fields, RequestHead
+from protocol.mock.engine.resources import Handler, create_record
+from protocol.mock.engine.store import Record
+from protocol.mock.engine.world import Call, World
+from protocol.mock.storage.files import FILES, keep_file
+from protocol.openai import JsonObject, encode_json
+
+# How long a batch is looked at before and after its lines run, in seconds of the life cycles' clock.
+_VALIDATING_SECONDS = 1
+_FINALIZING_SECONDS = 1
+# API reference, "Create batch": `completion_window` is always 24h, and a file has so many requests at most.
+_WINDOW_SECONDS = 24 * 3600
+_MOST_LINES = 50_000
+_LINES_AT_ONCE = 8
+# An answer that is larger than this is none that a batch can hold.
+_MOST_ANSWER_BYTES = 16 * 1024 * 1024
+# How many of a file's mistakes are told.
+_MOST_BATCH_ERRORS = 100
+_LINES_A_TURN = 200
+
+_BATCH_ENDPOINT = re.compile(r"/v1/[a-z/_]+")
+# What tells a route who asks.
+_CALLER_FIELDS = ("authorization", "api-key", "openai-organization", "openai-project")
+_UNTOLD = (
+    "cancelled_at cancelling_at completed_at error_file_id errors expired_at failed_at finalizing_at in_progress_at"
+    " metadata model output_file_id usage".split()
+)
+_RUNNING = ("validating", "in_progress", "finalizing")
+
+
+class Batches:
+    """The operations on batches."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def operations(self) -> dict[str, Handler]:
+        """Return the handlers by their operations' keys."""
+        return {"POST /batches": self.create, "POST /batches/{batch_id}/cancel": self.cancel}
+
+    def create(self, call: Call) -> JsonObject:
+        """Begin a batch; what its file holds is looked at later."""
+        world = self._world
+        file = world.find(FILES, str(call.body.get("input_file_id")), param="input_file_id")
+        purpose = file.object.get("purpose")
+        if purpose != "batch" and "invented" not in file.notes:
+            raise ApiError(
+                400, f"Invalid file purpose: expected 'batch', but '{file.id}' has '{purpose}'.", param="input_file_id",
+                code="invalid_file_purpose",
+            )  # fmt: skip
+        if not _BATCH_ENDPOINT.fullmatch(str(call.body.get("endpoint"))):
+            raise ApiError(
+                400, "Invalid 'endpoint': expected a path such as /v1/chat/completions.", param="endpoint",
+                code="invalid_value",
+            )  # fmt: skip
+        untold = {name: call.body.get(name) for name in _UNTOLD}
+        times = {"created_at": world.now(), "expires_at": world.now() + _WINDOW_SECONDS}
+        counts = {"total": 0, "completed": 0, "failed": 0}
+        record = create_record(call, {**untold, **times, "status": "validating", "request_counts": counts})
+        if world.settings.speed:
+            world.spawn(_BatchRun(world, record, file.content, call).run())
+        return record.object
+
+    def cancel(self, call: Call) -> JsonObject:
+        """Let a batch run out: lines that are under way come to their end, and no further one begins."""
+        record = call.record()
+        status = record.object["status"]
+        if status in _RUNNING:
+            _enter(self._world, record, "cancelling")
+            if "invented" in record.notes:
+                _enter(self._world, record, "cancelled")
+        elif status not in ("cancelling", "cancelled"):
+            raise ApiError(
+                400, f"Cannot cancel a batch with status '{status}'.", param="batch_id", code="invalid_batch_status"
+            )
+        return record.object
+
+
+def _enter(world: World, record: Record, status: str) -> None:
+    record.object["status"] = status
+    record.object[f"{status}_at"] = world.now()
+
+
+class _BatchLine(typing.NamedTuple):
+    custom_id: str
+    body: JsonObject
+
+
+class _BatchRun:
+    """One batch from its validation to its files."""
+
+    def __init__(self, world: World, record: Record, content: bytes, call: Call) -> None:
+        self._world = world
+        self._record = record
+        self._content = content
+        self._endpoint = call.body["endpoint"]
+        self._expires_after = call.body.get("output_expires_after")
+        self._peer = call.request.peer
+        fields = call.request.fields
+        self._caller = [(name, fields.get(name)) for name in _CALLER_FIELDS if name in fields]
+        self._deadline = world.clock() + _WINDOW_SECONDS
+        # All ids are drawn now: what else goes on while the batch runs does not change them.
+        self._output_id, self._error_id = world.new_id("file-"), world.new_id("file-")
+        self._random = random.Random(world.random_bits(64))
+        self._answers: dict[int, tuple[bool, bytes]] = {}  # by line: whether it went well, and what to tell of it
+        self._usage: dict[str, int] = {}
+
+    async def run(self) -> None:
+        """Go through the life cycle, until its end or until nobody remembers the batch."""
+        # What it holds meanwhile counts as the batch's own.
+        store, record, held_bytes = self._world.store, self._record, len(self._content)
+        store.set_size(record, record.size + held_bytes)
+        try:
+            await self._run()
+        finally:
+            store.set_size(record, record.size - held_bytes)
+
+    async def _run(self) -> None:
+        await self._world.pass_time(_VALIDATING_SECONDS)
+        if not self._world.store.has(self._record):
+            return
+        lines, errors = await self._read_lines()
+        self._content = b""
+        if errors and not self._is_cancelled:
+            self._record.object["errors"] = {"object": "list", "data": errors[:_MOST_BATCH_ERRORS]}
+            _enter(self._world, self._record, "failed")
+            return
+        if not self._is_cancelled:
+            await self._run_lines(lines)
+        if not self._world.store.has(self._record):
+            return
+        if not self._is_cancelled and not self._is_late:
+            _enter(self._world, self._record, "finalizing")
+            await self._world.pass_time(_FINALIZING_SECONDS)
+        self._tell(lines)
+        _enter(self._world, self._record, self._outcome(lines))
+
+    @property
+    def _is_cancelled(self) -> bool:
+        return self._record.object["status"] == "cancelling"
+
+    @property
+    def _is_late(self) -> bool:
+        return self._world.clock() >= self._deadline
+
+    def _outcome(self, lines: typing.Sequence[_BatchLine]) -> str:
+        if self._is_cancelled:
+            return "cancelled"
+        return "completed" if len(self._answers) == len(lines) else "expired"
+
+    # ---- validation ---------------------------------------------------------------------------------------------
+
+    async def _read_lines(self) -> tuple[list[_BatchLine], list[JsonObject]]:
+        """Return the requests of the input file, and what is wrong with it."""
+        texts = [(number, text) for number, text in enumerate(self._content.split(b"\n"), 1) if text.strip()]
+        if not texts:
+            return [], [_mistake("empty_file", "The input file is empty: it must have at least one request.")]
+        if len(texts) > _MOST_LINES:
+            return [], [_mistake("too_many_tasks", f"The input file has more than {_MOST_LINES} requests.")]
+        lines: list[_BatchLine] = []
+        errors: list[JsonObject] = []
+        seen: set[str] = set()
+        model: typing.Any = None
+        for number, text in texts:
+            try:
+                line = _read_line(text, self._endpoint, seen)
+                model = model if lines else line.body.get("model")
+                if line.body.get("model") != model and self._world.settings.validate == "strict":
+                    raise _BatchMistake(
+                        "model_mismatch", "All requests of a batch must name the same model: "
+                        f"'{model}' was expected, but '{line.body.get('model')}' came.", "body.model",
+                    )  # fmt: skip
+                lines.append(line)
+            except _BatchMistake as exc:
+                errors.append(_mistake(*exc.args, line=number))
+            if number % _LINES_A_TURN == 0:
+                await asyncio.sleep(0)
+        self._record.object["model"] = model if isinstance(model, str) else None
+        return lines, errors
+
+    # ---- lines --------------------------------------------------------------------------------------------------
+
+    async def _run_lines(self, lines: typing.Sequence[_BatchLine]) -> None:
+        self._record.object["request_counts"]["total"] = len(lines)
+        _enter(self._world, self._record, "in_progress")
+        pending = iter(enumerate(lines))
+        await asyncio.gather(*(self._work(pending) for _ in range(_LINES_AT_ONCE)))
+
+    async def _work(self, pending: typing.Iterator[tuple[int, _BatchLine]]) -> None:
+        """Send lines, one after the other, as long as there are any."""
+        for index, line in pending:
+            went_well, told = await self._send(line)
+            self._answers[index] = (went_well, encode_json(told))
+            self._record.object["request_counts"]["completed" if went_well else "failed"] += 1
+            # A backend that answers at once must not keep everybody else waiting.
+            await asyncio.sleep(0)
+            if self._is_cancelled or self._is_late or not self._world.store.has(self._record):
+                return
+
+    async def _send(self, line: _BatchLine) -> tuple[bool, JsonObject]:
+        """Send a line; return whether it went well, and its line of the output or error file."""
+        told: JsonObject = {"id": self._new_id("batch_req_"), "custom_id": line.custom_id}
+        told.update(response=None, error=None)
+        request = self._request(line)
+        status, answer = await self._answer(line, request)
+        try:
+            body = parse_json(answer)
+        except ApiError:
+            told["error"] = {"code": "invalid_response", "message": f"The answer (status {status}) was not JSON."}
+            return False, told
+        told["response"] = {"status_code": status, "request_id": request.id, "body": body}
+        went_well = status < 400
+        if went_well:
+            self._count(body)
+        return went_well, told
+
+    def _request(self, line: _BatchLine) -> Request:
+        body = encode_json(line.body)
+        framing = [("host", "localhost"), ("content-type", "application/json"), ("content-length", str(len(body)))]
+        head = RequestHead("POST", self._endpoint, 1, Fields([*framing, *self._caller]))
+        request = Request(head, self._new_id("req_"), self._peer)
+        request.body = body
+        return request
+
+    async def _answer(self, line: _BatchLine, request: Request) -> tuple[int, bytes]:
+        """Return the status and the body of the answer to a line, whoever gives it."""
+        try:
+            if line.body.get("stream"):
+                raise ApiError(400, "A batch's requests cannot be streamed.", param="stream", code="invalid_value")
+            answer = self._world.forward(request)
+            response = answer if isinstance(answer, Response) else await answer
+        except BackendFailed as failure:
+            response = failure.response
+        except ApiError as exc:
+            return exc.status, encode_json(exc.as_dict())
+        try:
+            return response.status, await _whole_body(response)
+        except ApiError as exc:
+            return exc.status, encode_json(exc.as_dict())
+
+    def _new_id(self, prefix: str) -> str:
+        return f"{prefix}{self._random.getrandbits(96):024x}"
+
+    # ---- results ------------------------------------------------------------------------------------------------
+
+    def _count(self, body: typing.Any) -> None:
+        """Add up what an answer says that it used, by the names of either API."""
+        usage = body.get("usage") if isinstance(body, dict) else None
+        if not isinstance(usage, dict):
+            return
+        for name, others in _USAGE_NAMES.items():
+            found = [usage[other] for other in others if type(usage.get(other)) is int]
+            self._usage[name] = self._usage.get(name, 0) + sum(found[:1])
+        for name, groups in _USAGE_DETAILS.items():
+            details = [usage[group] for group in groups if isinstance(usage.get(group), dict)]
+            found = [group[name] for group in details if type(group.get(name)) is int]
+            self._usage[name] = self._usage.get(name, 0) + sum(found[:1])
+
+    def _tell(self, lines: typing.Sequence[_BatchLine]) -> None:
+        """Write the output and the error file, each where there is something to tell."""
+        output = [told for _, (went_well, told) in sorted(self._answers.items()) if went_well]
+        errors = [told for _, (went_well, told) in sorted(self._answers.items()) if not went_well]
+        if self._is_late and not self._is_cancelled:
+            errors += [self._expired(line) for index, line in enumerate(lines) if index not in self._answers]
+        self._write("output", self._output_id, output)
+        self._write("error", self._error_id, errors)
+        used = self._usage
+        if used:
+            self._record.object["usage"] = {
+                "input_tokens": used["input_tokens"],
+                "input_tokens_details": {"cached_tokens": used["cached_tokens"]},
+                "output_tokens": used["output_tokens"],
+                "output_tokens_details": {"reasoning_tokens": used["reasoning_tokens"]},
+                "total_tokens": used["input_tokens"] + used["output_tokens"],
+            }
+
+    def _expired(self, line: _BatchLine) -> bytes:
+        message = "This request could not be executed before the completion window expired."
+        error = {"code": "batch_expired", "message": message}
+        return encode_json(
+            {"id": self._new_id("batch_req_"), "custom_id": line.custom_id, "response": None, "error": error}
+        )
+
+    def _write(self, kind: str, id: str, lines: typing.Sequence[bytes]) -> None:
+        if not lines:
+            return
+        content = b"".join(line + b"\n" for line in lines)
+        keep_file(
+            self._world, f"{self._record.id}_{kind}.jsonl", content, "batch_output", id=id,
+            content_type="application/jsonl", expires_after=self._expires_after,
+        )  # fmt: skip
+        self._record.object[f"{kind}_file_id"] = id
+
+
+# The same figures have other names in the Responses API and in the older ones.
+_USAGE_NAMES = {
+    "input_tokens": ("input_tokens", "prompt_tokens"),
+    "output_tokens": ("output_tokens", "completion_tokens"),
+}
+_USAGE_DETAILS = {
+    "cached_tokens": ("input_tokens_details", "prompt_tokens_details"),
+    "reasoning_tokens": ("output_tokens_details", "completion_tokens_details"),
+}
+
+
+class _BatchMistake(Exception):
+    """What is wrong with a line: its arguments are a code, a sentence and, where there is one, the parameter."""
+
+
+def _mistake(code: str, message: str, param: str | None = None, line: int | None = None) -> JsonObject:
+    return {"code": code, "message": message, "param": param, "line": line}
+
+
+def _read_line(text: bytes, endpoint: str, seen: set[str]) -> _BatchLine:
+    """Return the request of a line; _BatchMistake for what is none. `seen` are the ids of the lines before."""
+    try:
+        line = parse_json(text.strip())
+    except ApiError:
+        line = None
+    if not isinstance(line, dict):
+        raise _BatchMistake("invalid_json_line", "This line is not parseable as valid JSON.")
+    for name in ("custom_id", "method", "url", "body"):
+        if line.get(name) is None:
+            raise _BatchMistake("missing_required_parameter", f"Missing required parameter: '{name}'.", name)
+    for name, kind, words in (("custom_id", str, "a string"), ("body", dict, "an object")):
+        if type(line[name]) is not kind:
+            raise _BatchMistake("invalid_type", f"Invalid type for '{name}': expected {words}.", name)
+    if line["custom_id"] in seen:
+        raise _BatchMistake(
+            "duplicate_custom_id", f"The custom_id '{line['custom_id'][:100]}' is a duplicate of another request's:"
+            " each must be unique within its batch.", "custom_id",
+        )  # fmt: skip
+    seen.add(line["custom_id"])
+    if line["method"] != "POST":
+        came = str(line["method"])[:20]
+        raise _BatchMistake("invalid_method", f"Invalid method '{came}': expected 'POST'.", "method")
+    if line["url"] != endpoint:
+        raise _BatchMistake("url_mismatch", f"The URL of this request must be the batch's: {endpoint}.", "url")
+    return _BatchLine(line["custom_id"], line["body"])
+
+
+# ---- bodies -----------------------------------------------------------------------------------------------------
+
+
+async def _whole_body(response: Response) -> bytes:
+    """Return a response's body in one piece; ApiError 502 where it breaks off or is too large to be held."""
+    body = response.body
+    if isinstance(body, bytes):
+        return body
+    if isinstance(body, Paced):
+        return b"".join(body.frames)
+    if isinstance(body, Pushed):
+        sink = _BatchSink(body)
+        body.begin(sink)
+        try:
+            return await sink.whole
+        finally:
+            if not sink.is_over:
+                body.cancel()
+    gathered = bytearray()
+    async for data in body:
+        gathered += data
+        if len(gathered) > _MOST_ANSWER_BYTES:
+            raise _too_large()
+    return bytes(gathered)
+
+
+class _BatchSink:
+    """Gathers a pushed body."""
+
+    def __init__(self, body: Pushed) -> None:
+        self.whole: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self.is_over = False  # nothing more will come
+        self._data = bytearray()
+
+    def push(self, data: bytes) -> None:
+        """Take a piece."""
+        self._data += data
+        if len(self._data) > _MOST_ANSWER_BYTES and not self.whole.done():
+            self.whole.set_exception(_too_large())
+
+    def end(self, data: bytes) -> None:
+        """Take the last piece."""
+        self.push(data)
+        self.is_over = True
+        if not self.whole.done():
+            self.whole.set_result(bytes(self._data))
+
+    def fail(self, error: Exception) -> None:
+        """Learn that the rest does not come."""
+        self.is_over = True
+        if not self.whole.done():
+            known = error if isinstance(error, ApiError) else ApiError(502, "The answer broke off.")
+            self.whole.set_exception(known)
+
+
+def _too_large() -> ApiError:
+    return ApiError(502, f"The answer has more than the {_MOST_ANSWER_BYTES} bytes that a batch can hold.")
