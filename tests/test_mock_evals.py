@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 import pytest
-from mocks import NOW, ask, make_mock
+from mocks import Clock, ask, make_mock, upload
 
 from protocol.errors import ApiError
 from protocol.mock.moderations import moderation_scores
@@ -25,16 +25,6 @@ ROWS = [
 ]
 
 
-class Clock:
-    """Seconds since the epoch, as the test says."""
-
-    def __init__(self):
-        self.seconds = NOW
-
-    def __call__(self):
-        return self.seconds
-
-
 @pytest.fixture
 def clock():
     return Clock()
@@ -45,13 +35,9 @@ def mock(clock):
     return make_mock(clock=clock)
 
 
-def upload(mock, rows):
-    body = (
-        '--x\r\ncontent-disposition: form-data; name="purpose"\r\n\r\nevals\r\n'
-        '--x\r\ncontent-disposition: form-data; name="file"; filename="rows.jsonl"\r\n\r\n'
-    ).encode()
-    body += b"\n".join(json.dumps(row).encode() for row in rows) + b"\r\n--x--\r\n"
-    return ask(mock, "POST", "/v1/files", body, [("content-type", "multipart/form-data; boundary=x")])["id"]
+def upload_rows(mock, rows):
+    """Upload rows as JSONL; return the file's id."""
+    return upload(mock, "rows.jsonl", b"\n".join(json.dumps(row).encode() for row in rows), "evals")["id"]
 
 
 def create(mock, criteria=(CHECK, NEAR)):
@@ -84,7 +70,7 @@ def test_run_goes_through_its_life(mock, clock):
     for _ in range(4):
         run = ask(mock, "GET", path)
         seen.append((run["status"], run["result_counts"]["total"]))
-        clock.seconds += 1
+        clock.now += 1
     assert seen == [("queued", 0), ("in_progress", 0), ("in_progress", 0), ("completed", 3)]
 
 
@@ -92,9 +78,9 @@ def test_run_goes_through_its_life(mock, clock):
 def test_counts_agree_with_the_items(mock, clock, kind):
     source = {"type": "file_content", "content": ROWS}
     if kind == "file":
-        source = {"type": "file_id", "id": upload(mock, ROWS)}
+        source = {"type": "file_id", "id": upload_rows(mock, ROWS)}
     path = begin(mock, source)
-    clock.seconds += 10
+    clock.now += 10
     run = ask(mock, "GET", path)
     items = ask(mock, "GET", f"{path}/output_items?order=asc")["data"]
     assert run["result_counts"] == {"total": 3, "passed": 1, "failed": 2, "errored": 0}
@@ -118,7 +104,7 @@ def test_run_over_completions_samples_the_model(clock):
     path = begin(
         mock, source, type="completions", model="gpt-4o", input_messages={"type": "template", "template": template}
     )
-    clock.seconds += 10
+    clock.now += 10
     (item,) = ask(mock, "GET", f"{path}/output_items")["data"]
     assert item["sample"]["input"] == [{"role": "user", "content": "Which colour has the sky?"}]
     assert item["sample"]["output"] == [{"role": "assistant", "content": "It is blue."}]
@@ -133,14 +119,14 @@ def test_run_over_stored_completions_finds_them(mock, clock):
     source = {"type": "stored_completions", "metadata": {"use": "eval"}}
     check = {**CHECK, "reference": "powered by openai"}
     path = begin(mock, source, [check], type="completions")
-    clock.seconds += 10
+    clock.now += 10
     assert ask(mock, "GET", path)["result_counts"] == {"total": 1, "passed": 1, "failed": 0, "errored": 0}
 
 
 def test_canceled_run_stays_so(mock, clock):
     path = begin(mock, {"type": "file_content", "content": ROWS})
     assert ask(mock, "POST", f"{path}/cancel")["status"] == "canceled"
-    clock.seconds += 10
+    clock.now += 10
     assert ask(mock, "GET", path)["status"] == "canceled"
     assert refused(mock, "POST", f"{path}/cancel").status == 400
 

@@ -5,22 +5,12 @@ from __future__ import annotations
 import json
 
 import pytest
-from mocks import NOW, ask, make_mock, make_request
+from mocks import NOW, Clock, ask, make_mock, make_request, upload
 
 from protocol.errors import ApiError
 from protocol.mock.training.graders import FormulaError, grade, reckon, sample_of, text_similarity
 
 EXAMPLE = {"messages": [{"role": "user", "content": "What is it"}, {"role": "assistant", "content": "It is a test"}]}
-
-
-class Clock:
-    """Seconds since the epoch, as the test says."""
-
-    def __init__(self):
-        self.seconds = NOW
-
-    def __call__(self):
-        return self.seconds
 
 
 @pytest.fixture
@@ -33,18 +23,9 @@ def mock(clock):
     return make_mock(clock=clock)
 
 
-def upload(mock, data, purpose="fine-tune"):
+def upload_training(mock, data, purpose="fine-tune"):
     """Upload a file; return its id."""
-    body = (
-        (
-            f'--x\r\ncontent-disposition: form-data; name="purpose"\r\n\r\n{purpose}\r\n'
-            '--x\r\ncontent-disposition: form-data; name="file"; filename="train.jsonl"\r\n\r\n'
-        ).encode()
-        + data
-        + b"\r\n--x--\r\n"
-    )
-    fields = [("content-type", "multipart/form-data; boundary=x")]
-    return ask(mock, "POST", "/v1/files", body, fields)["id"]
+    return upload(mock, "train.jsonl", data, purpose)["id"]
 
 
 def lines(*rows):
@@ -52,7 +33,7 @@ def lines(*rows):
 
 
 def create(mock, **parameters):
-    file_id = upload(mock, lines(*[EXAMPLE] * 10))
+    file_id = upload_training(mock, lines(*[EXAMPLE] * 10))
     return ask(mock, "POST", "/v1/fine_tuning/jobs", {"model": "gpt-4o-mini", "training_file": file_id, **parameters})
 
 
@@ -81,7 +62,7 @@ def test_job_goes_through_its_life_by_the_clock(mock, clock):
         status = job_of(mock, job)["status"]
         if status not in seen:
             seen.append(status)
-        clock.seconds += 0.9
+        clock.now += 0.9
     assert seen == ["validating_files", "queued", "running", "succeeded"]
 
 
@@ -89,13 +70,13 @@ def test_speed_makes_it_faster():
     clock = Clock()
     mock = make_mock(clock=clock, speed=100.0)
     job = create(mock)
-    clock.seconds += 0.1
+    clock.now += 0.1
     assert job_of(mock, job)["status"] == "succeeded"
 
 
 def test_succeeded_job_has_a_model_that_is_listed_and_can_be_deleted(mock, clock):
     job = create(mock, suffix="My Suffix")
-    clock.seconds += 100
+    clock.now += 100
     request = make_request("GET", "/v1/models")
     names = [model["id"] for model in mock.models(request)]
     name = job_of(mock, job)["fine_tuned_model"]
@@ -107,7 +88,7 @@ def test_succeeded_job_has_a_model_that_is_listed_and_can_be_deleted(mock, clock
 
 def test_tokens_are_those_of_the_file_times_the_epochs(mock, clock):
     job = create(mock, hyperparameters={"n_epochs": 2})
-    clock.seconds += 100
+    clock.now += 100
     done = job_of(mock, job)
     assert done["trained_tokens"] == 10 * 7 * 2
     assert done["hyperparameters"] == {"n_epochs": 2, "batch_size": 1, "learning_rate_multiplier": 2.0}
@@ -117,7 +98,7 @@ def test_tokens_are_those_of_the_file_times_the_epochs(mock, clock):
 def test_auto_is_shown_until_the_job_runs(mock, clock):
     job = create(mock)
     assert job["hyperparameters"]["n_epochs"] == "auto"
-    clock.seconds += 100
+    clock.now += 100
     assert job_of(mock, job)["method"]["supervised"]["hyperparameters"]["n_epochs"] == 3
 
 
@@ -125,7 +106,7 @@ def test_events_grow_and_come_newest_first(mock, clock):
     job = create(mock)
     path = f"/v1/fine_tuning/jobs/{job['id']}/events?limit=100"
     at_first = ask(mock, "GET", path)["data"]
-    clock.seconds += 100
+    clock.now += 100
     at_last = ask(mock, "GET", path)["data"]
     assert [event["message"] for event in at_first][1] == f"Created fine-tuning job: {job['id']}"
     assert at_last[0]["message"] == "The job has successfully completed" and len(at_last) > len(at_first)
@@ -137,8 +118,8 @@ def test_events_grow_and_come_newest_first(mock, clock):
 
 
 def test_checkpoints_are_the_ends_of_the_last_epochs(mock, clock):
-    job = create(mock, hyperparameters={"n_epochs": 4}, validation_file=upload(mock, lines(EXAMPLE)))
-    clock.seconds += 100
+    job = create(mock, hyperparameters={"n_epochs": 4}, validation_file=upload_training(mock, lines(EXAMPLE)))
+    clock.now += 100
     checkpoints = ask(mock, "GET", f"/v1/fine_tuning/jobs/{job['id']}/checkpoints")["data"]
     assert [checkpoint["step_number"] for checkpoint in checkpoints] == [40, 30, 20]
     assert checkpoints[0]["fine_tuned_model_checkpoint"] == job_of(mock, job)["fine_tuned_model"]
@@ -148,7 +129,7 @@ def test_checkpoints_are_the_ends_of_the_last_epochs(mock, clock):
 
 def test_result_file_is_a_table_of_the_metrics(mock, clock):
     job = create(mock)
-    clock.seconds += 100
+    clock.now += 100
     (file_id,) = job_of(mock, job)["result_files"]
     header, *rows = bytes_at(mock, f"/v1/files/{file_id}/content").decode().splitlines()
     assert header.split(",")[:2] == ["step", "train_loss"]
@@ -171,9 +152,9 @@ def test_unknown_training_file_is_refused(mock):
     ],
 )
 def test_bad_training_file_fails_the_job(mock, clock, data, problem):
-    body = {"model": "gpt-4o-mini", "training_file": upload(mock, data)}
+    body = {"model": "gpt-4o-mini", "training_file": upload_training(mock, data)}
     job = ask(mock, "POST", "/v1/fine_tuning/jobs", body)
-    clock.seconds += 100
+    clock.now += 100
     done = job_of(mock, job)
     assert done["status"] == "failed" and problem in done["error"]["message"]
     assert done["error"]["code"] == "invalid_training_file"
@@ -182,22 +163,22 @@ def test_bad_training_file_fails_the_job(mock, clock, data, problem):
 def test_cancelled_job_stays_so(mock, clock):
     job = create(mock)
     assert ask(mock, "POST", f"/v1/fine_tuning/jobs/{job['id']}/cancel")["status"] == "cancelled"
-    clock.seconds += 100
+    clock.now += 100
     assert job_of(mock, job)["status"] == "cancelled"
     assert refused(mock, "POST", f"/v1/fine_tuning/jobs/{job['id']}/cancel").status == 400
 
 
 def test_paused_job_waits_and_goes_on(mock, clock):
     job = create(mock)
-    clock.seconds += 3
+    clock.now += 3
     assert job_of(mock, job)["status"] == "running"
     assert ask(mock, "POST", f"/v1/fine_tuning/jobs/{job['id']}/pause")["status"] == "paused"
-    clock.seconds += 100
+    clock.now += 100
     assert job_of(mock, job)["status"] == "paused"
     assert ask(mock, "POST", f"/v1/fine_tuning/jobs/{job['id']}/resume")["status"] == "running"
-    clock.seconds += 2
+    clock.now += 2
     assert job_of(mock, job)["status"] == "running"
-    clock.seconds += 2
+    clock.now += 2
     assert job_of(mock, job)["status"] == "succeeded"
 
 
@@ -211,7 +192,7 @@ def test_freeze_makes_two_runs_equal():
         clock = Clock()
         mock = make_mock(clock=clock, freeze=True)
         job = create(mock)
-        clock.seconds += 100
+        clock.now += 100
         return job_of(mock, job), ask(mock, "GET", f"/v1/fine_tuning/jobs/{job['id']}/events")
 
     assert run() == run()

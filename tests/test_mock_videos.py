@@ -5,21 +5,11 @@ from __future__ import annotations
 import struct
 
 import pytest
-from mocks import NOW, ask, make_mock, make_request
+from mocks import Clock, ask, make_mock, make_request
 
 from protocol.errors import ApiError
 from protocol.media.picture import picture_file, read_picture_head
 from protocol.mock.videos import movie_file
-
-
-class Clock:
-    """Seconds since the epoch, as the test says."""
-
-    def __init__(self):
-        self.seconds = NOW
-
-    def __call__(self):
-        return self.seconds
 
 
 @pytest.fixture
@@ -66,7 +56,7 @@ def test_progress_grows_to_completion(mock, clock):
     for _ in range(12):
         now = ask(mock, "GET", f"/v1/videos/{video['id']}")
         seen.append((now["status"], now["progress"]))
-        clock.seconds += 0.5
+        clock.now += 0.5
     progress = [share for _, share in seen]
     assert progress == sorted(progress) and len(set(progress)) >= 5
     assert seen[0] == ("queued", 0) and seen[-1] == ("completed", 100)
@@ -76,13 +66,13 @@ def test_progress_grows_to_completion(mock, clock):
 def test_content_waits_for_completion(mock, clock):
     video = create(mock)
     assert refused(content, mock, video).status == 404
-    clock.seconds += 10
+    clock.now += 10
     assert content(mock, video).status == 200
 
 
 def test_movie_has_the_size_and_length_asked_for(mock, clock):
     video = create(mock, size="1280x720", seconds="8")
-    clock.seconds += 10
+    clock.now += 10
     data = content(mock, video).body
     found = {name: body for name, _, body in boxes(data)}
     ticks, duration = struct.unpack_from(">II", found["mvhd"], 12)
@@ -103,7 +93,7 @@ def test_frames_are_where_the_table_says():
 @pytest.mark.parametrize(("variant", "format"), [("thumbnail", "webp"), ("spritesheet", "jpeg")])
 def test_pictures_of_a_video_open(mock, clock, variant, format):
     video = create(mock, size="1280x720")
-    clock.seconds += 10
+    clock.now += 10
     answer = content(mock, video, variant)
     assert read_picture_head(answer.body) == (format, 1280, 720)
     assert f"image/{format}".encode() in answer.fields
@@ -113,7 +103,7 @@ def test_remix_is_another_video_of_the_same_form(mock, clock):
     video = create(mock, size="1024x1792", seconds="12")
     path = f"/v1/videos/{video['id']}/remix"
     assert refused(ask, mock, "POST", path, {"prompt": "at night"}).code == "video_not_completed"
-    clock.seconds += 10
+    clock.now += 10
     remix = ask(mock, "POST", path, {"prompt": "at night"})
     assert remix["remixed_from_video_id"] == video["id"] != remix["id"]
     assert (remix["size"], remix["seconds"], remix["prompt"]) == ("1024x1792", "12", "at night")
@@ -122,7 +112,7 @@ def test_remix_is_another_video_of_the_same_form(mock, clock):
 
 def test_edit_and_extension_take_a_video_by_its_id(mock, clock):
     video = create(mock, size="1280x720", seconds="4")
-    clock.seconds += 10
+    clock.now += 10
     body = {"prompt": "in snow", "video": {"id": video["id"]}}
     assert ask(mock, "POST", "/v1/videos/edits", body)["size"] == "1280x720"
     assert ask(mock, "POST", "/v1/videos/extensions", {**body, "seconds": "8"})["seconds"] == "12"
