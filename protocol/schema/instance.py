@@ -22,6 +22,16 @@ import math
 import re
 import typing
 
+from protocol.schema.assignment import (
+    HintTarget,
+    assign_hints,
+    flag_hints,
+    hint_rows,
+    hint_target,
+    mentioned_values,
+    number_hints,
+    text_hints,
+)
 from protocol.schema.check import SchemaChecker, admits_everything
 from protocol.schema.document import (
     JsonSchema,
@@ -32,18 +42,7 @@ from protocol.schema.document import (
     schema_evidence,
     tuple_items,
 )
-from protocol.schema.hints import (
-    Hint,
-    Hints,
-    HintTarget,
-    assign_hints,
-    flag_hints,
-    hint_rows,
-    hint_target,
-    mentioned_values,
-    number_hints,
-    text_hints,
-)
+from protocol.schema.hints import Hint, Hints
 from protocol.schema.reading import (
     MAX_INSTANCE_ITEMS,
     PropertyNames,
@@ -109,9 +108,7 @@ def _hinted_properties(document: SchemaDocument) -> list[HintTarget]:
 def _fixed_texts(document: SchemaDocument) -> set[str]:
     """Return the strings that enums list: a prompt that says one of them means no free text."""
     literals = [
-        value
-        for schema, _ in document.parts.values()
-        for value in (*schema.get("enum", ()), schema.get("const"))
+        value for schema, _ in document.parts.values() for value in (*schema.get("enum", ()), schema.get("const"))
     ]
     return {value.casefold() for value in literals if isinstance(value, str)}
 
@@ -233,9 +230,7 @@ class _InstanceMaker:
     def _free_hints(hints: tuple[Hint, ...]) -> int:
         return sum(hint.owner != _INSTANCE_USED for hint in hints)
 
-    def _made(
-        self, wanted: WantedSchemas, place: _InstancePlace, avoided: typing.AbstractSet[object]
-    ) -> typing.Any:
+    def _made(self, wanted: WantedSchemas, place: _InstancePlace, avoided: typing.AbstractSet[object]) -> typing.Any:
         # A few candidates of each reading first: where many readings lead nowhere, the right one is reached in time.
         reasons: list[Unsatisfiable] = []
         for tries in (_INSTANCE_FIRST_TRIES, None):

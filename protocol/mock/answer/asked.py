@@ -15,7 +15,8 @@ import itertools
 import re
 import typing
 
-from protocol.schema.hints import Hint, glossary_words, hint_class, hint_words, read_hints, stem
+from protocol.schema.assignment import hint_class
+from protocol.schema.hints import Hint, glossary_words, hint_words, read_hints, stem
 from protocol.schema.scalar import name_words
 
 MAX_ASKED_CLAUSES = 64  # of a prompt: the first and the last ones, for long texts have their question at either end
@@ -212,9 +213,7 @@ def asked_tools(prompt: str, tools: typing.Sequence[OfferedTool]) -> list[AskedT
         if any(given.tool.name in sums for given in evidence) and any(hint.kind == "sum" for hint in clause.literals):
             # A calculator takes the whole sum; tools for its single steps are for where there is none.
             evidence = [
-                given
-                for given in evidence
-                if given.tool.name in sums or given.spelt or given.position > clause.start
+                given for given in evidence if given.tool.name in sums or given.spelt or given.position > clause.start
             ]
         for at, given in enumerate(evidence):
             # Of two that the same words speak for equally, the one that is offered first will do.

@@ -18,19 +18,9 @@ from protocol.errors import ApiError
 from protocol.mock.answer.asked import AskedTool, OfferedTool, asked_tools
 from protocol.mock.answer.sketch import read_sketch
 from protocol.openai import encode_json
+from protocol.schema.assignment import HintTarget, hint_target, may_take, stand_in
 from protocol.schema.document import SchemaError
-from protocol.schema.hints import (
-    MAX_HINT_TEXT,
-    Hint,
-    Hints,
-    HintTarget,
-    hint_target,
-    hint_text,
-    may_take,
-    read_hints,
-    stand_in,
-    stem,
-)
+from protocol.schema.hints import MAX_HINT_TEXT, Hint, Hints, hint_text, read_hints, stem
 from protocol.schema.instance import instance
 
 MAX_REPLY_CALLS = 16  # of one answer
