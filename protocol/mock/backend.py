@@ -68,6 +68,13 @@ _MOCK_MODELS = (
     ("gpt-3.5-turbo", 1677610602),
     ("gpt-3.5-turbo-instruct", 1692901427),
     ("o3-mini", 1737146383),
+    ("gpt-realtime", 1756271701),
+    ("gpt-image-1", 1745517030),
+    ("text-embedding-3-small", 1705948997),
+    ("text-embedding-3-large", 1705953180),
+    ("omni-moderation-latest", 1731689265),
+    ("tts-1", 1681940951),
+    ("whisper-1", 1677532384),
 )
 _MOCK_OWNER = "openai"
 
