@@ -121,6 +121,7 @@ def test_environment_by_itself_changes_nothing():
         ("[server]\nport = ١٢\n", "config.ini [server] port = '١٢': expected a whole number"),
         ("[server]\nidle_timeout = soon\n", "config.ini [server] idle_timeout = 'soon': expected seconds, e.g. 30"),
         ("[server]\nidle_timeout = -1\n", "config.ini [server] idle_timeout = '-1': expected seconds"),
+        ("[mock]\nspeed = fast\n", "config.ini [mock] speed = 'fast': expected a factor, e.g. 1"),
         ("[server]\nidle_timeout = nan\n", "config.ini [server] idle_timeout = 'nan': expected seconds"),
         ("[server]\nmax_head = 1T\n", "config.ini [server] max_head = '1T': expected a size in bytes"),
         ("[server]\nlog = loud\n", "config.ini [server] log = 'loud': expected text | json | off"),

@@ -11,6 +11,7 @@ import typing
 from protocol.config import (
     option,
     parse_choice,
+    parse_factor,
     parse_integer,
     parse_seconds,
     parse_size,
@@ -94,7 +95,7 @@ class MockSettings:
     )
     validate: str = option("strict", parse_choice("strict", "warn", "off"), "check requests: strict (400) | warn | off")
     speed: float = option(
-        "1", parse_seconds, "how many times faster jobs go through their life cycles; 0: they stand still"
+        "1", parse_factor, "how many times faster jobs go through their life cycles; 0: they stand still"
     )
     seed: str = option("", parse_text, "the same seed gives the same ids and choices; empty: ever new ones")
     freeze: bool = option("no", parse_switch, "yes: time stands still and ids repeat, so that two runs are equal")
