@@ -31,19 +31,19 @@ import typing
 
 from protocol.bundle import BundleError, write_bundle
 from protocol.config import BackendSettings, Configuration, Settings, describe
-from protocol.cors import CorsPolicy
+from protocol.dashscope.backend import DashScope, DashScopeSettings
 from protocol.errors import ApiError, UsageError
 from protocol.exchange import Answer, Backend, Request
-from protocol.log import Log
-from protocol.metrics import Metrics
 from protocol.mock.backend import Mock, MockSettings
-from protocol.relay import Relay, RelaySettings
-from protocol.router import Router
-from protocol.server import Server, ServerSettings, listen_failure
-from protocol.service import chat_example, service_doors
-from protocol.translate.backend import DashScope, DashScopeSettings
-from protocol.trial import run_trial
-from protocol.workers import WorkerPlace, WorkersFailed, run_workers
+from protocol.relay.backend import Relay, RelaySettings
+from protocol.server.server import Server, ServerSettings, listen_failure
+from protocol.server.workers import WorkerPlace, WorkersFailed, run_workers
+from protocol.service.cors import CorsPolicy
+from protocol.service.doors import chat_example, service_doors
+from protocol.service.log import Log
+from protocol.service.metrics import Metrics
+from protocol.service.router import Router
+from protocol.tools.trial import run_trial
 
 __version__ = "0.1.0"
 

@@ -20,7 +20,7 @@ import builtins
 import os
 import sys
 
-from protocol.archive import write_archive
+from protocol.wire.archive import write_archive
 
 _BUNDLE_MAIN = "oaiserve.py"
 _BUNDLE_PACKAGE = "protocol"

@@ -17,7 +17,8 @@ import re
 import typing
 
 from protocol.errors import ApiError
-from protocol.http1 import Fields, RequestHead
+from protocol.wire.http1.messages import Fields, RequestHead
+from protocol.wire.json_text import parse_json
 
 _BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
 
@@ -252,36 +253,6 @@ class Backend(typing.Protocol):
 
     async def close(self) -> None:
         """Give back what the backend holds."""
-
-
-def parse_json(body: bytes) -> typing.Any:
-    """Return the value of a JSON text; ApiError 400 that says where it is not one."""
-    try:
-        text = body.decode("utf-8")
-        if text.startswith("{"):
-            # The short way: an object from the first byte to the last, 0.7 µs less (CPython 3.11).
-            value, end = _STRICT_JSON.raw_decode(text)
-            if end == len(text):
-                return value
-        return _STRICT_JSON.decode(text)
-    except UnicodeDecodeError as exc:
-        raise _not_json(f"it is not UTF-8 at byte {exc.start}") from exc
-    except RecursionError as exc:
-        raise _not_json("it is nested too deeply") from exc
-    except ValueError as exc:
-        raise _not_json(str(exc) if body else "it is empty") from exc
-
-
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is not a JSON number")
-
-
-# RFC 8259 §6 has neither NaN nor Infinity, though Python reads them.
-_STRICT_JSON = json.JSONDecoder(parse_constant=_refuse_constant)
-
-
-def _not_json(reason: str) -> ApiError:
-    return ApiError(400, f"We could not parse the JSON body of your request: {reason}.", code="invalid_json")
 
 
 def _json_kind(value: typing.Any) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import typing
 
-from protocol.dashscope.stream import ChatAggregator, ChatStreamTranslator
+from protocol.dashscope.mapping.stream import ChatAggregator, ChatStreamTranslator
 
 CREATED = 1700000000
 

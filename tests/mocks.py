@@ -7,8 +7,8 @@ import json
 import random
 
 from protocol.exchange import Request
-from protocol.http1 import RequestReader
 from protocol.mock.backend import Mock, MockSettings
+from protocol.wire.http1.readers import RequestReader
 
 NOW = 1700000000.9
 

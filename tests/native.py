@@ -21,13 +21,13 @@ import h11
 from upstreams import Peer, Received, Upstream, chunked, sized
 
 from protocol.config import Configuration, Route
-from protocol.cors import CorsPolicy
-from protocol.log import Log
-from protocol.metrics import Metrics
-from protocol.router import Router
-from protocol.server import Server, ServerSettings
-from protocol.service import service_doors
-from protocol.translate.backend import DashScope, DashScopeSettings
+from protocol.dashscope.backend import DashScope, DashScopeSettings
+from protocol.server.server import Server, ServerSettings
+from protocol.service.cors import CorsPolicy
+from protocol.service.doors import service_doors
+from protocol.service.log import Log
+from protocol.service.metrics import Metrics
+from protocol.service.router import Router
 
 TEXT = "/services/aigc/text-generation/generation"
 MULTIMODAL = "/services/aigc/multimodal-generation/generation"

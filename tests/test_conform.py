@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.conform import Conformity
 from protocol.errors import ApiError
-from protocol.shape import Shapes, read_shape
-from protocol.validate import check_body
+from protocol.openai.api.checks import Conformity, check_body
+from protocol.openai.api.notation import Shapes, read_shape
 
 SHAPES = {
     "Part": '{type "text", text str}|{type "image", url str, detail? "low"|"high"}',

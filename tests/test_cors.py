@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.cors import CorsPolicy
 from protocol.exchange import Request
-from protocol.http1 import RequestReader, encode_fields
+from protocol.service.cors import CorsPolicy
+from protocol.wire.http1.readers import RequestReader
+from protocol.wire.http1.writers import encode_fields
 
 PAGE = "https://page.example"
 OTHER = "https://other.example"

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from protocol.dashscope.native import (
+from protocol.dashscope.mapping.native import (
     NativeCall,
     dashscope_base_url,
     dashscope_key,

@@ -16,7 +16,7 @@ from dashscope_samples import (
     Ids,
 )
 
-from protocol.dashscope.answer import merge_completions, native_to_completion, openai_usage
+from protocol.dashscope.mapping.answer import merge_completions, native_to_completion, openai_usage
 
 
 def complete(answer: bytes | dict, **options: object) -> dict:

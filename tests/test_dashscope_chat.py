@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.dashscope.chat import ChatPlan, final_chat_error, plan_chat, refuses_plain_call, retry_plan
-from protocol.dashscope.errors import DashScopeError, error_from_answer, upstream_unreachable
-from protocol.dashscope.native import MULTIMODAL_GENERATION_PATH, TEXT_GENERATION_PATH
+from protocol.dashscope.mapping.chat import ChatPlan, final_chat_error, plan_chat, refuses_plain_call, retry_plan
+from protocol.dashscope.mapping.errors import DashScopeError, error_from_answer, upstream_unreachable
+from protocol.dashscope.mapping.native import MULTIMODAL_GENERATION_PATH, TEXT_GENERATION_PATH
 from protocol.errors import ApiError
 
 PLAIN = "qwen-max"  # never thinks

@@ -6,9 +6,9 @@ import struct
 
 import pytest
 
-from protocol.dashscope.embed import merge_embeddings, plan_embeddings, plan_rerank, rerank_answer
-from protocol.dashscope.errors import DashScopeError
-from protocol.dashscope.native import MULTIMODAL_EMBEDDING_PATH, TEXT_EMBEDDING_PATH, TEXT_RERANK_PATH
+from protocol.dashscope.mapping.embed import merge_embeddings, plan_embeddings, plan_rerank, rerank_answer
+from protocol.dashscope.mapping.errors import DashScopeError
+from protocol.dashscope.mapping.native import MULTIMODAL_EMBEDDING_PATH, TEXT_EMBEDDING_PATH, TEXT_RERANK_PATH
 from protocol.errors import ApiError
 
 ANSWER = json.loads(

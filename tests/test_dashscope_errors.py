@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from protocol.dashscope.errors import (
+from protocol.dashscope.mapping.errors import (
     DashScopeError,
     error_from_answer,
     internal_error,

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 from dashscope_samples import STREAMS, sse
 
-from protocol.dashscope.events import NativeEvent, NativeEventReader
+from protocol.dashscope.mapping.events import NativeEvent, NativeEventReader
 
 
 def read(data: bytes) -> list[NativeEvent]:

@@ -4,7 +4,7 @@ import typing
 
 import pytest
 
-from protocol.dashscope.fields import (
+from protocol.dashscope.mapping.fields import (
     optional_choice,
     optional_flag,
     optional_integer,

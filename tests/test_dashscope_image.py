@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from protocol.dashscope.errors import DashScopeError
-from protocol.dashscope.image import (
+from protocol.dashscope.mapping.errors import DashScopeError
+from protocol.dashscope.mapping.image import (
     ImageResult,
     created_task_id,
     download_url,
@@ -19,7 +19,7 @@ from protocol.dashscope.image import (
     task_cancel_path,
     task_path,
 )
-from protocol.dashscope.native import IMAGE_TO_IMAGE_PATH, MULTIMODAL_GENERATION_PATH, TEXT_TO_IMAGE_PATH
+from protocol.dashscope.mapping.native import IMAGE_TO_IMAGE_PATH, MULTIMODAL_GENERATION_PATH, TEXT_TO_IMAGE_PATH
 from protocol.errors import ApiError
 
 TASK_MODEL = "wan2.2-t2i-flash"

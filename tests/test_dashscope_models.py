@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.dashscope.errors import DashScopeError, error_from_answer
-from protocol.dashscope.models import (
+from protocol.dashscope.mapping.errors import DashScopeError, error_from_answer
+from protocol.dashscope.mapping.models import (
     EndpointMemory,
     dashscope_model,
     dashscope_model_list,

@@ -7,16 +7,10 @@ import wave
 import pytest
 from dashscope_samples import FIRST_FRAME_ERROR, sse
 
-from protocol.dashscope.native import MULTIMODAL_GENERATION_PATH, SPEECH_SYNTHESIS_PATH
-from protocol.dashscope.speech import (
-    SpeechStreamReader,
-    plan_speech,
-    speech_delta_event,
-    speech_done_event,
-    split_speech_text,
-    wav_header,
-)
+from protocol.dashscope.mapping.native import MULTIMODAL_GENERATION_PATH, SPEECH_SYNTHESIS_PATH
+from protocol.dashscope.mapping.speech import SpeechStreamReader, plan_speech, speech_done_event, split_speech_text
 from protocol.errors import ApiError
+from protocol.openai.audio import speech_delta_event, wav_header
 
 QWEN = "qwen3-tts-flash"
 COSY = "cosyvoice-v3-flash"

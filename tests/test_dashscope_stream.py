@@ -22,9 +22,9 @@ from dashscope_samples import (
     translator,
 )
 
-from protocol.dashscope.answer import native_to_completion
-from protocol.dashscope.errors import DashScopeError
-from protocol.dashscope.stream import ChatStreamMerger
+from protocol.dashscope.mapping.answer import native_to_completion
+from protocol.dashscope.mapping.errors import DashScopeError
+from protocol.dashscope.mapping.stream import ChatStreamMerger
 
 ROLE = {"role": "assistant", "content": ""}
 

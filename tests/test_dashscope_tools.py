@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.dashscope.tools import names_one_tool, tool_parameters
+from protocol.dashscope.mapping.tools import names_one_tool, tool_parameters
 from protocol.errors import ApiError
 
 EMPTY = {"type": "object", "properties": {}}

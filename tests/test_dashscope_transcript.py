@@ -5,8 +5,8 @@ import json
 import pytest
 from dashscope_samples import FIRST_FRAME_ERROR, frame, sse
 
-from protocol.dashscope.native import MULTIMODAL_GENERATION_PATH
-from protocol.dashscope.transcript import (
+from protocol.dashscope.mapping.native import MULTIMODAL_GENERATION_PATH
+from protocol.dashscope.mapping.transcript import (
     TranscriptStreamTranslator,
     plan_transcription,
     refuse_translation,

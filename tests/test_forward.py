@@ -6,8 +6,9 @@ import random
 
 import pytest
 
-from protocol.forward import VIA_NAME, is_loop, request_fields, response_fields
-from protocol.http1 import Fields, RequestHead, ResponseHead, encode_fields
+from protocol.relay.header_rules import VIA_NAME, is_loop, request_fields, response_fields
+from protocol.wire.http1.messages import Fields, RequestHead, ResponseHead
+from protocol.wire.http1.writers import encode_fields
 
 OURS = "sk-ours-0123456789"
 THEIRS = "sk-theirs-9876543210"

@@ -1,4 +1,4 @@
-"""protocol/http1.py: what RFC 9110 and RFC 9112 allow and forbid, as tables of (id, bytes, what is read from them).
+"""protocol/wire/http1/: what RFC 9110 and RFC 9112 allow and forbid, as tables of (id, bytes, what is read from them).
 
 Every row is read whole, byte by byte, cut in two at each place, fed in two pieces before anything is asked for, and
 with bytes behind it; whatever way it comes, the same must be read. A refusal stands beside its nearest neighbour
@@ -13,21 +13,22 @@ from typing import Any, NamedTuple, Union
 
 import pytest
 
-from protocol.http1 import (
+from protocol.wire.http1.memo import HeadMemo
+from protocol.wire.http1.messages import (
     CLOSED,
-    CONTINUE,
     NEED_DATA,
     PAUSED,
     BadMessage,
     BodyPart,
     EndOfBody,
     Fields,
-    HeadMemo,
     RequestHead,
-    RequestReader,
-    RequestWriter,
     ResponseHead,
-    ResponseReader,
+)
+from protocol.wire.http1.readers import RequestReader, ResponseReader
+from protocol.wire.http1.writers import (
+    CONTINUE,
+    RequestWriter,
     ResponseWriter,
     chunked_answer,
     encode_fields,

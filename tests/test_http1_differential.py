@@ -16,22 +16,18 @@ from typing import Any, NamedTuple, Union
 import h11
 import pytest
 
-from protocol.http1 import (
+from protocol.wire.http1.messages import (
     CLOSED,
-    CONTINUE,
     NEED_DATA,
     PAUSED,
     BadMessage,
     BodyPart,
     EndOfBody,
     RequestHead,
-    RequestReader,
-    RequestWriter,
     ResponseHead,
-    ResponseReader,
-    ResponseWriter,
-    encode_fields,
 )
+from protocol.wire.http1.readers import RequestReader, ResponseReader
+from protocol.wire.http1.writers import CONTINUE, RequestWriter, ResponseWriter, encode_fields
 
 Pairs = list[tuple[str, str]]
 Head = tuple[tuple[Any, ...], Pairs]  # (method, target, minor version) or (status, reason, minor version), and fields

@@ -9,8 +9,8 @@ import time
 import pytest
 
 from protocol.exchange import Request
-from protocol.http1 import RequestReader
-from protocol.log import Log, key_label
+from protocol.service.log import Log, key_label
+from protocol.wire.http1.readers import RequestReader
 
 SECRET = "sk-very-secret"
 NOON = 1704110400.9  # 2024-01-01 12:00:00 UTC

@@ -9,9 +9,9 @@ import zlib
 import pytest
 
 from protocol.errors import ApiError
-from protocol.media.canvas import draw_canvas
-from protocol.media.font import drawable_text, glyph_rows
-from protocol.media.picture import PICTURE_FORMATS, PictureHead, picture_file, read_picture_head
+from protocol.mock.media.canvas import draw_canvas
+from protocol.mock.media.font import drawable_text, glyph_rows
+from protocol.mock.media.picture import PICTURE_FORMATS, PictureHead, picture_file, read_picture_head
 
 PROMPT = "A lighthouse at dusk, “naïve” café; 猫"
 

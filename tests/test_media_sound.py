@@ -10,8 +10,8 @@ import wave
 import pytest
 
 from protocol.errors import ApiError
-from protocol.media.recording import sound_seconds
-from protocol.media.sound import SPEECH_FORMATS, SpokenSound, encode_g711, raw_sound_seconds, spoken_words
+from protocol.mock.media.recording import sound_seconds
+from protocol.mock.media.sound import SPEECH_FORMATS, SpokenSound, encode_g711, raw_sound_seconds, spoken_words
 
 # How much longer than its text a file may be: to the end of its last frame.
 FRAME_SECONDS = {"mp3": 576 / 24000, "aac": 1024 / 24000}

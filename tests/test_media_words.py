@@ -10,10 +10,10 @@ import zipfile
 import pytest
 
 from protocol.errors import ApiError
-from protocol.media.document import text_of
-from protocol.media.ranking import check_chunking, chunks_of, rank, terms_of
-from protocol.media.vectors import encode_vector, lexical_words, token_words, unit_vector
-from protocol.openai import split_words
+from protocol.mock.text.document import text_of
+from protocol.mock.text.ranking import check_chunking, chunks_of, rank, terms_of
+from protocol.mock.text.vectors import encode_vector, lexical_words, token_words, unit_vector
+from protocol.openai.answers import split_words
 
 
 def cosine(a, b):

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from protocol.metrics import Metrics
+from protocol.service.metrics import Metrics
 
 # Prometheus, "Exposition formats", text-based format 0.0.4.
 NAME = r"[a-zA-Z_:][a-zA-Z0-9_:]*"

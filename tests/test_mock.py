@@ -8,12 +8,13 @@ import json
 import pytest
 from mocks import make_mock, make_request
 
-from protocol.completions import Answered, PlainChat, Speech, chat_completion, chat_frames
 from protocol.errors import ApiError
 from protocol.exchange import Paced, Response
-from protocol.mock.chat import plainest_words, prompt_words
-from protocol.openai import encode_json, split_words
-from protocol.schema.check import violations
+from protocol.mock.inference.chat import plainest_words, prompt_words
+from protocol.mock.json_schema.check import violations
+from protocol.openai.answers import split_words
+from protocol.openai.completions import Answered, PlainChat, Speech, chat_completion, chat_frames
+from protocol.wire.json_text import encode_json
 
 HELLO = [{"role": "user", "content": "Hello there"}]
 TOOL = {

@@ -12,15 +12,15 @@ import wave
 import pytest
 from mocks import make_form, make_mock, make_request
 
-from protocol.conform import Conformity
 from protocol.errors import ApiError
 from protocol.exchange import Paced, Response
-from protocol.media.recording import sound_seconds
-from protocol.media.sound import SpokenSound
-from protocol.mock.engine.operations import Reference
-from protocol.reference.contents import API_REFERENCE
-from protocol.shape import NamedShape
-from protocol.sse import SseReader
+from protocol.mock.media.recording import sound_seconds
+from protocol.mock.media.sound import SpokenSound
+from protocol.openai.api.checks import Conformity
+from protocol.openai.api.notation import NamedShape
+from protocol.openai.api.operations import Reference
+from protocol.openai.reference.whole import API_REFERENCE
+from protocol.wire.sse import SseReader
 
 REFERENCE = Reference(API_REFERENCE)
 REFERENCE.keys()  # reads the names of the shapes

@@ -11,11 +11,11 @@ import struct
 import pytest
 from mocks import make_mock, make_request
 
-from protocol.conform import Conformity
 from protocol.errors import ApiError
 from protocol.exchange import Response
-from protocol.mock.engine.operations import Reference
-from protocol.reference.contents import API_REFERENCE
+from protocol.openai.api.checks import Conformity
+from protocol.openai.api.operations import Reference
+from protocol.openai.reference.whole import API_REFERENCE
 
 REFERENCE = Reference(API_REFERENCE)
 SMALL = "text-embedding-3-small"

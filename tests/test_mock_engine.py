@@ -10,10 +10,10 @@ import pytest
 from mocks import Clock, ask, make_mock, make_request, mock_settings
 
 from protocol.errors import ApiError
-from protocol.mock.engine.operations import Operation, Reference, Stage
 from protocol.mock.engine.resources import Resources
 from protocol.mock.engine.store import Store
 from protocol.mock.engine.world import FROZEN_SECONDS, World
+from protocol.openai.api.operations import Operation, Reference, Stage
 
 DESCRIPTION = """\
 # A comment says what must be known.

@@ -8,7 +8,7 @@ import pytest
 from mocks import Clock, ask, make_mock, upload
 
 from protocol.errors import ApiError
-from protocol.mock.moderations import moderation_scores
+from protocol.mock.inference.moderations import moderation_scores
 
 CHECK = {
     "type": "string_check", "name": "exact", "operation": "eq",

@@ -9,14 +9,14 @@ import json
 import pytest
 from mocks import make_form, make_mock, make_request
 
-from protocol.conform import Conformity
 from protocol.errors import ApiError
 from protocol.exchange import Response
-from protocol.media.picture import picture_file, read_picture_head
-from protocol.mock.engine.operations import Reference
-from protocol.reference.contents import API_REFERENCE
-from protocol.shape import NamedShape
-from protocol.sse import SseReader
+from protocol.mock.media.picture import picture_file, read_picture_head
+from protocol.openai.api.checks import Conformity
+from protocol.openai.api.notation import NamedShape
+from protocol.openai.api.operations import Reference
+from protocol.openai.reference.whole import API_REFERENCE
+from protocol.wire.sse import SseReader
 
 REFERENCE = Reference(API_REFERENCE)
 REFERENCE.keys()  # reads the names of the shapes

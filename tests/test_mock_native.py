@@ -17,15 +17,15 @@ from programs import ask
 
 import oaiserve
 from protocol.config import Route
-from protocol.cors import CorsPolicy
-from protocol.dashscope.events import NativeEventReader
+from protocol.dashscope.mapping.events import NativeEventReader
 from protocol.exchange import Request, Response
-from protocol.http1 import RequestReader
-from protocol.media.sound import SpokenSound
-from protocol.media.vectors import lexical_words, relevance, unit_vector
-from protocol.native_mock.tasks import MockTasks
-from protocol.router import Router
-from protocol.schema.check import violations
+from protocol.mock.dashscope.tasks import MockTasks
+from protocol.mock.json_schema.check import violations
+from protocol.mock.media.sound import SpokenSound
+from protocol.mock.text.vectors import lexical_words, relevance, unit_vector
+from protocol.service.cors import CorsPolicy
+from protocol.service.router import Router
+from protocol.wire.http1.readers import RequestReader
 
 TEXT = "/api/v1/services/aigc/text-generation/generation"
 MULTIMODAL = "/api/v1/services/aigc/multimodal-generation/generation"

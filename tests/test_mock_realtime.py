@@ -11,10 +11,10 @@ import pytest
 from mocks import ask, make_mock, make_request, no_sleep
 
 from protocol.errors import ApiError
-from protocol.media.sound import encode_g711
+from protocol.mock.media.sound import encode_g711
 from protocol.mock.realtime.audio import MOST_BUFFERED_SOUND, InputSound, TurnDetection
 from protocol.mock.realtime.items import MOST_REALTIME_ITEMS, RealtimeItems
-from protocol.websocket import (
+from protocol.wire.websocket import (
     BinaryMessage,
     Close,
     FrameReader,

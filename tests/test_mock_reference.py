@@ -10,13 +10,13 @@ import re
 import pytest
 from mocks import make_mock, make_request
 
-from protocol.complete import Completer
-from protocol.conform import Conformity
 from protocol.errors import ApiError
 from protocol.exchange import Paced, Response
-from protocol.mock.engine.operations import Reference
-from protocol.reference.contents import API_REFERENCE
-from protocol.shape import ListShape, MapShape, NamedShape, ObjectShape, ScalarShape, UnionShape
+from protocol.openai.api.checks import Conformity
+from protocol.openai.api.made_up import Completer
+from protocol.openai.api.notation import ListShape, MapShape, NamedShape, ObjectShape, ScalarShape, UnionShape
+from protocol.openai.api.operations import Reference
+from protocol.openai.reference.whole import API_REFERENCE
 
 REFERENCE = Reference(API_REFERENCE)
 CONFORMITY = Conformity(REFERENCE.shapes)

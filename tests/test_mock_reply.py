@@ -12,8 +12,8 @@ import pytest
 from protocol.errors import ApiError
 from protocol.mock.answer.asked import OfferedTool
 from protocol.mock.answer.reply import Question, Reply, ToolCall, ToolResult, count_tokens, reply, token_logprobs
-from protocol.openai import split_words
-from protocol.schema.check import violations
+from protocol.mock.json_schema.check import violations
+from protocol.openai.answers import split_words
 
 TEXT = "powered by openai"
 STRING, INTEGER, NUMBER, BOOLEAN = {"type": "string"}, {"type": "integer"}, {"type": "number"}, {"type": "boolean"}
@@ -357,7 +357,13 @@ def test_the_same_seed_gives_the_same_bytes_and_another_one_others():
     assert len(set(texts)) > 1
 
 
-PROMPTS = ["", "Paris, 5 days, red", 'name: Ada, "x" a@b.co https://x.org 2030-01-02 7pm', "从北京到上海，3张票", '{"a": ']
+PROMPTS = [
+    "",
+    "Paris, 5 days, red",
+    'name: Ada, "x" a@b.co https://x.org 2030-01-02 7pm',
+    "从北京到上海，3张票",
+    '{"a": ',
+]
 PARTS = [
     STRING, {"type": "string", "maxLength": 3}, {"type": "string", "pattern": r"^[A-Z]{3}-\d{4}$"},
     *({"type": "string", "format": name} for name in ("date", "date-time", "email", "uri", "uuid", "ipv4")),

@@ -11,13 +11,13 @@ import pytest
 
 from protocol.errors import ApiError
 from protocol.exchange import Paced, Request, Response
-from protocol.http1 import RequestReader
-from protocol.media.picture import read_picture_head
 from protocol.mock.backend import Mock, MockSettings
+from protocol.mock.json_schema.check import violations
+from protocol.mock.media.picture import read_picture_head
 from protocol.mock.responses.events import response_frames
 from protocol.mock.responses.responses import Responses
 from protocol.mock.responses.tools import program_for
-from protocol.schema.check import violations
+from protocol.wire.http1.readers import RequestReader
 
 TEXT = "powered by openai"
 WEATHER = {

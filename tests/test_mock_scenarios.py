@@ -15,10 +15,10 @@ from mocks import Clock, make_form, make_mock, make_request
 
 from protocol.errors import ApiError
 from protocol.exchange import Paced
-from protocol.media.picture import picture_file
-from protocol.mock.engine.operations import Reference
-from protocol.reference.contents import API_REFERENCE
-from protocol.shape import ListShape, MapShape, ObjectShape, UnionShape
+from protocol.mock.media.picture import picture_file
+from protocol.openai.api.notation import ListShape, MapShape, ObjectShape, UnionShape
+from protocol.openai.api.operations import Reference
+from protocol.openai.reference.whole import API_REFERENCE
 
 REFERENCE = Reference(API_REFERENCE)
 CHAT = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]}
@@ -121,7 +121,9 @@ async def assistants(client, store):
 
 async def training(client):
     example = json.dumps({"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]})
-    file = await client.form("/files", ("purpose", "fine-tune"), ("file", "t.jsonl", "\n".join([example] * 10).encode()))
+    file = await client.form(
+        "/files", ("purpose", "fine-tune"), ("file", "t.jsonl", "\n".join([example] * 10).encode())
+    )
     job = await client.ask("POST", "/fine_tuning/jobs", {"model": "gpt-4o-mini", "training_file": file["id"]})
     job = await client.until(f"/fine_tuning/jobs/{job['id']}", "succeeded")
     await client.raw("GET", f"/fine_tuning/jobs/{job['id']}/events?limit=3")

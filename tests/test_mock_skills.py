@@ -8,8 +8,8 @@ import zipfile
 import mocks
 import pytest
 
-from protocol.archive import ArchiveError, read_archive, write_archive
 from protocol.errors import ApiError
+from protocol.wire.archive import ArchiveError, read_archive, write_archive
 
 MANIFEST = b"---\r\nname: basic-math\r\ndescription: 'Adds numbers.'\r\n---\r\nUse it.\r\n"
 FILES = [("files[]", "math/SKILL.md", MANIFEST), ("files[]", "math/calc.py", b"print(1)")]

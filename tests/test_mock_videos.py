@@ -8,8 +8,8 @@ import pytest
 from mocks import Clock, ask, make_mock, make_request
 
 from protocol.errors import ApiError
-from protocol.media.picture import picture_file, read_picture_head
-from protocol.mock.videos import movie_file
+from protocol.mock.inference.videos import movie_file
+from protocol.mock.media.picture import picture_file, read_picture_head
 
 
 @pytest.fixture

@@ -9,7 +9,8 @@ import tracemalloc
 import pytest
 
 from protocol.errors import ApiError
-from protocol.multipart import ModelRewriter, MultipartReader, PartData, PartEnd, PartHead, boundary_of
+from protocol.openai.model_in_form import ModelRewriter
+from protocol.wire.multipart import MultipartReader, PartData, PartEnd, PartHead, boundary_of
 
 TYPE = "multipart/form-data; boundary=b0"
 

@@ -22,7 +22,7 @@ from test_mock_native import (
 )
 
 import oaiserve
-from protocol.schema.check import violations
+from protocol.mock.json_schema.check import violations
 
 # ---- refusals
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.conform import Conformity
 from protocol.errors import ApiError
-from protocol.forms import FormFile
-from protocol.parameters import TextReader, nested, query_parameters
-from protocol.shape import Shapes, read_shape
+from protocol.openai.api.checks import Conformity
+from protocol.openai.api.notation import Shapes, read_shape
+from protocol.openai.api.query_and_form import TextReader, nested, query_parameters
+from protocol.wire.multipart import FormFile
 
 FILE = FormFile("file", "a.txt", "text/plain", b"x")
 

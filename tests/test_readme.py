@@ -10,8 +10,8 @@ import shlex
 import pytest
 
 import oaiserve
-from protocol.server import ServerSettings
-from protocol.service import chat_example
+from protocol.server.server import ServerSettings
+from protocol.service.doors import chat_example
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
 

@@ -1,4 +1,4 @@
-"""protocol/relay.py: through the real server and router, to an upstream that does what the test says."""
+"""protocol/relay/: through the real server and router, to an upstream that does what the test says."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ from upstreams import (
 )
 
 from protocol.config import Configuration, Route, describe
-from protocol.cors import CorsPolicy
 from protocol.errors import UsageError
-from protocol.log import Log
-from protocol.metrics import Metrics
-from protocol.relay import Relay, RelaySettings
-from protocol.router import Router
-from protocol.server import Server, ServerSettings
-from protocol.service import service_doors
+from protocol.relay.backend import Relay, RelaySettings
+from protocol.server.server import Server, ServerSettings
+from protocol.service.cors import CorsPolicy
+from protocol.service.doors import service_doors
+from protocol.service.log import Log
+from protocol.service.metrics import Metrics
+from protocol.service.router import Router
 
 CHAT = "/v1/chat/completions"
 KEY = "sk-ours-0123456789"

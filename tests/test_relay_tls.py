@@ -37,7 +37,9 @@ def ask(server, body):
 
 
 def relay_to(url, **settings):
-    return oaiserve.start("relay", set={"relay.base_url": url, **{f"relay.{key}": value for key, value in settings.items()}})
+    return oaiserve.start(
+        "relay", set={"relay.base_url": url, **{f"relay.{key}": value for key, value in settings.items()}}
+    )
 
 
 def test_an_upstream_by_a_named_authority_answers_plain_and_streamed(authority, upstream):
@@ -62,7 +64,9 @@ def test_an_upstream_by_an_unknown_authority_is_refused_and_the_error_says_why(u
 
 
 def test_a_certificate_for_another_name_is_refused(authority, upstream):
-    with relay_to(f"https://127.0.0.2:{upstream.port}", ca_file=authority.ca_file, retries=0, connect_timeout=5) as relay:
+    with relay_to(
+        f"https://127.0.0.2:{upstream.port}", ca_file=authority.ca_file, retries=0, connect_timeout=5
+    ) as relay:
         status, body = ask(relay, HELLO)
     assert status == 502
     assert json.loads(body)["error"]["type"] == "upstream_error"

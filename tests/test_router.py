@@ -8,12 +8,12 @@ import json
 import pytest
 
 from protocol.config import Route
-from protocol.cors import CorsPolicy
 from protocol.errors import ApiError
 from protocol.exchange import BackendFailed, Endpoint, Request, Response
-from protocol.http1 import RequestReader
-from protocol.openai import api_path, model_object
-from protocol.router import Router
+from protocol.openai.answers import api_path, model_object
+from protocol.service.cors import CorsPolicy
+from protocol.service.router import Router
+from protocol.wire.http1.readers import RequestReader
 
 
 class Named:

@@ -9,10 +9,10 @@ import time
 
 import pytest
 
-from protocol.schema.check import violations
-from protocol.schema.document import SchemaError
-from protocol.schema.hints import Hints, read_hints
-from protocol.schema.instance import instance
+from protocol.mock.answer.hints import Hints, read_hints
+from protocol.mock.answer.instance import instance
+from protocol.mock.json_schema.check import violations
+from protocol.mock.json_schema.document import SchemaError
 
 STRING, INTEGER, NUMBER, NULL = {"type": "string"}, {"type": "integer"}, {"type": "number"}, {"type": "null"}
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.schema.check import json_path, violations
-from protocol.schema.document import SchemaError, decimal_parts, is_multiple, json_key, json_kind
+from protocol.mock.json_schema.check import json_path, violations
+from protocol.mock.json_schema.document import SchemaError, decimal_parts, is_multiple, json_key, json_kind
 
 PERSON = {
     "type": "object",

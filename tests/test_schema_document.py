@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.schema.document import MAX_SCHEMA_VALUES, SchemaDocument, SchemaError
+from protocol.mock.json_schema.document import MAX_SCHEMA_VALUES, SchemaDocument, SchemaError
 
 
 def nested(depth):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.schema.format import format_examples, format_holds, format_is_known
+from protocol.mock.json_schema.format import format_examples, format_holds, format_is_known
 
 # (format, texts of it, texts that are not)
 FORMATS = [

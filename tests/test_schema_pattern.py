@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from protocol.schema.pattern import MAX_PATTERN_LENGTH, Pattern, PatternBudget, PatternError
+from protocol.mock.json_schema.pattern import MAX_PATTERN_LENGTH, Pattern, PatternBudget, PatternError
 
 # (id, pattern, texts that match, texts that do not)
 MATCHES = [

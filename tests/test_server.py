@@ -30,9 +30,9 @@ import pytest
 
 from protocol.errors import ApiError
 from protocol.exchange import BackendFailed, Endpoint, Paced, Pending, Pushed, Response, Rest
-from protocol.log import Log
-from protocol.metrics import Metrics
-from protocol.server import Server, ServerSettings
+from protocol.server.server import Server, ServerSettings
+from protocol.service.log import Log
+from protocol.service.metrics import Metrics
 
 TEXT = [("content-type", "text/plain")]
 EVENTS = [("content-type", "text/event-stream")]
@@ -842,8 +842,6 @@ def test_a_limit_of_0_seconds_is_none(open_house, limit):
     lost = {"idle_timeout": idle.ended, "head_timeout": begun.ended, "body_timeout": half_held.ended}
     assert lost.pop(limit) is False
     assert list(lost.values()) == [True, True]
-
-
 
 
 def test_answers_and_keeps_the_connection(house):

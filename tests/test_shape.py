@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.shape import (
+from protocol.openai.api.notation import (
     ChoiceShape,
     ListShape,
     MapShape,

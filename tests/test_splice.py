@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from protocol.splice import find_model, replace_model
+from protocol.openai.model_in_json import find_model, replace_model
 
 BOM = b"\xef\xbb\xbf"
 

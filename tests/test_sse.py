@@ -8,7 +8,7 @@ import re
 
 import pytest
 
-from protocol.sse import EventTooLong, SseEvent, SseReader, encode_comment, encode_event
+from protocol.wire.sse import EventTooLong, SseEvent, SseReader, encode_comment, encode_event
 
 BOM = b"\xef\xbb\xbf"
 

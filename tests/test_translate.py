@@ -52,10 +52,10 @@ from native import (
 from upstreams import Peer, Received, Upstream, closed_port, resetting, silent, sized
 
 from protocol.config import Configuration
+from protocol.dashscope.backend import DashScope, DashScopeSettings
 from protocol.errors import UsageError
-from protocol.log import Log
-from protocol.server import ServerSettings
-from protocol.translate.backend import DashScope, DashScopeSettings
+from protocol.server.server import ServerSettings
+from protocol.service.log import Log
 
 CHAT = "/v1/chat/completions"
 PICTURE = {"type": "image_url", "image_url": {"url": "https://pictures.invalid/a.png"}}

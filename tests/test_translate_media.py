@@ -35,7 +35,8 @@ from native import (
 )
 from upstreams import Peer, Received, sized
 
-from protocol.dashscope.speech import wav_header, wav_samples
+from protocol.dashscope.mapping.speech import wav_samples
+from protocol.openai.audio import wav_header
 
 PICTURES = "/v1/images/generations"
 EDITS = "/v1/images/edits"

@@ -14,7 +14,7 @@ import pytest
 from certificates import Certificate
 
 from protocol.errors import UsageError
-from protocol.trial import run_trial
+from protocol.tools.trial import run_trial
 
 KEY = "sk-test-0123456789"
 HOLD = object()  # in an answer: send nothing more, and wait until the client has gone

@@ -7,7 +7,7 @@ from programs import exchange
 
 import oaiserve
 from protocol.errors import UsageError
-from protocol.proxies import TrustedProxies, parse_networks
+from protocol.service.forwarded_for import TrustedProxies, parse_networks
 
 LOCAL = ("127.0.0.0/8", "10.0.0.0/8", "::1/128", "fd00::/8")
 

@@ -1,4 +1,4 @@
-"""protocol/upstream.py: connections to an upstream that behaves as badly as it can."""
+"""protocol/upstream/: connections to an upstream that behaves as badly as it can."""
 
 from __future__ import annotations
 
@@ -14,23 +14,17 @@ import pytest
 from certificates import Authority
 from upstreams import Gone, Peer, Upstream, answering, breaking_off, chunked, closed_port, resetting, silent, sized
 
-from protocol.http1 import encode_fields
-from protocol.upstream import (
+from protocol.upstream.destination import (
     Destination,
     Proxy,
-    UpstreamAnswer,
-    UpstreamBroke,
-    UpstreamFailed,
-    UpstreamLimits,
-    UpstreamPool,
-    UpstreamRequest,
-    UpstreamTimeout,
-    UpstreamUnreachable,
     parse_destination,
     parse_proxy,
     proxy_from_environment,
     upstream_tls,
 )
+from protocol.upstream.failures import UpstreamBroke, UpstreamFailed, UpstreamTimeout, UpstreamUnreachable
+from protocol.upstream.pool import UpstreamAnswer, UpstreamLimits, UpstreamPool, UpstreamRequest
+from protocol.wire.http1.writers import encode_fields
 
 FIELDS = encode_fields([("host", "upstream.test"), ("content-type", "application/json")])
 POST = UpstreamRequest("POST", "/v1/chat/completions", FIELDS, b'{"model":"m"}')

@@ -1,4 +1,4 @@
-"""protocol/websocket.py: what RFC 6455 allows and forbids, as tables of bytes and what is read from them.
+"""protocol/wire/websocket.py: what RFC 6455 allows and forbids, as tables of bytes and what is read from them.
 
 Every stream is read whole, byte by byte, cut in two at each place, and fed in two pieces before anything is asked for;
 whatever way it comes, the same must be read. A refusal stands beside its nearest neighbour that is accepted.
@@ -13,8 +13,9 @@ from typing import Any, NamedTuple
 import pytest
 
 from protocol.errors import ApiError
-from protocol.http1 import CLOSED, NEED_DATA, Fields, RequestHead, encode_fields
-from protocol.websocket import (
+from protocol.wire.http1.messages import CLOSED, NEED_DATA, Fields, RequestHead
+from protocol.wire.http1.writers import encode_fields
+from protocol.wire.websocket import (
     BinaryMessage,
     Close,
     FrameReader,

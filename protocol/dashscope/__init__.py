@@ -1,1 +1,1 @@
-"""Alibaba Cloud DashScope's native API and OpenAI's, each way: pure functions and stream translators."""
+"""The backend that translates: OpenAI's requests to DashScope's native API, and its answers back."""

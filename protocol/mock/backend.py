@@ -28,15 +28,17 @@ from protocol.mock.assistants.assistants import Assistants
 from protocol.mock.assistants.chatkit import ChatKit
 from protocol.mock.assistants.runs import Runs
 from protocol.mock.assistants.threads import Threads
-from protocol.mock.audio import Audio
-from protocol.mock.chat import ChatCompletions
-from protocol.mock.decisions import Decisions
-from protocol.mock.embeddings import Embeddings
-from protocol.mock.engine.operations import Reference
+from protocol.mock.dashscope.api import NativeMock
 from protocol.mock.engine.resources import Resources
 from protocol.mock.engine.world import World
-from protocol.mock.images import MockImages
-from protocol.mock.moderations import Moderations
+from protocol.mock.inference.audio import Audio
+from protocol.mock.inference.chat import ChatCompletions
+from protocol.mock.inference.decisions import Decisions
+from protocol.mock.inference.embeddings import Embeddings
+from protocol.mock.inference.images import MockImages
+from protocol.mock.inference.moderations import Moderations
+from protocol.mock.inference.text_completions import TextCompletions
+from protocol.mock.inference.videos import Videos
 from protocol.mock.organization.audit import AuditLog
 from protocol.mock.organization.organization import Organization
 from protocol.mock.organization.usage import Usage
@@ -44,19 +46,19 @@ from protocol.mock.organization.webhooks import LiveSessions, Webhooks
 from protocol.mock.realtime.endpoints import Realtime
 from protocol.mock.responses.conversations import Conversations
 from protocol.mock.responses.responses import Responses
+from protocol.mock.served_files import NATIVE_ROOT
 from protocol.mock.storage.batches import Batches
 from protocol.mock.storage.containers import Containers
 from protocol.mock.storage.files import Files
 from protocol.mock.storage.skills import Skills
 from protocol.mock.storage.uploads import Uploads
 from protocol.mock.storage.vector_stores import VectorStores
-from protocol.mock.text_completions import TextCompletions
 from protocol.mock.training.evals import Evals
 from protocol.mock.training.fine_tuning import FineTuning
-from protocol.mock.videos import Videos
-from protocol.native_mock.api import NATIVE_ROOT, NativeMock
-from protocol.openai import JsonObject, api_path, model_object
-from protocol.reference.contents import API_REFERENCE
+from protocol.openai.answers import api_path, model_object
+from protocol.openai.api.operations import Reference
+from protocol.openai.reference.whole import API_REFERENCE
+from protocol.wire.json_text import JsonObject
 
 # What the mock lists; it answers for any other model just as well.
 _MOCK_MODELS = (

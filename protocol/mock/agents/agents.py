@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from protocol.mock.engine.resources import Handler, create_record, update_object
 from protocol.mock.engine.world import Call, World
-from protocol.openai import JsonObject
+from protocol.wire.json_text import JsonObject
 
 AGENTS = "/agents"
 

@@ -10,7 +10,7 @@ from protocol.mock.agents.sessions import SESSIONS, Sessions
 from protocol.mock.engine.resources import Handler, create_record, set_object, update_object
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
-from protocol.openai import JsonObject
+from protocol.wire.json_text import JsonObject
 
 _INVOKE = "POST /agents/automations/{automation_id}/invocations"
 

@@ -7,12 +7,12 @@ import binascii
 import typing
 
 from protocol.mock.assistants.threads import objects_of
-from protocol.mock.engine.operations import Stage
 from protocol.mock.engine.resources import Handler, create_record, update_object
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
 from protocol.mock.storage.files import FILES
-from protocol.openai import JsonObject
+from protocol.openai.api.operations import Stage
+from protocol.wire.json_text import JsonObject
 
 ENVIRONMENTS = "/agents/environments"
 

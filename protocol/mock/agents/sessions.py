@@ -19,11 +19,12 @@ from protocol.mock.agents.agents import AGENTS
 from protocol.mock.agents.environments import session_environment
 from protocol.mock.answer.reply import Question, Reply, ToolCall, ToolResult, count_tokens, reply
 from protocol.mock.assistants.threads import objects_of
-from protocol.mock.chat import chat_question
 from protocol.mock.engine.resources import Handler, delete_object, give_object, page_of, update_object
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
-from protocol.openai import EVENT_STREAM_FIELDS, JsonObject, encode_json, split_words
+from protocol.mock.inference.chat import chat_question
+from protocol.openai.answers import EVENT_STREAM_FIELDS, split_words
+from protocol.wire.json_text import JsonObject, encode_json
 
 SESSIONS = "/agents/sessions"
 

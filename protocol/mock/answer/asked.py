@@ -15,9 +15,9 @@ import itertools
 import re
 import typing
 
-from protocol.schema.assignment import hint_class
-from protocol.schema.hints import Hint, glossary_words, hint_words, read_hints, stem
-from protocol.schema.scalar import name_words
+from protocol.mock.answer.assignment import hint_class
+from protocol.mock.answer.hints import Hint, glossary_words, hint_words, read_hints, stem
+from protocol.mock.answer.scalar import name_words
 
 MAX_ASKED_CLAUSES = 64  # of a prompt: the first and the last ones, for long texts have their question at either end
 

@@ -16,12 +16,12 @@ import typing
 
 from protocol.errors import ApiError
 from protocol.mock.answer.asked import AskedTool, OfferedTool, asked_tools
+from protocol.mock.answer.assignment import HintTarget, hint_target, may_take, stand_in
+from protocol.mock.answer.hints import MAX_HINT_TEXT, Hint, Hints, hint_text, read_hints, stem
+from protocol.mock.answer.instance import instance
 from protocol.mock.answer.sketch import read_sketch
-from protocol.openai import encode_json
-from protocol.schema.assignment import HintTarget, hint_target, may_take, stand_in
-from protocol.schema.document import SchemaError
-from protocol.schema.hints import MAX_HINT_TEXT, Hint, Hints, hint_text, read_hints, stem
-from protocol.schema.instance import instance
+from protocol.mock.json_schema.document import SchemaError
+from protocol.wire.json_text import encode_json
 
 MAX_REPLY_CALLS = 16  # of one answer
 _REPLY_MAX_PLANNED = 32  # tools that one prompt may ask for, over all turns

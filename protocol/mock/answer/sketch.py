@@ -10,8 +10,8 @@ import json
 import re
 import typing
 
-from protocol.schema.hints import hint_text
-from protocol.schema.scalar import name_words, singular
+from protocol.mock.answer.hints import hint_text
+from protocol.mock.answer.scalar import name_words, singular
 
 _SKETCH_MAX_KEYS = 50
 _SKETCH_MAX_DEPTH = 8
@@ -181,7 +181,7 @@ def _scalar_shape(said: typing.Sequence[str], name: str) -> dict[str, typing.Any
         return {"type": "boolean"}
     if words and words[0].rstrip("[]") in _SKETCH_TYPES:
         return _typed(_SKETCH_TYPES[words[0].rstrip("[]")] if not words[0].endswith("[]") else "array", name)
-    if first[:1] in ("\"", "'") and len(first) > 2 and not re.search(r"\.\.\.|…|<|value|string", first):
+    if first[:1] in ('"', "'") and len(first) > 2 and not re.search(r"\.\.\.|…|<|value|string", first):
         return {"type": "string"}
     return _usual_schema(name)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from protocol.mock.assistants.threads import tool_resources
 from protocol.mock.engine.resources import Handler, create_record
 from protocol.mock.engine.world import Call, World
-from protocol.openai import JsonObject
+from protocol.wire.json_text import JsonObject
 
 ASSISTANTS = "/assistants"
 

@@ -7,7 +7,7 @@ import typing
 from protocol.mock.engine.resources import Handler, create_record
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
-from protocol.openai import JsonObject
+from protocol.wire.json_text import JsonObject
 
 _CHATKIT_THREADS = "/chatkit/threads"
 _CHATKIT_SECONDS = 600

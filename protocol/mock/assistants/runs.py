@@ -13,7 +13,6 @@ import typing
 
 from protocol.errors import ApiError
 from protocol.exchange import Response
-from protocol.http1 import encode_fields
 from protocol.mock.answer.reply import Question, Reply, ToolCall, ToolResult, count_tokens, reply
 from protocol.mock.assistants.assistants import ASSISTANTS
 from protocol.mock.assistants.search import file_citations, found_for_run, searched_stores, shown_step
@@ -29,12 +28,14 @@ from protocol.mock.assistants.threads import (
     put_message,
     text_part,
 )
-from protocol.mock.chat import chat_question, cut_to_length
-from protocol.mock.engine.operations import Stage
 from protocol.mock.engine.resources import Handler, list_objects
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
-from protocol.openai import JSON_FIELDS, JsonObject, encode_json, split_words
+from protocol.mock.inference.chat import chat_question, cut_to_length
+from protocol.openai.answers import JSON_FIELDS, split_words
+from protocol.openai.api.operations import Stage
+from protocol.wire.http1.writers import encode_fields
+from protocol.wire.json_text import JsonObject, encode_json
 
 # How long a run may take, tools and all (API reference, run.expires_at).
 _RUN_SECONDS = 600

@@ -7,7 +7,7 @@ import typing
 from protocol.mock.assistants.threads import message_text
 from protocol.mock.engine.world import World
 from protocol.mock.storage.vector_stores import search_files
-from protocol.openai import JsonObject
+from protocol.wire.json_text import JsonObject
 
 
 def searched_stores(*owners: JsonObject) -> list[str]:
@@ -17,7 +17,10 @@ def searched_stores(*owners: JsonObject) -> list[str]:
 
 
 def found_for_run(
-    world: World, tools: typing.Sequence[JsonObject], stores: typing.Sequence[str], messages: typing.Sequence[JsonObject]
+    world: World,
+    tools: typing.Sequence[JsonObject],
+    stores: typing.Sequence[str],
+    messages: typing.Sequence[JsonObject],
 ) -> JsonObject:
     """Return the search for the last thing that was asked, as a step has it; empty where nothing is found."""
     tool = next((tool for tool in tools if tool["type"] == "file_search"), None)

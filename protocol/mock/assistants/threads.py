@@ -12,7 +12,7 @@ from protocol.errors import ApiError
 from protocol.mock.engine.resources import Handler, page_of
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
-from protocol.openai import JsonObject
+from protocol.wire.json_text import JsonObject
 
 THREADS = "/threads"
 

@@ -10,14 +10,15 @@ import typing
 
 from protocol.errors import ApiError
 from protocol.exchange import Answer, Endpoint, Request, Response
-from protocol.forms import parse_form
-from protocol.http1 import encode_fields
-from protocol.mock.engine.operations import Operation
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World, fill_path, members_of
-from protocol.openai import JsonObject, json_response
-from protocol.parameters import nested, query_parameters
-from protocol.validate import check_body
+from protocol.openai.answers import json_response
+from protocol.openai.api.checks import check_body
+from protocol.openai.api.operations import Operation
+from protocol.openai.api.query_and_form import nested, query_parameters
+from protocol.wire.http1.writers import encode_fields
+from protocol.wire.json_text import JsonObject
+from protocol.wire.multipart import parse_form
 
 Handler = typing.Callable[[Call], typing.Any]
 

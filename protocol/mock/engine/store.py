@@ -10,7 +10,7 @@ from __future__ import annotations
 import collections
 import typing
 
-from protocol.openai import JsonObject, encode_json
+from protocol.wire.json_text import JsonObject, encode_json
 
 Change = typing.Callable[["Record"], None]
 

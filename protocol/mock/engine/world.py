@@ -10,16 +10,16 @@ import asyncio
 import random
 import typing
 
-from protocol.complete import UNKNOWN, Completer
-from protocol.conform import Conformity
 from protocol.errors import ApiError
 from protocol.exchange import Answer, Paced, Request, Response
-from protocol.mock.engine.operations import Operation, Reference, Stage
 from protocol.mock.engine.store import Record, Store
-from protocol.openai import EVENT_STREAM_FIELDS, JsonObject
-from protocol.parameters import TextReader
-from protocol.shape import ObjectShape, read_shape
-from protocol.validate import check_body
+from protocol.openai.answers import EVENT_STREAM_FIELDS
+from protocol.openai.api.checks import Conformity, check_body
+from protocol.openai.api.made_up import UNKNOWN, Completer
+from protocol.openai.api.notation import ObjectShape, read_shape
+from protocol.openai.api.operations import Operation, Reference, Stage
+from protocol.openai.api.query_and_form import TextReader
+from protocol.wire.json_text import JsonObject
 
 #: The time that is told when time stands still: 2024-01-01 00:00 UTC.
 FROZEN_SECONDS = 1704067200

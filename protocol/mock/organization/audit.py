@@ -16,7 +16,7 @@ from protocol.mock.engine.resources import (
     update_object,
 )
 from protocol.mock.engine.world import Call, World
-from protocol.openai import JsonObject
+from protocol.wire.json_text import JsonObject
 
 _AUDIT_LOG = "/organization/audit_logs"
 _AUDIT_MOST_ENTRIES = 1000

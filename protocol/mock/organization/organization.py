@@ -25,7 +25,7 @@ from protocol.mock.engine.resources import (
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World, fill_path
 from protocol.mock.organization.audit import audited
-from protocol.openai import JsonObject
+from protocol.wire.json_text import JsonObject
 
 _ORGANIZATION_PROJECTS = "/organization/projects"
 _ORGANIZATION_USERS = "/organization/users"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from protocol.mock.engine.resources import Handler
 from protocol.mock.engine.world import Call, World
-from protocol.openai import JsonObject
+from protocol.wire.json_text import JsonObject
 
 _USAGE_KINDS = (
     "audio_speeches", "audio_transcriptions", "code_interpreter_sessions", "completions", "decisions", "embeddings",

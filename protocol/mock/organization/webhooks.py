@@ -12,8 +12,8 @@ import typing
 from protocol.mock.engine.resources import Handler, create_record
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
-from protocol.openai import JsonObject
-from protocol.shape import ChoiceShape
+from protocol.openai.api.notation import ChoiceShape
+from protocol.wire.json_text import JsonObject
 
 _WEBHOOK_SECRET_BYTES = 32
 

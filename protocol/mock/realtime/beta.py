@@ -13,7 +13,7 @@ import typing
 from protocol.errors import ApiError
 from protocol.mock.assistants.threads import objects_of
 from protocol.mock.realtime.wire import Events, SocketTalk, event_type
-from protocol.openai import JsonObject
+from protocol.wire.json_text import JsonObject
 
 _TO_BETA_TYPES = {
     "response.output_text.delta": "response.text.delta",

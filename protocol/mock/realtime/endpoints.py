@@ -18,10 +18,10 @@ from protocol.mock.realtime.responses import ResponsesTalk
 from protocol.mock.realtime.session import RealtimeSession, SessionKind, changed_session, new_session
 from protocol.mock.realtime.translation import TranslationSession, new_translation
 from protocol.mock.realtime.wire import OpenSockets, SocketTalk
-from protocol.openai import JsonObject
-from protocol.parameters import nested, query_parameters
-from protocol.shape import NamedShape, Shape
-from protocol.websocket import check_handshake, choose_subprotocol
+from protocol.openai.api.notation import NamedShape, Shape
+from protocol.openai.api.query_and_form import nested, query_parameters
+from protocol.wire.json_text import JsonObject
+from protocol.wire.websocket import check_handshake, choose_subprotocol
 
 _SECRETS = "/realtime/client_secrets"
 _CALLS = "/realtime/calls"

@@ -14,7 +14,7 @@ from protocol.errors import ApiError
 from protocol.mock.answer.asked import OfferedTool
 from protocol.mock.answer.reply import Question, ToolResult, count_tokens
 from protocol.mock.realtime.audio import REALTIME_BYTES_A_MS, decode_sound, encode_sound
-from protocol.openai import JsonObject, encode_json
+from protocol.wire.json_text import JsonObject, encode_json
 
 #: How many items are remembered, and how many bytes of text and of sound.
 MOST_REALTIME_ITEMS = 1000

@@ -11,11 +11,12 @@ import array
 import typing
 
 from protocol.errors import ApiError
-from protocol.media.sound import WORD_SECONDS, SpokenSound
 from protocol.mock.engine.world import World
+from protocol.mock.media.sound import WORD_SECONDS, SpokenSound
 from protocol.mock.realtime.audio import InputSound, TurnDetection, decode_sound, encode_sound
 from protocol.mock.realtime.wire import Events, Turn, TurnFrames, TurnTalk, event_type
-from protocol.openai import JsonObject, split_words
+from protocol.openai.answers import split_words
+from protocol.wire.json_text import JsonObject
 
 _LIVE_SPEECH = TurnDetection(0.5, 300, 200)
 _LIVE_SECONDS = 3600

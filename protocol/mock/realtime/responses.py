@@ -13,7 +13,7 @@ from protocol.mock.engine.world import World
 from protocol.mock.realtime.wire import Events, Turn, TurnFrames, TurnTalk, event_type
 from protocol.mock.responses.items import ItemChain
 from protocol.mock.responses.responses import Responses
-from protocol.openai import JsonObject
+from protocol.wire.json_text import JsonObject
 
 # Responses that wait to be made, and contexts of responses that are remembered for the connection.
 _MOST_WAITING_RESPONSES = 32

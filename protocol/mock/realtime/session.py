@@ -17,13 +17,14 @@ import math
 import typing
 
 from protocol.errors import ApiError
-from protocol.media.sound import SpokenSound
 from protocol.mock.answer.reply import Reply, ToolCall, count_tokens, reply, token_logprobs
 from protocol.mock.engine.world import World
+from protocol.mock.media.sound import SpokenSound
 from protocol.mock.realtime.audio import InputSound, SpeechMark, TurnDetection, decode_sound, encode_sound
 from protocol.mock.realtime.items import RealtimeItems, RealtimeUsage, realtime_question, take_item
 from protocol.mock.realtime.wire import Events, Turn, TurnFrames, TurnTalk, event_type
-from protocol.openai import JsonObject, split_words
+from protocol.openai.answers import split_words
+from protocol.wire.json_text import JsonObject
 
 # Turns that may wait for their time; a client that wants more must first read what it asked for.
 _MOST_TURNS = 32

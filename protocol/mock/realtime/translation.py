@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import typing
 
-from protocol.media.sound import SpokenSound
 from protocol.mock.engine.world import World
+from protocol.mock.media.sound import SpokenSound
 from protocol.mock.realtime.audio import InputSound, TurnDetection, decode_sound, encode_sound
 from protocol.mock.realtime.wire import Events, Turn, TurnFrames, TurnTalk, event_type
-from protocol.openai import JsonObject, split_words
+from protocol.openai.answers import split_words
+from protocol.wire.json_text import JsonObject
 
 # There is nothing to set: the server finds the speech.
 _TRANSLATED_SPEECH = TurnDetection(0.5, 300, 200)

@@ -12,12 +12,12 @@ import asyncio
 import typing
 
 from protocol.errors import ApiError
-from protocol.exchange import Request, Response, parse_json
-from protocol.http1 import NEED_DATA
+from protocol.exchange import Request, Response
 from protocol.mock.engine.world import World
-from protocol.openai import JsonObject, encode_json
-from protocol.validate import InvalidParameter, a_string, missing_parameter
-from protocol.websocket import (
+from protocol.openai.api.checks import InvalidParameter, a_string, missing_parameter
+from protocol.wire.http1.messages import NEED_DATA
+from protocol.wire.json_text import JsonObject, encode_json, parse_json
+from protocol.wire.websocket import (
     BinaryMessage,
     Close,
     FrameEvent,

@@ -10,7 +10,7 @@ from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
 from protocol.mock.responses.items import input_items, shown_item
 from protocol.mock.responses.responses import CONVERSATIONS, Responses
-from protocol.openai import JsonObject
+from protocol.wire.json_text import JsonObject
 
 _MOST_GIVEN = 20  # of one request: API reference, "Create items"
 

@@ -11,7 +11,8 @@ from __future__ import annotations
 
 import typing
 
-from protocol.openai import JsonObject, split_words
+from protocol.openai.answers import split_words
+from protocol.wire.json_text import JsonObject
 
 Obfuscate = typing.Callable[[str], str]
 

@@ -12,7 +12,8 @@ import typing
 
 from protocol.errors import ApiError
 from protocol.mock.answer.reply import ToolResult, count_tokens, token_logprobs
-from protocol.openai import JsonObject, split_words
+from protocol.openai.answers import split_words
+from protocol.wire.json_text import JsonObject
 
 #: How the ids of items begin, by the item's type.
 ITEM_PREFIXES = {

@@ -28,7 +28,8 @@ from protocol.mock.responses.items import (
     written_words,
 )
 from protocol.mock.responses.tools import SERVED_TOOLS, Toolbox, ToolCaller
-from protocol.openai import JsonObject, split_words
+from protocol.openai.answers import split_words
+from protocol.wire.json_text import JsonObject
 
 _DEFAULT_RESPONSE_MODEL = "gpt-4o"
 # Tokens of thought by effort: a stand-in, of which only the order means something.

@@ -15,7 +15,6 @@ import typing
 
 from protocol.errors import ApiError
 from protocol.exchange import Response
-from protocol.mock.engine.operations import Stage
 from protocol.mock.engine.resources import Handler, deleted_answer, page_of
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
@@ -31,7 +30,9 @@ from protocol.mock.responses.items import (
     written_words,
 )
 from protocol.mock.responses.making import MadeResponse, ResponseMaker, usage_of
-from protocol.openai import EVENT_STREAM_FIELDS, JsonObject, event_bytes
+from protocol.openai.answers import EVENT_STREAM_FIELDS, event_bytes
+from protocol.openai.api.operations import Stage
+from protocol.wire.json_text import JsonObject
 
 RESPONSES = "/responses"
 CONVERSATIONS = "/conversations"

@@ -14,11 +14,11 @@ import re
 import typing
 
 from protocol.errors import ApiError
-from protocol.media.picture import PICTURE_FORMATS, picture_file
 from protocol.mock.answer.asked import OfferedTool
 from protocol.mock.answer.reply import ToolCall
 from protocol.mock.engine.world import World
-from protocol.openai import JsonObject
+from protocol.mock.media.picture import PICTURE_FORMATS, picture_file
+from protocol.wire.json_text import JsonObject
 
 # OpenAI's own tools by type: the name that a call of one goes by, and what prompts that ask for it speak of.
 _HOSTED_TOOLS = {

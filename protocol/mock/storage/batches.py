@@ -12,13 +12,13 @@ import re
 import typing
 
 from protocol.errors import ApiError
-from protocol.exchange import BackendFailed, Paced, Pushed, Request, Response, parse_json
-from protocol.http1 import Fields, RequestHead
+from protocol.exchange import BackendFailed, Paced, Pushed, Request, Response
 from protocol.mock.engine.resources import Handler, create_record
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
 from protocol.mock.storage.files import FILES, keep_file
-from protocol.openai import JsonObject, encode_json
+from protocol.wire.http1.messages import Fields, RequestHead
+from protocol.wire.json_text import JsonObject, encode_json, parse_json
 
 # How long a batch is looked at before and after its lines run, in seconds of the life cycles' clock.
 _VALIDATING_SECONDS = 1

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from protocol.errors import ApiError
 from protocol.exchange import Response
-from protocol.forms import FormFile
 from protocol.mock.engine.resources import Handler, create_record, list_objects
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
 from protocol.mock.storage.files import FILES, file_response
-from protocol.openai import JsonObject
+from protocol.wire.json_text import JsonObject
+from protocol.wire.multipart import FormFile
 
 _CONTAINERS = "/containers"
 # API reference, "Containers": how long an unused one stays, and where its files are.

@@ -8,12 +8,12 @@ import urllib.parse
 
 from protocol.errors import ApiError
 from protocol.exchange import Response
-from protocol.forms import FormFile
-from protocol.http1 import encode_fields
 from protocol.mock.engine.resources import Handler, deleted_answer, list_objects
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
-from protocol.openai import JsonObject
+from protocol.wire.http1.writers import encode_fields
+from protocol.wire.json_text import JsonObject
+from protocol.wire.multipart import FormFile
 
 #: The path that lists the files.
 FILES = "/files"

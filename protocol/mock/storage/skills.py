@@ -9,15 +9,15 @@ from __future__ import annotations
 import re
 import typing
 
-from protocol.archive import ArchiveError, read_archive, write_archive
 from protocol.errors import ApiError
 from protocol.exchange import Response
-from protocol.forms import FormFile
 from protocol.mock.engine.resources import Handler, create_record, deleted_answer
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
 from protocol.mock.storage.files import download_response
-from protocol.openai import JsonObject
+from protocol.wire.archive import ArchiveError, read_archive, write_archive
+from protocol.wire.json_text import JsonObject
+from protocol.wire.multipart import FormFile
 
 _SKILLS = "/skills"
 _SKILL_BYTES = 50 * 1024 * 1024  # of all files of a version, unpacked

@@ -9,7 +9,7 @@ from protocol.mock.engine.resources import Handler, create_record
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
 from protocol.mock.storage.files import form_file, keep_file
-from protocol.openai import JsonObject
+from protocol.wire.json_text import JsonObject
 
 _UPLOADS = "/uploads"
 # API reference, "Uploads": how long one may take, and the most bytes of a part.

@@ -14,14 +14,15 @@ import typing
 
 from protocol.errors import ApiError
 from protocol.exchange import Response
-from protocol.http1 import encode_fields
-from protocol.media.document import text_of
-from protocol.media.ranking import Terms, check_chunking, chunks_of, rank, terms_of
 from protocol.mock.engine.resources import Handler, create_record, list_objects, page_of, update_object
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
 from protocol.mock.storage.files import FILES
-from protocol.openai import JSON_FIELDS, JsonObject, encode_json
+from protocol.mock.text.document import text_of
+from protocol.mock.text.ranking import Terms, check_chunking, chunks_of, rank, terms_of
+from protocol.openai.answers import JSON_FIELDS
+from protocol.wire.http1.writers import encode_fields
+from protocol.wire.json_text import JsonObject, encode_json
 
 _VECTOR_STORES = "/vector_stores"
 _INDEXING_SECONDS = 1

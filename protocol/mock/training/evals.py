@@ -10,13 +10,12 @@ from __future__ import annotations
 import typing
 
 from protocol.errors import ApiError
-from protocol.exchange import parse_json
 from protocol.mock.answer.reply import Question, count_tokens, reply
 from protocol.mock.engine.resources import Handler, create_record
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
 from protocol.mock.training.graders import FormulaError, Grade, filled, grade, sample_of
-from protocol.openai import JsonObject
+from protocol.wire.json_text import JsonObject, parse_json
 
 _EVAL_MOST_ROWS = 10_000
 # So many rows are rated before others get their turn.

@@ -11,13 +11,13 @@ import math
 import typing
 
 from protocol.errors import ApiError
-from protocol.exchange import parse_json
 from protocol.mock.answer.reply import count_tokens
 from protocol.mock.engine.resources import Handler, create_record, deleted_answer, page_of
 from protocol.mock.engine.store import Change, Record
 from protocol.mock.engine.world import Call, World
 from protocol.mock.training.graders import FormulaError, Grade, grade, sample_of
-from protocol.openai import JsonObject, model_object
+from protocol.openai.answers import model_object
+from protocol.wire.json_text import JsonObject, parse_json
 
 _FINE_TUNING_JOBS = "/fine_tuning/jobs"
 _ORGANIZATION_NAME = "oaiserve"

@@ -13,7 +13,7 @@ import re
 import typing
 import zlib
 
-from protocol.openai import JsonObject
+from protocol.wire.json_text import JsonObject
 
 _GRADER_PLACE = re.compile(r"\{\{\s*([\w.\[\]]+)\s*\}\}")
 _GRADER_STEP = re.compile(r"\w+")

@@ -1,0 +1,145 @@
+"""Fetches what DashScope made and only names: pictures, and sound where the stream had none.
+
+A URL in an answer is taken for hostile, because an answer may say what its prompt talked it into, and this program
+stands where the client cannot reach: beside other services of its owner. So
+
+    the scheme      https; http becomes https
+    the host        public: no address of it may be private, local or reserved; no user information
+    the connection  TLS with the certificate checked, whatever `verify` says: a name that leads somewhere else when it
+                    is looked up the second time (DNS rebinding) ends at the handshake, before anything is asked
+    redirects       not followed
+    size and time   bounded, both
+
+The one exception is the base URL's own origin, to which keys are sent anyway: it is fetched from as it is, so that a
+stand-in on this machine can be used. No key and no field of the client goes along.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import re
+import socket
+import ssl
+import typing
+import urllib.parse
+
+from protocol.dashscope.calls import as_dashscope_error, read_whole
+from protocol.dashscope.mapping.errors import DashScopeError, upstream_bad_response
+from protocol.dashscope.mapping.image import download_url
+from protocol.upstream.destination import Destination, Proxy, parse_destination
+from protocol.upstream.failures import UpstreamFailed
+from protocol.upstream.pool import UpstreamLimits, UpstreamPool, UpstreamRequest
+from protocol.wire.http1.writers import encode_fields
+
+_MOST_RESULT_BYTES = 32 * 1024 * 1024
+_RESULT_SECONDS = 60.0
+_RESULT_URL = r"https?://[!-~]+"
+
+FindProxy = typing.Callable[[Destination], typing.Optional[Proxy]]
+
+
+class Downloader:
+    """Fetches results by URL, with the guard that the module's text describes.
+
+    `own` is the base URL's destination, `find_proxy` tells which proxy leads to another one, `make_tls` makes the
+    context that checks certificates. `resolve` finds a host's addresses; by default the system does.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        own: Destination,
+        limits: UpstreamLimits,
+        *,
+        own_tls: typing.Callable[[], ssl.SSLContext],
+        make_tls: typing.Callable[[], ssl.SSLContext],
+        find_proxy: FindProxy,
+        resolve: typing.Callable[[str], typing.Awaitable[typing.Sequence[str]]] | None = None,
+    ) -> None:
+        self._name = name
+        self._own = own
+        self._limits = limits
+        self._own_tls = own_tls
+        self._make_tls = make_tls
+        self._find_proxy = find_proxy
+        self._resolve = resolve or _resolve_host
+        self._tls: ssl.SSLContext | None = None
+
+    async def fetch(self, url: str, deadline: float = 0.0) -> bytes:
+        """Return what lies at the URL, at most 32 MB within 60 s and before `deadline` (loop time); DashScopeError."""
+        destination, target, is_own = self._split(url)
+        proxy = self._find_proxy(destination)
+        if not is_own:
+            await self._refuse_private(destination.host, proxy is not None)
+        until = asyncio.get_running_loop().time() + _RESULT_SECONDS
+        tls = self._own_tls if is_own else self._checking_tls
+        pool = UpstreamPool(self._name, destination, self._limits, tls=tls, proxy=proxy)
+        try:
+            return await _fetch_from(pool, target, min(until, deadline) if deadline else until)
+        finally:
+            await pool.close()
+
+    def _split(self, url: str) -> tuple[Destination, str, bool]:
+        """Return where to go, what to ask for there, and whether it is the base URL's own origin."""
+        destination, target = _split_result_url(url)
+        own = self._own
+        if (destination.tls, destination.host, destination.port) == (own.tls, own.host, own.port):
+            return destination, target, True
+        return (*_split_result_url(download_url(url)), False)
+
+    async def _refuse_private(self, host: str, through_proxy: bool) -> None:
+        try:
+            addresses: typing.Sequence[str] = [str(ipaddress.ip_address(host))]
+        except ValueError:
+            # Behind a proxy names may mean nothing here; it is the proxy that looks them up, and that its owner trusts.
+            addresses = [] if through_proxy else await self._resolve(host)
+        if host == "localhost" or not all(_is_public(address) for address in addresses):
+            raise upstream_bad_response("the address of the result is not public, so it is not fetched")
+
+    def _checking_tls(self) -> ssl.SSLContext:
+        if self._tls is None:
+            self._tls = self._make_tls()
+        return self._tls
+
+
+def _split_result_url(url: str) -> tuple[Destination, str]:
+    try:
+        if not re.fullmatch(_RESULT_URL, url):
+            raise ValueError("expected http(s)")
+        parts = urllib.parse.urlsplit(url)
+        destination = parse_destination(f"{parts.scheme}://{parts.netloc}")
+    except ValueError as exc:
+        raise upstream_bad_response("the result's URL is not one that can be fetched") from exc
+    return destination, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
+async def _fetch_from(pool: UpstreamPool, target: str, until: float) -> bytes:
+    fields = encode_fields([("host", pool.destination.authority), ("accept-encoding", "identity")])
+    try:
+        answer = await pool.send(UpstreamRequest("GET", target, fields), until)
+    except UpstreamFailed as exc:
+        raise _fetch_failed(exc) from exc
+    if answer.head.status != 200:
+        answer.discard()
+        raise upstream_bad_response(f"the result cannot be fetched: status {answer.head.status}")
+    return await read_whole(answer, _MOST_RESULT_BYTES)
+
+
+def _fetch_failed(exc: UpstreamFailed) -> DashScopeError:
+    error = as_dashscope_error(exc)
+    error.message += " This was for a result that its answer named."
+    return error
+
+
+async def _resolve_host(host: str) -> list[str]:
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, 443, type=socket.SOCK_STREAM)
+    except OSError as exc:
+        raise upstream_bad_response("the host of the result has no address") from exc
+    return [str(entry[4][0]) for entry in found]
+
+
+def _is_public(address: str) -> bool:
+    found = ipaddress.ip_address(address.partition("%")[0])
+    return found.is_global and not found.is_multicast

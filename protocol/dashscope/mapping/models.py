@@ -1,0 +1,356 @@
+"""What is known of DashScope's models: which endpoint takes them, how they think, what they support.
+
+Nothing here forbids a model that is not listed: names come and go, and an unknown one is passed through. Patterns are
+matched against the lower-case id without a `vendor/` prefix; dated snapshots and `-latest` behave like their family.
+They are kept as text here and in the other modules of DashScope: the module `re` remembers what it has compiled, and a
+start that never sees this backend is spared some 10 ms.
+Source: Alibaba Cloud Model Studio, "Models".
+"""
+
+from __future__ import annotations
+
+import collections
+import fnmatch
+import re
+import typing
+
+from protocol.dashscope.mapping.errors import DashScopeError
+from protocol.dashscope.mapping.native import MULTIMODAL_GENERATION_PATH, TEXT_GENERATION_PATH
+from protocol.errors import ApiError
+
+TEXT_ENDPOINT = "text"
+MULTIMODAL_ENDPOINT = "multimodal"
+ENDPOINT_PATHS = {TEXT_ENDPOINT: TEXT_GENERATION_PATH, MULTIMODAL_ENDPOINT: MULTIMODAL_GENERATION_PATH}
+
+# How a model thinks when the request says nothing.
+ALWAYS_THINKING = "always"
+THINKING_BY_DEFAULT = "on"
+THINKING_ON_DEMAND = "off"
+NEVER_THINKING = "never"
+UNKNOWN_THINKING = "unknown"
+
+_ENDPOINT_MEMORY_MODELS = 256
+_MODEL_URL_ERROR = "url error"
+
+_MODEL_LIST_CREATED = 1735689600  # 2025-01-01: DashScope tells no date, and the field is required
+_MODEL_OWNERS = (("deepseek", "deepseek"), ("glm", "zhipu"), ("kimi", "moonshot"), ("minimax", "minimax"))
+_MODEL_DEFAULT_OWNER = "alibaba"
+
+# id, context tokens, most output tokens; None where nothing reliable is published.
+_KNOWN_CHAT_MODELS: tuple[tuple[str, int | None, int | None], ...] = (
+    ("farui-plus", 12_000, 2_000),
+    ("qwen-max", 131_072, 8_192),
+    ("qwen3-max", 262_144, 65_536),
+    ("qwen-plus", 1_000_000, 32_768),
+    ("qwen-flash", 1_000_000, 32_768),
+    ("qwen-turbo", 1_000_000, 16_384),
+    ("qwen3.5-plus", 1_000_000, 65_536),
+    ("qwen3.5-flash", 1_000_000, 65_536),
+    ("qwen3.6-plus", 1_000_000, 65_536),
+    ("qwen3.6-flash", 1_000_000, 65_536),
+    ("qwen3.6-max-preview", 245_800, 65_536),
+    ("qwen3.7-max", 1_000_000, 65_536),
+    ("qwen3.7-plus", 1_000_000, 65_536),
+    ("qwen3.8-max", None, None),
+    ("qwen3.8-flash", None, None),
+    ("qwen3.5-397b-a17b", 262_144, 65_536),
+    ("qwen3.5-122b-a10b", 262_144, 65_536),
+    ("qwen3.5-35b-a3b", 262_144, 65_536),
+    ("qwen3.5-27b", 262_144, 65_536),
+    ("qwen3-235b-a22b", 131_072, 16_384),
+    ("qwen3-32b", 131_072, 16_384),
+    ("qwen3-14b", 131_072, 8_192),
+    ("qwen3-8b", 131_072, 8_192),
+    ("qwen3-next-80b-a3b-instruct", 131_072, 32_768),
+    ("qwen3-next-80b-a3b-thinking", 131_072, 32_768),
+    ("qwen3-coder-plus", 1_048_576, 65_536),
+    ("qwen3-coder-flash", 1_000_000, 65_536),
+    ("qwen3-coder-480b-a35b-instruct", 262_144, 65_536),
+    ("qwen3-coder-30b-a3b-instruct", 262_144, 65_536),
+    ("qwen2.5-72b-instruct", 131_072, 8_192),
+    ("qwen2.5-32b-instruct", 131_072, 8_192),
+    ("qwen2.5-14b-instruct", 131_072, 8_192),
+    ("qwen2.5-7b-instruct", 131_072, 8_192),
+    ("qwen-long", 10_000_000, 8_192),
+    ("qwen-doc-turbo", 131_072, 8_192),
+    ("qwen-math-plus", 4_096, 3_072),
+    ("qwen-math-turbo", 4_096, 3_072),
+    ("qwen-mt-plus", 16_384, 8_192),
+    ("qwen-mt-turbo", 16_384, 8_192),
+    ("qwen-plus-character", 32_768, 4_096),
+    ("tongyi-intent-detect-v3", 8_192, 1_024),
+    ("qwq-plus", 131_072, 8_192),
+    ("qwq-32b", 131_072, 8_192),
+    ("qvq-max", 131_072, 8_192),
+    ("qwen-vl-max", 131_072, 8_192),
+    ("qwen-vl-plus", 131_072, 8_192),
+    ("qwen3-vl-plus", 262_144, 32_768),
+    ("qwen3-vl-flash", 262_144, 32_768),
+    ("qwen3-vl-235b-a22b-instruct", 131_072, 32_768),
+    ("qwen3-vl-235b-a22b-thinking", 131_072, 32_768),
+    ("qwen3-vl-30b-a3b-instruct", 131_072, 32_768),
+    ("qwen3-vl-30b-a3b-thinking", 131_072, 32_768),
+    ("qwen-vl-ocr", 34_096, 4_096),
+    ("qwen-audio-turbo", 8_000, 1_500),
+    ("deepseek-r1", 131_072, 16_384),
+    ("deepseek-r1-0528", 131_072, 16_384),
+    ("deepseek-v3", 65_536, 8_192),
+    ("deepseek-v3.1", 131_072, 65_536),
+    ("deepseek-v3.2", 131_072, 65_536),
+    ("deepseek-v3.2-exp", 131_072, 65_536),
+    ("deepseek-v4-pro", None, None),
+    ("deepseek-v4-flash", None, None),
+    ("glm-5", 202_752, 16_384),
+    ("glm-5.1", 202_752, 128_000),
+    ("kimi-k2.5", 262_144, 32_768),
+    ("kimi-k2.6", 262_144, 32_768),
+    ("kimi-k2-thinking", 262_144, 16_384),
+    ("MiniMax-M2.5", 204_800, 131_072),
+)
+_KNOWN_OTHER_MODELS: tuple[tuple[str, int | None, int | None], ...] = (
+    ("text-embedding-v4", 8_192, None),
+    ("text-embedding-v3", 8_192, None),
+    ("text-embedding-v2", 2_048, None),
+    ("text-embedding-v1", 2_048, None),
+    ("qwen3-vl-embedding", None, None),
+    ("qwen2.5-vl-embedding", None, None),
+    ("tongyi-embedding-vision-plus", None, None),
+    ("tongyi-embedding-vision-flash", None, None),
+    ("multimodal-embedding-v1", None, None),
+    ("qwen3-rerank", 4_000, None),
+    ("gte-rerank-v2", 4_000, None),
+    ("qwen3-vl-rerank", None, None),
+    ("qwen-image", None, None),
+    ("qwen-image-plus", None, None),
+    ("qwen-image-edit", None, None),
+    ("wan2.6-t2i", None, None),
+    ("wan2.6-image", None, None),
+    ("wan2.5-t2i-preview", None, None),
+    ("wan2.5-i2i-preview", None, None),
+    ("wan2.2-t2i-flash", None, None),
+    ("wan2.2-t2i-plus", None, None),
+    ("wanx2.1-t2i-turbo", None, None),
+    ("wanx2.1-t2i-plus", None, None),
+    ("z-image-turbo", None, None),
+    ("qwen-tts", None, None),
+    ("qwen3-tts-flash", None, None),
+    ("qwen3-tts-instruct-flash", None, None),
+    ("cosyvoice-v3-flash", None, None),
+    ("cosyvoice-v3-plus", None, None),
+    ("qwen3-asr-flash", 53_248, 4_096),
+)
+
+_IMPOSSIBLE_MODELS = (
+    (r".*-realtime.*", "it is only offered over WebSocket, which is not translated"),
+    (
+        r"(?!.*captioner).*-omni.*",
+        "Qwen-Omni is only offered on DashScope's compatible mode; send it to a relay backend whose base_url is "
+        "https://dashscope.aliyuncs.com/compatible-mode/v1",
+    ),
+    (r"qwen-deep-research.*", "it speaks a research protocol of its own; use a chat model"),
+)
+
+_MULTIMODAL_MODEL = (
+    r"qvq.*|.*-vl.*|.*vl-.*|.*-ocr.*|qwen2?-audio.*|.*captioner.*|.*-asr-flash(?!-filetrans).*|qwen3\.5-.*"
+    r"|qwen3\.6-(?!.*max).*|qwen3\.7-(?:plus|flash).*|qwen3\.8-.*|kimi-k2\.[56].*|gui-.*|qwen-image.*|wan2\.6.*|z-image.*"
+)
+
+# First match wins.
+_THINKING_MODELS = (
+    (r"qwq.*|qvq.*|.*-thinking.*|deepseek-r1.*|qwen3\.7-max-(?:preview|2026-05-17)", ALWAYS_THINKING),
+    (
+        (
+            r".*-instruct.*|qwen-max.*|farui-plus.*|qwen-long.*|qwen-doc.*|qwen-mt.*|qwen-math.*|qwen3?-coder.*"
+            r"|qwen2.*|qwen-vl.*|qwen-audio.*|qwen3-asr.*|.*captioner.*|qwen-plus-character.*|tongyi-.*|deepseek-v3(?:-.*)?"
+        ),
+        NEVER_THINKING,
+    ),
+    (
+        r"qwen-(?:plus|flash|turbo).*|qwen3-max.*|qwen3-vl-(?:plus|flash).*|deepseek-v3\..*|kimi-k2\.5.*",
+        THINKING_ON_DEMAND,
+    ),
+    (
+        # Of deepseek-v4, kimi-k2.6, MiniMax and older GLM no document says so, but they can think, and to take a plain
+        # call for a stream does no harm.
+        r"qwen3\.[5-9]-.*|qwen3-\d+(?:\.\d+)?b.*|glm-.*|deepseek-v4.*|kimi-k2\.6.*|minimax-m2.*",
+        THINKING_BY_DEFAULT,
+    ),
+)
+
+_STREAM_ONLY_MODEL = r"qwq.*|qvq.*|qwen3-.*-thinking.*"
+_COMPLETION_LIMIT_MODEL = r"qwen3\.[5-9]-(?:plus|flash).*|qwen3\.[7-9]-max.*|deepseek-v[34].*"
+_SEVERAL_CHOICES_MODEL = r"qwen-plus.*|qwen3-(?:\d+(?:\.\d+)?b|next|max).*"
+_JSON_SCHEMA_MODEL = r"qwen3\.7-(?:plus|max).*|qwen3\.[89]-.*"
+_LOGIT_BIAS_MODEL = r"qwen-plus-character.*"
+_EFFORT_MODELS = (
+    (r"deepseek-v4.*|glm-.*", "high-or-max"),
+    (r"qwen3\.8-.*", "low-to-xhigh"),
+)
+
+_FARUI_MODEL = r"farui-plus.*"
+_FARUI_MAX_TOKENS = 2000
+
+
+def model_key(model: str) -> str:
+    """Return the id as it is matched: lower case, without a `vendor/` prefix."""
+    return model.strip().lower().rpartition("/")[2]
+
+
+def refuse_impossible_model(model: str) -> None:
+    """Raise the 400 for a model that no native HTTP endpoint serves."""
+    key = model_key(model)
+    for pattern, reason in _IMPOSSIBLE_MODELS:
+        if re.fullmatch(pattern, key):
+            raise ApiError(
+                400,
+                f"The model '{model}' cannot be reached here: {reason}.",
+                type="invalid_request_error",
+                param="model",
+                code="model_not_supported",
+            )
+
+
+def endpoint_for(
+    model: str, has_media: bool, routes: typing.Mapping[str, str] | None = None, remembered: str | None = None
+) -> str:
+    """Return TEXT_ENDPOINT or MULTIMODAL_ENDPOINT for a chat request.
+
+    Media parts decide alone. Then come the operator's `routes` (glob → endpoint, first match), the endpoint that was
+    found to work (`remembered`), and the family of the model's id.
+    """
+    if has_media:
+        return MULTIMODAL_ENDPOINT
+    key = model_key(model)
+    for glob, endpoint in (routes or {}).items():
+        if fnmatch.fnmatchcase(key, glob.lower()):
+            return endpoint
+    if remembered:
+        return remembered
+    return MULTIMODAL_ENDPOINT if re.fullmatch(_MULTIMODAL_MODEL, key) else TEXT_ENDPOINT
+
+
+def is_wrong_endpoint(error: ApiError) -> bool:
+    """Tell whether DashScope refused the path for this model: `InvalidParameter`, "url error, please check url"."""
+    return (
+        isinstance(error, DashScopeError)
+        and error.native_code.lower() == "invalidparameter"
+        and _MODEL_URL_ERROR in error.native_message.lower()
+    )
+
+
+def no_endpoint_error(error: DashScopeError) -> DashScopeError:
+    """Return the 404 for a model that both chat endpoints refused; the words are upstream's."""
+    return DashScopeError(
+        404,
+        error.native_message,
+        "model_not_found",
+        native_code=error.native_code,
+        native_message=error.native_message,
+        request_id=error.request_id,
+        fields=error.fields,
+    )
+
+
+class EndpointMemory:
+    """Endpoints that were found by trying, by model; the model not asked for longest is forgotten first."""
+
+    def __init__(self, most_models: int = _ENDPOINT_MEMORY_MODELS) -> None:
+        self._most_models = most_models
+        self._endpoints: collections.OrderedDict[str, str] = collections.OrderedDict()
+
+    def recall(self, model: str) -> str | None:
+        """Return the endpoint that worked for `model`, or None."""
+        key = model_key(model)
+        if key in self._endpoints:
+            self._endpoints.move_to_end(key)
+        return self._endpoints.get(key)
+
+    def remember(self, model: str, endpoint: str) -> None:
+        """Note that `model` answered on `endpoint`."""
+        self._endpoints[model_key(model)] = endpoint
+        self._endpoints.move_to_end(model_key(model))
+        if len(self._endpoints) > self._most_models:
+            self._endpoints.popitem(last=False)
+
+
+def thinking_of(model: str) -> str:
+    """Return how the model thinks when a request says nothing: one of the *_THINKING constants."""
+    key = model_key(model)
+    for pattern, thinking in _THINKING_MODELS:
+        if re.fullmatch(pattern, key):
+            return thinking
+    return UNKNOWN_THINKING
+
+
+def is_stream_only(model: str) -> bool:
+    """Tell whether DashScope answers this model as a stream only."""
+    return re.fullmatch(_STREAM_ONLY_MODEL, model_key(model)) is not None
+
+
+def takes_max_completion_tokens(model: str) -> bool:
+    """Tell whether the model knows `max_completion_tokens`; the others know `max_tokens` only."""
+    return re.fullmatch(_COMPLETION_LIMIT_MODEL, model_key(model)) is not None
+
+
+def takes_several_choices(model: str) -> bool:
+    """Tell whether the model takes `n` above 1, as long as it does not think and has no tools."""
+    return re.fullmatch(_SEVERAL_CHOICES_MODEL, model_key(model)) is not None
+
+
+def takes_json_schema(model: str) -> bool:
+    """Tell whether the model takes `response_format` of type json_schema."""
+    return re.fullmatch(_JSON_SCHEMA_MODEL, model_key(model)) is not None
+
+
+def takes_logit_bias(model: str) -> bool:
+    """Tell whether the model takes `logit_bias`."""
+    return re.fullmatch(_LOGIT_BIAS_MODEL, model_key(model)) is not None
+
+
+def effort_scale_of(model: str) -> str | None:
+    """Return the native scale of `reasoning_effort` ("high-or-max", "low-to-xhigh"), None where it is not known."""
+    key = model_key(model)
+    for pattern, scale in _EFFORT_MODELS:
+        if re.fullmatch(pattern, key):
+            return scale
+    return None
+
+
+def most_output_tokens(model: str) -> int | None:
+    """Return the limit that `max_tokens` is cut to, where more than that is refused by DashScope."""
+    return _FARUI_MAX_TOKENS if re.fullmatch(_FARUI_MODEL, model_key(model)) else None
+
+
+def dashscope_model_list() -> dict[str, typing.Any]:
+    """Return the answer to `GET /v1/models`: the known models that can be reached, farui-plus first."""
+    return {"object": "list", "data": [_model_object(*row) for row in _KNOWN_CHAT_MODELS + _KNOWN_OTHER_MODELS]}
+
+
+def dashscope_model(model: str) -> dict[str, typing.Any]:
+    """Return the answer to `GET /v1/models/{id}`, or raise the 404; ids are compared without regard to case."""
+    for row in _KNOWN_CHAT_MODELS + _KNOWN_OTHER_MODELS:
+        if row[0].lower() == model.lower():
+            return _model_object(*row)
+    raise ApiError(
+        404,
+        f"The model '{model}' does not exist or is not known here",
+        type="invalid_request_error",
+        param="model",
+        code="model_not_found",
+    )
+
+
+def _model_object(model: str, context_tokens: int | None, output_tokens: int | None) -> dict[str, typing.Any]:
+    known = {"id": model, "object": "model", "created": _MODEL_LIST_CREATED, "owned_by": _model_owner(model)}
+    if context_tokens:
+        known["context_window"] = context_tokens
+    if output_tokens:
+        known["max_output_tokens"] = output_tokens
+    return known
+
+
+def _model_owner(model: str) -> str:
+    for prefix, owner in _MODEL_OWNERS:
+        if model.lower().startswith(prefix):
+            return owner
+    return _MODEL_DEFAULT_OWNER

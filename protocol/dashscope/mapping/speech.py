@@ -1,0 +1,266 @@
+"""Text to speech: OpenAI's speech request as native streams, and the sound in them.
+
+Qwen's voices give PCM, 24 kHz, mono, 16 bit, signed, little-endian, and take up to 600 characters a call; a longer text
+is cut at sentence ends and its pieces are joined again. CosyVoice gives what format it is asked for, in one call.
+Sources: DashScope API reference, "Qwen-TTS", "CosyVoice"; OpenAI API reference, "Create speech".
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+import struct
+import typing
+
+from protocol.dashscope.mapping.answer import as_object, token_count
+from protocol.dashscope.mapping.errors import DashScopeError, upstream_bad_response
+from protocol.dashscope.mapping.events import NativeEvent, NativeEventReader
+from protocol.dashscope.mapping.fields import (
+    optional_choice,
+    optional_flag,
+    optional_number,
+    optional_text,
+    refuse_field,
+    required_text,
+)
+from protocol.dashscope.mapping.models import model_key
+from protocol.dashscope.mapping.native import MULTIMODAL_GENERATION_PATH, SPEECH_SYNTHESIS_PATH, NativeCall
+from protocol.openai.audio import SPEECH_SAMPLE_RATE, wav_header
+
+_SPEECH_FORMATS = ("mp3", "opus", "aac", "flac", "wav", "pcm")
+_QWEN_SPEECH_FORMATS = ("wav", "pcm")
+_COSY_SPEECH_FORMATS = ("mp3", "wav", "pcm", "opus")
+_SPEECH_MEDIA_TYPES = {
+    "mp3": "audio/mpeg",
+    "opus": "audio/ogg",
+    "wav": "audio/wav",
+    "pcm": "audio/pcm",
+}
+_SPEECH_LONGEST_PIECE = 600
+
+# Where a long text is cut: after a sentence, else at a pause, else at a space.
+_SPEECH_CUTS = (
+    r"(?:[.!?…][\"')\]”’]*(?=\s)|[。！？][”’」』]*|\n)\s*",
+    r"[,;:，；：、]\s*",
+    r"\s+",
+)
+_QWEN_SPEECH_MODEL = r"qwen(?!-audio-).*"
+_INSTRUCTED_SPEECH_MODEL = r".*-instruct.*"
+_WEBSOCKET_SPEECH_MODEL = r"cosyvoice-v[12]|sambert-.*"
+
+# OpenAI's voices by the nearest native one; every other name is DashScope's and passes.
+_SPEECH_QWEN_VOICES = {
+    "alloy": "Cherry",
+    "nova": "Serena",
+    "shimmer": "Chelsie",
+    "coral": "Jennifer",
+    "sage": "Maia",
+    "ash": "Ryan",
+    "ballad": "Vincent",
+    "verse": "Aiden",
+    "echo": "Ethan",
+    "fable": "Neil",
+    "onyx": "Kai",
+    "marin": "Vivian",
+    "cedar": "Elias",
+}
+_SPEECH_COSY_VOICE = "longanyang"
+_SPEECH_COSY_SLOWEST_RATE = 0.5
+_SPEECH_COSY_FASTEST_RATE = 2.0
+
+
+class SpeechPlan:
+    """The native streams for one speech request, to be made one after the other, and what to answer with.
+
+    `audio_format` is "wav", "pcm", "mp3" or "opus"; `raw_pcm` says that the streams carry PCM, so that a WAV needs its
+    header from us; `as_events` that the client wants server-sent events instead of the bare sound.
+    """
+
+    __slots__ = ("as_events", "audio_format", "calls", "raw_pcm")
+
+    def __init__(self, calls: list[NativeCall], audio_format: str, raw_pcm: bool, as_events: bool) -> None:
+        self.calls = calls
+        self.audio_format = audio_format
+        self.raw_pcm = raw_pcm
+        self.as_events = as_events
+
+    @property
+    def media_type(self) -> str:
+        """The Content-Type of the bare sound."""
+        return _SPEECH_MEDIA_TYPES[self.audio_format]
+
+    def beginning(self) -> bytes:
+        """Return the bytes that go before the sound of the first stream."""
+        return wav_header() if self.raw_pcm and self.audio_format == "wav" else b""
+
+
+def plan_speech(request: typing.Mapping[str, typing.Any]) -> SpeechPlan:
+    """Return the plan for `POST /v1/audio/speech`, or raise the ApiError 400 that names the field at fault.
+
+    A format that a model cannot give is refused with `unsupported_response_format` if it was asked for; if none was,
+    Qwen's voices answer in WAV although OpenAI's default is MP3.
+    """
+    model = required_text(request, "model")
+    text = required_text(request, "input")
+    voice = _read_speech_voice(request)
+    wanted = optional_choice(request, "response_format", _SPEECH_FORMATS)
+    speed = optional_number(request, "speed", 0.25, 4)
+    as_events = optional_choice(request, "stream_format", ("audio", "sse")) == "sse"
+    key = model_key(model)
+    if re.fullmatch(_WEBSOCKET_SPEECH_MODEL, key):
+        raise refuse_field("model", "a model that can be reached by HTTP, e.g. cosyvoice-v3-flash", model)
+    if not re.fullmatch(_QWEN_SPEECH_MODEL, key):
+        audio_format = _speech_format(wanted or "mp3", _COSY_SPEECH_FORMATS)
+        return SpeechPlan([_cosy_speech_call(model, text, voice, audio_format, speed)], audio_format, False, as_events)
+    audio_format = _speech_format(wanted or "wav", _QWEN_SPEECH_FORMATS)
+    options = _qwen_speech_options(request, key)
+    native_voice = _SPEECH_QWEN_VOICES.get(voice.lower(), voice)
+    calls = [
+        NativeCall(
+            MULTIMODAL_GENERATION_PATH,
+            {"model": model, "input": {"text": piece, "voice": native_voice, **options}},
+            stream=True,
+        )
+        for piece in split_speech_text(text)
+    ]
+    return SpeechPlan(calls, audio_format, True, as_events)
+
+
+def split_speech_text(text: str, most_characters: int = _SPEECH_LONGEST_PIECE) -> list[str]:
+    """Return the text in pieces of at most `most_characters`, cut at sentence ends where there are any."""
+    pieces = []
+    rest = text.strip()
+    while len(rest) > most_characters:
+        cut = _speech_cut(rest, most_characters)
+        pieces.append(rest[:cut].strip())
+        rest = rest[cut:].strip()
+    return [piece for piece in (*pieces, rest) if piece]
+
+
+def wav_samples(file: bytes) -> bytes:
+    """Return the samples of a WAV file: its `data` chunk, b"" where it has none; what is no WAV file is samples itself.
+
+    A size beyond the end, which files have that were written as a stream, means to the end.
+    """
+    if file[:4] != b"RIFF" or file[8:12] != b"WAVE":
+        return file
+    at = 12
+    while at + 8 <= len(file):
+        size = struct.unpack_from("<I", file, at + 4)[0]
+        if file[at : at + 4] == b"data":
+            return file[at + 8 : at + 8 + size]
+        at += 8 + size + size % 2  # chunks begin at even places
+    return b""
+
+
+class SpeechStreamReader:
+    """Takes the sound out of a native stream; `error` is set when the stream reports one or gives no sound.
+
+    `url` is where the whole sound lies for 24 hours, as told by the last frame; `usage` is native.
+    """
+
+    def __init__(self) -> None:
+        self.error: DashScopeError | None = None
+        self.url = ""
+        self.usage: dict[str, typing.Any] = {}
+        self._reader = NativeEventReader()
+        self._heard = False
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Return the pieces of sound that these bytes complete."""
+        return self._take(self._reader.feed(data)) if self.error is None else []
+
+    def close(self) -> list[bytes]:
+        """Return the last piece after a clean end of the stream."""
+        if self.error is not None:
+            return []
+        pieces = self._take(self._reader.close())
+        if self.error is None and not self._heard and not self.url:
+            self.error = upstream_bad_response("the stream has no sound")
+        return pieces
+
+    def _take(self, events: list[NativeEvent]) -> list[bytes]:
+        pieces = []
+        for event in events:
+            self.error = event.error
+            piece = self._sound(event.answer) if event.error is None else b""
+            if self.error is not None:
+                break
+            if piece:
+                pieces.append(piece)
+        return pieces
+
+    def _sound(self, answer: dict[str, typing.Any]) -> bytes:
+        self.usage = as_object(answer.get("usage")) or self.usage
+        audio = as_object(as_object(answer.get("output")).get("audio"))
+        self.url = audio.get("url") or self.url
+        try:
+            sound = binascii.a2b_base64(audio.get("data") or "")
+        except (ValueError, TypeError):
+            self.error = upstream_bad_response("the sound in an event is not base64")
+            return b""
+        self._heard = self._heard or bool(sound)
+        return sound
+
+
+def speech_done_event(usages: typing.Sequence[dict[str, typing.Any]]) -> dict[str, typing.Any]:
+    """Return the last event, with the usage of all streams; where characters are billed they count as input."""
+    spent = sum(token_count(usage, "input_tokens") or token_count(usage, "characters") for usage in usages)
+    made = sum(token_count(usage, "output_tokens") for usage in usages)
+    usage = {"input_tokens": spent, "output_tokens": made, "total_tokens": spent + made}
+    return {"type": "speech.audio.done", "usage": usage}
+
+
+def _read_speech_voice(request: typing.Mapping[str, typing.Any]) -> str:
+    voice = request.get("voice")
+    if isinstance(voice, dict):  # OpenAI's custom voices
+        voice = voice.get("id")
+    if not isinstance(voice, str) or not voice:
+        raise refuse_field("voice", "the name of a voice, e.g. alloy or Cherry", request.get("voice"))
+    return voice
+
+
+def _speech_format(wanted: str, possible: typing.Sequence[str]) -> str:
+    if wanted in possible:
+        return wanted
+    expected = "one of " + ", ".join(possible) + " for this model"
+    raise refuse_field("response_format", expected, wanted, code="unsupported_response_format")
+
+
+def _qwen_speech_options(request: typing.Mapping[str, typing.Any], key: str) -> dict[str, typing.Any]:
+    options: dict[str, typing.Any] = {}
+    language = optional_text(request, "language_type")
+    if language:
+        options["language_type"] = language
+    if not re.fullmatch(_INSTRUCTED_SPEECH_MODEL, key):
+        return options
+    instructions = optional_text(request, "instructions")
+    if instructions:
+        options["instructions"] = instructions
+    optimize = optional_flag(request, "optimize_instructions")
+    if optimize is not None:
+        options["optimize_instructions"] = optimize
+    return options
+
+
+def _cosy_speech_call(model: str, text: str, voice: str, audio_format: str, speed: float | None) -> NativeCall:
+    native_input: dict[str, typing.Any] = {
+        "text": text,
+        "voice": _SPEECH_COSY_VOICE if voice.lower() in _SPEECH_QWEN_VOICES else voice,
+        "format": audio_format,
+        "sample_rate": SPEECH_SAMPLE_RATE,
+    }
+    if speed is not None and speed != 1:
+        native_input["rate"] = min(max(speed, _SPEECH_COSY_SLOWEST_RATE), _SPEECH_COSY_FASTEST_RATE)
+    return NativeCall(SPEECH_SYNTHESIS_PATH, {"model": model, "input": native_input}, stream=True)
+
+
+def _speech_cut(text: str, most_characters: int) -> int:
+    """Return where to cut; white space after the piece does not count, as it is left out."""
+    window = text[: most_characters + 1]
+    for pattern in _SPEECH_CUTS:
+        ends = [match.end() for match in re.finditer(pattern, window)]
+        ends = [end for end in ends if len(window[:end].rstrip()) <= most_characters]
+        if ends:
+            return ends[-1]
+    return most_characters

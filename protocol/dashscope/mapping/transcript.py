@@ -1,0 +1,238 @@
+"""Speech to text: OpenAI's transcription request as a native chat call with a sound, and the answers back.
+
+Only short recordings (up to 5 minutes, 10 MB as base64) go this way. DashScope gives the text, the language and the
+seconds, but no times of words: where times are wanted, one segment spans all. Sources: DashScope API reference,
+"Qwen-ASR"; OpenAI API reference, "Create transcription".
+"""
+
+from __future__ import annotations
+
+import binascii
+import json
+import re
+import typing
+
+from protocol.dashscope.mapping.answer import as_list, as_object, native_choices, token_count
+from protocol.dashscope.mapping.errors import DashScopeError
+from protocol.dashscope.mapping.events import NativeEvent, NativeEventReader
+from protocol.dashscope.mapping.fields import optional_choice, optional_text, refuse_field, required_text
+from protocol.dashscope.mapping.models import model_key
+from protocol.dashscope.mapping.native import MULTIMODAL_GENERATION_PATH, NativeCall
+from protocol.errors import ApiError
+from protocol.openai.audio import CAPTION_TYPES, caption_time
+
+_ASR_DEFAULT_MODEL = "qwen3-asr-flash"
+_ASR_OPENAI_MODELS = r"whisper-1|gpt-4o-(?:mini-)?transcribe.*"
+_ASR_SHORT_MODEL = r".*-asr-flash(?!-filetrans|-realtime).*"
+_TRANSCRIPT_MOST_AUDIO_BYTES = 10 * 1024 * 1024  # of the data URL
+_TRANSCRIPT_AUDIO_TYPES = {
+    "aac": "audio/aac",
+    "amr": "audio/amr",
+    "flac": "audio/flac",
+    "m4a": "audio/mp4",
+    "mp3": "audio/mpeg",
+    "mp4": "audio/mp4",
+    "mpeg": "audio/mpeg",
+    "mpga": "audio/mpeg",
+    "oga": "audio/ogg",
+    "ogg": "audio/ogg",
+    "opus": "audio/ogg",
+    "wav": "audio/wav",
+    "webm": "audio/webm",
+    "wma": "audio/x-ms-wma",
+}
+_TRANSCRIPT_MEDIA_TYPE = r"(?:audio|video)/[A-Za-z0-9.+-]+"
+_TRANSCRIPT_MOST_SECONDS = 86_400  # anything above is no length of a short recording
+_TRANSCRIPT_FORMATS = ("json", "text", "verbose_json", "srt", "vtt")
+_TRANSCRIPT_STREAMED_FORMATS = ("json", "text")
+
+
+class TranscriptionPlan:
+    """The native call for one transcription request, the format of the answer, and whether it is to be streamed."""
+
+    __slots__ = ("call", "response_format", "stream")
+
+    def __init__(self, call: NativeCall, response_format: str, stream: bool) -> None:
+        self.call = call
+        self.response_format = response_format
+        self.stream = stream
+
+
+def plan_transcription(
+    fields: typing.Mapping[str, typing.Any], filename: str, media_type: str, sound: bytes
+) -> TranscriptionPlan:
+    """Return the plan for `POST /v1/audio/transcriptions` from the fields of the form and its `file`.
+
+    OpenAI's models stand for qwen3-asr-flash. Raises ApiError 400 with `param`, or 413 where the sound is too large.
+    """
+    model = required_text(fields, "model")
+    key = model_key(model)
+    if re.fullmatch(_ASR_OPENAI_MODELS, key):
+        model = _ASR_DEFAULT_MODEL
+    elif not re.fullmatch(_ASR_SHORT_MODEL, key):
+        raise refuse_field("model", f"a model for short recordings, e.g. {_ASR_DEFAULT_MODEL}", model)
+    response_format = optional_choice(fields, "response_format", _TRANSCRIPT_FORMATS) or "json"
+    stream = _transcript_flag(fields, "stream")
+    if stream and response_format not in _TRANSCRIPT_STREAMED_FORMATS:
+        raise refuse_field("response_format", "json or text beside stream", response_format)
+    messages = [{"role": "user", "content": [{"audio": _transcript_audio_url(filename, media_type, sound)}]}]
+    prompt = optional_text(fields, "prompt")
+    if prompt:
+        messages.insert(0, {"role": "system", "content": [{"text": prompt}]})
+    asr_options: dict[str, typing.Any] = {"enable_itn": _transcript_flag(fields, "enable_itn")}
+    language = optional_text(fields, "language")
+    if language:
+        asr_options["language"] = language
+    parameters: dict[str, typing.Any] = {"result_format": "message", "asr_options": asr_options}
+    if stream:
+        parameters["incremental_output"] = True
+    body = {"model": model, "input": {"messages": messages}, "parameters": parameters}
+    return TranscriptionPlan(NativeCall(MULTIMODAL_GENERATION_PATH, body, stream=stream), response_format, stream)
+
+
+def refuse_translation() -> ApiError:
+    """Return the 400 for `POST /v1/audio/translations`: no native model translates speech in one call."""
+    return ApiError(
+        400,
+        "Translation of speech is not offered; transcribe it, then translate the text with qwen-mt-plus",
+        type="invalid_request_error",
+        code="unsupported_endpoint",
+    )
+
+
+def transcription_answer(answer: typing.Mapping[str, typing.Any], response_format: str) -> tuple[str, bytes]:
+    """Return the Content-Type and the body for a native answer; silence is an empty text."""
+    text = "".join(choice.text for choice in native_choices(answer)[:1])
+    usage = as_object(answer.get("usage"))
+    seconds = _transcript_seconds(usage)
+    if response_format == "text":
+        return "text/plain; charset=utf-8", _transcript_bytes(text + "\n")
+    if response_format in ("srt", "vtt"):
+        return CAPTION_TYPES[response_format], _transcript_bytes(_transcript_captions(response_format, text, seconds))
+    body: dict[str, typing.Any] = {"text": text, "usage": _transcript_usage(usage)}
+    if response_format == "verbose_json":
+        body = {
+            "task": "transcribe",
+            "language": _transcript_language(answer),
+            "duration": seconds,
+            **body,
+            "segments": [_transcript_segment(text, seconds)],
+        }
+    return "application/json", _transcript_bytes(json.dumps(body, ensure_ascii=False))
+
+
+class TranscriptStreamTranslator:
+    """Turns the bytes of a native stream into OpenAI's transcript events; look at `error` after each call."""
+
+    def __init__(self) -> None:
+        self.error: DashScopeError | None = None
+        self._reader = NativeEventReader()
+        self._texts: list[str] = []
+        self._usage: dict[str, typing.Any] = {}
+
+    def feed(self, data: bytes) -> list[dict[str, typing.Any]]:
+        """Return the `transcript.text.delta` events that these bytes give."""
+        return self._translate(self._reader.feed(data)) if self.error is None else []
+
+    def close(self) -> list[dict[str, typing.Any]]:
+        """Return the last events after a clean end of the stream: at the end `transcript.text.done` with it all."""
+        if self.error is not None:
+            return []
+        events = self._translate(self._reader.close())
+        if self.error is None:
+            done: dict[str, typing.Any] = {"type": "transcript.text.done", "text": "".join(self._texts)}
+            if "seconds" not in self._usage:
+                done["usage"] = _transcript_usage(self._usage)  # this event knows usage in tokens only
+            events.append(done)
+        return events
+
+    def _translate(self, events: list[NativeEvent]) -> list[dict[str, typing.Any]]:
+        deltas = []
+        for event in events:
+            self.error = event.error
+            if event.error is not None:
+                break
+            self._usage = as_object(event.answer.get("usage")) or self._usage
+            text = "".join(choice.text for choice in native_choices(event.answer)[:1])
+            if text:
+                self._texts.append(text)
+                deltas.append({"type": "transcript.text.delta", "delta": text})
+        return deltas
+
+
+def _transcript_flag(fields: typing.Mapping[str, typing.Any], name: str) -> bool:
+    value = fields.get(name)
+    if value in (None, False, "false", ""):
+        return False
+    if value in (True, "true"):
+        return True
+    raise refuse_field(name, "true or false", value)
+
+
+def _transcript_audio_url(filename: str, media_type: str, sound: bytes) -> str:
+    """Return the sound as a data URL; the type is the file name's, else what the client calls it."""
+    if not sound:
+        raise refuse_field("file", "a recording", filename)
+    ending = filename.rpartition(".")[2].lower()
+    native_type = _TRANSCRIPT_AUDIO_TYPES.get(ending, media_type.partition(";")[0].strip())
+    if not re.fullmatch(_TRANSCRIPT_MEDIA_TYPE, native_type):
+        native_type = "audio/wav"
+    url = f"data:{native_type};base64," + binascii.b2a_base64(sound, newline=False).decode("ascii")
+    if len(url) > _TRANSCRIPT_MOST_AUDIO_BYTES:
+        raise ApiError(
+            413,
+            f"file: expected a recording of at most {_TRANSCRIPT_MOST_AUDIO_BYTES} bytes as base64, got {len(url)}",
+            type="invalid_request_error",
+            param="file",
+            code="file_too_large",
+        )
+    return url
+
+
+def _transcript_seconds(usage: typing.Mapping[str, typing.Any]) -> float:
+    seconds = usage.get("seconds")
+    return seconds if isinstance(seconds, (int, float)) and 0 <= seconds < _TRANSCRIPT_MOST_SECONDS else 0
+
+
+def _transcript_bytes(text: str) -> bytes:
+    """Return UTF-8; half a surrogate pair, which JSON can hold, becomes a question mark."""
+    return text.encode("utf-8", "replace")
+
+
+def _transcript_usage(usage: typing.Mapping[str, typing.Any]) -> dict[str, typing.Any]:
+    """Return the usage by duration, which is what DashScope bills, or by tokens where it tells no duration."""
+    if "seconds" in usage:
+        return {"type": "duration", "seconds": _transcript_seconds(usage)}
+    spent, made = token_count(usage, "input_tokens"), token_count(usage, "output_tokens")
+    return {"type": "tokens", "input_tokens": spent, "output_tokens": made, "total_tokens": spent + made}
+
+
+def _transcript_language(answer: typing.Mapping[str, typing.Any]) -> str:
+    for choice in as_list(as_object(answer.get("output")).get("choices")):
+        for note in as_list(as_object(as_object(choice).get("message")).get("annotations")):
+            if isinstance(note, dict) and isinstance(note.get("language"), str):
+                return note["language"]
+    return ""
+
+
+def _transcript_segment(text: str, seconds: float) -> dict[str, typing.Any]:
+    """Return the one segment of verbose_json; what DashScope does not measure is 0."""
+    return {
+        "id": 0,
+        "seek": 0,
+        "start": 0.0,
+        "end": float(seconds),
+        "text": text,
+        "tokens": [],
+        "temperature": 0.0,
+        "avg_logprob": 0.0,
+        "compression_ratio": 0.0,
+        "no_speech_prob": 0.0,
+    }
+
+
+def _transcript_captions(response_format: str, text: str, seconds: float) -> str:
+    """Return one caption that stands from beginning to end."""
+    if response_format == "srt":
+        return f"1\n00:00:00,000 --> {caption_time(seconds, ',')}\n{text}\n\n"
+    return f"WEBVTT\n\n00:00:00.000 --> {caption_time(seconds, '.')}\n{text}\n\n"

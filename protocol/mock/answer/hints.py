@@ -1,0 +1,348 @@
+"""What in a prompt may serve as a value: numbers, quotations, addresses, dates, names.
+
+A prompt is read once, from left to right, into hints: a value, what kind of literal it was, and the words around it, by
+which protocol/mock/answer/assignment.py tells what it belongs to.
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+
+MAX_HINT_TEXT = 10_000  # characters of a prompt that are looked at for hints
+MAX_HINTS = 200  # literals of a prompt
+_HINT_NEAR_PREPOSITION = 3  # words back to the preposition that a list repeats
+HINT_NEAR = 6  # words before a literal that may say what it is
+
+_HINT_MONTHS = (
+    "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
+    "december",
+)  # fmt: skip
+_HINT_MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)[a-z]*"
+_HINT_DAYS = "monday|tuesday|wednesday|thursday|friday|saturday|sunday|today|tonight|tomorrow|yesterday"
+_HINT_DAYS += "|今天|明天|后天|昨天|周[一二三四五六日]|星期[一二三四五六日天]"
+_HINT_HAN = "\u3400-\u4dbf\u4e00-\u9fff"
+_HINT_CAPITAL = "[A-Z\u00c0-\u00d6\u00d8-\u00de][^\\W\\d_]*(?:[-'\u2019][A-Z\u00c0-\u00de][^\\W\\d_]*)*"
+_HINT_NUMBER = r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]{1,18})?|-?[0-9]{1,18}(?:\.[0-9]{1,18})?"
+_HINT_FILES = "txt|csv|tsv|json|jsonl|md|py|js|ts|c|go|rs|html|xml|yaml|yml|toml|ini|log|pdf|png|jpg|jpeg|gif|svg"
+_HINT_FILES += "|wav|mp3|mp4|doc|docx|xls|xlsx|zip|sql"
+
+_HINT_CURRENCIES = {
+    "dollar": "USD", "euro": "EUR", "yen": "JPY", "yuan": "CNY", "pound": "GBP", "rupee": "INR", "franc": "CHF",
+    "peso": "MXN", "美元": "USD", "人民币": "CNY", "欧元": "EUR", "日元": "JPY", "英镑": "GBP", "港币": "HKD",
+}  # fmt: skip
+
+# In this order: the first that matches at a place says what the literal is. A quotation mark within a word is an
+# apostrophe. 18 digits: more would not survive a double anyhow. Clauses are cut at what no rule matches.
+_HINT_RULES = (
+    ("sql", r"\b(?:SELECT|select)\s[^;\n]{1,300}?\s(?:FROM|from)\s[^;\n]{1,300}"
+            r"|\b(?:INSERT INTO|UPDATE|DELETE FROM|CREATE TABLE|DROP TABLE)\s+\w[^;\n]{1,400}"),
+    ("quoted", r'"([^"\n]{1,200})"|(?<![A-Za-z0-9_])\'([^\'\n]{1,200})\'(?![A-Za-z0-9_])|`([^`\n]{1,200})`'
+               r"|[\u201c\u00ab\u300c\u300e\u300a]([^\u201d\u00bb\u300d\u300f\u300b\n]{1,200})"
+               r"[\u201d\u00bb\u300d\u300f\u300b]"),
+    ("url", r"(?i:https?|ftp|wss?)://[!#-&(-;=?-\[\]-_a-~]+(?<![.,;:?)!\]])"),
+    ("email", r"(?<![A-Za-z0-9_.+-])[A-Za-z0-9_+-][A-Za-z0-9_.+-]*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"),
+    ("tag", r"(?<![\w&/#])#[A-Za-z][\w-]{0,79}"),
+    ("date", r"(?<![A-Za-z0-9_-])\d{4}-\d\d-\d\d(?:[Tt ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?)?(?![0-9-])"),
+    ("year_first", r"(?<![0-9])(\d{4})(?:年|/)(\d{1,2})(?:月|/)(\d{1,2})日?(?![0-9])"),
+    ("month_first", rf"(?<!\w)(?i:({_HINT_MONTH})\.? (\d{{1,2}})(?:st|nd|rd|th)?,? (\d{{4}}))(?!\w)"),
+    ("day_first", rf"(?<!\w)(?i:(\d{{1,2}})(?:st|nd|rd|th)? (?:of )?({_HINT_MONTH})\.?,? (\d{{4}}))(?!\w)"),
+    ("time", r"(?<![A-Za-z0-9_:])(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d)?(?:\s?(?i:[ap]\.?m\b\.?))?"
+             r"|(?<![A-Za-z0-9_.])\d{1,2}\s?(?i:[ap]m)\b"),
+    ("code", r"(?<![A-Za-z0-9_])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![A-Za-z0-9_])"
+             r"|(?<![A-Za-z0-9_.])\d{1,3}(?:\.\d{1,3}){3}(?![A-Za-z0-9_]|\.\d)"
+             r"|(?<![A-Za-z0-9_])\+\d[\d ()-]{6,16}\d"
+             r"|(?<![A-Za-z0-9_])(?:Africa|America|Asia|Atlantic|Australia|Europe|Pacific|Etc)/[A-Za-z_/+-]+"),
+    ("path", rf"(?<![\w./~-])(?:~?/|\./|[A-Za-z]:\\)[\w./\\-]+|(?<![\w./-])(?:[\w-]+/)+(?!\w)"
+             rf"|(?<![\w./-])(?:[\w-]+/)*[\w-]+\.(?i:{_HINT_FILES})(?!\w)"),
+    ("code", r"(?<![A-Za-z0-9_-])(?=[A-Za-z0-9_-]*\d)[A-Za-z]{1,12}[_-]?\d[A-Za-z0-9_-]*(?![A-Za-z0-9_])"
+             r"|(?<![A-Za-z0-9_$])\d{2,}(?:-\d+)+(?![A-Za-z0-9_])"
+             r"|(?<![A-Za-z0-9_])[A-Z]{2,6}(?![A-Za-z0-9_]|\s[A-Z]{2,})"),
+    ("sum", rf"(?<![A-Za-z0-9_.])[(]{{0,8}}(?:{_HINT_NUMBER})[)]{{0,8}}(?:(?:\s*(?:\*\*|[+*×÷^])\s*"
+            rf"|\s+[-/%]\s+|(?<=\))\s*[-/%]\s*"
+            rf"|/(?=\d)|-(?=\d))[(]{{0,8}}(?:{_HINT_NUMBER})[)]{{0,8}})+(?![A-Za-z0-9_])"),
+    ("number", rf"(?<![A-Za-z0-9_.])(?:{_HINT_NUMBER})(?![A-Za-z0-9_]|\.[0-9])"
+               r"|(?<![A-Za-z0-9_.])-?[0-9]{1,9}(?:\.[0-9]{1,9})?(?=(?!st\b|nd\b|rd\b|th\b)"
+               r"[A-Za-z]{1,3}\b(?!\.?[0-9]))"),
+    ("currency", r"(?<![A-Za-z])(?i:dollar|euro|yen|yuan|pound|rupee|franc|peso)s?(?![A-Za-z])|美元|人民币|欧元|日元|英镑|港币"),
+    ("counted", r"(?<!\w)(?i:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|dozen)(?=\s+[a-z])"
+                r"|[一二两三四五六七八九十](?=[个張张位人天晚小份本次条间])"),
+    ("day", rf"(?<![A-Za-z])(?i:{_HINT_DAYS})(?![A-Za-z])"),
+    ("name", rf"(?<!\w){_HINT_CAPITAL}(?:(?! (?:SELECT|INSERT|UPDATE|DELETE|CREATE|DROP) | \S{{1,80}}\.[A-Za-z])"
+             rf"(?: (?:de|da|del|la|le|of|the|van|von|der) | ){_HINT_CAPITAL})*"
+             rf"(?:, [A-Z]{{2}}(?![A-Za-z]))?"),
+)  # fmt: skip
+_HINT_LITERAL = "|".join(f"(?P<k{at}>{rule})" for at, (_, rule) in enumerate(_HINT_RULES))
+
+# A place or a person in Chinese, which has no capitals: between words that stand around such names.
+_HINT_HAN_PLACE = rf"(?:在|到|去|从|至|往|飞|查询|查|一下|请问|告诉我|看看|搜索|(?<![{_HINT_HAN}])|和|与)"
+_HINT_HAN_PLACE += (
+    rf"([{_HINT_HAN}]{{2,5}}?)(?=市|的|今天|明天|后天|现在|当前|今日|未来|天气|气温|温度|几点|时间|和|与|到|飞|"
+)
+_HINT_HAN_PLACE += rf"有|会|下雨|住|玩|待|(?![{_HINT_HAN}]))"
+_HINT_HAN_PERSON = (
+    rf"(?:给|名叫|名字[是叫]|我叫|我是|联系|姓名[:：是]?)\s*([{_HINT_HAN}]{{2,3}}?)(?=[发打写说]|的|(?![{_HINT_HAN}]))"
+)
+_HINT_HAN_COMMON = "今天|明天|后天|现在|天气|什么|怎么|你好|谢谢|请|帮|我|你|他|她|它|们|这|那|哪|多少|几|查|一|搜|计算|翻译|发送|写|给|用|返回|输出|包含|字段"
+
+# Lower-case places: "weather in paris". Only these prepositions, and none of these words.
+_HINT_PLACE = r"(?<!\w)(?:in|at|near|for|from|to)\s+(?:the\s+)?"
+_HINT_PLACE += r"((?:new|los|san|las|hong|rio|cape|tel|kuala|buenos) [a-z]{3,}|[a-z]{3,})"
+_HINT_TRAVEL = r"(?i)\b(?:from|flights?|fly|flying|travel|trip|train|bus|drive|tickets?)\b"
+_HINT_NO_PLACE = frozenset(
+    "the this that these those here there my your our their his her its all any each both some more many much few one"
+    " two three me you him them celsius fahrenheit kelvin degrees english french german spanish chinese japanese order"
+    " detail details short general advance addition fact case total json today tomorrow now least most home work"
+    " morning afternoon evening night future past world next last same way end start beginning middle user following"
+    " make get give find show tell use see know have has had with and but not what which who how when where why".split()
+)
+
+_HINT_NUMBER_WORDS = {
+    "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11,
+    "twelve": 12, "twenty": 20, "dozen": 12, "一": 1, "二": 2, "两": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7,
+    "八": 8, "九": 9, "十": 10,
+}  # fmt: skip
+
+# Capitalised at the beginning of a sentence, yet no names; I and its forms are none anywhere.
+_HINT_NO_NAME = frozenset(
+    "a an the i i'm i've i'd i'll it it's this that these those what what's which who who's whose how how's when where"
+    " where's why is are was were am do does did can could will would should shall may might must have has had if in on"
+    " at for from to of by with and or but so then also please thanks thank hello hi hey dear yes no not ok okay great"
+    " good my our your his her their we you they he she let's let get give find show tell look search check send book"
+    " create make add set turn call use run list fetch schedule remind play order buy delete remove update open read"
+    " write calculate compute convert translate extract return answer respond reply summarize summarise generate"
+    " classify analyze analyse weather temperature forecast time date name city user first second next now today"
+    " explain describe compare plan draw compose mail email ask begin start stop cancel pay transfer multiply divide"
+    " subtract sum count sort print save load download upload invite reserve rent ship track post publish need want"
+    " json api url ai ok html xml csv pdf sql id faq".split()
+)
+_HINT_NO_CODE = frozenset(
+    "JSON API URL AI OK SQL HTML XML CSV PDF ID FAQ TODO HTTP HTTPS NOT AND OR THE AM PM TV".split()
+)
+
+
+# Chinese words that stand for the English ones that schemas and tools are written in.
+_HINT_GLOSSARY = {
+    "天气": "weather", "气温": "temperature weather", "温度": "temperature", "下雨": "rain weather", "预报": "forecast",
+    "摄氏": "celsius", "华氏": "fahrenheit", "搜索": "search", "搜": "search", "网页": "web page", "上网": "web search",
+    "查找": "find search", "计算": "calculate", "算一": "calculate", "多少钱": "price", "价格": "price", "股价":
+    "stock price", "股票": "stock", "时间": "time", "几点": "time", "日期": "date", "翻译": "translate", "邮件": "email",
+    "发送": "send", "发邮": "send", "发一": "send", "发给": "send", "短信": "sms message", "消息": "message", "预订":
+    "book reserve", "订一": "book", "航班": "flight", "机票": "flight ticket", "酒店": "hotel", "餐厅": "restaurant",
+    "日历": "calendar", "会议": "meeting", "提醒": "reminder remind", "闹钟": "alarm", "新闻": "news", "地图": "map",
+    "路线": "route", "汇率": "exchange rate", "换算": "convert", "人民币": "currency",
+    "主题": "subject", "标题": "title", "内容": "body content text", "转换": "convert", "兑换": "exchange convert", "订单":
+    "order", "用户": "user", "文件": "file", "读取": "read", "删除": "delete", "创建": "create", "新建": "create", "添加":
+    "add", "更新": "update", "图片": "image", "音乐": "music", "播放": "play", "打开": "turn on open", "关闭": "turn off",
+    "灯": "light", "数据库": "database", "英语": "english", "英文": "english", "中文": "chinese", "法语": "french", "日语":
+    "japanese", "高": "high", "低": "low", "紧急": "urgent", "红色": "red", "蓝色": "blue", "绿色": "green",
+}  # fmt: skip
+
+
+class Hint(typing.NamedTuple):
+    """A literal of a prompt: its value, its kind (a rule's name), the words around it, the property that it serves."""
+
+    value: object
+    kind: str
+    before: tuple[str, ...] = ()  # stems, the nearest first, of the same clause
+    after: tuple[str, ...] = ()
+    joined: str = ""  # to the literal before it, as in a list: by "," or by "and"
+    owner: str = ""
+
+
+class Hints(typing.NamedTuple):
+    """What a prompt suggests: literals to use where they fit, once each, and all its words, which pick enum members."""
+
+    literals: tuple[Hint, ...] = ()
+    words: tuple[str, ...] = ()
+    text: str = ""
+
+    @property
+    def values(self) -> tuple[object, ...]:
+        """The values of the quotations and numbers alone."""
+        return tuple(hint.value for hint in self.literals if hint.kind in ("quoted", "number"))
+
+
+# ---- words
+
+
+def hint_words(text: str) -> list[str]:
+    """Return the words of a text, in order, without regard to case."""
+    return re.findall(r"[^\W_]+", text.casefold())
+
+
+def stem(word: str) -> str:
+    """Return a word without its commonest English endings: prices and price, booking and book are the same."""
+    if not word.isascii() or len(word) < 4:
+        return word
+    if word.endswith("ies") and len(word) > 4:
+        return word[:-3] + "y"
+    if word.endswith("s") and not word.endswith(("ss", "us", "is", "news")):
+        word = word[:-1]
+    for ending in ("ing", "ed"):
+        if word.endswith(ending) and len(word) > len(ending) + 2:
+            word = word[: -len(ending)]
+            if word[-1] == word[-2] and word[-1] not in "lsdz":
+                word = word[:-1]
+            break
+    return word[:-1] if word.endswith("e") and len(word) > 4 else word
+
+
+def glossary_words(text: str) -> list[str]:
+    """Return the English words for the Chinese ones in a text, as far as the glossary of usual tools knows them."""
+    if text.isascii():
+        return []
+    return [word for chinese, english in _HINT_GLOSSARY.items() if chinese in text for word in english.split()]
+
+
+# ---- reading
+
+
+def hint_text(prompt: str) -> str:
+    """Return what is looked at of a prompt: its beginning and its end where it is longer than MAX_HINT_TEXT."""
+    half = MAX_HINT_TEXT // 2
+    return prompt if len(prompt) <= MAX_HINT_TEXT else f"{prompt[: half - 1]}\n{prompt[-half:]}"
+
+
+def read_hints(prompt: str) -> Hints:
+    """Find the hints of a prompt, of which at most MAX_HINT_TEXT characters are read."""
+    text = hint_text(prompt)
+    found: list[tuple[int, int, str, object]] = []
+    for match in re.finditer(_HINT_LITERAL, text):
+        kind = _HINT_RULES[int(match.lastgroup[1:])][0] if match.lastgroup else ""
+        found.extend(_literals_of(kind, match, text))
+        if len(found) >= MAX_HINTS:
+            break
+    found.extend(_unmarked_names(text, found))
+    found.sort(key=lambda item: item[:1])
+    literals: list[Hint] = []
+    end = 0
+    for start, stop, kind, value in found[:MAX_HINTS]:
+        between = text[end:start].strip()
+        joined = _joined(between, literals[-1].before) if literals else ""
+        literals.append(Hint(value, kind, _words_before(text, start), _words_after(text, stop), joined))
+        end = max(end, stop)
+    words = hint_words(text) + glossary_words(text)
+    return Hints(tuple(literals), tuple(words), text)
+
+
+def _joined(between: str, before: typing.Sequence[str]) -> str:
+    """Return what joins a literal to the one before: "in Oslo and in Rome" is a list, as "in Oslo and Rome" is."""
+    listed = re.fullmatch(r"([,，])?\s*(and|or|&|和|与|及|、)?(?:\s+(in|at|for|from|to|with|on))?", between)
+    if listed is None or (listed[3] and listed[3] not in before[:_HINT_NEAR_PREPOSITION]):
+        return ""
+    return "and" if listed[2] else "," if listed[1] and not listed[3] else ""
+
+
+def _literals_of(kind: str, match: re.Match[str], text: str) -> typing.Iterator[tuple[int, int, str, object]]:
+    """Yield (start, end, kind, value) for what a rule matched: one literal, none, or a sum and its numbers."""
+    start, end, said = match.start(), match.end(), match[0]
+    if kind == "quoted":
+        yield start, end, kind, said[1:-1]
+    elif kind in ("year_first", "month_first", "day_first"):
+        groups = [group for group in match.groups()[:] if group is not None and group != said]
+        yield start, end, "date", _iso_date(kind, groups)
+    elif kind == "sum":
+        yield start, end, "sum", _balanced(said)
+        for number in re.finditer(rf"(?<![0-9)])-?(?:{_HINT_NUMBER[2:]})|(?:{_HINT_NUMBER[2:]})", said):
+            yield start + number.start(), start + number.end(), "number", _number_of(number[0])
+    elif kind == "number":
+        yield start, end, kind, _number_of(said)
+    elif kind == "currency":
+        yield start, end, kind, _HINT_CURRENCIES[said.lower().rstrip("s")]
+    elif kind == "counted":
+        yield start, end, kind, _HINT_NUMBER_WORDS[said.lower()]
+    elif kind == "code":
+        if said not in _HINT_NO_CODE:
+            yield start, end, kind, said
+    elif kind == "name":
+        yield from _proper_name(start, said, text)
+    else:
+        yield start, end, kind, said
+
+
+def _number_of(said: str) -> float:
+    plain = said.replace(",", "")
+    return float(plain) if "." in plain else int(plain)
+
+
+def _balanced(said: str) -> str:
+    """Return a sum without the brackets at its ends that have no partner."""
+    while said.startswith("(") and said.count("(") > said.count(")"):
+        said = said[1:]
+    while said.endswith(")") and said.count(")") > said.count("("):
+        said = said[:-1]
+    return said
+
+
+def _iso_date(kind: str, groups: typing.Sequence[str]) -> str:
+    order = {"year_first": (0, 1, 2), "month_first": (2, 0, 1), "day_first": (2, 1, 0)}[kind]
+    year, month, day = (groups[at] for at in order)
+    if not month.isdigit():
+        month = str(next(at for at, name in enumerate(_HINT_MONTHS, 1) if name.startswith(month.lower()[:3])))
+    return f"{int(year):04}-{int(month):02}-{int(day):02}"
+
+
+def _proper_name(start: int, said: str, text: str) -> typing.Iterator[tuple[int, int, str, object]]:
+    """Yield a name, without the capital that only begins a sentence."""
+    begins = re.search(r"(?:\A|[.!?:;。！？：；\n])[\s\"'(*-]*\Z", text[max(0, start - 20) : start]) is not None
+    while said:
+        first, _, rest = said.partition(" ")
+        plain = first.rstrip(",").lower().replace("\u2019", "'")
+        if not (plain in _HINT_NO_NAME or plain.startswith(_HINT_MONTHS) and begins):
+            break
+        start += len(said) - len(rest) if rest else len(said)
+        said = rest
+        begins = False
+    while said and said.rpartition(" ")[2] != "City" and said.rpartition(" ")[2].lower() in _HINT_NO_NAME:
+        said = said.rpartition(" ")[0]
+    if not said or (begins and " " not in said and not _is_subject(text[start + len(said) :])):
+        return
+    if said.casefold() in _HINT_MONTHS:
+        yield start, start + len(said), "day", said
+        return
+    yield start, start + len(said), "name", said
+
+
+def _is_subject(rest: str) -> bool:
+    """Say whether a sentence's first word is a name, by what follows it."""
+    return re.match(r"(?:'s|\u2019s|,| is| was| are| has| lives| works| &)(?!\w)| and [A-Z]|\s*\Z", rest) is not None
+
+
+def _unmarked_names(
+    text: str, found: typing.Sequence[tuple[int, int, str, object]]
+) -> typing.Iterator[tuple[int, int, str, object]]:
+    """Yield names that no capital marks: Chinese ones, and places in lower case where no name was found at all."""
+    taken = [(start, end) for start, end, _, _ in found]
+    if not text.isascii():
+        for kind, rule in (("person", _HINT_HAN_PERSON), ("place", _HINT_HAN_PLACE)):
+            for match in re.finditer(f"(?={rule})", text):  # they may overlap where the first is none
+                place = match.span(1)
+                if re.search(_HINT_HAN_COMMON, match[1]) or any(a < place[1] and place[0] < b for a, b in taken):
+                    continue
+                taken.append(place)
+                yield (*place, kind, match[1])
+    if not any(kind == "name" for _, _, kind, _ in found):
+        travels = re.search(_HINT_TRAVEL, text) is not None  # otherwise "to" begins a verb
+        for match in re.finditer(_HINT_PLACE, text):
+            place = match.span(1)
+            if match[0].startswith("to") and not travels:
+                continue
+            if match[1] not in _HINT_NO_PLACE and not any(a < place[1] and place[0] < b for a, b in taken):
+                named = match[0][: match.start(1) - match.start()].rstrip().endswith("the")
+                yield (*place, "place", match[1] if named else match[1].title())
+
+
+_HINT_TOKEN = rf"[=:#$€£¥%,，]|[{_HINT_HAN}]|(?:(?![{_HINT_HAN}])[^\W_])+(?:'[a-z]+)?"
+
+
+def _words_before(text: str, start: int) -> tuple[str, ...]:
+    clause = re.split(r"[;!?。；！？\n]|\.\s", text[max(0, start - 60) : start])[-1]
+    if start > 60 and len(clause) == 60:
+        clause = clause.partition(" ")[2]  # its first word may be cut
+    return tuple([stem(word) for word in re.findall(_HINT_TOKEN, clause.casefold())][-HINT_NEAR:][::-1])
+
+
+def _words_after(text: str, end: int) -> tuple[str, ...]:
+    clause = re.split(r"[.,;!?。，；！？\n]", text[end : end + 40])[0]
+    return tuple(stem(word) for word in re.findall(_HINT_TOKEN, clause.casefold())[:2])

@@ -1,0 +1,108 @@
+"""Asynchronous tasks of the mock: their state follows from the clock alone, so nothing runs while nobody asks.
+
+PENDING for half a second, RUNNING for a second, then SUCCEEDED or FAILED; a cancelled one stays CANCELED. Source:
+DashScope API reference, "Asynchronous tasks".
+"""
+
+from __future__ import annotations
+
+import time
+import typing
+
+from protocol.wire.json_text import JsonObject
+
+PENDING_SECONDS = 0.5
+RUNNING_SECONDS = 1.0
+
+_TASKS_REMEMBERED = 1000
+_TASK_LIFE_SECONDS = 86400.0
+
+
+class _MockTask(typing.NamedTuple):
+    id: str
+    model: str
+    created: float
+    count: int
+    output: JsonObject
+    usage: JsonObject
+    failure: JsonObject | None
+
+
+class MockTasks:
+    """Tasks by id; the newest thousand are remembered, for a day. `clock` gives seconds since the epoch."""
+
+    def __init__(self, clock: typing.Callable[[], float], most: int = _TASKS_REMEMBERED) -> None:
+        self._clock = clock
+        self._most = most
+        self._tasks: dict[str, _MockTask] = {}
+        self._cancelled: set[str] = set()
+
+    def create(
+        self, id: str, model: str, count: int, output: JsonObject, usage: JsonObject, failure: JsonObject | None = None
+    ) -> None:
+        """Begin a task that makes `count` things and ends with `output` and `usage`, or with `failure`."""
+        self._tasks[id] = _MockTask(id, model, self._clock(), count, output, usage, failure)
+        if len(self._tasks) > self._most:
+            oldest = next(iter(self._tasks))
+            del self._tasks[oldest]
+            self._cancelled.discard(oldest)
+
+    def report(self, id: str) -> JsonObject:
+        """Return the answer to a poll, without its request id; UNKNOWN for a task that is not remembered."""
+        task = self._tasks.get(id)
+        if task is None or self._clock() - task.created > _TASK_LIFE_SECONDS:
+            return {"output": {"task_id": id, "task_status": "UNKNOWN"}}
+        status = self._status(task)
+        output: JsonObject = {"task_id": id, "task_status": status, **self._times(task, status)}
+        output["task_metrics"] = {
+            "TOTAL": task.count,
+            "SUCCEEDED": task.count if status == "SUCCEEDED" else 0,
+            "FAILED": task.count if status == "FAILED" else 0,
+        }
+        if status == "FAILED" and task.failure is not None:
+            output.update(task.failure)
+        if status == "SUCCEEDED":
+            return {"output": {**output, **task.output}, "usage": task.usage}
+        return {"output": output}
+
+    def cancel(self, id: str) -> bool:
+        """Cancel a task; only a pending one can be."""
+        task = self._tasks.get(id)
+        if task is None or self._status(task) != "PENDING":
+            return False
+        self._cancelled.add(id)
+        return True
+
+    def rows(self, status: str = "", model: str = "") -> list[JsonObject]:
+        """Return what a list says of each task, the newest first; `status` and `model` choose when they are given."""
+        rows = []
+        for task in reversed(self._tasks.values()):
+            row = {"task_id": task.id, "model_name": task.model, "status": self._status(task)}
+            if status in ("", row["status"]) and model in ("", task.model):
+                rows.append({**row, "start_time": int(task.created * 1000)})
+        return rows
+
+    def _status(self, task: _MockTask) -> str:
+        if task.id in self._cancelled:
+            return "CANCELED"
+        age = self._clock() - task.created
+        if age < PENDING_SECONDS:
+            return "PENDING"
+        if age < PENDING_SECONDS + RUNNING_SECONDS:
+            return "RUNNING"
+        return "FAILED" if task.failure else "SUCCEEDED"
+
+    def _times(self, task: _MockTask, status: str) -> JsonObject:
+        times = {"submit_time": _timestamp(task.created)}
+        if status not in ("PENDING", "CANCELED"):
+            times["scheduled_time"] = _timestamp(task.created + PENDING_SECONDS)
+        if status in ("SUCCEEDED", "FAILED"):
+            times["end_time"] = _timestamp(task.created + PENDING_SECONDS + RUNNING_SECONDS)
+        return times
+
+
+def _timestamp(seconds: float) -> str:
+    """Return a time as tasks tell it, in Beijing's time."""
+    milliseconds = int(seconds * 1000)
+    moment = time.gmtime(milliseconds // 1000 + 8 * 3600)
+    return f"{time.strftime('%Y-%m-%d %H:%M:%S', moment)}.{milliseconds % 1000:03d}"

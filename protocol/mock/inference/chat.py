@@ -1,0 +1,381 @@
+"""Chat completions: what a request asks of an answer's form, and completions that are stored.
+
+An answer says the mock's text, unless the request leaves no choice (a schema, a forced call) or plainly asks for one of
+its tools. Most load is plain chat: that is answered from bytes which were made before.
+"""
+
+from __future__ import annotations
+
+import typing
+
+from protocol.errors import ApiError
+from protocol.exchange import Answer, Request, Response
+from protocol.mock.answer.asked import OfferedTool
+from protocol.mock.answer.reply import Question, ToolResult, reply, token_logprobs
+from protocol.mock.engine.resources import Handler, page_of, update_object, with_warning
+from protocol.mock.engine.world import Call, World
+from protocol.mock.inference.audio import voice_seed
+from protocol.mock.media.sound import SpokenSound
+from protocol.openai.answers import JSON_FIELDS, json_response, split_words
+from protocol.openai.api.checks import Check, check_body
+from protocol.openai.api.notation import NamedShape, Shape
+from protocol.openai.completions import (
+    Answered,
+    PlainChat,
+    Speech,
+    SpokenAudio,
+    SpokenCall,
+    chat_completion,
+    chat_frames,
+)
+from protocol.wire.json_text import JsonObject
+
+STORED_CHATS = "/chat/completions"
+
+# What makes a chat's answer anything else than the plain text once.
+_SHAPING_PARAMETERS = frozenset(
+    "n stop max_tokens max_completion_tokens tools tool_choice functions function_call response_format logprobs"
+    " store modalities".split()
+)
+# Of these, the ones that change nothing where the text is short enough.
+_LENGTH_PARAMETERS = ("max_tokens", "max_completion_tokens")
+_SPEAKING_ROLES = ("system", "user", "assistant", "developer")
+_CREATE_CHAT = "POST /chat/completions"
+_MOST_CHOICES = 128
+_MOST_CHOSEN_BYTES = 200_000  # of bodies, each read once a choice: under 1 s; any further choices say the same again
+_SPOKEN_SECONDS = 3600  # for which a spoken answer can be referred to
+_INSTRUCTING_ROLES = ("system", "developer")
+_FULL_MESSAGE_KEYS = ("refusal", "annotations", "tool_calls", "function_call", "audio")
+
+
+class ChatCompletions:
+    """The behaviour of /chat/completions."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._plain = PlainChat(Speech(split_words(world.settings.text), "stop"))
+        self._is_strict = world.settings.validate == "strict"
+        self._check: Check | None = None  # made when it is first needed: the description is not read before
+
+    def operations(self) -> dict[str, Handler]:
+        """Return the handlers by operation."""
+        return {
+            "GET /chat/completions/{completion_id}/messages": self.messages,
+            "POST /chat/completions/{completion_id}": update_object,
+        }
+
+    def answer(self, request: Request) -> Answer:
+        """Answer POST /v1/chat/completions."""
+        body = request.json_object()
+        words = plainest_words(body)
+        if words:
+            return self._plain_answer(body, body["model"], words)
+        model = checked_model(body)
+        if self._is_strict:
+            check_body(self._check or self._make_check(), body)
+            warning, messages = "", body["messages"]
+        else:
+            warning = self._world.check(self._shape(), body)
+            messages = self._sound_messages(body)
+            body = {**self._world.conforming(_CREATE_CHAT, body), "model": model}
+        if not warning and self._is_plain(body):
+            return self._plain_answer(body, model, prompt_words(messages))
+        answered = Answered(self._world.new_id("chatcmpl-"), self._world.now(), model, prompt_words(messages))
+        count = choice_count(body)
+        different = max(1, min(count, _MOST_CHOSEN_BYTES // len(request.body)))
+        speeches = [self._speech(body, messages, number) for number in range(different)]
+        speeches = [speeches[number % different] for number in range(count)]
+        if body.get("store"):
+            self._store(body, messages, chat_completion(answered, speeches))
+        if body.get("stream"):
+            frames = chat_frames(answered, speeches, include_usage=includes_usage(body))
+            return with_warning(self._world.stream(frames), warning)
+        response = with_warning(json_response(chat_completion(answered, speeches)), warning)
+        return self._world.after_words(response, max(speech.tokens for speech in speeches))
+
+    def _sound_messages(self, body: JsonObject) -> list[JsonObject]:
+        """Return the messages that are as they should be, where nothing was refused."""
+        sound = self._world.conformity.conforms
+        return [message for message in chat_messages(body) if sound(NamedShape("ChatMessage"), message)]
+
+    def _shape(self) -> Shape | None:
+        return self._world.reference.operation(_CREATE_CHAT).body
+
+    def _make_check(self) -> Check:
+        self._check = self._world.conformity.check(self._shape())
+        return self._check
+
+    def _is_plain(self, body: JsonObject) -> bool:
+        """Whether nothing in a body makes its answer anything else than the plain text once."""
+        if body.keys().isdisjoint(_SHAPING_PARAMETERS):
+            return True
+        return all(self._leaves_plain(name, body[name]) for name in _SHAPING_PARAMETERS & body.keys())
+
+    def _leaves_plain(self, name: str, value: typing.Any) -> bool:
+        if value is None or value is False:
+            return True
+        if name in _LENGTH_PARAMETERS:
+            return type(value) is int and value >= self._plain.tokens
+        return name == "n" and type(value) is int and value == 1
+
+    def _plain_answer(self, body: JsonObject, model: str, words: int) -> Answer:
+        world, plain = self._world, self._plain
+        answered = Answered(world.new_id("chatcmpl-"), world.now(), model, words)
+        if not body.get("stream"):
+            response = Response(200, JSON_FIELDS, plain.completion(answered))
+            return world.after_words(response, plain.tokens) if world.is_paced else response
+        with_usage = includes_usage(body)
+        if world.is_paced or with_usage:
+            return world.stream(plain.frames(answered, include_usage=with_usage))
+        return world.stream([plain.stream(answered)])
+
+    # ---- what a choice says -------------------------------------------------------------------------------------
+
+    def _speech(self, body: JsonObject, messages: typing.Sequence[JsonObject], number: int) -> Speech:
+        question = chat_question(body, messages, number)
+        said = reply(question, self._world.settings.text)
+        if said.calls:
+            return self._calling(body, said.calls, is_named=bool(question.named))
+        pieces, reason = cut_to_length(split_words(cut_at_stop(said.text, body.get("stop"))), body, "stop")
+        logprobs: list[JsonObject] = []
+        if body.get("logprobs") is True:
+            logprobs = token_logprobs(pieces, body.get("top_logprobs") or 0, question.seed)
+        audio = self._audio(body, pieces, number) if asks_for_audio(body) else None
+        return Speech(pieces, reason, logprobs=logprobs, audio=audio)
+
+    def _audio(self, body: JsonObject, pieces: typing.Sequence[str], number: int) -> SpokenAudio:
+        """Return how an answer sounds; ApiError 400 in OpenAI's words for a stream of anything but samples."""
+        asked = body.get("audio") if type(body.get("audio")) is dict else {}
+        if not asked and self._is_strict:
+            message = "Missing required parameter: 'audio'."
+            raise ApiError(400, message, param="audio", code="missing_required_parameter")
+        form = asked.get("format") or "pcm16"
+        if body.get("stream") and form != "pcm16" and self._is_strict:
+            message = f"Unsupported value: 'audio.format' does not support '{form}' when stream=true."
+            message += " Supported values are: 'pcm16'."
+            raise ApiError(400, message, param="audio.format", code="unsupported_value")
+        sound = SpokenSound(len(pieces), str(form), seed=voice_seed(asked.get("voice")) + number)
+        return SpokenAudio(self._world.new_id("audio_"), self._world.now() + _SPOKEN_SECONDS, sound.pieces())
+
+    def _calling(self, body: JsonObject, calls: typing.Sequence[typing.Any], *, is_named: bool) -> Speech:
+        # A call that the request named ends with "stop": API reference, tool_choice.
+        is_legacy = not body.get("tools")
+        reason = "stop" if is_named else "function_call" if is_legacy else "tool_calls"
+        spoken = []
+        for call in calls:
+            pieces, reason = cut_to_length(split_words(call.arguments), body, reason)
+            id = "" if is_legacy else self._world.new_id("call_")
+            spoken.append(SpokenCall("legacy" if is_legacy else call.kind, id, call.name, pieces))
+        return Speech([], reason, calls=spoken[:1] if is_legacy else spoken)
+
+    # ---- stored completions -------------------------------------------------------------------------------------
+
+    def _store(self, body: JsonObject, messages: typing.Sequence[JsonObject], completion: JsonObject) -> None:
+        kept = {**completion, "metadata": body.get("metadata") or {}, "choices": _kept_choices(completion["choices"])}
+        record = self._world.store.add(STORED_CHATS, completion["id"], kept)
+        record.notes["messages"] = [
+            {"id": f"{completion['id']}-{number}", "content": None, **message}
+            for number, message in enumerate(messages)
+        ]
+
+    def messages(self, call: Call) -> JsonObject:
+        """Answer the messages that a stored completion was asked with."""
+        record = self._world.find(STORED_CHATS, call.names["completion_id"])
+        messages = [_stored_message(message) for message in record.notes.get("messages", [])]
+        return page_of(messages, {"order": "asc", **call.query})
+
+
+def _stored_message(message: JsonObject) -> JsonObject:
+    """Return a message as the list of stored ones has it: its text as content, its parts beside it."""
+    content = message.get("content")
+    if type(content) is not list:
+        return message
+    text = " ".join(str(part.get("text", "")) for part in content if isinstance(part, dict))
+    return {**message, "content": text, "content_parts": content}
+
+
+def _kept_choices(choices: typing.Sequence[JsonObject]) -> list[JsonObject]:
+    """Return choices as they are stored: without the sound, for the store bounds how many objects, not how large."""
+    kept = []
+    for choice in choices:
+        audio = choice["message"].get("audio")
+        if audio is not None:
+            choice = {**choice, "message": {**choice["message"], "audio": {**audio, "data": ""}}}
+        kept.append(choice)
+    return kept
+
+
+# ---- what requests say ------------------------------------------------------------------------------------------
+
+
+def checked_model(body: JsonObject) -> str:
+    """Return the model that a body names; ApiError 400 in OpenAI's own words for it."""
+    model = body.get("model")
+    if not model:
+        raise ApiError(400, "you must provide a model parameter", param="model", code="missing_required_parameter")
+    if type(model) is not str:
+        raise ApiError(400, "Invalid type for 'model': expected a string.", param="model", code="invalid_type")
+    return model
+
+
+def chat_messages(body: JsonObject) -> list[JsonObject]:
+    """Return the messages of a body, however little it was checked."""
+    messages = body.get("messages")
+    if type(messages) is not list:
+        return []
+    return [message for message in messages if type(message) is dict]
+
+
+def choice_count(body: JsonObject) -> int:
+    """Return how many choices a body asks for."""
+    count = body.get("n")
+    return min(count, _MOST_CHOICES) if type(count) is int and count > 0 else 1
+
+
+def includes_usage(body: JsonObject) -> bool:
+    """Whether a stream is to end with its usage."""
+    options = body.get("stream_options")
+    return type(options) is dict and options.get("include_usage") is True
+
+
+def asks_for_audio(body: JsonObject) -> bool:
+    """Whether the answer is to be spoken."""
+    modalities = body.get("modalities")
+    return type(modalities) is list and "audio" in modalities
+
+
+def content_text(content: typing.Any) -> str:
+    """Return the text of a message's content: a string, or parts of which some are text."""
+    if type(content) is list:
+        return " ".join(part["text"] for part in content if type(part) is dict and type(part.get("text")) is str)
+    return content if type(content) is str else ""
+
+
+def plainest_words(body: JsonObject) -> int:
+    """Count the words of a chat of the plainest form: a model, texts in the usual roles, perhaps whether to stream.
+
+    0 for any other. One of this form is good by the description of the API, so it need not be checked, and nothing in
+    it shapes the answer: 0.6 µs instead of 1.8 (CPython 3.11).
+    """
+    messages = body.get("messages")
+    if len(body) - (type(body.get("stream")) is bool) != 2 or type(messages) is not list:
+        return 0
+    if not body.get("model") or type(body["model"]) is not str:
+        return 0
+    words = 0
+    for message in messages:
+        if type(message) is not dict or len(message) != 2 or message.get("role") not in _SPEAKING_ROLES:
+            return 0
+        content = message.get("content")
+        if type(content) is not str:
+            return 0
+        words += len(content.split()) or 1
+    return words
+
+
+def prompt_words(messages: typing.Sequence[JsonObject]) -> int:
+    """Count the words of a chat: a stand-in for tokens that is plain to reckon with, at least one a message."""
+    words = 0
+    for message in messages:
+        content = message.get("content")
+        if type(content) is str:
+            words += len(content.split()) or 1
+        else:
+            words += len(content_text(content).split()) or 1
+    return words
+
+
+def cut_at_stop(text: str, stop: str | list[str] | None) -> str:
+    """Cut a text before the first of the stop sequences."""
+    sequences = [stop] if isinstance(stop, str) else stop if isinstance(stop, list) else []
+    found = [
+        text.find(sequence) for sequence in sequences if isinstance(sequence, str) and sequence and sequence in text
+    ]
+    return text[: min(found)] if found else text
+
+
+def cut_to_length(pieces: list[str], body: JsonObject, finish_reason: str) -> tuple[list[str], str]:
+    """Cut to the limit on tokens, of which each piece counts for one."""
+    limit = body.get("max_completion_tokens")
+    if limit is None:
+        limit = body.get("max_tokens")
+    if type(limit) is not int or len(pieces) <= limit:
+        return pieces, finish_reason
+    return pieces[: max(0, limit)], "length"
+
+
+def chat_question(body: JsonObject, messages: typing.Sequence[JsonObject], number: int = 0) -> Question:
+    """Return what a chat asks: its last user's turn, its tools, and what they have answered since."""
+    last = max((at for at, message in enumerate(messages) if message.get("role") == "user"), default=-1)
+    prompt = content_text(messages[last].get("content")) if last >= 0 else ""
+    choice, named, tools = _tool_choice(body)
+    seed = body.get("seed")
+    kind, schema, schema_name = _response_format(body.get("response_format"))
+    return Question(
+        prompt, tools, choice, named, body.get("parallel_tool_calls") is not False, _results(messages[last + 1 :]),
+        kind, schema, schema_name, number, seed if type(seed) is int else 0, _instructions(messages),
+    )  # fmt: skip
+
+
+def _instructions(messages: typing.Sequence[JsonObject]) -> str:
+    """Return what the system says: there JSON's keys are often named."""
+    texts = [content_text(message.get("content")) for message in messages if message.get("role") in _INSTRUCTING_ROLES]
+    return "\n".join(texts)
+
+
+def _response_format(asked: typing.Any) -> tuple[str, typing.Any, str]:
+    if type(asked) is not dict:
+        return "text", None, ""
+    described = asked.get("json_schema") if type(asked.get("json_schema")) is dict else {}
+    return asked.get("type") or "text", described.get("schema") or {}, described.get("name") or ""
+
+
+def _tool_choice(body: JsonObject) -> tuple[str, str, list[OfferedTool]]:
+    """Return the choice, the tool that it names and the tools that it leaves."""
+    tools = [tool for tool in map(_offered, body.get("tools") or []) if tool is not None]
+    choice = body.get("tool_choice")
+    if not body.get("tools") and body.get("functions"):
+        tools = [_offered_function(function) for function in body["functions"] if type(function) is dict]
+        choice = body.get("function_call")
+        if type(choice) is dict:
+            return "required", str(choice.get("name")), tools
+    if type(choice) is not dict:
+        return choice or "auto", "", tools
+    if choice.get("type") == "allowed_tools":
+        allowed = choice.get("allowed_tools") or {}
+        names = [
+            (tool.get("function") or tool.get("custom") or tool).get("name") for tool in allowed.get("tools") or []
+        ]
+        return allowed.get("mode") or "auto", "", [tool for tool in tools if tool.name in names]
+    return "required", str((choice.get("function") or choice.get("custom") or {}).get("name")), tools
+
+
+def _offered(tool: typing.Any) -> OfferedTool | None:
+    if type(tool) is not dict:
+        return None
+    if tool.get("type") == "custom":
+        custom = tool.get("custom") or {}
+        return OfferedTool(custom.get("name") or "", custom.get("description") or "", None, "custom")
+    function = tool.get("function")
+    return _offered_function(function) if type(function) is dict else None
+
+
+def _offered_function(function: JsonObject) -> OfferedTool:
+    return OfferedTool(
+        function.get("name") or "", function.get("description") or "", function.get("parameters"), "function"
+    )
+
+
+def _results(messages: typing.Sequence[JsonObject]) -> list[ToolResult]:
+    """Return what tools have answered since the last user's turn, with the names of the calls."""
+    names: dict[str, str] = {}
+    results = []
+    for message in messages:
+        for call in message.get("tool_calls") or []:
+            names[call.get("id")] = (call.get("function") or call.get("custom") or {}).get("name") or ""
+        if message.get("role") == "tool":
+            name = names.get(message.get("tool_call_id"), "")
+            results.append(ToolResult(name, content_text(message.get("content"))))
+        elif message.get("role") == "function":
+            results.append(ToolResult(message.get("name") or "", content_text(message.get("content"))))
+    return results

@@ -1,0 +1,162 @@
+"""Embeddings: vectors of the models' lengths, near each other for texts that share words.
+
+A load test embeds the same text again and again, and 1,536 numbers take 0.1 ms to make: what was made last is kept.
+"""
+
+from __future__ import annotations
+
+import typing
+
+from protocol.errors import ApiError
+from protocol.exchange import Response
+from protocol.mock.engine.resources import Handler
+from protocol.mock.engine.world import Call, World
+from protocol.mock.text.vectors import encode_vector, lexical_words, token_words, unit_vector
+from protocol.openai.answers import JSON_FIELDS
+from protocol.wire.json_text import encode_json
+
+# What a model's vectors have at most, and unless `dimensions` says less. Any other model's are as -3-small's, and may
+# be as long as the longest known ones.
+_EMBEDDING_DIMENSIONS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
+_EMBEDDING_USUAL_DIMENSION = 1536
+_EMBEDDING_MOST_DIMENSION = 4096
+
+# API reference, "Create embeddings": inputs of a request, tokens of an input, tokens of a request.
+_MOST_EMBEDDED_INPUTS = 2048
+_EMBEDDING_INPUT_TOKENS = 8192
+_EMBEDDING_REQUEST_TOKENS = 300_000
+
+# Vectors that are remembered, of about 8 kB each, and the longest text whose vector is.
+_KEPT_VECTORS = 512
+_LONGEST_KEPT = 1000
+# So many vectors are made, or of so many tokens, before others get their turn: 12 ms.
+_VECTORS_A_TURN = 64
+_TOKENS_A_TURN = 4000
+
+EmbeddingInput = typing.Union[str, typing.Sequence[int]]
+
+
+class Embeddings:
+    """The behaviour of /embeddings.
+
+    Under `unknown_ids = invent` vectors are always arrays of numbers: the SDK asks for base64 by default, which its own
+    suite, for whose sake that setting is, does not take when it checks answers strictly.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._gives_base64 = world.settings.unknown_ids != "invent"
+        self._kept: dict[tuple[typing.Any, ...], bytes] = {}
+
+    def operations(self) -> dict[str, Handler]:
+        """Return the handlers by operation."""
+        return {"POST /embeddings": self.create}
+
+    def create(self, call: Call) -> typing.Any:
+        """Answer POST /v1/embeddings; ApiError 400 in OpenAI's words for what cannot be embedded."""
+        body = call.body
+        inputs = _embedding_inputs(body.get("input"))
+        tokens = _embedding_tokens(inputs)
+        model = body.get("model") if type(body.get("model")) is str else ""
+        dimension = _vector_dimension(model, body.get("dimensions"))
+        in_base64 = body.get("encoding_format") == "base64" and self._gives_base64
+        if len(inputs) > _VECTORS_A_TURN or tokens > _TOKENS_A_TURN:
+            return self._many(inputs, dimension, in_base64, model, tokens)
+        vectors = [self._vector(input, dimension, in_base64) for input in inputs]
+        return self._world.after_words(_embedding_answer(vectors, model, tokens), 1)
+
+    async def _many(
+        self, inputs: typing.Sequence[EmbeddingInput], dimension: int, in_base64: bool, model: str, tokens: int
+    ) -> Response:
+        """Answer for many inputs, and let others have their turns meanwhile."""
+        vectors: list[bytes] = []
+        a_turn = max(1, min(_VECTORS_A_TURN, _TOKENS_A_TURN * len(inputs) // tokens))
+        for start in range(0, len(inputs), a_turn):
+            turn = inputs[start : start + a_turn]
+            vectors += [self._vector(input, dimension, in_base64) for input in turn]
+            await self._world.sleep(0)
+        answer = self._world.after_words(_embedding_answer(vectors, model, tokens), 1)
+        return answer if isinstance(answer, Response) else await answer
+
+    def _vector(self, input: EmbeddingInput, dimension: int, in_base64: bool) -> bytes:
+        """Return an input's vector as JSON."""
+        if type(input) is not str or len(input) > _LONGEST_KEPT:
+            return _made_vector(input, dimension, in_base64)
+        key = (input, dimension, in_base64)
+        vector = self._kept.get(key)
+        if vector is None:
+            if len(self._kept) >= _KEPT_VECTORS:
+                del self._kept[next(iter(self._kept))]
+            vector = self._kept[key] = _made_vector(input, dimension, in_base64)
+        return vector
+
+
+def _made_vector(input: EmbeddingInput, dimension: int, in_base64: bool) -> bytes:
+    words = lexical_words(input) if isinstance(input, str) else token_words(input)
+    vector = unit_vector(words, dimension)
+    return b'"%b"' % encode_vector(vector).encode() if in_base64 else encode_json(vector)
+
+
+def _embedding_answer(vectors: typing.Sequence[bytes], model: str, tokens: int) -> Response:
+    data = b",".join(
+        b'{"object":"embedding","index":%d,"embedding":%b}' % (index, vector) for index, vector in enumerate(vectors)
+    )
+    usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+    head = b'{"object":"list","data":[%b],"model":%b,"usage":%b}'
+    return Response(200, JSON_FIELDS, head % (data, encode_json(model), encode_json(usage)))
+
+
+def _embedding_inputs(input: typing.Any) -> list[EmbeddingInput]:
+    """Return what is to be embedded: a string or an array of tokens is one, an array of either is several."""
+    if type(input) is str or (type(input) is list and input and type(input[0]) is int):
+        input = [input]
+    if type(input) is not list or not input or not all(map(_is_embeddable, input)):
+        raise ApiError(
+            400, "'$.input' is invalid. Please check the API reference:"
+            " https://platform.openai.com/docs/api-reference.",
+        )  # fmt: skip
+    if len(input) > _MOST_EMBEDDED_INPUTS:
+        raise ApiError(
+            400, f"Invalid 'input': array too long. Expected an array with maximum length {_MOST_EMBEDDED_INPUTS}, but"
+            f" got an array with length {len(input)} instead.", param="input", code="array_above_max_length",
+        )  # fmt: skip
+    return input
+
+
+def _is_embeddable(input: typing.Any) -> bool:
+    if type(input) is list:
+        return bool(input) and all(type(token) is int for token in input)
+    return type(input) is str and input != ""
+
+
+def _embedding_tokens(inputs: typing.Sequence[EmbeddingInput]) -> int:
+    """Count the tokens, of a text its words; ApiError 400 for more than a model takes."""
+    total = 0
+    for input in inputs:
+        tokens = len(input.split()) or 1 if isinstance(input, str) else len(input)
+        if tokens > _EMBEDDING_INPUT_TOKENS:
+            raise ApiError(
+                400, f"This model's maximum context length is {_EMBEDDING_INPUT_TOKENS} tokens, however you requested"
+                f" {tokens} tokens ({tokens} in your prompt; 0 for the completion). Please reduce your prompt; or"
+                " completion length.",
+            )  # fmt: skip
+        total += tokens
+        if total > _EMBEDDING_REQUEST_TOKENS:
+            message = f"Invalid 'input': maximum request size is {_EMBEDDING_REQUEST_TOKENS} tokens per request."
+            raise ApiError(400, message, param="input", code="max_tokens_per_request")
+    return total
+
+
+def _vector_dimension(model: str, asked: typing.Any) -> int:
+    """Return how long the vectors are; ApiError 400 where the model has none that long."""
+    usual = _EMBEDDING_DIMENSIONS.get(model, _EMBEDDING_USUAL_DIMENSION)
+    if type(asked) is not int:
+        return usual
+    if model == "text-embedding-ada-002":
+        raise ApiError(400, "This model does not support specifying dimensions.", param="dimensions")
+    most = _EMBEDDING_DIMENSIONS.get(model, _EMBEDDING_MOST_DIMENSION)
+    if not 1 <= asked <= most:
+        bound = f"less than or equal to {most}" if asked > most else "greater than or equal to 1"
+        message = f"Invalid value for 'dimensions' = {asked}. Must be {bound}."
+        raise ApiError(400, message, param="dimensions", code="invalid_value")
+    return asked

@@ -1,0 +1,297 @@
+"""Pictures: made, edited and varied. Each is a real file of the asked size with its prompt written in it.
+
+What a picture looks like follows from its prompt, its size and a number, so nothing is kept: a URL holds these, and the
+picture is made again whenever it is fetched, by any process of the server.
+Source: OpenAI API reference, "Images".
+"""
+
+from __future__ import annotations
+
+import binascii
+import re
+import typing
+import urllib.parse
+
+from protocol.errors import ApiError
+from protocol.exchange import Response
+from protocol.mock.engine.resources import Handler
+from protocol.mock.engine.world import Call, World
+from protocol.mock.inference.image_rules import GPT_IMAGE_MODEL, check_image_request
+from protocol.mock.media.picture import PICTURE_MOST_SIDE, PictureHead, picture_file, read_picture_head
+from protocol.mock.served_files import mock_file_url
+from protocol.mock.storage.files import FILES
+from protocol.openai.answers import event_bytes
+from protocol.wire.json_text import JsonObject
+from protocol.wire.multipart import FormFile
+
+_CLASSIC_IMAGE_MODEL = "dall-e-2"
+# What only GPT image models know: whoever asks for it, and names no model, wants one of them.
+_GPT_IMAGE_PARAMETERS = frozenset(
+    "background complexity frame_count frame_duration_ms input_fidelity markup moderation output_compression"
+    " output_format partial_images stream svg".split()
+)
+
+_IMAGE_SIZE_TEXT = re.compile(r"(\d{2,4})x(\d{2,4})")
+_IMAGE_LEAST_SIDE = 16
+_IMAGE_USUAL_SIZE = (1024, 1024)
+_MOST_IMAGES = 10
+_MOST_PARTIAL_IMAGES = 3
+# Stands for a picture that is somewhere else: the beginning of a PNG of 1024 x 1024 pixels.
+_UNSEEN_PICTURE = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x04\0\0\0\x04\0"
+# Characters of a prompt that a picture's URL carries.
+_URL_PROMPT = 500
+
+# Output tokens of 1024 x 1024 pixels; other sizes in proportion. The two others are the names of DALL-E.
+_IMAGE_TOKENS = {"low": 272, "medium": 1056, "high": 4160, "xhigh": 4160, "max": 4160}
+_IMAGE_QUALITIES = {"standard": "medium", "hd": "high"}
+_IMAGE_USUAL_QUALITY = "medium"
+# Input tokens of a picture: shrunk until its shorter side has 512 pixels, so many for it and for each tile of 512.
+_INPUT_PICTURE_TOKENS, _INPUT_TILE_TOKENS = 65, 129
+
+
+class _ImageOrder(typing.NamedTuple):
+    """What is asked of the pictures: `name` is what events begin with, `inputs` are the heads of uploaded ones."""
+
+    name: str
+    body: JsonObject
+    model: str
+    prompt: str
+    size: tuple[int, int]
+    seed: int
+    count: int
+    inputs: typing.Sequence[PictureHead | None]
+
+    @property
+    def is_gpt(self) -> bool:
+        return bool(GPT_IMAGE_MODEL.fullmatch(self.model))
+
+    @property
+    def format(self) -> str:
+        return str(self.body.get("output_format") or "png") if self.is_gpt else "png"
+
+    @property
+    def is_transparent(self) -> bool:
+        return self.is_gpt and self.body.get("background") == "transparent"
+
+    @property
+    def quality(self) -> str:
+        asked = str(self.body.get("quality"))
+        asked = _IMAGE_QUALITIES.get(asked, asked)
+        return asked if asked in _IMAGE_TOKENS else _IMAGE_USUAL_QUALITY
+
+    @property
+    def look(self) -> JsonObject:
+        """What answers and events of GPT image models say of all their pictures."""
+        return {
+            "background": "transparent" if self.is_transparent else "opaque",
+            "output_format": self.format,
+            "quality": self.quality,
+            "size": "{}x{}".format(*self.size),
+        }
+
+    def picture(self, number: int, text: str) -> bytes:
+        width, height = self.size
+        return picture_file(
+            text, width, height, picture_format=self.format, seed=self.seed + number, transparent=self.is_transparent
+        )
+
+    def usage(self) -> JsonObject:
+        """Return the usage; words stand in for the prompt's tokens."""
+        text = len(self.prompt.split())
+        pictures = sum(map(_input_tokens, self.inputs))
+        width, height = self.size
+        made = self.count * max(1, _IMAGE_TOKENS[self.quality] * width * height // (1024 * 1024))
+        return {
+            "input_tokens": text + pictures,
+            "input_tokens_details": {"image_tokens": pictures, "text_tokens": text},
+            "output_tokens": made,
+            "output_tokens_details": {"image_tokens": made, "text_tokens": 0},
+            "total_tokens": text + pictures + made,
+        }
+
+
+class MockImages:
+    """The behaviour of /images.
+
+    Under `unknown_ids = invent`, or where requests are not checked, an uploaded file may be anything.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        settings = world.settings
+        self._takes_anything = settings.unknown_ids == "invent" or settings.validate != "strict"
+
+    def operations(self) -> dict[str, Handler]:
+        """Return the handlers by operation."""
+        return {
+            "POST /images/generations": self.generate,
+            "POST /images/edits": self.edit,
+            "POST /images/variations": self.vary,
+        }
+
+    def generate(self, call: Call) -> typing.Any:
+        """Answer POST /v1/images/generations."""
+        return self._answer(call, self._order(call, "image_generation", []))
+
+    def edit(self, call: Call) -> typing.Any:
+        """Answer POST /v1/images/edits: pictures of the asked size, or as large as the first one that came.
+
+        A form brings pictures in `image`, JSON refers to them in `images`.
+        """
+        inputs = self._inputs(call, "image" if call.body.get("images") is None else "images")
+        self._check_mask(call, inputs)
+        return self._answer(call, self._order(call, "image_edit", inputs))
+
+    def vary(self, call: Call) -> typing.Any:
+        """Answer POST /v1/images/variations."""
+        return self._answer(call, self._order(call, "image_variation", self._inputs(call, "image")))
+
+    # ---- what is asked ------------------------------------------------------------------------------------------
+
+    def _order(self, call: Call, name: str, inputs: typing.Sequence[PictureHead | None]) -> _ImageOrder:
+        body = call.body
+        if not self._takes_anything:
+            check_image_request(body)
+        model = body.get("model")
+        if type(model) is not str or not model:
+            is_gpt = any(body.get(parameter) for parameter in _GPT_IMAGE_PARAMETERS)
+            model = "gpt-image-1" if is_gpt else _CLASSIC_IMAGE_MODEL
+        prompt = body.get("prompt") if type(body.get("prompt")) is str else ""
+        count = body.get("n") if type(body.get("n")) is int else 1
+        return _ImageOrder(
+            name, body, model, prompt, _image_size(body.get("size"), inputs), self._world.random_bits(32),
+            min(max(1, count), _MOST_IMAGES), inputs,
+        )  # fmt: skip
+
+    def _inputs(self, call: Call, param: str) -> list[PictureHead | None]:
+        """Return the heads of the pictures that a request holds; ApiError 400 for what is no picture."""
+        asked = call.body.get(param)
+        files = [self._picture(one, param) for one in (asked if type(asked) is list else [asked])]
+        files = [data for data in files if data is not None]
+        if not files and not self._takes_anything:
+            message = f"Missing required parameter: '{param}'."
+            raise ApiError(400, message, param=param, code="missing_required_parameter")
+        heads = [read_picture_head(data) for data in files]
+        if None in heads and not self._takes_anything:
+            raise ApiError(
+                400, f"Invalid image file or mode for {param} {heads.index(None) + 1}, please check your image file.",
+                type="image_generation_user_error", param=param, code="invalid_image_file",
+            )  # fmt: skip
+        return heads
+
+    def _picture(self, asked: typing.Any, param: str) -> bytes | None:
+        """Return the bytes of a form's file, or of what a reference names; ApiError 404 for a file that is unknown."""
+        if isinstance(asked, FormFile):
+            return asked.data
+        if type(asked) is not dict:
+            return None
+        if asked.get("file_id") is not None:
+            return self._world.find(FILES, str(asked["file_id"]), param=param).content
+        head, _, encoded = str(asked.get("image_url") or "").partition(",")
+        if not head.startswith("data:"):
+            # The mock fetches nothing: any picture may be at a URL.
+            return _UNSEEN_PICTURE if head else None
+        try:
+            return binascii.a2b_base64(encoded)
+        except binascii.Error:
+            return b""
+
+    def _check_mask(self, call: Call, inputs: typing.Sequence[PictureHead | None]) -> None:
+        """Check that a mask is a picture as large as the first one that came; ApiError 400."""
+        if call.body.get("mask") is None or self._takes_anything:
+            return
+        mask = self._inputs(call, "mask")[0]
+        if mask[1:] != inputs[0][1:]:
+            raise ApiError(
+                400, "Invalid mask image format - mask size does not match image size.",
+                type="image_generation_user_error", param="mask", code="invalid_mask_image_format",
+            )  # fmt: skip
+
+    # ---- what is answered ---------------------------------------------------------------------------------------
+
+    async def _answer(self, call: Call, order: _ImageOrder) -> typing.Any:
+        """Answer with the pictures; others get their turns between them, for a large one takes up to 70 ms."""
+        if order.is_gpt and call.body.get("stream") is True:
+            return await self._stream(order)
+        images = []
+        for number in range(order.count):
+            images.append(self._image(call, order, number))
+            await self._world.sleep(0)
+        answer: JsonObject = {"created": self._world.now(), "data": images}
+        if order.is_gpt:
+            answer.update(**order.look, **_safety_identifier(order.body), usage=order.usage())
+        later = self._world.after_words(answer, order.count)
+        return later if isinstance(later, dict) else await later
+
+    def _image(self, call: Call, order: _ImageOrder, number: int) -> JsonObject:
+        image: JsonObject = {}
+        if order.is_gpt or order.body.get("response_format") == "b64_json" or call.request is None:
+            image["b64_json"] = _base64(order.picture(number, order.prompt))
+        else:
+            width, height = order.size
+            text = urllib.parse.urlencode({"text": order.prompt[:_URL_PROMPT]}, errors="replace")
+            name = f"{width}x{height}-{(order.seed + number) & 0xFFFFFFFF:08x}.png"
+            image["url"] = f"{mock_file_url(call.request, name)}?{text}"
+        if order.model == "dall-e-3":
+            image["revised_prompt"] = order.prompt
+        return image
+
+    async def _stream(self, order: _ImageOrder) -> Response:
+        """Answer with events: each picture's partial ones, which have more and more of the prompt, then the whole."""
+        asked = order.body.get("partial_images")
+        partial_images = min(max(0, asked), _MOST_PARTIAL_IMAGES) if type(asked) is int else 0
+        frames = []
+        for number in range(order.count):
+            for index in range(partial_images):
+                text = order.prompt[: len(order.prompt) * (index + 1) // (partial_images + 1)]
+                frames.append(self._event(order, "partial_image", number, text, {"partial_image_index": index}))
+                await self._world.sleep(0)
+            done = {"usage": order._replace(count=1).usage(), **_safety_identifier(order.body)}
+            frames.append(self._event(order, "completed", number, order.prompt, done))
+            await self._world.sleep(0)
+        return self._world.stream(frames)
+
+    def _event(self, order: _ImageOrder, kind: str, number: int, text: str, more: JsonObject) -> bytes:
+        event = {
+            "type": f"{order.name}.{kind}", "b64_json": _base64(order.picture(number, text)),
+            "created_at": self._world.now(), **order.look, **more,
+        }  # fmt: skip
+        return event_bytes([event])
+
+
+def _image_size(asked: typing.Any, inputs: typing.Sequence[PictureHead | None]) -> tuple[int, int]:
+    """Return the size that is asked for, else that of the first picture that came; ApiError 400 for none at all."""
+    if asked in (None, "auto"):
+        head = next((head for head in inputs if head is not None and min(head[1:]) > 0), None)
+        return _IMAGE_USUAL_SIZE if head is None else _shrunk(head.width, head.height)
+    sides = _IMAGE_SIZE_TEXT.fullmatch(asked) if type(asked) is str else None
+    size = (int(sides[1]), int(sides[2])) if sides else (0, 0)
+    if not all(_IMAGE_LEAST_SIDE <= side <= PICTURE_MOST_SIDE for side in size):
+        expected = f"'auto' or WIDTHxHEIGHT with sides of {_IMAGE_LEAST_SIDE} to {PICTURE_MOST_SIDE} pixels"
+        raise ApiError(
+            400, f"Invalid value: '{asked!s:.100}'. Expected {expected}, such as '1024x1024'.", param="size",
+            code="invalid_value",
+        )  # fmt: skip
+    return size
+
+
+def _shrunk(width: int, height: int) -> tuple[int, int]:
+    """Return a size of the same shape whose sides can be made."""
+    longest = max(width, height, PICTURE_MOST_SIDE)
+    return max(1, width * PICTURE_MOST_SIDE // longest), max(1, height * PICTURE_MOST_SIDE // longest)
+
+
+def _input_tokens(head: PictureHead | None) -> int:
+    if head is None or min(head[1:]) < 1:
+        return _INPUT_PICTURE_TOKENS + _INPUT_TILE_TOKENS
+    tiles = -(-max(head[1:]) // min(head[1:]))
+    return _INPUT_PICTURE_TOKENS + _INPUT_TILE_TOKENS * tiles
+
+
+def _safety_identifier(body: JsonObject) -> JsonObject:
+    given = body.get("safety_identifier") or body.get("user")
+    return {"safety_identifier": given} if type(given) is str else {}
+
+
+def _base64(data: bytes) -> str:
+    return binascii.b2a_base64(data, newline=False).decode("ascii")

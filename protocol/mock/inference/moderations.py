@@ -1,0 +1,187 @@
+"""Moderations, and where a file comes from: what can be told of content without a model.
+
+A category is flagged when a text plainly says so, by words and how they stand together; all other scores are small.
+Sources: OpenAI API reference, "Moderations" and "Content provenance checks".
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+import zlib
+
+from protocol.mock.engine.resources import Handler
+from protocol.mock.engine.world import Call, World
+from protocol.wire.json_text import JsonObject
+
+_MODERATION_MODELS = {
+    "omni-moderation-latest": "omni-moderation-2024-09-26",
+    "text-moderation-latest": "text-moderation-007",
+    "text-moderation-stable": "text-moderation-007",
+}
+_FLAGGED_SCORE = 0.5
+
+_MODERATED_BODY = (
+    r"(?:you|him|her|them|me|us|somebody|someone|everyone|everybody|people|that (?:man|woman|guy|girl|boy|kid))"
+)
+_MODERATED_KILL = r"(?:kill|murder|stab|shoot|strangle|behead|slaughter|beat up|hurt|attack|punch)"
+_MODERATION_PEOPLE = r"(?:jews|muslims|christians|blacks|whites|asians|immigrants|foreigners|gays|lesbians|women|men)"
+_MODERATION_WEAPON = r"(?:bomb|explosives?|grenade|gun|molotov|nerve agent|chemical weapon)"
+_MODERATION_CRIME = r"(?:shoplift|launder|hack into|forge|counterfeit|steal|break into|pick a lock|cook meth|make meth)"
+_MODERATION_SELF = r"(?:kill|hurt|harm|cut|hang)(?:ing)? (?:my|your)self"
+_MODERATED_SEX = r"(?:sex|porn|nudes?|naked|orgasm|erotic|masturbat\w*|fuck\w*)"
+_MODERATED_CHILD = r"(?:child|children|minor|minors|underage|schoolgirl|schoolboy|\b1[0-7][- ]year[- ]old)"
+
+# Category, what flags it in a text in small letters, and the categories that are flagged with it.
+_MODERATION_RULES = (
+    (
+        "harassment/threatening",
+        rf"\b(?:i(?:'ll| will|'m going to| am going to| want to| wanna)|let's) {_MODERATED_KILL}"
+        rf" {_MODERATED_BODY}\b",
+        ("harassment", "violence"),
+    ),
+    ("harassment", r"\byou(?:'re| are) (?:\w+ ){0,3}(?:idiot|moron|stupid|worthless|pathetic|disgusting|scum)\b", ()),
+    ("harassment", r"\b(?:shut up|nobody likes you|go to hell|piece of (?:shit|trash))\b", ()),
+    (
+        "hate/threatening",
+        rf"\b{_MODERATED_KILL} (?:all |the |every )*{_MODERATION_PEOPLE}\b",
+        ("hate", "violence", "harassment"),
+    ),
+    ("hate", rf"\b(?:hate|despise|exterminate|get rid of) (?:all |the |every |those )*{_MODERATION_PEOPLE}\b", ()),
+    (
+        "hate",
+        rf"\b{_MODERATION_PEOPLE} are (?:\w+ ){{0,2}}(?:inferior|vermin|subhuman|animals|scum|parasites)\b",
+        ("harassment",),
+    ),
+    (
+        "illicit/violent",
+        rf"\b(?:how (?:do i|can i|to)|instructions (?:to|for)|teach me to) (?:\w+ ){{0,3}}{_MODERATION_WEAPON}\b",
+        ("illicit",),
+    ),
+    (
+        "illicit",
+        rf"\b(?:how (?:do i|can i|to)|instructions (?:to|for)|teach me to) (?:\w+ ){{0,3}}{_MODERATION_CRIME}\b",
+        (),
+    ),
+    (
+        "self-harm/intent",
+        rf"\bi (?:\w+ ){{0,3}}(?:want|going|plan|intend|wish) (?:to )?(?:{_MODERATION_SELF}|die|end my life)",
+        ("self-harm",),
+    ),
+    ("self-harm/instructions", rf"\bhow (?:do i|can i|to) (?:{_MODERATION_SELF}|commit suicide)", ("self-harm",)),
+    ("self-harm", rf"\b(?:{_MODERATION_SELF}|suicide|self-harm|suicidal)\b", ()),
+    (
+        "sexual/minors",
+        rf"\b{_MODERATED_CHILD}\b[^.!?]{{0,80}}\b{_MODERATED_SEX}\b"
+        rf"|\b{_MODERATED_SEX}\b[^.!?]{{0,80}}\b{_MODERATED_CHILD}\b",
+        ("sexual",),
+    ),
+    ("sexual", rf"\b{_MODERATED_SEX}\b", ()),
+    (
+        "violence",
+        rf"\b{_MODERATED_KILL}(?:s|ed|ing)? (?:all |the |every )*(?:{_MODERATED_BODY}|{_MODERATION_PEOPLE})\b",
+        (),
+    ),
+    (
+        "violence/graphic",
+        r"\b(?:blood (?:everywhere|gushing|spurt\w*)|guts|severed|dismember\w*|disembowel\w*|mutilat\w*|gore|gory)\b",
+        ("violence",),
+    ),
+)
+
+_MODERATION_CATEGORIES = (
+    "harassment", "harassment/threatening", "hate", "hate/threatening", "illicit", "illicit/violent", "self-harm",
+    "self-harm/intent", "self-harm/instructions", "sexual", "sexual/minors", "violence", "violence/graphic",
+)  # fmt: skip
+# The categories that a model looks for in pictures too.
+_OF_PICTURES = frozenset(
+    ["self-harm", "self-harm/intent", "self-harm/instructions", "sexual", "violence", "violence/graphic"]
+)
+# A text is looked at up to here.
+_MODERATION_MOST_CHARACTERS = 100_000
+
+# A manifest of C2PA is a JUMBF box of this label, in whatever file. C2PA specification 2.1, 11.1
+_C2PA_MARKS = (b"jumbc2pa", b"c2pa.claim", b"jumdc2pa")
+
+
+class Moderations:
+    """Rates content, and looks for what says where it comes from."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def operations(self) -> dict[str, Handler]:
+        """Return the handlers by operation."""
+        return {
+            "POST /moderations": self.moderate,
+            "POST /content_provenance_checks": self.check_provenance,
+        }
+
+    def moderate(self, call: Call) -> JsonObject:
+        """Answer one result a text; texts and pictures given as parts are one content."""
+        asked = call.body.get("model") or "omni-moderation-latest"
+        return {
+            "id": self._world.new_id("modr-"),
+            "model": _MODERATION_MODELS.get(asked, asked),
+            "results": [
+                _moderation_result(texts, kinds) for texts, kinds in _moderation_contents(call.body.get("input"))
+            ],
+        }
+
+    def check_provenance(self, call: Call) -> JsonObject:
+        """Answer whether a file carries a C2PA manifest; a watermark of SynthID cannot be seen without its key."""
+        data = getattr(call.body.get("file"), "data", b"")
+        has_manifest = any(mark in data for mark in _C2PA_MARKS)
+        results: list[JsonObject] = [
+            {
+                "type": "c2pa",
+                "outcome": "detected" if has_manifest else "not_detected",
+                # There is: whether its signature is good was not looked at.
+                "validation_state": "valid" if has_manifest else "not_present",
+            },
+            {"type": "synthid", "outcome": "not_detected"},
+        ]
+        return {"object": "content_provenance_check", "created_at": self._world.now(), "results": results}
+
+
+def _moderation_contents(input: typing.Any) -> list[tuple[str, list[str]]]:
+    """Return the contents to rate: each its text, and of what kinds it is."""
+    if not isinstance(input, list):
+        return [(str(input or ""), ["text"])]
+    if input and isinstance(input[0], dict):
+        parts = [part for part in input if isinstance(part, dict)]
+        texts = [str(part.get("text") or "") for part in parts if part.get("type") == "text"]
+        kinds = ["text"] if texts else []
+        return [("\n".join(texts), kinds + ["image"] * any(part.get("type") == "image_url" for part in parts))]
+    return [(str(text), ["text"]) for text in input]
+
+
+def moderation_scores(text: str) -> dict[str, float]:
+    """Return the score of each category for a text, from 0 to 1; 0.5 and more is flagged."""
+    text = text[:_MODERATION_MOST_CHARACTERS].casefold().replace("\u2019", "'")
+    raised: set[str] = set()
+    for category, pattern, also in _MODERATION_RULES:
+        if re.search(pattern, text):
+            raised.update([category, *also])
+    return {category: _moderation_score(text, category, category in raised) for category in _MODERATION_CATEGORIES}
+
+
+def _moderation_score(text: str, category: str, is_raised: bool) -> float:
+    """Return a score that is always the same for a text: 0.8 and more when the category is raised, else below 0.01."""
+    share = zlib.crc32(f"{category}\n{text}".encode("utf-8", "backslashreplace")) % 10_000 / 10_000
+    return round(0.8 + 0.199 * share if is_raised else 0.00001 + 0.009 * share**3, 7)
+
+
+def _moderation_result(text: str, kinds: list[str]) -> JsonObject:
+    scores = moderation_scores(text)
+    categories = {category: score >= _FLAGGED_SCORE for category, score in scores.items()}
+    inputs = {
+        category: [kind for kind in kinds if kind == "text" or category in _OF_PICTURES]
+        for category in _MODERATION_CATEGORIES
+    }
+    return {
+        "flagged": any(categories.values()),
+        "categories": categories,
+        "category_scores": scores,
+        "category_applied_input_types": inputs,
+    }

@@ -1,0 +1,51 @@
+"""Legacy completions: for each prompt, `n` choices of the mock's text."""
+
+from __future__ import annotations
+
+import typing
+
+from protocol.mock.engine.resources import Handler
+from protocol.mock.engine.world import Call, World
+from protocol.mock.inference.chat import checked_model, choice_count, cut_at_stop, cut_to_length, includes_usage
+from protocol.openai.answers import json_response, split_words
+from protocol.openai.completions import Answered, Speech, text_completion, text_frames
+
+
+class TextCompletions:
+    """The behaviour of /completions."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def operations(self) -> dict[str, Handler]:
+        """Return the handlers by operation."""
+        return {"POST /completions": self.create}
+
+    def create(self, call: Call) -> typing.Any:
+        """Answer POST /v1/completions."""
+        body, world = call.body, self._world
+        model = checked_model(body)
+        prompts = _prompts(body.get("prompt"))
+        words = sum(len(prompt.split()) if isinstance(prompt, str) else len(prompt) for prompt in prompts)
+        answered = Answered(world.new_id("cmpl-"), world.now(), model, words)
+        text = cut_at_stop(world.settings.text, body.get("stop"))
+        pieces, reason = cut_to_length(split_words(text), body, "stop")
+        speeches = []
+        for prompt in prompts:
+            echo = [prompt] if body.get("echo") and isinstance(prompt, str) and prompt else []
+            speeches += [Speech([*echo, *pieces], reason)] * choice_count(body)
+        if body.get("stream"):
+            return world.stream(text_frames(answered, speeches, include_usage=includes_usage(body)))
+        response = json_response(text_completion(answered, speeches))
+        return world.after_words(response, max(speech.tokens for speech in speeches))
+
+
+def _prompts(prompt: typing.Any) -> list[typing.Any]:
+    """Return the prompts: a string or an array of tokens is one, an array of either is several."""
+    if isinstance(prompt, str):
+        return [prompt]
+    if not isinstance(prompt, list) or not prompt:
+        return [""]
+    return (
+        [prompt] if isinstance(prompt[0], int) else [each for each in prompt if isinstance(each, (str, list))] or [""]
+    )

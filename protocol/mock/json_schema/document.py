@@ -1,0 +1,372 @@
+"""JSON Schema: read a schema once, say what is malformed in it, and find its parts.
+
+The vocabulary is that of draft 2020-12 (core and validation) with the older spellings that are still in use: draft-07
+`items` lists with `additionalItems`, `definitions` and `dependencies`, draft-04 boolean `exclusiveMinimum`, OpenAPI's
+`nullable`. Keywords beside a `$ref` count. References stay within the document.
+
+A schema comes from a stranger: what it may cost is bounded by the constants below.
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+
+from protocol.mock.json_schema.pattern import Pattern, PatternBudget, PatternError
+
+MAX_SCHEMA_VALUES = 40_000  # JSON values in a schema; OpenAI admits 5,000 properties
+MAX_SCHEMA_NESTING = 120  # JSON values within one another
+
+JsonSchema = typing.Union[typing.Dict[str, typing.Any], bool]
+SchemaPath = typing.Tuple[str, ...]
+
+SCHEMA_TYPES = ("string", "number", "integer", "object", "array", "boolean", "null")
+_SCHEMA_EVIDENCE = 80  # characters of a value that a message shows
+SCHEMA_KINDS = {
+    "string": "a string",
+    "number": "a number",
+    "integer": "an integer",
+    "object": "an object",
+    "array": "an array",
+    "boolean": "a boolean",
+    "null": "null",
+}
+
+
+class SchemaError(ValueError):
+    """A schema that is malformed, cannot be satisfied, or is too costly.
+
+    `path` is the way to the schema at fault, a tuple of keys; `reason` says what is wrong there. The text is worded as
+    OpenAI's API does after "Invalid schema for response_format 'name': ".
+    """
+
+    def __init__(self, path: typing.Sequence[str], reason: str) -> None:
+        self.path = tuple(path)
+        self.reason = reason
+        super().__init__(f"In context={self.path!r}, {reason}.")
+
+
+def json_kind(value: object) -> str:
+    """Return the narrowest JSON Schema type of a value: a bool is no number, and 1.0 is an integer."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, str):
+        return "string"
+    if isinstance(value, int):
+        return "integer"
+    if isinstance(value, float):
+        return "integer" if value.is_integer() else "number"
+    if isinstance(value, list):
+        return "array"
+    if isinstance(value, dict):
+        return "object"
+    raise TypeError(f"expected a JSON value, got {type(value).__name__}")
+
+
+def json_key(value: object) -> object:
+    """Return something hashable that is equal for equal JSON values: 1 and 1.0 are one, 1 and true are not."""
+    if isinstance(value, list):
+        return ("array", tuple([json_key(item) for item in value]))
+    if isinstance(value, dict):
+        return ("object", frozenset([(name, json_key(item)) for name, item in value.items()]))
+    return (isinstance(value, bool), value)
+
+
+def schema_evidence(value: object) -> str:
+    """A value as a message shows it: its repr, cut."""
+    # A long text or a huge int is cut before repr sees it: the latter would raise from 4,300 digits on.
+    if isinstance(value, int) and value.bit_length() > 1000:
+        return "a number of more than 300 digits"
+    if isinstance(value, (list, dict)) and len(value) > 20:
+        return f"{SCHEMA_KINDS[json_kind(value)]} of {len(value)} members"
+    text = repr(value[:_SCHEMA_EVIDENCE] if isinstance(value, str) else value)
+    return text if len(text) <= _SCHEMA_EVIDENCE else text[: _SCHEMA_EVIDENCE - 3] + "..."
+
+
+def decimal_parts(number: float) -> tuple[int, int]:
+    """Return (m, e) with number = m * 10**e exactly as it is written in decimal: 0.1 is (1, -1)."""
+    if isinstance(number, int):
+        return number, 0
+    mantissa, _, exponent = repr(number).partition("e")
+    whole, _, fraction = mantissa.partition(".")
+    return int(whole + fraction), int(exponent or 0) - len(fraction)
+
+
+def is_multiple(number: float, step: float) -> bool:
+    """Say whether a number is a multiple of `step` in decimal arithmetic: 0.3 is one of 0.1."""
+    (number_digits, number_exponent), (step_digits, step_exponent) = decimal_parts(number), decimal_parts(step)
+    lowest = min(number_exponent, step_exponent)
+    scaled = number_digits * 10 ** (number_exponent - lowest)
+    return scaled % (step_digits * 10 ** (step_exponent - lowest)) == 0
+
+
+# ---- the schema itself
+
+_SCHEMA_ONE = ("not", "if", "then", "else", "contains", "propertyNames", "additionalProperties", "additionalItems")
+_SCHEMA_ONE += ("unevaluatedProperties", "unevaluatedItems", "items")
+_SCHEMA_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
+_SCHEMA_MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
+
+
+def _is_schema_number(value: object) -> bool:
+    finite = float("-inf") < value < float("inf") if isinstance(value, (int, float)) else False
+    return finite and not isinstance(value, bool)
+
+
+def _is_schema_count(value: object) -> bool:
+    return _is_schema_number(value) and json_kind(value) == "integer" and typing.cast(int, value) >= 0
+
+
+def _is_schema_names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
+
+
+def _is_schema_type(value: object) -> bool:
+    names = value if isinstance(value, list) and value else [value]
+    return all(isinstance(name, str) and name in SCHEMA_TYPES for name in names)
+
+
+def _is_schema_text(value: object) -> bool:
+    return isinstance(value, str)
+
+
+def _is_schema_flag(value: object) -> bool:
+    return isinstance(value, bool)
+
+
+def _is_schema_bound(value: object) -> bool:
+    return _is_schema_flag(value) or _is_schema_number(value)
+
+
+def _is_schema_step(value: object) -> bool:
+    return _is_schema_number(value) and typing.cast(float, value) > 0
+
+
+def _is_schema_choice(value: object) -> bool:
+    return isinstance(value, list) and bool(value)
+
+
+def _is_schema_name_map(value: object) -> bool:
+    return isinstance(value, dict) and all(_is_schema_names(names) for names in value.values())
+
+
+# What a keyword must look like, and how to say it. Schemas within are looked at on the walk.
+_SCHEMA_SHAPES: dict[str, tuple[typing.Callable[[object], bool], str]] = {
+    "type": (_is_schema_type, f"one or a list of {', '.join(repr(name) for name in SCHEMA_TYPES)}"),
+    "enum": (_is_schema_choice, "a list of at least one value"),
+    "required": (_is_schema_names, "a list of property names"),
+    "dependentRequired": (_is_schema_name_map, "an object of lists of property names"),
+    "pattern": (_is_schema_text, "a regular expression"),
+    "format": (_is_schema_text, "a string"),
+    "$ref": (_is_schema_text, "a reference such as '#/$defs/Name'"),
+    "uniqueItems": (_is_schema_flag, "a boolean"),
+    "nullable": (_is_schema_flag, "a boolean"),
+    "minimum": (_is_schema_number, "a number"),
+    "maximum": (_is_schema_number, "a number"),
+    "exclusiveMinimum": (_is_schema_bound, "a number"),
+    "exclusiveMaximum": (_is_schema_bound, "a number"),
+    "multipleOf": (_is_schema_step, "a number above 0"),
+    "allOf": (_is_schema_choice, "a list of at least one schema"),
+    "anyOf": (_is_schema_choice, "a list of at least one schema"),
+    "oneOf": (_is_schema_choice, "a list of at least one schema"),
+}
+_SCHEMA_SHAPES.update(
+    (f"{bound}{what}", (_is_schema_count, "an integer of 0 or more"))
+    for bound in ("min", "max")
+    for what in ("Length", "Items", "Properties", "Contains")
+)
+
+
+class SchemaDocument:
+    """A schema that was walked and found well formed: its parts, references and patterns."""
+
+    __slots__ = ("root", "parts", "budget", "_names", "_patterns", "_enum_keys")
+
+    def __init__(self, root: JsonSchema) -> None:
+        """Walk `root`. Raises SchemaError where it is malformed or too large, or a reference leads nowhere."""
+        _check_extent(root)
+        self.root = root
+        self.budget = PatternBudget()
+        self.parts: dict[int, tuple[dict[str, typing.Any], SchemaPath]] = {}  # by id: `root` keeps them alive
+        self._names: dict[str, JsonSchema] = {}  # what $id, $anchor and draft-04 id name
+        self._patterns: dict[str, Pattern] = {}
+        self._enum_keys: dict[int, frozenset[object]] = {}
+        references: list[tuple[str, SchemaPath]] = []
+        self._walk(root, (), references)
+        while references:
+            reference, path = references.pop()
+            self._walk(self.target(reference, path), path, references)
+
+    def target(self, reference: str, path: SchemaPath = ()) -> JsonSchema:
+        """Return the schema that a `$ref` names; `path` is for the SchemaError when there is none."""
+        base = self.root.get("$id") if isinstance(self.root, dict) else None
+        local = reference[len(base) :] if isinstance(base, str) and reference.startswith(base) else reference
+        if local in ("", "#"):
+            return self.root
+        if reference in self._names or local in self._names:
+            return self._names[reference if reference in self._names else local]
+        found = _resolve_json_pointer(self.root, local[1:]) if local.startswith("#/") else None
+        if found is None:
+            reason = f"$ref {schema_evidence(reference)} leads nowhere: expected a place such as '#/$defs/Name'"
+            raise SchemaError(path, reason)
+        return typing.cast(JsonSchema, found)
+
+    def pattern(self, source: str, path: SchemaPath = ()) -> Pattern:
+        """Return a pattern of the schema, read once."""
+        if source not in self._patterns:
+            try:
+                self.budget.spend(2 * len(source))
+                self._patterns[source] = Pattern(source)
+            except PatternError as exc:
+                raise SchemaError(path, f"pattern {schema_evidence(source)}: {exc}") from exc
+        return self._patterns[source]
+
+    def matches(self, source: str, text: str) -> bool:
+        """Say whether a pattern of the schema is found in `text`."""
+        try:
+            return self.pattern(source).matches(text, self.budget)
+        except PatternError as exc:
+            raise SchemaError((), f"pattern {schema_evidence(source)}: {exc}") from exc
+
+    def texts(self, source: str, low: int, high: int, turn: int) -> typing.Iterator[str]:
+        """Yield texts that match a pattern of the schema; see Pattern.examples."""
+        try:
+            yield from self.pattern(source).examples(low, high, turn, self.budget)
+        except PatternError as exc:
+            raise SchemaError((), f"pattern {schema_evidence(source)}: {exc}") from exc
+
+    def enum_keys(self, schema: dict[str, typing.Any]) -> frozenset[object]:
+        """Return the json_key of each value of the schema's enum."""
+        keys = self._enum_keys.get(id(schema))
+        if keys is None:
+            keys = self._enum_keys[id(schema)] = frozenset([json_key(value) for value in schema["enum"]])
+        return keys
+
+    def property_schemas(self, schema: JsonSchema, name: str) -> list[JsonSchema]:
+        """Return what one schema object says about the property `name`."""
+        if isinstance(schema, bool):
+            return []
+        found = [schema["properties"][name]] if name in schema.get("properties", ()) else []
+        for source, part in schema.get("patternProperties", {}).items():
+            if self.matches(source, name):
+                found.append(part)
+        if not found and "additionalProperties" in schema:
+            found.append(schema["additionalProperties"])
+        return found
+
+    def _walk(self, root: JsonSchema, start: SchemaPath, references: list[tuple[str, SchemaPath]]) -> None:
+        queue: list[tuple[object, SchemaPath]] = [(root, start)]
+        while queue:
+            schema, path = queue.pop()
+            if isinstance(schema, bool) or id(schema) in self.parts:
+                continue
+            if not isinstance(schema, dict):
+                raise SchemaError(path, f"expected a schema (an object or a boolean), got {schema_evidence(schema)}")
+            self.parts[id(schema)] = (schema, path)
+            self._check_shapes(schema, path)
+            parts = list(_schema_parts(schema, path))
+            for source in schema.get("patternProperties", ()):
+                self.pattern(source, path)
+            self._remember(schema, path)
+            if "$ref" in schema:
+                references.append((schema["$ref"], path))
+            queue.extend((part, path + steps) for steps, part in reversed(parts))
+
+    def _check_shapes(self, schema: dict[str, typing.Any], path: SchemaPath) -> None:
+        for keyword, value in schema.items():
+            if keyword not in _SCHEMA_SHAPES:
+                continue
+            holds, expected = _SCHEMA_SHAPES[keyword]
+            if not holds(value):
+                raise SchemaError(path, f"{keyword!r} must be {expected}, got {schema_evidence(value)}")
+        if "pattern" in schema:
+            self.pattern(schema["pattern"], path)
+
+    def _remember(self, schema: dict[str, typing.Any], path: SchemaPath) -> None:
+        for keyword, prefix in (("$id", ""), ("id", ""), ("$anchor", "#"), ("$dynamicAnchor", "#")):
+            name = schema.get(keyword)
+            if isinstance(name, str) and (path or prefix):
+                self._names.setdefault(prefix + name, schema)
+
+
+def _schema_parts(schema: dict[str, typing.Any], path: SchemaPath) -> typing.Iterator[tuple[SchemaPath, object]]:
+    """Yield the schemas right within a schema, with the keys that lead to them."""
+    for keyword, value in schema.items():
+        if keyword in _SCHEMA_LISTS or (keyword == "items" and isinstance(value, list)):
+            if not isinstance(value, list):
+                raise SchemaError(path, f"{keyword!r} must be a list of schemas, got {schema_evidence(value)}")
+            yield from (((keyword, str(place)), part) for place, part in enumerate(value))
+        elif keyword in _SCHEMA_ONE:
+            yield (keyword,), value
+        elif keyword in _SCHEMA_MAPS:
+            if not isinstance(value, dict):
+                raise SchemaError(path, f"{keyword!r} must be an object of schemas, got {schema_evidence(value)}")
+            for name, part in value.items():
+                # Draft-07: a list of names is no schema.
+                if keyword != "dependencies" or not _is_schema_names(part):
+                    yield (keyword, name), part
+
+
+def _check_extent(root: object) -> None:
+    """Refuse what is too large or nests so deeply that recursion over it (also repr) would fail."""
+    queue = [(root, 0)]
+    count = 0
+    while queue:
+        value, depth = queue.pop()
+        count += 1
+        if count > MAX_SCHEMA_VALUES:
+            raise SchemaError((), f"the schema has more than {MAX_SCHEMA_VALUES} values in it")
+        if depth > MAX_SCHEMA_NESTING:
+            raise SchemaError((), f"the schema nests more than {MAX_SCHEMA_NESTING} levels deep")
+        if isinstance(value, (dict, list)):
+            queue.extend((part, depth + 1) for part in (value.values() if isinstance(value, dict) else value))
+
+
+def json_extent(value: object) -> int:
+    """Return how many JSON values a value is made of."""
+    if isinstance(value, (dict, list)):
+        return 1 + sum(json_extent(part) for part in (value.values() if isinstance(value, dict) else value))
+    return 1
+
+
+def _resolve_json_pointer(root: object, pointer: str) -> object:
+    """RFC 6901 §4 and §6 (percent-encoding); None when it leads nowhere."""
+    found = root
+    for token in _decode_percent(pointer).split("/")[1:]:
+        key = token.replace("~1", "/").replace("~0", "~")
+        if isinstance(found, dict) and key in found:
+            found = found[key]
+        elif isinstance(found, list) and re.fullmatch(r"0|[1-9][0-9]{0,5}", key) and int(key) < len(found):
+            found = found[int(key)]
+        else:
+            return None
+    return found
+
+
+def _decode_percent(text: str) -> str:
+    raw = re.sub(rb"%([0-9A-Fa-f]{2})", lambda found: bytes.fromhex(found[1].decode()), text.encode("utf-8", "replace"))
+    return raw.decode("utf-8", "replace")
+
+
+def tuple_items(schema: dict[str, typing.Any]) -> tuple[list[JsonSchema], JsonSchema]:
+    """Return the schemas of the first items, one each, and the schema of all further ones, in either spelling."""
+    items = schema.get("items", True)
+    if isinstance(items, list):
+        return items, schema.get("additionalItems", True)
+    return schema.get("prefixItems", []), items
+
+
+def number_bounds(schema: dict[str, typing.Any]) -> list[tuple[str, float, bool]]:
+    """Return each bound: its keyword, the limit, and whether the limit itself is outside.
+
+    A draft-04 boolean says the latter of its neighbour and is no bound itself.
+    """
+    bounds = []
+    for keyword in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
+        limit = schema.get(keyword)
+        if limit is not None and not isinstance(limit, bool):
+            strict = keyword.startswith("exclusive") or schema.get(f"exclusive{keyword.capitalize()}") is True
+            bounds.append((keyword, limit, strict))
+    return bounds

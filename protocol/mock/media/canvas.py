@@ -1,0 +1,146 @@
+"""What is in a picture, whatever its format: a background that fades from shade to shade, and text on it.
+
+The colour's two chroma values are the same all over a picture: the background and the ink differ in luma alone. So the
+three formats show the same picture, and JPEG need not encode its chroma.
+"""
+
+from __future__ import annotations
+
+import binascii
+import math
+import re
+import typing
+
+from protocol.mock.media.font import GLYPH_HEIGHT, GLYPH_WIDTH, drawable_text, glyph_rows
+
+Colour = typing.Tuple[int, int, int, int]
+
+_CELL_WIDTH, _CELL_HEIGHT = GLYPH_WIDTH + 1, GLYPH_HEIGHT + 2
+
+# Luma from 0 to 255. Between ink and every shade the contrast is above 4.5 : 1, which WCAG 2 asks for (1.4.3).
+_CANVAS_DARK, _CANVAS_LIGHT_INK = range(45, 96), 235
+_CANVAS_LIGHT, _CANVAS_DARK_INK = range(160, 216), 15
+# On a transparent ground: in the middle, to be read on white and on black.
+_CANVAS_MIDDLE_INK = 118
+_CANVAS_CHROMA = 30
+
+# A dot of the text is at most a 64th of the picture's shorter side; the margin is a 16th. With dots and places of these
+# sizes the letters are made of few different blocks of JPEG's.
+_CANVAS_LARGEST_DOT = 64
+_CANVAS_DOTS = (64, 48, 32, 24, 16, 8, 4, 2)
+_CANVAS_MARGIN = 16
+# Words up to this length are not broken for the sake of larger letters.
+_CANVAS_UNBROKEN = 16
+
+
+class Canvas(typing.NamedTuple):
+    """A picture before it is encoded.
+
+    `shades` are the background's lumas and `rows` says for each row of pixels which of them it has. `masks` has for
+    each row one byte a pixel (0 background, 1 ink), or None where there is no ink; equal rows are the same object.
+    """
+
+    width: int
+    height: int
+    chroma: tuple[int, int]
+    shades: typing.Sequence[int]
+    ink: int
+    transparent: bool
+    rows: typing.Sequence[int]
+    masks: typing.Sequence[bytes | None]
+
+    def palette(self) -> list[Colour]:
+        """Return the colours as red, green, blue, alpha: those of the shades, then the ink."""
+        alpha = 0 if self.transparent else 255
+        return [(*self._rgb(luma), alpha) for luma in self.shades] + [(*self._rgb(self.ink), 255)]
+
+    def _rgb(self, luma: int) -> tuple[int, int, int]:
+        # JFIF 1.02, "Conversion to and from RGB".
+        blue, red = self.chroma[0] - 128, self.chroma[1] - 128
+        exact = (luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue)
+        return tuple(min(255, max(0, round(part))) for part in exact)  # type: ignore[return-value]
+
+    def repeats(self, row: int) -> bool:
+        """Say whether a row of pixels is the one above it once more."""
+        return row > 0 and self.rows[row] == self.rows[row - 1] and self.masks[row] is self.masks[row - 1]
+
+
+def draw_canvas(text: str, width: int, height: int, *, seed: int, transparent: bool = False) -> Canvas:
+    """Return a picture of width x height pixels with the text as large as fits; what does not fit ends with "...".
+
+    Colours follow from `seed`.
+    """
+    chance = binascii.crc32(b"%d" % seed)
+    angle = 2 * math.pi * (chance >> 8) / 0x1000000
+    chroma = 128 + round(_CANVAS_CHROMA * math.cos(angle)), 128 + round(_CANVAS_CHROMA * math.sin(angle))
+    shades, ink = (_CANVAS_DARK, _CANVAS_LIGHT_INK) if chance & 1 else (_CANVAS_LIGHT, _CANVAS_DARK_INK)
+    if transparent:
+        shades, ink = range(1), _CANVAS_MIDDLE_INK
+    if chance & 2:
+        shades = shades[::-1]
+    steps = max(1, height - 1)
+    rows = [row * (len(shades) - 1) // steps for row in range(height)]
+    return Canvas(width, height, chroma, shades, ink, transparent, rows, _draw_text(text, width, height))
+
+
+def _draw_text(text: str, width: int, height: int) -> list[bytes | None]:
+    """Return the mask of each row of pixels, with the text in the middle."""
+    masks: list[bytes | None] = [None] * height
+    dot, lines = _lay_out(drawable_text(text), width, height)
+    longest = max(map(len, lines), default=0)
+    left, top = (width - longest * _CELL_WIDTH * dot) // 2, (height - len(lines) * _CELL_HEIGHT * dot) // 2
+    left, top = (side - side % 8 if side >= 8 else max(0, side) for side in (left, top))
+    dots = b"\0" * dot, b"\1" * dot
+    cells = [b"".join(dots[bits >> place & 1] for place in (4, 3, 2, 1, 0)) + dots[0] for bits in range(32)]
+    glyphs = {character: [cells[bits] for bits in glyph_rows(character)] for character in set("".join(lines))}
+    for number, line in enumerate(lines):
+        for row in range(GLYPH_HEIGHT):
+            drawn = b"".join([glyphs[character][row] for character in line])
+            mask = (b"\0" * left + drawn).ljust(width, b"\0")[:width]
+            first = top + (number * _CELL_HEIGHT + row) * dot
+            masks[first : first + dot] = [mask] * dot
+    return masks[:height]
+
+
+def _lay_out(text: str, width: int, height: int) -> tuple[int, list[str]]:
+    """Return how many pixels wide a dot of the letters is, and the lines of text."""
+    side = min(width, height)
+    room = width - side // _CANVAS_MARGIN * 2, height - side // _CANVAS_MARGIN * 2
+    most_columns, most_lines = room[0] // _CELL_WIDTH, room[1] // _CELL_HEIGHT
+    # A line may end with a space that is not drawn; what is longer than this fills all lines and one more.
+    text = re.sub(" +", " ", text).strip()[: (most_columns + 1) * most_lines + 1]
+    if not text or not most_columns or not most_lines:
+        return 1, []
+    unbroken = max((len(word) for word in text.split() if len(word) <= _CANVAS_UNBROKEN), default=1)
+    most = math.isqrt(room[0] * room[1] // (len(text) * _CELL_WIDTH * _CELL_HEIGHT))
+    for dot in _CANVAS_DOTS:
+        if dot > min(most, side // _CANVAS_LARGEST_DOT):
+            continue
+        columns = room[0] // (_CELL_WIDTH * dot)
+        lines = _wrap(text, columns) if columns >= unbroken else []
+        if lines and len(lines) * _CELL_HEIGHT * dot <= room[1]:
+            return dot, lines
+    lines = _wrap(text, most_columns)
+    if len(lines) > most_lines:
+        lines = lines[:most_lines]
+        lines[-1] = (lines[-1][: max(0, most_columns - 3)] + "...")[:most_columns]
+    return 1, lines
+
+
+def _wrap(text: str, columns: int) -> list[str]:
+    """Return the text in lines of at most so many characters, cut between words where that can be."""
+    lines = []
+    for paragraph in text.split("\n"):
+        line = ""
+        for word in paragraph.split():
+            if line and len(line) + 1 + len(word) <= columns:
+                line += " " + word
+                continue
+            if line:
+                lines.append(line)
+            while len(word) > columns:
+                lines.append(word[:columns])
+                word = word[columns:]
+            line = word
+        lines.append(line)
+    return lines

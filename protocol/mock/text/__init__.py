@@ -1,0 +1,1 @@
+"""What the mock reads in texts and documents: words, vectors, ranks."""

@@ -1,0 +1,78 @@
+"""Embeddings by words alone: texts that share words are near each other, and nothing is learnt.
+
+A text's vector is the sum of its words' directions, each of which is a few coordinates that the word's hash picks
+("feature hashing"). So the same text gives the same vector in every process, without a table. Tokens are words of
+their own kind: without a vocabulary, an array of them is near other arrays, not near the text that it stands for.
+"""
+
+from __future__ import annotations
+
+import array
+import binascii
+import collections
+import hashlib
+import math
+import struct
+import sys
+import typing
+
+from protocol.openai.answers import split_words
+
+Words = typing.Mapping[str, int]
+
+_PUNCTUATION = " \t\r\n.,;:!?\"'()[]{}<>«»“”‘’。，、；：！？（）《》…-"
+_COORDINATES_A_WORD = 16
+_VECTOR_DIGITS = 7
+
+
+def lexical_words(text: str) -> Words:
+    """Return a text's words and how often they stand in it, whatever their case and the punctuation around them.
+
+    A text of punctuation alone is one word; the empty text is none.
+    """
+    words = collections.Counter(piece.strip(_PUNCTUATION).casefold() for piece in split_words(text))
+    del words[""]
+    return words or ({text: 1} if text else {})
+
+
+def token_words(tokens: typing.Iterable[int]) -> Words:
+    """Return tokens as words, for `unit_vector`: none of them is a word of a text."""
+    return collections.Counter(f"token {token}" for token in tokens)
+
+
+def unit_vector(words: Words, dimension: int) -> list[float]:
+    """Return the vector of length 1 for a text's words; the cosine of two is about the share of words in common.
+
+    `dimension` is 1 or more; below a few hundred words meet by chance, and texts are nearer than they should be.
+    """
+    weights: dict[int, float] = {}
+    for word, count in words.items():
+        digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=4 * _COORDINATES_A_WORD).digest()
+        weight = math.sqrt(count)  # a word said often tells little more than a word said once
+        for bits in struct.unpack(f"<{_COORDINATES_A_WORD}I", digest):
+            place = (bits >> 1) % dimension
+            weights[place] = weights.get(place, 0.0) + (weight if bits & 1 else -weight)
+    vector = [0.0] * dimension
+    length = math.sqrt(math.fsum(weight * weight for weight in weights.values()))
+    if not length:  # no word, or words that cancel each other out
+        vector[0] = 1.0
+        return vector
+    for place, weight in weights.items():
+        vector[place] = round(weight / length, _VECTOR_DIGITS)
+    return vector
+
+
+def encode_vector(vector: typing.Sequence[float]) -> str:
+    """Return a vector as base64 of floats of 32 bits, little-endian (OpenAI API reference, `encoding_format`)."""
+    numbers = array.array("f", vector)
+    if sys.byteorder == "big":
+        numbers.byteswap()
+    return binascii.b2a_base64(numbers.tobytes(), newline=False).decode("ascii")
+
+
+def relevance(query: Words, document: Words) -> float:
+    """Return from 0 to 1 how well a document answers a query: the query's words in it, and how little else there is."""
+    if not query or not document:
+        return 0.0
+    shared = len(query.keys() & document.keys())
+    return round(0.9 * shared / len(query) + 0.1 * shared / len(query.keys() | document.keys()), 6)

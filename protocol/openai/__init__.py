@@ -1,0 +1,1 @@
+"""OpenAI's shapes, as plain values and bytes."""

@@ -1,0 +1,82 @@
+"""OpenAI's shapes: errors, ids, model objects, chat completions and their chunks (OpenAI API reference).
+
+Everything is plain JSON values and bytes; the ids, times and random bits come from the caller.
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+
+from protocol.errors import ApiError
+from protocol.exchange import Response
+from protocol.wire.http1.writers import encode_fields
+from protocol.wire.json_text import JsonObject, encode_json
+
+#: Header fields that never change, encoded once.
+JSON_FIELDS = encode_fields([("content-type", "application/json")])
+
+# Buffering proxies are told to let events through (nginx: X-Accel-Buffering).
+EVENT_STREAM_FIELDS = encode_fields(
+    [("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache"), ("x-accel-buffering", "no")]
+)
+DONE_EVENT = b"data: [DONE]\n\n"
+
+# The first segments of the API's paths: these may be asked for without /v1 in front, as some clients do.
+_API_ROOTS = frozenset(
+    "agents assistants audio batches chat chatkit completions containers content_provenance_checks conversations"
+    " decisions edits embeddings evals files fine_tuning images live models moderations organization projects realtime"
+    " rerank responses safety skills threads uploads vaults vector_stores videos webhook_endpoints webhook_event_types".split()
+)
+
+# A word with the white space after it (and, at the start, before it). Scripts that are written without spaces go
+# character by character, as a model's tokens roughly do: kana, CJK ideographs, Hangul.
+_SPACELESS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
+_WORD = rf"^\s+(?=\s*\Z)|\s*(?:[{_SPACELESS}]|[^\s{_SPACELESS}]+)\s*"
+_ASCII_WORD = re.compile(r"^\s+(?=\s*\Z)|\s*\S+\s*")
+
+
+def json_response(value: typing.Any, status: int = 200) -> Response:
+    """Return a JSON answer."""
+    return Response(status, JSON_FIELDS, encode_json(value))
+
+
+def error_response(error: ApiError) -> Response:
+    """Return an error in OpenAI's shape, with the fields that it carries."""
+    fields = JSON_FIELDS + encode_fields(error.fields) if error.fields else JSON_FIELDS
+    return Response(error.status, fields, encode_json(error.as_dict()))
+
+
+def error_event(error: ApiError) -> bytes:
+    """Return the event that tells of an error within a stream; no [DONE] may follow it."""
+    return b"data: %b\n\n" % encode_json(error.as_dict())
+
+
+def event_bytes(events: typing.Iterable[JsonObject]) -> bytes:
+    """Return typed events as they are sent: named by their `type`, with no [DONE] behind the last one."""
+    return b"".join(b"event: %b\ndata: %b\n\n" % (event["type"].encode(), encode_json(event)) for event in events)
+
+
+def api_path(path: str) -> str | None:
+    """Return an API path without its /v1, e.g. "/chat/completions"; None for a path that is none of the API's."""
+    if path.startswith("/v1/") and len(path) > 4:
+        return path[3:]
+    if path[1:].partition("/")[0] in _API_ROOTS:
+        return path
+    return None
+
+
+def split_words(text: str) -> list[str]:
+    """Cut a text into the pieces that a stream sends: words with their following space; joined they are the text."""
+    # To compile the long pattern takes 2 ms, so that is left to who needs it.
+    return _ASCII_WORD.findall(text) if text.isascii() else re.findall(_WORD, text)
+
+
+def model_object(id: str, created: int, owner: str) -> JsonObject:
+    """Return a model as `GET /v1/models` lists it."""
+    return {"id": id, "object": "model", "created": created, "owned_by": owner}
+
+
+def model_list(models: typing.Iterable[JsonObject]) -> JsonObject:
+    """Return the answer of `GET /v1/models`."""
+    return {"object": "list", "data": list(models)}

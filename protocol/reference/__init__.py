@@ -1,1 +1,0 @@
-"""The OpenAI API, described: operations and shapes in the notation of protocol/shape.py."""

@@ -1,0 +1,162 @@
+"""Which header fields pass between client and upstream: one table, both ways.
+
+`request_fields` and `is_loop` take an `instance` beside what was agreed: two relays that are chained on purpose must be
+told apart from one that is pointed at itself, so each backend hands in a token of its own (some random hex digits, made
+once; the same in all workers of one server). Without one, every relay in the chain counts as the same.
+
+What is not in the table passes, in its order and as it came: OpenAI-Organization, Idempotency-Key, x-stainless-*,
+traceparent, User-Agent, Accept-Encoding and vendors' fields one way, x-request-id, retry-after, x-ratelimit-* and
+openai-* the other. Server and Via of an answer pass too: they are the origin's word on who made it (RFC 9110 §7.6.3 and
+§10.2.4), and its support asks for them. The upstream's x-request-id is the one that can be looked up there, so the
+server must not send another beside it.
+"""
+
+from __future__ import annotations
+
+import typing
+
+from protocol.wire.http1.messages import RequestHead, ResponseHead
+
+# The pseudonym by which this program signs its Via hops (RFC 9110 §7.6.3), before the instance.
+VIA_NAME = "oaiserve"
+
+# (which way: > to the upstream, < to the client; names, where * ends a prefix; why they do not pass)
+_FORWARD_TABLE = (
+    ("<>", "connection keep-alive proxy-connection te transfer-encoding upgrade http2-settings",
+     "RFC 9110 §7.6.1: they speak of one connection, and ours are two; so do all fields that Connection names"),
+    ("<>", "content-length", "the writer adds it where the length is known, and it may have changed"),
+    ("<>", "trailer", "the writers send no trailers"),
+    ("<>", "proxy-authenticate proxy-authentication-info proxy-authorization",
+     "RFC 9110 §11.7: meant for the next proxy, not for what is behind it"),
+
+    (">", "host", "the upstream's stands in its place; the client's is ours, and would choose a wrong site"),
+    (">", "via", "goes on with our hop added"),
+    (">", "expect", "RFC 9110 §10.1.1: the server has answered it, or does when the body is read"),
+    (">", "cookie cookie2", "set for our origin: sessions of our site are none of the upstream's business"),
+    (">", "forwarded x-forwarded x-forwarded-* x-original-forwarded-for x-real-ip true-client-ip x-client-ip "
+     "x-cluster-client-ip fastly-client-ip fly-client-ip x-appengine-user-ip cf-*",
+     "who the client is and which proxies stand in front of us; some upstreams also believe it"),
+    (">", "cdn-loop", "RFC 8586: a CDN before us and one before the upstream would be taken for a loop; Via finds those"),
+    (">", "origin referer sec-* access-control-request-* dnt",
+     "the browser's word on the page that asks: CORS is settled with us"),
+    (">", "proxy-*", "for proxies on the client's side, or made for them (the httpoxy family)"),
+
+    ("<", "set-cookie set-cookie2", "the upstream's session with us: it would be stored for our origin, and shared"),
+    ("<", "access-control-* timing-allow-origin cross-origin-*", "our own CORS rules hold; both together are refused"),
+    ("<", "alt-svc", "would lead the client past us, to a host whose certificate is not ours"),
+    ("<", "strict-transport-security public-key-pins public-key-pins-report-only expect-ct nel report-to "
+     "reporting-endpoints clear-site-data service-worker-allowed",
+     "browsers keep these for the whole origin, which is ours: only its owner may say so"),
+    ("<", "date", "the server sends its own, and there must be one (RFC 9110 §6.6.1)"),
+    ("<", "x-accel-redirect x-accel-expires x-accel-limit-rate x-accel-charset x-sendfile x-lighttpd-send-file "
+     "x-reproxy-url",
+     "commands to the web server in front of us: an upstream could have it send local files"),
+    ("<", "authorization api-key x-api-key x-goog-api-key ocp-apim-subscription-key",
+     "an upstream that echoes its request would hand our key to the client"),
+)  # fmt: skip
+
+# Where clients put keys; the first is OpenAI's, and where ours goes. The others are Azure's, Anthropic's and Google's.
+_KEY_FIELDS = frozenset(("authorization", "api-key", "x-api-key", "x-goog-api-key", "ocp-apim-subscription-key"))
+# A browser cannot set fields on a WebSocket, and hands over its key among the subprotocols (OpenAI API, "Realtime").
+_KEY_PROTOCOL = "openai-insecure-api-key."
+
+
+def _forward_names(way: str) -> tuple[frozenset[str], tuple[str, ...]]:
+    """Return the names and the prefixes that the table bars this way."""
+    names = [name for ways, row, _ in _FORWARD_TABLE if way in ways for name in row.split()]
+    prefixes = tuple(name[:-1] for name in names if name.endswith("*"))
+    return frozenset(name for name in names if not name.startswith(prefixes)), prefixes
+
+
+_BARRED_REQUEST_NAMES, _BARRED_REQUEST_PREFIXES = _forward_names(">")
+_BARRED_RESPONSE_NAMES, _BARRED_RESPONSE_PREFIXES = _forward_names("<")
+_BARRED_WITH_OUR_KEY = _BARRED_REQUEST_NAMES | _KEY_FIELDS
+
+# What a connection mostly says, and what then bars nothing beyond the table.
+_PLAIN_CONNECTION = frozenset(("", "keep-alive", "close", "Keep-Alive", "Close", "upgrade", "Upgrade"))
+
+_FieldPairs = typing.List[typing.Tuple[str, str]]
+
+
+def request_fields(head: RequestHead, *, host: str, api_key: str, instance: str = "") -> _FieldPairs:
+    """Return the fields of the request to the upstream, whose authority is `host`; its framing is the writer's to add.
+
+    With an `api_key` it takes the place of every key that the client sent; with "" the client's own go on, as they
+    came. `instance` is the token in our Via hop. An Upgrade goes on for WebSockets only: with h2c a client would talk to
+    the upstream past this table.
+    """
+    fields = [("host", host)]
+    barred = _BARRED_WITH_OUR_KEY if api_key else _BARRED_REQUEST_NAMES
+    named = _named_by_connection(head.fields.get("connection"))
+    if named:
+        barred = barred.union(named)
+    prefixes = _BARRED_REQUEST_PREFIXES
+    for field in head.fields.pairs:
+        if field[0] not in barred and not field[0].startswith(prefixes):
+            fields.append(field)
+    if api_key:
+        fields.append(("authorization", f"Bearer {api_key}"))
+    if head.upgrade.lower() == "websocket":
+        fields += _websocket_fields(head, without_key=bool(api_key))
+    hop = f"1.{head.minor_version} {_via_pseudonym(instance)}"
+    came = head.fields.get("via")
+    fields.append(("via", f"{came}, {hop}" if came else hop))
+    return fields
+
+
+def response_fields(head: ResponseHead) -> _FieldPairs:
+    """Return the fields of the upstream's answer for the client; framing, Date and our CORS fields are to be added.
+
+    After 101 `connection: upgrade` and the upgrade itself are among them.
+    """
+    barred = _BARRED_RESPONSE_NAMES
+    named = _named_by_connection(head.fields.get("connection"))
+    if named:
+        barred = barred.union(named)
+    prefixes = _BARRED_RESPONSE_PREFIXES
+    fields = [field for field in head.fields.pairs if field[0] not in barred and not field[0].startswith(prefixes)]
+    if head.status == 101:
+        fields += [("connection", "upgrade"), ("upgrade", head.fields.get("upgrade"))]
+    return fields
+
+
+def is_loop(head: RequestHead, instance: str = "") -> bool:
+    """Tell whether the request has come through this very relay before (RFC 9110 §7.6.3)."""
+    via = head.fields.get("via")
+    # The short way for nearly all requests.
+    if VIA_NAME not in via:
+        return False
+    pseudonym = _via_pseudonym(instance)
+    return any(hop.split()[1:2] == [pseudonym] for hop in via.split(","))
+
+
+def _via_pseudonym(instance: str) -> str:
+    return f"{VIA_NAME}-{instance}" if instance else VIA_NAME
+
+
+def _named_by_connection(connection: str) -> frozenset[str] | None:
+    """Return the fields that Connection bars (RFC 9110 §7.6.1), None where it bars nothing that the table lets pass."""
+    if connection in _PLAIN_CONNECTION:
+        return None
+    return frozenset(name.strip(" \t").lower() for name in connection.split(","))
+
+
+def _websocket_fields(head: RequestHead, *, without_key: bool) -> _FieldPairs:
+    """Return what a WebSocket's opening needs (RFC 6455 §4.1), perhaps without the key among its subprotocols."""
+    fields = [("connection", "upgrade"), ("upgrade", head.upgrade)]
+    for name, value in head.fields.pairs:
+        if not name.startswith("sec-websocket-"):
+            continue
+        if without_key and name == "sec-websocket-protocol":
+            value = _without_key(value)
+        if value:
+            fields.append((name, value))
+    return fields
+
+
+def _without_key(protocols: str) -> str:
+    """Return the subprotocols without those that carry a key; the field's other bytes stay."""
+    if _KEY_PROTOCOL not in protocols.lower():
+        return protocols
+    members = [member.strip(" \t") for member in protocols.split(",")]
+    return ", ".join(member for member in members if member and not member.lower().startswith(_KEY_PROTOCOL))

@@ -1,0 +1,147 @@
+"""An upstream's body on its way to the client: pushed on in the same turn of the loop, with or without comments between."""
+
+from __future__ import annotations
+
+import asyncio
+
+from protocol.exchange import Pushed, Sink
+from protocol.upstream.failures import UpstreamFailed
+from protocol.upstream.pool import UpstreamAnswer
+
+_KEEP_ALIVE_COMMENT = b": keep-alive\n\n"
+
+# HTML standard §9.2.6: an event ends with an empty line; a line ends with CR LF, LF or CR.
+_EVENT_ENDS = (b"\n\n", b"\n\r\n", b"\r\r\n", b"\r\r")
+
+
+class Passage(Pushed):
+    """A body on its way through: what the upstream sends goes to the client in the same turn of the loop."""
+
+    __slots__ = ("_answer", "_first", "_paused", "_sink")
+
+    def __init__(self, answer: UpstreamAnswer, first: bytes) -> None:
+        self._answer = answer
+        self._first = first
+        self._paused = False
+        self._sink: Sink | None = None
+
+    def begin(self, sink: Sink) -> None:
+        self._sink = sink
+        first, self._first = self._first, b""
+        if first:
+            self._pass_on(first)
+        if not self._paused:
+            self.resume()
+
+    def pause(self) -> None:
+        self._paused = True
+        self._answer.deafen()
+
+    def resume(self) -> None:
+        self._paused = False
+        self._answer.listen(self._look)
+        self._look()
+
+    def cancel(self) -> None:
+        self._sink = None
+        self._answer.let_go()
+
+    def _look(self) -> None:
+        """Pass on what has come."""
+        answer = self._answer
+        try:
+            while True:
+                data = answer.take_or_wait()
+                if answer.complete:
+                    self._end(data)
+                    return
+                if not data:
+                    return
+                self._pass_on(data)
+                if self._paused or self._sink is None or not answer.has_more:
+                    return
+        except UpstreamFailed as exc:
+            sink = self._sink
+            self.cancel()
+            self._break_off(sink, exc)
+
+    def _pass_on(self, data: bytes) -> None:
+        self._sink.push(data)
+
+    def _end(self, data: bytes) -> None:
+        sink, self._sink = self._sink, None
+        sink.end(data)
+
+    def _break_off(self, sink: Sink, error: UpstreamFailed) -> None:
+        sink.fail(error)
+
+
+class EventPassage(Passage):
+    """An event stream on its way through; knows whether what has gone out ends with an event.
+
+    With `keepalive` a comment goes out after so many seconds of silence, between events only: within one it would end
+    a line that is not complete. When the stream breaks off within an event, that one is ended, so that the error which
+    follows is read as an event of its own.
+    """
+
+    __slots__ = ("_alarm", "_keepalive", "_loop", "_quiet_since", "_tail")
+
+    def __init__(self, answer: UpstreamAnswer, first: bytes, keepalive: float) -> None:
+        super().__init__(answer, first)
+        self._tail = b"\n\n"
+        self._keepalive = keepalive
+        self._alarm: asyncio.TimerHandle | None = None
+
+    def begin(self, sink: Sink) -> None:
+        if self._keepalive:
+            self._loop = asyncio.get_running_loop()
+            self._quiet_since = self._loop.time()
+            self._alarm = self._loop.call_later(self._keepalive, self._say_something)
+        super().begin(sink)
+
+    def _say_something(self) -> None:
+        """Send a comment if it has been quiet for long enough, and look again."""
+        now = self._loop.time()
+        if now - self._quiet_since >= self._keepalive:
+            self._quiet_since = now
+            if self._between_events and not self._paused:
+                self._sink.push(_KEEP_ALIVE_COMMENT)
+        self._alarm = self._loop.call_at(self._quiet_since + self._keepalive, self._say_something)
+
+    def cancel(self) -> None:
+        self._stop_alarm()
+        super().cancel()
+
+    def _stop_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
+
+    def _pass_on(self, data: bytes) -> None:
+        self._tail = data if len(data) > 2 else self._tail[-3:] + data
+        if self._alarm is not None:
+            self._quiet_since = self._loop.time()
+        self._sink.push(data)
+
+    def _end(self, data: bytes) -> None:
+        self._stop_alarm()
+        super()._end(data)
+
+    def _break_off(self, sink: Sink, error: UpstreamFailed) -> None:
+        if not self._between_events:
+            sink.push(b"\n" if self._tail.endswith((b"\n", b"\r")) else b"\n\n")
+        sink.fail(error)
+
+    @property
+    def _between_events(self) -> bool:
+        return self._tail.endswith(_EVENT_ENDS)
+
+
+class NoBody:
+    """The body of an answer to HEAD, whose head speaks of one."""
+
+    def __aiter__(self) -> NoBody:
+        return self
+
+    async def __anext__(self) -> bytes:
+        raise StopAsyncIteration

@@ -1,0 +1,1 @@
+"""The asyncio shell: connections, their answers, their ends."""

@@ -1,0 +1,195 @@
+"""Several processes on one port: a parent that starts workers, starts a dead one again, and passes on the signal to stop.
+
+Each worker has a listening socket of its own with SO_REUSEPORT, among which the kernel spreads new connections; what a
+server counts and keeps (metrics, pooled upstream connections, limits) is each worker's own.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+import socket
+import sys
+import time
+import typing
+
+from protocol.errors import UsageError
+from protocol.server.server import ServerSettings
+
+# A worker that dies within this time of its start would only die again: the parent gives up after a few.
+_QUICK_DEATH_SECONDS = 5.0
+_QUICK_DEATHS = 5
+_RESTART_PAUSE_SECONDS = 0.2
+
+
+class WorkersFailed(Exception):
+    """The workers cannot be kept alive; the message says why."""
+
+
+class WorkerPlace(typing.NamedTuple):
+    """What a worker is given: its socket, a descriptor that is at its end when the parent has gone, whom to tell."""
+
+    sock: socket.socket
+    lifeline: int
+    ready: typing.Callable[[], typing.Any]
+
+
+Work = typing.Callable[[WorkerPlace], int]
+
+
+def run_workers(count: int, settings: ServerSettings, work: Work, announce: typing.Callable[[int], None]) -> int:
+    """Run `work(place)` in `count` processes until a signal to stop; return the exit status.
+
+    `announce(port)` is called once all of them listen. UsageError where the platform cannot share a port, OSError when
+    the address cannot be had, WorkersFailed when workers die as fast as they are started.
+    """
+    if not hasattr(os, "fork") or not hasattr(socket, "SO_REUSEPORT"):
+        raise UsageError(f"[server] workers = {count}: this platform cannot share a port; set it to 1")
+    with _reserved_address(settings) as reserved:
+        return _Supervisor(count, reserved.getsockname(), settings.drain_timeout, work, announce).run()
+
+
+def _reserved_address(settings: ServerSettings) -> socket.socket:
+    """Return a socket that holds the address but does not listen, so that it stays ours while workers come and go."""
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        settings.host or None, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    # Whether somebody else listens there already: with SO_REUSEPORT alone we would share the port with them unawares.
+    with socket.socket(family, kind, protocol) as alone:
+        alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        alone.bind(address)
+        address = alone.getsockname()
+    return _shared_socket(family, address)
+
+
+def _shared_socket(family: int, address: typing.Any) -> socket.socket:
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    if family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+    sock.bind(address)
+    return sock
+
+
+class _Supervisor:
+    """The parent: knows its workers by process id, and hears of signals and ready workers through one pipe each."""
+
+    def __init__(
+        self, count: int, address: typing.Any, drain_seconds: float, work: Work, announce: typing.Callable[[int], None]
+    ) -> None:
+        self._count = count
+        self._address = address
+        self._drain_seconds = drain_seconds
+        self._work = work
+        self._announce = announce
+        self._started_at: dict[int, float] = {}
+        self._ready = 0
+        self._quick_deaths = 0
+        self._stop_signals = 0
+        self._ready_pipe = os.pipe()
+        self._signal_pipe = os.pipe()
+        # Only the parent holds the writing end: it closes when the parent ends, however that happens.
+        self._lifeline = os.pipe()
+
+    def run(self) -> int:
+        os.set_blocking(self._signal_pipe[1], False)
+        signal.set_wakeup_fd(self._signal_pipe[1], warn_on_full_buffer=False)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, self._note_signal)
+        signal.signal(signal.SIGCHLD, lambda *_: None)
+        try:
+            for _ in range(self._count):
+                self._start_worker()
+            while not self._stop_signals:
+                self._wait(None)
+                self._bury_dead()
+            return self._stop()
+        except BaseException:
+            self._tell_workers(signal.SIGTERM)
+            raise
+
+    def _note_signal(self, *_: object) -> None:
+        self._stop_signals += 1
+
+    def _start_worker(self) -> None:
+        process = os.fork()
+        if not process:
+            self._be_worker()
+        self._started_at[process] = time.monotonic()
+
+    def _be_worker(self) -> None:
+        """Do the work in the child, and never return into the parent's code."""
+        status = 1
+        try:
+            signal.set_wakeup_fd(-1)
+            # A Ctrl-C at the terminal is the parent's to pass on; twice would mean "at once".
+            os.setpgid(0, 0)
+            os.close(self._lifeline[1])
+            family = socket.AF_INET6 if len(self._address) > 2 else socket.AF_INET
+            with _shared_socket(family, self._address) as sock:
+                place = WorkerPlace(sock, self._lifeline[0], lambda: os.write(self._ready_pipe[1], b"r"))
+                status = self._work(place)
+        except BaseException as exc:
+            print(f"oaiserve: a worker failed: {type(exc).__name__}: {exc}", file=sys.stderr)
+        finally:
+            sys.stderr.flush()
+            os._exit(status)
+
+    def _wait(self, seconds: float | None) -> None:
+        """Sleep until a signal comes or a worker is ready."""
+        readable, _, _ = select.select([self._signal_pipe[0], self._ready_pipe[0]], [], [], seconds)
+        if self._signal_pipe[0] in readable:
+            os.read(self._signal_pipe[0], 4096)
+        if self._ready_pipe[0] in readable:
+            before, self._ready = self._ready, self._ready + len(os.read(self._ready_pipe[0], 4096))
+            if before < self._count <= self._ready:
+                self._announce(self._address[1])
+
+    def _bury_dead(self) -> None:
+        for process, status in self._dead_workers():
+            lived = time.monotonic() - self._started_at.pop(process)
+            if self._stop_signals:
+                continue
+            self._quick_deaths = self._quick_deaths + 1 if lived < _QUICK_DEATH_SECONDS else 0
+            if self._quick_deaths >= _QUICK_DEATHS:
+                raise WorkersFailed(f"{_QUICK_DEATHS} workers in a row ended right after their start; see above")
+            print(f"oaiserve: worker {process} ended ({_cause(status)}); starting another", file=sys.stderr)
+            time.sleep(_RESTART_PAUSE_SECONDS)
+            self._start_worker()
+
+    def _dead_workers(self) -> list[tuple[int, int]]:
+        dead = []
+        for process in list(self._started_at):
+            ended, status = os.waitpid(process, os.WNOHANG)
+            if ended:
+                dead.append((process, status))
+        return dead
+
+    def _stop(self) -> int:
+        """Let the workers drain; a second signal is passed on, and those that outstay their time are killed."""
+        self._tell_workers(signal.SIGTERM)
+        told = self._stop_signals
+        give_up = time.monotonic() + self._drain_seconds + _QUICK_DEATH_SECONDS
+        while self._started_at and time.monotonic() < give_up:
+            self._wait(0.5)
+            self._bury_dead()
+            if self._stop_signals > told:
+                told = self._stop_signals
+                self._tell_workers(signal.SIGTERM)
+        self._tell_workers(signal.SIGKILL)
+        return 0
+
+    def _tell_workers(self, number: int) -> None:
+        for process in self._started_at:
+            try:
+                os.kill(process, number)
+            except ProcessLookupError:
+                continue
+
+
+def _cause(status: int) -> str:
+    if os.WIFSIGNALED(status):
+        return f"signal {os.WTERMSIG(status)}"
+    return f"exit status {os.WEXITSTATUS(status)}"

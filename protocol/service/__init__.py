@@ -1,0 +1,1 @@
+"""What stands before every backend: routes, our own doors, CORS, log, metrics."""

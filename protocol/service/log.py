@@ -1,0 +1,116 @@
+"""The log: one line when a request starts and one when it ends, and what the server itself has to say.
+
+Lines are gathered and written once a turn of the event loop. Keys, bodies and query strings are never logged; a key
+shows as the first eight hex digits of its MD5: a label that tells callers apart, not a protection.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+import traceback
+import typing
+
+from protocol.exchange import Request, caller_key
+from protocol.wire.http1.messages import RequestHead
+
+
+class Log:
+    """Writes lines of the form "text", "json" or "off" with `write` (which takes a str of whole lines).
+
+    `call_soon` runs a callable on the event loop's next turn, for gathering; without it each line goes out at once.
+    `clock` gives seconds since the epoch.
+    """
+
+    def __init__(
+        self,
+        form: str,
+        write: typing.Callable[[str], typing.Any],
+        *,
+        clock: typing.Callable[[], float] = time.time,
+        call_soon: typing.Callable[[typing.Callable[[], typing.Any]], typing.Any] | None = None,
+    ) -> None:
+        self.form = form
+        #: Whether `started` and `completed` write anything.
+        self.records_requests = form != "off"
+        self._write = write
+        self._clock = clock
+        self._call_soon = call_soon
+        self._lines: list[str] = []
+        self._second = -1
+        self._stamp = ""
+
+    def started(self, request: Request) -> None:
+        """Note that a request came."""
+        label = key_label(request.head)
+        if self.form == "text":
+            self._add(
+                f"{self._now()} - Request started - IP: {request.peer}, Method: {request.head.method}, "
+                f"Path: {request.head.path}, API Key Hash: {label}\n"
+            )
+        else:
+            self._add_json("request_started", request, label)
+
+    def completed(self, request: Request, status: int, seconds: float) -> None:
+        """Note that its answer has been sent; status 499 says that the client had gone."""
+        label = key_label(request.head)
+        if self.form == "text":
+            self._add(
+                f"{self._now()} - Request completed - IP: {request.peer}, Status: {status}, Time: {seconds:.2f}s, "
+                f"API Key Hash: {label}\n"
+            )
+        else:
+            # An answer may carry the id by which it is known upstream.
+            more = {"answer_id": request.id} if request.id != request.logged_id else {}
+            self._add_json("request_completed", request, label, status=status, seconds=round(seconds, 6), **more)
+
+    def say(self, message: str) -> None:
+        """Write a line of the server's own: something it had to do that its owner should know."""
+        if self.form == "json":
+            self._add(json.dumps({"time": self._now(), "event": "message", "message": message}) + "\n")
+        elif self.form == "text":
+            self._add(f"{self._now()} - {message}\n")
+
+    def failure(self, request: Request, exc: BaseException) -> None:
+        """Write where a defect of ours came up: frames only, for a message or value may hold what is secret."""
+        frames = traceback.extract_tb(exc.__traceback__)
+        places = " < ".join(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames[-8:]))
+        self.say(f"Request {request.logged_id} failed inside with {type(exc).__name__} at {places}")
+
+    def flush(self) -> None:
+        """Write what has been gathered."""
+        lines, self._lines = self._lines, []
+        if lines:
+            self._write("".join(lines))
+
+    def _add_json(self, event: str, request: Request, label: str, **more: typing.Any) -> None:
+        record = {
+            "time": self._now(), "event": event, "request_id": request.logged_id, "ip": request.peer,
+            "method": request.head.method, "path": request.head.path, "api_key_hash": label, **more,
+        }  # fmt: skip
+        self._add(json.dumps(record) + "\n")
+
+    def _add(self, line: str) -> None:
+        if self._call_soon is not None and not self._lines:
+            self._call_soon(self.flush)
+        self._lines.append(line)
+        if self._call_soon is None:
+            self.flush()
+
+    def _now(self) -> str:
+        second = int(self._clock())
+        if second != self._second:
+            self._second = second
+            self._stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+        return self._stamp
+
+
+def key_label(head: RequestHead) -> str:
+    """Return the first eight hex digits of the key's MD5, "-" without a key."""
+    label = head.notes.get("key_label")
+    if label is None:
+        key = caller_key(head)
+        digest = hashlib.md5(key.encode("latin-1", "replace"), usedforsecurity=False).hexdigest() if key else "-"
+        label = head.notes["key_label"] = digest[:8]
+    return label

@@ -1,0 +1,1 @@
+"""Connections to upstreams, shared by the relay and the DashScope translator."""

@@ -1,0 +1,142 @@
+"""Where an upstream is: base URLs, proxies, and the TLS context for the way there.
+
+Proxies are found as curl and most other tools find them: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, in either case.
+"""
+
+from __future__ import annotations
+
+import binascii
+import ipaddress
+import re
+import ssl
+import typing
+import urllib.parse
+
+# urllib.parse takes out line ends and tabs before it looks.
+PRINTABLE = re.compile(r"[!-~]+")
+
+
+# ---- where to ---------------------------------------------------------------------------------------------------
+
+
+class Destination(typing.NamedTuple):
+    """What a base URL names. `authority` is the Host field; `base_path` begins with a slash or is empty."""
+
+    tls: bool
+    host: str
+    port: int
+    socket_path: str
+    authority: str
+    base_path: str
+
+
+def parse_destination(text: str) -> Destination:
+    """Read `http(s)://host[:port][/path]` or `unix:/path/to/socket[:/path]`; ValueError says what is expected.
+
+    Without a path the API is taken to begin at /v1, with one it begins exactly there.
+    """
+    if text.startswith("unix:") and PRINTABLE.fullmatch(text):
+        socket_path, _, path = text[len("unix:") :].partition(":")
+        if not socket_path.startswith("/"):
+            raise ValueError("expected unix:/path/to/socket, perhaps with :/v1 behind it")
+        return Destination(False, "", 0, socket_path, "localhost", _base_path(path))
+    scheme, host, port, path = _split_url(text, ("http", "https"))
+    tls = scheme == "https"
+    shown = f"[{host}]" if ":" in host else host
+    authority = shown if port in (0, 443 if tls else 80) else f"{shown}:{port}"
+    return Destination(tls, host, port or (443 if tls else 80), "", authority, _base_path(path))
+
+
+def _base_path(path: str) -> str:
+    return path.rstrip("/") or "/v1"
+
+
+def _split_url(text: str, schemes: typing.Sequence[str]) -> tuple[str, str, int, str]:
+    wanted = f"expected {' or '.join(scheme + '://' for scheme in schemes)} and a host, perhaps :port and /path"
+    try:
+        url = urllib.parse.urlsplit(text)
+        host, port = (url.hostname or "").encode("idna").decode("ascii"), url.port or 0
+    except (ValueError, UnicodeError) as exc:
+        raise ValueError(wanted) from exc
+    if url.scheme not in schemes or not host or url.query or url.fragment or not PRINTABLE.fullmatch(text):
+        raise ValueError(wanted)
+    if "@" in url.netloc and "https" in schemes:
+        raise ValueError("expected no user information before the host: keys belong into api_key")
+    return url.scheme, host, port, url.path
+
+
+class Proxy(typing.NamedTuple):
+    """An HTTP proxy that connections are tunnelled through (RFC 9110 §9.3.6, CONNECT)."""
+
+    host: str
+    port: int
+    authorization: str
+
+
+def parse_proxy(text: str) -> Proxy:
+    """Read `http://[user:password@]host[:port]`; ValueError says what is expected, without repeating what came."""
+    _, host, port, _ = _split_url(text if "://" in text else f"http://{text}", ("http",))
+    user_info, at, _ = text.rpartition("://")[2].rpartition("@")
+    token = binascii.b2a_base64(urllib.parse.unquote_to_bytes(user_info), newline=False).decode() if at else ""
+    return Proxy(host, port or 80, f"Basic {token}" if at else "")
+
+
+def proxy_from_environment(destination: Destination, environ: typing.Mapping[str, str]) -> Proxy | None:
+    """Return what HTTPS_PROXY or HTTP_PROXY name, unless NO_PROXY exempts the host; lower-case names come first.
+
+    This machine itself is never reached through a proxy. ValueError names the variable that is not understood.
+    """
+    name = "https_proxy" if destination.tls else "http_proxy"
+    text = environ.get(name) or environ.get(name.upper()) or ""
+    exempt = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
+    if not text or destination.socket_path or _is_exempt(destination.host, destination.port, exempt):
+        return None
+    try:
+        return parse_proxy(text)
+    except ValueError as exc:
+        raise ValueError(f"the environment's {name.upper()}: {exc}") from exc
+
+
+def _is_exempt(host: str, port: int, exempt: str) -> bool:
+    address = parse_ip_address(host)
+    if host == "localhost" or (address is not None and address.is_loopback):
+        return True
+    return any(_exempts(entry.lower(), host, port, address) for entry in exempt.replace(",", " ").split())
+
+
+def _exempts(entry: str, host: str, port: int, address: typing.Any) -> bool:
+    """Tell whether one word of NO_PROXY fits: `*`, a host and all below it, an address, a network; perhaps a port."""
+    if address is not None and "/" in entry:
+        try:
+            return address in ipaddress.ip_network(entry, strict=False)
+        except ValueError:
+            return False
+    name, colon, wanted_port = entry.rpartition(":")
+    if colon and wanted_port.isdigit() and (":" not in name or name.endswith("]")):
+        if int(wanted_port) != port:
+            return False
+        entry = name
+    entry = entry.strip("[]").lstrip("*") or "*"
+    suffix = entry.lstrip(".")
+    return entry == "*" or host == suffix or host.endswith(f".{suffix}")
+
+
+def parse_ip_address(host: str) -> typing.Any:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+def upstream_tls(ca_file: str, verify: bool) -> ssl.SSLContext:
+    """Return what TLS to an upstream trusts: the system's authorities, or those of `ca_file` (PEM) alone.
+
+    OSError when the file cannot be read or holds no certificate.
+    """
+    context = ssl.create_default_context(cafile=ca_file or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    if not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    return context

@@ -1,0 +1,40 @@
+"""What goes wrong with an upstream: errors that are ready for the client.
+
+They name the backend by its name in the configuration, and neither addresses nor keys nor anything that the upstream
+said: the client is not the one who may know those.
+"""
+
+from __future__ import annotations
+
+from protocol.errors import ApiError
+
+# ---- what goes wrong --------------------------------------------------------------------------------------------
+
+
+class UpstreamFailed(ApiError):
+    """An upstream that did not answer, or not with HTTP. `unsent` says that it cannot have seen the request."""
+
+    def __init__(self, status: int, message: str, code: str, *, unsent: bool = False) -> None:
+        super().__init__(status, message, code=code)
+        self.unsent = unsent
+
+
+class UpstreamUnreachable(UpstreamFailed):
+    """No connection: refused, no such name, no TLS, a proxy that says no. Status 502."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(502, f"The backend '{name}' cannot be reached: {reason}.", "upstream_unreachable", unsent=True)
+
+
+class UpstreamTimeout(UpstreamFailed):
+    """One of the time limits has passed. Status 504."""
+
+    def __init__(self, name: str, reason: str, *, unsent: bool = False) -> None:
+        super().__init__(504, f"The backend '{name}' took too long: {reason}.", "upstream_timeout", unsent=unsent)
+
+
+class UpstreamBroke(UpstreamFailed):
+    """The connection broke, or what came was not HTTP. Status 502."""
+
+    def __init__(self, name: str, reason: str) -> None:
+        super().__init__(502, f"The backend '{name}' failed: {reason}.", "upstream_broke")

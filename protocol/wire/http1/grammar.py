@@ -1,0 +1,48 @@
+"""The grammar of HTTP/1.1 that we accept, each rule beneath the clause it implements."""
+
+from __future__ import annotations
+
+import re
+
+# RFC 9110 §5.6.2: token = 1*tchar
+TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+
+# RFC 9112 §3: request-line = method SP request-target SP HTTP-version. Single spaces only: §3.2 warns of the rest.
+REQUEST_LINE = re.compile(rb"(%b) ([!-~]+) HTTP/([0-9])\.([0-9])\r\n" % TOKEN)
+
+# RFC 9112 §4: status-line = HTTP-version SP status-code SP [ reason-phrase ]. Servers that leave out the reason often
+# leave out its space as well; that cannot be misread, so it is accepted.
+STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: ([\t -~\x80-\xff]*))?\r\n")
+
+# RFC 9112 §5: field-line = field-name ":" OWS field-value OWS. RFC 9110 §5.5: field values hold VCHAR, obs-text, SP and
+# HTAB, so no CR, LF or NUL. No line may begin with white space (obs-fold, §5.2), no space may stand before the colon
+# (§5.1): both have been used to smuggle requests.
+_FIELD_LINE = rb"%b:[\t -~\x80-\xff]*\r\n" % TOKEN
+FIELD_LINES = re.compile(rb"(?:%b)*" % _FIELD_LINE)
+FIELD_NAME = re.compile(TOKEN)
+FIELD_VALUE = re.compile(r"[\t -~\x80-\xff]*")
+
+# What can be told from an unfinished head: a line feed without its CR, a CR without its LF, a NUL.
+BARE_CONTROL = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\0")
+
+# RFC 9112 §7.1: chunk-size [ chunk-ext ]; sixteen hex digits are more than any file.
+CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;[\t -~\x80-\xff]*)?)\r\n")
+
+# The same without an extension, and the most that is taken of such chunks in one go.
+PLAIN_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
+
+# What the beginning of an unfinished chunk line can be.
+CHUNK_LINE_START = re.compile(rb"[0-9A-Fa-f]{1,16}[ \t]*(?:;[\t -~\x80-\xff]*)?\r?")
+
+# RFC 9110 §8.6: Content-Length = 1*DIGIT. int() would take "+5", "1_0" and the digits of other scripts.
+LENGTH = re.compile(r"[0-9]{1,18}")
+
+# RFC 3986 §3.2.2 and §3.2.3: an IP literal or a name, perhaps a port. RFC 9112 §3.2: Host may be empty, never doubled.
+AUTHORITY = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z\-._~!$&'()*+,;=%]*)(?::[0-9]{0,5})?")
+
+# RFC 9112 §3.2.2: absolute-form; RFC 9110 §4.2.4 wants user information refused, which AUTHORITY does.
+# No two neighbours share a character: else a target that fails would be tried at every split, quadratic in its length.
+ABSOLUTE_FORM = re.compile(r"(?i:https?)://([^/?#]*)(/[^?#]*)?(?:\?([^#]*))?")
+
+# RFC 9112 §3.2.3: authority-form, of CONNECT only, has both a host and a port.
+AUTHORITY_FORM = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z\-._~!$&'()*+,;=%]+):([0-9]{1,5})")

@@ -1,0 +1,69 @@
+"""Heads that come again: most clients repeat a head byte for byte, so it need not be read twice."""
+
+from __future__ import annotations
+
+import re
+import typing
+
+from protocol.wire.http1.messages import SHORT_BODY_BYTES, Head, RequestHead
+
+# The length of a short body as nearly everybody writes it; whoever writes it otherwise is read the ordinary way.
+_SHORT_LENGTH = re.compile(rb"\r\n[Cc]ontent-[Ll]ength: ([1-9][0-9]{0,4})\r\n")
+_REMEMBERED_HEADS = 64
+_REMEMBERED_HEAD_BYTES = 2048
+
+
+class HeadMemo:
+    """The heads that were read last, by their bytes: equal bytes mean an equal head.
+
+    A client repeats its head byte for byte, and so may all clients that run the same program. To find a head here costs
+    0.5 µs, to read it again 8 µs (CPython 3.11). A request's head that differs from a known one in nothing but the
+    length of a short body is made from that one, in 3 µs. Only readers with the same limits may share a memo.
+    """
+
+    __slots__ = ("_heads", "_sizeless", "latest")
+
+    def __init__(self) -> None:
+        self._heads: dict[bytes, tuple[bytes, Head]] = {}
+        # Heads of requests by their bytes without the digits of content-length.
+        self._sizeless: dict[bytes, RequestHead] = {}
+        #: The latest head and its bytes; nothing begins with the one that stands for none.
+        self.latest: tuple[typing.Any, typing.Any] = ((), None)
+
+    def find(self, data: bytes, at: int) -> tuple[bytes, Head] | None:
+        """Return the head that begins at `at`, with its bytes, if it is known."""
+        end = data.find(b"\r\n\r\n", at, at + _REMEMBERED_HEAD_BYTES)
+        if end < 0:
+            return None
+        head = data[at : end + 4]
+        return self._heads.get(head) or (self._resized(head) if self._sizeless else None)
+
+    def _resized(self, data: bytes) -> tuple[bytes, Head] | None:
+        length = _SHORT_LENGTH.search(data)
+        known = self._sizeless.get(_sizeless(data, length)) if length is not None else None
+        if known is None or int(length[1]) > SHORT_BODY_BYTES:
+            return None
+        return data, known.resized(length[1].decode())
+
+    def keep(self, data: bytes, head: Head) -> tuple[bytes, Head]:
+        """Remember a head, unless it is long; the one that has been here longest has to go."""
+        known = data, head
+        if len(data) <= _REMEMBERED_HEAD_BYTES:
+            self._heads[data] = self.latest = known
+            if len(self._heads) > _REMEMBERED_HEADS:
+                del self._heads[next(iter(self._heads))]
+            # Of two lines with the same length, one alone must not become another.
+            if type(head) is RequestHead and head.has_short_body and head.fields.count("content-length") == 1:
+                self._keep_sizeless(data, head)
+        return known
+
+    def _keep_sizeless(self, data: bytes, head: RequestHead) -> None:
+        length = _SHORT_LENGTH.search(data)
+        if length is not None:
+            self._sizeless[_sizeless(data, length)] = head
+            if len(self._sizeless) > _REMEMBERED_HEADS:
+                del self._sizeless[next(iter(self._sizeless))]
+
+
+def _sizeless(head: bytes, length: re.Match[bytes]) -> bytes:
+    return head[: length.start(1)] + head[length.end(1) :]

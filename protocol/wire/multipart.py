@@ -1,0 +1,425 @@
+"""Forms with files, multipart/form-data of RFC 7578 and RFC 2046 §5.1, as events, and whole.
+
+Theory of operation
+-------------------
+`FormScanner` cuts a body into tokens without losing a byte: joined together they are the body again. Its users look at
+the tokens' kinds: the reader here, and the rewriter of a form's model (protocol/openai/model_in_form.py).
+
+    _read_preamble ──► _read_delimiter ──► _read_part_head ──► _begin_data ──► _read_data ──► _read_delimiter …
+                             └──► _read_epilogue (after the closing one)
+
+Only what may still become a delimiter or the rest of a part's head waits inside. Data is searched with `bytes.find` and
+handed on as slices of what was fed.
+
+Why it is strict
+----------------
+What stands in a form must not depend on who reads it: a part that we take for file data, and the upstream for the
+model, would slip past the relay's `model` option. Servers in use accept bare line feeds around a boundary, a boundary
+right after a part's head, `name*=`, or encoded parts. Such bodies are refused with 400; browsers and HTTP clients send
+none of these.
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+import urllib.parse
+
+from protocol.errors import ApiError
+
+_FORM_TYPE = re.compile(r"[ \t]*multipart/form-data[ \t]*((?:;.*)?)", re.IGNORECASE | re.DOTALL)
+
+# RFC 2046 §5.1.1: 1 to 70 characters, no space at the end. Characters beside its `bchars` are taken if a token may have
+# them (RFC 9110 §5.6.2); "=" and "/" without quotes are against the grammar, but common.
+_FORM_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=?!#$%&*^`|~ ]{0,69}[0-9A-Za-z'()+_,\-./:=?!#$%&*^`|~]")
+
+# A parameter (RFC 9110 §5.6.6). Browsers write a quote inside a quoted value as %22, others put a backslash before it.
+_FORM_PARAMETER = re.compile(r'[ \t]*;[ \t]*([!#$%&\'*+\-.^_`|~0-9A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s";]*))[ \t]*')
+_FORM_ESCAPED = re.compile(r'\\(["\\])')
+
+# A part's head: field lines as in HTTP, none of them folded; RFC 7578 §5.1 lets values be UTF-8.
+_FORM_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t -~\x80-\xff]*)")
+_FORM_DISPOSITION = re.compile(r"form-data(.*)", re.IGNORECASE | re.DOTALL)
+
+# RFC 7578 §4.7: senders should not encode parts. These three change nothing.
+_FORM_PLAIN_ENCODINGS = frozenset(("7bit", "8bit", "binary"))
+
+# RFC 2046 §5.1.1: what follows a boundary: `--` at the end of the form, transport padding, a line end.
+_FORM_DELIMITER_END = re.compile(rb"(--)?[ \t]*\r\n")
+_FORM_DELIMITER_BEGUN = re.compile(rb"(?:-|(?:--)?[ \t]*\r?)")
+_FORM_LINE_BREAK = re.compile(rb"[\r\n]")
+_FORM_PADDING_BYTES = 256
+FormKind = typing.Literal["preamble", "delimiter", "head", "data", "close", "epilogue"]
+
+
+class PartHead:
+    """A part begins: its name, its file name (None where it is no file) and its media type ("" where none is said)."""
+
+    __slots__ = ("content_type", "filename", "name")
+
+    def __init__(self, name: str, filename: str | None, content_type: str) -> None:
+        self.name = name
+        self.filename = filename
+        self.content_type = content_type
+
+    def __repr__(self) -> str:
+        return f"PartHead({self.name!r}, {self.filename!r}, {self.content_type!r})"
+
+
+class PartData:
+    """Bytes of the part, as many as happened to arrive."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+
+    def __repr__(self) -> str:
+        return f"PartData({self.data!r})"
+
+
+class PartEnd:
+    """The part is complete."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "PartEnd()"
+
+
+FormEvent = typing.Union[PartHead, PartData, PartEnd]
+
+
+class MultipartReader:
+    """Reads a form in pieces of any size: PartHead, PartData any number of times, PartEnd, and again.
+
+    `max_head_bytes` bounds the head of one part, `max_parts` their number (both 400). What the data may come to is for
+    the caller to bound. Raises ApiError 400, from then on every time.
+    """
+
+    def __init__(self, boundary: str, *, max_head_bytes: int = 8192, max_parts: int = 1000) -> None:
+        self._scanner = FormScanner(boundary, self._take, max_head_bytes, max_parts)
+        self._events: list[FormEvent] = []
+        self._in_part = False
+
+    def feed(self, data: bytes) -> list[FormEvent]:
+        """Take bytes and return the events that they complete."""
+        self._events = []
+        self._scanner.feed(data)
+        return self._events
+
+    def close(self) -> list[FormEvent]:
+        """Return the last events at the end of the body; ApiError 400 when the form breaks off."""
+        self._events = []
+        self._scanner.close()
+        return self._events
+
+    def _take(self, kind: FormKind, raw: bytes) -> None:
+        if kind == "data":
+            self._events.append(PartData(raw))
+        elif kind == "head":
+            self._events.append(parse_part_head(raw))
+            self._in_part = True
+        elif self._in_part and kind in ("delimiter", "close"):
+            self._events.append(PartEnd())
+            self._in_part = False
+
+
+def boundary_of(content_type: str) -> str:
+    """Return the boundary that a Content-Type of multipart/form-data names; ApiError 400 when it names none or two."""
+    form = _FORM_TYPE.fullmatch(content_type)
+    if form is None:
+        raise ApiError(400, f"The Content-Type must be multipart/form-data, but {content_type[:100]!r} came.")
+    parameters = _parse_form_parameters(form[1])
+    if parameters is None:
+        raise ApiError(400, f"The Content-Type has malformed parameters: {content_type[:100]!r}.")
+    names = [name.partition("*")[0] for name, _ in parameters]
+    boundary = dict(parameters).get("boundary", "")
+    if names.count("boundary") != 1 or not _FORM_BOUNDARY.fullmatch(boundary):
+        raise ApiError(
+            400, f"The Content-Type must name one boundary of 1 to 70 characters, but {content_type[:200]!r} came."
+        )
+    return boundary
+
+
+def _parse_form_parameters(text: str) -> list[tuple[str, str]] | None:
+    """Return the parameters, names in lower case, or None where the text is something else."""
+    parameters = []
+    text = text.rstrip("; \t")
+    at = 0
+    while at < len(text):
+        match = _FORM_PARAMETER.match(text, at)
+        if match is None:
+            return None
+        value = match[3] if match[2] is None else _FORM_ESCAPED.sub(r"\1", match[2])
+        parameters.append((match[1].lower(), value))
+        at = match.end()
+    return parameters
+
+
+def bad_form(reason: str) -> ApiError:
+    return ApiError(400, f"We could not parse your multipart form: {reason}.")
+
+
+# ---- a part's head --------------------------------------------------------------------------------------------------
+
+
+def parse_part_head(raw: bytes) -> PartHead:
+    """Return what the head of a part says (RFC 7578 §4.2, §4.4 and §4.7)."""
+    fields: dict[bytes, str] = {}
+    for line in raw.split(b"\r\n")[:-2]:
+        field = _FORM_FIELD.fullmatch(line)
+        if field is None:
+            raise bad_form(f"the head of a part has the line {line[:100]!r}, which is not 'name: value'")
+        name = field[1].lower()
+        if name in fields:
+            raise bad_form(f"the head of a part has {name.decode()!r} twice")
+        # File names that are not UTF-8 are old browsers' and only ever shown.
+        fields[name] = field[2].decode("utf-8", "replace").rstrip(" \t")
+    encoding = fields.get(b"content-transfer-encoding", "binary")
+    if encoding.lower() not in _FORM_PLAIN_ENCODINGS:
+        raise bad_form(f"a part has the transfer encoding {encoding[:100]!r}; send its bytes as they are")
+    name, filename = _parse_disposition(fields.get(b"content-disposition", ""))
+    return PartHead(name, filename, fields.get(b"content-type", ""))
+
+
+def _parse_disposition(value: str) -> tuple[str, str | None]:
+    """Return name and file name of a part (RFC 7578 §4.2)."""
+    disposition = _FORM_DISPOSITION.fullmatch(value)
+    parameters = _parse_form_parameters(disposition[1]) if disposition else None
+    names = [name for name, _ in parameters or ()]
+    if parameters is None or names.count("name") != 1 or len(set(names)) < len(names):
+        raise bad_form(f"a part must have Content-Disposition: form-data; name=…, but it has {value[:100]!r}")
+    # RFC 7578 §4.2 bars these forms; some servers read them all the same.
+    if any(name.startswith("name*") for name in names):
+        raise bad_form(f"a part's name must not be written as name*=: {value[:100]!r}")
+    found = dict(parameters)
+    if "\\" in found["name"]:
+        raise bad_form(f"a part's name must have no backslash: {value[:100]!r}")
+    return found["name"], _extended_filename(found.get("filename*", "")) or found.get("filename")
+
+
+def _extended_filename(value: str) -> str:
+    """Return the file name in RFC 8187's form, which urllib3 1.x sends: utf-8'language'percent-encoded; "" else."""
+    charset, _, rest = value.partition("'")
+    return urllib.parse.unquote(rest.partition("'")[2], "utf-8") if charset.lower() == "utf-8" else ""
+
+
+# ---- the body -------------------------------------------------------------------------------------------------------
+
+
+class FormScanner:
+    """Cuts a form into tokens and hands each to `take`; see the module's text. What `take` raises is final as well."""
+
+    def __init__(
+        self, boundary: str, take: typing.Callable[[FormKind, bytes], None], max_head_bytes: int, max_parts: int
+    ) -> None:
+        self._dash_boundary = b"--" + boundary.encode("ascii")
+        self._take = take
+        self._max_head_bytes = max_head_bytes
+        self._max_parts = max_parts
+        self._parts = 0
+        self._data = b""
+        self._at = 0  # everything before it has been handed out
+        self._error: ApiError | None = None
+        # Reads one token; False when it needs more bytes.
+        self._step: typing.Callable[[], bool] = self._read_preamble
+
+    def feed(self, data: bytes) -> None:
+        self._data = self._data[self._at :] + data
+        self._at = 0
+        self._run(self._read)
+
+    def close(self) -> None:
+        self._run(self._end)
+
+    def _run(self, action: typing.Callable[[], None]) -> None:
+        if self._error is not None:
+            raise self._error
+        try:
+            action()
+        except ApiError as exc:
+            self._error = exc
+            self._data, self._at = b"", 0
+            raise
+
+    def _read(self) -> None:
+        while self._step():
+            pass
+
+    def _end(self) -> None:
+        # RFC 2046 §5.1.1: the line end behind the closing boundary belongs to the epilogue, and both may be missing.
+        begun = self._data[self._at :].rstrip(b" \t\r")
+        if self._step == self._read_delimiter and begun.endswith(self._dash_boundary + b"--"):
+            self._hand_out("close", len(self._data))
+            self._step = self._read_epilogue
+        if self._step != self._read_epilogue:
+            closing = (self._dash_boundary + b"--").decode()
+            raise bad_form(f"it ends without its closing boundary {closing!r}")
+
+    def _hand_out(self, kind: FormKind, end: int) -> None:
+        at = self._at
+        if end > at:
+            self._at = end
+            self._take(kind, self._data[at:end])
+
+    def _read_preamble(self) -> bool:
+        data = self._data
+        found = data.find(self._dash_boundary, self._at)
+        if found < 0:
+            # Two bytes more than may belong to a boundary stay, so that what stands before it can be looked at.
+            self._hand_out("preamble", len(data) - len(self._dash_boundary) - 1)
+            return False
+        if found and data[max(0, found - 2) : found] != b"\r\n":
+            raise bad_form("its first boundary must stand at the beginning or after CR LF")
+        self._hand_out("preamble", found)
+        self._step = self._read_delimiter
+        return True
+
+    def _read_delimiter(self) -> bool:
+        """Read what stands from the line end before a boundary to the one behind it."""
+        data = self._data
+        after = data.find(self._dash_boundary, self._at) + len(self._dash_boundary)
+        end = _FORM_DELIMITER_END.match(data, after, after + _FORM_PADDING_BYTES)
+        if end is None:
+            if len(data) - after < _FORM_PADDING_BYTES and _FORM_DELIMITER_BEGUN.fullmatch(data, after):
+                return False
+            raise bad_form(f"its boundary must be followed by CR LF or '--', but {data[after : after + 40]!r} came")
+        if end[1]:
+            self._hand_out("close", end.end())
+            self._step = self._read_epilogue
+            return True
+        self._parts += 1
+        if self._parts > self._max_parts:
+            raise bad_form(f"it has more than {self._max_parts} parts")
+        self._hand_out("delimiter", end.end())
+        self._step = self._read_part_head
+        return True
+
+    def _read_part_head(self) -> bool:
+        end = self._data.find(b"\r\n\r\n", self._at, self._at + self._max_head_bytes)
+        if end < 0:
+            if len(self._data) - self._at >= self._max_head_bytes:
+                raise bad_form(f"the head of a part has more than {self._max_head_bytes} bytes")
+            return False
+        self._hand_out("head", end + 4)
+        self._step = self._begin_data
+        return True
+
+    def _begin_data(self) -> bool:
+        if len(self._data) - self._at < len(self._dash_boundary):
+            return False
+        # For RFC 2046 this would be a part without a body, which a form does not have; many take it for data.
+        if self._data.startswith(self._dash_boundary, self._at):
+            raise bad_form("an empty line is missing between a part's head and the next boundary")
+        self._step = self._read_data
+        return True
+
+    def _read_data(self) -> bool:
+        data, at = self._data, self._at
+        found = data.find(self._dash_boundary, at)
+        while found >= 0:
+            if data[max(at, found - 2) : found] == b"\r\n":
+                self._hand_out("data", found - 2)
+                self._step = self._read_delimiter
+                return True
+            if found > at and data[found - 1] in b"\r\n":
+                raise bad_form("a boundary stands after a bare CR or LF instead of CR LF")
+            found = data.find(self._dash_boundary, found + 1)
+        # What may be the beginning of a delimiter begins with a line end. If there is none in the last bytes all can
+        # go, and a boundary at the very beginning of the next bytes is data.
+        line_break = _FORM_LINE_BREAK.search(data, max(at, len(data) - len(self._dash_boundary) - 1))
+        self._hand_out("data", line_break.start() if line_break else len(data))
+        return False
+
+    def _read_epilogue(self) -> bool:
+        # RFC 2046 §5.1.1: to be ignored. Every parser stops at the closing delimiter.
+        self._hand_out("epilogue", len(self._data))
+        return False
+
+
+class FormFile(typing.NamedTuple):
+    """A file of a form; `content_type` is "" where the client says none."""
+
+    name: str
+    filename: str
+    content_type: str
+    data: bytes
+
+
+class Form:
+    """A form's `parts` in their order: pairs of a name and a text or a file.
+
+    `fields` are the texts by name, of which the last of a name counts, `files` the files.
+    """
+
+    def __init__(self) -> None:
+        self.parts: list[tuple[str, str | FormFile]] = []
+        self.fields: dict[str, typing.Any] = {}
+        self.files: list[FormFile] = []
+
+    def file(self, name: str) -> FormFile:
+        """Return the first file of that name; ApiError 400 where there is none."""
+        for file in self.files:
+            if file.name == name:
+                return file
+        raise ApiError(400, f"{name}: expected a file in a multipart/form-data body", param=name)
+
+
+def parse_form(content_type: str, body: bytes) -> Form:
+    """Return the form of a body that is held; ApiError 400 for what is none."""
+    reader = MultipartReader(boundary_of(content_type))
+    gatherer = _FormGatherer()
+    gatherer.take(reader.feed(body))
+    gatherer.take(reader.close())
+    return gatherer.form
+
+
+async def read_form(content_type: str, stream: typing.AsyncIterable[bytes], most_bytes: int) -> Form:
+    """Read a body as a form as it comes; ApiError 400 for what is none, 413 for more than so many bytes in all."""
+    reader = MultipartReader(boundary_of(content_type))
+    gatherer = _FormGatherer()
+    size = 0
+    async for data in stream:
+        size += len(data)
+        if size > most_bytes:
+            raise ApiError(
+                413, f"The form must have at most {most_bytes} bytes.", type="invalid_request_error",
+                code="file_too_large",
+            )  # fmt: skip
+        gatherer.take(reader.feed(data))
+    gatherer.take(reader.close())
+    return gatherer.form
+
+
+class _FormGatherer:
+    """Puts the parts of a form together."""
+
+    def __init__(self) -> None:
+        self.form = Form()
+        self._head: PartHead | None = None
+        self._data = bytearray()
+
+    def take(self, events: typing.Iterable[FormEvent]) -> None:
+        for event in events:
+            if isinstance(event, PartHead):
+                self._head = event
+            elif isinstance(event, PartData):
+                self._data += event.data
+            else:
+                self._end_part()
+
+    def _end_part(self) -> None:
+        head, data = self._head, bytes(self._data)
+        self._data = bytearray()
+        if head.filename is not None:
+            file = FormFile(head.name, head.filename, head.content_type, data)
+            self.form.files.append(file)
+            self.form.parts.append((head.name, file))
+            return
+        try:
+            text = data.decode("utf-8")
+        except UnicodeDecodeError as exc:
+            raise ApiError(400, f"The form's field {head.name[:100]!r} is not UTF-8.", param=head.name[:100]) from exc
+        self.form.fields[head.name] = text
+        self.form.parts.append((head.name, text))
