@@ -10,8 +10,8 @@ import time
 import pytest
 
 from protocol.errors import ApiError
-from protocol.mock.answer.asked import OfferedTool
-from protocol.mock.answer.reply import Question, Reply, ToolCall, ToolResult, count_tokens, reply, token_logprobs
+from protocol.mock.answer.logprobs import token_logprobs
+from protocol.mock.answer.reply import OfferedTool, Question, Reply, ToolCall, ToolResult, count_tokens, reply
 from protocol.mock.json_schema.check import violations
 from protocol.openai.answers import split_words
 

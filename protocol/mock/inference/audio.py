@@ -16,7 +16,7 @@ import zlib
 
 from protocol.errors import ApiError
 from protocol.exchange import Paced, Response
-from protocol.mock.answer.reply import token_logprobs
+from protocol.mock.answer.logprobs import token_logprobs
 from protocol.mock.engine.resources import Handler
 from protocol.mock.engine.world import Call, World
 from protocol.mock.media.recording import sound_seconds

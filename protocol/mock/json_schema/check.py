@@ -1,4 +1,4 @@
-"""Say what is wrong with a JSON value under a JSON Schema; the vocabulary is that of protocol/mock/json_schema/document.py.
+"""Say what is wrong with a JSON value under a JSON Schema; document.py tells which keywords are known.
 
 `format` is asserted where it is known. Unknown keywords say nothing, and neither do `unevaluatedProperties` and
 `unevaluatedItems`. Values are compared as JSON: 1 and 1.0 are equal, 1 and true are not.
