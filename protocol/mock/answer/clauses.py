@@ -100,12 +100,8 @@ class Clause(typing.NamedTuple):
     literals: tuple[Hint, ...]
     opening: str  # the text without "please", "can you" and the like at its beginning
     is_polite: bool
-
-    @property
-    def verb(self) -> str:
-        """The stem of the first word: of an order, that is the verb."""
-        first = re.match(r"[a-z']+", self.opening)
-        return stem(first[0]) if first else ""
+    verb: str  # the stem of the first word of the opening, "" for none; of an order, that is the verb
+    asks: bool  # whether it begins as a question does
 
     def place_of(self, words: typing.AbstractSet[str]) -> int:
         """Return where the first of some words stands in the prompt; the clause's beginning when none has a place."""
@@ -121,14 +117,13 @@ class Clause(typing.NamedTuple):
         own = tool_words | {"text"}
         if any(word in _TEXT_NOUNS and word not in own for word in self.words):
             return False
-        verb = self.verb
-        if verb in TEXT_VERBS and verb not in own:
+        if self.verb in TEXT_VERBS and self.verb not in own:
             return False
         if re.search(_CHINESE_TEXT, self.text):
             return False
-        if self.is_polite or self.text.rstrip().endswith(("?", "？")) or self._begins_as_question():
+        if self.is_polite or self.text.rstrip().endswith(("?", "？")) or self.asks:
             return True
-        if verb in _ORDERS or (verb and verb in tool_words):
+        if self.verb in _ORDERS or (self.verb and self.verb in tool_words):
             return True
         if re.search(_CHINESE_REQUEST, self.text):
             return True
@@ -139,22 +134,17 @@ class Clause(typing.NamedTuple):
 
     def is_order(self, tool_words: typing.AbstractSet[str]) -> bool:
         """Whether a request wants something done, and does not only ask a question."""
-        verb = self.verb
-        if self.is_polite or not verb or verb in _ORDERS or verb in tool_words:
+        if self.is_polite or not self.verb or self.verb in _ORDERS or self.verb in tool_words:
             return True
         if re.search(_CHINESE_REQUEST, self.text):
             return True
-        return not self._begins_as_question() and not re.match(_HOW_TO, self.opening)
+        return not self.asks and not re.match(_HOW_TO, self.opening)
 
     def is_negated(self, position: int) -> bool:
         """Whether something right before a place of the prompt says not to do it: "don't search for it"."""
         before = self.text[: position - self.start]
         words = re.findall(r"[^\W_]+(?:'[a-z]+)?", before)[-5:]
         return not _NEGATIONS.isdisjoint(words) or re.search(_CHINESE_NEGATION, self.text) is not None
-
-    def _begins_as_question(self) -> bool:
-        first = re.match(r"[a-z']+", self.opening)
-        return first is not None and first[0] in _QUESTION_WORDS
 
 
 def clauses(prompt: str) -> typing.Iterator[Clause]:
@@ -193,7 +183,9 @@ def _clause(text: str, start: int) -> Clause:
         else:
             break
     words, places = tuple(word for word, _ in found), tuple(place for _, place in found)
-    return Clause(small, start, words, places, literals, opening, is_polite)
+    first = re.match(r"[a-z']*", opening)
+    said = first[0] if first else ""
+    return Clause(small, start, words, places, literals, opening, is_polite, stem(said), said in _QUESTION_WORDS)
 
 
 def _words_of_literals(literals: typing.Sequence[Hint]) -> list[str]:
