@@ -6,13 +6,13 @@ import asyncio
 import json
 
 import pytest
+from json_schemas import violations
 from mocks import make_mock, make_request
 
 from protocol.errors import ApiError
 from protocol.exchange import Paced, Response
 from protocol.mock.inference.chat import prompt_words
 from protocol.mock.inference.simple_chat import simplest_words
-from protocol.mock.json_schema.check import violations
 from protocol.openai.answers import split_words
 from protocol.openai.completions import Answered, FixedChat, Speech, chat_completion, chat_frames
 from protocol.wire.json_text import encode_json

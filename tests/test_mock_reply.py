@@ -8,11 +8,11 @@ import math
 import time
 
 import pytest
+from json_schemas import violations
 
 from protocol.errors import ApiError
 from protocol.mock.answer.logprobs import token_logprobs
 from protocol.mock.answer.reply import OfferedTool, Question, Reply, ToolCall, ToolResult, count_tokens, reply
-from protocol.mock.json_schema.check import violations
 from protocol.openai.answers import split_words
 
 TEXT = "powered by openai"

@@ -8,12 +8,12 @@ import json
 import random
 
 import pytest
+from json_schemas import violations
 from mocks import world_of
 
 from protocol.errors import ApiError
 from protocol.exchange import Paced, Request, Response
 from protocol.mock.backend import Mock
-from protocol.mock.json_schema.check import violations
 from protocol.mock.media.picture import read_picture_head
 from protocol.mock.responses.events import response_frames
 from protocol.mock.responses.responses import Responses

@@ -421,7 +421,7 @@ def hint_rows(
 ) -> list[tuple[Hint, ...]]:
     """Return the hints of each object of the list `name`: "Ana is 31, Bo is 25" are two rows; [] for less than two.
 
-    A row begins with what its object is called: a literal for the first property that holds a person, a place or a code.
+    A row begins with what its object is called: a literal for the first property of a person, a place or a code.
     Where a number is right before each of them ("3 of SKU-1, 2 of SKU-2"), the row begins with the number.
     """
     targets = [hint_target(part, schema) for part, schema in properties.items()]
