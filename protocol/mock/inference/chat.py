@@ -14,9 +14,8 @@ from protocol.mock.answer.logprobs import token_logprobs
 from protocol.mock.answer.reply import OfferedTool, Question, ToolCall, ToolResult, reply
 from protocol.mock.engine.resources import Handler, page_of, update_object, with_warning
 from protocol.mock.engine.world import Call, World
-from protocol.mock.inference.audio import voice_seed
 from protocol.mock.inference.simple_chat import FixedAnswers, includes_usage
-from protocol.mock.media.sound import SpokenSound
+from protocol.mock.media.sound import SpokenSound, voice_seed
 from protocol.openai.answers import json_response, split_words
 from protocol.openai.api.checks import check_body
 from protocol.openai.api.notation import NamedShape
@@ -30,12 +29,12 @@ _SHAPING_PARAMETERS = frozenset(
     "n stop max_tokens max_completion_tokens tools tool_choice functions function_call response_format logprobs"
     " store modalities".split()
 )
-# Of these, the ones that change nothing where the text is short enough.
+# Of these, the parameters that change nothing when the text is short enough.
 _LENGTH_PARAMETERS = ("max_tokens", "max_completion_tokens")
 _CREATE_CHAT = "POST /chat/completions"
 _MOST_CHOICES = 128
-_MOST_CHOSEN_BYTES = 200_000  # of bodies, each read once a choice: under 1 s; any further choices say the same again
-_SPOKEN_SECONDS = 3600  # for which a spoken answer can be referred to
+_MOST_CHOSEN_BYTES = 200_000  # of bodies read, one for each choice that differs: under 1 s; further choices repeat them
+_SPOKEN_SECONDS = 3600  # how long a later request can refer to a spoken answer
 _INSTRUCTING_ROLES = ("system", "developer")
 
 
@@ -81,7 +80,7 @@ class ChatCompletions:
         return self._world.after_words(response, max(speech.tokens for speech in speeches))
 
     def _sound_messages(self, body: JsonObject) -> list[JsonObject]:
-        """Return the messages that are as they should be, where nothing was refused."""
+        """Return the messages that are as the API has them: a lenient `validate` lets others in."""
         sound = self._world.conformity.conforms
         return [message for message in chat_messages(body) if sound(NamedShape("ChatMessage"), message)]
 
@@ -119,8 +118,9 @@ class ChatCompletions:
         return Speech(pieces, reason, logprobs=logprobs, audio=audio)
 
     def _audio(self, body: JsonObject, pieces: typing.Sequence[str], number: int) -> SpokenAudio:
-        """Return how an answer sounds; ApiError 400 in OpenAI's words for a stream of anything but samples."""
-        asked = body.get("audio") if type(body.get("audio")) is dict else {}
+        """Return how an answer sounds; ApiError 400 in OpenAI's words for a stream in another format than pcm16."""
+        audio = body.get("audio")
+        asked = audio if type(audio) is dict else {}
         if not asked and self._is_strict:
             message = "Missing required parameter: 'audio'."
             raise ApiError(400, message, param="audio", code="missing_required_parameter")
@@ -154,14 +154,14 @@ class ChatCompletions:
         ]
 
     def messages(self, call: Call) -> JsonObject:
-        """Answer the messages that a stored completion was asked with."""
+        """Answer with the messages of a stored completion's request."""
         record = self._world.find(STORED_CHATS, call.names["completion_id"])
         messages = [_stored_message(message) for message in record.notes.get("messages", [])]
         return page_of(messages, {"order": "asc", **call.query})
 
 
 def _stored_message(message: JsonObject) -> JsonObject:
-    """Return a message as the list of stored ones has it: its text as content, its parts beside it."""
+    """Return a message as the API lists stored ones: its text as `content`, its parts as `content_parts`."""
     content = message.get("content")
     if type(content) is not list:
         return message
@@ -170,7 +170,7 @@ def _stored_message(message: JsonObject) -> JsonObject:
 
 
 def _kept_choices(choices: typing.Sequence[JsonObject]) -> list[JsonObject]:
-    """Return choices as they are stored: without the sound, for the store bounds how many objects, not how large."""
+    """Return choices as they are stored, without their sound, which would fill the store."""
     kept = []
     for choice in choices:
         audio = choice["message"].get("audio")
@@ -194,7 +194,7 @@ def checked_model(body: JsonObject) -> str:
 
 
 def chat_messages(body: JsonObject) -> list[JsonObject]:
-    """Return the messages of a body, however little it was checked."""
+    """Return the messages of a body, which may be unchecked."""
     messages = body.get("messages")
     if type(messages) is not list:
         return []
@@ -221,7 +221,7 @@ def content_text(content: typing.Any) -> str:
 
 
 def prompt_words(messages: typing.Sequence[JsonObject]) -> int:
-    """Count the words of a chat: a stand-in for tokens that is plain to reckon with, at least one a message."""
+    """Count the words of a chat, at least one a message: they stand in for tokens, so that anybody can check them."""
     words = 0
     for message in messages:
         content = message.get("content")
@@ -242,7 +242,7 @@ def cut_at_stop(text: str, stop: str | list[str] | None) -> str:
 
 
 def cut_to_length(pieces: list[str], body: JsonObject, finish_reason: str) -> tuple[list[str], str]:
-    """Cut to the limit on tokens, of which each piece counts for one."""
+    """Cut pieces to the limit on tokens, one a piece; return them and the finish reason."""
     limit = body.get("max_completion_tokens")
     if limit is None:
         limit = body.get("max_tokens")
@@ -252,7 +252,7 @@ def cut_to_length(pieces: list[str], body: JsonObject, finish_reason: str) -> tu
 
 
 def chat_question(body: JsonObject, messages: typing.Sequence[JsonObject], number: int = 0) -> Question:
-    """Return what a chat asks: its last user's turn, its tools, and what they have answered since."""
+    """Return what a chat asks: the last user's turn, the tools, and what they have answered since."""
     last = max((at for at, message in enumerate(messages) if message.get("role") == "user"), default=-1)
     prompt = content_text(messages[last].get("content")) if last >= 0 else ""
     choice, named, tools = _tool_choice(body)
@@ -265,7 +265,7 @@ def chat_question(body: JsonObject, messages: typing.Sequence[JsonObject], numbe
 
 
 def _instructions(messages: typing.Sequence[JsonObject]) -> str:
-    """Return what the system says: there JSON's keys are often named."""
+    """Return the system's text."""
     texts = [content_text(message.get("content")) for message in messages if message.get("role") in _INSTRUCTING_ROLES]
     return "\n".join(texts)
 
@@ -273,12 +273,13 @@ def _instructions(messages: typing.Sequence[JsonObject]) -> str:
 def _response_format(asked: typing.Any) -> tuple[str, typing.Any, str]:
     if type(asked) is not dict:
         return "text", None, ""
-    described = asked.get("json_schema") if type(asked.get("json_schema")) is dict else {}
+    json_schema = asked.get("json_schema")
+    described = json_schema if type(json_schema) is dict else {}
     return asked.get("type") or "text", described.get("schema") or {}, described.get("name") or ""
 
 
 def _tool_choice(body: JsonObject) -> tuple[str, str, list[OfferedTool]]:
-    """Return the choice, the tool that it names and the tools that it leaves."""
+    """Return the choice, the tool that it names, and the tools that it allows."""
     tools = [tool for tool in map(_offered, body.get("tools") or []) if tool is not None]
     choice = body.get("tool_choice")
     if not body.get("tools") and body.get("functions"):
@@ -314,14 +315,14 @@ def _offered_function(function: JsonObject) -> OfferedTool:
 
 
 def _results(messages: typing.Sequence[JsonObject]) -> list[ToolResult]:
-    """Return what tools have answered since the last user's turn, with the names of the calls."""
+    """Return what tools have answered since the last user's turn, each with the tool's name."""
     names: dict[str, str] = {}
     results = []
     for message in messages:
         for call in message.get("tool_calls") or []:
-            names[call.get("id")] = (call.get("function") or call.get("custom") or {}).get("name") or ""
+            names[str(call.get("id"))] = (call.get("function") or call.get("custom") or {}).get("name") or ""
         if message.get("role") == "tool":
-            name = names.get(message.get("tool_call_id"), "")
+            name = names.get(str(message.get("tool_call_id")), "")
             results.append(ToolResult(name, content_text(message.get("content"))))
         elif message.get("role") == "function":
             results.append(ToolResult(message.get("name") or "", content_text(message.get("content"))))

@@ -1,4 +1,4 @@
-"""Legacy completions: for each prompt, `n` choices of the mock's text."""
+"""Legacy completions: `n` choices of the mock's text for each prompt."""
 
 from __future__ import annotations
 
