@@ -264,8 +264,8 @@ def _literals_of(kind: str, match: re.Match[str], text: str) -> typing.Iterator[
 
 
 def _number_of(said: str) -> float:
-    plain = said.replace(",", "")
-    return float(plain) if "." in plain else int(plain)
+    digits = said.replace(",", "")
+    return float(digits) if "." in digits else int(digits)
 
 
 def _balanced(said: str) -> str:
@@ -290,8 +290,8 @@ def _proper_name(start: int, said: str, text: str) -> typing.Iterator[tuple[int,
     begins = re.search(r"(?:\A|[.!?:;。！？：；\n])[\s\"'(*-]*\Z", text[max(0, start - 20) : start]) is not None
     while said:
         first, _, rest = said.partition(" ")
-        plain = first.rstrip(",").lower().replace("\u2019", "'")
-        if not (plain in _NO_NAME or plain.startswith(_MONTHS) and begins):
+        small = first.rstrip(",").lower().replace("\u2019", "'")
+        if not (small in _NO_NAME or small.startswith(_MONTHS) and begins):
             break
         start += len(said) - len(rest) if rest else len(said)
         said = rest

@@ -86,5 +86,5 @@ def reply(question: Question, text: str) -> Reply:
 
 
 def count_tokens(text: str) -> int:
-    """Count the tokens of a prompt's text: its words, a stand-in that is plain to reckon with."""
+    """Count the tokens of a prompt's text: its words, so that anybody can check the count."""
     return len(text.split())

@@ -1,7 +1,7 @@
 """Chat completions of any form: with tools, as JSON, spoken, several choices at once; and completions that are stored.
 
-An answer says the mock's text, unless the request leaves no choice (a schema, a forced call) or asks for one of its
-tools in plain words.
+An answer says the mock's text, unless the request leaves no choice (a schema, a forced call), or its prompt asks for
+one of its tools.
 """
 
 from __future__ import annotations

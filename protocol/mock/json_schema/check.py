@@ -6,7 +6,6 @@
 
 from __future__ import annotations
 
-import itertools
 import re
 import typing
 
@@ -150,12 +149,13 @@ class SchemaChecker:
 
     def _check_any_of(self, value: object, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         parts = schema[keyword]
-        firsts = (next(self.problems(value, part, at), None) for part in parts)
-        problems = list(itertools.takewhile(lambda problem: problem is not None, firsts))
-        if len(problems) < len(parts):
-            return
-        if len(parts) == 1:
-            yield typing.cast(Violation, problems[0])
+        problem: Violation | None = None
+        for part in parts:
+            problem = next(self.problems(value, part, at), None)
+            if problem is None:
+                return
+        if problem is not None and len(parts) == 1:
+            yield problem
         else:
             message = f"none of the {len(parts)} schemas of anyOf admits {schema_evidence(value)}"
             yield at.violation(message)

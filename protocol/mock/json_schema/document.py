@@ -120,7 +120,7 @@ def _is_number(value: object) -> bool:
 
 
 def _is_count(value: object) -> bool:
-    return _is_number(value) and json_kind(value) == "integer" and typing.cast(int, value) >= 0
+    return isinstance(value, (int, float)) and _is_number(value) and json_kind(value) == "integer" and value >= 0
 
 
 def _is_names(value: object) -> bool:
@@ -145,7 +145,7 @@ def _is_bound(value: object) -> bool:
 
 
 def _is_step(value: object) -> bool:
-    return _is_number(value) and typing.cast(float, value) > 0
+    return isinstance(value, (int, float)) and _is_number(value) and value > 0
 
 
 def _is_choice(value: object) -> bool:
