@@ -10,6 +10,7 @@ from protocol.mock.engine.resources import Resources
 from protocol.mock.engine.time_and_chance import TimeAndChance
 from protocol.mock.engine.world import World
 from protocol.mock.families import Families
+from protocol.mock.inference.simple_chat import OtherChat
 from protocol.on_demand import load
 from protocol.openai.api.operations import Reference
 from protocol.wire.json_text import JsonObject
@@ -25,14 +26,11 @@ class Api:
         self.world = World(time, Reference(_api_reference), forward=forward, ask=self._ask)
         self.families = Families(self.world)
         self._resources = Resources(self.world, self.families.handler)
-        self._answer_chat: typing.Callable[[Request, JsonObject], Answer] | None = None
 
-    def answer_chat(self, request: Request, body: JsonObject) -> Answer:
-        """Answer POST /v1/chat/completions, whatever the chat asks for."""
-        if self._answer_chat is None:
-            (chat,) = self.families.below("/chat")
-            self._answer_chat = chat.answer
-        return self._answer_chat(request, body)
+    def other_chat(self) -> OtherChat:
+        """Return what answers POST /v1/chat/completions, whatever the chat asks for."""
+        (chat,) = self.families.below("/chat")
+        return typing.cast(OtherChat, chat.answer)
 
     def endpoint(self, request: Request, path: str) -> Endpoint:
         """Return the endpoint for a method and a path without /v1; ApiError 404 or 405, worded as OpenAI's."""

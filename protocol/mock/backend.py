@@ -9,7 +9,7 @@ import typing
 
 from protocol.exchange import Answer, Endpoint, Request
 from protocol.mock.engine.time_and_chance import TimeAndChance
-from protocol.mock.inference.simple_chat import SimpleChat
+from protocol.mock.inference.simple_chat import OtherChat, SimpleChat
 from protocol.mock.served_files import NATIVE_ROOT
 from protocol.mock.settings import MockSettings
 from protocol.on_demand import load
@@ -41,8 +41,8 @@ _MOCK_OWNER = "openai"
 class _Api(typing.Protocol):
     """The endpoints of OpenAI's API, which are loaded when they are first needed: protocol/mock/api.py."""
 
-    def answer_chat(self, request: Request, body: JsonObject) -> Answer:
-        """Answer POST /v1/chat/completions."""
+    def other_chat(self) -> OtherChat:
+        """Return what answers POST /v1/chat/completions."""
 
     def endpoint(self, request: Request, path: str) -> Endpoint:
         """Return the endpoint for a path without /v1."""
@@ -131,8 +131,8 @@ class Mock:
         if self._api is not None:
             await self._api.close()
 
-    def _other_chat(self, request: Request, body: JsonObject) -> Answer:
-        return self._loaded_api().answer_chat(request, body)
+    def _other_chat(self) -> OtherChat:
+        return self._loaded_api().other_chat()
 
     def _loaded_api(self) -> _Api:
         if self._api is None:

@@ -14,15 +14,21 @@ from protocol.openai.answers import JSON_FIELDS, split_words
 from protocol.openai.completions import Answered, FixedChat, Speech
 from protocol.wire.json_text import JsonObject
 
+OtherChat = typing.Callable[[Request, JsonObject], Answer]
+
 _USUAL_ROLES = ("system", "user", "assistant", "developer")
 
 
 class SimpleChat:
-    """Answers POST /chat/completions. A chat that is not of the simplest form goes to `other_chat`, with its body."""
+    """Answers POST /chat/completions.
 
-    def __init__(self, time: TimeAndChance, other_chat: typing.Callable[[Request, JsonObject], Answer]) -> None:
+    `load_other` returns what answers a chat that is not of the simplest form, given its body; it is called once.
+    """
+
+    def __init__(self, time: TimeAndChance, load_other: typing.Callable[[], OtherChat]) -> None:
         self._fixed_answer = FixedAnswers(time).answer
-        self._other_chat = other_chat
+        self._load_other = load_other
+        self._other: OtherChat | None = None
 
     def answer(self, request: Request) -> Answer:
         """Answer POST /v1/chat/completions."""
@@ -30,7 +36,9 @@ class SimpleChat:
         words = simplest_words(body)
         if words:
             return self._fixed_answer(body, body["model"], words)
-        return self._other_chat(request, body)
+        if self._other is None:
+            self._other = self._load_other()
+        return self._other(request, body)
 
 
 class FixedAnswers:
