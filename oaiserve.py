@@ -29,7 +29,6 @@ import threading
 import time
 import typing
 
-from protocol.bundle import BundleError, write_bundle
 from protocol.config import BackendSettings, Configuration, Settings, describe
 from protocol.dashscope.backend import DashScope, DashScopeSettings
 from protocol.errors import ApiError, UsageError
@@ -43,6 +42,7 @@ from protocol.service.doors import chat_example, service_doors
 from protocol.service.log import Log
 from protocol.service.metrics import Metrics
 from protocol.service.router import Router
+from protocol.tools.bundle import BundleError, write_bundle
 from protocol.tools.trial import run_trial
 
 __version__ = "0.1.0"
