@@ -16,7 +16,7 @@ from protocol.errors import UsageError
 
 _REFERENCE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(:-[^}]*)?\}|)")
 _SIZE = re.compile(r"([0-9]{1,15})([kMG]?)")
-_CONFIG_DECIMAL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+_DECIMAL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _SECTION = re.compile(r"([a-z]+)(?: +([A-Za-z0-9_.-]+))?")
 _SIZE_UNITS = {"": 1, "k": 1024, "M": 1024**2, "G": 1024**3}
 
@@ -40,13 +40,13 @@ def parse_size(text: str) -> int:
 
 
 def parse_seconds(text: str) -> float:
-    if not _CONFIG_DECIMAL.fullmatch(text):
+    if not _DECIMAL.fullmatch(text):
         raise ValueError("expected seconds, e.g. 30 or 0.05")
     return float(text)
 
 
 def parse_factor(text: str) -> float:
-    if not _CONFIG_DECIMAL.fullmatch(text):
+    if not _DECIMAL.fullmatch(text):
         raise ValueError("expected a factor, e.g. 1, 0.5 or 100")
     return float(text)
 

@@ -22,12 +22,12 @@ from protocol.wire.json_text import encode_json
 
 #: Bytes of one answer: a few hundred embeddings are some megabytes, pictures come as URLs.
 MOST_ANSWER_BYTES = 64 * 1024 * 1024
-_MOST_NATIVE_ERROR_BYTES = 256 * 1024
-_NATIVE_ERROR_SECONDS = 5.0
+_MOST_ERROR_BYTES = 256 * 1024
+_ERROR_SECONDS = 5.0
 
-_NATIVE_USER_AGENT = ("User-Agent", "oaiserve")
-_NATIVE_ID_FOR_CLIENT = r"[!-~]{1,256}"
-_NATIVE_STREAM_COMMENT = b": keep-alive\n\n"
+_USER_AGENT = ("User-Agent", "oaiserve")
+_ID_FOR_CLIENT = r"[!-~]{1,256}"
+_STREAM_COMMENT = b": keep-alive\n\n"
 
 Result = typing.TypeVar("Result")
 
@@ -45,7 +45,7 @@ class Caller:
 
 def answer_under(request: Request, request_id: object) -> None:
     """Answer a request under DashScope's id for it: that is the one which its support can look up."""
-    if isinstance(request_id, str) and re.fullmatch(_NATIVE_ID_FOR_CLIENT, request_id):
+    if isinstance(request_id, str) and re.fullmatch(_ID_FOR_CLIENT, request_id):
         request.id = request_id
 
 
@@ -89,7 +89,7 @@ class NativeClient:
         self, method: str, path: str, fields: list[tuple[str, str]], body: bytes, caller: Caller, deadline: float
     ) -> UpstreamAnswer:
         destination = self._pool.destination
-        block = encode_fields([("host", destination.authority), _NATIVE_USER_AGENT, *fields])
+        block = encode_fields([("host", destination.authority), _USER_AGENT, *fields])
         try:
             answer = await self._pool.send(UpstreamRequest(method, destination.base_path + path, block, body), deadline)
         except UpstreamFailed as exc:
@@ -103,7 +103,7 @@ class NativeClient:
 async def _read_error(answer: UpstreamAnswer) -> DashScopeError:
     head: ResponseHead = answer.head
     try:
-        body = await answer.hold(_MOST_NATIVE_ERROR_BYTES, _NATIVE_ERROR_SECONDS)
+        body = await answer.hold(_MOST_ERROR_BYTES, _ERROR_SECONDS)
     except UpstreamFailed:
         body = b""  # the status says enough
     finally:
@@ -262,7 +262,7 @@ async def translated_events(
         while not gathered.at_end:
             came = await gathered.next(quiet_seconds)
             if came is None:
-                yield _NATIVE_STREAM_COMMENT
+                yield _STREAM_COMMENT
                 continue
             source, data = came
             which = (source,) if len(answers) > 1 else ()

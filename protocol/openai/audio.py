@@ -7,8 +7,8 @@ import struct
 import typing
 
 SPEECH_SAMPLE_RATE = 24_000
-_SPEECH_SAMPLE_BYTES = 2
-_SPEECH_WAV_UNKNOWN_SIZE = 0xFFFFFFFF
+_SAMPLE_BYTES = 2
+_WAV_UNKNOWN_SIZE = 0xFFFFFFFF
 
 
 def wav_header(data_bytes: int | None = None) -> bytes:
@@ -16,11 +16,11 @@ def wav_header(data_bytes: int | None = None) -> bytes:
 
     Without `data_bytes` both sizes are 0xFFFFFFFF, by which players know that the length is not known yet.
     """
-    data_size = _SPEECH_WAV_UNKNOWN_SIZE if data_bytes is None else data_bytes
-    file_size = _SPEECH_WAV_UNKNOWN_SIZE if data_bytes is None else 36 + data_bytes
-    byte_rate = SPEECH_SAMPLE_RATE * _SPEECH_SAMPLE_BYTES
-    bits = 8 * _SPEECH_SAMPLE_BYTES
-    layout = struct.pack("<IHHIIHH", 16, 1, 1, SPEECH_SAMPLE_RATE, byte_rate, _SPEECH_SAMPLE_BYTES, bits)
+    data_size = _WAV_UNKNOWN_SIZE if data_bytes is None else data_bytes
+    file_size = _WAV_UNKNOWN_SIZE if data_bytes is None else 36 + data_bytes
+    byte_rate = SPEECH_SAMPLE_RATE * _SAMPLE_BYTES
+    bits = 8 * _SAMPLE_BYTES
+    layout = struct.pack("<IHHIIHH", 16, 1, 1, SPEECH_SAMPLE_RATE, byte_rate, _SAMPLE_BYTES, bits)
     return b"RIFF" + struct.pack("<I", file_size) + b"WAVEfmt " + layout + b"data" + struct.pack("<I", data_size)
 
 

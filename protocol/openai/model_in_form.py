@@ -6,7 +6,7 @@ import typing
 
 from protocol.wire.multipart import FormKind, FormScanner, bad_form, boundary_of, parse_part_head
 
-_FORM_MODEL_BYTES = 1024
+_MODEL_BYTES = 1024
 
 
 class ModelRewriter:
@@ -67,8 +67,8 @@ class ModelRewriter:
 
     def _hold(self, data: bytes) -> None:
         self._value += data
-        if len(self._value) > _FORM_MODEL_BYTES:
-            raise bad_form(f"its model has more than {_FORM_MODEL_BYTES} bytes")
+        if len(self._value) > _MODEL_BYTES:
+            raise bad_form(f"its model has more than {_MODEL_BYTES} bytes")
 
     def _finish_part(self) -> bytes:
         """Return the value to send for the part that ends, b"" when it was sent on already."""

@@ -32,47 +32,47 @@ import json
 import re
 import typing
 
-_JSON_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-_JSON_OPEN = re.compile(rb"[ \t\n\r]*\{")
-_JSON_CLOSE = re.compile(rb"[ \t\n\r]*\}")
-_JSON_QUOTE = re.compile(rb"[ \t\n\r]*\"")
-_JSON_COLON = re.compile(rb"[ \t\n\r]*:[ \t\n\r]*")
-_JSON_AFTER_MEMBER = re.compile(rb"[ \t\n\r]*([,}])")
+_OPEN = re.compile(rb"[ \t\n\r]*\{")
+_CLOSE = re.compile(rb"[ \t\n\r]*\}")
+_QUOTE = re.compile(rb"[ \t\n\r]*\"")
+_COLON = re.compile(rb"[ \t\n\r]*:[ \t\n\r]*")
+_AFTER_MEMBER = re.compile(rb"[ \t\n\r]*([,}])")
 
 # Numbers and literals, told apart from nothing else: NaN and Infinity come from Python's clients.
-_JSON_SCALAR = re.compile(rb"[-+.0-9A-Za-z]+")
+_SCALAR = re.compile(rb"[-+.0-9A-Za-z]+")
 
 # "model" in any case, and with any of its letters escaped.
-_JSON_MODEL_NAME = (
+_MODEL_NAME = (
     rb'"(?:[Mm]|\\u00[46][Dd])(?:[Oo]|\\u00[46][Ff])(?:[Dd]|\\u00[46]4)(?:[Ee]|\\u00[46]5)(?:[Ll]|\\u00[46][Cc])"'
 )
 
 # Members that are not the model's, with a value that ends soon and is nested three deep at most. Each alternative can
 # match in one way only, so a failed attempt goes back over what it took just once.
-_JSON_STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
-_JSON_FLAT = rb'[^"\[\]{}]*'
-_JSON_NEST_1 = rb"[\[{]%b(?:%b%b)*[\]}]" % (_JSON_FLAT, _JSON_STRING, _JSON_FLAT)
-_JSON_NEST_2 = rb"[\[{]%b(?:(?:%b|%b)%b)*[\]}]" % (_JSON_FLAT, _JSON_STRING, _JSON_NEST_1, _JSON_FLAT)
-_JSON_NEST_3 = rb"[\[{]%b(?:(?:%b|%b)%b)*[\]}]" % (_JSON_FLAT, _JSON_STRING, _JSON_NEST_2, _JSON_FLAT)
-_JSON_OTHER_MEMBERS = re.compile(
+_STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
+_FLAT = rb'[^"\[\]{}]*'
+_NEST_1 = rb"[\[{]%b(?:%b%b)*[\]}]" % (_FLAT, _STRING, _FLAT)
+_NEST_2 = rb"[\[{]%b(?:(?:%b|%b)%b)*[\]}]" % (_FLAT, _STRING, _NEST_1, _FLAT)
+_NEST_3 = rb"[\[{]%b(?:(?:%b|%b)%b)*[\]}]" % (_FLAT, _STRING, _NEST_2, _FLAT)
+_OTHER_MEMBERS = re.compile(
     rb"(?:[ \t\n\r]*(?!%b)%b[ \t\n\r]*:[ \t\n\r]*(?:[-+.0-9A-Za-z]+|%b|%b)[ \t\n\r]*(?:,|(?=\})))*"
-    % (_JSON_MODEL_NAME, _JSON_STRING, _JSON_STRING, _JSON_NEST_3)
+    % (_MODEL_NAME, _STRING, _STRING, _NEST_3)
 )
 
 # Within a window without escapes: a string, perhaps cut off by the window's end, or brackets of one direction.
-_JSON_STRING_OR_BRACKETS = re.compile(rb'"[^"]*"?|[\[{]+|[\]}]+')
-_JSON_ROUND_UP = bytes.maketrans(b"{}", b"[]")
-_JSON_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
+_STRING_OR_BRACKETS = re.compile(rb'"[^"]*"?|[\[{]+|[\]}]+')
+_ROUND_UP = bytes.maketrans(b"{}", b"[]")
+_NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
-_JSON_MOST_LOOKS = 10_000
-_JSON_MEMBERS_BYTES = 1024
-_JSON_WALK_BYTES = 128
-_JSON_WINDOW_BYTES = 65536
-_JSON_PAIR_PASSES = 8  # of taking out pairs; what they leave, in deep nests, is walked
+_MOST_LOOKS = 10_000
+_MEMBERS_BYTES = 1024
+_WALK_BYTES = 128
+_WINDOW_BYTES = 65536
+_PAIR_PASSES = 8  # of taking out pairs; what they leave, in deep nests, is walked
 
-_JSON_QUOTE_BYTE = ord('"')
-_JSON_BACKSLASH = ord("\\")
+_QUOTE_BYTE = ord('"')
+_BACKSLASH = ord("\\")
 
 
 class _NotAnObject(Exception):
@@ -116,7 +116,7 @@ def replace_model(body: bytes, model: str) -> bytes:
         return body
     pieces.append(body[at:])
     if not has_model:
-        comma = b"" if _JSON_CLOSE.match(body, first) else b","
+        comma = b"" if _CLOSE.match(body, first) else b","
         # No span begins before the first member, so the object's opening stands in the first piece.
         pieces[0] = b'%b"model":%b%b%b' % (body[:first], value, comma, pieces[0][first:])
     return b"".join(pieces)
@@ -124,7 +124,7 @@ def replace_model(body: bytes, model: str) -> bytes:
 
 def _scan_object(body: bytes) -> tuple[int, typing.Iterator[tuple[str, int, int]]]:
     """Return where the members of the object begin, and the iterator over those that are a model's."""
-    opening = _JSON_OPEN.match(body, len(_JSON_BYTE_ORDER_MARK) if body.startswith(_JSON_BYTE_ORDER_MARK) else 0)
+    opening = _OPEN.match(body, len(_BYTE_ORDER_MARK) if body.startswith(_BYTE_ORDER_MARK) else 0)
     if opening is None:
         raise _NotAnObject
     return opening.end(), _scan_members(body, opening.end())
@@ -132,18 +132,18 @@ def _scan_object(body: bytes) -> tuple[int, typing.Iterator[tuple[str, int, int]
 
 def _scan_members(body: bytes, at: int) -> typing.Iterator[tuple[str, int, int]]:
     """Yield name, start and end of the value of each member that is named "model" in any case; raise _NotAnObject."""
-    for _ in range(_JSON_MOST_LOOKS):
-        at = _JSON_OTHER_MEMBERS.match(body, at, at + _JSON_MEMBERS_BYTES).end()
-        if _JSON_CLOSE.match(body, at):
+    for _ in range(_MOST_LOOKS):
+        at = _OTHER_MEMBERS.match(body, at, at + _MEMBERS_BYTES).end()
+        if _CLOSE.match(body, at):
             return
-        name_start = _expect(_JSON_QUOTE, body, at) - 1
+        name_start = _expect(_QUOTE, body, at) - 1
         name_end = _string_end(body, name_start + 1)
-        start = _expect(_JSON_COLON, body, name_end)
+        start = _expect(_COLON, body, name_end)
         end = _value_end(body, start)
         name = _model_name(body, name_start, name_end)
         if name:
             yield name, start, end
-        at = _expect(_JSON_AFTER_MEMBER, body, end)
+        at = _expect(_AFTER_MEMBER, body, end)
         if body[at - 1 : at] == b"}":
             return
     raise _NotAnObject
@@ -181,15 +181,15 @@ def _value_end(body: bytes, at: int) -> int:
         return _string_end(body, at + 1)
     if first in (b"{", b"["):
         return _nest_end(body, at)
-    return _expect(_JSON_SCALAR, body, at)
+    return _expect(_SCALAR, body, at)
 
 
 def _string_end(body: bytes, at: int) -> int:
     """Return the place behind the quote that ends the string whose text begins at `at`."""
     quote = body.find(b'"', at)
-    if quote >= 0 and body[quote - 1] != _JSON_BACKSLASH:
+    if quote >= 0 and body[quote - 1] != _BACKSLASH:
         return quote + 1
-    size = _JSON_WALK_BYTES
+    size = _WALK_BYTES
     while True:
         piece = _blank_escapes(body[at : at + size])
         quote = piece.find(b'"')
@@ -198,7 +198,7 @@ def _string_end(body: bytes, at: int) -> int:
         if not piece:
             raise _NotAnObject
         at += len(piece)
-        size = min(2 * size, _JSON_WINDOW_BYTES)
+        size = min(2 * size, _WINDOW_BYTES)
 
 
 def _blank_escapes(piece: bytes) -> bytes:
@@ -210,23 +210,23 @@ def _blank_escapes(piece: bytes) -> bytes:
 def _nest_end(body: bytes, at: int) -> int:
     """Return the place behind the bracket that closes the one at `at`."""
     depth = 0
-    size = _JSON_WALK_BYTES
+    size = _WALK_BYTES
     while True:
         window = _blank_escapes(body[at : at + size])
         if not window:
             raise _NotAnObject
-        if size == _JSON_WALK_BYTES:
+        if size == _WALK_BYTES:
             length, depth = _walk_window(window, depth)
             if not depth:
                 return at + length
         else:
             deeper = _depth_behind(window, depth)
             if not deeper:
-                size = max(size // 4, _JSON_WALK_BYTES)
+                size = max(size // 4, _WALK_BYTES)
                 continue
             depth = deeper
         at = _behind_window(body, at, window)
-        size = min(2 * size, _JSON_WINDOW_BYTES)
+        size = min(2 * size, _WINDOW_BYTES)
 
 
 def _behind_window(body: bytes, at: int, window: bytes) -> int:
@@ -238,10 +238,10 @@ def _behind_window(body: bytes, at: int, window: bytes) -> int:
 
 def _walk_window(window: bytes, depth: int) -> tuple[int, int]:
     """Return how far the nest goes in the window, and how deep it is there: 0 when it ends."""
-    for token in _JSON_STRING_OR_BRACKETS.finditer(window):
+    for token in _STRING_OR_BRACKETS.finditer(window):
         start, end = token.span()
         first = window[start]
-        if first == _JSON_QUOTE_BYTE:
+        if first == _QUOTE_BYTE:
             continue
         if first in b"[{":
             depth += end - start
@@ -255,8 +255,8 @@ def _walk_window(window: bytes, depth: int) -> tuple[int, int]:
 def _depth_behind(window: bytes, depth: int) -> int:
     """Return how deep the nest is behind the window, 0 if it ends within it."""
     outside_strings = b"".join(window.split(b'"')[::2])
-    brackets = outside_strings.translate(_JSON_ROUND_UP, _JSON_NO_BRACKETS)
-    for _ in range(_JSON_PAIR_PASSES):
+    brackets = outside_strings.translate(_ROUND_UP, _NO_BRACKETS)
+    for _ in range(_PAIR_PASSES):
         if b"[]" not in brackets:
             break
         brackets = brackets.replace(b"[]", b"")

@@ -21,7 +21,7 @@ from protocol.wire.http1.messages import RequestHead, ResponseHead
 VIA_NAME = "oaiserve"
 
 # (which way: > to the upstream, < to the client; names, where * ends a prefix; why they do not pass)
-_FORWARD_TABLE = (
+_TABLE = (
     ("<>", "connection keep-alive proxy-connection te transfer-encoding upgrade http2-settings",
      "RFC 9110 §7.6.1: they speak of one connection, and ours are two; so do all fields that Connection names"),
     ("<>", "content-length", "the writer adds it where the length is known, and it may have changed"),
@@ -61,15 +61,15 @@ _KEY_FIELDS = frozenset(("authorization", "api-key", "x-api-key", "x-goog-api-ke
 _KEY_PROTOCOL = "openai-insecure-api-key."
 
 
-def _forward_names(way: str) -> tuple[frozenset[str], tuple[str, ...]]:
+def _names(way: str) -> tuple[frozenset[str], tuple[str, ...]]:
     """Return the names and the prefixes that the table bars this way."""
-    names = [name for ways, row, _ in _FORWARD_TABLE if way in ways for name in row.split()]
+    names = [name for ways, row, _ in _TABLE if way in ways for name in row.split()]
     prefixes = tuple(name[:-1] for name in names if name.endswith("*"))
     return frozenset(name for name in names if not name.startswith(prefixes)), prefixes
 
 
-_BARRED_REQUEST_NAMES, _BARRED_REQUEST_PREFIXES = _forward_names(">")
-_BARRED_RESPONSE_NAMES, _BARRED_RESPONSE_PREFIXES = _forward_names("<")
+_BARRED_REQUEST_NAMES, _BARRED_REQUEST_PREFIXES = _names(">")
+_BARRED_RESPONSE_NAMES, _BARRED_RESPONSE_PREFIXES = _names("<")
 _BARRED_WITH_OUR_KEY = _BARRED_REQUEST_NAMES | _KEY_FIELDS
 
 # What a connection mostly says, and what then bars nothing beyond the table.

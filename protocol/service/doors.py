@@ -16,7 +16,7 @@ _HTML_FIELDS = encode_fields([("content-type", "text/html; charset=utf-8"), ("va
 _METRICS_FIELDS = encode_fields([("content-type", "text/plain; version=0.0.4; charset=utf-8")])
 
 # What the chat door fills in where the caller leaves it out.
-_DOOR_DEFAULTS: JsonObject = {"model": "gpt-3.5-turbo", "temperature": 0.7, "max_tokens": 1000, "stream": False}
+_DEFAULTS: JsonObject = {"model": "gpt-3.5-turbo", "temperature": 0.7, "max_tokens": 1000, "stream": False}
 
 _SHORT_ERRORS = {
     400: "Invalid request",
@@ -84,7 +84,7 @@ def service_doors(state: ServiceState, forward: typing.Callable[[Request], Answe
 def _as_chat(request: Request) -> Request:
     """Turn a request at the door into one for chat completions; every parameter of the caller's passes."""
     asked = request.json_object()
-    missing = {name: value for name, value in _DOOR_DEFAULTS.items() if asked.get(name) is None}
+    missing = {name: value for name, value in _DEFAULTS.items() if asked.get(name) is None}
     # The newer name for the same limit: both together would be refused.
     if asked.get("max_completion_tokens") is not None:
         missing.pop("max_tokens", None)

@@ -27,28 +27,28 @@ import urllib.parse
 
 from protocol.errors import ApiError
 
-_FORM_TYPE = re.compile(r"[ \t]*multipart/form-data[ \t]*((?:;.*)?)", re.IGNORECASE | re.DOTALL)
+_TYPE = re.compile(r"[ \t]*multipart/form-data[ \t]*((?:;.*)?)", re.IGNORECASE | re.DOTALL)
 
 # RFC 2046 §5.1.1: 1 to 70 characters, no space at the end. Characters beside its `bchars` are taken if a token may have
 # them (RFC 9110 §5.6.2); "=" and "/" without quotes are against the grammar, but common.
-_FORM_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=?!#$%&*^`|~ ]{0,69}[0-9A-Za-z'()+_,\-./:=?!#$%&*^`|~]")
+_BOUNDARY = re.compile(r"[0-9A-Za-z'()+_,\-./:=?!#$%&*^`|~ ]{0,69}[0-9A-Za-z'()+_,\-./:=?!#$%&*^`|~]")
 
 # A parameter (RFC 9110 §5.6.6). Browsers write a quote inside a quoted value as %22, others put a backslash before it.
-_FORM_PARAMETER = re.compile(r'[ \t]*;[ \t]*([!#$%&\'*+\-.^_`|~0-9A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s";]*))[ \t]*')
-_FORM_ESCAPED = re.compile(r'\\(["\\])')
+_PARAMETER = re.compile(r'[ \t]*;[ \t]*([!#$%&\'*+\-.^_`|~0-9A-Za-z]+)=(?:"((?:[^"\\]|\\.)*)"|([^\s";]*))[ \t]*')
+_ESCAPED = re.compile(r'\\(["\\])')
 
 # A part's head: field lines as in HTTP, none of them folded; RFC 7578 §5.1 lets values be UTF-8.
-_FORM_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t -~\x80-\xff]*)")
-_FORM_DISPOSITION = re.compile(r"form-data(.*)", re.IGNORECASE | re.DOTALL)
+_FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t -~\x80-\xff]*)")
+_DISPOSITION = re.compile(r"form-data(.*)", re.IGNORECASE | re.DOTALL)
 
 # RFC 7578 §4.7: senders should not encode parts. These three change nothing.
-_FORM_PLAIN_ENCODINGS = frozenset(("7bit", "8bit", "binary"))
+_PLAIN_ENCODINGS = frozenset(("7bit", "8bit", "binary"))
 
 # RFC 2046 §5.1.1: what follows a boundary: `--` at the end of the form, transport padding, a line end.
-_FORM_DELIMITER_END = re.compile(rb"(--)?[ \t]*\r\n")
-_FORM_DELIMITER_BEGUN = re.compile(rb"(?:-|(?:--)?[ \t]*\r?)")
-_FORM_LINE_BREAK = re.compile(rb"[\r\n]")
-_FORM_PADDING_BYTES = 256
+_DELIMITER_END = re.compile(rb"(--)?[ \t]*\r\n")
+_DELIMITER_BEGUN = re.compile(rb"(?:-|(?:--)?[ \t]*\r?)")
+_LINE_BREAK = re.compile(rb"[\r\n]")
+_PADDING_BYTES = 256
 FormKind = typing.Literal["preamble", "delimiter", "head", "data", "close", "epilogue"]
 
 
@@ -127,31 +127,31 @@ class MultipartReader:
 
 def boundary_of(content_type: str) -> str:
     """Return the boundary that a Content-Type of multipart/form-data names; ApiError 400 when it names none or two."""
-    form = _FORM_TYPE.fullmatch(content_type)
+    form = _TYPE.fullmatch(content_type)
     if form is None:
         raise ApiError(400, f"The Content-Type must be multipart/form-data, but {content_type[:100]!r} came.")
-    parameters = _parse_form_parameters(form[1])
+    parameters = _parse_parameters(form[1])
     if parameters is None:
         raise ApiError(400, f"The Content-Type has malformed parameters: {content_type[:100]!r}.")
     names = [name.partition("*")[0] for name, _ in parameters]
     boundary = dict(parameters).get("boundary", "")
-    if names.count("boundary") != 1 or not _FORM_BOUNDARY.fullmatch(boundary):
+    if names.count("boundary") != 1 or not _BOUNDARY.fullmatch(boundary):
         raise ApiError(
             400, f"The Content-Type must name one boundary of 1 to 70 characters, but {content_type[:200]!r} came."
         )
     return boundary
 
 
-def _parse_form_parameters(text: str) -> list[tuple[str, str]] | None:
+def _parse_parameters(text: str) -> list[tuple[str, str]] | None:
     """Return the parameters, names in lower case, or None where the text is something else."""
     parameters = []
     text = text.rstrip("; \t")
     at = 0
     while at < len(text):
-        match = _FORM_PARAMETER.match(text, at)
+        match = _PARAMETER.match(text, at)
         if match is None:
             return None
-        value = match[3] if match[2] is None else _FORM_ESCAPED.sub(r"\1", match[2])
+        value = match[3] if match[2] is None else _ESCAPED.sub(r"\1", match[2])
         parameters.append((match[1].lower(), value))
         at = match.end()
     return parameters
@@ -168,7 +168,7 @@ def parse_part_head(raw: bytes) -> PartHead:
     """Return what the head of a part says (RFC 7578 §4.2, §4.4 and §4.7)."""
     fields: dict[bytes, str] = {}
     for line in raw.split(b"\r\n")[:-2]:
-        field = _FORM_FIELD.fullmatch(line)
+        field = _FIELD.fullmatch(line)
         if field is None:
             raise bad_form(f"the head of a part has the line {line[:100]!r}, which is not 'name: value'")
         name = field[1].lower()
@@ -177,7 +177,7 @@ def parse_part_head(raw: bytes) -> PartHead:
         # File names that are not UTF-8 are old browsers' and only ever shown.
         fields[name] = field[2].decode("utf-8", "replace").rstrip(" \t")
     encoding = fields.get(b"content-transfer-encoding", "binary")
-    if encoding.lower() not in _FORM_PLAIN_ENCODINGS:
+    if encoding.lower() not in _PLAIN_ENCODINGS:
         raise bad_form(f"a part has the transfer encoding {encoding[:100]!r}; send its bytes as they are")
     name, filename = _parse_disposition(fields.get(b"content-disposition", ""))
     return PartHead(name, filename, fields.get(b"content-type", ""))
@@ -185,8 +185,8 @@ def parse_part_head(raw: bytes) -> PartHead:
 
 def _parse_disposition(value: str) -> tuple[str, str | None]:
     """Return name and file name of a part (RFC 7578 §4.2)."""
-    disposition = _FORM_DISPOSITION.fullmatch(value)
-    parameters = _parse_form_parameters(disposition[1]) if disposition else None
+    disposition = _DISPOSITION.fullmatch(value)
+    parameters = _parse_parameters(disposition[1]) if disposition else None
     names = [name for name, _ in parameters or ()]
     if parameters is None or names.count("name") != 1 or len(set(names)) < len(names):
         raise bad_form(f"a part must have Content-Disposition: form-data; name=…, but it has {value[:100]!r}")
@@ -280,9 +280,9 @@ class FormScanner:
         """Read what stands from the line end before a boundary to the one behind it."""
         data = self._data
         after = data.find(self._dash_boundary, self._at) + len(self._dash_boundary)
-        end = _FORM_DELIMITER_END.match(data, after, after + _FORM_PADDING_BYTES)
+        end = _DELIMITER_END.match(data, after, after + _PADDING_BYTES)
         if end is None:
-            if len(data) - after < _FORM_PADDING_BYTES and _FORM_DELIMITER_BEGUN.fullmatch(data, after):
+            if len(data) - after < _PADDING_BYTES and _DELIMITER_BEGUN.fullmatch(data, after):
                 return False
             raise bad_form(f"its boundary must be followed by CR LF or '--', but {data[after : after + 40]!r} came")
         if end[1]:
@@ -328,7 +328,7 @@ class FormScanner:
             found = data.find(self._dash_boundary, found + 1)
         # What may be the beginning of a delimiter begins with a line end. If there is none in the last bytes all can
         # go, and a boundary at the very beginning of the next bytes is data.
-        line_break = _FORM_LINE_BREAK.search(data, max(at, len(data) - len(self._dash_boundary) - 1))
+        line_break = _LINE_BREAK.search(data, max(at, len(data) - len(self._dash_boundary) - 1))
         self._hand_out("data", line_break.start() if line_break else len(data))
         return False
 
@@ -369,7 +369,7 @@ class Form:
 def parse_form(content_type: str, body: bytes) -> Form:
     """Return the form of a body that is held; ApiError 400 for what is none."""
     reader = MultipartReader(boundary_of(content_type))
-    gatherer = _FormGatherer()
+    gatherer = _Gatherer()
     gatherer.take(reader.feed(body))
     gatherer.take(reader.close())
     return gatherer.form
@@ -378,7 +378,7 @@ def parse_form(content_type: str, body: bytes) -> Form:
 async def read_form(content_type: str, stream: typing.AsyncIterable[bytes], most_bytes: int) -> Form:
     """Read a body as a form as it comes; ApiError 400 for what is none, 413 for more than so many bytes in all."""
     reader = MultipartReader(boundary_of(content_type))
-    gatherer = _FormGatherer()
+    gatherer = _Gatherer()
     size = 0
     async for data in stream:
         size += len(data)
@@ -392,7 +392,7 @@ async def read_form(content_type: str, stream: typing.AsyncIterable[bytes], most
     return gatherer.form
 
 
-class _FormGatherer:
+class _Gatherer:
     """Puts the parts of a form together."""
 
     def __init__(self) -> None:

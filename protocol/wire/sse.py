@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import typing
 
-_SSE_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
 # More digits than a retry time can have, 30,000 years, and fewer than int() would refuse.
-_SSE_RETRY_DIGITS = 15
+_RETRY_DIGITS = 15
 
 
 class SseEvent:
@@ -97,11 +97,11 @@ class SseReader:
     def _without_byte_order_mark(self, data: bytes) -> bytes:
         data = bytes(self._unfinished) + data
         self._unfinished.clear()
-        if len(data) < len(_SSE_BYTE_ORDER_MARK) and _SSE_BYTE_ORDER_MARK.startswith(data):
+        if len(data) < len(_BYTE_ORDER_MARK) and _BYTE_ORDER_MARK.startswith(data):
             self._unfinished += data
             return b""
         self._at_start = False
-        return data[len(_SSE_BYTE_ORDER_MARK) :] if data.startswith(_SSE_BYTE_ORDER_MARK) else data
+        return data[len(_BYTE_ORDER_MARK) :] if data.startswith(_BYTE_ORDER_MARK) else data
 
     def _take_finished(self, data: bytes) -> bytes:
         """Keep what follows the last empty line; return what stands before it, b"" where there is none yet."""
@@ -157,7 +157,7 @@ class SseReader:
 
     def _read_retry(self, value: str) -> None:
         # §9.2.6: ASCII digits only; isdigit() alone takes other scripts' too.
-        if value.isascii() and value.isdigit() and len(value) <= _SSE_RETRY_DIGITS:
+        if value.isascii() and value.isdigit() and len(value) <= _RETRY_DIGITS:
             self.retry_milliseconds = int(value)
 
 
@@ -169,27 +169,27 @@ def encode_event(data: str, event: str | None = None, id: str | None = None) -> 
     Raise ValueError for a name or an ID with a line end, or an ID with a NUL: a reader would take them for
     something else.
     """
-    head = _encode_sse_field("event", event) if event else ""
+    head = _encode_field("event", event) if event else ""
     if id is not None:
         if "\0" in id:
             raise ValueError(f"an event's id must not hold a NUL: {id[:100]!r}")
-        head += _encode_sse_field("id", id)
+        head += _encode_field("id", id)
     if "\n" in data or "\r" in data:
-        data = "\ndata: ".join(_sse_lines(data))
+        data = "\ndata: ".join(_lines(data))
     return f"{head}data: {data}\n\n".encode("utf-8", "replace")
 
 
 def encode_comment(text: str) -> bytes:
     """Return a comment, which every reader ignores: what keeps a silent stream open (HTML standard §9.2.7)."""
-    return ("".join(f": {line}\n" for line in _sse_lines(text)) + "\n").encode("utf-8", "replace")
+    return ("".join(f": {line}\n" for line in _lines(text)) + "\n").encode("utf-8", "replace")
 
 
-def _sse_lines(text: str) -> list[str]:
+def _lines(text: str) -> list[str]:
     """Return the lines as the format ends them; splitlines() would end them at eight other characters as well."""
     return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
 
 
-def _encode_sse_field(name: typing.Literal["event", "id"], value: str) -> str:
+def _encode_field(name: typing.Literal["event", "id"], value: str) -> str:
     if "\n" in value or "\r" in value:
         raise ValueError(f"an event's {name} must be one line: {value[:100]!r}")
     return f"{name}: {value}\n"

@@ -39,23 +39,23 @@ from protocol.wire.http1.messages import CLOSED, NEED_DATA, Fields, RequestHead,
 
 # ---- the opening handshake (RFC 6455 §4.2), server's side -------------------------------------------------------
 
-_WS_VERSION = "13"
-_WS_KEY_SUFFIX = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+_VERSION = "13"
+_KEY_SUFFIX = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 # §4.1: 16 bytes in base64. The four bits of the last digit that belong to no byte may be anything (RFC 4648 §3.5):
 # nobody decodes the key, its text alone is answered.
-_WS_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
+_KEY = re.compile(r"[A-Za-z0-9+/]{22}==")
 
 # §4.3: Sec-WebSocket-Protocol-Client = 1#token
-_WS_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 
 # RFC 9110 §15.5.22 and §7.8: 426 names what to change to, and Connection names Upgrade; RFC 6455 §4.4: the version.
-_WS_UPGRADE_WANTED = (("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", _WS_VERSION))
+_UPGRADE_WANTED = (("connection", "upgrade"), ("upgrade", "websocket"), ("sec-websocket-version", _VERSION))
 
 
 def accept_value(key: str) -> str:
     """Return the Sec-WebSocket-Accept that answers the Sec-WebSocket-Key `key` (RFC 6455 §4.2.2, step 5.4)."""
-    digest = hashlib.sha1((key + _WS_KEY_SUFFIX).encode("latin-1"), usedforsecurity=False).digest()
+    digest = hashlib.sha1((key + _KEY_SUFFIX).encode("latin-1"), usedforsecurity=False).digest()
     return binascii.b2a_base64(digest, newline=False).decode("ascii")
 
 
@@ -74,15 +74,15 @@ def check_handshake(head: RequestHead) -> None:
             426,
             "This address speaks WebSocket: it takes HTTP/1.1 with 'Connection: Upgrade' and 'Upgrade: websocket', "
             f"which a proxy in between must pass on, but HTTP/1.{head.minor_version} with {came} came.",
-            fields=_WS_UPGRADE_WANTED,
+            fields=_UPGRADE_WANTED,
         )
     version = fields.get("sec-websocket-version")
-    if version != _WS_VERSION:
+    if version != _VERSION:
         raise ApiError(
-            426, f"Sec-WebSocket-Version must be {_WS_VERSION}, but is {version[:100]!r}.", fields=_WS_UPGRADE_WANTED
+            426, f"Sec-WebSocket-Version must be {_VERSION}, but is {version[:100]!r}.", fields=_UPGRADE_WANTED
         )
     key = fields.get("sec-websocket-key")
-    if not _WS_KEY.fullmatch(key):
+    if not _KEY.fullmatch(key):
         raise ApiError(400, f"Sec-WebSocket-Key must be 16 bytes in base64, once, but is {key[:100]!r}.")
     if head.has_body:
         # One reader would take its bytes for a body, another for frames.
@@ -97,7 +97,7 @@ def choose_subprotocol(fields: Fields, supported: typing.Collection[str]) -> str
     members = [member.strip(" \t") for member in fields.get("sec-websocket-protocol").split(",")]
     for number, member in enumerate(members, 1):
         # RFC 9110 §5.6.1.2: empty members are passed over. The member is not shown: browsers hand over keys as one.
-        if member and not _WS_TOKEN.fullmatch(member):
+        if member and not _TOKEN.fullmatch(member):
             raise ApiError(400, f"Sec-WebSocket-Protocol must be a list of tokens, but its member {number} is none.")
     return next((member for member in members if member and member in supported), "")
 
@@ -189,44 +189,44 @@ FrameEvent = typing.Union[TextMessage, BinaryMessage, Ping, Pong, Close, Signal]
 # ---- frames (RFC 6455 §5.2) --------------------------------------------------------------------------------------
 
 # The first byte: FIN, three reserved bits for extensions, the opcode. The second: MASK, seven bits of length.
-_WS_LAST, _WS_RESERVED, _WS_OPCODE = 0x80, 0x70, 0x0F
-_WS_MASKED, _WS_LENGTH = 0x80, 0x7F
+_LAST, _RESERVED, _OPCODE = 0x80, 0x70, 0x0F
+_MASKED, _LENGTH = 0x80, 0x7F
 
-_WS_OPCODES = (_WS_CONTINUATION, _WS_TEXT, _WS_BINARY, _WS_CLOSE, _WS_PING, _WS_PONG) = (0, 1, 2, 8, 9, 10)
+_OPCODES = (_CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG) = (0, 1, 2, 8, 9, 10)
 
-_WS_MAX_CONTROL_BYTES = 125  # §5.5
+_MAX_CONTROL_BYTES = 125  # §5.5
 
 # By the seven bits of the length: how many bytes of length follow, and what needs that many (§5.2: the fewest).
-_WS_LONG_LENGTHS = {126: (2, 126), 127: (8, 65536)}
+_LONG_LENGTHS = {126: (2, 126), 127: (8, 65536)}
 
 # §7.1.5: what stands for a close frame without a code; it is never sent itself.
-_WS_NO_CODE = 1005
+_NO_CODE = 1005
 
 # §7.4.1 and IANA's registry of close codes, which adds 1012 to 1014. 1004, 1005, 1006 and 1015 are never sent;
 # 1016 to 2999 are for the protocol's future; §7.4.2: from 3000 on for libraries, from 4000 on for private use.
-_WS_REGISTERED_CODES = frozenset((1000, 1001, 1002, 1003, *range(1007, 1015)))
+_REGISTERED_CODES = frozenset((1000, 1001, 1002, 1003, *range(1007, 1015)))
 
-_WS_ALL_BYTES = bytes(range(256))
-_WS_LONG_MASKED_BYTES = 4096
-
-
-def _ws_may_be_sent(code: int) -> bool:
-    return code in _WS_REGISTERED_CODES or 3000 <= code < 5000
+_ALL_BYTES = bytes(range(256))
+_LONG_MASKED_BYTES = 4096
 
 
-def _ws_apply_mask(data: bytes, mask: bytes) -> bytes:
+def _may_be_sent(code: int) -> bool:
+    return code in _REGISTERED_CODES or 3000 <= code < 5000
+
+
+def _apply_mask(data: bytes, mask: bytes) -> bytes:
     """Return `data` with each byte XORed with the mask's byte at its place; the same takes it off (RFC 6455 §5.3)."""
-    if len(data) < _WS_LONG_MASKED_BYTES:
-        return _ws_xor(data, mask)
+    if len(data) < _LONG_MASKED_BYTES:
+        return _xor(data, mask)
     # Integers take 2.7 ms for a megabyte; four translations, each of every fourth byte, 1 to 1.8 (CPython 3.11).
     masked = bytearray(data)
     for place in range(4):
-        table = _ws_xor(_WS_ALL_BYTES, mask[place : place + 1] * 4)
+        table = _xor(_ALL_BYTES, mask[place : place + 1] * 4)
         masked[place::4] = data[place::4].translate(table)
     return bytes(masked)
 
 
-def _ws_xor(data: bytes, mask: bytes) -> bytes:
+def _xor(data: bytes, mask: bytes) -> bytes:
     length = len(data)
     repeated = (mask * (length // 4 + 1))[:length]
     return (int.from_bytes(data, "little") ^ int.from_bytes(repeated, "little")).to_bytes(length, "little")
@@ -249,7 +249,7 @@ class FrameReader:
         self._ended = False
         self._failed_with = 0
         # The message under way
-        self._opcode = _WS_CONTINUATION  # text or binary; continuation while there is no message to continue
+        self._opcode = _CONTINUATION  # text or binary; continuation while there is no message to continue
         self._message = bytearray()
         self._utf8 = codecs.getincrementaldecoder("utf-8")()
         # The data frame under way
@@ -281,23 +281,23 @@ class FrameReader:
             return self._need_data()
         first, second = data[at], data[at + 1]
         self._check_frame(first, second)
-        length, begin = second & _WS_LENGTH, at + 2
-        if length in _WS_LONG_LENGTHS:
-            begin += _WS_LONG_LENGTHS[length][0]
-        if second & _WS_MASKED:
+        length, begin = second & _LENGTH, at + 2
+        if length in _LONG_LENGTHS:
+            begin += _LONG_LENGTHS[length][0]
+        if second & _MASKED:
             begin += 4
         if len(data) < begin:
             return self._need_data()
-        opcode = first & _WS_OPCODE
-        mask = data[begin - 4 : begin] if second & _WS_MASKED else b""
-        if opcode >= _WS_CLOSE:
+        opcode = first & _OPCODE
+        mask = data[begin - 4 : begin] if second & _MASKED else b""
+        if opcode >= _CLOSE:
             return self._read_control(opcode, begin, begin + length, mask)
-        if length in _WS_LONG_LENGTHS:
+        if length in _LONG_LENGTHS:
             length = self._long_length(length, data[at + 2 : at + 10])
         if len(self._message) + length > self._max_message_bytes:
             raise self._die(1009, f"The message has more than the {self._max_message_bytes} bytes that are accepted.")
         self._opcode = opcode or self._opcode
-        self._is_last = first >= _WS_LAST
+        self._is_last = first >= _LAST
         self._mask = mask
         self._remaining = length
         self._at = begin
@@ -306,27 +306,27 @@ class FrameReader:
 
     def _check_frame(self, first: int, second: int) -> None:
         """Refuse what the first two bytes of a frame can have wrong (RFC 6455 §5.1, §5.2, §5.4, §5.5)."""
-        opcode = first & _WS_OPCODE
-        if first & _WS_RESERVED:
+        opcode = first & _OPCODE
+        if first & _RESERVED:
             raise self._die(1002, f"No extension was agreed on, but a frame came with reserved bits: 0x{first:02x}.")
-        if opcode not in _WS_OPCODES:
+        if opcode not in _OPCODES:
             raise self._die(1002, f"A frame's opcode must be 0, 1, 2, 8, 9 or 10, but {opcode} came.")
-        if (second >= _WS_MASKED) != self._expects_mask:
+        if (second >= _MASKED) != self._expects_mask:
             rule = "A client must mask its frames" if self._expects_mask else "A server must not mask its frames"
             raise self._die(1002, f"{rule}, but one came {'without' if self._expects_mask else 'with'} a mask.")
-        if opcode >= _WS_CLOSE:
-            if first < _WS_LAST:
+        if opcode >= _CLOSE:
+            if first < _LAST:
                 raise self._die(1002, f"A control frame must be whole, but a fragment came (opcode {opcode}).")
-            if second & _WS_LENGTH > _WS_MAX_CONTROL_BYTES:
+            if second & _LENGTH > _MAX_CONTROL_BYTES:
                 raise self._die(1002, f"A control frame has at most 125 bytes, but more came (opcode {opcode}).")
-        elif opcode == _WS_CONTINUATION and self._opcode == _WS_CONTINUATION:
+        elif opcode == _CONTINUATION and self._opcode == _CONTINUATION:
             raise self._die(1002, "A continuation came, but there is no message to continue.")
-        elif opcode != _WS_CONTINUATION and self._opcode != _WS_CONTINUATION:
+        elif opcode != _CONTINUATION and self._opcode != _CONTINUATION:
             raise self._die(1002, f"A message must end before the next, but within one a new one came ({opcode}).")
 
     def _long_length(self, kind: int, data: bytes) -> int:
         """Return the length that `data` begins with (RFC 6455 §5.2)."""
-        size, least = _WS_LONG_LENGTHS[kind]
+        size, least = _LONG_LENGTHS[kind]
         length = int.from_bytes(data[:size], "big")
         if length < least:
             raise self._die(1002, f"A length must take the fewest bytes, but {length} came in {size}.")
@@ -339,11 +339,11 @@ class FrameReader:
             return self._need_data()
         payload = self._data[begin:end]
         if mask:
-            payload = _ws_xor(payload, mask)
+            payload = _xor(payload, mask)
         self._at = end
-        if opcode == _WS_PING:
+        if opcode == _PING:
             return Ping(payload)
-        if opcode == _WS_PONG:
+        if opcode == _PONG:
             return Pong(payload)
         close = self._parse_close(payload)
         self._stop(self._need_data)
@@ -352,11 +352,11 @@ class FrameReader:
     def _parse_close(self, payload: bytes) -> Close:
         """Return the close frame with this payload: nothing, or a code and perhaps a reason (RFC 6455 §5.5.1)."""
         if not payload:
-            return Close(_WS_NO_CODE, "")
+            return Close(_NO_CODE, "")
         if len(payload) == 1:
             raise self._die(1002, f"A close frame has a code of two bytes or nothing, but {payload!r} came.")
         code = int.from_bytes(payload[:2], "big")
-        if not _ws_may_be_sent(code):
+        if not _may_be_sent(code):
             raise self._die(1002, f"A close code must be one that may be sent (RFC 6455 §7.4), but {code} came.")
         return Close(code, self._decode(payload[2:]))
 
@@ -365,7 +365,7 @@ class FrameReader:
         message = self._take_payload()
         is_end = self._is_last and not self._remaining
         if self._message or not is_end:  # else it came in one piece, as nearly every message does
-            if self._opcode == _WS_TEXT:
+            if self._opcode == _TEXT:
                 self._check_text(message)
             self._message += message
             if self._remaining:
@@ -375,15 +375,15 @@ class FrameReader:
             return None
         if self._message:
             message, self._message = bytes(self._message), bytearray()
-        opcode, self._opcode = self._opcode, _WS_CONTINUATION
-        return BinaryMessage(message) if opcode == _WS_BINARY else TextMessage(self._decode(message))
+        opcode, self._opcode = self._opcode, _CONTINUATION
+        return BinaryMessage(message) if opcode == _BINARY else TextMessage(self._decode(message))
 
     def _take_payload(self) -> bytes:
         piece = self._data[self._at : self._at + self._remaining]
         self._at += len(piece)
         self._remaining -= len(piece)
         if self._mask:
-            piece = _ws_apply_mask(piece, self._mask)
+            piece = _apply_mask(piece, self._mask)
             turn = len(piece) % 4
             self._mask = self._mask[turn:] + self._mask[:turn]
         return piece
@@ -439,22 +439,22 @@ def encode_text(text: str, mask: bytes = b"", *, fragment_bytes: int = 0) -> byt
     be cut within a character. A client gives a `mask` of 4 random bytes for each frame, a server none.
     Raises ValueError for a mask of another length.
     """
-    return _encode_ws_message(_WS_TEXT, text.encode("utf-8", "replace"), mask, fragment_bytes)
+    return _encode_message(_TEXT, text.encode("utf-8", "replace"), mask, fragment_bytes)
 
 
 def encode_binary(data: bytes, mask: bytes = b"", *, fragment_bytes: int = 0) -> bytes:
     """Return a message of bytes; the arguments, and ValueError, are as for encode_text."""
-    return _encode_ws_message(_WS_BINARY, data, mask, fragment_bytes)
+    return _encode_message(_BINARY, data, mask, fragment_bytes)
 
 
 def encode_ping(data: bytes = b"", mask: bytes = b"") -> bytes:
     """Return a ping; ValueError for more than 125 bytes of data, or for a mask that is neither 4 bytes nor none."""
-    return _encode_ws_control(_WS_PING, data, mask)
+    return _encode_control(_PING, data, mask)
 
 
 def encode_pong(data: bytes = b"", mask: bytes = b"") -> bytes:
     """Return a pong; ValueError as for encode_ping, so never for the data of a Ping that was read."""
-    return _encode_ws_control(_WS_PONG, data, mask)
+    return _encode_control(_PONG, data, mask)
 
 
 def encode_close(code: int = 1000, reason: str = "", mask: bytes = b"") -> bytes:
@@ -463,22 +463,22 @@ def encode_close(code: int = 1000, reason: str = "", mask: bytes = b"") -> bytes
     The reason is cut to the 123 bytes that fit, never within a character. Raises ValueError for a code that must not
     be sent (§7.4), for a reason without a code, or for a mask that is neither 4 bytes nor none.
     """
-    if code == _WS_NO_CODE and not reason:
-        return _encode_ws_control(_WS_CLOSE, b"", mask)
-    if not _ws_may_be_sent(code):
+    if code == _NO_CODE and not reason:
+        return _encode_control(_CLOSE, b"", mask)
+    if not _may_be_sent(code):
         raise ValueError(f"not a close code that may be sent: {code}, reason {reason[:100]!r}")
-    most = _WS_MAX_CONTROL_BYTES - 2
+    most = _MAX_CONTROL_BYTES - 2
     text = reason.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
-    return _encode_ws_control(_WS_CLOSE, code.to_bytes(2, "big") + text.encode("utf-8"), mask)
+    return _encode_control(_CLOSE, code.to_bytes(2, "big") + text.encode("utf-8"), mask)
 
 
-def _encode_ws_control(opcode: int, payload: bytes, mask: bytes) -> bytes:
-    if len(payload) > _WS_MAX_CONTROL_BYTES:
-        raise ValueError(f"a control frame holds at most {_WS_MAX_CONTROL_BYTES} bytes, not {len(payload)}")
-    return _encode_ws_message(opcode, payload, mask, 0)
+def _encode_control(opcode: int, payload: bytes, mask: bytes) -> bytes:
+    if len(payload) > _MAX_CONTROL_BYTES:
+        raise ValueError(f"a control frame holds at most {_MAX_CONTROL_BYTES} bytes, not {len(payload)}")
+    return _encode_message(opcode, payload, mask, 0)
 
 
-def _encode_ws_message(opcode: int, payload: bytes, mask: bytes, fragment_bytes: int) -> bytes:
+def _encode_message(opcode: int, payload: bytes, mask: bytes, fragment_bytes: int) -> bytes:
     size = fragment_bytes or max(len(payload), 1)
     if size < 0:
         raise ValueError(f"fragment_bytes must not be negative: {fragment_bytes}")
@@ -486,22 +486,22 @@ def _encode_ws_message(opcode: int, payload: bytes, mask: bytes, fragment_bytes:
     if mask and len(mask) != 4 * count:
         raise ValueError(f"a mask has 4 bytes for each frame, {4 * count} for {count}, not {len(mask)}")
     if count == 1:
-        return _encode_ws_frame(_WS_LAST | opcode, payload, mask)
+        return _encode_frame(_LAST | opcode, payload, mask)
     frames = []
     for number in range(count):
-        first = (_WS_LAST if number == count - 1 else 0) | (_WS_CONTINUATION if number else opcode)
+        first = (_LAST if number == count - 1 else 0) | (_CONTINUATION if number else opcode)
         part = payload[number * size : (number + 1) * size]
-        frames.append(_encode_ws_frame(first, part, mask[4 * number : 4 * number + 4]))
+        frames.append(_encode_frame(first, part, mask[4 * number : 4 * number + 4]))
     return b"".join(frames)
 
 
-def _encode_ws_frame(first: int, payload: bytes, mask: bytes) -> bytes:
+def _encode_frame(first: int, payload: bytes, mask: bytes) -> bytes:
     length = len(payload)
-    masked = _WS_MASKED if mask else 0
+    masked = _MASKED if mask else 0
     if length < 126:
         head = bytes((first, masked | length))
     elif length < 65536:
         head = bytes((first, masked | 126)) + length.to_bytes(2, "big")
     else:
         head = bytes((first, masked | 127)) + length.to_bytes(8, "big")
-    return b"".join((head, mask, _ws_apply_mask(payload, mask))) if mask else head + payload
+    return b"".join((head, mask, _apply_mask(payload, mask))) if mask else head + payload

@@ -12,14 +12,14 @@ import re
 import typing
 
 # A native finish reason of none, as JSON null or as the word.
-_ANSWER_UNFINISHED = (None, "", "null")
-_ANSWER_FINISH_REASONS = ("stop", "length", "tool_calls", "content_filter")
+_UNFINISHED = (None, "", "null")
+_FINISH_REASONS = ("stop", "length", "tool_calls", "content_filter")
 
-_ANSWER_PROMPT_MODALITIES = ("audio_tokens", "image_tokens", "video_tokens", "text_tokens")
-_ANSWER_COMPLETION_MODALITIES = ("audio_tokens", "text_tokens")
+_PROMPT_MODALITIES = ("audio_tokens", "image_tokens", "video_tokens", "text_tokens")
+_COMPLETION_MODALITIES = ("audio_tokens", "text_tokens")
 
 # How search answers cite their sources: [1], or [ref_1].
-_ANSWER_CITATION_MARK = re.compile(r"\[(?:ref_)?(\d{1,4})\]")
+_CITATION_MARK = re.compile(r"\[(?:ref_)?(\d{1,4})\]")
 
 # What DashScope says beside the choices and OpenAI has no field for: handed on under its own name.
 ANSWER_EXTENSIONS = ("search_info", "tool_info")
@@ -37,12 +37,12 @@ class NativeChoice:
         self.reasoning = reasoning if isinstance(reasoning, str) else ""
         self.tool_calls = [call for call in as_list(message.get("tool_calls")) if isinstance(call, dict)]
         self.finish_reason = holder.get("finish_reason")
-        self.logprobs = _answer_logprobs(holder.get("logprobs"))
+        self.logprobs = _logprobs(holder.get("logprobs"))
 
     @property
     def finished(self) -> bool:
         """Whether DashScope gave a reason for the end; the word "null" is none."""
-        return self.finish_reason not in _ANSWER_UNFINISHED
+        return self.finish_reason not in _UNFINISHED
 
 
 def native_to_completion(
@@ -69,7 +69,7 @@ def native_to_completion(
     }
     extensions = answer_extensions(answer)
     for choice in native_choices(answer):
-        calls = [_answer_tool_call(call, make_id) for call in choice.tool_calls]
+        calls = [_tool_call(call, make_id) for call in choice.tool_calls]
         completion["choices"].append(
             completion_choice(
                 choice.index,
@@ -105,7 +105,7 @@ def completion_choice(
         message["reasoning_content"] = reasoning
     if tool_calls:
         message["tool_calls"] = tool_calls
-    annotations = _answer_citations(text, search_info)
+    annotations = _citations(text, search_info)
     if annotations:
         message["annotations"] = annotations
     return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": finish_reason}
@@ -128,7 +128,7 @@ def native_choices(answer: typing.Mapping[str, typing.Any]) -> list[NativeChoice
     for position, holder in enumerate(as_list(output.get("choices"))):
         if isinstance(holder, dict):
             index = holder.get("index")
-            choices.append(NativeChoice(index if isinstance(index, int) else position, _answer_message(holder), holder))
+            choices.append(NativeChoice(index if isinstance(index, int) else position, _message(holder), holder))
     if not choices and isinstance(output.get("text"), str):
         choices.append(NativeChoice(0, {"content": output["text"]}, output))
     return choices
@@ -155,11 +155,11 @@ def openai_finish_reason(reason: object, has_tool_calls: bool, forced_tool: bool
     No reason means that it was cut (DashScope does so after about 300 s): "length". "stop" beside tool calls is
     "tool_calls", except where the function was forced; OpenAI, too, says "stop" then.
     """
-    if reason in _ANSWER_UNFINISHED:
+    if reason in _UNFINISHED:
         return "length"
     if reason == "stop" and has_tool_calls and not forced_tool:
         return "tool_calls"
-    return reason if reason in _ANSWER_FINISH_REASONS else "stop"
+    return reason if reason in _FINISH_REASONS else "stop"
 
 
 def openai_usage(native: object) -> dict[str, typing.Any]:
@@ -173,14 +173,14 @@ def openai_usage(native: object) -> dict[str, typing.Any]:
     cached = as_object(usage.get("prompt_tokens_details"))
     prompt_details = {"cached_tokens": token_count(cached, "cached_tokens")}
     input_details = as_object(usage.get("input_tokens_details"))
-    for name in _ANSWER_PROMPT_MODALITIES:
+    for name in _PROMPT_MODALITIES:
         # Older models tell these beside the sums, newer ones in the details.
         count = token_count(input_details, name) or token_count(usage, name)
         if count:
             prompt_details[name] = count
     output_details = as_object(usage.get("output_tokens_details"))
     completion_details = {"reasoning_tokens": token_count(output_details, "reasoning_tokens")}
-    for name in _ANSWER_COMPLETION_MODALITIES:
+    for name in _COMPLETION_MODALITIES:
         if token_count(output_details, name):
             completion_details[name] = token_count(output_details, name)
     return {
@@ -235,7 +235,7 @@ def as_list(value: object) -> list[typing.Any]:
     return value if isinstance(value, list) else []
 
 
-def _answer_message(holder: dict[str, typing.Any]) -> dict[str, typing.Any]:
+def _message(holder: dict[str, typing.Any]) -> dict[str, typing.Any]:
     if isinstance(holder.get("message"), dict):
         return holder["message"]
     for message in reversed(as_list(holder.get("messages"))):
@@ -244,7 +244,7 @@ def _answer_message(holder: dict[str, typing.Any]) -> dict[str, typing.Any]:
     return {}
 
 
-def _answer_tool_call(call: dict[str, typing.Any], make_id: typing.Callable[[], str]) -> dict[str, typing.Any]:
+def _tool_call(call: dict[str, typing.Any], make_id: typing.Callable[[], str]) -> dict[str, typing.Any]:
     function = as_object(call.get("function"))
     return {
         "id": call.get("id") or "call_" + make_id(),
@@ -256,19 +256,19 @@ def _answer_tool_call(call: dict[str, typing.Any], make_id: typing.Callable[[], 
     }
 
 
-def _answer_logprobs(native: object) -> dict[str, typing.Any] | None:
+def _logprobs(native: object) -> dict[str, typing.Any] | None:
     content = as_object(native).get("content")
     return {"content": content, "refusal": None} if isinstance(content, list) and content else None
 
 
-def _answer_citations(text: str, search_info: object) -> list[dict[str, typing.Any]]:
+def _citations(text: str, search_info: object) -> list[dict[str, typing.Any]]:
     """Return a url_citation for each mark in the text; a source that no mark points at has no place to be told."""
     sources = {}
     for source in as_list(as_object(search_info).get("search_results")):
         if isinstance(source, dict) and isinstance(source.get("url"), str):
             sources[str(source.get("index"))] = source
     annotations = []
-    for mark in _ANSWER_CITATION_MARK.finditer(text) if sources else ():
+    for mark in _CITATION_MARK.finditer(text) if sources else ():
         source = sources.get(mark.group(1))
         if source is not None:
             place = {"start_index": mark.start(), "end_index": mark.end()}

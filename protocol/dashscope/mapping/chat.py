@@ -50,19 +50,19 @@ from protocol.errors import ApiError
 
 # DashScope documents temperature as [0, 2) and top_p as (0, 1] or, for older models, (0, 1). Leaving a value out
 # instead would silently mean the model's default.
-_CHAT_TEMPERATURE_BELOW_TWO = 1.99
-_CHAT_TOP_P_BELOW_ONE = 0.9999
-_CHAT_TOP_P_ABOVE_ZERO = 0.0001
+_TEMPERATURE_BELOW_TWO = 1.99
+_TOP_P_BELOW_ONE = 0.9999
+_TOP_P_ABOVE_ZERO = 0.0001
 
-_CHAT_SEED_MODULUS = 2**31
-_CHAT_MOST_STOP_STRINGS = 4
-_CHAT_MOST_CHOICES = 4
-_CHAT_MOST_TOP_LOGPROBS = 5
-_CHAT_OPENAI_MOST_TOP_LOGPROBS = 20
+_SEED_MODULUS = 2**31
+_MOST_STOP_STRINGS = 4
+_MOST_CHOICES = 4
+_MOST_TOP_LOGPROBS = 5
+_OPENAI_MOST_TOP_LOGPROBS = 20
 
-_CHAT_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
-_CHAT_THINKING_BUDGETS = {"minimal": 1024, "low": 4096, "medium": 16384}
-_CHAT_EFFORT_SCALES = {
+_EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
+_THINKING_BUDGETS = {"minimal": 1024, "low": 4096, "medium": 16384}
+_EFFORT_SCALES = {
     "high-or-max": {"minimal": "high", "low": "high", "medium": "high", "high": "high", "xhigh": "max", "max": "max"},
     "low-to-xhigh": {
         "minimal": "low",
@@ -75,7 +75,7 @@ _CHAT_EFFORT_SCALES = {
 }
 
 # Not OpenAI's, but DashScope's own: passed on from the top level, where OpenAI's SDKs put `extra_body`.
-_CHAT_EXTENSIONS = (
+_EXTENSIONS = (
     "thinking_budget",
     "preserve_thinking",
     "clear_thinking",
@@ -96,11 +96,11 @@ _CHAT_EXTENSIONS = (
     "max_pixels",
 )
 
-_CHAT_JSON_NOTE = "Respond in JSON."
-_CHAT_JSON_SCHEMA_NOTE = "Respond in JSON that is valid against this JSON schema, and with nothing else:\n"
+_JSON_NOTE = "Respond in JSON."
+_JSON_SCHEMA_NOTE = "Respond in JSON that is valid against this JSON schema, and with nothing else:\n"
 
 # What DashScope says where a plain call had to be a stream.
-_CHAT_STREAM_ONLY_ERRORS = (
+_STREAM_ONLY_ERRORS = (
     "only support stream mode",
     "does not support http call",
     "enable_thinking must be set to false for non-streaming",
@@ -171,15 +171,15 @@ def plan_chat(
     messages = optional_list(request, "messages")
     if not messages:
         raise refuse_field("messages", "a non-empty list", messages)
-    stream, include_usage = _read_chat_stream(request)
-    _refuse_chat_audio_output(request)
+    stream, include_usage = _read_stream(request)
+    _refuse_audio_output(request)
 
-    parameters, notes = _map_chat_parameters(request, model, messages)
-    thinking = _is_chat_thinking(model, parameters)
+    parameters, notes = _map_parameters(request, model, messages)
+    thinking = _is_thinking(model, parameters)
     parameters.update(tool_parameters(request, thinking))
-    parameters.update(_read_chat_raw_parameters(request))
-    thinking = _is_chat_thinking(model, parameters)
-    aggregate = not stream and (aggregate or _must_chat_stream(model, parameters, thinking))
+    parameters.update(_read_raw_parameters(request))
+    thinking = _is_thinking(model, parameters)
+    aggregate = not stream and (aggregate or _must_stream(model, parameters, thinking))
 
     has_media = has_media_parts(messages)
     if has_media or endpoint is None:
@@ -189,7 +189,7 @@ def plan_chat(
         model=model,
         endpoint=endpoint,
         endpoint_forced=has_media,
-        calls=_make_chat_calls(model, endpoint, native, parameters, stream or aggregate, thinking),
+        calls=_make_calls(model, endpoint, native, parameters, stream or aggregate, thinking),
         stream=stream,
         aggregate=aggregate,
         include_usage=include_usage,
@@ -226,14 +226,14 @@ def refuses_plain_call(error: ApiError) -> bool:
     if not isinstance(error, DashScopeError):
         return False
     message = error.native_message.lower()
-    return any(text in message for text in _CHAT_STREAM_ONLY_ERRORS)
+    return any(text in message for text in _STREAM_ONLY_ERRORS)
 
 
 def _other_chat_endpoint(endpoint: str) -> str:
     return TEXT_ENDPOINT if endpoint == MULTIMODAL_ENDPOINT else MULTIMODAL_ENDPOINT
 
 
-def _read_chat_stream(request: typing.Mapping[str, typing.Any]) -> tuple[bool, bool]:
+def _read_stream(request: typing.Mapping[str, typing.Any]) -> tuple[bool, bool]:
     stream = bool(optional_flag(request, "stream"))
     options = optional_object(request, "stream_options")
     if options is None:
@@ -246,7 +246,7 @@ def _read_chat_stream(request: typing.Mapping[str, typing.Any]) -> tuple[bool, b
     return stream, bool(include_usage)
 
 
-def _refuse_chat_audio_output(request: typing.Mapping[str, typing.Any]) -> None:
+def _refuse_audio_output(request: typing.Mapping[str, typing.Any]) -> None:
     modalities = optional_list(request, "modalities") or []
     if any(modality != "text" for modality in modalities):
         raise refuse_field("modalities", '["text"], the only output of DashScope\'s native chat', modalities)
@@ -254,45 +254,45 @@ def _refuse_chat_audio_output(request: typing.Mapping[str, typing.Any]) -> None:
         raise refuse_field("audio", "no such field, for DashScope's native chat has no spoken output", request["audio"])
 
 
-def _map_chat_parameters(
+def _map_parameters(
     request: typing.Mapping[str, typing.Any], model: str, messages: list[typing.Any]
 ) -> tuple[dict[str, typing.Any], list[str]]:
     """Return the native parameters without tools, and the notes that the system message must carry for them."""
     parameters: dict[str, typing.Any] = {"result_format": "message"}
-    parameters.update(_map_chat_sampling(request, model))
-    parameters.update(_map_chat_limits(request, model))
-    parameters.update(_map_chat_log_probabilities(request))
-    parameters.update(_map_chat_search(request))
-    for name in _CHAT_EXTENSIONS:
+    parameters.update(_map_sampling(request, model))
+    parameters.update(_map_limits(request, model))
+    parameters.update(_map_log_probabilities(request))
+    parameters.update(_map_search(request))
+    for name in _EXTENSIONS:
         if request.get(name) is not None:
             parameters[name] = request[name]
-    parameters.update(_map_chat_thinking(request, model))
-    response_format, notes = _map_chat_response_format(request, model, messages)
+    parameters.update(_map_thinking(request, model))
+    response_format, notes = _map_response_format(request, model, messages)
     parameters.update(response_format)
     return parameters, notes
 
 
-def _read_chat_raw_parameters(request: typing.Mapping[str, typing.Any]) -> dict[str, typing.Any]:
+def _read_raw_parameters(request: typing.Mapping[str, typing.Any]) -> dict[str, typing.Any]:
     """Return the extension `parameters`: native ones, unchecked but for those that decide how many calls are made."""
     raw = dict(optional_object(request, "parameters") or {})
-    for name, low, high in (("n", 1, _CHAT_MOST_CHOICES), ("seed", 0, _CHAT_SEED_MODULUS - 1)):
+    for name, low, high in (("n", 1, _MOST_CHOICES), ("seed", 0, _SEED_MODULUS - 1)):
         value = raw.get(name)
         if value is not None and not (is_integer(value) and low <= value <= high):
             raise refuse_field("parameters." + name, f"an integer from {low} to {high}", value)
     return {name: value for name, value in raw.items() if value is not None and name != "stream"}
 
 
-def _map_chat_sampling(request: typing.Mapping[str, typing.Any], model: str) -> dict[str, typing.Any]:
+def _map_sampling(request: typing.Mapping[str, typing.Any], model: str) -> dict[str, typing.Any]:
     native: dict[str, typing.Any] = {}
     temperature = optional_number(request, "temperature", 0, 2)
     if temperature is not None:
-        native["temperature"] = _CHAT_TEMPERATURE_BELOW_TWO if temperature >= 2 else temperature
+        native["temperature"] = _TEMPERATURE_BELOW_TWO if temperature >= 2 else temperature
     top_p = optional_number(request, "top_p", 0, 1)
     if top_p is not None:
-        native["top_p"] = _CHAT_TOP_P_BELOW_ONE if top_p >= 1 else top_p or _CHAT_TOP_P_ABOVE_ZERO
+        native["top_p"] = _TOP_P_BELOW_ONE if top_p >= 1 else top_p or _TOP_P_ABOVE_ZERO
     seed = optional_integer(request, "seed")
     if seed is not None:
-        native["seed"] = seed % _CHAT_SEED_MODULUS
+        native["seed"] = seed % _SEED_MODULUS
     presence = optional_number(request, "presence_penalty", -2, 2)
     if presence is not None:
         native["presence_penalty"] = presence
@@ -303,7 +303,7 @@ def _map_chat_sampling(request: typing.Mapping[str, typing.Any], model: str) -> 
     return native
 
 
-def _map_chat_limits(request: typing.Mapping[str, typing.Any], model: str) -> dict[str, typing.Any]:
+def _map_limits(request: typing.Mapping[str, typing.Any], model: str) -> dict[str, typing.Any]:
     native: dict[str, typing.Any] = {}
     limit = optional_integer(request, "max_tokens", 1)
     completion_limit = optional_integer(request, "max_completion_tokens", 1)
@@ -313,62 +313,62 @@ def _map_chat_limits(request: typing.Mapping[str, typing.Any], model: str) -> di
         name = "max_completion_tokens" if takes_max_completion_tokens(model) else name
     if limit is not None:
         native[name] = min(limit, most_output_tokens(model) or limit)
-    stop = _map_chat_stop(request.get("stop"))
+    stop = _map_stop(request.get("stop"))
     if stop:
         native["stop"] = stop
-    choices = optional_integer(request, "n", 1, _CHAT_MOST_CHOICES)
+    choices = optional_integer(request, "n", 1, _MOST_CHOICES)
     if choices is not None and choices > 1:
         native["n"] = choices
     return native
 
 
-def _map_chat_stop(stop: object) -> object:
+def _map_stop(stop: object) -> object:
     """Return the stop strings; lists of token ids, which only DashScope has, pass."""
     if stop is None or isinstance(stop, str):
         return stop
     if not isinstance(stop, list):
         raise refuse_field("stop", "a string or a list of strings", stop)
-    if stop and all(_is_chat_token_ids(item) for item in stop):
+    if stop and all(_is_token_ids(item) for item in stop):
         return stop
-    if not all(isinstance(item, str) for item in stop) or len(stop) > _CHAT_MOST_STOP_STRINGS:
-        raise refuse_field("stop", f"at most {_CHAT_MOST_STOP_STRINGS} strings", stop)
+    if not all(isinstance(item, str) for item in stop) or len(stop) > _MOST_STOP_STRINGS:
+        raise refuse_field("stop", f"at most {_MOST_STOP_STRINGS} strings", stop)
     return [item for item in stop if item]
 
 
-def _is_chat_token_ids(item: object) -> bool:
+def _is_token_ids(item: object) -> bool:
     if isinstance(item, list):
         return bool(item) and all(is_integer(token) for token in item)
     return is_integer(item)
 
 
-def _map_chat_log_probabilities(request: typing.Mapping[str, typing.Any]) -> dict[str, typing.Any]:
+def _map_log_probabilities(request: typing.Mapping[str, typing.Any]) -> dict[str, typing.Any]:
     logprobs = optional_flag(request, "logprobs")
-    top = optional_integer(request, "top_logprobs", 0, _CHAT_OPENAI_MOST_TOP_LOGPROBS)
+    top = optional_integer(request, "top_logprobs", 0, _OPENAI_MOST_TOP_LOGPROBS)
     if top is not None and not logprobs:
         raise refuse_field("top_logprobs", "logprobs: true beside it", top)
     native: dict[str, typing.Any] = {}
     if logprobs:
         native["logprobs"] = True
     if top is not None:
-        native["top_logprobs"] = min(top, _CHAT_MOST_TOP_LOGPROBS)
+        native["top_logprobs"] = min(top, _MOST_TOP_LOGPROBS)
     return native
 
 
-def _map_chat_search(request: typing.Mapping[str, typing.Any]) -> dict[str, typing.Any]:
+def _map_search(request: typing.Mapping[str, typing.Any]) -> dict[str, typing.Any]:
     if optional_object(request, "web_search_options") is None:
         return {}
     # OpenAI's search models search for every request; left alone, DashScope lets the model decide.
     return {"enable_search": True, "search_options": {"forced_search": True}}
 
 
-def _map_chat_thinking(request: typing.Mapping[str, typing.Any], model: str) -> dict[str, typing.Any]:
+def _map_thinking(request: typing.Mapping[str, typing.Any], model: str) -> dict[str, typing.Any]:
     """Return the thinking switches. What is said in DashScope's words outranks `reasoning_effort`."""
     native: dict[str, typing.Any] = {}
-    effort = optional_choice(request, "reasoning_effort", _CHAT_EFFORTS)
+    effort = optional_choice(request, "reasoning_effort", _EFFORTS)
     # The two exclude each other upstream, and a budget is the more exact word.
     if effort is not None and request.get("thinking_budget") is None:
-        native.update(_map_chat_effort(effort, model))
-    switch = _read_chat_thinking_switch(request)
+        native.update(_map_effort(effort, model))
+    switch = _read_thinking_switch(request)
     if switch is not None:
         native["enable_thinking"] = switch
     if native.get("enable_thinking") is False:
@@ -377,7 +377,7 @@ def _map_chat_thinking(request: typing.Mapping[str, typing.Any], model: str) -> 
     return native
 
 
-def _map_chat_effort(effort: str, model: str) -> dict[str, typing.Any]:
+def _map_effort(effort: str, model: str) -> dict[str, typing.Any]:
     thinking = thinking_of(model)
     if thinking not in (THINKING_BY_DEFAULT, THINKING_ON_DEMAND):
         return {}
@@ -385,14 +385,14 @@ def _map_chat_effort(effort: str, model: str) -> dict[str, typing.Any]:
         return {"enable_thinking": False}
     scale = effort_scale_of(model)
     if scale is not None:
-        return {"reasoning_effort": _CHAT_EFFORT_SCALES[scale][effort]}
+        return {"reasoning_effort": _EFFORT_SCALES[scale][effort]}
     native: dict[str, typing.Any] = {"enable_thinking": True}
-    if effort in _CHAT_THINKING_BUDGETS:
-        native["thinking_budget"] = _CHAT_THINKING_BUDGETS[effort]
+    if effort in _THINKING_BUDGETS:
+        native["thinking_budget"] = _THINKING_BUDGETS[effort]
     return native
 
 
-def _read_chat_thinking_switch(request: typing.Mapping[str, typing.Any]) -> bool | None:
+def _read_thinking_switch(request: typing.Mapping[str, typing.Any]) -> bool | None:
     """Return the switch from any of its three spellings, DashScope's own first."""
     switch = optional_flag(request, "enable_thinking")
     if switch is not None:
@@ -408,7 +408,7 @@ def _read_chat_thinking_switch(request: typing.Mapping[str, typing.Any]) -> bool
     return None if thinking["type"] == "auto" else thinking["type"] == "enabled"
 
 
-def _map_chat_response_format(
+def _map_response_format(
     request: typing.Mapping[str, typing.Any], model: str, messages: list[typing.Any]
 ) -> tuple[dict[str, typing.Any], list[str]]:
     response_format = optional_object(request, "response_format")
@@ -416,7 +416,7 @@ def _map_chat_response_format(
         return {}, []
     if response_format.get("type") == "json_object":
         # DashScope refuses JSON mode unless the word is in the prompt.
-        notes = [] if mentions_json(messages) else [_CHAT_JSON_NOTE]
+        notes = [] if mentions_json(messages) else [_JSON_NOTE]
         return {"response_format": {"type": "json_object"}}, notes
     if response_format.get("type") != "json_schema":
         raise refuse_field("response_format.type", "text, json_object or json_schema", response_format.get("type"))
@@ -426,10 +426,10 @@ def _map_chat_response_format(
     if takes_json_schema(model):
         return {"response_format": {"type": "json_schema", "json_schema": described}}, []
     schema = json.dumps(described.get("schema") or {}, ensure_ascii=False)
-    return {"response_format": {"type": "json_object"}}, [_CHAT_JSON_SCHEMA_NOTE + schema]
+    return {"response_format": {"type": "json_object"}}, [_JSON_SCHEMA_NOTE + schema]
 
 
-def _is_chat_thinking(model: str, parameters: dict[str, typing.Any]) -> bool:
+def _is_thinking(model: str, parameters: dict[str, typing.Any]) -> bool:
     """Tell whether the model will, or may, think."""
     thinking = thinking_of(model)
     if thinking in (ALWAYS_THINKING, NEVER_THINKING):
@@ -440,7 +440,7 @@ def _is_chat_thinking(model: str, parameters: dict[str, typing.Any]) -> bool:
     return thinking == THINKING_BY_DEFAULT
 
 
-def _must_chat_stream(model: str, parameters: dict[str, typing.Any], thinking: bool) -> bool:
+def _must_stream(model: str, parameters: dict[str, typing.Any], thinking: bool) -> bool:
     """Tell whether a plain call must be made as a stream and put together.
 
     Hybrid models refuse to think in a plain call, and what a plain call has not said within 300 s is lost.
@@ -448,7 +448,7 @@ def _must_chat_stream(model: str, parameters: dict[str, typing.Any], thinking: b
     return thinking or is_stream_only(model) or bool(parameters.get("enable_code_interpreter"))
 
 
-def _make_chat_calls(
+def _make_calls(
     model: str,
     endpoint: str,
     messages: list[dict[str, typing.Any]],
@@ -464,7 +464,7 @@ def _make_chat_calls(
     variants = [parameters]
     choices = parameters.get("n", 1)
     if choices != 1 and not (takes_several_choices(model) and not thinking and "tools" not in parameters):
-        variants = _single_chat_choices(parameters, choices)
+        variants = _single_choices(parameters, choices)
     return [
         NativeCall(
             ENDPOINT_PATHS[endpoint],
@@ -475,9 +475,9 @@ def _make_chat_calls(
     ]
 
 
-def _single_chat_choices(parameters: dict[str, typing.Any], choices: int) -> list[dict[str, typing.Any]]:
+def _single_choices(parameters: dict[str, typing.Any], choices: int) -> list[dict[str, typing.Any]]:
     """Return the parameters once a choice; one seed would make the choices alike, so it counts up."""
     single = {name: value for name, value in parameters.items() if name != "n"}
     if "seed" not in single:
         return [single] * choices
-    return [{**single, "seed": (single["seed"] + number) % _CHAT_SEED_MODULUS} for number in range(choices)]
+    return [{**single, "seed": (single["seed"] + number) % _SEED_MODULUS} for number in range(choices)]

@@ -33,20 +33,20 @@ from protocol.dashscope.mapping.native import (
 )
 from protocol.errors import ApiError
 
-_OLD_EMBEDDING_MODEL = r"text-embedding-v[12].*"
-_ASYNC_EMBEDDING_MODEL = r"text-embedding-async-.*"
-_MULTIMODAL_EMBEDDING_MODEL = r".*-vl-embedding.*|tongyi-embedding-vision-.*|multimodal-embedding-.*|.*one-peace.*"
-_SMALL_EMBEDDING_BATCH_MODEL = r"tongyi-embedding-vision-.*"
+_OLD_MODEL = r"text-embedding-v[12].*"
+_ASYNC_MODEL = r"text-embedding-async-.*"
+_MULTIMODAL_MODEL = r".*-vl-embedding.*|tongyi-embedding-vision-.*|multimodal-embedding-.*|.*one-peace.*"
+_SMALL_BATCH_MODEL = r"tongyi-embedding-vision-.*"
 
-_OLD_EMBEDDING_DIMENSION = 1536
-_EMBEDDING_TEXT_BATCH = 10
-_EMBEDDING_OLD_TEXT_BATCH = 25
-_EMBEDDING_MULTIMODAL_BATCH = 20
-_EMBEDDING_SMALL_MULTIMODAL_BATCH = 8
-_EMBEDDING_MOST_INPUTS = 2048  # OpenAI's own limit
+_OLD_DIMENSION = 1536
+_TEXT_BATCH = 10
+_OLD_TEXT_BATCH = 25
+_MULTIMODAL_BATCH = 20
+_SMALL_MULTIMODAL_BATCH = 8
+_MOST_INPUTS = 2048  # OpenAI's own limit
 
-_TEXT_EMBEDDING_EXTENSIONS = ("text_type", "instruct")
-_MULTIMODAL_EMBEDDING_EXTENSIONS = (
+_TEXT_EXTENSIONS = ("text_type", "instruct")
+_MULTIMODAL_EXTENSIONS = (
     "enable_fusion",
     "fps",
     "instruct",
@@ -80,16 +80,16 @@ def plan_embeddings(request: typing.Mapping[str, typing.Any]) -> EmbeddingPlan:
     service. Token arrays are refused: DashScope takes text only.
     """
     model = required_text(request, "model")
-    inputs = _read_embedding_inputs(request.get("input"))
+    inputs = _read_inputs(request.get("input"))
     encoding = optional_choice(request, "encoding_format", ("float", "base64"))
     dimensions = optional_integer(request, "dimensions", 1)
     key = model_key(model)
-    if re.fullmatch(_ASYNC_EMBEDDING_MODEL, key):
+    if re.fullmatch(_ASYNC_MODEL, key):
         raise refuse_field("model", "an embedding model that answers at once, e.g. text-embedding-v4", model)
-    if re.fullmatch(_MULTIMODAL_EMBEDDING_MODEL, key) or any(isinstance(item, dict) for item in inputs):
-        calls, sizes = _multimodal_embedding_calls(request, model, inputs, dimensions)
+    if re.fullmatch(_MULTIMODAL_MODEL, key) or any(isinstance(item, dict) for item in inputs):
+        calls, sizes = _multimodal_calls(request, model, inputs, dimensions)
     else:
-        calls, sizes = _text_embedding_calls(request, model, inputs, dimensions)
+        calls, sizes = _text_calls(request, model, inputs, dimensions)
     return EmbeddingPlan(model, calls, sizes, encoding == "base64")
 
 
@@ -101,13 +101,13 @@ def merge_embeddings(plan: EmbeddingPlan, answers: typing.Sequence[dict[str, typ
     vectors: list[list[float]] = []
     tokens = 0
     for answer, size in zip(answers, plan.sizes):
-        vectors.extend(_read_embedding_vectors(answer, size))
+        vectors.extend(_read_vectors(answer, size))
         usage = as_object(answer.get("usage"))
         tokens += token_count(usage, "total_tokens") or token_count(usage, "input_tokens")
     return {
         "object": "list",
         "data": [
-            {"object": "embedding", "index": index, "embedding": _packed_embedding(vector) if plan.base64 else vector}
+            {"object": "embedding", "index": index, "embedding": _packed(vector) if plan.base64 else vector}
             for index, vector in enumerate(vectors)
         ],
         "model": plan.model,
@@ -158,11 +158,11 @@ def rerank_answer(answer: typing.Mapping[str, typing.Any], model: str) -> dict[s
     }
 
 
-def _read_embedding_inputs(value: object) -> list[typing.Any]:
+def _read_inputs(value: object) -> list[typing.Any]:
     if isinstance(value, (str, dict)):
         value = [value]
-    if not isinstance(value, list) or not 1 <= len(value) <= _EMBEDDING_MOST_INPUTS:
-        raise refuse_field("input", f"a string or a list of 1 to {_EMBEDDING_MOST_INPUTS} strings", value)
+    if not isinstance(value, list) or not 1 <= len(value) <= _MOST_INPUTS:
+        raise refuse_field("input", f"a string or a list of 1 to {_MOST_INPUTS} strings", value)
     if all(is_integer(item) for item in value) or any(isinstance(item, list) for item in value):
         raise ApiError(
             400,
@@ -177,45 +177,39 @@ def _read_embedding_inputs(value: object) -> list[typing.Any]:
     return value
 
 
-def _text_embedding_calls(
+def _text_calls(
     request: typing.Mapping[str, typing.Any], model: str, inputs: list[str], dimensions: int | None
 ) -> tuple[list[NativeCall], list[int]]:
-    parameters = {name: request[name] for name in _TEXT_EMBEDDING_EXTENSIONS if request.get(name) is not None}
-    batch = _EMBEDDING_TEXT_BATCH
-    if re.fullmatch(_OLD_EMBEDDING_MODEL, model_key(model)):
+    parameters = {name: request[name] for name in _TEXT_EXTENSIONS if request.get(name) is not None}
+    batch = _TEXT_BATCH
+    if re.fullmatch(_OLD_MODEL, model_key(model)):
         # These models know neither dimension nor output_type, and refuse what they do not know.
-        batch = _EMBEDDING_OLD_TEXT_BATCH
-        if dimensions not in (None, _OLD_EMBEDDING_DIMENSION):
-            raise refuse_field("dimensions", f"{_OLD_EMBEDDING_DIMENSION}, the only size of this model", dimensions)
+        batch = _OLD_TEXT_BATCH
+        if dimensions not in (None, _OLD_DIMENSION):
+            raise refuse_field("dimensions", f"{_OLD_DIMENSION}, the only size of this model", dimensions)
     else:
         parameters["output_type"] = "dense"
         if dimensions is not None:
             parameters["dimension"] = dimensions
-    return _batched_embedding_calls(TEXT_EMBEDDING_PATH, model, "texts", inputs, parameters, batch)
+    return _batched_calls(TEXT_EMBEDDING_PATH, model, "texts", inputs, parameters, batch)
 
 
-def _multimodal_embedding_calls(
+def _multimodal_calls(
     request: typing.Mapping[str, typing.Any], model: str, inputs: list[typing.Any], dimensions: int | None
 ) -> tuple[list[NativeCall], list[int]]:
-    contents = [_embedding_content(item, f"input[{number}]") for number, item in enumerate(inputs)]
-    parameters = {name: request[name] for name in _MULTIMODAL_EMBEDDING_EXTENSIONS if request.get(name) is not None}
+    contents = [_content(item, f"input[{number}]") for number, item in enumerate(inputs)]
+    parameters = {name: request[name] for name in _MULTIMODAL_EXTENSIONS if request.get(name) is not None}
     if dimensions is not None:
         parameters["dimension"] = dimensions
-    batch = (
-        _EMBEDDING_SMALL_MULTIMODAL_BATCH
-        if re.fullmatch(_SMALL_EMBEDDING_BATCH_MODEL, model_key(model))
-        else _EMBEDDING_MULTIMODAL_BATCH
-    )
+    batch = _SMALL_MULTIMODAL_BATCH if re.fullmatch(_SMALL_BATCH_MODEL, model_key(model)) else _MULTIMODAL_BATCH
     if not parameters.get("enable_fusion"):
-        return _batched_embedding_calls(MULTIMODAL_EMBEDDING_PATH, model, "contents", contents, parameters, batch)
+        return _batched_calls(MULTIMODAL_EMBEDDING_PATH, model, "contents", contents, parameters, batch)
     # Fused inputs give one vector together and cannot be split.
-    calls, _ = _batched_embedding_calls(
-        MULTIMODAL_EMBEDDING_PATH, model, "contents", contents, parameters, len(contents)
-    )
+    calls, _ = _batched_calls(MULTIMODAL_EMBEDDING_PATH, model, "contents", contents, parameters, len(contents))
     return calls, [1]
 
 
-def _batched_embedding_calls(
+def _batched_calls(
     path: str, model: str, name: str, inputs: list[typing.Any], parameters: dict[str, typing.Any], batch: int
 ) -> tuple[list[NativeCall], list[int]]:
     batches = [inputs[start : start + batch] for start in range(0, len(inputs), batch)]
@@ -223,7 +217,7 @@ def _batched_embedding_calls(
     return calls, [len(part) for part in batches]
 
 
-def _embedding_content(item: object, where: str) -> dict[str, typing.Any]:
+def _content(item: object, where: str) -> dict[str, typing.Any]:
     if isinstance(item, str):
         return {"text": item}
     if isinstance(item, dict) and isinstance(item.get("multi_images"), list):
@@ -231,7 +225,7 @@ def _embedding_content(item: object, where: str) -> dict[str, typing.Any]:
     return native_part(item, where)
 
 
-def _read_embedding_vectors(answer: typing.Mapping[str, typing.Any], size: int) -> list[list[float]]:
+def _read_vectors(answer: typing.Mapping[str, typing.Any], size: int) -> list[list[float]]:
     """Return the vectors of one answer in the order of its inputs, whatever the order in the answer."""
     output = as_object(answer.get("output"))
     found: dict[int, list[float]] = {}
@@ -246,7 +240,7 @@ def _read_embedding_vectors(answer: typing.Mapping[str, typing.Any], size: int) 
     return [found[index] for index in range(size)]
 
 
-def _packed_embedding(vector: list[float]) -> str:
+def _packed(vector: list[float]) -> str:
     """Return base64 of the floats as little-endian IEEE 754 singles, as OpenAI does."""
     try:
         data = struct.pack(f"<{len(vector)}f", *vector)

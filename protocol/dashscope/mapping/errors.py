@@ -14,16 +14,16 @@ import typing
 from protocol.dashscope.mapping.native import relayed_fields
 from protocol.errors import ApiError
 
-_NATIVE_MESSAGE_CHARACTERS = 2000
-_NATIVE_ERROR_PREFIX = "DashScope API error: "
+_MESSAGE_CHARACTERS = 2000
+_ERROR_PREFIX = "DashScope API error: "
 
-_NATIVE_ERROR_KEEP_CODE = ""
+_ERROR_KEEP_CODE = ""
 
 # What comes from a body must not be able to end a header field, or to add one.
-_NATIVE_ERROR_HEADER_ID = r"[!-~]{1,200}"
+_ERROR_HEADER_ID = r"[!-~]{1,200}"
 
 
-class _NativeErrorRule:
+class _ErrorRule:
     """One row: codes (and perhaps a text in the message) → status and code for the client, native status for a mock."""
 
     __slots__ = ("client_code", "client_status", "codes", "message", "native_status", "useless_retry")
@@ -33,7 +33,7 @@ class _NativeErrorRule:
         codes: str,
         native_status: int,
         client_status: int,
-        client_code: str = _NATIVE_ERROR_KEEP_CODE,
+        client_code: str = _ERROR_KEEP_CODE,
         *,
         message: str = "",
         useless_retry: bool = False,
@@ -52,48 +52,42 @@ class _NativeErrorRule:
 
 
 # Narrow rules stand before the prefixes that would swallow them.
-_NATIVE_ERROR_RULES = (
-    _NativeErrorRule(
-        r"InvalidApi-?Key|invalid_api_key|InvalidAccessKey|NOT[ _]AUTHORIZED", 401, 401, "invalid_api_key"
-    ),
-    _NativeErrorRule(r"AllocationQuota\.FreeTierOnly", 403, 403, "insufficient_quota", useless_retry=True),
-    _NativeErrorRule(r"(?:\w+\.)?AccessDenied(?:\..*)?|access_denied", 403, 403),
-    _NativeErrorRule(r"Arrearage", 400, 403, useless_retry=True),
-    _NativeErrorRule(r"ModelNotFound|Model\.NotExist|model_not_found", 404, 404, "model_not_found"),
-    _NativeErrorRule(r"InvalidParameter", 400, 404, "model_not_found", message=r"Model not exist"),
-    _NativeErrorRule(r"NotFound|WorkSpaceNotFound|model_not_supported", 404, 404),
+_ERROR_RULES = (
+    _ErrorRule(r"InvalidApi-?Key|invalid_api_key|InvalidAccessKey|NOT[ _]AUTHORIZED", 401, 401, "invalid_api_key"),
+    _ErrorRule(r"AllocationQuota\.FreeTierOnly", 403, 403, "insufficient_quota", useless_retry=True),
+    _ErrorRule(r"(?:\w+\.)?AccessDenied(?:\..*)?|access_denied", 403, 403),
+    _ErrorRule(r"Arrearage", 400, 403, useless_retry=True),
+    _ErrorRule(r"ModelNotFound|Model\.NotExist|model_not_found", 404, 404, "model_not_found"),
+    _ErrorRule(r"InvalidParameter", 400, 404, "model_not_found", message=r"Model not exist"),
+    _ErrorRule(r"NotFound|WorkSpaceNotFound|model_not_supported", 404, 404),
     # The same code also says that a picture could not be fetched, which is no matter of content.
-    _NativeErrorRule(
-        r"InvalidParameter\.DataInspection", 400, 400, "InvalidParameter", message=r"download|time[d ]*out"
-    ),
-    _NativeErrorRule(
+    _ErrorRule(r"InvalidParameter\.DataInspection", 400, 400, "InvalidParameter", message=r"download|time[d ]*out"),
+    _ErrorRule(
         r"DataInspectionFailed|data_inspection_failed|InvalidParameter\.DataInspection", 400, 400, "content_filter"
     ),
-    _NativeErrorRule(
+    _ErrorRule(
         r"(?:InternalError\.Algo\.)?InvalidParameter",
         400,
         400,
         "context_length_exceeded",
         message=r"Range of input length should be",
     ),
-    _NativeErrorRule(r"BadRequest\.TooLarge|RequestTooLarge", 413, 413),
-    _NativeErrorRule(
+    _ErrorRule(r"BadRequest\.TooLarge|RequestTooLarge", 413, 413),
+    _ErrorRule(
         r"(?:InternalError\.Algo\.)?InvalidParameter(?:\..*)?|BadRequest(?:\..*)?|InvalidURL.*|UnsupportedOperation"
         r"|invalid_parameter_error|invalid_request_error",
         400,
         400,
     ),
-    _NativeErrorRule(
-        r"Throttling\.AllocationQuota|insufficient_quota", 429, 429, "insufficient_quota", useless_retry=True
-    ),
-    _NativeErrorRule(r"Throttling(?:\..*)?|limit_\w+", 429, 429, "rate_limit_exceeded"),
-    _NativeErrorRule(r"RequestTimeOut(?:\..*)?|InternalError\.Timeout|ResponseTimeout", 500, 504, "timeout"),
-    _NativeErrorRule(r"ModelUnavailable|Model\.Unavailable|ModelServingError|ServiceUnavailable", 503, 503),
-    _NativeErrorRule(r"InternalError(?:\..*)?|SystemError|internal_error", 500, 500),
+    _ErrorRule(r"Throttling\.AllocationQuota|insufficient_quota", 429, 429, "insufficient_quota", useless_retry=True),
+    _ErrorRule(r"Throttling(?:\..*)?|limit_\w+", 429, 429, "rate_limit_exceeded"),
+    _ErrorRule(r"RequestTimeOut(?:\..*)?|InternalError\.Timeout|ResponseTimeout", 500, 504, "timeout"),
+    _ErrorRule(r"ModelUnavailable|Model\.Unavailable|ModelServingError|ServiceUnavailable", 503, 503),
+    _ErrorRule(r"InternalError(?:\..*)?|SystemError|internal_error", 500, 500),
 )
 
 # An answer that is no JSON comes from a gateway on the way. These statuses say enough without a body.
-_NATIVE_GATEWAY_ERRORS = {
+_GATEWAY_ERRORS = {
     401: (401, "invalid_api_key"),
     408: (504, "timeout"),
     413: (413, "RequestTooLarge"),
@@ -124,7 +118,7 @@ class DashScopeError(ApiError):
     ) -> None:
         super().__init__(
             status,
-            _NATIVE_ERROR_PREFIX + _native_message_cut(message),
+            _ERROR_PREFIX + _message_cut(message),
             type="authentication_error" if status == 401 else "dashscope_error",
             code=code,
             fields=fields,
@@ -146,9 +140,9 @@ def native_error(status: int, body: bytes, answer_fields: typing.Sequence[tuple[
 
     Bodies may be DashScope's JSON, OpenAI-shaped JSON, one event of a stream, HTML or nothing at all.
     """
-    answer = _native_error_object(body)
+    answer = _error_object(body)
     if answer is None:
-        return _native_gateway_error(status, body, answer_fields)
+        return _gateway_error(status, body, answer_fields)
     return error_from_answer(answer, status, answer_fields)
 
 
@@ -163,11 +157,11 @@ def error_from_answer(
     """
     nested = answer.get("error")
     source = nested if isinstance(nested, dict) else answer
-    code = _native_error_text(source.get("code")) or _native_error_text(source.get("type"))
-    message = _native_error_text(source.get("message"))
-    request_id = _native_error_text(answer.get("request_id")) or _native_error_text(source.get("request_id"))
+    code = _error_text(source.get("code")) or _error_text(source.get("type"))
+    message = _error_text(source.get("message"))
+    request_id = _error_text(answer.get("request_id")) or _error_text(source.get("request_id"))
     request_id = request_id or dict(relayed_fields(answer_fields)).get("x-request-id", "")
-    client_status, client_code, useless_retry = _native_error_client_view(code, message, status)
+    client_status, client_code, useless_retry = _error_client_view(code, message, status)
     return DashScopeError(
         client_status,
         message or code or f"HTTP status {status} without a message",
@@ -175,7 +169,7 @@ def error_from_answer(
         native_code=code,
         native_message=message,
         request_id=request_id,
-        fields=_native_error_fields(request_id, useless_retry, answer_fields),
+        fields=_error_fields(request_id, useless_retry, answer_fields),
     )
 
 
@@ -187,7 +181,7 @@ def is_error_answer(answer: typing.Mapping[str, typing.Any]) -> bool:
 
 def read_answer(body: bytes, answer_fields: typing.Sequence[tuple[str, str]] = ()) -> dict[str, typing.Any]:
     """Return the JSON object of a native answer under HTTP 200; raise DashScopeError for an error or for no JSON."""
-    answer = _native_json_object(body)
+    answer = _json_object(body)
     if answer is None:
         raise upstream_bad_response("the answer is not a JSON object", body)
     if is_error_answer(answer):
@@ -219,12 +213,12 @@ def internal_error(request_id: str = "") -> ApiError:
 
 def native_error_body(code: str, message: str, request_id: str) -> tuple[int, dict[str, str]]:
     """Return the HTTP status and body with which DashScope itself reports `code`: what a stand-in for it must send."""
-    rule = _native_error_rule(code, message)
+    rule = _error_rule(code, message)
     return rule.native_status if rule else 400, {"code": code, "message": message, "request_id": request_id}
 
 
-def _native_error_client_view(code: str, message: str, status: int | None) -> tuple[int, str, bool]:
-    rule = _native_error_rule(code, message)
+def _error_client_view(code: str, message: str, status: int | None) -> tuple[int, str, bool]:
+    rule = _error_rule(code, message)
     if rule is not None:
         return rule.client_status, rule.client_code or code, rule.useless_retry
     if status == 401:
@@ -234,28 +228,28 @@ def _native_error_client_view(code: str, message: str, status: int | None) -> tu
     return 500, code or "upstream_error", False
 
 
-def _native_error_rule(code: str, message: str) -> _NativeErrorRule | None:
-    for rule in _NATIVE_ERROR_RULES:
+def _error_rule(code: str, message: str) -> _ErrorRule | None:
+    for rule in _ERROR_RULES:
         if rule.matches(code, message):
             return rule
     return None
 
 
-def _native_gateway_error(status: int, body: bytes, answer_fields: typing.Sequence[tuple[str, str]]) -> DashScopeError:
+def _gateway_error(status: int, body: bytes, answer_fields: typing.Sequence[tuple[str, str]]) -> DashScopeError:
     fields = relayed_fields(answer_fields)
-    if status in _NATIVE_GATEWAY_ERRORS:
-        client_status, code = _NATIVE_GATEWAY_ERRORS[status]
+    if status in _GATEWAY_ERRORS:
+        client_status, code = _GATEWAY_ERRORS[status]
         return DashScopeError(client_status, f"HTTP status {status} without an explanation", code, fields=fields)
     error = upstream_bad_response(f"HTTP status {status}, and the body is not JSON", body)
     error.fields = tuple(fields)
     return error
 
 
-def _native_error_fields(
+def _error_fields(
     request_id: str, useless_retry: bool, answer_fields: typing.Sequence[tuple[str, str]]
 ) -> list[tuple[str, str]]:
     fields = relayed_fields(answer_fields)
-    if re.fullmatch(_NATIVE_ERROR_HEADER_ID, request_id) and not any(name == "x-request-id" for name, _ in fields):
+    if re.fullmatch(_ERROR_HEADER_ID, request_id) and not any(name == "x-request-id" for name, _ in fields):
         fields.append(("x-request-id", request_id))
     if useless_retry:
         # A promise of upstream's to be ready again would contradict it.
@@ -264,18 +258,18 @@ def _native_error_fields(
     return fields
 
 
-def _native_error_object(body: bytes) -> dict[str, typing.Any] | None:
+def _error_object(body: bytes) -> dict[str, typing.Any] | None:
     """Return the error's JSON object: the whole body, or the first data line of an event stream."""
-    answer = _native_json_object(body)
+    answer = _json_object(body)
     if answer is not None:
         return answer
     for line in body.splitlines():
         if line.startswith(b"data:"):
-            return _native_json_object(line[len(b"data:") :])
+            return _json_object(line[len(b"data:") :])
     return None
 
 
-def _native_json_object(body: bytes) -> dict[str, typing.Any] | None:
+def _json_object(body: bytes) -> dict[str, typing.Any] | None:
     try:
         value = json.loads(body.decode("utf-8-sig"))
     except (ValueError, RecursionError):
@@ -283,10 +277,10 @@ def _native_json_object(body: bytes) -> dict[str, typing.Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _native_message_cut(message: str) -> str:
-    return message if len(message) <= _NATIVE_MESSAGE_CHARACTERS else message[:_NATIVE_MESSAGE_CHARACTERS] + "…"
+def _message_cut(message: str) -> str:
+    return message if len(message) <= _MESSAGE_CHARACTERS else message[:_MESSAGE_CHARACTERS] + "…"
 
 
-def _native_error_text(value: object) -> str:
+def _error_text(value: object) -> str:
     """Return a code or message as text: gateways also send numbers and null."""
     return value if isinstance(value, str) else "" if value is None else str(value)

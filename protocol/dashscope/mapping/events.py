@@ -14,9 +14,9 @@ import typing
 
 from protocol.dashscope.mapping.errors import DashScopeError, error_from_answer, is_error_answer, upstream_bad_response
 
-_NATIVE_EVENT_BOM = b"\xef\xbb\xbf"
-_NATIVE_EVENT_STATUS = re.compile(rb":\s*HTTP_STATUS/(\d{3})")
-_NATIVE_EVENT_MAX_BYTES = 32 * 1024 * 1024  # a frame of speech is some kilobytes, a whole picture some megabytes
+_BOM = b"\xef\xbb\xbf"
+_STATUS = re.compile(rb":\s*HTTP_STATUS/(\d{3})")
+_MAX_BYTES = 32 * 1024 * 1024  # a frame of speech is some kilobytes, a whole picture some megabytes
 
 
 class NativeEvent:
@@ -37,7 +37,7 @@ class NativeEventReader:
     events", and what DashScope's gateways do to it.
     """
 
-    def __init__(self, max_event_bytes: int = _NATIVE_EVENT_MAX_BYTES) -> None:
+    def __init__(self, max_event_bytes: int = _MAX_BYTES) -> None:
         self._max_event_bytes = max_event_bytes
         self._buffer = bytearray()
         self._searched = 0
@@ -52,7 +52,7 @@ class NativeEventReader:
         if len(self._buffer) > self._max_event_bytes:
             self._buffer.clear()
             self._take = self._take_nothing
-            events.append(_bad_native_event(f"an event has more than {self._max_event_bytes} bytes"))
+            events.append(_bad_event(f"an event has more than {self._max_event_bytes} bytes"))
         return events
 
     def close(self) -> list[NativeEvent]:
@@ -65,10 +65,10 @@ class NativeEventReader:
 
     def _take_beginning(self) -> list[NativeEvent]:
         """Leave out a byte order mark and decide whether this is a stream or a body of JSON."""
-        if self._buffer.startswith(_NATIVE_EVENT_BOM):
-            del self._buffer[: len(_NATIVE_EVENT_BOM)]
+        if self._buffer.startswith(_BOM):
+            del self._buffer[: len(_BOM)]
         begin = self._buffer.lstrip()
-        if not begin or _NATIVE_EVENT_BOM.startswith(begin):
+        if not begin or _BOM.startswith(begin):
             return []
         self._take = self._take_body if begin.startswith(b"{") else self._take_lines
         return self._take()
@@ -91,7 +91,7 @@ class NativeEventReader:
     def _read_line(self, line: bytes) -> list[NativeEvent]:
         # Lines are cut before they are decoded: a character may be spread over two reads, a line feed is never in one.
         line = line.rstrip(b"\r")
-        status = _NATIVE_EVENT_STATUS.match(line)
+        status = _STATUS.match(line)
         if status:
             self._status = int(status.group(1))
             return []
@@ -107,13 +107,13 @@ class NativeEventReader:
         try:
             answer = json.loads(data)
         except (ValueError, RecursionError):
-            return _bad_native_event("an event is not JSON", data)
+            return _bad_event("an event is not JSON", data)
         if not isinstance(answer, dict):
-            return _bad_native_event("an event is not a JSON object", data)
+            return _bad_event("an event is not a JSON object", data)
         if self._name == "error" or (self._status or 200) >= 400 or is_error_answer(answer):
             return NativeEvent({}, error_from_answer(answer, self._status))
         return NativeEvent(answer)
 
 
-def _bad_native_event(reason: str, evidence: bytes = b"") -> NativeEvent:
+def _bad_event(reason: str, evidence: bytes = b"") -> NativeEvent:
     return NativeEvent({}, upstream_bad_response(reason, evidence))

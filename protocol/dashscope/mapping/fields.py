@@ -11,14 +11,14 @@ import typing
 
 from protocol.errors import ApiError
 
-_FIELD_EVIDENCE_CHARACTERS = 100
+_EVIDENCE_CHARACTERS = 100
 
 
 def refuse_field(param: str, expected: str, got: object, code: str | None = None) -> ApiError:
     """Return the 400 for a field at fault: where it is, what was expected, what came (cut short)."""
     evidence = repr(got)
-    if len(evidence) > _FIELD_EVIDENCE_CHARACTERS:
-        evidence = evidence[:_FIELD_EVIDENCE_CHARACTERS] + "…"
+    if len(evidence) > _EVIDENCE_CHARACTERS:
+        evidence = evidence[:_EVIDENCE_CHARACTERS] + "…"
     return ApiError(
         400, f"{param}: expected {expected}, got {evidence}", type="invalid_request_error", param=param, code=code
     )

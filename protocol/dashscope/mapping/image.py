@@ -37,33 +37,33 @@ _TASK_LONGEST_POLL_SECONDS = 5.0
 _TASK_WAITING = ("PENDING", "RUNNING", "SUSPENDED")
 _TASK_ID = r"[A-Za-z0-9._-]{1,128}"
 
-_IMAGE_MESSAGE_MODEL = r"qwen-image.*|wan2\.6.*|z-image.*"
-_IMAGE_EDIT_TASK_MODEL = r"wan2\.5-i2i.*"
-_IMAGE_EDIT_MESSAGE_MODEL = r"qwen-image.*|wan2\.6-image.*"
-_IMAGE_STYLE_MODEL = r"wanx-v1"
-_IMAGE_FIXED_SIZES_MODEL = r"qwen-image(?:-plus|-max)?(?:-\d{4}.*|-latest)?"
-_IMAGE_ONE_A_CALL_MODEL = _IMAGE_FIXED_SIZES_MODEL + r"|qwen-image-edit|z-image.*"
-_IMAGE_SIX_A_CALL_MODEL = r"qwen-image-[2-9]\..*|qwen-image-edit-.*"
-_IMAGE_MOST = 4
-_IMAGE_MOST_OF_NEWEST = 6
+_MESSAGE_MODEL = r"qwen-image.*|wan2\.6.*|z-image.*"
+_EDIT_TASK_MODEL = r"wan2\.5-i2i.*"
+_EDIT_MESSAGE_MODEL = r"qwen-image.*|wan2\.6-image.*"
+_STYLE_MODEL = r"wanx-v1"
+_FIXED_SIZES_MODEL = r"qwen-image(?:-plus|-max)?(?:-\d{4}.*|-latest)?"
+_ONE_A_CALL_MODEL = _FIXED_SIZES_MODEL + r"|qwen-image-edit|z-image.*"
+_SIX_A_CALL_MODEL = r"qwen-image-[2-9]\..*|qwen-image-edit-.*"
+_MOST_IMAGES = 4
+_MOST_IMAGES_OF_NEWEST = 6
 
-_IMAGE_SIZE = r"([1-9]\d{1,4})[xX*]([1-9]\d{1,4})"
-_IMAGE_SIZE_STEP = 16  # what sides are cut to when a size has to be fitted
-_IMAGE_SEED_MODULUS = 2**31
+_SIZE = r"([1-9]\d{1,4})[xX*]([1-9]\d{1,4})"
+_SIZE_STEP = 16  # what sides are cut to when a size has to be fitted
+_SEED_MODULUS = 2**31
 
 # The sizes that OpenAI's clients ask for, where the model has but a few of its own.
-_IMAGE_QWEN_SIZES = {
+_QWEN_SIZES = {
     (1024, 1024): (1328, 1328),
     (1536, 1024): (1664, 928),
     (1792, 1024): (1664, 928),
     (1024, 1536): (928, 1664),
     (1024, 1792): (928, 1664),
 }
-_IMAGE_QWEN_CHOICES = ((1664, 928), (1472, 1104), (1328, 1328), (1104, 1472), (928, 1664))
-_IMAGE_WANX_V1_CHOICES = ((1024, 1024), (720, 1280), (1280, 720), (768, 1152))
+_QWEN_CHOICES = ((1664, 928), (1472, 1104), (1328, 1328), (1104, 1472), (928, 1664))
+_WANX_V1_CHOICES = ((1024, 1024), (720, 1280), (1280, 720), (768, 1152))
 
 
-class _ImageSizeLimits(typing.NamedTuple):
+class _SizeLimits(typing.NamedTuple):
     """Least and most pixels of a side, and of the whole picture."""
 
     least_side: int
@@ -72,11 +72,11 @@ class _ImageSizeLimits(typing.NamedTuple):
     most_area: int
 
 
-_IMAGE_ANY_SIDE = (1, 1_000_000)
-_IMAGE_SIZE_LIMITS = (
-    (r"qwen-image-[2-9]\..*", _ImageSizeLimits(*_IMAGE_ANY_SIDE, 512**2, 2048**2)),
-    (r"wan2\.[56].*", _ImageSizeLimits(*_IMAGE_ANY_SIDE, 768**2, 1440**2)),
-    (r"wan2\.2.*|wanx.*", _ImageSizeLimits(512, 1440, 1, 1440**2)),
+_ANY_SIDE = (1, 1_000_000)
+_SIZE_LIMITS = (
+    (r"qwen-image-[2-9]\..*", _SizeLimits(*_ANY_SIDE, 512**2, 2048**2)),
+    (r"wan2\.[56].*", _SizeLimits(*_ANY_SIDE, 768**2, 1440**2)),
+    (r"wan2\.2.*|wanx.*", _SizeLimits(512, 1440, 1, 1440**2)),
 )
 
 
@@ -103,18 +103,18 @@ class ImageResult(typing.NamedTuple):
 
 def plan_images(request: typing.Mapping[str, typing.Any]) -> ImagePlan:
     """Return the plan for `POST /v1/images/generations`, or raise the ApiError 400 that names the field at fault."""
-    model, prompt, count = _read_image_basics(request)
+    model, prompt, count = _read_basics(request)
     base64 = _wants_base64_images(request)
-    if re.fullmatch(_IMAGE_MESSAGE_MODEL, model_key(model)):
-        parameters = _image_parameters(request, model, negative_prompt=True)
-        body = _image_message_body(model, [{"text": prompt}], parameters)
-        return ImagePlan(_repeated_image_calls(MULTIMODAL_GENERATION_PATH, body, count, task=False), base64)
-    parameters = _image_parameters(request, model, negative_prompt=False)
+    if re.fullmatch(_MESSAGE_MODEL, model_key(model)):
+        parameters = _parameters(request, model, negative_prompt=True)
+        body = _message_body(model, [{"text": prompt}], parameters)
+        return ImagePlan(_repeated_calls(MULTIMODAL_GENERATION_PATH, body, count, task=False), base64)
+    parameters = _parameters(request, model, negative_prompt=False)
     style = optional_text(request, "style")
-    if style and re.fullmatch(_IMAGE_STYLE_MODEL, model_key(model)) and style.startswith("<"):
+    if style and re.fullmatch(_STYLE_MODEL, model_key(model)) and style.startswith("<"):
         parameters["style"] = style
-    body = {"model": model, "input": _image_prompt_input(request, prompt), "parameters": parameters}
-    return ImagePlan(_repeated_image_calls(TEXT_TO_IMAGE_PATH, body, count, task=True), base64)
+    body = {"model": model, "input": _prompt_input(request, prompt), "parameters": parameters}
+    return ImagePlan(_repeated_calls(TEXT_TO_IMAGE_PATH, body, count, task=True), base64)
 
 
 def plan_image_edit(request: typing.Mapping[str, typing.Any], images: typing.Sequence[str]) -> ImagePlan:
@@ -122,27 +122,27 @@ def plan_image_edit(request: typing.Mapping[str, typing.Any], images: typing.Seq
 
     Numbers and switches of a form are text and are read as such. A mask is refused: no native model takes one.
     """
-    fields = _typed_image_fields(request)
-    model, prompt, count = _read_image_basics(fields)
+    fields = _typed_fields(request)
+    model, prompt, count = _read_basics(fields)
     base64 = _wants_base64_images(fields)
     if fields.get("mask") is not None:
         raise refuse_field("mask", "no mask; describe in the prompt what is to be changed", "a mask")
     if not images:
         raise refuse_field("image", "at least one picture", None)
     key = model_key(model)
-    if re.fullmatch(_IMAGE_EDIT_MESSAGE_MODEL, key):
+    if re.fullmatch(_EDIT_MESSAGE_MODEL, key):
         parts = [{"image": image} for image in images] + [{"text": prompt}]
-        body = _image_message_body(model, parts, _image_parameters(fields, model, negative_prompt=True))
-        return ImagePlan(_repeated_image_calls(MULTIMODAL_GENERATION_PATH, body, count, task=False), base64)
-    if not re.fullmatch(_IMAGE_EDIT_TASK_MODEL, key):
+        body = _message_body(model, parts, _parameters(fields, model, negative_prompt=True))
+        return ImagePlan(_repeated_calls(MULTIMODAL_GENERATION_PATH, body, count, task=False), base64)
+    if not re.fullmatch(_EDIT_TASK_MODEL, key):
         raise refuse_field("model", "a model that edits pictures, e.g. qwen-image-edit", model)
-    native_input = {**_image_prompt_input(fields, prompt), "images": list(images)}
+    native_input = {**_prompt_input(fields, prompt), "images": list(images)}
     body = {
         "model": model,
         "input": native_input,
-        "parameters": _image_parameters(fields, model, negative_prompt=False),
+        "parameters": _parameters(fields, model, negative_prompt=False),
     }
-    return ImagePlan(_repeated_image_calls(IMAGE_TO_IMAGE_PATH, body, count, task=True), base64)
+    return ImagePlan(_repeated_calls(IMAGE_TO_IMAGE_PATH, body, count, task=True), base64)
 
 
 def task_path(task_id: str) -> str:
@@ -233,32 +233,32 @@ def native_image_size(model: str, size: str | None) -> str | None:
     """
     if size is None or size == "auto":
         return None
-    match = re.fullmatch(_IMAGE_SIZE, size)
+    match = re.fullmatch(_SIZE, size)
     if match is None:
         raise refuse_field("size", "auto or WIDTHxHEIGHT, e.g. 1024x1024", size)
     wanted = int(match.group(1)), int(match.group(2))
-    return "%d*%d" % _fitted_image_size(model_key(model), wanted)
+    return "%d*%d" % _fitted_size(model_key(model), wanted)
 
 
-def _fitted_image_size(key: str, wanted: tuple[int, int]) -> tuple[int, int]:
-    if re.fullmatch(_IMAGE_FIXED_SIZES_MODEL, key):
-        return _IMAGE_QWEN_SIZES.get(wanted) or _nearest_image_shape(wanted, _IMAGE_QWEN_CHOICES)
-    if re.fullmatch(_IMAGE_STYLE_MODEL, key):
-        return _nearest_image_shape(wanted, _IMAGE_WANX_V1_CHOICES)
-    for pattern, limits in _IMAGE_SIZE_LIMITS:
+def _fitted_size(key: str, wanted: tuple[int, int]) -> tuple[int, int]:
+    if re.fullmatch(_FIXED_SIZES_MODEL, key):
+        return _QWEN_SIZES.get(wanted) or _nearest_shape(wanted, _QWEN_CHOICES)
+    if re.fullmatch(_STYLE_MODEL, key):
+        return _nearest_shape(wanted, _WANX_V1_CHOICES)
+    for pattern, limits in _SIZE_LIMITS:
         if re.fullmatch(pattern, key):
-            return _image_size_within(wanted, limits)
+            return _size_within(wanted, limits)
     return wanted
 
 
-def _nearest_image_shape(wanted: tuple[int, int], choices: typing.Sequence[tuple[int, int]]) -> tuple[int, int]:
+def _nearest_shape(wanted: tuple[int, int], choices: typing.Sequence[tuple[int, int]]) -> tuple[int, int]:
     if wanted in choices:
         return wanted
     shape = math.log(wanted[0] / wanted[1])
     return min(choices, key=lambda choice: abs(math.log(choice[0] / choice[1]) - shape))
 
 
-def _image_size_within(wanted: tuple[int, int], limits: _ImageSizeLimits) -> tuple[int, int]:
+def _size_within(wanted: tuple[int, int], limits: _SizeLimits) -> tuple[int, int]:
     width, height = wanted
     most = min(limits.most_side / max(wanted), math.sqrt(limits.most_area / (width * height)))
     least = max(limits.least_side / min(wanted), math.sqrt(limits.least_area / (width * height)))
@@ -267,20 +267,20 @@ def _image_size_within(wanted: tuple[int, int], limits: _ImageSizeLimits) -> tup
     # Downwards to a whole step when it was too large, upwards when it was too small.
     rounded = math.floor if most < 1 else math.ceil
     scale = most if most < 1 else least
-    sides = [rounded(side * scale / _IMAGE_SIZE_STEP) * _IMAGE_SIZE_STEP for side in wanted]
+    sides = [rounded(side * scale / _SIZE_STEP) * _SIZE_STEP for side in wanted]
     return (
         max(limits.least_side, min(sides[0], limits.most_side)),
         max(limits.least_side, min(sides[1], limits.most_side)),
     )
 
 
-def _read_image_basics(request: typing.Mapping[str, typing.Any]) -> tuple[str, str, int]:
+def _read_basics(request: typing.Mapping[str, typing.Any]) -> tuple[str, str, int]:
     model = required_text(request, "model")
     prompt = required_text(request, "prompt")
     if optional_flag(request, "stream"):
         raise refuse_field("stream", "false, for DashScope does not stream pictures", True)
-    newest = re.fullmatch(_IMAGE_SIX_A_CALL_MODEL, model_key(model))
-    count = optional_integer(request, "n", 1, _IMAGE_MOST_OF_NEWEST if newest else _IMAGE_MOST)
+    newest = re.fullmatch(_SIX_A_CALL_MODEL, model_key(model))
+    count = optional_integer(request, "n", 1, _MOST_IMAGES_OF_NEWEST if newest else _MOST_IMAGES)
     return model, prompt, count or 1
 
 
@@ -288,16 +288,14 @@ def _wants_base64_images(request: typing.Mapping[str, typing.Any]) -> bool:
     return optional_choice(request, "response_format", ("url", "b64_json")) == "b64_json"
 
 
-def _image_parameters(
-    request: typing.Mapping[str, typing.Any], model: str, negative_prompt: bool
-) -> dict[str, typing.Any]:
+def _parameters(request: typing.Mapping[str, typing.Any], model: str, negative_prompt: bool) -> dict[str, typing.Any]:
     parameters: dict[str, typing.Any] = {}
     size = native_image_size(model, optional_text(request, "size"))
     if size is not None:
         parameters["size"] = size
     seed = optional_integer(request, "seed")
     if seed is not None:
-        parameters["seed"] = seed % _IMAGE_SEED_MODULUS
+        parameters["seed"] = seed % _SEED_MODULUS
     for name in ("prompt_extend", "watermark"):
         switch = optional_flag(request, name)
         if switch is not None:
@@ -308,33 +306,31 @@ def _image_parameters(
     return parameters
 
 
-def _image_prompt_input(request: typing.Mapping[str, typing.Any], prompt: str) -> dict[str, typing.Any]:
+def _prompt_input(request: typing.Mapping[str, typing.Any], prompt: str) -> dict[str, typing.Any]:
     unwanted = optional_text(request, "negative_prompt")
     return {"prompt": prompt, "negative_prompt": unwanted} if unwanted else {"prompt": prompt}
 
 
-def _image_message_body(
-    model: str, parts: list[dict[str, str]], parameters: dict[str, typing.Any]
-) -> dict[str, typing.Any]:
+def _message_body(model: str, parts: list[dict[str, str]], parameters: dict[str, typing.Any]) -> dict[str, typing.Any]:
     messages = [{"role": "user", "content": parts}]
     return {"model": model, "input": {"messages": messages}, "parameters": parameters}
 
 
-def _repeated_image_calls(path: str, body: dict[str, typing.Any], count: int, task: bool) -> list[NativeCall]:
+def _repeated_calls(path: str, body: dict[str, typing.Any], count: int, task: bool) -> list[NativeCall]:
     """Return one call for all pictures, or one each. `n` is always said: some models make four when it is not."""
     parameters = body["parameters"]
-    if not re.fullmatch(_IMAGE_ONE_A_CALL_MODEL, model_key(body["model"])):
+    if not re.fullmatch(_ONE_A_CALL_MODEL, model_key(body["model"])):
         return [NativeCall(path, {**body, "parameters": {**parameters, "n": count}}, task=task)]
     calls = []
     for number in range(count):
         variant = {**parameters, "n": 1}
         if "seed" in variant:
-            variant["seed"] = (variant["seed"] + number) % _IMAGE_SEED_MODULUS
+            variant["seed"] = (variant["seed"] + number) % _SEED_MODULUS
         calls.append(NativeCall(path, {**body, "parameters": variant}, task=task))
     return calls
 
 
-def _typed_image_fields(fields: typing.Mapping[str, typing.Any]) -> dict[str, typing.Any]:
+def _typed_fields(fields: typing.Mapping[str, typing.Any]) -> dict[str, typing.Any]:
     """Return the fields of a form with its numbers and switches read; what cannot be read is refused later."""
     typed = dict(fields)
     for name in ("n", "seed"):

@@ -10,7 +10,7 @@ import typing
 from protocol.dashscope.mapping.fields import refuse_field
 
 # What a chat cannot do; the values listed ask for nothing.
-_LEGACY_IMPOSSIBLE = {
+_IMPOSSIBLE = {
     "best_of": (None, 1),
     "echo": (None, False),
     "logprobs": (None, 0),
@@ -27,10 +27,10 @@ def chat_request_of_completion(request: typing.Mapping[str, typing.Any]) -> dict
         raise refuse_field(
             "prompt", "one non-empty string; token arrays and several prompts are not translated", prompt
         )
-    for name, harmless in _LEGACY_IMPOSSIBLE.items():
+    for name, harmless in _IMPOSSIBLE.items():
         if request.get(name) not in harmless:
             raise refuse_field(name, "no such field: DashScope has chat models only", request[name])
-    chat = {name: value for name, value in request.items() if name != "prompt" and name not in _LEGACY_IMPOSSIBLE}
+    chat = {name: value for name, value in request.items() if name != "prompt" and name not in _IMPOSSIBLE}
     chat["messages"] = [{"role": "user", "content": prompt}]
     return chat
 

@@ -26,8 +26,8 @@ _PART_SIBLINGS = (
 )
 _PART_MEDIA_URL = re.compile(r"(?:https?|oss)://.+|data:.*", re.IGNORECASE | re.DOTALL)
 _PART_AUDIO_FORMAT = re.compile(r"[A-Za-z0-9.+-]+")
-_MESSAGE_SYSTEM_SEPARATOR = "\n\n"
-_MESSAGE_LEGACY_CALL_ID = "call_function_%d"
+_SYSTEM_SEPARATOR = "\n\n"
+_LEGACY_CALL_ID = "call_function_%d"
 
 # A part in DashScope's own form, or a text with a cache marker: cannot be joined to a string.
 _PART_UNJOINED_KEYS = ("cache_control", "doc_url")
@@ -51,7 +51,7 @@ def native_messages(
 
     Several system messages become one, the first. Raises the 400 that names the message and the part at fault.
     """
-    return _MessageMapper(multimodal).map_all(messages, system_notes)
+    return _Mapper(multimodal).map_all(messages, system_notes)
 
 
 def mentions_json(messages: typing.Sequence[object]) -> bool:
@@ -77,7 +77,7 @@ def native_part(part: object, where: str) -> JsonPart:
     return mapper(part, where)
 
 
-class _MessageMapper:
+class _Mapper:
     """Maps the messages of one request; remembers what a later message refers to."""
 
     def __init__(self, multimodal: bool) -> None:
@@ -101,7 +101,7 @@ class _MessageMapper:
                 raise refuse_field(where, "an object", message)
             role = message.get("role")
             if role in ("system", "developer"):
-                system_contents.append(_message_text_parts(message.get("content"), where + ".content"))
+                system_contents.append(_text_parts(message.get("content"), where + ".content"))
             elif isinstance(role, str) and role in mappers:
                 mapped.append(mappers[role](message, where, position))
             else:
@@ -116,7 +116,7 @@ class _MessageMapper:
             return []
         if any(_is_unjoined_part(part) for parts in filled for part in parts):
             return [{"role": "system", "content": self._unjoined_content(_parts_with_separators(filled))}]
-        text = _MESSAGE_SYSTEM_SEPARATOR.join(_joined_part_texts(parts) for parts in filled)
+        text = _SYSTEM_SEPARATOR.join(_joined_part_texts(parts) for parts in filled)
         return [{"role": "system", "content": self._text_content(text)}]
 
     def _map_user(self, message: dict[str, typing.Any], where: str, position: int) -> dict[str, typing.Any]:
@@ -125,7 +125,7 @@ class _MessageMapper:
         if isinstance(content, list) and self._multimodal:
             parts = [native_part(part, f"{where}[{number}]") for number, part in enumerate(content)]
         else:
-            parts = _message_text_parts(content, where)
+            parts = _text_parts(content, where)
         if not any(part.get("text") or "text" not in part for part in parts):
             raise refuse_field(where, "some text or another part, for DashScope refuses an empty message", content)
         if self._multimodal:
@@ -136,7 +136,7 @@ class _MessageMapper:
 
     def _map_assistant(self, message: dict[str, typing.Any], where: str, position: int) -> dict[str, typing.Any]:
         content = message.get("content")
-        text = "" if content is None else _joined_part_texts(_message_text_parts(content, where + ".content"))
+        text = "" if content is None else _joined_part_texts(_text_parts(content, where + ".content"))
         mapped: dict[str, typing.Any] = {"role": "assistant", "content": self._text_content(text)}
         calls = self._tool_calls(message, where, position)
         if calls:
@@ -150,13 +150,13 @@ class _MessageMapper:
     def _tool_calls(self, message: dict[str, typing.Any], where: str, position: int) -> list[JsonPart]:
         legacy_call = message.get("function_call")
         if legacy_call is not None:
-            self._legacy_call_id = _MESSAGE_LEGACY_CALL_ID % position
-            function = _message_called_function(legacy_call, where + ".function_call")
+            self._legacy_call_id = _LEGACY_CALL_ID % position
+            function = _called_function(legacy_call, where + ".function_call")
             return [{"id": self._legacy_call_id, "type": "function", "function": function, "index": 0}]
         calls = message.get("tool_calls") or []
         if not isinstance(calls, list):
             raise refuse_field(where + ".tool_calls", "a list", calls)
-        return [_message_tool_call(call, number, f"{where}.tool_calls[{number}]") for number, call in enumerate(calls)]
+        return [_tool_call(call, number, f"{where}.tool_calls[{number}]") for number, call in enumerate(calls)]
 
     def _map_tool(self, message: dict[str, typing.Any], where: str, position: int) -> dict[str, typing.Any]:
         call_id = message.get("tool_call_id")
@@ -171,7 +171,7 @@ class _MessageMapper:
 
     def _tool_answer(self, message: dict[str, typing.Any], where: str, call_id: str) -> dict[str, typing.Any]:
         content = message.get("content")
-        text = "" if content is None else _joined_part_texts(_message_text_parts(content, where + ".content"))
+        text = "" if content is None else _joined_part_texts(_text_parts(content, where + ".content"))
         native_content: object = [{"text": text}] if self._multimodal else text
         return {"role": "tool", "tool_call_id": call_id, "content": native_content}
 
@@ -187,7 +187,7 @@ class _MessageMapper:
         return [{"type": "text", **part} if "text" in part else part for part in parts]
 
 
-def _message_text_parts(content: object, where: str) -> list[JsonPart]:
+def _text_parts(content: object, where: str) -> list[JsonPart]:
     """Return content that may only be text as parts `{"text", "cache_control"?}`, or doc_url parts as they are."""
     if isinstance(content, str):
         return [{"text": content}]
@@ -219,23 +219,23 @@ def _parts_with_separators(contents: list[list[JsonPart]]) -> list[JsonPart]:
     for parts in contents:
         for number, part in enumerate(parts):
             if chained and number == 0 and "text" in part:
-                part = {**part, "text": _MESSAGE_SYSTEM_SEPARATOR + part["text"]}
+                part = {**part, "text": _SYSTEM_SEPARATOR + part["text"]}
             chained.append(part)
     return chained
 
 
-def _message_tool_call(call: object, number: int, where: str) -> JsonPart:
+def _tool_call(call: object, number: int, where: str) -> JsonPart:
     if not isinstance(call, dict):
         raise refuse_field(where, "an object", call)
     if call.get("type", "function") != "function":
         raise refuse_field(where + ".type", "function", call["type"])
     if not isinstance(call.get("id"), str) or not call["id"]:
         raise refuse_field(where + ".id", "a non-empty string", call.get("id"))
-    function = _message_called_function(call.get("function"), where + ".function")
+    function = _called_function(call.get("function"), where + ".function")
     return {"id": call["id"], "type": "function", "function": function, "index": number}
 
 
-def _message_called_function(function: object, where: str) -> dict[str, str]:
+def _called_function(function: object, where: str) -> dict[str, str]:
     if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:
         raise refuse_field(where, "an object with the function's name", function)
     arguments = function.get("arguments")

@@ -24,22 +24,22 @@ TEXT_TO_IMAGE_PATH = "/services/aigc/text2image/image-synthesis"
 IMAGE_TO_IMAGE_PATH = "/services/aigc/image2image/image-synthesis"
 SPEECH_SYNTHESIS_PATH = "/services/audio/tts/SpeechSynthesizer"
 
-_DASHSCOPE_API_ROOT = "/api/v1"
-_DASHSCOPE_COMPATIBLE_ROOT = "/compatible-mode/v1"
-_DASHSCOPE_URL = re.compile(r"https?://[^\s/?#@]+(?:/[^\s?#]*)?", re.IGNORECASE)
+_API_ROOT = "/api/v1"
+_COMPATIBLE_ROOT = "/compatible-mode/v1"
+_URL = re.compile(r"https?://[^\s/?#@]+(?:/[^\s?#]*)?", re.IGNORECASE)
 
-_DASHSCOPE_MIN_KEY_CHARACTERS = 10
+_MIN_KEY_CHARACTERS = 10
 # RFC 9110 §11.1: the scheme is case-insensitive. "Bearer " with an empty key reaches us trimmed to "Bearer".
-_DASHSCOPE_BEARER = re.compile(r"bearer(?:[ ]+(.*))?", re.IGNORECASE | re.DOTALL)
-_DASHSCOPE_KEY = re.compile(r"[!-~]+")
+_BEARER = re.compile(r"bearer(?:[ ]+(.*))?", re.IGNORECASE | re.DOTALL)
+_KEY = re.compile(r"[!-~]+")
 
 # All else a client sends concerns its connection with us, or its SDK, and stays here.
-_DASHSCOPE_FORWARDED_FIELDS = {
+_FORWARDED_FIELDS = {
     "x-dashscope-workspace": "X-DashScope-WorkSpace",
     "x-dashscope-datainspection": "X-DashScope-DataInspection",
     "x-dashscope-ossresourceresolve": "X-DashScope-OssResourceResolve",
 }
-_DASHSCOPE_RELAYED_FIELDS = ("x-request-id", "retry-after", "retry-after-ms")
+_RELAYED_FIELDS = ("x-request-id", "retry-after", "retry-after-ms")
 
 
 class NativeCall:
@@ -76,11 +76,11 @@ def dashscope_base_url(text: str) -> str:
     without query and fragment.
     """
     url = text.strip().rstrip("/") or DASHSCOPE_DEFAULT_BASE
-    if not _DASHSCOPE_URL.fullmatch(url):
+    if not _URL.fullmatch(url):
         raise ValueError(f"{text!r}: expected an http or https URL, e.g. {DASHSCOPE_DEFAULT_BASE}")
-    if url.endswith(_DASHSCOPE_COMPATIBLE_ROOT):
-        url = url[: -len(_DASHSCOPE_COMPATIBLE_ROOT)].rstrip("/")
-    return url if url.endswith(_DASHSCOPE_API_ROOT) else url + _DASHSCOPE_API_ROOT
+    if url.endswith(_COMPATIBLE_ROOT):
+        url = url[: -len(_COMPATIBLE_ROOT)].rstrip("/")
+    return url if url.endswith(_API_ROOT) else url + _API_ROOT
 
 
 def dashscope_key(authorization: str | None, operator_key: str = "") -> str:
@@ -92,20 +92,20 @@ def dashscope_key(authorization: str | None, operator_key: str = "") -> str:
     if operator_key:
         return operator_key
     if authorization is None or not authorization.strip():
-        raise _dashscope_key_error(
+        raise _key_error(
             "missing_authorization", "No API key provided: send it as 'Authorization: Bearer <your DashScope key>'."
         )
-    match = _DASHSCOPE_BEARER.fullmatch(authorization.strip())
+    match = _BEARER.fullmatch(authorization.strip())
     if match is None:
-        raise _dashscope_key_error(
+        raise _key_error(
             "invalid_authorization_format",
             "The Authorization header must be of the form 'Bearer <your DashScope key>'.",
         )
     key = (match.group(1) or "").strip()
-    if len(key) < _DASHSCOPE_MIN_KEY_CHARACTERS or not _DASHSCOPE_KEY.fullmatch(key):
-        raise _dashscope_key_error(
+    if len(key) < _MIN_KEY_CHARACTERS or not _KEY.fullmatch(key):
+        raise _key_error(
             "invalid_api_key",
-            f"The API key is empty, shorter than {_DASHSCOPE_MIN_KEY_CHARACTERS} characters or has illegal characters.",
+            f"The API key is empty, shorter than {_MIN_KEY_CHARACTERS} characters or has illegal characters.",
         )
     return key
 
@@ -114,26 +114,24 @@ def native_headers(
     call: NativeCall, key: str, client_fields: typing.Sequence[tuple[str, str]] = ()
 ) -> list[tuple[str, str]]:
     """Return the header fields of a native call; of the client's own only DashScope's three switches are passed on."""
-    return _dashscope_common_fields(key, call.stream, client_fields) + _dashscope_call_fields(call, client_fields)
+    return _common_fields(key, call.stream, client_fields) + _call_fields(call, client_fields)
 
 
 def task_headers(key: str, client_fields: typing.Sequence[tuple[str, str]] = ()) -> list[tuple[str, str]]:
     """Return the header fields with which a task is polled or cancelled; such a request has no body."""
-    return _dashscope_common_fields(key, False, client_fields)
+    return _common_fields(key, False, client_fields)
 
 
 def relayed_fields(answer_fields: typing.Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return those fields of a native answer that the client may see: request id and retry hints."""
-    return [(name.lower(), value) for name, value in answer_fields if name.lower() in _DASHSCOPE_RELAYED_FIELDS]
+    return [(name.lower(), value) for name, value in answer_fields if name.lower() in _RELAYED_FIELDS]
 
 
-def _dashscope_key_error(code: str, message: str) -> ApiError:
+def _key_error(code: str, message: str) -> ApiError:
     return ApiError(401, message, type="authentication_error", code=code)
 
 
-def _dashscope_common_fields(
-    key: str, stream: bool, client_fields: typing.Sequence[tuple[str, str]]
-) -> list[tuple[str, str]]:
+def _common_fields(key: str, stream: bool, client_fields: typing.Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     fields = [
         ("Authorization", "Bearer " + key),
         ("Accept", "text/event-stream" if stream else "application/json"),
@@ -141,25 +139,25 @@ def _dashscope_common_fields(
         ("Accept-Encoding", "identity"),
     ]
     for name, value in client_fields:
-        native_name = _DASHSCOPE_FORWARDED_FIELDS.get(name.lower())
+        native_name = _FORWARDED_FIELDS.get(name.lower())
         if native_name:
             fields.append((native_name, value))
     return fields
 
 
-def _dashscope_call_fields(call: NativeCall, client_fields: typing.Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+def _call_fields(call: NativeCall, client_fields: typing.Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     fields = [("Content-Type", "application/json")]
     if call.stream:
         fields.append(("X-DashScope-SSE", "enable"))
     if call.task:
         fields.append(("X-DashScope-Async", "enable"))
     asked = {name.lower() for name, _ in client_fields}
-    if "x-dashscope-ossresourceresolve" not in asked and _dashscope_mentions_oss(call.body):
+    if "x-dashscope-ossresourceresolve" not in asked and _mentions_oss(call.body):
         fields.append(("X-DashScope-OssResourceResolve", "enable"))
     return fields
 
 
-def _dashscope_mentions_oss(body: dict[str, typing.Any]) -> bool:
+def _mentions_oss(body: dict[str, typing.Any]) -> bool:
     """Tell whether a URL of the temporary upload store is in the body: such URLs are only resolved on request."""
     pending: list[object] = [body]
     while pending:

@@ -27,29 +27,29 @@ from protocol.dashscope.mapping.models import model_key
 from protocol.dashscope.mapping.native import MULTIMODAL_GENERATION_PATH, SPEECH_SYNTHESIS_PATH, NativeCall
 from protocol.openai.audio import SPEECH_SAMPLE_RATE, wav_header
 
-_SPEECH_FORMATS = ("mp3", "opus", "aac", "flac", "wav", "pcm")
-_QWEN_SPEECH_FORMATS = ("wav", "pcm")
-_COSY_SPEECH_FORMATS = ("mp3", "wav", "pcm", "opus")
-_SPEECH_MEDIA_TYPES = {
+_FORMATS = ("mp3", "opus", "aac", "flac", "wav", "pcm")
+_QWEN_FORMATS = ("wav", "pcm")
+_COSY_FORMATS = ("mp3", "wav", "pcm", "opus")
+_MEDIA_TYPES = {
     "mp3": "audio/mpeg",
     "opus": "audio/ogg",
     "wav": "audio/wav",
     "pcm": "audio/pcm",
 }
-_SPEECH_LONGEST_PIECE = 600
+_LONGEST_PIECE = 600
 
 # Where a long text is cut: after a sentence, else at a pause, else at a space.
-_SPEECH_CUTS = (
+_CUTS = (
     r"(?:[.!?…][\"')\]”’]*(?=\s)|[。！？][”’」』]*|\n)\s*",
     r"[,;:，；：、]\s*",
     r"\s+",
 )
-_QWEN_SPEECH_MODEL = r"qwen(?!-audio-).*"
-_INSTRUCTED_SPEECH_MODEL = r".*-instruct.*"
-_WEBSOCKET_SPEECH_MODEL = r"cosyvoice-v[12]|sambert-.*"
+_QWEN_MODEL = r"qwen(?!-audio-).*"
+_INSTRUCTED_MODEL = r".*-instruct.*"
+_WEBSOCKET_MODEL = r"cosyvoice-v[12]|sambert-.*"
 
 # OpenAI's voices by the nearest native one; every other name is DashScope's and passes.
-_SPEECH_QWEN_VOICES = {
+_QWEN_VOICES = {
     "alloy": "Cherry",
     "nova": "Serena",
     "shimmer": "Chelsie",
@@ -64,9 +64,9 @@ _SPEECH_QWEN_VOICES = {
     "marin": "Vivian",
     "cedar": "Elias",
 }
-_SPEECH_COSY_VOICE = "longanyang"
-_SPEECH_COSY_SLOWEST_RATE = 0.5
-_SPEECH_COSY_FASTEST_RATE = 2.0
+_COSY_VOICE = "longanyang"
+_COSY_SLOWEST_RATE = 0.5
+_COSY_FASTEST_RATE = 2.0
 
 
 class SpeechPlan:
@@ -87,7 +87,7 @@ class SpeechPlan:
     @property
     def media_type(self) -> str:
         """The Content-Type of the bare sound."""
-        return _SPEECH_MEDIA_TYPES[self.audio_format]
+        return _MEDIA_TYPES[self.audio_format]
 
     def beginning(self) -> bytes:
         """Return the bytes that go before the sound of the first stream."""
@@ -102,19 +102,19 @@ def plan_speech(request: typing.Mapping[str, typing.Any]) -> SpeechPlan:
     """
     model = required_text(request, "model")
     text = required_text(request, "input")
-    voice = _read_speech_voice(request)
-    wanted = optional_choice(request, "response_format", _SPEECH_FORMATS)
+    voice = _read_voice(request)
+    wanted = optional_choice(request, "response_format", _FORMATS)
     speed = optional_number(request, "speed", 0.25, 4)
     as_events = optional_choice(request, "stream_format", ("audio", "sse")) == "sse"
     key = model_key(model)
-    if re.fullmatch(_WEBSOCKET_SPEECH_MODEL, key):
+    if re.fullmatch(_WEBSOCKET_MODEL, key):
         raise refuse_field("model", "a model that can be reached by HTTP, e.g. cosyvoice-v3-flash", model)
-    if not re.fullmatch(_QWEN_SPEECH_MODEL, key):
-        audio_format = _speech_format(wanted or "mp3", _COSY_SPEECH_FORMATS)
-        return SpeechPlan([_cosy_speech_call(model, text, voice, audio_format, speed)], audio_format, False, as_events)
-    audio_format = _speech_format(wanted or "wav", _QWEN_SPEECH_FORMATS)
-    options = _qwen_speech_options(request, key)
-    native_voice = _SPEECH_QWEN_VOICES.get(voice.lower(), voice)
+    if not re.fullmatch(_QWEN_MODEL, key):
+        audio_format = _format(wanted or "mp3", _COSY_FORMATS)
+        return SpeechPlan([_cosy_call(model, text, voice, audio_format, speed)], audio_format, False, as_events)
+    audio_format = _format(wanted or "wav", _QWEN_FORMATS)
+    options = _qwen_options(request, key)
+    native_voice = _QWEN_VOICES.get(voice.lower(), voice)
     calls = [
         NativeCall(
             MULTIMODAL_GENERATION_PATH,
@@ -126,12 +126,12 @@ def plan_speech(request: typing.Mapping[str, typing.Any]) -> SpeechPlan:
     return SpeechPlan(calls, audio_format, True, as_events)
 
 
-def split_speech_text(text: str, most_characters: int = _SPEECH_LONGEST_PIECE) -> list[str]:
+def split_speech_text(text: str, most_characters: int = _LONGEST_PIECE) -> list[str]:
     """Return the text in pieces of at most `most_characters`, cut at sentence ends where there are any."""
     pieces = []
     rest = text.strip()
     while len(rest) > most_characters:
-        cut = _speech_cut(rest, most_characters)
+        cut = _cut(rest, most_characters)
         pieces.append(rest[:cut].strip())
         rest = rest[cut:].strip()
     return [piece for piece in (*pieces, rest) if piece]
@@ -211,7 +211,7 @@ def speech_done_event(usages: typing.Sequence[dict[str, typing.Any]]) -> dict[st
     return {"type": "speech.audio.done", "usage": usage}
 
 
-def _read_speech_voice(request: typing.Mapping[str, typing.Any]) -> str:
+def _read_voice(request: typing.Mapping[str, typing.Any]) -> str:
     voice = request.get("voice")
     if isinstance(voice, dict):  # OpenAI's custom voices
         voice = voice.get("id")
@@ -220,19 +220,19 @@ def _read_speech_voice(request: typing.Mapping[str, typing.Any]) -> str:
     return voice
 
 
-def _speech_format(wanted: str, possible: typing.Sequence[str]) -> str:
+def _format(wanted: str, possible: typing.Sequence[str]) -> str:
     if wanted in possible:
         return wanted
     expected = "one of " + ", ".join(possible) + " for this model"
     raise refuse_field("response_format", expected, wanted, code="unsupported_response_format")
 
 
-def _qwen_speech_options(request: typing.Mapping[str, typing.Any], key: str) -> dict[str, typing.Any]:
+def _qwen_options(request: typing.Mapping[str, typing.Any], key: str) -> dict[str, typing.Any]:
     options: dict[str, typing.Any] = {}
     language = optional_text(request, "language_type")
     if language:
         options["language_type"] = language
-    if not re.fullmatch(_INSTRUCTED_SPEECH_MODEL, key):
+    if not re.fullmatch(_INSTRUCTED_MODEL, key):
         return options
     instructions = optional_text(request, "instructions")
     if instructions:
@@ -243,22 +243,22 @@ def _qwen_speech_options(request: typing.Mapping[str, typing.Any], key: str) -> 
     return options
 
 
-def _cosy_speech_call(model: str, text: str, voice: str, audio_format: str, speed: float | None) -> NativeCall:
+def _cosy_call(model: str, text: str, voice: str, audio_format: str, speed: float | None) -> NativeCall:
     native_input: dict[str, typing.Any] = {
         "text": text,
-        "voice": _SPEECH_COSY_VOICE if voice.lower() in _SPEECH_QWEN_VOICES else voice,
+        "voice": _COSY_VOICE if voice.lower() in _QWEN_VOICES else voice,
         "format": audio_format,
         "sample_rate": SPEECH_SAMPLE_RATE,
     }
     if speed is not None and speed != 1:
-        native_input["rate"] = min(max(speed, _SPEECH_COSY_SLOWEST_RATE), _SPEECH_COSY_FASTEST_RATE)
+        native_input["rate"] = min(max(speed, _COSY_SLOWEST_RATE), _COSY_FASTEST_RATE)
     return NativeCall(SPEECH_SYNTHESIS_PATH, {"model": model, "input": native_input}, stream=True)
 
 
-def _speech_cut(text: str, most_characters: int) -> int:
+def _cut(text: str, most_characters: int) -> int:
     """Return where to cut; white space after the piece does not count, as it is left out."""
     window = text[: most_characters + 1]
-    for pattern in _SPEECH_CUTS:
+    for pattern in _CUTS:
         ends = [match.end() for match in re.finditer(pattern, window)]
         ends = [end for end in ends if len(window[:end].rstrip()) <= most_characters]
         if ends:

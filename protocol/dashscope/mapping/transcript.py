@@ -24,8 +24,8 @@ from protocol.openai.audio import CAPTION_TYPES, caption_time
 _ASR_DEFAULT_MODEL = "qwen3-asr-flash"
 _ASR_OPENAI_MODELS = r"whisper-1|gpt-4o-(?:mini-)?transcribe.*"
 _ASR_SHORT_MODEL = r".*-asr-flash(?!-filetrans|-realtime).*"
-_TRANSCRIPT_MOST_AUDIO_BYTES = 10 * 1024 * 1024  # of the data URL
-_TRANSCRIPT_AUDIO_TYPES = {
+_MOST_AUDIO_BYTES = 10 * 1024 * 1024  # of the data URL
+_AUDIO_TYPES = {
     "aac": "audio/aac",
     "amr": "audio/amr",
     "flac": "audio/flac",
@@ -41,10 +41,10 @@ _TRANSCRIPT_AUDIO_TYPES = {
     "webm": "audio/webm",
     "wma": "audio/x-ms-wma",
 }
-_TRANSCRIPT_MEDIA_TYPE = r"(?:audio|video)/[A-Za-z0-9.+-]+"
-_TRANSCRIPT_MOST_SECONDS = 86_400  # anything above is no length of a short recording
-_TRANSCRIPT_FORMATS = ("json", "text", "verbose_json", "srt", "vtt")
-_TRANSCRIPT_STREAMED_FORMATS = ("json", "text")
+_MEDIA_TYPE = r"(?:audio|video)/[A-Za-z0-9.+-]+"
+_MOST_SECONDS = 86_400  # anything above is no length of a short recording
+_FORMATS = ("json", "text", "verbose_json", "srt", "vtt")
+_STREAMED_FORMATS = ("json", "text")
 
 
 class TranscriptionPlan:
@@ -71,15 +71,15 @@ def plan_transcription(
         model = _ASR_DEFAULT_MODEL
     elif not re.fullmatch(_ASR_SHORT_MODEL, key):
         raise refuse_field("model", f"a model for short recordings, e.g. {_ASR_DEFAULT_MODEL}", model)
-    response_format = optional_choice(fields, "response_format", _TRANSCRIPT_FORMATS) or "json"
-    stream = _transcript_flag(fields, "stream")
-    if stream and response_format not in _TRANSCRIPT_STREAMED_FORMATS:
+    response_format = optional_choice(fields, "response_format", _FORMATS) or "json"
+    stream = _flag(fields, "stream")
+    if stream and response_format not in _STREAMED_FORMATS:
         raise refuse_field("response_format", "json or text beside stream", response_format)
-    messages = [{"role": "user", "content": [{"audio": _transcript_audio_url(filename, media_type, sound)}]}]
+    messages = [{"role": "user", "content": [{"audio": _audio_url(filename, media_type, sound)}]}]
     prompt = optional_text(fields, "prompt")
     if prompt:
         messages.insert(0, {"role": "system", "content": [{"text": prompt}]})
-    asr_options: dict[str, typing.Any] = {"enable_itn": _transcript_flag(fields, "enable_itn")}
+    asr_options: dict[str, typing.Any] = {"enable_itn": _flag(fields, "enable_itn")}
     language = optional_text(fields, "language")
     if language:
         asr_options["language"] = language
@@ -104,21 +104,21 @@ def transcription_answer(answer: typing.Mapping[str, typing.Any], response_forma
     """Return the Content-Type and the body for a native answer; silence is an empty text."""
     text = "".join(choice.text for choice in native_choices(answer)[:1])
     usage = as_object(answer.get("usage"))
-    seconds = _transcript_seconds(usage)
+    seconds = _seconds(usage)
     if response_format == "text":
-        return "text/plain; charset=utf-8", _transcript_bytes(text + "\n")
+        return "text/plain; charset=utf-8", _bytes(text + "\n")
     if response_format in ("srt", "vtt"):
-        return CAPTION_TYPES[response_format], _transcript_bytes(_transcript_captions(response_format, text, seconds))
-    body: dict[str, typing.Any] = {"text": text, "usage": _transcript_usage(usage)}
+        return CAPTION_TYPES[response_format], _bytes(_captions(response_format, text, seconds))
+    body: dict[str, typing.Any] = {"text": text, "usage": _usage(usage)}
     if response_format == "verbose_json":
         body = {
             "task": "transcribe",
-            "language": _transcript_language(answer),
+            "language": _language(answer),
             "duration": seconds,
             **body,
-            "segments": [_transcript_segment(text, seconds)],
+            "segments": [_segment(text, seconds)],
         }
-    return "application/json", _transcript_bytes(json.dumps(body, ensure_ascii=False))
+    return "application/json", _bytes(json.dumps(body, ensure_ascii=False))
 
 
 class TranscriptStreamTranslator:
@@ -142,7 +142,7 @@ class TranscriptStreamTranslator:
         if self.error is None:
             done: dict[str, typing.Any] = {"type": "transcript.text.done", "text": "".join(self._texts)}
             if "seconds" not in self._usage:
-                done["usage"] = _transcript_usage(self._usage)  # this event knows usage in tokens only
+                done["usage"] = _usage(self._usage)  # this event knows usage in tokens only
             events.append(done)
         return events
 
@@ -160,7 +160,7 @@ class TranscriptStreamTranslator:
         return deltas
 
 
-def _transcript_flag(fields: typing.Mapping[str, typing.Any], name: str) -> bool:
+def _flag(fields: typing.Mapping[str, typing.Any], name: str) -> bool:
     value = fields.get(name)
     if value in (None, False, "false", ""):
         return False
@@ -169,19 +169,19 @@ def _transcript_flag(fields: typing.Mapping[str, typing.Any], name: str) -> bool
     raise refuse_field(name, "true or false", value)
 
 
-def _transcript_audio_url(filename: str, media_type: str, sound: bytes) -> str:
+def _audio_url(filename: str, media_type: str, sound: bytes) -> str:
     """Return the sound as a data URL; the type is the file name's, else what the client calls it."""
     if not sound:
         raise refuse_field("file", "a recording", filename)
     ending = filename.rpartition(".")[2].lower()
-    native_type = _TRANSCRIPT_AUDIO_TYPES.get(ending, media_type.partition(";")[0].strip())
-    if not re.fullmatch(_TRANSCRIPT_MEDIA_TYPE, native_type):
+    native_type = _AUDIO_TYPES.get(ending, media_type.partition(";")[0].strip())
+    if not re.fullmatch(_MEDIA_TYPE, native_type):
         native_type = "audio/wav"
     url = f"data:{native_type};base64," + binascii.b2a_base64(sound, newline=False).decode("ascii")
-    if len(url) > _TRANSCRIPT_MOST_AUDIO_BYTES:
+    if len(url) > _MOST_AUDIO_BYTES:
         raise ApiError(
             413,
-            f"file: expected a recording of at most {_TRANSCRIPT_MOST_AUDIO_BYTES} bytes as base64, got {len(url)}",
+            f"file: expected a recording of at most {_MOST_AUDIO_BYTES} bytes as base64, got {len(url)}",
             type="invalid_request_error",
             param="file",
             code="file_too_large",
@@ -189,25 +189,25 @@ def _transcript_audio_url(filename: str, media_type: str, sound: bytes) -> str:
     return url
 
 
-def _transcript_seconds(usage: typing.Mapping[str, typing.Any]) -> float:
+def _seconds(usage: typing.Mapping[str, typing.Any]) -> float:
     seconds = usage.get("seconds")
-    return seconds if isinstance(seconds, (int, float)) and 0 <= seconds < _TRANSCRIPT_MOST_SECONDS else 0
+    return seconds if isinstance(seconds, (int, float)) and 0 <= seconds < _MOST_SECONDS else 0
 
 
-def _transcript_bytes(text: str) -> bytes:
+def _bytes(text: str) -> bytes:
     """Return UTF-8; half a surrogate pair, which JSON can hold, becomes a question mark."""
     return text.encode("utf-8", "replace")
 
 
-def _transcript_usage(usage: typing.Mapping[str, typing.Any]) -> dict[str, typing.Any]:
+def _usage(usage: typing.Mapping[str, typing.Any]) -> dict[str, typing.Any]:
     """Return the usage by duration, which is what DashScope bills, or by tokens where it tells no duration."""
     if "seconds" in usage:
-        return {"type": "duration", "seconds": _transcript_seconds(usage)}
+        return {"type": "duration", "seconds": _seconds(usage)}
     spent, made = token_count(usage, "input_tokens"), token_count(usage, "output_tokens")
     return {"type": "tokens", "input_tokens": spent, "output_tokens": made, "total_tokens": spent + made}
 
 
-def _transcript_language(answer: typing.Mapping[str, typing.Any]) -> str:
+def _language(answer: typing.Mapping[str, typing.Any]) -> str:
     for choice in as_list(as_object(answer.get("output")).get("choices")):
         for note in as_list(as_object(as_object(choice).get("message")).get("annotations")):
             if isinstance(note, dict) and isinstance(note.get("language"), str):
@@ -215,7 +215,7 @@ def _transcript_language(answer: typing.Mapping[str, typing.Any]) -> str:
     return ""
 
 
-def _transcript_segment(text: str, seconds: float) -> dict[str, typing.Any]:
+def _segment(text: str, seconds: float) -> dict[str, typing.Any]:
     """Return the one segment of verbose_json; what DashScope does not measure is 0."""
     return {
         "id": 0,
@@ -231,7 +231,7 @@ def _transcript_segment(text: str, seconds: float) -> dict[str, typing.Any]:
     }
 
 
-def _transcript_captions(response_format: str, text: str, seconds: float) -> str:
+def _captions(response_format: str, text: str, seconds: float) -> str:
     """Return one caption that stands from beginning to end."""
     if response_format == "srt":
         return f"1\n00:00:00,000 --> {caption_time(seconds, ',')}\n{text}\n\n"

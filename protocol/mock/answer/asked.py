@@ -21,9 +21,9 @@ from protocol.mock.answer.scalar import name_words
 
 MAX_ASKED_CLAUSES = 64  # of a prompt: the first and the last ones, for long texts have their question at either end
 
-_ASKED_NOWHERE = -1  # the place of a word that a clause only means
-_ASKED_MAX_DESCRIPTION = 1000  # characters
-_ASKED_MAX_PARAMETERS = 100
+_NOWHERE = -1  # the place of a word that a clause only means
+_MAX_DESCRIPTION = 1000  # characters
+_MAX_PARAMETERS = 100
 
 
 class OfferedTool(typing.NamedTuple):
@@ -48,27 +48,27 @@ def _stems(words: str) -> frozenset[str]:
 
 
 # Verbs of tool names that say no more than that something is looked up.
-_ASKED_GENERIC = _stems(
+_GENERIC = _stems(
     "get fetch find retrieve read list show check query lookup look up tell display see view give return load is"
     " describe access pull run do call use execute invoke perform handle make extract identify"
 )
 # Verbs that change the world: such a tool wants its verb in the prompt.
-_ASKED_DOING_VERBS = (
+_DOING_VERBS = (
     "send book create delete remove update add set turn schedule order buy purchase cancel play post write save put"
     " open close start stop move copy rename insert append reserve pay transfer submit publish upload edit modify"
     " change enable disable remind invite assign share reply generate draw render block ban refund ship toggle switch"
     " dim brighten lock unlock raise lower increase decrease replace adjust"
     " subscribe unsubscribe install deploy restart reset register login sign"
 )
-_ASKED_DOING = _stems(_ASKED_DOING_VERBS)
+_DOING = _stems(_DOING_VERBS)
 # Verbs that are enough on their own: there is no other word for what the tool does.
-_ASKED_SOFT = _stems(
+_SOFT = _stems(
     "search translate calculate compute convert estimate multiply divide subtract sum compare analyze analyse classify"
     " summarize count sort browse google track solve evaluate roll flip plot exchange"
 )
-_ASKED_MATHS = _stems("calculate compute evaluate solve multiply divide subtract sum estimate")
-_ASKED_SUMS = _ASKED_MATHS | {"add"}
-_ASKED_FILLERS = _stems(
+_MATHS = _stems("calculate compute evaluate solve multiply divide subtract sum estimate")
+_SUMS = _MATHS | {"add"}
+_FILLERS = _stems(
     "the a an of for to in on at by with from and or current currently latest recent new today info information data"
     " details detail result results value tool function api item text string user my your me it all any one given"
     " specific specified provided certain this that these those which what who when where how as is are be can will"
@@ -77,7 +77,7 @@ _ASKED_FILLERS = _stems(
     " request response asks ask asking location place city country state region date time-of call called calls"
 )
 # Words that may stand for one another.
-_ASKED_SYNONYMS = tuple(
+_SYNONYMS = tuple(
     _stems(group)
     for group in (
         "weather temperature forecast rain raining rainy sunny snow snowing windy humid humidity hot cold umbrella",
@@ -96,32 +96,32 @@ _ASKED_SYNONYMS = tuple(
     )
 )  # fmt: skip
 
-_ASKED_QUESTION_WORDS = frozenset(
+_QUESTION_WORDS = frozenset(
     "what what's whats how how's which when where where's who who's is are will does did has have was were".split()
 )
-_ASKED_OPENERS = frozenset(
+_OPENERS = frozenset(
     "please hey hi hello ok okay so and then also now just first next finally well after that afterwards assistant"
     " kindly quickly great thanks yes".split()
 )
-_ASKED_POLITE = (
+_POLITE = (
     r"(?:(?:can|could|would|will) you(?: please)?|i(?: woul|'|\u2019)d like(?: you)?(?: to)?"
     r"|i(?: really)? (?:want|need)(?: you)?(?: to)?"
     r"|let'?s|let us|help me(?: to)?|go ahead and|you (?:should|must|need to)"
     r"|make sure to|try to|i have to|we need to)\b\s*"
 )
 # Orders begin with these, or with a verb of the tool's name.
-_ASKED_ORDERS = _ASKED_GENERIC | _ASKED_DOING | _ASKED_SOFT
-_ASKED_ORDERS |= _stems("use give need plan arrange remind email mail google")
+_ORDERS = _GENERIC | _DOING | _SOFT
+_ORDERS |= _stems("use give need plan arrange remind email mail google")
 # A text is wanted then, or an opinion, and no tool, unless the tool's own name has the word.
-_ASKED_TEXT_VERBS = _stems(
+_TEXT_VERBS = _stems(
     "write compose draft explain discuss imagine rewrite paraphrase brainstorm define invent pretend sing rhyme"
     " summarize summarise proofread elaborate argue recite"
 )
-_ASKED_TEXT_NOUNS = _stems(
+_TEXT_NOUNS = _stems(
     "poem poetry story essay song haiku joke limerick novel lyrics article blog paragraph slogan riddle sonnet"
     " metaphor synonym etymology meaning definition history"
 )
-_ASKED_NO_REQUEST = (
+_NO_REQUEST = (
     r"(?:why|how come|what does \S+(?: \S+){0,3} mean|what is an?|what's an?|what are (?!the\b)"
     r"|who (?:invented|discovered|wrote|made)|define|do you"
     r" (?:like|know|think|love|have|understand)|are you|how are you|who are you|what can you|have you|did you|what do"
@@ -131,11 +131,11 @@ _ASKED_NO_REQUEST = (
     r"|i (?:like|love|hate|think|believe|had|was|am|have been)"
     r"|talk about|describe)\b"
 )
-_ASKED_FIRST_PLACE = r"(?:in|on|at|from|within|inside|under) (?:the )?\S+(?: file| folder| directory)?,? (?=([a-z]+)\b)"
-_ASKED_AFTER = r"(?i)(?:\b(?:then|after that|afterwards|finally|next)|然后|接着|再)[\s,，]*(?:[^\W_]+ ){0,2}\Z"
+_FIRST_PLACE = r"(?:in|on|at|from|within|inside|under) (?:the )?\S+(?: file| folder| directory)?,? (?=([a-z]+)\b)"
+_AFTER = r"(?i)(?:\b(?:then|after that|afterwards|finally|next)|然后|接着|再)[\s,，]*(?:[^\W_]+ ){0,2}\Z"
 # "Open a ticket" wants a new one.
-_ASKED_CREATION = r"(?:open|file|raise|log|start|report) (?:an?|new) "
-_ASKED_LANGUAGES = {
+_CREATION = r"(?:open|file|raise|log|start|report) (?:an?|new) "
+_LANGUAGES = {
     "spanish": r"\b(?:hola|cómo|qué|gracias|por favor|dónde|cuándo|buen[oa]s|quiero|necesito|puedes?)\b",
     "french": r"\b(?:bonjour|merci|comment|s'il|est-ce|où|voudrais|pouvez|je)\b",
     "german": r"\b(?:hallo|danke|bitte|wie|ich|können|möchte|nicht)\b",
@@ -145,33 +145,33 @@ _ASKED_LANGUAGES = {
     "korean": "[\uac00-\ud7af]",
     "chinese": "[\u4e00-\u9fff]",
 }
-_ASKED_PHRASES = (("find out", "search"), ("look up", "query"))
-_ASKED_HANDING_OVER = r"(?:transfer|hand_?off|delegate|escalate)_(?:back_)?to_|.+_handoff\Z"
-_ASKED_AGENTS = _stems("agent assistant specialist team department expert bot transfer handoff delegate escalate back")
+_PHRASES = (("find out", "search"), ("look up", "query"))
+_HANDING_OVER = r"(?:transfer|hand_?off|delegate|escalate)_(?:back_)?to_|.+_handoff\Z"
+_AGENTS = _stems("agent assistant specialist team department expert bot transfer handoff delegate escalate back")
 # Orders to look something up that another tool for looking up does not carry out.
-_ASKED_CONTRARY = {
+_CONTRARY = {
     "list": _stems("read"), "find": _stems("read"), "search": _stems("read"), "read": _stems("list search"),
 }  # fmt: skip
-_ASKED_HOW_TO = r"how (?:do|can|should|would|could|might|to|shall)\b"
-_ASKED_STATEMENT = frozenset("i we he she they it you is was are were am had has have not thank thanks".split())
-_ASKED_NEGATIONS = frozenset("not don't dont don never without no avoid \u2019t".split())
+_HOW_TO = r"how (?:do|can|should|would|could|might|to|shall)\b"
+_STATEMENT = frozenset("i we he she they it you is was are were am had has have not thank thanks".split())
+_NEGATIONS = frozenset("not don't dont don never without no avoid \u2019t".split())
 
-_ASKED_CHINESE_REQUEST = "[？?吗呢]|什么|怎么|多少|几[点个度天]|哪|谁|如何|请|帮|查|告诉|搜|计算|算一"
-_ASKED_CHINESE_REQUEST += "|发[送一给邮]|订|翻译|给我|看看|我要|我想|打开|关闭|播放|创建|添加|删除"
-_ASKED_CHINESE_TEXT = "写|诗|故事|笑话|作文|文章|解释|介绍一下|什么是|是什么意思|为什么|喜欢"
-_ASKED_CHINESE_NEGATION = "不要|别|不用|无需|不需要"
-_ASKED_CHINESE_FILLERS = frozenset(
+_CHINESE_REQUEST = "[？?吗呢]|什么|怎么|多少|几[点个度天]|哪|谁|如何|请|帮|查|告诉|搜|计算|算一"
+_CHINESE_REQUEST += "|发[送一给邮]|订|翻译|给我|看看|我要|我想|打开|关闭|播放|创建|添加|删除"
+_CHINESE_TEXT = "写|诗|故事|笑话|作文|文章|解释|介绍一下|什么是|是什么意思|为什么|喜欢"
+_CHINESE_NEGATION = "不要|别|不用|无需|不需要"
+_CHINESE_FILLERS = frozenset(
     "查询 获取 当前 指定 返回 用户 信息 今天 现在 一个 可以 使用 这个 什么 怎么 给定 根据 提供 进行 城市 工具".split()
 )
-_ASKED_QUOTATION = r"\"[^\"]*\"|`[^`]*`|\u201c[^\u201d]*\u201d|(?<!\w)'[^']*'(?!\w)"
-_ASKED_HAN = "[\u3400-\u4dbf\u4e00-\u9fff]+"
+_QUOTATION = r"\"[^\"]*\"|`[^`]*`|\u201c[^\u201d]*\u201d|(?<!\w)'[^']*'(?!\w)"
+_HAN = "[\u3400-\u4dbf\u4e00-\u9fff]+"
 
 
 class _Clause(typing.NamedTuple):
     text: str  # in small letters
     start: int
     words: tuple[str, ...]  # stems in order, those of the glossary last
-    places: tuple[int, ...]  # where each begins in the prompt, or _ASKED_NOWHERE
+    places: tuple[int, ...]  # where each begins in the prompt, or _NOWHERE
     literals: tuple[Hint, ...]
     opening: str  # without "please", "can you" and the like
     is_polite: bool
@@ -221,9 +221,9 @@ def asked_tools(prompt: str, tools: typing.Sequence[OfferedTool]) -> list[AskedT
             if not is_told and not any(_is_better(other, given) for other in evidence):
                 found.setdefault(given.tool.name, given)
     ordered = sorted(found.values(), key=lambda given: given.position)
-    handing = [given for given in ordered if re.match(_ASKED_HANDING_OVER, given.tool.name)]
+    handing = [given for given in ordered if re.match(_HANDING_OVER, given.tool.name)]
     return [
-        AskedTool(given.tool, given.position, re.search(_ASKED_AFTER, prompt[: given.position]) is not None)
+        AskedTool(given.tool, given.position, re.search(_AFTER, prompt[: given.position]) is not None)
         for given in ordered
         if given not in handing[1:]  # the talk goes to one only
     ]
@@ -242,7 +242,7 @@ def _is_better(one: _Evidence, other: _Evidence) -> bool:
 
 
 def _clauses(prompt: str) -> typing.Iterator[_Clause]:
-    verbs = _ASKED_DOING_VERBS.replace(" ", "|")
+    verbs = _DOING_VERBS.replace(" ", "|")
     separator = rf"(?:, and|,| and) (?=(?:e?mail|tell|get|find|search|calculate|convert|translate|{verbs})\b)|"
     separator += r"[!;\n。！；]+|[?？]+|\.(?=\s|\Z)|,? (?:and )?then (?=[a-z])|[，,]\s*(?:然后|并且?|再|接着)"
     ends = [*(match.end() for match in re.finditer(separator, prompt)), len(prompt)]
@@ -254,24 +254,24 @@ def _clauses(prompt: str) -> typing.Iterator[_Clause]:
 
 def _clause(text: str, start: int) -> _Clause:
     plain = text.casefold().replace("\u2019", "'")
-    spoken = re.sub(_ASKED_QUOTATION, lambda found: " " * len(found[0]), plain)
+    spoken = re.sub(_QUOTATION, lambda found: " " * len(found[0]), plain)
     found = [(stem(match[0]), start + match.start()) for match in re.finditer(r"[^\W_]+(?:'[a-z]+)?", spoken)]
     found = [(stem(word[:-2]) if word.endswith("'s") else word, place) for word, place in found]
     literals = tuple(hint for hint in read_hints(text).literals if hint.kind not in ("day", "counted"))
     extra = [*glossary_words(plain), *_words_of_literals(literals)]
-    extra += [word for phrase, word in _ASKED_PHRASES if phrase in plain]
-    found += [(stem(word), _ASKED_NOWHERE) for word in extra]
+    extra += [word for phrase, word in _PHRASES if phrase in plain]
+    found += [(stem(word), _NOWHERE) for word in extra]
     opening = plain.strip(" \t,，.:-(\"'")
     is_polite = False
     while opening:
-        polite = re.match(_ASKED_POLITE, opening)
+        polite = re.match(_POLITE, opening)
         first = re.match(r"[a-z]+\b[\s,:!-]*", opening)
-        place = re.match(_ASKED_FIRST_PLACE, opening)
+        place = re.match(_FIRST_PLACE, opening)
         if polite:
             opening, is_polite = opening[polite.end() :], True
-        elif first and re.match("[a-z]+", opening)[0] in _ASKED_OPENERS:  # type: ignore[index]
+        elif first and re.match("[a-z]+", opening)[0] in _OPENERS:  # type: ignore[index]
             opening = opening[first.end() :]
-        elif place and stem(place[1]) in _ASKED_ORDERS:
+        elif place and stem(place[1]) in _ORDERS:
             opening = opening[place.end() :]
         else:
             break
@@ -295,39 +295,39 @@ def _words_of_literals(literals: typing.Sequence[Hint]) -> list[str]:
 
 def _is_request(clause: _Clause, tool_words: typing.AbstractSet[str]) -> bool:
     """Say whether a clause asks for something to be done or told, by its form."""
-    if re.match(_ASKED_NO_REQUEST, clause.opening):
+    if re.match(_NO_REQUEST, clause.opening):
         return False
-    if re.match(_ASKED_HOW_TO, clause.opening) and not clause.literals:
+    if re.match(_HOW_TO, clause.opening) and not clause.literals:
         return False
     own = tool_words | {"text"}
-    if any(word in _ASKED_TEXT_NOUNS and word not in own for word in clause.words):
+    if any(word in _TEXT_NOUNS and word not in own for word in clause.words):
         return False
     first = re.match(r"[a-z']+", clause.opening)
     verb = stem(first[0]) if first else ""
-    if verb in _ASKED_TEXT_VERBS and verb not in own:
+    if verb in _TEXT_VERBS and verb not in own:
         return False
-    if re.search(_ASKED_CHINESE_TEXT, clause.text):
+    if re.search(_CHINESE_TEXT, clause.text):
         return False
-    if clause.is_polite or clause.text.rstrip().endswith(("?", "？")) or (first and first[0] in _ASKED_QUESTION_WORDS):
+    if clause.is_polite or clause.text.rstrip().endswith(("?", "？")) or (first and first[0] in _QUESTION_WORDS):
         return True
-    if verb in _ASKED_ORDERS or (verb and verb in tool_words):
+    if verb in _ORDERS or (verb and verb in tool_words):
         return True
-    if re.search(_ASKED_CHINESE_REQUEST, clause.text):
+    if re.search(_CHINESE_REQUEST, clause.text):
         return True
     if any(hint.kind == "sql" for hint in clause.literals):
         return True
     # A few words and no sentence: "weather in Oslo".
-    return len(clause.words) <= 8 and bool(clause.literals) and _ASKED_STATEMENT.isdisjoint(clause.words)
+    return len(clause.words) <= 8 and bool(clause.literals) and _STATEMENT.isdisjoint(clause.words)
 
 
 def _is_order(clause: _Clause, tool_words: typing.AbstractSet[str]) -> bool:
     """Say whether a request wants something done, and is not only a question."""
     first = re.match(r"[a-z']+", clause.opening)
-    if clause.is_polite or (first and (stem(first[0]) in _ASKED_ORDERS or stem(first[0]) in tool_words)):
+    if clause.is_polite or (first and (stem(first[0]) in _ORDERS or stem(first[0]) in tool_words)):
         return True
-    if re.search(_ASKED_CHINESE_REQUEST, clause.text):
+    if re.search(_CHINESE_REQUEST, clause.text):
         return True
-    return not first or (first[0] not in _ASKED_QUESTION_WORDS and not re.match(_ASKED_HOW_TO, clause.opening))
+    return not first or (first[0] not in _QUESTION_WORDS and not re.match(_HOW_TO, clause.opening))
 
 
 # ---- evidence
@@ -338,17 +338,17 @@ def _evidence(clause: _Clause, words: _ToolWords) -> _Evidence | None:
     spelt = _spelt(clause, tool.name)
     if spelt >= 0:
         return _Evidence(tool, clause.start + spelt, frozenset(name), frozenset(name), 0, True)
-    if re.match(_ASKED_HANDING_OVER, tool.name):
+    if re.match(_HANDING_OVER, tool.name):
         return _handing_over(clause, tool, name)
-    told = _ASKED_FILLERS | _ASKED_GENERIC
-    verbs = [word for word in name[:1] if word in _ASKED_DOING | _ASKED_SOFT]
+    told = _FILLERS | _GENERIC
+    verbs = [word for word in name[:1] if word in _DOING | _SOFT]
     objects = [word for word in name[len(verbs) :] if word not in told]
-    objects = objects or [word for word in name[1:] if word not in _ASKED_FILLERS]
+    objects = objects or [word for word in name[1:] if word not in _FILLERS]
     if not _is_request(clause, frozenset(name) - told) or _is_contrary(clause, name):
         return None
-    hits = {word: _hits(word, clause.words) for word in name if word not in _ASKED_FILLERS}
+    hits = {word: _hits(word, clause.words) for word in name if word not in _FILLERS}
     described = _described_words(words, clause)
-    acts = _said_verb(clause) == name[0] or _said_verb(clause) in _ASKED_DOING.intersection(name)
+    acts = _said_verb(clause) == name[0] or _said_verb(clause) in _DOING.intersection(name)
     if not (_suffices(clause, words, objects, verbs, hits, described) or (acts and described and not verbs)):
         return None
     matched = frozenset(hit for word in hits for hit in hits[word]) | described
@@ -362,17 +362,17 @@ def _evidence(clause: _Clause, words: _ToolWords) -> _Evidence | None:
 
 def _position(clause: _Clause, words: typing.AbstractSet[str]) -> int:
     """Return where the first of some words of a clause stands; where none has a place, where the clause begins."""
-    places = [place for word, place in zip(clause.words, clause.places) if word in words and place != _ASKED_NOWHERE]
+    places = [place for word, place in zip(clause.words, clause.places) if word in words and place != _NOWHERE]
     return min(places, default=clause.start)
 
 
 def _handing_over(clause: _Clause, tool: OfferedTool, name: typing.Sequence[str]) -> _Evidence | None:
     """Return what speaks for handing the talk over: its subject is named, or the prompt is in its language."""
-    subject = [word for word in name if word not in _ASKED_FILLERS | _ASKED_AGENTS]
+    subject = [word for word in name if word not in _FILLERS | _AGENTS]
     found = frozenset(hit for word in subject for hit in _hits(word, clause.words))
-    if _said_verb(clause) in _ASKED_TEXT_VERBS or _is_negated(clause, clause.start + len(clause.text)):
+    if _said_verb(clause) in _TEXT_VERBS or _is_negated(clause, clause.start + len(clause.text)):
         return None
-    if not found and not any(re.search(_ASKED_LANGUAGES.get(word, r"(?!)"), clause.text) for word in subject):
+    if not found and not any(re.search(_LANGUAGES.get(word, r"(?!)"), clause.text) for word in subject):
         return None
     position = _position(clause, found)
     direct = found.intersection(subject)
@@ -390,10 +390,10 @@ def _is_contrary(clause: _Clause, name: typing.Sequence[str]) -> bool:
     said = _said_verb(clause)
     if said in name or _hits(name[0], [said]):
         return False
-    if name[0] in _ASKED_CONTRARY.get(said, ()):
+    if name[0] in _CONTRARY.get(said, ()):
         return True
     is_for_me = re.match(r"[a-z]+ (?:me|us)\b", clause.opening) is not None  # "send me the news"
-    return said in _ASKED_DOING and name[0] in _ASKED_GENERIC and not is_for_me
+    return said in _DOING and name[0] in _GENERIC and not is_for_me
 
 
 def _suffices(
@@ -408,9 +408,9 @@ def _suffices(
     kinds = [hint.kind for hint in clause.literals]
     found = [word for word in objects if hits[word]]
     acted = [word for word in verbs if hits[word] and _is_meant(word, clause)]
-    if "sum" in kinds and (words.takes_sums or (acted and verbs[0] in _ASKED_SUMS)):
+    if "sum" in kinds and (words.takes_sums or (acted and verbs[0] in _SUMS)):
         return True
-    if verbs and verbs[0] in _ASKED_DOING and not (acted and not objects and kinds.count("number") > 1):
+    if verbs and verbs[0] in _DOING and not (acted and not objects and kinds.count("number") > 1):
         return _is_order(clause, frozenset(found)) and _does(clause, verbs[0], objects, found, acted, hits, described)
     if not objects:
         is_named = any(hits.values()) and not words.members.isdisjoint(clause.words)
@@ -434,7 +434,7 @@ def _does(
     """Say whether an order is for a tool that does what `verb` says to what the objects say."""
     if any(_said_verb(clause) in hits[word] for word in found):  # "email Bob"
         return True
-    if verb == "creat" and found and re.match(_ASKED_CREATION, clause.opening):
+    if verb == "creat" and found and re.match(_CREATION, clause.opening):
         return True
     if acted and objects:
         return bool(found) or len(described) >= 2
@@ -445,7 +445,7 @@ def _does(
 
 def _is_meant(verb: str, clause: _Clause) -> bool:
     """Say whether a verb of arithmetic is one here: there are numbers, or the order begins with it."""
-    if verb not in _ASKED_MATHS:
+    if verb not in _MATHS:
         return True
     return re.search("[0-9]", clause.text) is not None or stem(clause.opening.partition(" ")[0]) == verb
 
@@ -464,7 +464,7 @@ def _spelt(clause: _Clause, name: str) -> int:
     if found is None or _is_negated(clause, clause.start + found.start()):
         return -1
     is_exact = found[0] == name.casefold() and len(words) == 1 or "_" in found[0] or "-" in found[0]
-    if not is_exact and (re.match(_ASKED_NO_REQUEST, clause.opening) or not _is_request(clause, set(map(stem, words)))):
+    if not is_exact and (re.match(_NO_REQUEST, clause.opening) or not _is_request(clause, set(map(stem, words)))):
         return -1
     return found.start()
 
@@ -472,14 +472,14 @@ def _spelt(clause: _Clause, name: str) -> int:
 def _is_negated(clause: _Clause, position: int) -> bool:
     before = clause.text[: position - clause.start]
     words = re.findall(r"[^\W_]+(?:'[a-z]+)?", before)[-5:]
-    return not _ASKED_NEGATIONS.isdisjoint(words) or re.search(_ASKED_CHINESE_NEGATION, clause.text) is not None
+    return not _NEGATIONS.isdisjoint(words) or re.search(_CHINESE_NEGATION, clause.text) is not None
 
 
 def _hits(word: str, words: typing.Sequence[str]) -> frozenset[str]:
     """Return which words of a clause stand for a word of a tool."""
     if word in words:
         return frozenset([word])
-    same = frozenset(other for group in _ASKED_SYNONYMS if word in group for other in group)
+    same = frozenset(other for group in _SYNONYMS if word in group for other in group)
     return same.intersection(words)
 
 
@@ -495,23 +495,23 @@ def _described_words(words: _ToolWords, clause: _Clause) -> frozenset[str]:
 def _tool_words(tool: OfferedTool) -> _ToolWords:
     # The server stands before two underscores, as MCP clients write it.
     name = name_words(tool.name.rpartition("__")[2] or tool.name)
-    description = tool.description[:_ASKED_MAX_DESCRIPTION]
-    told = _ASKED_FILLERS | _ASKED_GENERIC
+    description = tool.description[:_MAX_DESCRIPTION]
+    told = _FILLERS | _GENERIC
     properties = tool.parameters.get("properties") if isinstance(tool.parameters, dict) else None
-    properties = dict(itertools.islice(properties.items(), _ASKED_MAX_PARAMETERS)) if type(properties) is dict else {}
+    properties = dict(itertools.islice(properties.items(), _MAX_PARAMETERS)) if type(properties) is dict else {}
     enums = [schema.get("enum") for schema in properties.values() if isinstance(schema, dict)]
-    members = [member for enum in enums if isinstance(enum, list) for member in enum[:_ASKED_MAX_PARAMETERS]]
+    members = [member for enum in enums if isinstance(enum, list) for member in enum[:_MAX_PARAMETERS]]
     return _ToolWords(
         tool, tuple(stem(word) for word in name.split()),
         frozenset(stem(word) for word in hint_words(description)) - told,
         frozenset(stem(word) for parameter in properties for word in name_words(parameter).split()),
         frozenset(stem(member.casefold()) for member in members if isinstance(member, str)),
-        frozenset() if description.isascii() else _han_pairs(description) - _ASKED_CHINESE_FILLERS,
+        frozenset() if description.isascii() else _han_pairs(description) - _CHINESE_FILLERS,
         frozenset(stem(word) for word in glossary_words(description)) - told,
         any(hint_class(parameter) == "sum" for parameter in properties),
     )  # fmt: skip
 
 
 def _han_pairs(text: str) -> frozenset[str]:
-    runs = re.findall(_ASKED_HAN, text)
+    runs = re.findall(_HAN, text)
     return frozenset(run[at : at + 2] for run in runs for at in range(len(run) - 1))

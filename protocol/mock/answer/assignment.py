@@ -16,11 +16,11 @@ from protocol.mock.answer.hints import HINT_NEAR, Hint, Hints, hint_words, stem
 from protocol.mock.answer.scalar import name_words, singular
 from protocol.mock.json_schema.document import json_kind
 
-_HINT_MAX_NAMES = 300  # properties that hints are assigned to
-_HINT_MAX_TEXT = 200  # characters of a quotation, a label's value, a question that is searched for
+_MAX_NAMES = 300  # properties that hints are assigned to
+_MAX_TEXT = 200  # characters of a quotation, a label's value, a question that is searched for
 
 # What a property holds, by a word of its name; the last word that tells counts.
-_HINT_CLASSES = {
+_CLASSES = {
     word: kind
     for kind, words in (
         ("place", "city town location place country region state address destination origin venue province county"
@@ -52,7 +52,7 @@ _HINT_CLASSES = {
     for word in words.split()
 }  # fmt: skip
 # Which kinds of literals a class takes, the likeliest first.
-_HINT_TAKES = {
+_TAKES = {
     "place": ("name", "quoted", "place", "code"),
     "person": ("name", "quoted", "person", "email"),
     "date": ("date", "day", "quoted"),
@@ -75,7 +75,7 @@ _HINT_TAKES = {
 }
 
 # A preposition right before a literal, and the words of names that it points to.
-_HINT_PREPOSITIONS = {
+_PREPOSITIONS = {
     "from": "from origin source sender departure start base since min low",
     "to": "to destination target recipient receiver arrival end until into max high email contact",
     "into": "target to into destination",
@@ -98,7 +98,7 @@ _HINT_PREPOSITIONS = {
     "从": "from origin source start", "给": "to recipient name contact", "飞": "to destination", "往": "to destination",
 }  # fmt: skip
 # The word after a number, and further words of names that it speaks for; its own form always does.
-_HINT_UNITS = {
+_UNITS = {
     "minute": "duration minutes length time", "min": "duration minutes", "hour": "duration hours",
     "h": "duration hours",
     "second": "duration seconds timeout", "s": "duration seconds timeout", "sec": "duration seconds timeout",
@@ -117,7 +117,7 @@ _HINT_UNITS = {
     "岁": "age", "元": "price amount budget", "小时": "hours duration", "分钟": "minutes duration", "张": "quantity count",
     "个": "quantity count", "度": "temperature", "米": "distance height",
 }  # fmt: skip
-_HINT_SAID = (
+_SAID = (
     r"(?i)\b(?:email|e-mail|mail|tell|notify|inform|message|text|remind) [\w@.+-]+ that (\S.*)",
     r"(?i)\btranslate (?!this\b|the following)(\S.*?) (?:in)?to\b",
     r"把(\S+?)(?:翻译|译成|译为)",
@@ -125,12 +125,12 @@ _HINT_SAID = (
     r"(?i)\bremind (?:me|us|him|her|them) (?:to|that|about) (\S.*?)(?= (?:at|on|by|in|tomorrow|today)\b|[.!?]?\s*\Z)",
     r"(?:\A|[.!?\n])[^,;:\n]{0,100}(?:：|:\s)\s*(\S.*)",
 )
-_HINT_RUN = (
+_RUN = (
     r"(?i)\b(?:run|execute|type|call)\s+(?:the\s+)?(?:command\s+)?(\S[^\n]*?)"
     r"(?=\s+(?:in|on|with|using)\s+(?:the |a |your )?(?:\w+ )?(?:shell|terminal|bash|console|command line)"
     r"|[.!?]?\s*\Z|\n)",
 )
-_HINT_ASKED = (
+_ASKED = (
     r"(?i)\b(?:search(?:ing)?|look(?:ing)?(?: up)?|google|find|query|browse)\b[^.?!\n]{0,60}?"
     r"\b(?:for|about|on|up)\s+(\S[^\n]*)",
     r"(?i)\b(?:search|google|information on|news (?:about|on))\s+(?!(?:the|our|your) (?:web|internet|docs|documents?"
@@ -138,19 +138,19 @@ _HINT_ASKED = (
     r"(?:搜索|查找|查询|搜一下|查一下|关于)\s*([^，。？！\n]+)",
     r"\A\s*(\S[^\n]*)\s*\Z",
 )
-_HINT_SPOKEN = {"said": _HINT_SAID, "phrase": _HINT_ASKED, "run": _HINT_RUN}
+_SPOKEN = {"said": _SAID, "phrase": _ASKED, "run": _RUN}
 # Words between a name and its value.
-_HINT_FILLERS = frozenset(
+_FILLERS = frozenset(
     "of is are was be the a an as at named called equal equals set to being will should must value about around only"
     " exactly , ， = : # 是 为 叫 即 my our for in".split()
 )
-_HINT_COUNTS = frozenset("max limit count results page size top k offset".split())
+_COUNTS = frozenset("max limit count results page size top k offset".split())
 # Stems of what only says that a property is a flag.
-_HINT_FLAG_WORDS = frozenset("is has includ with use enabl should can be".split())
-_HINT_OPPOSITES = {"on": "off", "open": "close", "lock": "unlock", "enabl": "disabl", "activ": "inactiv"}
-_HINT_ARTICLES = frozenset("the a an my our his her user city mr mrs dr $ € £ ¥".split())
+_FLAG_WORDS = frozenset("is has includ with use enabl should can be".split())
+_OPPOSITES = {"on": "off", "open": "close", "lock": "unlock", "enabl": "disabl", "activ": "inactiv"}
+_ARTICLES = frozenset("the a an my our his her user city mr mrs dr $ € £ ¥".split())
 # Stems.
-_HINT_NEGATIONS = frozenset("no not without don't dont never exclud disabl skip off fals 不 无".split())
+_NEGATIONS = frozenset("no not without don't dont never exclud disabl skip off fals 不 无".split())
 
 
 class HintTarget(typing.NamedTuple):
@@ -171,11 +171,11 @@ def hint_class(name: str, description: object = "") -> str:
     """Return the class of what a property holds, "" for one that tells nothing."""
     words = name_words(name).split()
     for word in reversed(words):
-        kind = _HINT_CLASSES.get(word) or _HINT_CLASSES.get(singular(word))
+        kind = _CLASSES.get(word) or _CLASSES.get(singular(word))
         if kind:
             return kind
     for word in hint_words(description[:100]) if isinstance(description, str) else ():
-        kind = _HINT_CLASSES.get(word)
+        kind = _CLASSES.get(word)
         if kind and kind not in ("text", "choice", "query") and word not in ("to", "order", "user", "start", "end"):
             return kind
     return ""
@@ -230,7 +230,7 @@ def assign_hints(
 
     Labelled values ("title: Tea for two") of these properties come first.
     """
-    targets = targets[:_HINT_MAX_NAMES]
+    targets = targets[:_MAX_NAMES]
     if not hints.text or not targets:
         return tuple(hint for hint in hints.literals if not _is_fixed_text(hint, fixed))
     known = frozenset(stem(word) for word in hints.words)
@@ -305,18 +305,18 @@ def hint_tie(hint: Hint, target: HintTarget) -> float:
     if not may_take(hint, target):
         return 0.0
     score = 0.0
-    if hint.before and hint.before[0] in target.words and hint.before[0] not in _HINT_PREPOSITIONS:
+    if hint.before and hint.before[0] in target.words and hint.before[0] not in _PREPOSITIONS:
         score = 3.0
     elif hint.before:
         score = _named_before(hint.before, target)
     if hint.kind in ("number", "counted", "sum"):
         return max(score, _unit_score(hint, target))
-    if hint.after and hint.after[0] in target.words and hint.after[0] not in _HINT_PREPOSITIONS:
+    if hint.after and hint.after[0] in target.words and hint.after[0] not in _PREPOSITIONS:
         score = max(score, 1.1)
     if hint.kind == "quoted" and target.kind in ("date", "time"):
         return score
     preposition = _preposition(hint.before)
-    points_to = [stem(word) for word in _HINT_PREPOSITIONS.get(preposition, "").split()]
+    points_to = [stem(word) for word in _PREPOSITIONS.get(preposition, "").split()]
     for word in target.words:
         if word in points_to:
             score = max(score, 1.5 + (word == preposition))  # its own word goes before its relatives
@@ -326,7 +326,7 @@ def hint_tie(hint: Hint, target: HintTarget) -> float:
 def may_take(hint: Hint, target: HintTarget) -> bool:
     """Say whether a property takes literals of this kind at all."""
     if isinstance(hint.value, str):
-        return target.takes_strings and (hint.kind in ("enum", *_HINT_TAKES[target.kind]))
+        return target.takes_strings and (hint.kind in ("enum", *_TAKES[target.kind]))
     return target.takes_numbers or (target.takes_strings and target.kind == "code" and hint.kind == "number")
 
 
@@ -334,11 +334,11 @@ def stand_in(one: Hint, other: Hint) -> bool:
     """Say whether some property would take either of two literals of different kinds: an address, say, or a name."""
     if one.kind == other.kind or "quoted" in (one.kind, other.kind):
         return False  # a quotation may be anything
-    return any(one.kind in kinds and other.kind in kinds for name, kinds in _HINT_TAKES.items() if name)
+    return any(one.kind in kinds and other.kind in kinds for name, kinds in _TAKES.items() if name)
 
 
 def _named_before(before: typing.Sequence[str], target: HintTarget) -> float:
-    near = [word for word in before[:HINT_NEAR] if word not in _HINT_FILLERS]
+    near = [word for word in before[:HINT_NEAR] if word not in _FILLERS]
     run = 0
     while run < len(near) and near[run] in target.words:
         run += 1
@@ -350,9 +350,9 @@ def _unit_score(hint: Hint, target: HintTarget) -> float:
     for place, word in enumerate(hint.after[:1] if hint.after[:1] == ("of",) else hint.after[:2]):  # "3 of SKU-1"
         if word in target.words and word not in ("to", "in", "of", "from"):
             score = max(score, 2.8 - place)
-        if place == 0 and set(map(stem, _HINT_UNITS.get(word, "").split())) & set(target.words):
+        if place == 0 and set(map(stem, _UNITS.get(word, "").split())) & set(target.words):
             score = max(score, 1.6)
-    points_to = _HINT_PREPOSITIONS.get(hint.before[0] if hint.before else "", "").split()
+    points_to = _PREPOSITIONS.get(hint.before[0] if hint.before else "", "").split()
     if set(map(stem, points_to)) & set(target.words):
         score = max(score, 1.3)
     return score
@@ -360,7 +360,7 @@ def _unit_score(hint: Hint, target: HintTarget) -> float:
 
 def _preposition(before: typing.Sequence[str]) -> str:
     for word in before:
-        if not word.isdigit() and word not in _HINT_ARTICLES:
+        if not word.isdigit() and word not in _ARTICLES:
             return word
     return ""
 
@@ -385,14 +385,14 @@ def _labelled(text: str, target: HintTarget, known: typing.AbstractSet[str]) -> 
 def text_hints(hints: typing.Sequence[Hint], name: str, description: object, text: str) -> tuple[list[str], list[str]]:
     """Return the strings that belong to the property `name`, and those that are free and of a kind that it takes."""
     kind = hint_class(name, description)
-    takes = _HINT_TAKES[kind]
+    takes = _TAKES[kind]
     owned = [str(hint.value) for hint in hints if hint.owner and hint.owner in (name, singular(name))]
     owned += [str(hint.value) for hint in hints if hint.owner and singular(hint.owner) == name != hint.owner]
     free: list[str] = []
     for wanted in takes:
         if wanted == "said" and name_words(name).endswith(("subject", "title")):
             continue
-        if wanted in _HINT_SPOKEN:
+        if wanted in _SPOKEN:
             free.extend(_spoken(text, wanted))
         free.extend(str(hint.value) for hint in hints if hint.kind == wanted and not hint.owner)
     return owned, free
@@ -402,7 +402,7 @@ def number_hints(hints: typing.Sequence[Hint], name: str, whole: bool) -> tuple[
     """Return the numbers that belong to the property `name`, and the free ones."""
     owned: list[float] = []
     free: list[float] = []
-    counts = not _HINT_COUNTS.isdisjoint(name_words(name).split())  # and so is no year
+    counts = not _COUNTS.isdisjoint(name_words(name).split())  # and so is no year
     for hint in hints:
         value = hint.value
         if isinstance(value, bool) or not isinstance(value, (int, float)) or (whole and value != int(value)):
@@ -426,7 +426,7 @@ def hint_rows(
     key = next((one for one in targets if one.takes_strings and one.kind in ("person", "place", "code")), None)
     if key is None:
         return []
-    wanted = _HINT_TAKES[key.kind]
+    wanted = _TAKES[key.kind]
     free = [at for at, hint in enumerate(hints) if hint.owner in ("", name, *properties)]
     keys = [at for at in free if isinstance(hints[at].value, str) and hints[at].kind in wanted[:1]]
     if len(keys) < 2:
@@ -439,16 +439,16 @@ def hint_rows(
 def flag_hints(hints: Hints, name: str) -> list[bool]:
     """Return whether a prompt says yes or no to a property, or nothing where it does not speak of it."""
     about = [stem(word) for word in name_words(name).split()]
-    about = [word for word in about if word not in _HINT_FLAG_WORDS]
+    about = [word for word in about if word not in _FLAG_WORDS]
     words = [stem(word) for word in re.findall(r"[^\W_]+(?:'t)?|[=:]", hints.text.casefold())]
-    opposite = _HINT_OPPOSITES.get(stem(name_words(name).rpartition(" ")[2]))
+    opposite = _OPPOSITES.get(stem(name_words(name).rpartition(" ")[2]))
     if opposite in words:
         return [False]
     for at, word in enumerate(words if about else ()):
         if word != about[-1]:
             continue
         said = 3 if words[at + 1 : at + 2] in (["="], [":"], ["is"]) else 1
-        return [_HINT_NEGATIONS.isdisjoint(words[max(0, at - 3) : at] + words[at + 1 : at + 1 + said])]
+        return [_NEGATIONS.isdisjoint(words[max(0, at - 3) : at] + words[at + 1 : at + 1 + said])]
     return []
 
 
@@ -475,8 +475,8 @@ def mentioned_values(hints: Hints, values: typing.Sequence[object], target: Hint
 
 def _spoken(text: str, wanted: str) -> list[str]:
     """Return what a prompt wants said ("saying ...", ": ..."), or asks about ("search for ...", else all of it)."""
-    found = next((found for found in (re.search(rule, text) for rule in _HINT_SPOKEN[wanted]) if found), None)
-    if found is None or len(found[1]) > _HINT_MAX_TEXT:
+    found = next((found for found in (re.search(rule, text) for rule in _SPOKEN[wanted]) if found), None)
+    if found is None or len(found[1]) > _MAX_TEXT:
         return []
     if wanted == "said":
         return [re.split(r"[,;]\s+\w+\s*[:=]", found[1])[0].strip()]

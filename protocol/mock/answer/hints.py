@@ -11,30 +11,30 @@ import typing
 
 MAX_HINT_TEXT = 10_000  # characters of a prompt that are looked at for hints
 MAX_HINTS = 200  # literals of a prompt
-_HINT_NEAR_PREPOSITION = 3  # words back to the preposition that a list repeats
+_NEAR_PREPOSITION = 3  # words back to the preposition that a list repeats
 HINT_NEAR = 6  # words before a literal that may say what it is
 
-_HINT_MONTHS = (
+_MONTHS = (
     "january", "february", "march", "april", "may", "june", "july", "august", "september", "october", "november",
     "december",
 )  # fmt: skip
-_HINT_MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)[a-z]*"
-_HINT_DAYS = "monday|tuesday|wednesday|thursday|friday|saturday|sunday|today|tonight|tomorrow|yesterday"
-_HINT_DAYS += "|今天|明天|后天|昨天|周[一二三四五六日]|星期[一二三四五六日天]"
-_HINT_HAN = "\u3400-\u4dbf\u4e00-\u9fff"
-_HINT_CAPITAL = "[A-Z\u00c0-\u00d6\u00d8-\u00de][^\\W\\d_]*(?:[-'\u2019][A-Z\u00c0-\u00de][^\\W\\d_]*)*"
-_HINT_NUMBER = r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]{1,18})?|-?[0-9]{1,18}(?:\.[0-9]{1,18})?"
-_HINT_FILES = "txt|csv|tsv|json|jsonl|md|py|js|ts|c|go|rs|html|xml|yaml|yml|toml|ini|log|pdf|png|jpg|jpeg|gif|svg"
-_HINT_FILES += "|wav|mp3|mp4|doc|docx|xls|xlsx|zip|sql"
+_MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)[a-z]*"
+_DAYS = "monday|tuesday|wednesday|thursday|friday|saturday|sunday|today|tonight|tomorrow|yesterday"
+_DAYS += "|今天|明天|后天|昨天|周[一二三四五六日]|星期[一二三四五六日天]"
+_HAN = "\u3400-\u4dbf\u4e00-\u9fff"
+_CAPITAL = "[A-Z\u00c0-\u00d6\u00d8-\u00de][^\\W\\d_]*(?:[-'\u2019][A-Z\u00c0-\u00de][^\\W\\d_]*)*"
+_NUMBER = r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]{1,18})?|-?[0-9]{1,18}(?:\.[0-9]{1,18})?"
+_FILES = "txt|csv|tsv|json|jsonl|md|py|js|ts|c|go|rs|html|xml|yaml|yml|toml|ini|log|pdf|png|jpg|jpeg|gif|svg"
+_FILES += "|wav|mp3|mp4|doc|docx|xls|xlsx|zip|sql"
 
-_HINT_CURRENCIES = {
+_CURRENCIES = {
     "dollar": "USD", "euro": "EUR", "yen": "JPY", "yuan": "CNY", "pound": "GBP", "rupee": "INR", "franc": "CHF",
     "peso": "MXN", "美元": "USD", "人民币": "CNY", "欧元": "EUR", "日元": "JPY", "英镑": "GBP", "港币": "HKD",
 }  # fmt: skip
 
 # In this order: the first that matches at a place says what the literal is. A quotation mark within a word is an
 # apostrophe. 18 digits: more would not survive a double anyhow. Clauses are cut at what no rule matches.
-_HINT_RULES = (
+_RULES = (
     ("sql", r"\b(?:SELECT|select)\s[^;\n]{1,300}?\s(?:FROM|from)\s[^;\n]{1,300}"
             r"|\b(?:INSERT INTO|UPDATE|DELETE FROM|CREATE TABLE|DROP TABLE)\s+\w[^;\n]{1,400}"),
     ("quoted", r'"([^"\n]{1,200})"|(?<![A-Za-z0-9_])\'([^\'\n]{1,200})\'(?![A-Za-z0-9_])|`([^`\n]{1,200})`'
@@ -45,8 +45,8 @@ _HINT_RULES = (
     ("tag", r"(?<![\w&/#])#[A-Za-z][\w-]{0,79}"),
     ("date", r"(?<![A-Za-z0-9_-])\d{4}-\d\d-\d\d(?:[Tt ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?(?:Z|[+-]\d\d:\d\d)?)?(?![0-9-])"),
     ("year_first", r"(?<![0-9])(\d{4})(?:年|/)(\d{1,2})(?:月|/)(\d{1,2})日?(?![0-9])"),
-    ("month_first", rf"(?<!\w)(?i:({_HINT_MONTH})\.? (\d{{1,2}})(?:st|nd|rd|th)?,? (\d{{4}}))(?!\w)"),
-    ("day_first", rf"(?<!\w)(?i:(\d{{1,2}})(?:st|nd|rd|th)? (?:of )?({_HINT_MONTH})\.?,? (\d{{4}}))(?!\w)"),
+    ("month_first", rf"(?<!\w)(?i:({_MONTH})\.? (\d{{1,2}})(?:st|nd|rd|th)?,? (\d{{4}}))(?!\w)"),
+    ("day_first", rf"(?<!\w)(?i:(\d{{1,2}})(?:st|nd|rd|th)? (?:of )?({_MONTH})\.?,? (\d{{4}}))(?!\w)"),
     ("time", r"(?<![A-Za-z0-9_:])(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d)?(?:\s?(?i:[ap]\.?m\b\.?))?"
              r"|(?<![A-Za-z0-9_.])\d{1,2}\s?(?i:[ap]m)\b"),
     ("code", r"(?<![A-Za-z0-9_])[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}(?![A-Za-z0-9_])"
@@ -54,42 +54,38 @@ _HINT_RULES = (
              r"|(?<![A-Za-z0-9_])\+\d[\d ()-]{6,16}\d"
              r"|(?<![A-Za-z0-9_])(?:Africa|America|Asia|Atlantic|Australia|Europe|Pacific|Etc)/[A-Za-z_/+-]+"),
     ("path", rf"(?<![\w./~-])(?:~?/|\./|[A-Za-z]:\\)[\w./\\-]+|(?<![\w./-])(?:[\w-]+/)+(?!\w)"
-             rf"|(?<![\w./-])(?:[\w-]+/)*[\w-]+\.(?i:{_HINT_FILES})(?!\w)"),
+             rf"|(?<![\w./-])(?:[\w-]+/)*[\w-]+\.(?i:{_FILES})(?!\w)"),
     ("code", r"(?<![A-Za-z0-9_-])(?=[A-Za-z0-9_-]*\d)[A-Za-z]{1,12}[_-]?\d[A-Za-z0-9_-]*(?![A-Za-z0-9_])"
              r"|(?<![A-Za-z0-9_$])\d{2,}(?:-\d+)+(?![A-Za-z0-9_])"
              r"|(?<![A-Za-z0-9_])[A-Z]{2,6}(?![A-Za-z0-9_]|\s[A-Z]{2,})"),
-    ("sum", rf"(?<![A-Za-z0-9_.])[(]{{0,8}}(?:{_HINT_NUMBER})[)]{{0,8}}(?:(?:\s*(?:\*\*|[+*×÷^])\s*"
+    ("sum", rf"(?<![A-Za-z0-9_.])[(]{{0,8}}(?:{_NUMBER})[)]{{0,8}}(?:(?:\s*(?:\*\*|[+*×÷^])\s*"
             rf"|\s+[-/%]\s+|(?<=\))\s*[-/%]\s*"
-            rf"|/(?=\d)|-(?=\d))[(]{{0,8}}(?:{_HINT_NUMBER})[)]{{0,8}})+(?![A-Za-z0-9_])"),
-    ("number", rf"(?<![A-Za-z0-9_.])(?:{_HINT_NUMBER})(?![A-Za-z0-9_]|\.[0-9])"
+            rf"|/(?=\d)|-(?=\d))[(]{{0,8}}(?:{_NUMBER})[)]{{0,8}})+(?![A-Za-z0-9_])"),
+    ("number", rf"(?<![A-Za-z0-9_.])(?:{_NUMBER})(?![A-Za-z0-9_]|\.[0-9])"
                r"|(?<![A-Za-z0-9_.])-?[0-9]{1,9}(?:\.[0-9]{1,9})?(?=(?!st\b|nd\b|rd\b|th\b)"
                r"[A-Za-z]{1,3}\b(?!\.?[0-9]))"),
     ("currency", r"(?<![A-Za-z])(?i:dollar|euro|yen|yuan|pound|rupee|franc|peso)s?(?![A-Za-z])|美元|人民币|欧元|日元|英镑|港币"),
     ("counted", r"(?<!\w)(?i:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|dozen)(?=\s+[a-z])"
                 r"|[一二两三四五六七八九十](?=[个張张位人天晚小份本次条间])"),
-    ("day", rf"(?<![A-Za-z])(?i:{_HINT_DAYS})(?![A-Za-z])"),
-    ("name", rf"(?<!\w){_HINT_CAPITAL}(?:(?! (?:SELECT|INSERT|UPDATE|DELETE|CREATE|DROP) | \S{{1,80}}\.[A-Za-z])"
-             rf"(?: (?:de|da|del|la|le|of|the|van|von|der) | ){_HINT_CAPITAL})*"
+    ("day", rf"(?<![A-Za-z])(?i:{_DAYS})(?![A-Za-z])"),
+    ("name", rf"(?<!\w){_CAPITAL}(?:(?! (?:SELECT|INSERT|UPDATE|DELETE|CREATE|DROP) | \S{{1,80}}\.[A-Za-z])"
+             rf"(?: (?:de|da|del|la|le|of|the|van|von|der) | ){_CAPITAL})*"
              rf"(?:, [A-Z]{{2}}(?![A-Za-z]))?"),
 )  # fmt: skip
-_HINT_LITERAL = "|".join(f"(?P<k{at}>{rule})" for at, (_, rule) in enumerate(_HINT_RULES))
+_LITERAL = "|".join(f"(?P<k{at}>{rule})" for at, (_, rule) in enumerate(_RULES))
 
 # A place or a person in Chinese, which has no capitals: between words that stand around such names.
-_HINT_HAN_PLACE = rf"(?:在|到|去|从|至|往|飞|查询|查|一下|请问|告诉我|看看|搜索|(?<![{_HINT_HAN}])|和|与)"
-_HINT_HAN_PLACE += (
-    rf"([{_HINT_HAN}]{{2,5}}?)(?=市|的|今天|明天|后天|现在|当前|今日|未来|天气|气温|温度|几点|时间|和|与|到|飞|"
-)
-_HINT_HAN_PLACE += rf"有|会|下雨|住|玩|待|(?![{_HINT_HAN}]))"
-_HINT_HAN_PERSON = (
-    rf"(?:给|名叫|名字[是叫]|我叫|我是|联系|姓名[:：是]?)\s*([{_HINT_HAN}]{{2,3}}?)(?=[发打写说]|的|(?![{_HINT_HAN}]))"
-)
-_HINT_HAN_COMMON = "今天|明天|后天|现在|天气|什么|怎么|你好|谢谢|请|帮|我|你|他|她|它|们|这|那|哪|多少|几|查|一|搜|计算|翻译|发送|写|给|用|返回|输出|包含|字段"
+_HAN_PLACE = rf"(?:在|到|去|从|至|往|飞|查询|查|一下|请问|告诉我|看看|搜索|(?<![{_HAN}])|和|与)"
+_HAN_PLACE += rf"([{_HAN}]{{2,5}}?)(?=市|的|今天|明天|后天|现在|当前|今日|未来|天气|气温|温度|几点|时间|和|与|到|飞|"
+_HAN_PLACE += rf"有|会|下雨|住|玩|待|(?![{_HAN}]))"
+_HAN_PERSON = rf"(?:给|名叫|名字[是叫]|我叫|我是|联系|姓名[:：是]?)\s*([{_HAN}]{{2,3}}?)(?=[发打写说]|的|(?![{_HAN}]))"
+_HAN_COMMON = "今天|明天|后天|现在|天气|什么|怎么|你好|谢谢|请|帮|我|你|他|她|它|们|这|那|哪|多少|几|查|一|搜|计算|翻译|发送|写|给|用|返回|输出|包含|字段"
 
 # Lower-case places: "weather in paris". Only these prepositions, and none of these words.
-_HINT_PLACE = r"(?<!\w)(?:in|at|near|for|from|to)\s+(?:the\s+)?"
-_HINT_PLACE += r"((?:new|los|san|las|hong|rio|cape|tel|kuala|buenos) [a-z]{3,}|[a-z]{3,})"
-_HINT_TRAVEL = r"(?i)\b(?:from|flights?|fly|flying|travel|trip|train|bus|drive|tickets?)\b"
-_HINT_NO_PLACE = frozenset(
+_PLACE = r"(?<!\w)(?:in|at|near|for|from|to)\s+(?:the\s+)?"
+_PLACE += r"((?:new|los|san|las|hong|rio|cape|tel|kuala|buenos) [a-z]{3,}|[a-z]{3,})"
+_TRAVEL = r"(?i)\b(?:from|flights?|fly|flying|travel|trip|train|bus|drive|tickets?)\b"
+_NO_PLACE = frozenset(
     "the this that these those here there my your our their his her its all any each both some more many much few one"
     " two three me you him them celsius fahrenheit kelvin degrees english french german spanish chinese japanese order"
     " detail details short general advance addition fact case total json today tomorrow now least most home work"
@@ -97,14 +93,14 @@ _HINT_NO_PLACE = frozenset(
     " make get give find show tell use see know have has had with and but not what which who how when where why".split()
 )
 
-_HINT_NUMBER_WORDS = {
+_NUMBER_WORDS = {
     "two": 2, "three": 3, "four": 4, "five": 5, "six": 6, "seven": 7, "eight": 8, "nine": 9, "ten": 10, "eleven": 11,
     "twelve": 12, "twenty": 20, "dozen": 12, "一": 1, "二": 2, "两": 2, "三": 3, "四": 4, "五": 5, "六": 6, "七": 7,
     "八": 8, "九": 9, "十": 10,
 }  # fmt: skip
 
 # Capitalised at the beginning of a sentence, yet no names; I and its forms are none anywhere.
-_HINT_NO_NAME = frozenset(
+_NO_NAME = frozenset(
     "a an the i i'm i've i'd i'll it it's this that these those what what's which who who's whose how how's when where"
     " where's why is are was were am do does did can could will would should shall may might must have has had if in on"
     " at for from to of by with and or but so then also please thanks thank hello hi hey dear yes no not ok okay great"
@@ -116,13 +112,11 @@ _HINT_NO_NAME = frozenset(
     " subtract sum count sort print save load download upload invite reserve rent ship track post publish need want"
     " json api url ai ok html xml csv pdf sql id faq".split()
 )
-_HINT_NO_CODE = frozenset(
-    "JSON API URL AI OK SQL HTML XML CSV PDF ID FAQ TODO HTTP HTTPS NOT AND OR THE AM PM TV".split()
-)
+_NO_CODE = frozenset("JSON API URL AI OK SQL HTML XML CSV PDF ID FAQ TODO HTTP HTTPS NOT AND OR THE AM PM TV".split())
 
 
 # Chinese words that stand for the English ones that schemas and tools are written in.
-_HINT_GLOSSARY = {
+_GLOSSARY = {
     "天气": "weather", "气温": "temperature weather", "温度": "temperature", "下雨": "rain weather", "预报": "forecast",
     "摄氏": "celsius", "华氏": "fahrenheit", "搜索": "search", "搜": "search", "网页": "web page", "上网": "web search",
     "查找": "find search", "计算": "calculate", "算一": "calculate", "多少钱": "price", "价格": "price", "股价":
@@ -192,7 +186,7 @@ def glossary_words(text: str) -> list[str]:
     """Return the English words for the Chinese ones in a text, as far as the glossary of usual tools knows them."""
     if text.isascii():
         return []
-    return [word for chinese, english in _HINT_GLOSSARY.items() if chinese in text for word in english.split()]
+    return [word for chinese, english in _GLOSSARY.items() if chinese in text for word in english.split()]
 
 
 # ---- reading
@@ -208,8 +202,8 @@ def read_hints(prompt: str) -> Hints:
     """Find the hints of a prompt, of which at most MAX_HINT_TEXT characters are read."""
     text = hint_text(prompt)
     found: list[tuple[int, int, str, object]] = []
-    for match in re.finditer(_HINT_LITERAL, text):
-        kind = _HINT_RULES[int(match.lastgroup[1:])][0] if match.lastgroup else ""
+    for match in re.finditer(_LITERAL, text):
+        kind = _RULES[int(match.lastgroup[1:])][0] if match.lastgroup else ""
         found.extend(_literals_of(kind, match, text))
         if len(found) >= MAX_HINTS:
             break
@@ -229,7 +223,7 @@ def read_hints(prompt: str) -> Hints:
 def _joined(between: str, before: typing.Sequence[str]) -> str:
     """Return what joins a literal to the one before: "in Oslo and in Rome" is a list, as "in Oslo and Rome" is."""
     listed = re.fullmatch(r"([,，])?\s*(and|or|&|和|与|及|、)?(?:\s+(in|at|for|from|to|with|on))?", between)
-    if listed is None or (listed[3] and listed[3] not in before[:_HINT_NEAR_PREPOSITION]):
+    if listed is None or (listed[3] and listed[3] not in before[:_NEAR_PREPOSITION]):
         return ""
     return "and" if listed[2] else "," if listed[1] and not listed[3] else ""
 
@@ -244,16 +238,16 @@ def _literals_of(kind: str, match: re.Match[str], text: str) -> typing.Iterator[
         yield start, end, "date", _iso_date(kind, groups)
     elif kind == "sum":
         yield start, end, "sum", _balanced(said)
-        for number in re.finditer(rf"(?<![0-9)])-?(?:{_HINT_NUMBER[2:]})|(?:{_HINT_NUMBER[2:]})", said):
+        for number in re.finditer(rf"(?<![0-9)])-?(?:{_NUMBER[2:]})|(?:{_NUMBER[2:]})", said):
             yield start + number.start(), start + number.end(), "number", _number_of(number[0])
     elif kind == "number":
         yield start, end, kind, _number_of(said)
     elif kind == "currency":
-        yield start, end, kind, _HINT_CURRENCIES[said.lower().rstrip("s")]
+        yield start, end, kind, _CURRENCIES[said.lower().rstrip("s")]
     elif kind == "counted":
-        yield start, end, kind, _HINT_NUMBER_WORDS[said.lower()]
+        yield start, end, kind, _NUMBER_WORDS[said.lower()]
     elif kind == "code":
-        if said not in _HINT_NO_CODE:
+        if said not in _NO_CODE:
             yield start, end, kind, said
     elif kind == "name":
         yield from _proper_name(start, said, text)
@@ -279,7 +273,7 @@ def _iso_date(kind: str, groups: typing.Sequence[str]) -> str:
     order = {"year_first": (0, 1, 2), "month_first": (2, 0, 1), "day_first": (2, 1, 0)}[kind]
     year, month, day = (groups[at] for at in order)
     if not month.isdigit():
-        month = str(next(at for at, name in enumerate(_HINT_MONTHS, 1) if name.startswith(month.lower()[:3])))
+        month = str(next(at for at, name in enumerate(_MONTHS, 1) if name.startswith(month.lower()[:3])))
     return f"{int(year):04}-{int(month):02}-{int(day):02}"
 
 
@@ -289,16 +283,16 @@ def _proper_name(start: int, said: str, text: str) -> typing.Iterator[tuple[int,
     while said:
         first, _, rest = said.partition(" ")
         plain = first.rstrip(",").lower().replace("\u2019", "'")
-        if not (plain in _HINT_NO_NAME or plain.startswith(_HINT_MONTHS) and begins):
+        if not (plain in _NO_NAME or plain.startswith(_MONTHS) and begins):
             break
         start += len(said) - len(rest) if rest else len(said)
         said = rest
         begins = False
-    while said and said.rpartition(" ")[2] != "City" and said.rpartition(" ")[2].lower() in _HINT_NO_NAME:
+    while said and said.rpartition(" ")[2] != "City" and said.rpartition(" ")[2].lower() in _NO_NAME:
         said = said.rpartition(" ")[0]
     if not said or (begins and " " not in said and not _is_subject(text[start + len(said) :])):
         return
-    if said.casefold() in _HINT_MONTHS:
+    if said.casefold() in _MONTHS:
         yield start, start + len(said), "day", said
         return
     yield start, start + len(said), "name", said
@@ -315,34 +309,34 @@ def _unmarked_names(
     """Yield names that no capital marks: Chinese ones, and places in lower case where no name was found at all."""
     taken = [(start, end) for start, end, _, _ in found]
     if not text.isascii():
-        for kind, rule in (("person", _HINT_HAN_PERSON), ("place", _HINT_HAN_PLACE)):
+        for kind, rule in (("person", _HAN_PERSON), ("place", _HAN_PLACE)):
             for match in re.finditer(f"(?={rule})", text):  # they may overlap where the first is none
                 place = match.span(1)
-                if re.search(_HINT_HAN_COMMON, match[1]) or any(a < place[1] and place[0] < b for a, b in taken):
+                if re.search(_HAN_COMMON, match[1]) or any(a < place[1] and place[0] < b for a, b in taken):
                     continue
                 taken.append(place)
                 yield (*place, kind, match[1])
     if not any(kind == "name" for _, _, kind, _ in found):
-        travels = re.search(_HINT_TRAVEL, text) is not None  # otherwise "to" begins a verb
-        for match in re.finditer(_HINT_PLACE, text):
+        travels = re.search(_TRAVEL, text) is not None  # otherwise "to" begins a verb
+        for match in re.finditer(_PLACE, text):
             place = match.span(1)
             if match[0].startswith("to") and not travels:
                 continue
-            if match[1] not in _HINT_NO_PLACE and not any(a < place[1] and place[0] < b for a, b in taken):
+            if match[1] not in _NO_PLACE and not any(a < place[1] and place[0] < b for a, b in taken):
                 named = match[0][: match.start(1) - match.start()].rstrip().endswith("the")
                 yield (*place, "place", match[1] if named else match[1].title())
 
 
-_HINT_TOKEN = rf"[=:#$€£¥%,，]|[{_HINT_HAN}]|(?:(?![{_HINT_HAN}])[^\W_])+(?:'[a-z]+)?"
+_TOKEN = rf"[=:#$€£¥%,，]|[{_HAN}]|(?:(?![{_HAN}])[^\W_])+(?:'[a-z]+)?"
 
 
 def _words_before(text: str, start: int) -> tuple[str, ...]:
     clause = re.split(r"[;!?。；！？\n]|\.\s", text[max(0, start - 60) : start])[-1]
     if start > 60 and len(clause) == 60:
         clause = clause.partition(" ")[2]  # its first word may be cut
-    return tuple([stem(word) for word in re.findall(_HINT_TOKEN, clause.casefold())][-HINT_NEAR:][::-1])
+    return tuple([stem(word) for word in re.findall(_TOKEN, clause.casefold())][-HINT_NEAR:][::-1])
 
 
 def _words_after(text: str, end: int) -> tuple[str, ...]:
     clause = re.split(r"[.,;!?。，；！？\n]", text[end : end + 40])[0]
-    return tuple(stem(word) for word in re.findall(_HINT_TOKEN, clause.casefold())[:2])
+    return tuple(stem(word) for word in re.findall(_TOKEN, clause.casefold())[:2])

@@ -66,18 +66,18 @@ from protocol.mock.json_schema.document import (
 
 MAX_INSTANCE_DEPTH = 32  # containers within one another
 MAX_INSTANCE_CHARACTERS = 1_000_000  # of all strings of a made-up value
-_INSTANCE_ANY_STRING = {"type": "string"}
-_INSTANCE_RICH_DEPTH = 6  # containers within one another
-_INSTANCE_RICH_VALUES = 200  # values made before the rest turns lean
-_INSTANCE_FIRST_TRIES = 4  # candidates of each kind in the first round
-_INSTANCE_MAX_CHOICES = 64  # anyOf and the like that hold for one value at once
-_INSTANCE_MAX_ORDERS = 6  # orders tried to place what an array must contain
-_INSTANCE_SEED_TURNS = 97  # how many ways a seed may turn a choice: few, as a turn may end up in a string as a number
-_INSTANCE_NAMED_ITEMS = 20  # items of an array that a prompt may name
-_INSTANCE_USED = "\0used"  # owner of the hints that stand for enum members already taken
+_ANY_STRING = {"type": "string"}
+_RICH_DEPTH = 6  # containers within one another
+_RICH_VALUES = 200  # values made before the rest turns lean
+_FIRST_TRIES = 4  # candidates of each kind in the first round
+_MAX_CHOICES = 64  # anyOf and the like that hold for one value at once
+_MAX_ORDERS = 6  # orders tried to place what an array must contain
+_SEED_TURNS = 97  # how many ways a seed may turn a choice: few, as a turn may end up in a string as a number
+_NAMED_ITEMS = 20  # items of an array that a prompt may name
+_USED = "\0used"  # owner of the hints that stand for enum members already taken
 
 WantedSchemas = typing.Sequence[JsonSchema]
-_InstanceItemPlan = typing.List[typing.List[JsonSchema]]
+_ItemPlan = typing.List[typing.List[JsonSchema]]
 
 
 def instance(schema: JsonSchema, seed: int = 0, hints: Hints | None = None, *, turn: int = 0) -> typing.Any:
@@ -90,9 +90,9 @@ def instance(schema: JsonSchema, seed: int = 0, hints: Hints | None = None, *, t
     bounds of this module.
     """
     document = SchemaDocument(schema)
-    maker = _InstanceMaker(document, seed, hints or Hints())
+    maker = _Maker(document, seed, hints or Hints())
     try:
-        return maker.make([schema], _InstancePlace((), "", 0, True, turn, frozenset()))
+        return maker.make([schema], _Place((), "", 0, True, turn, frozenset()))
     except Unsatisfiable as exc:
         raise SchemaError(exc.path, exc.reason) from exc
 
@@ -142,7 +142,7 @@ def _suggested_values(schemas: Schemas) -> list[object]:
     return [value for value in values if value not in (None, [], {})]
 
 
-class _InstancePlace(typing.NamedTuple):
+class _Place(typing.NamedTuple):
     """Where a value is made: the way through the schema, the property's name, and how it is to look."""
 
     path: SchemaPath
@@ -152,11 +152,11 @@ class _InstancePlace(typing.NamedTuple):
     turn: int  # moves every choice on, so that the items of an array differ
     within: frozenset[int]  # ids of the $ref targets that the value is part of
 
-    def member(self, path: SchemaPath, name: str, turn: int) -> _InstancePlace:
-        return _InstancePlace((*self.path, *path), name, self.depth + 1, self.rich, turn, self.within)
+    def member(self, path: SchemaPath, name: str, turn: int) -> _Place:
+        return _Place((*self.path, *path), name, self.depth + 1, self.rich, turn, self.within)
 
 
-class _InstanceMaker:
+class _Maker:
     """One run of `instance`: its budgets, the hints that are left, and what was found out about the document."""
 
     __slots__ = ("document", "checker", "seed", "prompt", "hints", "characters", "made", "heights", "targets")
@@ -178,7 +178,7 @@ class _InstanceMaker:
         self.possible: set[frozenset[int]] = set()
 
     def make(
-        self, wanted: WantedSchemas, place: _InstancePlace, avoided: typing.AbstractSet[object] = frozenset()
+        self, wanted: WantedSchemas, place: _Place, avoided: typing.AbstractSet[object] = frozenset()
     ) -> typing.Any:
         """Return a value that satisfies all the wanted schemas and whose json_key is not to be avoided.
 
@@ -197,7 +197,7 @@ class _InstanceMaker:
             return self._told_or_null(wanted, place)
         return self._made(wanted, place, avoided)
 
-    def _may_be_left_out(self, wanted: WantedSchemas, place: _InstancePlace) -> bool:
+    def _may_be_left_out(self, wanted: WantedSchemas, place: _Place) -> bool:
         """Whether there is a prompt to go by, and null is one of several things that a value may be."""
         if not self.prompt.text or place.path[-2:-1] != ("properties",):
             return False
@@ -205,15 +205,13 @@ class _InstanceMaker:
             return False
         return all(self.checker.fits(None, schema) for schema in wanted)
 
-    def _told_or_null(self, wanted: WantedSchemas, place: _InstancePlace) -> typing.Any:
+    def _told_or_null(self, wanted: WantedSchemas, place: _Place) -> typing.Any:
         """Return a value that the prompt or the schema suggests, or else null: nothing was said of it."""
         hints = self.hints
         value = self._made(wanted, place, frozenset())
         return value if self._is_told(value, place, wanted, hints) else None
 
-    def _is_told(
-        self, value: typing.Any, place: _InstancePlace, wanted: WantedSchemas, hints: tuple[Hint, ...]
-    ) -> bool:
+    def _is_told(self, value: typing.Any, place: _Place, wanted: WantedSchemas, hints: tuple[Hint, ...]) -> bool:
         if value in _suggested_values([schema for schema in wanted if isinstance(schema, dict)]):
             return True
         if isinstance(value, bool):
@@ -222,18 +220,18 @@ class _InstanceMaker:
             return self._free_hints(self.hints) < self._free_hints(hints)
         if isinstance(value, str) and _is_said(value, self.prompt.text):
             return True
-        if json_key(value) in [json_key(hint.value) for hint in hints if hint.owner != _INSTANCE_USED]:
+        if json_key(value) in [json_key(hint.value) for hint in hints if hint.owner != _USED]:
             return True
         return bool(mentioned_values(self.prompt, [value], hint_target(place.name, {})))
 
     @staticmethod
     def _free_hints(hints: tuple[Hint, ...]) -> int:
-        return sum(hint.owner != _INSTANCE_USED for hint in hints)
+        return sum(hint.owner != _USED for hint in hints)
 
-    def _made(self, wanted: WantedSchemas, place: _InstancePlace, avoided: typing.AbstractSet[object]) -> typing.Any:
+    def _made(self, wanted: WantedSchemas, place: _Place, avoided: typing.AbstractSet[object]) -> typing.Any:
         # A few candidates of each reading first: where many readings lead nowhere, the right one is reached in time.
         reasons: list[Unsatisfiable] = []
-        for tries in (_INSTANCE_FIRST_TRIES, None):
+        for tries in (_FIRST_TRIES, None):
             for reading in self._readings(wanted, place):
                 for literal, candidates in self._sources(reading, self._within(reading, place)):
                     found = self._first_valid(itertools.islice(candidates, tries), wanted, place, avoided, reasons)
@@ -248,7 +246,7 @@ class _InstanceMaker:
         self,
         candidates: typing.Iterator[typing.Any],
         wanted: WantedSchemas,
-        place: _InstancePlace,
+        place: _Place,
         avoided: typing.AbstractSet[object],
         reasons: list[Unsatisfiable],
     ) -> list[typing.Any]:
@@ -274,7 +272,7 @@ class _InstanceMaker:
     def _accept(self, value: typing.Any, literal: bool) -> typing.Any:
         if literal:
             if self.prompt.text and isinstance(value, (str, int)):
-                self.hints += (Hint(value, "fixed", owner=_INSTANCE_USED),)
+                self.hints += (Hint(value, "fixed", owner=_USED),)
             return self._copy(value)
         if isinstance(value, str):
             self._write(value)
@@ -303,18 +301,18 @@ class _InstanceMaker:
             raise SchemaError((), f"a value would have more than {MAX_INSTANCE_CHARACTERS} characters")
         return text
 
-    def _turn(self, place: _InstancePlace) -> int:
+    def _turn(self, place: _Place) -> int:
         if not self.seed:
             return place.turn
         mixed = binascii.crc32(f"{self.seed}{place.path}".encode("utf-8", "replace"))
-        return place.turn + mixed % _INSTANCE_SEED_TURNS
+        return place.turn + mixed % _SEED_TURNS
 
     # readings
 
     def _readings(
         self,
         todo: WantedSchemas,
-        place: _InstancePlace,
+        place: _Place,
         taken: Schemas = (),
         choices: typing.Sequence[SchemaBranches] = (),
         depth: int = 0,
@@ -340,8 +338,8 @@ class _InstanceMaker:
             # A handful of values can be tried as they are, whatever the branches.
             yield reading
             return
-        if len(choices) + depth > _INSTANCE_MAX_CHOICES:
-            raise SchemaError(place.path, f"more than {_INSTANCE_MAX_CHOICES} choices apply to one value")
+        if len(choices) + depth > _MAX_CHOICES:
+            raise SchemaError(place.path, f"more than {_MAX_CHOICES} choices apply to one value")
         if not choices:
             yield reading
             return
@@ -353,24 +351,22 @@ class _InstanceMaker:
         target = [self.document.target(schema["$ref"])] if "$ref" in schema else []
         return target + schema.get("allOf", [])
 
-    def _ordered(self, branches: SchemaBranches, place: _InstancePlace) -> SchemaBranches:
+    def _ordered(self, branches: SchemaBranches, place: _Place) -> SchemaBranches:
         if not place.rich:
             return sorted(branches, key=lambda branch: max((self.heights.of(schema) for schema in branch), default=0))
         equal = sum(len(branch) == 1 for branch in branches)  # the longer ones are for when these have failed
         turn = self._turn(place) % max(1, equal)
         return branches[turn:equal] + branches[:turn] + branches[equal:]
 
-    def _within(self, reading: Schemas, place: _InstancePlace) -> _InstancePlace:
+    def _within(self, reading: Schemas, place: _Place) -> _Place:
         here = frozenset(id(schema) for schema in reading if id(schema) in self.targets)
-        small = place.depth < _INSTANCE_RICH_DEPTH and self.made < _INSTANCE_RICH_VALUES
+        small = place.depth < _RICH_DEPTH and self.made < _RICH_VALUES
         rich = place.rich and small and not here & place.within
         return place._replace(rich=rich, within=place.within | here)
 
     # candidates
 
-    def _sources(
-        self, reading: Schemas, place: _InstancePlace
-    ) -> typing.Iterator[tuple[bool, typing.Iterator[typing.Any]]]:
+    def _sources(self, reading: Schemas, place: _Place) -> typing.Iterator[tuple[bool, typing.Iterator[typing.Any]]]:
         """Yield iterators of candidates, and whether they are literals out of the schema; best guesses first."""
         fixed = [
             [schema["const"]] if "const" in schema else schema["enum"]
@@ -392,9 +388,9 @@ class _InstanceMaker:
         for kind in kinds:
             yield False, self._of_kind(kind, reading, place)
 
-    def _fixed_candidates(self, values: list[object], place: _InstancePlace) -> typing.Iterator[object]:
+    def _fixed_candidates(self, values: list[object], place: _Place) -> typing.Iterator[object]:
         if self.prompt.text:
-            used = [hint.value for hint in self.hints if hint.owner == _INSTANCE_USED]
+            used = [hint.value for hint in self.hints if hint.owner == _USED]
             mentioned = mentioned_values(self.prompt, values, hint_target(place.name, {}))
             yield from (value for value in mentioned if value not in used)
             yield from mentioned
@@ -402,7 +398,7 @@ class _InstanceMaker:
         yield from values[turn:] + values[:turn]
         raise Unsatisfiable(f"none of {schema_evidence(values)} satisfies the other keywords that apply")
 
-    def _owned(self, kinds: list[str], reading: Schemas, place: _InstancePlace) -> list[typing.Any]:
+    def _owned(self, kinds: list[str], reading: Schemas, place: _Place) -> list[typing.Any]:
         """What the prompt says of this very property."""
         found: list[typing.Any] = []
         if "string" in kinds:
@@ -413,7 +409,7 @@ class _InstanceMaker:
             found += flag_hints(self.prompt, place.name)
         return found
 
-    def _suggested(self, reading: Schemas, place: _InstancePlace) -> list[object]:
+    def _suggested(self, reading: Schemas, place: _Place) -> list[object]:
         """What the schema itself proposes; a default that says nothing (null, empty) is no proposal."""
         values = _suggested_values(reading)
         if place.turn >= len(values):
@@ -421,7 +417,7 @@ class _InstanceMaker:
         turn = self._turn(place) % len(values)
         return values[turn:] + values[:turn]
 
-    def _of_kind(self, kind: str, reading: Schemas, place: _InstancePlace) -> typing.Iterator[typing.Any]:
+    def _of_kind(self, kind: str, reading: Schemas, place: _Place) -> typing.Iterator[typing.Any]:
         turn = self._turn(place)
         if kind == "object":
             return self._objects(reading, place)
@@ -437,7 +433,7 @@ class _InstanceMaker:
 
     # arrays
 
-    def _arrays(self, reading: Schemas, place: _InstancePlace) -> typing.Iterator[list[typing.Any]]:
+    def _arrays(self, reading: Schemas, place: _Place) -> typing.Iterator[list[typing.Any]]:
         low, most = size_limits(reading, "Items")
         high = MAX_INSTANCE_ITEMS if most is None else min(most, MAX_INSTANCE_ITEMS)
         if low > high:
@@ -462,12 +458,12 @@ class _InstanceMaker:
         if reasons:
             raise reasons[0]
 
-    def _named_items(self, reading: Schemas, place: _InstancePlace) -> int:
+    def _named_items(self, reading: Schemas, place: _Place) -> int:
         """Count the items that the prompt names, one at least and a few at most."""
         found = [schema["items"] for schema in reading if isinstance(schema.get("items"), dict)]
         rows = self._rows(reading, place)
         if rows:
-            return min(_INSTANCE_NAMED_ITEMS, len(rows))
+            return min(_NAMED_ITEMS, len(rows))
         if not self.prompt.text or not found or "enum" not in found[0] and "type" not in found[0]:
             return 1
         name, item = singular(place.name), found[0]
@@ -479,9 +475,9 @@ class _InstanceMaker:
             owned, free = text_hints(self.hints, place.name, _description([item]), "")
         elif item["type"] in ("number", "integer"):
             owned, free = number_hints(self.hints, place.name, item["type"] == "integer")
-        return min(_INSTANCE_NAMED_ITEMS, max(1, len(owned or free)))
+        return min(_NAMED_ITEMS, max(1, len(owned or free)))
 
-    def _rows(self, reading: Schemas, place: _InstancePlace) -> list[tuple[Hint, ...]]:
+    def _rows(self, reading: Schemas, place: _Place) -> list[tuple[Hint, ...]]:
         """Return the hints for each item of an array of objects that the prompt names, nothing where it names none."""
         items = [schema["items"] for schema in reading if isinstance(schema.get("items"), dict)]
         if not self.hints or not items:
@@ -490,13 +486,13 @@ class _InstanceMaker:
         properties = item.get("properties") if isinstance(item, dict) else None
         return hint_rows(self.hints, place.name, properties) if properties else []
 
-    def _plans(self, reading: Schemas, place: _InstancePlace, high: int) -> typing.Iterator[_InstanceItemPlan]:
+    def _plans(self, reading: Schemas, place: _Place, high: int) -> typing.Iterator[_ItemPlan]:
         """Yield plans: what each of the first items must satisfy so that the array contains what it must."""
         contained = [schema for schema in reading if "contains" in schema and schema.get("minContains", 1) >= 1]
         found = False
-        for order in itertools.islice(itertools.permutations(contained), _INSTANCE_MAX_ORDERS):
+        for order in itertools.islice(itertools.permutations(contained), _MAX_ORDERS):
             for shared in (False, True) if len(order) > 1 else (False,):
-                plan: _InstanceItemPlan = []
+                plan: _ItemPlan = []
                 if all(self._plan_one(plan, schema, shared, reading, place, high) for schema in order):
                     found = True
                     yield plan
@@ -505,11 +501,11 @@ class _InstanceMaker:
 
     def _plan_one(
         self,
-        plan: _InstanceItemPlan,
+        plan: _ItemPlan,
         schema: dict[str, typing.Any],
         shared: bool,
         reading: Schemas,
-        place: _InstancePlace,
+        place: _Place,
         high: int,
     ) -> bool:
         """Plan for one `contains`, in items that have another purpose already or rather in fresh ones."""
@@ -527,7 +523,7 @@ class _InstanceMaker:
             plan.pop()
         return not missing
 
-    def _can_make(self, wanted: WantedSchemas, place: _InstancePlace) -> bool:
+    def _can_make(self, wanted: WantedSchemas, place: _Place) -> bool:
         key = frozenset(id(schema) for schema in wanted)
         if key not in self.possible:
             hints = self.hints
@@ -543,9 +539,9 @@ class _InstanceMaker:
     def _array(
         self,
         reading: Schemas,
-        place: _InstancePlace,
+        place: _Place,
         size: int,
-        plan: _InstanceItemPlan,
+        plan: _ItemPlan,
         others: list[JsonSchema],
         spread: int,
     ) -> list[typing.Any]:
@@ -585,7 +581,7 @@ class _InstanceMaker:
 
     # objects
 
-    def _objects(self, reading: Schemas, place: _InstancePlace) -> typing.Iterator[dict[str, typing.Any]]:
+    def _objects(self, reading: Schemas, place: _Place) -> typing.Iterator[dict[str, typing.Any]]:
         names = PropertyNames(reading)
         for name in names.required:
             if not self._may_be_named(reading, name):
@@ -598,7 +594,7 @@ class _InstanceMaker:
             if turn and len(value) < names.high:  # one more property, in case that it has to differ
                 yield self._add_new_properties(dict(value), reading, place, len(value) + 1)
 
-    def _object(self, reading: Schemas, names: PropertyNames, place: _InstancePlace) -> dict[str, typing.Any] | None:
+    def _object(self, reading: Schemas, names: PropertyNames, place: _Place) -> dict[str, typing.Any] | None:
         """Return an object, or None when what an optional property asked for could not be made."""
         self.checker.spend(place.path, 2 * len(reading))
         value: dict[str, typing.Any] = {}
@@ -620,7 +616,7 @@ class _InstanceMaker:
         return value
 
     def _add_more_properties(
-        self, value: dict[str, typing.Any], reading: Schemas, names: PropertyNames, place: _InstancePlace
+        self, value: dict[str, typing.Any], reading: Schemas, names: PropertyNames, place: _Place
     ) -> None:
         """Fill up to minProperties; a map without a word about its names gets a sample."""
         for name in names.declared:
@@ -634,7 +630,7 @@ class _InstanceMaker:
             raise Unsatisfiable(reason, place.path)
 
     def _add_property(
-        self, value: dict[str, typing.Any], reading: Schemas, name: str, place: _InstancePlace, needed: bool
+        self, value: dict[str, typing.Any], reading: Schemas, name: str, place: _Place, needed: bool
     ) -> None:
         wanted = [part for schema in reading for part in self.document.property_schemas(schema, name)]
         if not needed and any(self.heights.of(schema) == math.inf or schema is False for schema in wanted):
@@ -647,7 +643,7 @@ class _InstanceMaker:
                 raise
 
     def _add_new_properties(
-        self, value: dict[str, typing.Any], reading: Schemas, place: _InstancePlace, size: int
+        self, value: dict[str, typing.Any], reading: Schemas, place: _Place, size: int
     ) -> dict[str, typing.Any]:
         """Add properties that no schema names, until there are `size` ones if so many are allowed."""
         for name in self._new_names(reading, place, size) if len(value) < size else ():
@@ -658,12 +654,12 @@ class _InstanceMaker:
                 break
         return value
 
-    def _new_names(self, reading: Schemas, place: _InstancePlace, size: int) -> typing.Iterator[str]:
+    def _new_names(self, reading: Schemas, place: _Place, size: int) -> typing.Iterator[str]:
         """Yield names that no schema declares: what propertyNames and patternProperties ask for, then any."""
         rules: list[JsonSchema] = [schema["propertyNames"] for schema in reading if "propertyNames" in schema]
         if rules:
             for turn in range(place.turn, place.turn + size + 8):
-                yield self.make([_INSTANCE_ANY_STRING, *rules], place.member(("propertyNames",), "key", turn))
+                yield self.make([_ANY_STRING, *rules], place.member(("propertyNames",), "key", turn))
         for schema in reading:
             for source in schema.get("patternProperties", ()):
                 yield from itertools.islice(self.document.texts(source, 0, 40, place.turn), 4 * size)

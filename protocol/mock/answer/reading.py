@@ -14,12 +14,12 @@ from protocol.mock.json_schema.check import admits_everything
 from protocol.mock.json_schema.document import SCHEMA_TYPES, JsonSchema, SchemaDocument, tuple_items
 
 MAX_INSTANCE_ITEMS = 1000  # items of a made-up array, properties of a made-up object
-_SCHEMA_MAX_EXCLUSIONS = 24  # branches of a oneOf that are told apart by force
-_SCHEMA_MAX_HEIGHT_WORK = 30_000  # schemas looked at to learn the heights
+_MAX_EXCLUSIONS = 24  # branches of a oneOf that are told apart by force
+_MAX_HEIGHT_WORK = 30_000  # schemas looked at to learn the heights
 
 SchemaBranches = typing.List[typing.List[JsonSchema]]
 
-_SCHEMA_KIND_KEYWORDS = {
+_KIND_KEYWORDS = {
     "string": {"minLength", "maxLength", "pattern", "format"},
     "number": {"minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf"},
     "integer": set(),
@@ -29,7 +29,7 @@ _SCHEMA_KIND_KEYWORDS = {
     "boolean": set(),
     "null": set(),
 }
-_SCHEMA_OPPOSITE_BOUNDS = {
+_OPPOSITE_BOUNDS = {
     "minimum": "exclusiveMaximum",
     "maximum": "exclusiveMinimum",
     "exclusiveMinimum": "maximum",
@@ -48,7 +48,7 @@ def possible_kinds(reading: Schemas) -> list[str]:
         kinds = list(dict.fromkeys(names)) if kinds is None else [kind for kind in kinds if kind in names]
     if kinds is None:
         keywords = {keyword for schema in reading for keyword in schema}
-        kinds = sorted(SCHEMA_TYPES, key=lambda kind: not _SCHEMA_KIND_KEYWORDS[kind] & keywords)
+        kinds = sorted(SCHEMA_TYPES, key=lambda kind: not _KIND_KEYWORDS[kind] & keywords)
     return [kind for kind in kinds if kind != "integer" or "number" not in kinds]
 
 
@@ -152,7 +152,7 @@ class SchemaChoices:
 
     def _one_of(self, parts: list[JsonSchema]) -> SchemaBranches:
         branches = [[part] for part in parts]
-        if 1 < len(parts) <= _SCHEMA_MAX_EXCLUSIONS:
+        if 1 < len(parts) <= _MAX_EXCLUSIONS:
             negations = [self.negation(part) for part in parts]
             branches += [[part, *negations[:at], *negations[at + 1 :]] for at, part in enumerate(parts)]
         return branches
@@ -178,7 +178,7 @@ class SchemaChoices:
         if keyword == "anyOf":
             return [{"allOf": [self.negation(part) for part in limit]}]
         if keyword == "oneOf":
-            pairs = itertools.islice(itertools.combinations(limit, 2), _SCHEMA_MAX_EXCLUSIONS)
+            pairs = itertools.islice(itertools.combinations(limit, 2), _MAX_EXCLUSIONS)
             return [{"allOf": [self.negation(part) for part in limit]}, *({"allOf": list(pair)} for pair in pairs)]
         if keyword == "allOf":
             return [self.negation(part) for part in limit]
@@ -186,8 +186,8 @@ class SchemaChoices:
             return [self.negation(self.document.target(limit))]
         if keyword == "not":
             return [limit]
-        if keyword in _SCHEMA_OPPOSITE_BOUNDS and not isinstance(limit, bool):
-            return [{"type": "number", _SCHEMA_OPPOSITE_BOUNDS[keyword]: limit}]
+        if keyword in _OPPOSITE_BOUNDS and not isinstance(limit, bool):
+            return [{"type": "number", _OPPOSITE_BOUNDS[keyword]: limit}]
         return self._refute_member(keyword, limit, schema)
 
     def _refute_member(self, keyword: str, limit: typing.Any, schema: dict[str, typing.Any]) -> list[JsonSchema]:
@@ -228,7 +228,7 @@ def _refute_simple_keyword(keyword: str, limit: typing.Any) -> list[JsonSchema]:
     # No schema says the opposite of the rest; among values of the type they are about, the check must find one.
     if keyword in ("enum", "const"):
         return [True]
-    kinds = [kind for kind, keywords in _SCHEMA_KIND_KEYWORDS.items() if keyword in keywords]
+    kinds = [kind for kind, keywords in _KIND_KEYWORDS.items() if keyword in keywords]
     return [{"type": kind} for kind in kinds]
 
 
@@ -247,7 +247,7 @@ class SchemaHeights:
         self._known = {id(schema): math.inf for schema in schemas}
         work = 0
         changed = True
-        while changed and work < _SCHEMA_MAX_HEIGHT_WORK:
+        while changed and work < _MAX_HEIGHT_WORK:
             changed = False
             work += len(schemas)
             for schema in reversed(schemas):  # what is within was found later

@@ -24,14 +24,14 @@ from protocol.mock.json_schema.document import SchemaError
 from protocol.wire.json_text import encode_json
 
 MAX_REPLY_CALLS = 16  # of one answer
-_REPLY_MAX_PLANNED = 32  # tools that one prompt may ask for, over all turns
-_REPLY_HINTED_CHOICES = 4  # choices of one answer that may keep to the values of the prompt
+_MAX_PLANNED = 32  # tools that one prompt may ask for, over all turns
+_HINTED_CHOICES = 4  # choices of one answer that may keep to the values of the prompt
 
 # Of one place: "Oslo and Rome" are two places even where a tool takes a city and a country.
-_REPLY_PLACE_LEVELS = frozenset(stem(word) for word in ("city", "town", "state", "province", "region", "country"))
-_REPLY_NO_PARAMETERS: dict[str, typing.Any] = {"type": "object", "properties": {}}
-_REPLY_ALTERNATIVES = tuple(f" {word}" for word in "the a and to of in is it that for on with as by or an".split())
-_REPLY_ALTERNATIVES += (" be", " at", " this", " from", ".", ",", "\n", " not")
+_PLACE_LEVELS = frozenset(stem(word) for word in ("city", "town", "state", "province", "region", "country"))
+_NO_PARAMETERS: dict[str, typing.Any] = {"type": "object", "properties": {}}
+_ALTERNATIVES = tuple(f" {word}" for word in "the a and to of in is it that for on with as by or an".split())
+_ALTERNATIVES += (" be", " at", " this", " from", ".", ",", "\n", " not")
 
 
 class ToolResult(typing.NamedTuple):
@@ -109,8 +109,8 @@ def _described_object(question: Question, text: str) -> str:
 def _json_text(question: Question, schema: typing.Any, where: str) -> str:
     hints = _with_results(read_hints(question.prompt), question.results)
     made = _made(schema, where, "response_format", question, hints)
-    earlier = [question._replace(number=number) for number in range(min(question.number, _REPLY_HINTED_CHOICES))]
-    if question.number >= _REPLY_HINTED_CHOICES or made in [
+    earlier = [question._replace(number=number) for number in range(min(question.number, _HINTED_CHOICES))]
+    if question.number >= _HINTED_CHOICES or made in [
         _made(schema, where, "response_format", other, hints) for other in earlier
     ]:
         # The prompt leaves too little open: without its words there are other values.
@@ -190,7 +190,7 @@ _PlannedCall = typing.Tuple[AskedTool, Hints]
 def _plan(question: Question) -> list[_PlannedCall]:
     """Return all calls that the prompt asks for, each with its own part of what the prompt suggests."""
     text = hint_text(question.prompt)
-    asked = asked_tools(text, question.tools)[:_REPLY_MAX_PLANNED]
+    asked = asked_tools(text, question.tools)[:_MAX_PLANNED]
     if not asked:
         return []
     whole = read_hints(text)
@@ -241,7 +241,7 @@ def _spread(hints: Hints, tool: OfferedTool) -> list[Hints]:
     targets = [hint_target(name, part) for name, part in properties.items()] if isinstance(properties, dict) else []
     for members in _lists(hints.literals):
         takers = [target for target in targets if _takes_one(target, members[0][0])]
-        are_levels = len(takers) > 1 and all(target.words[-1] in _REPLY_PLACE_LEVELS for target in takers)
+        are_levels = len(takers) > 1 and all(target.words[-1] in _PLACE_LEVELS for target in takers)
         if takers and (len(takers) <= len(members[0]) or are_levels) and not any(one.is_list for one in takers):
             return [hints._replace(literals=_without(hints.literals, members, kept)) for kept in members]
     return [hints]
@@ -304,7 +304,7 @@ def _call(asked: AskedTool, question: Question, hints: Hints) -> ToolCall:
     tool = asked.tool
     if tool.kind == "custom":
         return ToolCall(tool.name, _custom_input(hints, question), tool.kind)
-    schema = tool.parameters or _REPLY_NO_PARAMETERS
+    schema = tool.parameters or _NO_PARAMETERS
     hints = _with_results(hints, question.results)
     arguments = _made(schema, f"function '{tool.name}'", "tools", question, hints)
     return ToolCall(tool.name, arguments, tool.kind)
@@ -348,8 +348,8 @@ def _token_entry(piece: str, position: int, top: int, seed: int) -> dict[str, ty
 
 
 def _alternatives(turn: int) -> list[str]:
-    start = turn % len(_REPLY_ALTERNATIVES)
-    return [*_REPLY_ALTERNATIVES[start:], *_REPLY_ALTERNATIVES[:start]]
+    start = turn % len(_ALTERNATIVES)
+    return [*_ALTERNATIVES[start:], *_ALTERNATIVES[:start]]
 
 
 def _token(text: str, probability: float) -> dict[str, typing.Any]:

@@ -15,10 +15,10 @@ from protocol.mock.json_schema.document import SchemaDocument, SchemaPath, decim
 from protocol.mock.json_schema.format import format_examples, format_is_known
 
 MAX_INSTANCE_TEXT = 10_000  # characters of a made-up string
-_INSTANCE_STEP_BITS = 4096  # of a common multiple; beyond, arithmetic gets slow
+_STEP_BITS = 4096  # of a common multiple; beyond, arithmetic gets slow
 
 # What a property of that name usually holds; for the last word of the name, or for the whole.
-_INSTANCE_WORDS = {
+_WORDS = {
     "name": "Ada Lovelace",
     "first name": "Ada",
     "last name": "Lovelace",
@@ -34,9 +34,9 @@ _INSTANCE_WORDS = {
     "phone": "+1 555 0100",
 }
 # Names that say as much as a format, for schemas that leave it out.
-_INSTANCE_FORMATS = {"email": "email", "url": "uri", "uri": "uri", "link": "uri", "date": "date"}
+_FORMATS = {"email": "email", "url": "uri", "uri": "uri", "link": "uri", "date": "date"}
 
-_INSTANCE_SPARE_WORDS = ("example", "ZX", "7", "#")
+_SPARE_WORDS = ("example", "ZX", "7", "#")
 
 Schemas = typing.Sequence[typing.Dict[str, typing.Any]]
 _Bound = typing.Tuple[float, bool]  # the limit, and whether it is outside
@@ -79,13 +79,13 @@ def text_candidates(document: SchemaDocument, schemas: Schemas, name: str, turn:
     for known in formats:
         yield from itertools.chain(*[format_examples(known, step, low) for step in range(turn, turn + 3)])
     if not any(format_is_known(known) for known in formats):
-        yield from format_examples(_INSTANCE_FORMATS.get(name_words(name).rpartition(" ")[2], ""), turn, low)[:1]
+        yield from format_examples(_FORMATS.get(name_words(name).rpartition(" ")[2], ""), turn, low)[:1]
         yield _text_of_name(name, low, high, turn)
     for one, other in itertools.permutations(patterns, 2):
         yield from _overlaid(document, one, other, low, high, turn)
     for source in patterns:
         yield from document.texts(source, low, high, turn)
-    for word in (name, *_INSTANCE_SPARE_WORDS):  # a `not` may stand against the first
+    for word in (name, *_SPARE_WORDS):  # a `not` may stand against the first
         yield from (_text_of_name(word, low, high, step) for step in (turn, turn + 1, turn + 2, 0))
     if patterns or formats:
         limits = " and ".join(schema_evidence(limit) for limit in patterns + formats)
@@ -116,7 +116,7 @@ def singular(name: str) -> str:
 
 def _text_of_name(name: str, low: int, high: int, turn: int) -> str:
     words = name_words(name)
-    text = _INSTANCE_WORDS.get(words) or _INSTANCE_WORDS.get(words.rpartition(" ")[2]) or words
+    text = _WORDS.get(words) or _WORDS.get(words.rpartition(" ")[2]) or words
     number = f" {turn + 1}" if turn else ""
     if len(number) >= high:
         return _short_text(turn, high)
@@ -192,7 +192,7 @@ def _multiples(
     step = 1
     for digits, power in parts:
         step = math.lcm(step, digits * 10 ** (power - exponent))
-        if step.bit_length() > _INSTANCE_STEP_BITS:
+        if step.bit_length() > _STEP_BITS:
             return
     first = last = None
     if low:

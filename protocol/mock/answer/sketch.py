@@ -13,16 +13,16 @@ import typing
 from protocol.mock.answer.hints import hint_text
 from protocol.mock.answer.scalar import name_words, singular
 
-_SKETCH_MAX_KEYS = 50
-_SKETCH_MAX_DEPTH = 8
-_SKETCH_MAX_ITEMS = 20
-_SKETCH_TOKEN = r'"(?:[^"\\\n]|\\.){0,500}"'
-_SKETCH_TOKEN += r"|'[^'\n]{0,500}'"
-_SKETCH_TOKEN += r'|[\u201c\u201d][^\u201c\u201d\n]{0,500}\u201d|[{}\[\]:,]|\.{3}|…|[^\s{}\[\]:,"\']+'
-_SKETCH_KEY = r"[A-Za-z_][\w-]{0,63}"
+_MAX_KEYS = 50
+_MAX_DEPTH = 8
+_MAX_ITEMS = 20
+_TOKEN = r'"(?:[^"\\\n]|\\.){0,500}"'
+_TOKEN += r"|'[^'\n]{0,500}'"
+_TOKEN += r'|[\u201c\u201d][^\u201c\u201d\n]{0,500}\u201d|[{}\[\]:,]|\.{3}|…|[^\s{}\[\]:,"\']+'
+_KEY = r"[A-Za-z_][\w-]{0,63}"
 
 # What comes before a list of keys.
-_SKETCH_LIST = (
+_LIST = (
     r"(?i)\b(?:keys?|fields?|properties|property|attributes?|members?|columns?)\b"
     r"(?: (?:should be|must be|are|is|of|named|called"
     r"|like|such as|including|exactly|only))*\s*[:=]?\s*\(?",
@@ -33,54 +33,50 @@ _SKETCH_LIST = (
     r"(?:字段|键名|键|属性)(?:为|是|有|名|包括|包含|如下)*\s*[:：]?\s*",
     r"(?:包含|包括)(?:以下|如下)?\s*[:：]?\s*",
 )
-_SKETCH_NOTE = (
+_NOTE = (
     r"(?:\s*[(（](?P<note>[^()（）\n]{1,60})[)）]|(?:\s+as\s+|\s*[:=\u2013\u2014-]\s*)"
     r"(?P<as>(?:an? )?(?:list of |array of )?[a-z]+(?:\[\])?)"
     r"|\s+(?P<kind>array|list|string|number|integer|boolean|flag|object)\b)?"
 )
-_SKETCH_BULLET = r"[^\S\n]*\n?[^\S\n]*(?:[-*\u2022]|\d{1,2}[.)])\s+"
-_SKETCH_ITEM = (
+_BULLET = r"[^\S\n]*\n?[^\S\n]*(?:[-*\u2022]|\d{1,2}[.)])\s+"
+_ITEM = (
     rf"\s*(?:\*\*)?(?:(?:and|or|the|a|an) (?!and\b|or\b)|和|与|及)*(?:[\"'`\u201c](?P<q>[^\W\d][\w-]{{0,63}})[\"'`\u201d]"
-    rf"|(?P<w>{_SKETCH_KEY})|(?P<h>[\u4e00-\u9fff]{{1,6}}?)(?=[\s,;、，。；和与及(（]|\Z)){_SKETCH_NOTE}"
+    rf"|(?P<w>{_KEY})|(?P<h>[\u4e00-\u9fff]{{1,6}}?)(?=[\s,;、，。；和与及(（]|\Z)){_NOTE}"
 )
-_SKETCH_SEPARATOR = r"\s*(?:[,;、，]\s*(?:and |以及|和)?|\band\b|&|\+|和|与|及)\s*"
+_SEPARATOR = r"\s*(?:[,;、，]\s*(?:and |以及|和)?|\band\b|&|\+|和|与|及)\s*"
 # "3 users, each with": an array of such objects.
-_SKETCH_EACH = r"(?i)(?:(\d{1,2}|two|three|four|five|ten) )?([a-z_]{2,40}s),?"
-_SKETCH_EACH += r" (?:and )?each (?:one )?(?:having|with|has|containing)\b:?"
-_SKETCH_COUNTS = {"two": 2, "three": 3, "four": 4, "five": 5, "ten": 10}
-_SKETCH_MARKED = (
+_EACH = r"(?i)(?:(\d{1,2}|two|three|four|five|ten) )?([a-z_]{2,40}s),?"
+_EACH += r" (?:and )?each (?:one )?(?:having|with|has|containing)\b:?"
+_COUNTS = {"two": 2, "three": 3, "four": 4, "five": 5, "ten": 10}
+_MARKED = (
     r"(?:(?i:\b(?:keys?|fields?|return|give|provide|output|include|show|use|with"
     r"|and|or|named|called|me|a|the)\b)\s*|[,、:：和与]\s*)"
     r"[\"`\u201c]([^\W\d][\w-]{0,63})[\"`\u201d]"
 )
-_SKETCH_NO_KEY = frozenset(
+_NO_KEY = frozenset(
     "the a an and or of for in on to with from by as that this these those which what who where when how your my our"
     " their his her its it me you i we they them please json object objects format valid only key keys field fields"
     " value values answer response output result schema about following structure all any each some no not is are be"
     " was were has have information info data details if then so but at use do make give return list every".split()
 )
 
-_SKETCH_TYPES = {
+_TYPES = {
     "string": "string", "str": "string", "text": "string", "date": "string", "int": "integer", "integer": "integer",
     "number": "number", "float": "number", "double": "number", "decimal": "number", "bool": "boolean",
     "boolean": "boolean", "true": "boolean", "false": "boolean", "array": "array", "list": "array", "strings": "array",
     "object": "object", "dict": "object", "null": "null", "字符串": "string", "整数": "integer", "数字": "number",
     "flag": "boolean", "布尔": "boolean", "数组": "array", "列表": "array",
 }  # fmt: skip
-_SKETCH_INTEGERS = frozenset(
+_INTEGERS = frozenset(
     "age count year quantity population number total amount_of id index rank votes stars guests people days hours"
     " minutes seconds nights size length pages words floors calories".split()
 )
-_SKETCH_NUMBERS = frozenset(
+_NUMBERS = frozenset(
     "price score rating temperature amount cost confidence percentage percent probability height weight distance area"
     " latitude longitude lat lon lng budget salary rate value_of duration balance".split()
 )
-_SKETCH_FLAGS = frozenset(
-    "is has can should was active enabled valid success successful available approved correct".split()
-)
-_SKETCH_NO_PLURAL = frozenset(
-    "status address class news series analysis business access process is this always".split()
-)
+_FLAGS = frozenset("is has can should was active enabled valid success successful available approved correct".split())
+_NO_PLURAL = frozenset("status address class news series analysis business access process is this always".split())
 
 
 class Sketch(typing.NamedTuple):
@@ -124,7 +120,7 @@ def _drawn(text: str) -> Sketch | None:
             return written
         if found.start() < end:
             continue  # within one that has none
-        tokens = list(re.finditer(_SKETCH_TOKEN, text[found.start() :]))
+        tokens = list(re.finditer(_TOKEN, text[found.start() :]))
         schema, used = _shape([token[0] for token in tokens], 0, "", 0)
         end = found.start() + tokens[min(used, len(tokens)) - 1].end()
         if schema.get("properties"):
@@ -135,9 +131,9 @@ def _drawn(text: str) -> Sketch | None:
 def _shape(tokens: typing.Sequence[str], at: int, name: str, depth: int) -> tuple[dict[str, typing.Any], int]:
     """Return the schema of the drawn value at a token, and the place after it."""
     token = tokens[at] if at < len(tokens) else ""
-    if token == "{" and depth < _SKETCH_MAX_DEPTH:
+    if token == "{" and depth < _MAX_DEPTH:
         return _shape_of_object(tokens, at + 1, depth)
-    if token == "[" and depth < _SKETCH_MAX_DEPTH:
+    if token == "[" and depth < _MAX_DEPTH:
         at += 1
         item: dict[str, typing.Any] = {"type": "string"}
         if at < len(tokens) and tokens[at] not in ("]", "...", "…"):
@@ -155,12 +151,12 @@ def _shape_of_object(tokens: typing.Sequence[str], at: int, depth: int) -> tuple
     properties: dict[str, typing.Any] = {}
     while at < len(tokens) and tokens[at] != "}":
         key = tokens[at].strip("\"'\u201c\u201d`")
-        if tokens[at] in (",", "...", "…") or not key or len(properties) >= _SKETCH_MAX_KEYS:
+        if tokens[at] in (",", "...", "…") or not key or len(properties) >= _MAX_KEYS:
             at += 1
         elif at + 1 < len(tokens) and tokens[at + 1] == ":":
             properties[key], at = _shape(tokens, at + 2, key, depth + 1)
         else:
-            if re.fullmatch(_SKETCH_KEY, key) and at + 1 < len(tokens) and tokens[at + 1] in (",", "}"):
+            if re.fullmatch(_KEY, key) and at + 1 < len(tokens) and tokens[at + 1] in (",", "}"):
                 properties[key] = _usual_schema(key)  # {name, age}
             at += 1
     return _object_of(properties), at + 1
@@ -171,7 +167,7 @@ def _scalar_shape(said: typing.Sequence[str], name: str) -> dict[str, typing.Any
     first = said[0] if said else ""
     words = [word for word in re.split(r"[\s|/<>]+", " ".join(said).strip("\"'\u201c\u201d").lower()) if word]
     choices = [part.strip(" \"'\u201c\u201d<>") for part in " ".join(said).split("|")]
-    if len(choices) > 1 and not all(part.lower() in _SKETCH_TYPES for part in choices):
+    if len(choices) > 1 and not all(part.lower() in _TYPES for part in choices):
         return {"enum": [part for part in choices if part] or [""]}
     if re.fullmatch(r"-?\d+", first):
         return {"type": "integer"}
@@ -179,8 +175,8 @@ def _scalar_shape(said: typing.Sequence[str], name: str) -> dict[str, typing.Any
         return {"type": "number"}
     if first in ("true", "false"):
         return {"type": "boolean"}
-    if words and words[0].rstrip("[]") in _SKETCH_TYPES:
-        return _typed(_SKETCH_TYPES[words[0].rstrip("[]")] if not words[0].endswith("[]") else "array", name)
+    if words and words[0].rstrip("[]") in _TYPES:
+        return _typed(_TYPES[words[0].rstrip("[]")] if not words[0].endswith("[]") else "array", name)
     if first[:1] in ('"', "'") and len(first) > 2 and not re.search(r"\.\.\.|…|<|value|string", first):
         return {"type": "string"}
     return _usual_schema(name)
@@ -191,27 +187,27 @@ def _scalar_shape(said: typing.Sequence[str], name: str) -> dict[str, typing.Any
 
 def _told(text: str) -> Sketch | None:
     """Return the object whose keys a text lists."""
-    each = re.search(_SKETCH_EACH, text)
+    each = re.search(_EACH, text)
     if each is not None:
         keys, end = _listed_keys(text, each.end())
         if keys:
-            count = _SKETCH_COUNTS.get((each[1] or "").lower()) or int(each[1] or 1)
-            items = {"type": "array", "items": _object_of(keys), "minItems": max(1, min(_SKETCH_MAX_ITEMS, count))}
+            count = _COUNTS.get((each[1] or "").lower()) or int(each[1] or 1)
+            items = {"type": "array", "items": _object_of(keys), "minItems": max(1, min(_MAX_ITEMS, count))}
             return _sketch(text, each.start(), end, {each[2]: items})
-    for rule in _SKETCH_LIST:
+    for rule in _LIST:
         for found in list(re.finditer(rule, text))[:10]:
             keys, end = _listed_keys(text, found.end())
             if len(keys) > 1 or (keys and _is_plain_end(text, found.end(), end)):
                 return _sketch(text, found.start(), end, keys)
     if re.search(r"(?i)json|object|\bkeys?\b|\bfields?\b|字段|键", text):
-        marked = re.findall(_SKETCH_MARKED, text)[:_SKETCH_MAX_KEYS]
+        marked = re.findall(_MARKED, text)[:_MAX_KEYS]
         listed = re.search(r"(?i)\b(?:list|array) of (?:(\d{1,2}) |all |the |some )*([a-z_]{2,40})\b", text)
         keys = {key: _usual_schema(key) for key in marked}
         if not keys and listed:
-            count = max(1, min(_SKETCH_MAX_ITEMS, int(listed[1] or 1)))
+            count = max(1, min(_MAX_ITEMS, int(listed[1] or 1)))
             keys = {listed[2].lower(): {**_typed("array", listed[2].lower()), "minItems": count}}
         if keys:
-            return Sketch(_object_of(keys), re.sub(_SKETCH_MARKED, " ; ", text))
+            return Sketch(_object_of(keys), re.sub(_MARKED, " ; ", text))
     return None
 
 
@@ -227,12 +223,12 @@ def _listed_keys(text: str, at: int) -> tuple[dict[str, typing.Any], int]:
     """Return the keys of a list, and where it ends."""
     keys: dict[str, typing.Any] = {}
     end = at
-    bullet = re.compile(_SKETCH_BULLET).match(text, at)
+    bullet = re.compile(_BULLET).match(text, at)
     at = bullet.end() if bullet else at
-    while len(keys) < _SKETCH_MAX_KEYS:
-        item = re.compile(_SKETCH_ITEM).match(text, at)
+    while len(keys) < _MAX_KEYS:
+        item = re.compile(_ITEM).match(text, at)
         key = (item["q"] or item["w"] or item["h"]) if item else ""
-        if item is None or (item["w"] and key.lower() in _SKETCH_NO_KEY and not text[item.end("w") :].startswith(",")):
+        if item is None or (item["w"] and key.lower() in _NO_KEY and not text[item.end("w") :].startswith(",")):
             break
         said = item["as"] or item["kind"] or ""
         note = (item["note"] or said).lower()
@@ -240,7 +236,7 @@ def _listed_keys(text: str, at: int) -> tuple[dict[str, typing.Any], int]:
         end = item.end()
         if said and not _note_type(note):
             end = item.end("q") + 1 if item["q"] else max(item.end("w"), item.end("h"))  # prose, and no type
-        following = re.compile(rf"[^\n]{{0,300}}\n{_SKETCH_BULLET}" if bullet else _SKETCH_SEPARATOR).match(text, end)
+        following = re.compile(rf"[^\n]{{0,300}}\n{_BULLET}" if bullet else _SEPARATOR).match(text, end)
         if following is None:
             break
         at = following.end()
@@ -250,7 +246,7 @@ def _listed_keys(text: str, at: int) -> tuple[dict[str, typing.Any], int]:
 def _note_type(note: str) -> str:
     if re.search(r"\b(?:list|array)\b|\[\]|数组|列表", note):
         return "array"
-    return next((_SKETCH_TYPES[word] for word in re.findall(r"[^\W\d_]+", note) if word in _SKETCH_TYPES), "")
+    return next((_TYPES[word] for word in re.findall(r"[^\W\d_]+", note) if word in _TYPES), "")
 
 
 def _noted(key: str, note: str) -> dict[str, typing.Any]:
@@ -280,12 +276,12 @@ def _usual_schema(name: str) -> dict[str, typing.Any]:
     """Return what a key of that name usually holds."""
     words = name_words(name).split()
     last = words[-1]
-    if words[0] in _SKETCH_FLAGS or last in _SKETCH_FLAGS:
+    if words[0] in _FLAGS or last in _FLAGS:
         return {"type": "boolean"}
-    if last in _SKETCH_INTEGERS or words[0] in ("num", "number", "count", "total") and len(words) > 1:
+    if last in _INTEGERS or words[0] in ("num", "number", "count", "total") and len(words) > 1:
         return {"type": "integer"}
-    if last in _SKETCH_NUMBERS:
+    if last in _NUMBERS:
         return {"type": "number"}
-    if len(words) == 1 and singular(last) != last and last not in _SKETCH_NO_PLURAL:
+    if len(words) == 1 and singular(last) != last and last not in _NO_PLURAL:
         return {"type": "array", "items": {"type": "string"}, "minItems": 1}
     return {"type": "string"}

@@ -9,12 +9,12 @@ from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
 from protocol.wire.json_text import JsonObject
 
-_CHATKIT_THREADS = "/chatkit/threads"
-_CHATKIT_SECONDS = 600
-_CHATKIT_REQUESTS = 10
+_THREADS = "/chatkit/threads"
+_SECONDS = 600
+_REQUESTS = 10
 
 # What a session's configuration is where its request does not say.
-_CHATKIT_DEFAULTS: JsonObject = {
+_DEFAULTS: JsonObject = {
     "automatic_thread_titling": {"enabled": True},
     "file_upload": {"enabled": False, "max_file_size": 512, "max_files": 10},
     "history": {"enabled": True, "recent_threads": None},
@@ -34,16 +34,16 @@ class ChatKit:
     def create(self, call: Call) -> JsonObject:
         """Answer POST /chatkit/sessions."""
         body, world = call.body, self._world
-        seconds = _chatkit_member(body, "expires_after").get("seconds")
-        seconds = seconds if type(seconds) is int else _CHATKIT_SECONDS
-        rate = _chatkit_member(body, "rate_limits").get("max_requests_per_1_minute") or _CHATKIT_REQUESTS
+        seconds = _member(body, "expires_after").get("seconds")
+        seconds = seconds if type(seconds) is int else _SECONDS
+        rate = _member(body, "rate_limits").get("max_requests_per_1_minute") or _REQUESTS
         known = {
             "client_secret": world.new_id("ek_"),
             "expires_at": world.now() + seconds,
             "max_requests_per_1_minute": rate,
             "rate_limits": {"max_requests_per_1_minute": rate},
-            "workflow": _chatkit_workflow(_chatkit_member(body, "workflow")),
-            "chatkit_configuration": _over_defaults(_CHATKIT_DEFAULTS, _chatkit_member(body, "chatkit_configuration")),
+            "workflow": _workflow(_member(body, "workflow")),
+            "chatkit_configuration": _over_defaults(_DEFAULTS, _member(body, "chatkit_configuration")),
         }
         session = create_record(call, known)
         session.plan.append((world.clock() + seconds, _expire_session))
@@ -55,7 +55,7 @@ class ChatKit:
         world = self._world
         id = world.new_id("cthr_")
         made = world.make("ChatKitThread", {"id": id, "user": user, "title": None})
-        thread = world.store.add(_CHATKIT_THREADS, id, made)
+        thread = world.store.add(_THREADS, id, made)
         item_id = world.new_id("cthi_")
         content = [{"type": "output_text", "text": world.settings.text, "annotations": []}]
         item = world.make("ChatKitAnswer", {"id": item_id, "thread_id": id, "content": content})
@@ -66,18 +66,18 @@ def _expire_session(session: Record) -> None:
     session.object["status"] = "expired"
 
 
-def _chatkit_workflow(asked: JsonObject) -> JsonObject:
-    return {"state_variables": None, "version": None, "tracing": {"enabled": True}, **_said_of_chatkit(asked)}
+def _workflow(asked: JsonObject) -> JsonObject:
+    return {"state_variables": None, "version": None, "tracing": {"enabled": True}, **_said_of(asked)}
 
 
 def _over_defaults(defaults: JsonObject, asked: JsonObject) -> JsonObject:
-    return {name: {**default, **_said_of_chatkit(_chatkit_member(asked, name))} for name, default in defaults.items()}
+    return {name: {**default, **_said_of(_member(asked, name))} for name, default in defaults.items()}
 
 
-def _chatkit_member(value: JsonObject, name: str) -> JsonObject:
+def _member(value: JsonObject, name: str) -> JsonObject:
     member = value.get(name)
     return member if type(member) is dict else {}
 
 
-def _said_of_chatkit(value: JsonObject) -> dict[str, typing.Any]:
+def _said_of(value: JsonObject) -> dict[str, typing.Any]:
     return {name: member for name, member in value.items() if member is not None}

@@ -56,22 +56,22 @@ from protocol.openai.answers import JSON_FIELDS, split_words
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject, encode_json
 
-_NATIVE_TRANSCRIPTION_PATH = "/services/audio/asr/transcription"
-_NATIVE_IMAGE_TASK_PATH = "/services/aigc/image-generation/generation"
-_NATIVE_URL_SECONDS = 86400
-_NATIVE_STREAM_FIELDS = encode_fields(
+_TRANSCRIPTION_PATH = "/services/audio/asr/transcription"
+_IMAGE_TASK_PATH = "/services/aigc/image-generation/generation"
+_URL_SECONDS = 86400
+_STREAM_FIELDS = encode_fields(
     [("content-type", "text/event-stream;charset=UTF-8"), ("cache-control", "no-cache"), ("x-accel-buffering", "no")]
 )
-_NATIVE_FILE_FIELDS = {
+_FILE_FIELDS = {
     "png": encode_fields([("content-type", "image/png")]),
     "wav": encode_fields([("content-type", "audio/wav")]),
     "pcm": encode_fields([("content-type", "audio/pcm")]),
     "mp3": encode_fields([("content-type", "audio/mpeg")]),
     "json": JSON_FIELDS,
 }
-_NATIVE_TRIGGER = r"error-(?:(event|late)-)?(?:([45]\d\d)-)?([A-Za-z][A-Za-z0-9_.]{0,99})"
-_NATIVE_BEARER = r"(?i:bearer) +([!-~]+)"
-_NATIVE_TROUBLES = (
+_TRIGGER = r"error-(?:(event|late)-)?(?:([45]\d\d)-)?([A-Za-z][A-Za-z0-9_.]{0,99})"
+_BEARER = r"(?i:bearer) +([!-~]+)"
+_TROUBLES = (
     ("InvalidApiKey", "Invalid API-key provided."),
     ("Arrearage", "Access denied, please make sure your account is in good standing."),
     ("Throttling.AllocationQuota", "Allocated quota exceeded, please increase your quota limit."),
@@ -83,23 +83,23 @@ _NATIVE_TROUBLES = (
     ("InternalError", "An internal error has occured, please try again later or contact service support."),
     ("ModelUnavailable", "Model is unavailable, please try again later."),
 )
-_NATIVE_IMAGE_MODEL = r"qwen-image.*|wan2\.6.*|z-image.*"
-_NATIVE_SIZE = r"([1-9]\d{1,3})\*([1-9]\d{1,3})"
-_NATIVE_LEAST_SIDE, _NATIVE_MOST_SIDE = 64, 2048
-_NATIVE_MOST_IMAGES = 6
-_NATIVE_OLD_EMBEDDING_MODEL = r"text-embedding-v[12].*"
-_NATIVE_TEXT_DIMENSIONS = (64, 128, 256, 512, 768, 1024, 1536, 2048)
-_NATIVE_MOST_DIMENSIONS = 4096
-_NATIVE_EMBEDDING_TYPES = ("dense", "sparse", "dense&sparse")
+_IMAGE_MODEL = r"qwen-image.*|wan2\.6.*|z-image.*"
+_SIZE = r"([1-9]\d{1,3})\*([1-9]\d{1,3})"
+_LEAST_SIDE, _MOST_SIDE = 64, 2048
+_MOST_IMAGES = 6
+_OLD_EMBEDDING_MODEL = r"text-embedding-v[12].*"
+_TEXT_DIMENSIONS = (64, 128, 256, 512, 768, 1024, 1536, 2048)
+_MOST_DIMENSIONS = 4096
+_EMBEDDING_TYPES = ("dense", "sparse", "dense&sparse")
 
 # A vector of many numbers comes from a few bytes, so their count is bounded too.
-_NATIVE_MOST_CONTENTS = 20
-_NATIVE_SPEECH_FORMATS = ("wav", "pcm", "mp3")
-_NATIVE_MOST_CHARACTERS = 600
-_NATIVE_MOST_WORDS = 2000
+_MOST_CONTENTS = 20
+_SPEECH_FORMATS = ("wav", "pcm", "mp3")
+_MOST_CHARACTERS = 600
+_MOST_WORDS = 2000
 
 
-class _NativeTrouble(typing.NamedTuple):
+class _Trouble(typing.NamedTuple):
     """An error that was asked for; `when` is "" (at once), "event" or "late"."""
 
     when: str
@@ -115,7 +115,7 @@ class _NativeTrouble(typing.NamedTuple):
         return ApiError(self.status, self.message, code=self.code, fields=fields)
 
 
-class _NativeCall(typing.NamedTuple):
+class _Call(typing.NamedTuple):
     """A request for one of the services, with what its header fields ask for."""
 
     request: Request
@@ -125,7 +125,7 @@ class _NativeCall(typing.NamedTuple):
     parameters: JsonObject
     stream: bool
     task: bool
-    trouble: _NativeTrouble | None
+    trouble: _Trouble | None
 
 
 class NativeMock:
@@ -162,8 +162,8 @@ class NativeMock:
             SPEECH_SYNTHESIS_PATH: (self._synthesize, "at once"),
             TEXT_TO_IMAGE_PATH: (self._paint, "either"),
             IMAGE_TO_IMAGE_PATH: (self._paint, "either"),
-            _NATIVE_IMAGE_TASK_PATH: (self._paint_messages, "either"),
-            _NATIVE_TRANSCRIPTION_PATH: (self._transcribe_files, "task"),
+            _IMAGE_TASK_PATH: (self._paint_messages, "either"),
+            _TRANSCRIPTION_PATH: (self._transcribe_files, "task"),
         }
         self._services = {
             path: self._guarded(f"native {path[len('/services') :]}", self._service(answer, manner))
@@ -201,21 +201,19 @@ class NativeMock:
             # The id that the body names is the one of the header, as at DashScope.
             request.id = self._new_id()
             try:
-                trouble = None if public else _asked_trouble(_native_key(request))
+                trouble = None if public else _asked_trouble(_read_key(request))
                 if trouble is not None and not trouble.when:
                     raise trouble.as_error()
                 return answer(request)
             except ApiError as exc:
-                return _native_error_response(exc, request.id)
+                return _api_error_response(exc, request.id)
 
         return Endpoint(guarded, label, error_response=self._error_response)
 
     def _error_response(self, error: ApiError) -> Response:
-        return _native_error_response(error, self._new_id())
+        return _api_error_response(error, self._new_id())
 
-    def _service(
-        self, answer: typing.Callable[[_NativeCall], Answer], manner: str
-    ) -> typing.Callable[[Request], Answer]:
+    def _service(self, answer: typing.Callable[[_Call], Answer], manner: str) -> typing.Callable[[Request], Answer]:
         def service(request: Request) -> Answer:
             call = _read_call(request)
             if call.task and manner == "at once" or not call.task and manner == "task":
@@ -246,9 +244,9 @@ class NativeMock:
     def _paced(self, frames: list[bytes]) -> Response:
         if not (self._delay or self._first_delay):
             frames = [b"".join(frames)]
-        return Response(200, _NATIVE_STREAM_FIELDS, Paced(frames, first_delay=self._first_delay, delay=self._delay))
+        return Response(200, _STREAM_FIELDS, Paced(frames, first_delay=self._first_delay, delay=self._delay))
 
-    def _events(self, call: _NativeCall, groups: NativeGroups) -> Response:
+    def _events(self, call: _Call, groups: NativeGroups) -> Response:
         """Answer with a stream, or with half of one and an error where that was asked for."""
         if call.trouble is None:
             return self._paced(encode_native_events(groups))
@@ -266,17 +264,17 @@ class NativeMock:
 
     # ---- generation ---------------------------------------------------------------------------------------------
 
-    def _generate_text(self, call: _NativeCall) -> Answer:
+    def _generate_text(self, call: _Call) -> Answer:
         return self._generate(call, multimodal=False)
 
-    def _generate_multimodal(self, call: _NativeCall) -> Answer:
+    def _generate_multimodal(self, call: _Call) -> Answer:
         if "text" in call.input and "messages" not in call.input:
             return self._synthesize(call)
-        if re.fullmatch(_NATIVE_IMAGE_MODEL, model_key(call.model)):
+        if re.fullmatch(_IMAGE_MODEL, model_key(call.model)):
             return self._paint_messages(call)
         return self._generate(call, multimodal=True)
 
-    def _generate(self, call: _NativeCall, *, multimodal: bool) -> Answer:
+    def _generate(self, call: _Call, *, multimodal: bool) -> Answer:
         question = read_native_question(call.body, multimodal=multimodal, stream=call.stream)
         speeches = native_speeches(question, self._text, self._random_bits)
         if call.stream:
@@ -288,21 +286,21 @@ class NativeMock:
 
     # ---- speech -------------------------------------------------------------------------------------------------
 
-    def _synthesize(self, call: _NativeCall) -> Answer:
+    def _synthesize(self, call: _Call) -> Answer:
         """Answer with sound: a stream carries it, a plain answer has the URL where it lies."""
         text, cosy = call.input.get("text"), call.request.path.endswith(SPEECH_SYNTHESIS_PATH)
         if type(text) is not str or not text:
             raise native_refusal("InvalidParameter", "Field required: input.text")
-        if not cosy and len(text) > _NATIVE_MOST_CHARACTERS:
-            message = f"Range of input length should be [1, {_NATIVE_MOST_CHARACTERS}]"
+        if not cosy and len(text) > _MOST_CHARACTERS:
+            message = f"Range of input length should be [1, {_MOST_CHARACTERS}]"
             raise native_refusal("InvalidParameter", message)
         audio_format = call.input.get("format") or "wav"
-        if audio_format not in _NATIVE_SPEECH_FORMATS:
-            expected = ", ".join(_NATIVE_SPEECH_FORMATS)
+        if audio_format not in _SPEECH_FORMATS:
+            expected = ", ".join(_SPEECH_FORMATS)
             raise native_refusal("InvalidParameter", f"input.format should be one of {expected}: the mock has no other")
-        words, seed = min(_NATIVE_MOST_WORDS, spoken_words(text)), self._random_bits(32)
+        words, seed = min(_MOST_WORDS, spoken_words(text)), self._random_bits(32)
         url = mock_file_url(call.request, f"{words}-{seed:08x}.{audio_format}")
-        audio = {"id": f"audio_{call.request.id}", "expires_at": int(self._clock()) + _NATIVE_URL_SECONDS}
+        audio = {"id": f"audio_{call.request.id}", "expires_at": int(self._clock()) + _URL_SECONDS}
         usage = {"characters": len(text)}
         last = {"finish_reason": "stop", "audio": {"data": "", "url": url, **audio}}
         if not call.stream:
@@ -322,7 +320,7 @@ class NativeMock:
             [[{"output": output, "usage": usage, "request_id": request_id} for output in group] for group in groups],
         )
 
-    def _transcribe_files(self, call: _NativeCall) -> Answer:
+    def _transcribe_files(self, call: _Call) -> Answer:
         """Answer with a task that has a transcript for each file."""
         one = call.input.get("file_url")
         urls = [one] if one else call.input.get("file_urls")
@@ -342,7 +340,7 @@ class NativeMock:
 
     # ---- pictures -----------------------------------------------------------------------------------------------
 
-    def _paint(self, call: _NativeCall) -> Answer:
+    def _paint(self, call: _Call) -> Answer:
         """Answer a prompt with pictures: URLs among the results."""
         prompt = call.input.get("prompt")
         if (type(prompt) is not str or not prompt) and "image2image" not in call.request.path:
@@ -355,7 +353,7 @@ class NativeMock:
                 result["actual_prompt"] = prompt
         return self._create_task(call, len(urls), {"results": results}, usage)
 
-    def _paint_messages(self, call: _NativeCall) -> Answer:
+    def _paint_messages(self, call: _Call) -> Answer:
         """Answer messages with pictures: a part of a message each."""
         messages = call.input.get("messages")
         if type(messages) is not list or not messages:
@@ -365,14 +363,14 @@ class NativeMock:
         output = {"choices": [{"finish_reason": "stop", "message": message}]}
         return self._create_task(call, len(urls), output, usage)
 
-    def _pictures(self, call: _NativeCall) -> tuple[list[str], JsonObject]:
+    def _pictures(self, call: _Call) -> tuple[list[str], JsonObject]:
         count, size = call.parameters.get("n", 1), call.parameters.get("size", "1024*1024")
-        if type(count) is not int or not 1 <= count <= _NATIVE_MOST_IMAGES:
-            raise native_refusal("InvalidParameter", f"Range of n should be [1, {_NATIVE_MOST_IMAGES}]")
-        sides = re.fullmatch(_NATIVE_SIZE, size) if type(size) is str else None
+        if type(count) is not int or not 1 <= count <= _MOST_IMAGES:
+            raise native_refusal("InvalidParameter", f"Range of n should be [1, {_MOST_IMAGES}]")
+        sides = re.fullmatch(_SIZE, size) if type(size) is str else None
         width, height = (int(sides[1]), int(sides[2])) if sides else (0, 0)
-        if not all(_NATIVE_LEAST_SIDE <= side <= _NATIVE_MOST_SIDE for side in (width, height)):
-            expected = f"width*height, each side from {_NATIVE_LEAST_SIDE} to {_NATIVE_MOST_SIDE}, e.g. 1024*1024"
+        if not all(_LEAST_SIDE <= side <= _MOST_SIDE for side in (width, height)):
+            expected = f"width*height, each side from {_LEAST_SIDE} to {_MOST_SIDE}, e.g. 1024*1024"
             raise native_refusal("InvalidParameter", f"size should be {expected}")
         seed = call.parameters.get("seed")
         first = seed if type(seed) is int else self._random_bits(32)
@@ -384,7 +382,7 @@ class NativeMock:
 
     # ---- tasks --------------------------------------------------------------------------------------------------
 
-    def _create_task(self, call: _NativeCall, count: int, output: JsonObject, usage: JsonObject) -> Answer:
+    def _create_task(self, call: _Call, count: int, output: JsonObject, usage: JsonObject) -> Answer:
         """Begin a task with this outcome, or answer with it at once where no task was asked for."""
         if not call.task:
             metrics = {"TOTAL": count, "SUCCEEDED": count, "FAILED": 0}
@@ -411,9 +409,9 @@ class NativeMock:
 
     def _task_list(self, request: Request) -> Answer:
         """Answer GET /tasks: the newest first."""
-        query = _native_query(request)
+        query = _query(request)
         rows = self._tasks.rows(query.get("status", ""), query.get("model_name", ""))
-        page, size = _native_page(query)
+        page, size = _page(query)
         body = {
             "request_id": request.id, "data": rows[(page - 1) * size : page * size], "total": len(rows),
             "total_page": -(-len(rows) // size), "page_no": page, "page_size": size,
@@ -422,22 +420,20 @@ class NativeMock:
 
     # ---- embeddings and rerank ----------------------------------------------------------------------------------
 
-    def _embed_texts(self, call: _NativeCall) -> Answer:
+    def _embed_texts(self, call: _Call) -> Answer:
         texts = call.input.get("texts")
         texts = [texts] if type(texts) is str else texts
         if type(texts) is not list or not all(type(text) is str and text for text in texts) or not texts:
             raise native_refusal("InvalidParameter", "Input should be a list of non-empty strings: input.contents")
-        old = re.fullmatch(_NATIVE_OLD_EMBEDDING_MODEL, model_key(call.model)) is not None
+        old = re.fullmatch(_OLD_EMBEDDING_MODEL, model_key(call.model)) is not None
         most = 25 if old else 10
         if len(texts) > most:
             message = f"Value error, batch size is invalid, it should not be larger than {most}.: input.contents"
             raise native_refusal("InvalidParameter", message)
-        dimension = _native_dimension(
-            call.parameters, 1536 if old else 1024, (1536,) if old else _NATIVE_TEXT_DIMENSIONS
-        )
+        dimension = _dimension(call.parameters, 1536 if old else 1024, (1536,) if old else _TEXT_DIMENSIONS)
         wanted = call.parameters.get("output_type") or "dense"
-        if wanted not in _NATIVE_EMBEDDING_TYPES:
-            expected = ", ".join(_NATIVE_EMBEDDING_TYPES)
+        if wanted not in _EMBEDDING_TYPES:
+            expected = ", ".join(_EMBEDDING_TYPES)
             raise native_refusal("InvalidParameter", f"parameters.output_type should be one of {expected}")
         embeddings: list[JsonObject] = []
         for index, text in enumerate(texts):
@@ -457,15 +453,15 @@ class NativeMock:
         usage = {"total_tokens": sum(map(_count_tokens, texts))}
         return self._answered(call.request, {"embeddings": embeddings}, usage)
 
-    def _embed_contents(self, call: _NativeCall) -> Answer:
+    def _embed_contents(self, call: _Call) -> Answer:
         """Embed texts, pictures and films; of the latter their URL is all that is looked at."""
         contents = call.input.get("contents")
         if type(contents) is not list or not contents or not all(type(part) is dict and part for part in contents):
             raise native_refusal("InvalidParameter", "Field required: input.contents")
-        if len(contents) > _NATIVE_MOST_CONTENTS:
-            message = f"Value error, batch size is invalid, it should not be larger than {_NATIVE_MOST_CONTENTS}."
+        if len(contents) > _MOST_CONTENTS:
+            message = f"Value error, batch size is invalid, it should not be larger than {_MOST_CONTENTS}."
             raise native_refusal("InvalidParameter", message)
-        dimension = _native_dimension(call.parameters, 1024, range(1, _NATIVE_MOST_DIMENSIONS + 1))
+        dimension = _dimension(call.parameters, 1024, range(1, _MOST_DIMENSIONS + 1))
         kinds = [next(iter(part)) for part in contents]
         parts = [str(part[kind]) for part, kind in zip(contents, kinds)]
         words = [lexical_words(part) if kind == "text" else {part: 1} for part, kind in zip(parts, kinds)]
@@ -481,7 +477,7 @@ class NativeMock:
         ]
         return self._answered(call.request, {"embeddings": embeddings}, usage)
 
-    def _rerank(self, call: _NativeCall) -> Answer:
+    def _rerank(self, call: _Call) -> Answer:
         query, documents = call.input.get("query"), call.input.get("documents")
         if not query or type(documents) is not list or not documents:
             raise native_refusal("InvalidParameter", "Field required: input.query, input.documents")
@@ -506,14 +502,14 @@ class NativeMock:
 
     def _models(self, request: Request) -> Answer:
         """Answer GET /models; `model` asks for a single one."""
-        query = _native_query(request)
+        query = _query(request)
         models = [
             {"model": row["id"], "name": row["id"], "provider": row["owned_by"]}
             for row in dashscope_model_list()["data"]
         ]
         if "model" in query:
             models = [row for row in models if row["model"] == query["model"]]
-        page, size = _native_page(query)
+        page, size = _page(query)
         shown = models[(page - 1) * size : page * size]
         return self._answered(request, {"total": len(models), "page_no": page, "page_size": size, "models": shown})
 
@@ -522,19 +518,19 @@ class NativeMock:
         name = _last_segment(request.path)
         picture = re.fullmatch(r"(\d{2,4})x(\d{2,4})-([0-9a-f]{8})\.png", name)
         if picture and max(int(picture[1]), int(picture[2])) <= PICTURE_MOST_SIDE:
-            text = _native_query(request).get("text", "")
+            text = _query(request).get("text", "")
             file = picture_file(text, int(picture[1]), int(picture[2]), seed=int(picture[3], 16))
-            return Response(200, _NATIVE_FILE_FIELDS["png"], file)
+            return Response(200, _FILE_FIELDS["png"], file)
         sound = re.fullmatch(r"(\d{1,4})-([0-9a-f]{8})\.(wav|pcm|mp3)", name)
-        if sound and int(sound[1]) <= _NATIVE_MOST_WORDS:
+        if sound and int(sound[1]) <= _MOST_WORDS:
             file = SpokenSound(int(sound[1]), sound[3], seed=int(sound[2], 16)).file()
-            return Response(200, _NATIVE_FILE_FIELDS[sound[3]], file)
+            return Response(200, _FILE_FIELDS[sound[3]], file)
         if re.fullmatch(r"[0-9a-f]{8}\.json", name):
             return Response(200, JSON_FIELDS, encode_json(_transcript(self._text)))
         raise native_refusal("NotFound", "There is no such file.")
 
 
-def _native_error_response(error: ApiError, request_id: str) -> Response:
+def _api_error_response(error: ApiError, request_id: str) -> Response:
     fields = JSON_FIELDS + encode_fields(error.fields) if error.fields else JSON_FIELDS
     code = error.code or "InvalidParameter"
     return Response(
@@ -542,30 +538,28 @@ def _native_error_response(error: ApiError, request_id: str) -> Response:
     )
 
 
-def _native_key(request: Request) -> str:
+def _read_key(request: Request) -> str:
     """Return the caller's key; ApiError 401 where there is none, or not in the form of one."""
     authorization = request.fields.get("authorization").strip()
     if not authorization:
         raise native_refusal("InvalidApiKey", "No API-key provided.")
-    bearer = re.fullmatch(_NATIVE_BEARER, authorization)
+    bearer = re.fullmatch(_BEARER, authorization)
     if bearer is None:
         raise native_refusal("InvalidApiKey", "Invalid API-key provided.")
     return bearer[1]
 
 
-def _asked_trouble(name: str) -> _NativeTrouble | None:
+def _asked_trouble(name: str) -> _Trouble | None:
     """Return the error that a model's name or a key asks for."""
-    match = re.fullmatch(_NATIVE_TRIGGER, name)
+    match = re.fullmatch(_TRIGGER, name)
     if match is None:
         return None
     when, status, code = match[1] or "", match[2], match[3]
-    message = next(
-        (text for begin, text in _NATIVE_TROUBLES if code.startswith(begin)), f"The mock was asked for {code}."
-    )
-    return _NativeTrouble(when, int(status) if status else native_error_body(code, message, "")[0], code, message)
+    message = next((text for begin, text in _TROUBLES if code.startswith(begin)), f"The mock was asked for {code}.")
+    return _Trouble(when, int(status) if status else native_error_body(code, message, "")[0], code, message)
 
 
-def _read_call(request: Request) -> _NativeCall:
+def _read_call(request: Request) -> _Call:
     try:
         body = request.json_object()
     except ApiError as exc:
@@ -577,13 +571,13 @@ def _read_call(request: Request) -> _NativeCall:
     fields = request.fields
     stream = fields.get("x-dashscope-sse").lower() == "enable" or "text/event-stream" in fields.get("accept").lower()
     task = fields.get("x-dashscope-async").lower() == "enable"
-    trouble = _asked_trouble(model) or _asked_trouble(_native_key(request))
-    return _NativeCall(
+    trouble = _asked_trouble(model) or _asked_trouble(_read_key(request))
+    return _Call(
         request, body, model, native_object(body, "input"), native_object(body, "parameters"), stream, task, trouble
     )
 
 
-def _native_dimension(parameters: JsonObject, default: int, possible: typing.Container[int]) -> int:
+def _dimension(parameters: JsonObject, default: int, possible: typing.Container[int]) -> int:
     dimension = parameters.get("dimension", default)
     if type(dimension) is not int or dimension not in possible:
         raise native_refusal(
@@ -600,14 +594,14 @@ def _last_segment(path: str) -> str:
     return urllib.parse.unquote(path.rpartition("/")[2])
 
 
-def _native_query(request: Request) -> dict[str, str]:
+def _query(request: Request) -> dict[str, str]:
     try:
         return dict(urllib.parse.parse_qsl(request.head.query, max_num_fields=100))
     except ValueError as exc:
         raise native_refusal("InvalidParameter", "The query should have at most 100 fields.") from exc
 
 
-def _native_page(query: typing.Mapping[str, str]) -> tuple[int, int]:
+def _page(query: typing.Mapping[str, str]) -> tuple[int, int]:
     """Return which page is asked for and how long one is: ten rows, at most a hundred."""
     texts = query.get("page_no", "1"), query.get("page_size", "10")
     page, size = (int(text) if re.fullmatch("[1-9][0-9]{0,5}", text) else 1 for text in texts)

@@ -34,20 +34,20 @@ from protocol.mock.media.recording import sound_seconds
 from protocol.openai.answers import split_words
 from protocol.wire.json_text import JsonObject, encode_json
 
-_NATIVE_REASONING = "Whatever is asked, the answer stays the same."
+_REASONING = "Whatever is asked, the answer stays the same."
 
-_NATIVE_ROLES = ("system", "user", "assistant", "tool")
-_NATIVE_PARTS = ("text", "image", "audio", "video", "image_hw")
-_NATIVE_MAX_DATA_URI = 10_485_760
+_ROLES = ("system", "user", "assistant", "tool")
+_PARTS = ("text", "image", "audio", "video", "image_hw")
+_MAX_DATA_URI = 10_485_760
 #: What a picture, a sound and a film count for; the true figures depend on their size.
-_NATIVE_MEDIA_TOKENS = {"image": 256, "audio": 25, "video": 1024}
+_MEDIA_TOKENS = {"image": 256, "audio": 25, "video": 1024}
 
-_NATIVE_ASR_MODEL = r".*-asr-.*"
+_ASR_MODEL = r".*-asr-.*"
 # These answer in messages, and stream increments, when the request does not say.
-_NATIVE_MESSAGE_MODEL = r"qwen3.*|qwq.*|qvq.*|qwen-long.*"
-_NATIVE_INCREMENTAL_MODEL = r"qwen3.*|qwq.*|qvq.*"
+_MESSAGE_MODEL = r"qwen3.*|qwq.*|qvq.*|qwen-long.*"
+_INCREMENTAL_MODEL = r"qwen3.*|qwq.*|qvq.*"
 # Of the models that think by default, these refuse to do so in a plain answer.
-_NATIVE_STREAMED_THINKING_MODEL = r"qwen3-\d.*"
+_STREAMED_THINKING_MODEL = r"qwen3-\d.*"
 
 #: What DashScope says at a path that it does not have, or not for the model.
 NATIVE_URL_ERROR = "url error, please check url！"
@@ -88,13 +88,13 @@ def read_native_question(body: JsonObject, *, multimodal: bool, stream: bool) ->
     key = model_key(model)
     _check_native_endpoint(model, multimodal)
     parameters = native_object(body, "parameters")
-    messages = _native_messages(native_object(body, "input"))
-    _check_native_messages(messages, multimodal)
-    _check_native_ranges(parameters, model)
-    thinking = _native_thinking(model, parameters, stream)
-    _check_native_tools(parameters, thinking)
-    _check_native_format(parameters, messages, thinking)
-    by_default = thinking or re.fullmatch(_NATIVE_INCREMENTAL_MODEL, key) is not None
+    messages = _messages(native_object(body, "input"))
+    _check_messages(messages, multimodal)
+    _check_ranges(parameters, model)
+    thinking = _thinking(model, parameters, stream)
+    _check_tools(parameters, thinking)
+    _check_format(parameters, messages, thinking)
+    by_default = thinking or re.fullmatch(_INCREMENTAL_MODEL, key) is not None
     incremental = parameters.get("incremental_output")
     if incremental and not stream:
         raise _bad_parameter("incremental_output only supports stream call")
@@ -103,9 +103,9 @@ def read_native_question(body: JsonObject, *, multimodal: bool, stream: bool) ->
     return NativeQuestion(
         model, messages, parameters, multimodal, stream,
         incremental=by_default if incremental is None else incremental, thinking=thinking,
-        as_message=_native_as_message(parameters, key, multimodal or thinking),
-        prompt_tokens=_native_prompt_tokens(messages),
-        heard_seconds=_native_heard_seconds(messages) if re.fullmatch(_NATIVE_ASR_MODEL, key) else 0,
+        as_message=_as_message(parameters, key, multimodal or thinking),
+        prompt_tokens=_prompt_tokens(messages),
+        heard_seconds=_heard_seconds(messages) if re.fullmatch(_ASR_MODEL, key) else 0,
     )  # fmt: skip
 
 
@@ -124,7 +124,7 @@ def native_object(body: JsonObject, name: str) -> JsonObject:
     return value or {}
 
 
-def _native_messages(given: JsonObject) -> list[JsonObject]:
+def _messages(given: JsonObject) -> list[JsonObject]:
     messages = given.get("messages")
     if messages is None and type(given.get("prompt")) is str:
         return [{"role": "user", "content": given["prompt"]}]
@@ -137,20 +137,20 @@ def _native_messages(given: JsonObject) -> list[JsonObject]:
     return messages
 
 
-def _check_native_messages(messages: typing.Sequence[JsonObject], multimodal: bool) -> None:
+def _check_messages(messages: typing.Sequence[JsonObject], multimodal: bool) -> None:
     unanswered: set[str] = set()
     for message in messages:
         role = message.get("role")
         if role == "tool":
-            if _native_call_id(message.get("tool_call_id")) not in unanswered:
+            if _call_id(message.get("tool_call_id")) not in unanswered:
                 raise _bad_parameter(
                     'messages with role "tool" must be a response to a preceeding message with "tool_calls".'
                 )
-            unanswered.remove(_native_call_id(message.get("tool_call_id")))
+            unanswered.remove(_call_id(message.get("tool_call_id")))
         elif unanswered:
             break
-        unanswered |= _native_call_ids(message)
-        _check_native_content(message, role, multimodal)
+        unanswered |= _call_ids(message)
+        _check_content(message, role, multimodal)
     if unanswered:
         raise _bad_parameter(
             'An assistant message with "tool_calls" must be followed by tool messages responding to each '
@@ -160,22 +160,22 @@ def _check_native_messages(messages: typing.Sequence[JsonObject], multimodal: bo
         raise _bad_parameter("At least one message with the role user is required")
 
 
-def _native_call_ids(message: JsonObject) -> set[str]:
+def _call_ids(message: JsonObject) -> set[str]:
     calls = message.get("tool_calls") or []
     if type(calls) is not list or not all(type(call) is dict for call in calls):
         raise _bad_parameter("Input should be a valid list: input.messages.tool_calls")
-    return {_native_call_id(call.get("id", "")) for call in calls}
+    return {_call_id(call.get("id", "")) for call in calls}
 
 
-def _native_call_id(value: typing.Any) -> str:
+def _call_id(value: typing.Any) -> str:
     if value is not None and type(value) is not str:
         raise _bad_parameter("Input should be a valid string: input.messages, id of a tool call")
     return value or ""
 
 
-def _check_native_content(message: JsonObject, role: typing.Any, multimodal: bool) -> None:
+def _check_content(message: JsonObject, role: typing.Any, multimodal: bool) -> None:
     content = message.get("content")
-    if role not in _NATIVE_ROLES or (role == "user" and not content):
+    if role not in _ROLES or (role == "user" and not content):
         raise _bad_parameter("Role must be user or assistant and Content length must be greater than 0")
     if content is None or type(content) is str:
         return
@@ -184,21 +184,21 @@ def _check_native_content(message: JsonObject, role: typing.Any, multimodal: boo
     for part in content:
         if not multimodal and type(part.get("text")) is not str:
             raise _bad_parameter("input content must be a string.")
-        if not any(name in part for name in _NATIVE_PARTS):
+        if not any(name in part for name in _PARTS):
             raise _bad_parameter("The item of content should be a message of a certain modal.")
-        for name in _NATIVE_MEDIA_TOKENS.keys() & part.keys():
-            _check_native_media(part[name], name)
+        for name in _MEDIA_TOKENS.keys() & part.keys():
+            _check_media(part[name], name)
 
 
-def _check_native_media(value: typing.Any, name: str) -> None:
+def _check_media(value: typing.Any, name: str) -> None:
     for url in value if type(value) is list and name == "video" else [value]:
         if type(url) is not str or not re.match("(?:https?|oss)://.|data:", url):
             raise native_refusal("InvalidParameter", f"Invalid url of {name}: expected http, https, oss or data")
-        if url.startswith("data:") and len(url) > _NATIVE_MAX_DATA_URI:
-            raise _bad_parameter(f"Exceeded limit on max bytes per data-uri item : {_NATIVE_MAX_DATA_URI}")
+        if url.startswith("data:") and len(url) > _MAX_DATA_URI:
+            raise _bad_parameter(f"Exceeded limit on max bytes per data-uri item : {_MAX_DATA_URI}")
 
 
-def _check_native_ranges(parameters: JsonObject, model: str) -> None:
+def _check_ranges(parameters: JsonObject, model: str) -> None:
     most = most_output_tokens(model) or 10**9
     ranges: tuple[tuple[str, type, typing.Callable[[typing.Any], bool], str], ...] = (
         ("temperature", float, lambda value: 0 <= value < 2, "Temperature should be in [0.0, 2.0)"),
@@ -221,7 +221,7 @@ def _check_native_ranges(parameters: JsonObject, model: str) -> None:
             raise _bad_parameter(message)
 
 
-def _native_thinking(model: str, parameters: JsonObject, stream: bool) -> bool:
+def _thinking(model: str, parameters: JsonObject, stream: bool) -> bool:
     asked, manner = parameters.get("enable_thinking"), thinking_of(model)
     if manner == ALWAYS_THINKING and asked is False:
         raise _bad_parameter("The value of the enable_thinking parameter is restricted to True.")
@@ -232,12 +232,12 @@ def _native_thinking(model: str, parameters: JsonObject, stream: bool) -> bool:
     if manner == NEVER_THINKING:
         return False
     thinking = manner in (ALWAYS_THINKING, THINKING_BY_DEFAULT) if asked is None else bool(asked)
-    if thinking and not stream and re.fullmatch(_NATIVE_STREAMED_THINKING_MODEL, model_key(model)):
+    if thinking and not stream and re.fullmatch(_STREAMED_THINKING_MODEL, model_key(model)):
         raise _bad_parameter("parameter.enable_thinking must be set to false for non-streaming calls")
     return thinking
 
 
-def _check_native_tools(parameters: JsonObject, thinking: bool) -> None:
+def _check_tools(parameters: JsonObject, thinking: bool) -> None:
     tools = native_tools(parameters)
     if any(tool["name"] == "search" for tool in tools):
         raise _bad_parameter("Tool names are not allowed to be [search]")
@@ -265,26 +265,26 @@ def native_tools(parameters: JsonObject) -> list[JsonObject]:
     return functions
 
 
-def _check_native_format(parameters: JsonObject, messages: typing.Sequence[JsonObject], thinking: bool) -> None:
+def _check_format(parameters: JsonObject, messages: typing.Sequence[JsonObject], thinking: bool) -> None:
     kind = native_object(parameters, "response_format").get("type", "text")
     if kind == "text":
         return
     if thinking:
         raise _bad_parameter("Json mode response is not supported when enable_thinking is true")
-    if kind == "json_object" and not any("json" in _native_text(message).lower() for message in messages):
+    if kind == "json_object" and not any("json" in _text(message).lower() for message in messages):
         raise _bad_parameter(
             "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'."
         )
 
 
-def _native_as_message(parameters: JsonObject, key: str, always: bool) -> bool:
+def _as_message(parameters: JsonObject, key: str, always: bool) -> bool:
     wanted = parameters.get("result_format")
     if always or parameters.get("tools") or (parameters.get("n") or 1) > 1:
         return True
-    return wanted == "message" if wanted else re.fullmatch(_NATIVE_MESSAGE_MODEL, key) is not None
+    return wanted == "message" if wanted else re.fullmatch(_MESSAGE_MODEL, key) is not None
 
 
-def _native_text(message: JsonObject) -> str:
+def _text(message: JsonObject) -> str:
     """Return a message's text, whichever way it is written."""
     content = message.get("content") or ""
     if type(content) is str:
@@ -292,18 +292,18 @@ def _native_text(message: JsonObject) -> str:
     return " ".join(part["text"] for part in content if type(part.get("text")) is str)
 
 
-def _native_prompt_tokens(messages: typing.Sequence[JsonObject]) -> dict[str, int]:
+def _prompt_tokens(messages: typing.Sequence[JsonObject]) -> dict[str, int]:
     """Count a prompt's tokens by kind: a word is one, at least one a message."""
-    tokens = {"text": sum(len(split_words(_native_text(message))) or 1 for message in messages)}
+    tokens = {"text": sum(len(split_words(_text(message))) or 1 for message in messages)}
     for message in messages:
         for part in message["content"] if type(message.get("content")) is list else []:
-            for kind, count in _NATIVE_MEDIA_TOKENS.items():
+            for kind, count in _MEDIA_TOKENS.items():
                 if kind in part:
                     tokens[kind] = tokens.get(kind, 0) + count
     return tokens
 
 
-def _native_heard_seconds(messages: typing.Sequence[JsonObject]) -> int:
+def _heard_seconds(messages: typing.Sequence[JsonObject]) -> int:
     """Return how long the sounds of a request are, in whole seconds: one second for those that do not tell."""
     parts = [part for message in messages if type(message.get("content")) is list for part in message["content"]]
     seconds = 0
@@ -351,25 +351,21 @@ def native_speeches(
 ) -> list[NativeSpeech]:
     """Decide what the choices of an answer say: `text`, JSON in the form asked for, or calls of functions."""
     parameters = question.parameters
-    reasoning = split_words(_NATIVE_REASONING)[: parameters.get("thinking_budget")] if question.thinking else []
-    calls, reason = _native_calls(question, random_bits)
-    pieces = (
-        [] if calls else split_words(_cut_at_native_stop(_native_formatted(question, text), parameters.get("stop")))
-    )
+    reasoning = split_words(_REASONING)[: parameters.get("thinking_budget")] if question.thinking else []
+    calls, reason = _calls(question, random_bits)
+    pieces = [] if calls else split_words(_cut_at_stop(_formatted(question, text), parameters.get("stop")))
     whole = NativeSpeech(reasoning, pieces, calls, reason)
-    return [_native_cut(whole, parameters)] * (parameters.get("n") or 1)
+    return [_cut(whole, parameters)] * (parameters.get("n") or 1)
 
 
-def _native_calls(
-    question: NativeQuestion, random_bits: typing.Callable[[int], int]
-) -> tuple[list[NativeSaidCall], str]:
+def _calls(question: NativeQuestion, random_bits: typing.Callable[[int], int]) -> tuple[list[NativeSaidCall], str]:
     """Return the calls to make and the finish reason: a forced call, or those of functions that the user names.
 
     A call that the request forces ends with "stop", one that was left open with "tool_calls", as DashScope has it.
     """
     tools, choice = native_tools(question.parameters), question.parameters.get("tool_choice") or "auto"
     last = question.messages[-1]
-    prompt = _native_text(last)
+    prompt = _text(last)
     if type(choice) is dict:
         chosen, reason = [tool for tool in tools if tool["name"] == choice["function"]["name"]][:1], "stop"
     elif choice == "auto" and last.get("role") == "user":
@@ -381,28 +377,28 @@ def _native_calls(
     else:
         chosen, reason = [], "stop"
     calls = [
-        NativeSaidCall(f"call_{random_bits(96):024x}", tool["name"], split_words(_native_arguments(tool, prompt)))
+        NativeSaidCall(f"call_{random_bits(96):024x}", tool["name"], split_words(_arguments(tool, prompt)))
         for tool in chosen
     ]
     return calls, reason if calls else "stop"
 
 
-def _native_arguments(tool: JsonObject, prompt: str) -> str:
+def _arguments(tool: JsonObject, prompt: str) -> str:
     schema = tool.get("parameters") or {"type": "object", "properties": {}}
-    return _native_json(schema, read_hints(prompt), f"parameters.tools.function '{tool['name']}'")
+    return _json(schema, read_hints(prompt), f"parameters.tools.function '{tool['name']}'")
 
 
-def _native_formatted(question: NativeQuestion, text: str) -> str:
+def _formatted(question: NativeQuestion, text: str) -> str:
     wanted = native_object(question.parameters, "response_format")
     if wanted.get("type") == "json_object":
         return encode_json({"text": text}).decode()
     if wanted.get("type") == "json_schema":
         schema = native_object(wanted, "json_schema").get("schema") or {}
-        return _native_json(schema, read_hints(_native_text(question.messages[-1])), "parameters.response_format")
+        return _json(schema, read_hints(_text(question.messages[-1])), "parameters.response_format")
     return text
 
 
-def _native_json(schema: JsonObject, hints: Hints, where: str) -> str:
+def _json(schema: JsonObject, hints: Hints, where: str) -> str:
     """Return JSON that satisfies a schema, with spaces after its separators: there a stream cuts it into pieces."""
     try:
         return json.dumps(instance(schema, hints=hints), ensure_ascii=False)
@@ -410,14 +406,14 @@ def _native_json(schema: JsonObject, hints: Hints, where: str) -> str:
         raise _bad_parameter(f"Invalid schema in {where}: {exc}") from exc
 
 
-def _cut_at_native_stop(text: str, stop: typing.Any) -> str:
+def _cut_at_stop(text: str, stop: typing.Any) -> str:
     """Cut a text before the first of the stop sequences; token ids among them mean nothing here."""
     sequences = [stop] if type(stop) is str else stop if type(stop) is list else []
     found = [text.find(sequence) for sequence in sequences if type(sequence) is str and sequence and sequence in text]
     return text[: min(found)] if found else text
 
 
-def _native_cut(speech: NativeSpeech, parameters: JsonObject) -> NativeSpeech:
+def _cut(speech: NativeSpeech, parameters: JsonObject) -> NativeSpeech:
     """Cut a text to its limits: `max_completion_tokens` counts the reasoning too, `max_tokens` does not."""
     limits = []
     if parameters.get("max_completion_tokens") is not None:
@@ -437,9 +433,7 @@ def _native_cut(speech: NativeSpeech, parameters: JsonObject) -> NativeSpeech:
 
 def native_answer(question: NativeQuestion, speeches: typing.Sequence[NativeSpeech], request_id: str) -> JsonObject:
     """Return the whole answer of a plain request."""
-    return _native_frame(
-        question, list(enumerate(speeches)), [speech.steps for speech in speeches], speeches, request_id
-    )
+    return _frame(question, list(enumerate(speeches)), [speech.steps for speech in speeches], speeches, request_id)
 
 
 def native_events(question: NativeQuestion, speeches: typing.Sequence[NativeSpeech], request_id: str) -> NativeGroups:
@@ -454,12 +448,12 @@ def native_events(question: NativeQuestion, speeches: typing.Sequence[NativeSpee
         for index, speech in enumerate(speeches):
             if step < speech.steps:
                 told[index] += 1
-                part = _native_piece(speech, step) if question.incremental else _native_so_far(speech, step + 1)
-                groups[-1].append(_native_frame(question, [(index, part)], told, speeches, request_id))
+                part = _piece(speech, step) if question.incremental else _so_far(speech, step + 1)
+                groups[-1].append(_frame(question, [(index, part)], told, speeches, request_id))
     groups = groups or [[]]
     for index, speech in enumerate(speeches):
         last = NativeSpeech([], [], [], speech.finish_reason) if question.incremental else speech
-        groups[-1].append(_native_frame(question, [(index, last)], told, speeches, request_id))
+        groups[-1].append(_frame(question, [(index, last)], told, speeches, request_id))
     return groups
 
 
@@ -478,7 +472,7 @@ def encode_native_events(groups: NativeGroups, error: tuple[int, JsonObject] | N
     return frames
 
 
-def _native_piece(speech: NativeSpeech, step: int) -> NativeSpeech:
+def _piece(speech: NativeSpeech, step: int) -> NativeSpeech:
     """Return piece number `step` alone; only the first piece of a call has its id and name."""
     if step < len(speech.reasoning):
         return NativeSpeech(speech.reasoning[step : step + 1], [], [], "null")
@@ -494,7 +488,7 @@ def _native_piece(speech: NativeSpeech, step: int) -> NativeSpeech:
     return NativeSpeech([], [], calls, "null")
 
 
-def _native_so_far(speech: NativeSpeech, steps: int) -> NativeSpeech:
+def _so_far(speech: NativeSpeech, steps: int) -> NativeSpeech:
     """Return the first so many pieces together."""
     reasoning = speech.reasoning[:steps]
     steps -= len(reasoning)
@@ -507,7 +501,7 @@ def _native_so_far(speech: NativeSpeech, steps: int) -> NativeSpeech:
     return NativeSpeech(reasoning, pieces, [call for call in calls if call.pieces], "null")
 
 
-def _native_frame(
+def _frame(
     question: NativeQuestion,
     parts: typing.Sequence[tuple[int, NativeSpeech]],
     told: typing.Sequence[int],
@@ -517,13 +511,13 @@ def _native_frame(
     """Return an answer, or one event: some choices' parts, and the usage after so many pieces of each choice."""
     output: JsonObject
     if question.as_message:
-        output = {"choices": [_native_choice(question, index, part, len(speeches)) for index, part in parts]}
+        output = {"choices": [_choice(question, index, part, len(speeches)) for index, part in parts]}
     else:
         output = {"finish_reason": parts[0][1].finish_reason, "text": "".join(parts[0][1].pieces)}
-    return {"output": output, "usage": _native_usage(question, told, speeches), "request_id": request_id}
+    return {"output": output, "usage": _usage(question, told, speeches), "request_id": request_id}
 
 
-def _native_choice(question: NativeQuestion, index: int, part: NativeSpeech, choices: int) -> JsonObject:
+def _choice(question: NativeQuestion, index: int, part: NativeSpeech, choices: int) -> JsonObject:
     text = "".join(part.pieces)
     message: JsonObject = {"role": "assistant", "content": text}
     if question.multimodal:
@@ -534,7 +528,7 @@ def _native_choice(question: NativeQuestion, index: int, part: NativeSpeech, cho
         message["annotations"] = [note]
     if question.thinking:
         message["reasoning_content"] = "".join(part.reasoning)
-    calls = [_native_call(number, call) for number, call in enumerate(part.calls) if call.pieces]
+    calls = [_call(number, call) for number, call in enumerate(part.calls) if call.pieces]
     if calls:
         message["tool_calls"] = calls
     choice: JsonObject = {"finish_reason": part.finish_reason, "message": message}
@@ -543,16 +537,14 @@ def _native_choice(question: NativeQuestion, index: int, part: NativeSpeech, cho
     return choice
 
 
-def _native_call(number: int, call: NativeSaidCall) -> JsonObject:
+def _call(number: int, call: NativeSaidCall) -> JsonObject:
     function = {"arguments": "".join(call.pieces)}
     if call.name:
         function["name"] = call.name
     return {"index": number, "id": call.id, "type": "function", "function": function}
 
 
-def _native_usage(
-    question: NativeQuestion, told: typing.Sequence[int], speeches: typing.Sequence[NativeSpeech]
-) -> JsonObject:
+def _usage(question: NativeQuestion, told: typing.Sequence[int], speeches: typing.Sequence[NativeSpeech]) -> JsonObject:
     """Count what was said so far; what adds up is text and media to the input, reasoning and text to the output."""
     prompt, spent = question.prompt_tokens, sum(question.prompt_tokens.values())
     said = sum(told)

@@ -15,7 +15,7 @@ from protocol.mock.engine.resources import Handler
 from protocol.mock.engine.world import Call, World
 from protocol.wire.json_text import JsonObject
 
-_DECISION_WORD = re.compile(r"\w+")
+_WORD = re.compile(r"\w+")
 
 
 class Decisions:
@@ -31,7 +31,7 @@ class Decisions:
     def decide(self, call: Call) -> JsonObject:
         """Answer every question, in order."""
         text = _words_said(call.body.get("input"))
-        words = set(_DECISION_WORD.findall(text.casefold()))
+        words = set(_WORD.findall(text.casefold()))
         answers = [_decided(question, words) for question in call.body["questions"]]
         input_tokens = count_tokens(text)
         usage = {"input_tokens": input_tokens, "output_tokens": len(answers)}
@@ -44,9 +44,9 @@ def _decided(question: JsonObject, words: typing.AbstractSet[str]) -> JsonObject
     name = {"name": question["name"]} if question.get("name") is not None else {}
     kind = question["type"]
     if kind == "predicate":
-        return {"type": kind, **name, "probability": _decision_likelihood(question["instructions"], words)}
+        return {"type": kind, **name, "probability": _likelihood(question["instructions"], words)}
     options = question["choices" if kind == "choice" else "levels"]
-    shares = _decision_shares(options, words)
+    shares = _shares(options, words)
     if not shares:
         return {"type": "refusal", **name}
     best = max(range(len(shares)), key=shares.__getitem__)
@@ -64,19 +64,19 @@ def _decided(question: JsonObject, words: typing.AbstractSet[str]) -> JsonObject
     return {"type": kind, **name, "score": score, "confidence": shares[best], "probabilities": levels}
 
 
-def _decision_likelihood(instructions: typing.Any, words: typing.AbstractSet[str]) -> float:
+def _likelihood(instructions: typing.Any, words: typing.AbstractSet[str]) -> float:
     """Return how likely it is that an input is as the instructions say: by the long words that both have."""
-    asked = {word for word in _DECISION_WORD.findall(_words_said(instructions).casefold()) if len(word) > 3}
+    asked = {word for word in _WORD.findall(_words_said(instructions).casefold()) if len(word) > 3}
     return round(0.05 + 0.9 * len(asked & words) / len(asked), 4) if asked else 0.5
 
 
-def _decision_shares(options: typing.Sequence[JsonObject], words: typing.AbstractSet[str]) -> list[float]:
+def _shares(options: typing.Sequence[JsonObject], words: typing.AbstractSet[str]) -> list[float]:
     """Return the options' probabilities, which add up to 1."""
     weights = []
     for option in options:
         label = option.get("value", option.get("label"))
-        named = set(_DECISION_WORD.findall(str(label).casefold()))
-        described = set(_DECISION_WORD.findall(str(option.get("description") or "").casefold()))
+        named = set(_WORD.findall(str(label).casefold()))
+        described = set(_WORD.findall(str(option.get("description") or "").casefold()))
         weights.append(1 + 20 * len(named & words) + 3 * len(described & words))
     total = sum(weights)
     shares = [round(weight / total, 4) for weight in weights]

@@ -17,14 +17,14 @@ from protocol.wire.json_text import encode_json
 
 # What a model's vectors have at most, and unless `dimensions` says less. Any other model's are as -3-small's, and may
 # be as long as the longest known ones.
-_EMBEDDING_DIMENSIONS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
-_EMBEDDING_USUAL_DIMENSION = 1536
-_EMBEDDING_MOST_DIMENSION = 4096
+_DIMENSIONS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
+_USUAL_DIMENSION = 1536
+_MOST_DIMENSION = 4096
 
 # API reference, "Create embeddings": inputs of a request, tokens of an input, tokens of a request.
 _MOST_EMBEDDED_INPUTS = 2048
-_EMBEDDING_INPUT_TOKENS = 8192
-_EMBEDDING_REQUEST_TOKENS = 300_000
+_INPUT_TOKENS = 8192
+_REQUEST_TOKENS = 300_000
 
 # Vectors that are remembered, of about 8 kB each, and the longest text whose vector is.
 _KEPT_VECTORS = 512
@@ -55,15 +55,15 @@ class Embeddings:
     def create(self, call: Call) -> typing.Any:
         """Answer POST /v1/embeddings; ApiError 400 in OpenAI's words for what cannot be embedded."""
         body = call.body
-        inputs = _embedding_inputs(body.get("input"))
-        tokens = _embedding_tokens(inputs)
+        inputs = _inputs(body.get("input"))
+        tokens = _tokens(inputs)
         model = body.get("model") if type(body.get("model")) is str else ""
         dimension = _vector_dimension(model, body.get("dimensions"))
         in_base64 = body.get("encoding_format") == "base64" and self._gives_base64
         if len(inputs) > _VECTORS_A_TURN or tokens > _TOKENS_A_TURN:
             return self._many(inputs, dimension, in_base64, model, tokens)
         vectors = [self._vector(input, dimension, in_base64) for input in inputs]
-        return self._world.after_words(_embedding_answer(vectors, model, tokens), 1)
+        return self._world.after_words(_answer(vectors, model, tokens), 1)
 
     async def _many(
         self, inputs: typing.Sequence[EmbeddingInput], dimension: int, in_base64: bool, model: str, tokens: int
@@ -75,7 +75,7 @@ class Embeddings:
             turn = inputs[start : start + a_turn]
             vectors += [self._vector(input, dimension, in_base64) for input in turn]
             await self._world.sleep(0)
-        answer = self._world.after_words(_embedding_answer(vectors, model, tokens), 1)
+        answer = self._world.after_words(_answer(vectors, model, tokens), 1)
         return answer if isinstance(answer, Response) else await answer
 
     def _vector(self, input: EmbeddingInput, dimension: int, in_base64: bool) -> bytes:
@@ -97,7 +97,7 @@ def _made_vector(input: EmbeddingInput, dimension: int, in_base64: bool) -> byte
     return b'"%b"' % encode_vector(vector).encode() if in_base64 else encode_json(vector)
 
 
-def _embedding_answer(vectors: typing.Sequence[bytes], model: str, tokens: int) -> Response:
+def _answer(vectors: typing.Sequence[bytes], model: str, tokens: int) -> Response:
     data = b",".join(
         b'{"object":"embedding","index":%d,"embedding":%b}' % (index, vector) for index, vector in enumerate(vectors)
     )
@@ -106,7 +106,7 @@ def _embedding_answer(vectors: typing.Sequence[bytes], model: str, tokens: int) 
     return Response(200, JSON_FIELDS, head % (data, encode_json(model), encode_json(usage)))
 
 
-def _embedding_inputs(input: typing.Any) -> list[EmbeddingInput]:
+def _inputs(input: typing.Any) -> list[EmbeddingInput]:
     """Return what is to be embedded: a string or an array of tokens is one, an array of either is several."""
     if type(input) is str or (type(input) is list and input and type(input[0]) is int):
         input = [input]
@@ -129,32 +129,32 @@ def _is_embeddable(input: typing.Any) -> bool:
     return type(input) is str and input != ""
 
 
-def _embedding_tokens(inputs: typing.Sequence[EmbeddingInput]) -> int:
+def _tokens(inputs: typing.Sequence[EmbeddingInput]) -> int:
     """Count the tokens, of a text its words; ApiError 400 for more than a model takes."""
     total = 0
     for input in inputs:
         tokens = len(input.split()) or 1 if isinstance(input, str) else len(input)
-        if tokens > _EMBEDDING_INPUT_TOKENS:
+        if tokens > _INPUT_TOKENS:
             raise ApiError(
-                400, f"This model's maximum context length is {_EMBEDDING_INPUT_TOKENS} tokens, however you requested"
+                400, f"This model's maximum context length is {_INPUT_TOKENS} tokens, however you requested"
                 f" {tokens} tokens ({tokens} in your prompt; 0 for the completion). Please reduce your prompt; or"
                 " completion length.",
             )  # fmt: skip
         total += tokens
-        if total > _EMBEDDING_REQUEST_TOKENS:
-            message = f"Invalid 'input': maximum request size is {_EMBEDDING_REQUEST_TOKENS} tokens per request."
+        if total > _REQUEST_TOKENS:
+            message = f"Invalid 'input': maximum request size is {_REQUEST_TOKENS} tokens per request."
             raise ApiError(400, message, param="input", code="max_tokens_per_request")
     return total
 
 
 def _vector_dimension(model: str, asked: typing.Any) -> int:
     """Return how long the vectors are; ApiError 400 where the model has none that long."""
-    usual = _EMBEDDING_DIMENSIONS.get(model, _EMBEDDING_USUAL_DIMENSION)
+    usual = _DIMENSIONS.get(model, _USUAL_DIMENSION)
     if type(asked) is not int:
         return usual
     if model == "text-embedding-ada-002":
         raise ApiError(400, "This model does not support specifying dimensions.", param="dimensions")
-    most = _EMBEDDING_DIMENSIONS.get(model, _EMBEDDING_MOST_DIMENSION)
+    most = _DIMENSIONS.get(model, _MOST_DIMENSION)
     if not 1 <= asked <= most:
         bound = f"less than or equal to {most}" if asked > most else "greater than or equal to 1"
         message = f"Invalid value for 'dimensions' = {asked}. Must be {bound}."

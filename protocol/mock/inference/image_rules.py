@@ -13,20 +13,18 @@ from protocol.openai.api.checks import InvalidParameter, a_string_of, invalid_ch
 from protocol.wire.json_text import JsonObject
 
 
-class _ImageRules(typing.NamedTuple):
+class _Rules(typing.NamedTuple):
     sizes: tuple[str, ...]
     qualities: tuple[str, ...]
     most_images: int
     prompt_characters: int
 
 
-_DALL_E_2 = _ImageRules(("256x256", "512x512", "1024x1024"), ("standard", "auto"), 10, 1000)
-_DALL_E_3 = _ImageRules(("1024x1024", "1792x1024", "1024x1792"), ("standard", "hd", "auto"), 1, 4000)
-_GPT_IMAGE_1 = _ImageRules(
-    ("1024x1024", "1024x1536", "1536x1024", "auto"), ("low", "medium", "high", "auto"), 10, 32000
-)
+_DALL_E_2 = _Rules(("256x256", "512x512", "1024x1024"), ("standard", "auto"), 10, 1000)
+_DALL_E_3 = _Rules(("1024x1024", "1792x1024", "1024x1792"), ("standard", "hd", "auto"), 1, 4000)
+_GPT_IMAGE_1 = _Rules(("1024x1024", "1024x1536", "1536x1024", "auto"), ("low", "medium", "high", "auto"), 10, 32000)
 # Later ones make any size, 256x144 as well as 1536x864.
-_IMAGE_RULES = {
+_RULES = {
     "dall-e-2": _DALL_E_2,
     "dall-e-3": _DALL_E_3,
     "gpt-image-1": _GPT_IMAGE_1,
@@ -43,7 +41,7 @@ def check_image_request(body: JsonObject) -> None:
     if GPT_IMAGE_MODEL.fullmatch(model) and body.get("response_format") is not None:
         message = "Unknown parameter: 'response_format'."
         raise ApiError(400, message, param="response_format", code="unknown_parameter")
-    rules = _IMAGE_RULES.get(model)
+    rules = _RULES.get(model)
     if rules is None:
         return
     size, quality, count = body.get("size"), body.get("quality"), body.get("n")

@@ -24,16 +24,16 @@ from protocol.openai.answers import event_bytes
 from protocol.wire.json_text import JsonObject
 from protocol.wire.multipart import FormFile
 
-_CLASSIC_IMAGE_MODEL = "dall-e-2"
+_CLASSIC_MODEL = "dall-e-2"
 # What only GPT image models know: whoever asks for it, and names no model, wants one of them.
 _GPT_IMAGE_PARAMETERS = frozenset(
     "background complexity frame_count frame_duration_ms input_fidelity markup moderation output_compression"
     " output_format partial_images stream svg".split()
 )
 
-_IMAGE_SIZE_TEXT = re.compile(r"(\d{2,4})x(\d{2,4})")
-_IMAGE_LEAST_SIDE = 16
-_IMAGE_USUAL_SIZE = (1024, 1024)
+_SIZE_TEXT = re.compile(r"(\d{2,4})x(\d{2,4})")
+_LEAST_SIDE = 16
+_USUAL_SIZE = (1024, 1024)
 _MOST_IMAGES = 10
 _MOST_PARTIAL_IMAGES = 3
 # Stands for a picture that is somewhere else: the beginning of a PNG of 1024 x 1024 pixels.
@@ -42,14 +42,14 @@ _UNSEEN_PICTURE = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x04\0\0\0\x04\0"
 _URL_PROMPT = 500
 
 # Output tokens of 1024 x 1024 pixels; other sizes in proportion. The two others are the names of DALL-E.
-_IMAGE_TOKENS = {"low": 272, "medium": 1056, "high": 4160, "xhigh": 4160, "max": 4160}
-_IMAGE_QUALITIES = {"standard": "medium", "hd": "high"}
-_IMAGE_USUAL_QUALITY = "medium"
+_TOKENS = {"low": 272, "medium": 1056, "high": 4160, "xhigh": 4160, "max": 4160}
+_QUALITIES = {"standard": "medium", "hd": "high"}
+_USUAL_QUALITY = "medium"
 # Input tokens of a picture: shrunk until its shorter side has 512 pixels, so many for it and for each tile of 512.
 _INPUT_PICTURE_TOKENS, _INPUT_TILE_TOKENS = 65, 129
 
 
-class _ImageOrder(typing.NamedTuple):
+class _Order(typing.NamedTuple):
     """What is asked of the pictures: `name` is what events begin with, `inputs` are the heads of uploaded ones."""
 
     name: str
@@ -76,8 +76,8 @@ class _ImageOrder(typing.NamedTuple):
     @property
     def quality(self) -> str:
         asked = str(self.body.get("quality"))
-        asked = _IMAGE_QUALITIES.get(asked, asked)
-        return asked if asked in _IMAGE_TOKENS else _IMAGE_USUAL_QUALITY
+        asked = _QUALITIES.get(asked, asked)
+        return asked if asked in _TOKENS else _USUAL_QUALITY
 
     @property
     def look(self) -> JsonObject:
@@ -100,7 +100,7 @@ class _ImageOrder(typing.NamedTuple):
         text = len(self.prompt.split())
         pictures = sum(map(_input_tokens, self.inputs))
         width, height = self.size
-        made = self.count * max(1, _IMAGE_TOKENS[self.quality] * width * height // (1024 * 1024))
+        made = self.count * max(1, _TOKENS[self.quality] * width * height // (1024 * 1024))
         return {
             "input_tokens": text + pictures,
             "input_tokens_details": {"image_tokens": pictures, "text_tokens": text},
@@ -148,18 +148,18 @@ class MockImages:
 
     # ---- what is asked ------------------------------------------------------------------------------------------
 
-    def _order(self, call: Call, name: str, inputs: typing.Sequence[PictureHead | None]) -> _ImageOrder:
+    def _order(self, call: Call, name: str, inputs: typing.Sequence[PictureHead | None]) -> _Order:
         body = call.body
         if not self._takes_anything:
             check_image_request(body)
         model = body.get("model")
         if type(model) is not str or not model:
             is_gpt = any(body.get(parameter) for parameter in _GPT_IMAGE_PARAMETERS)
-            model = "gpt-image-1" if is_gpt else _CLASSIC_IMAGE_MODEL
+            model = "gpt-image-1" if is_gpt else _CLASSIC_MODEL
         prompt = body.get("prompt") if type(body.get("prompt")) is str else ""
         count = body.get("n") if type(body.get("n")) is int else 1
-        return _ImageOrder(
-            name, body, model, prompt, _image_size(body.get("size"), inputs), self._world.random_bits(32),
+        return _Order(
+            name, body, model, prompt, _size(body.get("size"), inputs), self._world.random_bits(32),
             min(max(1, count), _MOST_IMAGES), inputs,
         )  # fmt: skip
 
@@ -209,7 +209,7 @@ class MockImages:
 
     # ---- what is answered ---------------------------------------------------------------------------------------
 
-    async def _answer(self, call: Call, order: _ImageOrder) -> typing.Any:
+    async def _answer(self, call: Call, order: _Order) -> typing.Any:
         """Answer with the pictures; others get their turns between them, for a large one takes up to 70 ms."""
         if order.is_gpt and call.body.get("stream") is True:
             return await self._stream(order)
@@ -223,7 +223,7 @@ class MockImages:
         later = self._world.after_words(answer, order.count)
         return later if isinstance(later, dict) else await later
 
-    def _image(self, call: Call, order: _ImageOrder, number: int) -> JsonObject:
+    def _image(self, call: Call, order: _Order, number: int) -> JsonObject:
         image: JsonObject = {}
         if order.is_gpt or order.body.get("response_format") == "b64_json" or call.request is None:
             image["b64_json"] = _base64(order.picture(number, order.prompt))
@@ -236,7 +236,7 @@ class MockImages:
             image["revised_prompt"] = order.prompt
         return image
 
-    async def _stream(self, order: _ImageOrder) -> Response:
+    async def _stream(self, order: _Order) -> Response:
         """Answer with events: each picture's partial ones, which have more and more of the prompt, then the whole."""
         asked = order.body.get("partial_images")
         partial_images = min(max(0, asked), _MOST_PARTIAL_IMAGES) if type(asked) is int else 0
@@ -251,7 +251,7 @@ class MockImages:
             await self._world.sleep(0)
         return self._world.stream(frames)
 
-    def _event(self, order: _ImageOrder, kind: str, number: int, text: str, more: JsonObject) -> bytes:
+    def _event(self, order: _Order, kind: str, number: int, text: str, more: JsonObject) -> bytes:
         event = {
             "type": f"{order.name}.{kind}", "b64_json": _base64(order.picture(number, text)),
             "created_at": self._world.now(), **order.look, **more,
@@ -259,15 +259,15 @@ class MockImages:
         return event_bytes([event])
 
 
-def _image_size(asked: typing.Any, inputs: typing.Sequence[PictureHead | None]) -> tuple[int, int]:
+def _size(asked: typing.Any, inputs: typing.Sequence[PictureHead | None]) -> tuple[int, int]:
     """Return the size that is asked for, else that of the first picture that came; ApiError 400 for none at all."""
     if asked in (None, "auto"):
         head = next((head for head in inputs if head is not None and min(head[1:]) > 0), None)
-        return _IMAGE_USUAL_SIZE if head is None else _shrunk(head.width, head.height)
-    sides = _IMAGE_SIZE_TEXT.fullmatch(asked) if type(asked) is str else None
+        return _USUAL_SIZE if head is None else _shrunk(head.width, head.height)
+    sides = _SIZE_TEXT.fullmatch(asked) if type(asked) is str else None
     size = (int(sides[1]), int(sides[2])) if sides else (0, 0)
-    if not all(_IMAGE_LEAST_SIDE <= side <= PICTURE_MOST_SIDE for side in size):
-        expected = f"'auto' or WIDTHxHEIGHT with sides of {_IMAGE_LEAST_SIDE} to {PICTURE_MOST_SIDE} pixels"
+    if not all(_LEAST_SIDE <= side <= PICTURE_MOST_SIDE for side in size):
+        expected = f"'auto' or WIDTHxHEIGHT with sides of {_LEAST_SIDE} to {PICTURE_MOST_SIDE} pixels"
         raise ApiError(
             400, f"Invalid value: '{asked!s:.100}'. Expected {expected}, such as '1024x1024'.", param="size",
             code="invalid_value",

@@ -14,7 +14,7 @@ from protocol.mock.engine.resources import Handler
 from protocol.mock.engine.world import Call, World
 from protocol.wire.json_text import JsonObject
 
-_MODERATION_MODELS = {
+_MODELS = {
     "omni-moderation-latest": "omni-moderation-2024-09-26",
     "text-moderation-latest": "text-moderation-007",
     "text-moderation-stable": "text-moderation-007",
@@ -25,15 +25,15 @@ _MODERATED_BODY = (
     r"(?:you|him|her|them|me|us|somebody|someone|everyone|everybody|people|that (?:man|woman|guy|girl|boy|kid))"
 )
 _MODERATED_KILL = r"(?:kill|murder|stab|shoot|strangle|behead|slaughter|beat up|hurt|attack|punch)"
-_MODERATION_PEOPLE = r"(?:jews|muslims|christians|blacks|whites|asians|immigrants|foreigners|gays|lesbians|women|men)"
-_MODERATION_WEAPON = r"(?:bomb|explosives?|grenade|gun|molotov|nerve agent|chemical weapon)"
-_MODERATION_CRIME = r"(?:shoplift|launder|hack into|forge|counterfeit|steal|break into|pick a lock|cook meth|make meth)"
-_MODERATION_SELF = r"(?:kill|hurt|harm|cut|hang)(?:ing)? (?:my|your)self"
+_PEOPLE = r"(?:jews|muslims|christians|blacks|whites|asians|immigrants|foreigners|gays|lesbians|women|men)"
+_WEAPON = r"(?:bomb|explosives?|grenade|gun|molotov|nerve agent|chemical weapon)"
+_CRIME = r"(?:shoplift|launder|hack into|forge|counterfeit|steal|break into|pick a lock|cook meth|make meth)"
+_SELF_HARM = r"(?:kill|hurt|harm|cut|hang)(?:ing)? (?:my|your)self"
 _MODERATED_SEX = r"(?:sex|porn|nudes?|naked|orgasm|erotic|masturbat\w*|fuck\w*)"
 _MODERATED_CHILD = r"(?:child|children|minor|minors|underage|schoolgirl|schoolboy|\b1[0-7][- ]year[- ]old)"
 
 # Category, what flags it in a text in small letters, and the categories that are flagged with it.
-_MODERATION_RULES = (
+_RULES = (
     (
         "harassment/threatening",
         rf"\b(?:i(?:'ll| will|'m going to| am going to| want to| wanna)|let's) {_MODERATED_KILL}"
@@ -44,32 +44,32 @@ _MODERATION_RULES = (
     ("harassment", r"\b(?:shut up|nobody likes you|go to hell|piece of (?:shit|trash))\b", ()),
     (
         "hate/threatening",
-        rf"\b{_MODERATED_KILL} (?:all |the |every )*{_MODERATION_PEOPLE}\b",
+        rf"\b{_MODERATED_KILL} (?:all |the |every )*{_PEOPLE}\b",
         ("hate", "violence", "harassment"),
     ),
-    ("hate", rf"\b(?:hate|despise|exterminate|get rid of) (?:all |the |every |those )*{_MODERATION_PEOPLE}\b", ()),
+    ("hate", rf"\b(?:hate|despise|exterminate|get rid of) (?:all |the |every |those )*{_PEOPLE}\b", ()),
     (
         "hate",
-        rf"\b{_MODERATION_PEOPLE} are (?:\w+ ){{0,2}}(?:inferior|vermin|subhuman|animals|scum|parasites)\b",
+        rf"\b{_PEOPLE} are (?:\w+ ){{0,2}}(?:inferior|vermin|subhuman|animals|scum|parasites)\b",
         ("harassment",),
     ),
     (
         "illicit/violent",
-        rf"\b(?:how (?:do i|can i|to)|instructions (?:to|for)|teach me to) (?:\w+ ){{0,3}}{_MODERATION_WEAPON}\b",
+        rf"\b(?:how (?:do i|can i|to)|instructions (?:to|for)|teach me to) (?:\w+ ){{0,3}}{_WEAPON}\b",
         ("illicit",),
     ),
     (
         "illicit",
-        rf"\b(?:how (?:do i|can i|to)|instructions (?:to|for)|teach me to) (?:\w+ ){{0,3}}{_MODERATION_CRIME}\b",
+        rf"\b(?:how (?:do i|can i|to)|instructions (?:to|for)|teach me to) (?:\w+ ){{0,3}}{_CRIME}\b",
         (),
     ),
     (
         "self-harm/intent",
-        rf"\bi (?:\w+ ){{0,3}}(?:want|going|plan|intend|wish) (?:to )?(?:{_MODERATION_SELF}|die|end my life)",
+        rf"\bi (?:\w+ ){{0,3}}(?:want|going|plan|intend|wish) (?:to )?(?:{_SELF_HARM}|die|end my life)",
         ("self-harm",),
     ),
-    ("self-harm/instructions", rf"\bhow (?:do i|can i|to) (?:{_MODERATION_SELF}|commit suicide)", ("self-harm",)),
-    ("self-harm", rf"\b(?:{_MODERATION_SELF}|suicide|self-harm|suicidal)\b", ()),
+    ("self-harm/instructions", rf"\bhow (?:do i|can i|to) (?:{_SELF_HARM}|commit suicide)", ("self-harm",)),
+    ("self-harm", rf"\b(?:{_SELF_HARM}|suicide|self-harm|suicidal)\b", ()),
     (
         "sexual/minors",
         rf"\b{_MODERATED_CHILD}\b[^.!?]{{0,80}}\b{_MODERATED_SEX}\b"
@@ -79,7 +79,7 @@ _MODERATION_RULES = (
     ("sexual", rf"\b{_MODERATED_SEX}\b", ()),
     (
         "violence",
-        rf"\b{_MODERATED_KILL}(?:s|ed|ing)? (?:all |the |every )*(?:{_MODERATED_BODY}|{_MODERATION_PEOPLE})\b",
+        rf"\b{_MODERATED_KILL}(?:s|ed|ing)? (?:all |the |every )*(?:{_MODERATED_BODY}|{_PEOPLE})\b",
         (),
     ),
     (
@@ -89,7 +89,7 @@ _MODERATION_RULES = (
     ),
 )
 
-_MODERATION_CATEGORIES = (
+_CATEGORIES = (
     "harassment", "harassment/threatening", "hate", "hate/threatening", "illicit", "illicit/violent", "self-harm",
     "self-harm/intent", "self-harm/instructions", "sexual", "sexual/minors", "violence", "violence/graphic",
 )  # fmt: skip
@@ -98,7 +98,7 @@ _OF_PICTURES = frozenset(
     ["self-harm", "self-harm/intent", "self-harm/instructions", "sexual", "violence", "violence/graphic"]
 )
 # A text is looked at up to here.
-_MODERATION_MOST_CHARACTERS = 100_000
+_MOST_CHARACTERS = 100_000
 
 # A manifest of C2PA is a JUMBF box of this label, in whatever file. C2PA specification 2.1, 11.1
 _C2PA_MARKS = (b"jumbc2pa", b"c2pa.claim", b"jumdc2pa")
@@ -122,10 +122,8 @@ class Moderations:
         asked = call.body.get("model") or "omni-moderation-latest"
         return {
             "id": self._world.new_id("modr-"),
-            "model": _MODERATION_MODELS.get(asked, asked),
-            "results": [
-                _moderation_result(texts, kinds) for texts, kinds in _moderation_contents(call.body.get("input"))
-            ],
+            "model": _MODELS.get(asked, asked),
+            "results": [_result(texts, kinds) for texts, kinds in _contents(call.body.get("input"))],
         }
 
     def check_provenance(self, call: Call) -> JsonObject:
@@ -144,7 +142,7 @@ class Moderations:
         return {"object": "content_provenance_check", "created_at": self._world.now(), "results": results}
 
 
-def _moderation_contents(input: typing.Any) -> list[tuple[str, list[str]]]:
+def _contents(input: typing.Any) -> list[tuple[str, list[str]]]:
     """Return the contents to rate: each its text, and of what kinds it is."""
     if not isinstance(input, list):
         return [(str(input or ""), ["text"])]
@@ -158,26 +156,25 @@ def _moderation_contents(input: typing.Any) -> list[tuple[str, list[str]]]:
 
 def moderation_scores(text: str) -> dict[str, float]:
     """Return the score of each category for a text, from 0 to 1; 0.5 and more is flagged."""
-    text = text[:_MODERATION_MOST_CHARACTERS].casefold().replace("\u2019", "'")
+    text = text[:_MOST_CHARACTERS].casefold().replace("\u2019", "'")
     raised: set[str] = set()
-    for category, pattern, also in _MODERATION_RULES:
+    for category, pattern, also in _RULES:
         if re.search(pattern, text):
             raised.update([category, *also])
-    return {category: _moderation_score(text, category, category in raised) for category in _MODERATION_CATEGORIES}
+    return {category: _score(text, category, category in raised) for category in _CATEGORIES}
 
 
-def _moderation_score(text: str, category: str, is_raised: bool) -> float:
+def _score(text: str, category: str, is_raised: bool) -> float:
     """Return a score that is always the same for a text: 0.8 and more when the category is raised, else below 0.01."""
     share = zlib.crc32(f"{category}\n{text}".encode("utf-8", "backslashreplace")) % 10_000 / 10_000
     return round(0.8 + 0.199 * share if is_raised else 0.00001 + 0.009 * share**3, 7)
 
 
-def _moderation_result(text: str, kinds: list[str]) -> JsonObject:
+def _result(text: str, kinds: list[str]) -> JsonObject:
     scores = moderation_scores(text)
     categories = {category: score >= _FLAGGED_SCORE for category, score in scores.items()}
     inputs = {
-        category: [kind for kind in kinds if kind == "text" or category in _OF_PICTURES]
-        for category in _MODERATION_CATEGORIES
+        category: [kind for kind in kinds if kind == "text" or category in _OF_PICTURES] for category in _CATEGORIES
     }
     return {
         "flagged": any(categories.values()),

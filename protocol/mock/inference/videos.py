@@ -19,16 +19,16 @@ from protocol.mock.media.picture import picture_file
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject
 
-_VIDEO_MODEL = "sora-2"
-_VIDEO_SECONDS = "4"
-_VIDEO_SIZE = "720x1280"
-_VIDEO_KEPT_SECONDS = 24 * 3600
-_VIDEO_SIZE_TEXT = re.compile(r"(\d{1,4})x(\d{1,4})")
+_MODEL = "sora-2"
+_SECONDS = "4"
+_SIZE = "720x1280"
+_KEPT_SECONDS = 24 * 3600
+_SIZE_TEXT = re.compile(r"(\d{1,4})x(\d{1,4})")
 # Shares of the time in progress after which the progress, in percent, is told.
-_VIDEO_PROGRESS = (10, 25, 50, 75, 90)
+_PROGRESS = (10, 25, 50, 75, 90)
 
 # What can be downloaded of a video: format and media type.
-_VIDEO_VARIANTS = {
+_VARIANTS = {
     "video": ("mp4", "video/mp4"),
     "thumbnail": ("webp", "image/webp"),
     "spritesheet": ("jpeg", "image/jpeg"),
@@ -64,7 +64,7 @@ class Videos:
         """Begin a video that goes on where another ends."""
         source = self._source(call)
         known = {name: source[name] for name in ("model", "size") if name in source}
-        seconds = _video_seconds(source.get("seconds", "0")) + _video_seconds(call.body.get("seconds"))
+        seconds = _seconds(source.get("seconds", "0")) + _seconds(call.body.get("seconds"))
         return self._begin(call, {**known, "seconds": str(seconds)})
 
     def remix(self, call: Call) -> JsonObject:
@@ -92,10 +92,10 @@ class Videos:
         world, body = self._world, call.body
         made = {
             "id": world.new_id("video_"),
-            "model": body.get("model") or _VIDEO_MODEL,
+            "model": body.get("model") or _MODEL,
             "prompt": body.get("prompt"),
-            "seconds": str(body.get("seconds") or _VIDEO_SECONDS),
-            "size": body.get("size") or _VIDEO_SIZE,
+            "seconds": str(body.get("seconds") or _SECONDS),
+            "size": body.get("size") or _SIZE,
             "progress": 0,
             "completed_at": None,
             "expires_at": None,
@@ -114,13 +114,13 @@ class Videos:
         (begin, start), (end, finish) = record.plan
         steps = [
             (begin + (end - begin) * share / 100, lambda record, share=share: record.object.update(progress=share))
-            for share in _VIDEO_PROGRESS
+            for share in _PROGRESS
         ]
         record.plan[:] = [(begin, start), *steps, (end, lambda record: self._complete(record, finish))]
 
     def _complete(self, record: Record, finish: typing.Callable[[Record], None]) -> None:
         finish(record)
-        record.object.update(progress=100, expires_at=self._world.now() + _VIDEO_KEPT_SECONDS)
+        record.object.update(progress=100, expires_at=self._world.now() + _KEPT_SECONDS)
 
     def content(self, call: Call) -> Response:
         """Answer a video's file, or a picture of it; ApiError 404 until it is completed."""
@@ -128,20 +128,18 @@ class Videos:
         video = record.object
         if video.get("status") != "completed" and not record.notes.get("invented"):
             raise ApiError(404, "Video is not ready yet, use GET /v1/videos/{video_id} to check status.")
-        format, media_type = _VIDEO_VARIANTS[call.query.get("variant") or "video"]
-        match = _VIDEO_SIZE_TEXT.fullmatch(str(video.get("size")))
+        format, media_type = _VARIANTS[call.query.get("variant") or "video"]
+        match = _SIZE_TEXT.fullmatch(str(video.get("size")))
         width, height = (int(match[1]), int(match[2])) if match else (720, 1280)
         text = video.get("prompt") or ""
         if format == "mp4":
-            data = movie_file(
-                picture_file(text, width, height), width, height, max(1, _video_seconds(video["seconds"]))
-            )
+            data = movie_file(picture_file(text, width, height), width, height, max(1, _seconds(video["seconds"])))
         else:
             data = picture_file(text, width, height, picture_format=format)
         return Response(200, encode_fields([("content-type", media_type)]), data)
 
 
-def _video_seconds(value: typing.Any) -> int:
+def _seconds(value: typing.Any) -> int:
     return int(value) if isinstance(value, str) and value.isdecimal() and len(value) < 5 else 0
 
 

@@ -30,9 +30,9 @@ MAX_SCHEMA_STEPS = 50_000  # schemas applied to a value, or tried for one; about
 MAX_CHECK_DEPTH = 150  # schemas applied within one another; two Python frames each
 
 ValuePath = typing.Tuple[typing.Union[str, int], ...]
-_SchemaPart = typing.Dict[str, typing.Any]
+_Part = typing.Dict[str, typing.Any]
 
-_SCHEMA_SIZES = {"Length": "characters", "Items": "items", "Properties": "properties"}
+_SIZES = {"Length": "characters", "Items": "items", "Properties": "properties"}
 
 
 class Violation(typing.NamedTuple):
@@ -80,7 +80,7 @@ class CheckPlace(typing.NamedTuple):
         return Violation(json_path(self.path), message)
 
 
-_CHECK_TOP = CheckPlace((), 0)
+_TOP = CheckPlace((), 0)
 
 
 class SchemaChecker:
@@ -106,7 +106,7 @@ class SchemaChecker:
         """Say whether the value is valid."""
         return next(self.problems(value, schema), None) is None
 
-    def problems(self, value: object, schema: JsonSchema, at: CheckPlace = _CHECK_TOP) -> _Violations:
+    def problems(self, value: object, schema: JsonSchema, at: CheckPlace = _TOP) -> _Violations:
         """Yield what is wrong with `value`, found at a place, under `schema`."""
         self.spend()
         if at.depth > MAX_CHECK_DEPTH:
@@ -117,19 +117,19 @@ class SchemaChecker:
                 yield at.violation("no value is allowed here")
             return
         kind = json_kind(value)
-        checks = _SCHEMA_KIND_CHECKS["number" if kind == "integer" else kind]
+        checks = _KIND_CHECKS["number" if kind == "integer" else kind]
         within = CheckPlace(at.path, at.depth + 1)
         for keyword in schema:
-            check = checks.get(keyword) or _SCHEMA_CHECKS.get(keyword)
+            check = checks.get(keyword) or _CHECKS.get(keyword)
             if check is not None:
                 yield from check(self, value, schema, keyword, within)
 
     # any value
 
-    def _check_ref(self, value: object, schema: _SchemaPart, keyword: str, at: CheckPlace) -> _Violations:
+    def _check_ref(self, value: object, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         yield from self.problems(value, self.document.target(schema[keyword]), at)
 
-    def _check_type(self, value: object, schema: _SchemaPart, keyword: str, at: CheckPlace) -> _Violations:
+    def _check_type(self, value: object, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         names = schema[keyword] if isinstance(schema[keyword], list) else [schema[keyword]]
         kind = json_kind(value)
         if kind in names or (kind == "integer" and "number" in names):
@@ -139,23 +139,23 @@ class SchemaChecker:
         expected = " or ".join(SCHEMA_KINDS[name] for name in names)
         yield at.violation(f"expected {expected}, got {schema_evidence(value)}")
 
-    def _check_enum(self, value: object, schema: _SchemaPart, keyword: str, at: CheckPlace) -> _Violations:
+    def _check_enum(self, value: object, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         self.spend(cost=json_extent(value))
         if json_key(value) not in self.document.enum_keys(schema):
             allowed = schema_evidence(schema[keyword])
             yield at.violation(f"expected one of {allowed}, got {schema_evidence(value)}")
 
-    def _check_const(self, value: object, schema: _SchemaPart, keyword: str, at: CheckPlace) -> _Violations:
+    def _check_const(self, value: object, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         self.spend(cost=json_extent(schema[keyword]))
         if json_key(value) != json_key(schema[keyword]):
             expected = schema_evidence(schema[keyword])
             yield at.violation(f"expected {expected}, got {schema_evidence(value)}")
 
-    def _check_all_of(self, value: object, schema: _SchemaPart, keyword: str, at: CheckPlace) -> _Violations:
+    def _check_all_of(self, value: object, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         for part in schema[keyword]:
             yield from self.problems(value, part, at)
 
-    def _check_any_of(self, value: object, schema: _SchemaPart, keyword: str, at: CheckPlace) -> _Violations:
+    def _check_any_of(self, value: object, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         parts = schema[keyword]
         firsts = (next(self.problems(value, part, at), None) for part in parts)
         problems = list(itertools.takewhile(lambda problem: problem is not None, firsts))
@@ -167,17 +167,17 @@ class SchemaChecker:
             message = f"none of the {len(parts)} schemas of anyOf admits {schema_evidence(value)}"
             yield at.violation(message)
 
-    def _check_one_of(self, value: object, schema: _SchemaPart, keyword: str, at: CheckPlace) -> _Violations:
+    def _check_one_of(self, value: object, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         count = sum(self._holds(value, part, at) for part in schema[keyword])
         if count != 1:
             message = f"exactly one of the {len(schema[keyword])} schemas of oneOf must admit the value, but {count} do"
             yield at.violation(message)
 
-    def _check_not(self, value: object, schema: _SchemaPart, keyword: str, at: CheckPlace) -> _Violations:
+    def _check_not(self, value: object, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         if self._holds(value, schema[keyword], at):
             yield at.violation(f"the schema of 'not' must not admit {schema_evidence(value)}")
 
-    def _check_if(self, value: object, schema: _SchemaPart, keyword: str, at: CheckPlace) -> _Violations:
+    def _check_if(self, value: object, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         branch = "then" if self._holds(value, schema[keyword], at) else "else"
         yield from self.problems(value, schema.get(branch, True), at)
 
@@ -186,23 +186,23 @@ class SchemaChecker:
 
     # sizes, strings, numbers
 
-    def _check_size(self, value: typing.Sized, schema: _SchemaPart, keyword: str, at: CheckPlace) -> _Violations:
-        limit, unit = schema[keyword], _SCHEMA_SIZES[keyword[3:]]
+    def _check_size(self, value: typing.Sized, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
+        limit, unit = schema[keyword], _SIZES[keyword[3:]]
         if len(value) < limit if keyword.startswith("min") else len(value) > limit:
             word = "at least" if keyword.startswith("min") else "at most"
             yield at.violation(f"expected {word} {limit} {unit}, got {len(value)}")
 
-    def _check_pattern(self, value: str, schema: _SchemaPart, keyword: str, at: CheckPlace) -> _Violations:
+    def _check_pattern(self, value: str, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         if not self.document.matches(schema[keyword], value):
             expected = schema_evidence(schema[keyword])
             yield at.violation(f"expected a match of {expected}, got {schema_evidence(value)}")
 
-    def _check_format(self, value: str, schema: _SchemaPart, keyword: str, at: CheckPlace) -> _Violations:
+    def _check_format(self, value: str, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         if not format_holds(schema[keyword], value):
             expected = schema_evidence(schema[keyword])
             yield at.violation(f"expected a string of format {expected}, got {schema_evidence(value)}")
 
-    def _check_bound(self, value: float, schema: _SchemaPart, keyword: str, at: CheckPlace) -> _Violations:
+    def _check_bound(self, value: float, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         for bound, limit, strict in number_bounds(schema):
             if bound != keyword:
                 continue
@@ -211,28 +211,28 @@ class SchemaChecker:
                 word = ("more than" if strict else "at least") if lower else ("less than" if strict else "at most")
                 yield at.violation(f"expected {word} {limit}, got {schema_evidence(value)}")
 
-    def _check_multiple(self, value: float, schema: _SchemaPart, keyword: str, at: CheckPlace) -> _Violations:
+    def _check_multiple(self, value: float, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         if not is_multiple(value, schema[keyword]):
             message = f"expected a multiple of {schema[keyword]}, got {schema_evidence(value)}"
             yield at.violation(message)
 
     # arrays
 
-    def _check_unique(self, value: list, schema: _SchemaPart, keyword: str, at: CheckPlace) -> _Violations:
+    def _check_unique(self, value: list, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         seen: dict[object, int] = {}
         for place, item in enumerate(value if schema[keyword] else ()):
             first = seen.setdefault(json_key(item), place)
             if first != place:
                 yield at.member(place).violation(f"expected items that differ, but this equals item {first}")
 
-    def _check_items(self, value: list, schema: _SchemaPart, keyword: str, at: CheckPlace) -> _Violations:
+    def _check_items(self, value: list, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         if keyword == "items" and "prefixItems" in schema:
             return  # looked at together, once
         first, rest = tuple_items(schema)
         for place, item in enumerate(value):
             yield from self.problems(item, first[place] if place < len(first) else rest, at.member(place))
 
-    def _check_contains(self, value: list, schema: _SchemaPart, keyword: str, at: CheckPlace) -> _Violations:
+    def _check_contains(self, value: list, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         count = sum(self._holds(item, schema[keyword], at) for item in value)
         fewest, most = schema.get("minContains", 1), schema.get("maxContains", len(value))
         if not fewest <= count <= most:
@@ -241,23 +241,23 @@ class SchemaChecker:
 
     # objects
 
-    def _check_required(self, value: _SchemaPart, schema: _SchemaPart, keyword: str, at: CheckPlace) -> _Violations:
+    def _check_required(self, value: _Part, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         for name in schema[keyword]:
             if name not in value:
                 yield at.violation(f"the property {schema_evidence(name)} is missing")
 
-    def _check_properties(self, value: _SchemaPart, schema: _SchemaPart, keyword: str, at: CheckPlace) -> _Violations:
+    def _check_properties(self, value: _Part, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         for name, part in schema[keyword].items():
             if name in value:
                 yield from self.problems(value[name], part, at.member(name))
 
-    def _check_patterns(self, value: _SchemaPart, schema: _SchemaPart, keyword: str, at: CheckPlace) -> _Violations:
+    def _check_patterns(self, value: _Part, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         for source, part in schema[keyword].items():
             for name, item in value.items():
                 if self.document.matches(source, name):
                     yield from self.problems(item, part, at.member(name))
 
-    def _check_other_names(self, value: _SchemaPart, schema: _SchemaPart, keyword: str, at: CheckPlace) -> _Violations:
+    def _check_other_names(self, value: _Part, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         named, patterns, part = schema.get("properties", {}), schema.get("patternProperties", {}), schema[keyword]
         for name, item in value.items():
             if name in named or any(self.document.matches(source, name) for source in patterns):
@@ -268,12 +268,12 @@ class SchemaChecker:
             else:
                 yield from self.problems(item, part, at.member(name))
 
-    def _check_names(self, value: _SchemaPart, schema: _SchemaPart, keyword: str, at: CheckPlace) -> _Violations:
+    def _check_names(self, value: _Part, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         for name in value:
             for problem in self.problems(name, schema[keyword], at.member(name)):
                 yield Violation(problem.path, f"property name: {problem.message}")
 
-    def _check_dependents(self, value: _SchemaPart, schema: _SchemaPart, keyword: str, at: CheckPlace) -> _Violations:
+    def _check_dependents(self, value: _Part, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         for name, wanted in schema[keyword].items():
             if name not in value:
                 continue
@@ -286,8 +286,8 @@ class SchemaChecker:
                     yield at.violation(message)
 
 
-_SchemaCheck = typing.Callable[..., _Violations]
-_SCHEMA_CHECKS: dict[str, _SchemaCheck] = {
+_Check = typing.Callable[..., _Violations]
+_CHECKS: dict[str, _Check] = {
     "$ref": SchemaChecker._check_ref,
     "type": SchemaChecker._check_type,
     "enum": SchemaChecker._check_enum,
@@ -298,7 +298,7 @@ _SCHEMA_CHECKS: dict[str, _SchemaCheck] = {
     "not": SchemaChecker._check_not,
     "if": SchemaChecker._check_if,
 }
-_SCHEMA_KIND_CHECKS: dict[str, dict[str, _SchemaCheck]] = {
+_KIND_CHECKS: dict[str, dict[str, _Check]] = {
     "string": {
         "minLength": SchemaChecker._check_size,
         "maxLength": SchemaChecker._check_size,
@@ -336,9 +336,9 @@ _SCHEMA_KIND_CHECKS: dict[str, dict[str, _SchemaCheck]] = {
     "null": {},
 }
 
-_SCHEMA_ASSERTIONS = frozenset(_SCHEMA_CHECKS).union(*_SCHEMA_KIND_CHECKS.values())
+_ASSERTIONS = frozenset(_CHECKS).union(*_KIND_CHECKS.values())
 
 
 def admits_everything(schema: JsonSchema) -> bool:
     """Say whether a schema is true, or has no keyword that could fail."""
-    return schema if isinstance(schema, bool) else _SCHEMA_ASSERTIONS.isdisjoint(schema)
+    return schema if isinstance(schema, bool) else _ASSERTIONS.isdisjoint(schema)

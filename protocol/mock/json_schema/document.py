@@ -21,7 +21,7 @@ JsonSchema = typing.Union[typing.Dict[str, typing.Any], bool]
 SchemaPath = typing.Tuple[str, ...]
 
 SCHEMA_TYPES = ("string", "number", "integer", "object", "array", "boolean", "null")
-_SCHEMA_EVIDENCE = 80  # characters of a value that a message shows
+_EVIDENCE = 80  # characters of a value that a message shows
 SCHEMA_KINDS = {
     "string": "a string",
     "number": "a number",
@@ -81,8 +81,8 @@ def schema_evidence(value: object) -> str:
         return "a number of more than 300 digits"
     if isinstance(value, (list, dict)) and len(value) > 20:
         return f"{SCHEMA_KINDS[json_kind(value)]} of {len(value)} members"
-    text = repr(value[:_SCHEMA_EVIDENCE] if isinstance(value, str) else value)
-    return text if len(text) <= _SCHEMA_EVIDENCE else text[: _SCHEMA_EVIDENCE - 3] + "..."
+    text = repr(value[:_EVIDENCE] if isinstance(value, str) else value)
+    return text if len(text) <= _EVIDENCE else text[: _EVIDENCE - 3] + "..."
 
 
 def decimal_parts(number: float) -> tuple[int, int]:
@@ -104,76 +104,76 @@ def is_multiple(number: float, step: float) -> bool:
 
 # ---- the schema itself
 
-_SCHEMA_ONE = ("not", "if", "then", "else", "contains", "propertyNames", "additionalProperties", "additionalItems")
-_SCHEMA_ONE += ("unevaluatedProperties", "unevaluatedItems", "items")
-_SCHEMA_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
-_SCHEMA_MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
+_ONE = ("not", "if", "then", "else", "contains", "propertyNames", "additionalProperties", "additionalItems")
+_ONE += ("unevaluatedProperties", "unevaluatedItems", "items")
+_LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
+_MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
 
 
-def _is_schema_number(value: object) -> bool:
+def _is_number(value: object) -> bool:
     finite = float("-inf") < value < float("inf") if isinstance(value, (int, float)) else False
     return finite and not isinstance(value, bool)
 
 
-def _is_schema_count(value: object) -> bool:
-    return _is_schema_number(value) and json_kind(value) == "integer" and typing.cast(int, value) >= 0
+def _is_count(value: object) -> bool:
+    return _is_number(value) and json_kind(value) == "integer" and typing.cast(int, value) >= 0
 
 
-def _is_schema_names(value: object) -> bool:
+def _is_names(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
-def _is_schema_type(value: object) -> bool:
+def _is_type(value: object) -> bool:
     names = value if isinstance(value, list) and value else [value]
     return all(isinstance(name, str) and name in SCHEMA_TYPES for name in names)
 
 
-def _is_schema_text(value: object) -> bool:
+def _is_text(value: object) -> bool:
     return isinstance(value, str)
 
 
-def _is_schema_flag(value: object) -> bool:
+def _is_flag(value: object) -> bool:
     return isinstance(value, bool)
 
 
-def _is_schema_bound(value: object) -> bool:
-    return _is_schema_flag(value) or _is_schema_number(value)
+def _is_bound(value: object) -> bool:
+    return _is_flag(value) or _is_number(value)
 
 
-def _is_schema_step(value: object) -> bool:
-    return _is_schema_number(value) and typing.cast(float, value) > 0
+def _is_step(value: object) -> bool:
+    return _is_number(value) and typing.cast(float, value) > 0
 
 
-def _is_schema_choice(value: object) -> bool:
+def _is_choice(value: object) -> bool:
     return isinstance(value, list) and bool(value)
 
 
-def _is_schema_name_map(value: object) -> bool:
-    return isinstance(value, dict) and all(_is_schema_names(names) for names in value.values())
+def _is_name_map(value: object) -> bool:
+    return isinstance(value, dict) and all(_is_names(names) for names in value.values())
 
 
 # What a keyword must look like, and how to say it. Schemas within are looked at on the walk.
-_SCHEMA_SHAPES: dict[str, tuple[typing.Callable[[object], bool], str]] = {
-    "type": (_is_schema_type, f"one or a list of {', '.join(repr(name) for name in SCHEMA_TYPES)}"),
-    "enum": (_is_schema_choice, "a list of at least one value"),
-    "required": (_is_schema_names, "a list of property names"),
-    "dependentRequired": (_is_schema_name_map, "an object of lists of property names"),
-    "pattern": (_is_schema_text, "a regular expression"),
-    "format": (_is_schema_text, "a string"),
-    "$ref": (_is_schema_text, "a reference such as '#/$defs/Name'"),
-    "uniqueItems": (_is_schema_flag, "a boolean"),
-    "nullable": (_is_schema_flag, "a boolean"),
-    "minimum": (_is_schema_number, "a number"),
-    "maximum": (_is_schema_number, "a number"),
-    "exclusiveMinimum": (_is_schema_bound, "a number"),
-    "exclusiveMaximum": (_is_schema_bound, "a number"),
-    "multipleOf": (_is_schema_step, "a number above 0"),
-    "allOf": (_is_schema_choice, "a list of at least one schema"),
-    "anyOf": (_is_schema_choice, "a list of at least one schema"),
-    "oneOf": (_is_schema_choice, "a list of at least one schema"),
+_SHAPES: dict[str, tuple[typing.Callable[[object], bool], str]] = {
+    "type": (_is_type, f"one or a list of {', '.join(repr(name) for name in SCHEMA_TYPES)}"),
+    "enum": (_is_choice, "a list of at least one value"),
+    "required": (_is_names, "a list of property names"),
+    "dependentRequired": (_is_name_map, "an object of lists of property names"),
+    "pattern": (_is_text, "a regular expression"),
+    "format": (_is_text, "a string"),
+    "$ref": (_is_text, "a reference such as '#/$defs/Name'"),
+    "uniqueItems": (_is_flag, "a boolean"),
+    "nullable": (_is_flag, "a boolean"),
+    "minimum": (_is_number, "a number"),
+    "maximum": (_is_number, "a number"),
+    "exclusiveMinimum": (_is_bound, "a number"),
+    "exclusiveMaximum": (_is_bound, "a number"),
+    "multipleOf": (_is_step, "a number above 0"),
+    "allOf": (_is_choice, "a list of at least one schema"),
+    "anyOf": (_is_choice, "a list of at least one schema"),
+    "oneOf": (_is_choice, "a list of at least one schema"),
 }
-_SCHEMA_SHAPES.update(
-    (f"{bound}{what}", (_is_schema_count, "an integer of 0 or more"))
+_SHAPES.update(
+    (f"{bound}{what}", (_is_count, "an integer of 0 or more"))
     for bound in ("min", "max")
     for what in ("Length", "Items", "Properties", "Contains")
 )
@@ -266,7 +266,7 @@ class SchemaDocument:
                 raise SchemaError(path, f"expected a schema (an object or a boolean), got {schema_evidence(schema)}")
             self.parts[id(schema)] = (schema, path)
             self._check_shapes(schema, path)
-            parts = list(_schema_parts(schema, path))
+            parts = list(_parts(schema, path))
             for source in schema.get("patternProperties", ()):
                 self.pattern(source, path)
             self._remember(schema, path)
@@ -276,9 +276,9 @@ class SchemaDocument:
 
     def _check_shapes(self, schema: dict[str, typing.Any], path: SchemaPath) -> None:
         for keyword, value in schema.items():
-            if keyword not in _SCHEMA_SHAPES:
+            if keyword not in _SHAPES:
                 continue
-            holds, expected = _SCHEMA_SHAPES[keyword]
+            holds, expected = _SHAPES[keyword]
             if not holds(value):
                 raise SchemaError(path, f"{keyword!r} must be {expected}, got {schema_evidence(value)}")
         if "pattern" in schema:
@@ -291,21 +291,21 @@ class SchemaDocument:
                 self._names.setdefault(prefix + name, schema)
 
 
-def _schema_parts(schema: dict[str, typing.Any], path: SchemaPath) -> typing.Iterator[tuple[SchemaPath, object]]:
+def _parts(schema: dict[str, typing.Any], path: SchemaPath) -> typing.Iterator[tuple[SchemaPath, object]]:
     """Yield the schemas right within a schema, with the keys that lead to them."""
     for keyword, value in schema.items():
-        if keyword in _SCHEMA_LISTS or (keyword == "items" and isinstance(value, list)):
+        if keyword in _LISTS or (keyword == "items" and isinstance(value, list)):
             if not isinstance(value, list):
                 raise SchemaError(path, f"{keyword!r} must be a list of schemas, got {schema_evidence(value)}")
             yield from (((keyword, str(place)), part) for place, part in enumerate(value))
-        elif keyword in _SCHEMA_ONE:
+        elif keyword in _ONE:
             yield (keyword,), value
-        elif keyword in _SCHEMA_MAPS:
+        elif keyword in _MAPS:
             if not isinstance(value, dict):
                 raise SchemaError(path, f"{keyword!r} must be an object of schemas, got {schema_evidence(value)}")
             for name, part in value.items():
                 # Draft-07: a list of names is no schema.
-                if keyword != "dependencies" or not _is_schema_names(part):
+                if keyword != "dependencies" or not _is_names(part):
                     yield (keyword, name), part
 
 

@@ -15,26 +15,26 @@ from protocol.mock.json_schema.pattern import Pattern, PatternError
 
 # The patterns go through re.fullmatch at use, which caches them: compiling them at import would cost start-up time.
 # None repeats a group that can itself match in two ways, so none backtracks more than linearly.
-_FORMAT_DATE = r"(\d{4})-(\d\d)-(\d\d)"
-_FORMAT_TIME = r"([01]\d|2[0-3]):[0-5]\d(:([0-5]\d|60)(\.\d+)?)?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)?"
-_FORMAT_DURATION = r"P(?=\d|T\d)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?"
-_FORMAT_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
-_FORMAT_HOSTNAME = rf"{_FORMAT_LABEL}(\.{_FORMAT_LABEL})*\.?"
-_FORMAT_UNRESERVED = r"[^\s<>\"{}|\\^`]"
-_FORMAT_UUID = r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
-_FORMAT_POINTER = r"(/([^/~]|~[01])*)*"
-_FORMAT_MONTH_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
+_DATE = r"(\d{4})-(\d\d)-(\d\d)"
+_TIME = r"([01]\d|2[0-3]):[0-5]\d(:([0-5]\d|60)(\.\d+)?)?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)?"
+_DURATION = r"P(?=\d|T\d)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?"
+_LABEL = r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOSTNAME = rf"{_LABEL}(\.{_LABEL})*\.?"
+_UNRESERVED = r"[^\s<>\"{}|\\^`]"
+_UUID = r"[0-9A-Fa-f]{8}(-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
+_POINTER = r"(/([^/~]|~[01])*)*"
+_MONTH_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
 def format_holds(name: str, text: str) -> bool:
     """Say whether `text` is of the format `name`; an unknown format always holds."""
-    check = _FORMAT_CHECKS.get(name)
+    check = _CHECKS.get(name)
     return check is None or check(text)
 
 
 def format_is_known(name: str) -> bool:
     """Say whether this format is checked and has examples."""
-    return name in _FORMAT_CHECKS
+    return name in _CHECKS
 
 
 def format_examples(name: str, turn: int, low: int) -> tuple[str, ...]:
@@ -42,78 +42,78 @@ def format_examples(name: str, turn: int, low: int) -> tuple[str, ...]:
 
     Another `turn` (an index from 0) gives other texts, save where a format has only a few. Unknown: nothing.
     """
-    write = _FORMAT_EXAMPLES.get(name)
+    write = _EXAMPLES.get(name)
     return write(turn, low) if write else ()
 
 
 # ---- checks
 
 
-def _format_matcher(pattern: str) -> typing.Callable[[str], bool]:
+def _matcher(pattern: str) -> typing.Callable[[str], bool]:
     return lambda text: text.isascii() and re.fullmatch(pattern, text) is not None
 
 
-def _format_is_date(text: str) -> bool:
-    found = re.fullmatch(_FORMAT_DATE, text) if text.isascii() else None
+def _is_date(text: str) -> bool:
+    found = re.fullmatch(_DATE, text) if text.isascii() else None
     if found is None:
         return False
     year, month, day = int(found[1]), int(found[2]), int(found[3])
     leap = year % 4 == 0 and (year % 100 != 0 or year % 400 == 0)
-    days = _FORMAT_MONTH_DAYS[month - 1] if 1 <= month <= 12 else 0
+    days = _MONTH_DAYS[month - 1] if 1 <= month <= 12 else 0
     return 1 <= day <= days - (month == 2 and not leap)
 
 
-def _format_is_date_time(text: str) -> bool:
+def _is_date_time(text: str) -> bool:
     # RFC 3339 §5.6: "T" may be replaced by a blank.
-    return _format_is_date(text[:10]) and text[10:11] in ("T", "t", " ") and _format_is_time(text[11:])
+    return _is_date(text[:10]) and text[10:11] in ("T", "t", " ") and _is_time(text[11:])
 
 
-def _format_is_time(text: str) -> bool:
-    return text.isascii() and re.fullmatch(_FORMAT_TIME, text) is not None
+def _is_time(text: str) -> bool:
+    return text.isascii() and re.fullmatch(_TIME, text) is not None
 
 
-def _format_is_hostname(text: str) -> bool:
-    return len(text) <= 253 and text.isascii() and re.fullmatch(_FORMAT_HOSTNAME, text) is not None
+def _is_hostname(text: str) -> bool:
+    return len(text) <= 253 and text.isascii() and re.fullmatch(_HOSTNAME, text) is not None
 
 
-def _format_is_email(text: str) -> bool:
+def _is_email(text: str) -> bool:
     local, at, domain = text.rpartition("@")
     # RFC 5321 §4.5.3.1: 64 octets; quoted local parts and address literals are not worth their grammar here.
-    return bool(at) and re.fullmatch(r"[^\s@.][^\s@]{0,63}", local) is not None and _format_is_hostname(domain)
+    return bool(at) and re.fullmatch(r"[^\s@.][^\s@]{0,63}", local) is not None and _is_hostname(domain)
 
 
-def _format_is_ipv4(text: str) -> bool:
+def _is_ipv4(text: str) -> bool:
     parts = text.split(".")
     return len(parts) == 4 and all(re.fullmatch(r"0|[1-9][0-9]{0,2}", part) and int(part) < 256 for part in parts)
 
 
-def _format_is_ipv6(text: str) -> bool:
+def _is_ipv6(text: str) -> bool:
     head, gap, tail = text.partition("::")
     if gap and "::" in tail:
         return False
     groups = [group for side in (head, tail) if side for group in side.split(":")]
     count = len(groups)
-    if groups and "." in groups[-1] and _format_is_ipv4(groups[-1]):
+    if groups and "." in groups[-1] and _is_ipv4(groups[-1]):
         groups.pop()
         count += 1
     return (count < 8 if gap else count == 8) and all(re.fullmatch(r"[0-9A-Fa-f]{1,4}", group) for group in groups)
 
 
-def _format_is_network(text: str) -> bool:
+def _is_network(text: str) -> bool:
     address, _, bits = text.partition("/")
-    widest = 32 if _format_is_ipv4(address) else 128 if _format_is_ipv6(address) else -1
+    widest = 32 if _is_ipv4(address) else 128 if _is_ipv6(address) else -1
     return re.fullmatch(r"[0-9]{1,3}", bits) is not None and int(bits) <= widest
 
 
-def _format_is_iri_reference(text: str) -> bool:
-    return re.fullmatch(rf"{_FORMAT_UNRESERVED}*", text) is not None
+def _is_iri_reference(text: str) -> bool:
+    return re.fullmatch(rf"{_UNRESERVED}*", text) is not None
 
 
-def _format_is_iri(text: str) -> bool:
-    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*:.", text) is not None and _format_is_iri_reference(text)
+def _is_iri(text: str) -> bool:
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*:.", text) is not None and _is_iri_reference(text)
 
 
-def _format_is_regex(text: str) -> bool:
+def _is_regex(text: str) -> bool:
     try:
         Pattern(text)
     except PatternError:
@@ -121,7 +121,7 @@ def _format_is_regex(text: str) -> bool:
     return True
 
 
-def _format_is_json_text(text: str) -> bool:
+def _is_json_text(text: str) -> bool:
     try:
         json.loads(text)
     except (ValueError, RecursionError):
@@ -129,172 +129,172 @@ def _format_is_json_text(text: str) -> bool:
     return True
 
 
-_format_is_uuid = _format_matcher(_FORMAT_UUID)
-_format_is_base64 = _format_matcher(r"([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
+_is_uuid = _matcher(_UUID)
+_is_base64 = _matcher(r"([A-Za-z0-9+/]{4})*([A-Za-z0-9+/]{2}==|[A-Za-z0-9+/]{3}=)?")
 
-_FORMAT_CHECKS: dict[str, typing.Callable[[str], bool]] = {
-    "date-time": _format_is_date_time,
-    "date": _format_is_date,
-    "time": _format_is_time,
-    "duration": _format_matcher(_FORMAT_DURATION),
-    "email": _format_is_email,
+_CHECKS: dict[str, typing.Callable[[str], bool]] = {
+    "date-time": _is_date_time,
+    "date": _is_date,
+    "time": _is_time,
+    "duration": _matcher(_DURATION),
+    "email": _is_email,
     "idn-email": lambda text: re.fullmatch(r"[^\s@]+@[^\s@]+", text) is not None,
     "name-email": lambda text: "@" in text,
-    "hostname": _format_is_hostname,
+    "hostname": _is_hostname,
     "idn-hostname": lambda text: 0 < len(text) <= 253 and re.search(r"[\s/@:]", text) is None,
-    "ipv4": _format_is_ipv4,
-    "ipv6": _format_is_ipv6,
-    "ipvanyaddress": lambda text: _format_is_ipv4(text) or _format_is_ipv6(text),
-    "ipv4network": _format_is_network,
-    "ipv6network": _format_is_network,
-    "ipvanynetwork": _format_is_network,
-    "ipvanyinterface": _format_is_network,
-    "cidrv4": _format_is_network,
-    "cidrv6": _format_is_network,
-    "uri": lambda text: text.isascii() and _format_is_iri(text),
-    "url": lambda text: text.isascii() and _format_is_iri(text),
-    "multi-host-uri": lambda text: text.isascii() and _format_is_iri(text),
-    "uri-reference": lambda text: text.isascii() and _format_is_iri_reference(text),
+    "ipv4": _is_ipv4,
+    "ipv6": _is_ipv6,
+    "ipvanyaddress": lambda text: _is_ipv4(text) or _is_ipv6(text),
+    "ipv4network": _is_network,
+    "ipv6network": _is_network,
+    "ipvanynetwork": _is_network,
+    "ipvanyinterface": _is_network,
+    "cidrv4": _is_network,
+    "cidrv6": _is_network,
+    "uri": lambda text: text.isascii() and _is_iri(text),
+    "url": lambda text: text.isascii() and _is_iri(text),
+    "multi-host-uri": lambda text: text.isascii() and _is_iri(text),
+    "uri-reference": lambda text: text.isascii() and _is_iri_reference(text),
     "uri-template": lambda text: re.fullmatch(r"[^\s<>\"|\\^`{}]*(\{[^{}\s]+\}[^\s<>\"|\\^`{}]*)*", text) is not None,
-    "iri": _format_is_iri,
-    "iri-reference": _format_is_iri_reference,
-    "uuid": _format_is_uuid,
-    "uuid1": _format_is_uuid,
-    "uuid3": _format_is_uuid,
-    "uuid4": _format_is_uuid,
-    "uuid5": _format_is_uuid,
-    "uuid6": _format_is_uuid,
-    "uuid7": _format_is_uuid,
-    "uuid8": _format_is_uuid,
-    "json-pointer": lambda text: re.fullmatch(_FORMAT_POINTER, text) is not None,
-    "relative-json-pointer": lambda text: re.fullmatch(rf"(0|[1-9][0-9]*)(#|{_FORMAT_POINTER})", text) is not None,
-    "regex": _format_is_regex,
-    "json-string": _format_is_json_text,
-    "byte": _format_is_base64,
-    "base64": _format_is_base64,
-    "base64url": _format_matcher(r"[A-Za-z0-9_-]*={0,2}"),
+    "iri": _is_iri,
+    "iri-reference": _is_iri_reference,
+    "uuid": _is_uuid,
+    "uuid1": _is_uuid,
+    "uuid3": _is_uuid,
+    "uuid4": _is_uuid,
+    "uuid5": _is_uuid,
+    "uuid6": _is_uuid,
+    "uuid7": _is_uuid,
+    "uuid8": _is_uuid,
+    "json-pointer": lambda text: re.fullmatch(_POINTER, text) is not None,
+    "relative-json-pointer": lambda text: re.fullmatch(rf"(0|[1-9][0-9]*)(#|{_POINTER})", text) is not None,
+    "regex": _is_regex,
+    "json-string": _is_json_text,
+    "byte": _is_base64,
+    "base64": _is_base64,
+    "base64url": _matcher(r"[A-Za-z0-9_-]*={0,2}"),
 }
 
 
 # ---- examples
 
 
-def _format_nth_date(turn: int) -> str:
+def _nth_date(turn: int) -> str:
     days = turn + 14
     return f"{2024 + days // 336 % 1000:04d}-{days // 28 % 12 + 1:02d}-{days % 28 + 1:02d}"
 
 
-def _format_nth_word(word: str, turn: int) -> str:
+def _nth_word(word: str, turn: int) -> str:
     return f"{word}{turn + 1}" if turn else word
 
 
-def _format_date_examples(turn: int, low: int) -> tuple[str, ...]:
-    return (_format_nth_date(turn),)
+def _date_examples(turn: int, low: int) -> tuple[str, ...]:
+    return (_nth_date(turn),)
 
 
-def _format_time_examples(turn: int, low: int) -> tuple[str, ...]:
+def _time_examples(turn: int, low: int) -> tuple[str, ...]:
     clock = f"{(turn // 60 + 9) % 24:02d}:{(turn + 30) % 60:02d}:00"
     return clock + "Z", clock, clock[:5], clock + ".000Z", clock + "+00:00"
 
 
-def _format_date_time_examples(turn: int, low: int) -> tuple[str, ...]:
-    return tuple(f"{_format_nth_date(turn)}T{clock}" for clock in _format_time_examples(0, low))
+def _date_time_examples(turn: int, low: int) -> tuple[str, ...]:
+    return tuple(f"{_nth_date(turn)}T{clock}" for clock in _time_examples(0, low))
 
 
-def _format_email_examples(turn: int, low: int) -> tuple[str, ...]:
-    local = _format_nth_word("user", turn)
+def _email_examples(turn: int, low: int) -> tuple[str, ...]:
+    local = _nth_word("user", turn)
     stretched = local.ljust(min(64, max(0, low - 12)), "x")
     domain = ".".join(["x" * 60] * (max(0, low - len(stretched) - 12) // 61 + 1))
-    short = f"{_format_nth_word('u', turn)}@ab.co"
+    short = f"{_nth_word('u', turn)}@ab.co"
     return f"{stretched}@example.com", short, f"{stretched}@{domain[-180:]}.example.com"
 
 
-def _format_hostname_examples(turn: int, low: int) -> tuple[str, ...]:
-    host = _format_nth_word("www", turn) + ".example.com"
+def _hostname_examples(turn: int, low: int) -> tuple[str, ...]:
+    host = _nth_word("www", turn) + ".example.com"
     labels = "x" * 50 + "."
-    return (labels * (max(0, low - len(host)) // 51 + 1) + host)[-max(low, len(host)) :], _format_nth_word("h", turn)
+    return (labels * (max(0, low - len(host)) // 51 + 1) + host)[-max(low, len(host)) :], _nth_word("h", turn)
 
 
-def _format_uri_examples(turn: int, low: int) -> tuple[str, ...]:
-    page = f"https://example.com/{_format_nth_word('page', turn)}"
-    return page.ljust(low, "x"), f"http://{_format_nth_word('a', turn)}.co", f"a:{turn}"
+def _uri_examples(turn: int, low: int) -> tuple[str, ...]:
+    page = f"https://example.com/{_nth_word('page', turn)}"
+    return page.ljust(low, "x"), f"http://{_nth_word('a', turn)}.co", f"a:{turn}"
 
 
-def _format_uri_reference_examples(turn: int, low: int) -> tuple[str, ...]:
-    return ("/" + _format_nth_word("page", turn)).ljust(low, "x"), _format_nth_word("a", turn)
+def _uri_reference_examples(turn: int, low: int) -> tuple[str, ...]:
+    return ("/" + _nth_word("page", turn)).ljust(low, "x"), _nth_word("a", turn)
 
 
-def _format_ipv4_examples(turn: int, low: int) -> tuple[str, ...]:
+def _ipv4_examples(turn: int, low: int) -> tuple[str, ...]:
     address = f"192.0.{2 + turn // 256 % 200}.{(turn + 1) % 256}"  # RFC 5737: set apart for examples
     return address, f"10.0.0.{turn % 256}"
 
 
-def _format_ipv6_examples(turn: int, low: int) -> tuple[str, ...]:
+def _ipv6_examples(turn: int, low: int) -> tuple[str, ...]:
     return f"2001:db8::{turn % 65535 + 1:x}", f"2001:0db8:0000:0000:0000:0000:0000:{turn % 65535 + 1:04x}", "::1"
 
 
-def _format_network_examples(turn: int, low: int) -> tuple[str, ...]:
+def _network_examples(turn: int, low: int) -> tuple[str, ...]:
     return f"10.{turn % 256}.0.0/16", f"2001:db8:{turn % 65535:x}::/48"
 
 
-def _format_uuid_writer(version: int) -> typing.Callable[[int, int], tuple[str, ...]]:
+def _uuid_writer(version: int) -> typing.Callable[[int, int], tuple[str, ...]]:
     return lambda turn, low: (f"3f2b8c1e-5d47-{version}a90-9e61-{turn + 0x6B0C14D2A7F5:012x}",)
 
 
-def _format_duration_examples(turn: int, low: int) -> tuple[str, ...]:
+def _duration_examples(turn: int, low: int) -> tuple[str, ...]:
     return f"P{turn + 1}DT2H", f"P{turn + 1}D"
 
 
-def _format_base64_examples(turn: int, low: int) -> tuple[str, ...]:
+def _base64_examples(turn: int, low: int) -> tuple[str, ...]:
     digits = f"{turn % 1000:03d}"
     return ("ZXhhbXBsZQ==" if not turn else f"ZXhh{digits}A").rjust(-(-low // 4) * 4, "A"), digits + "A", ""
 
 
-def _format_text_writer(*patterns: str) -> typing.Callable[[int, int], tuple[str, ...]]:
+def _text_writer(*patterns: str) -> typing.Callable[[int, int], tuple[str, ...]]:
     """Examples with a place `@` for the number of the turn."""
     return lambda turn, low: tuple(pattern.replace("@", str(turn + 1) if turn else "") for pattern in patterns)
 
 
-_FORMAT_EXAMPLES: dict[str, typing.Callable[[int, int], tuple[str, ...]]] = {
-    "date-time": _format_date_time_examples,
-    "date": _format_date_examples,
-    "time": _format_time_examples,
-    "duration": _format_duration_examples,
-    "email": _format_email_examples,
-    "idn-email": _format_email_examples,
-    "name-email": lambda turn, low: (f"Ada Lovelace <{_format_email_examples(turn, 0)[0]}>",),
-    "hostname": _format_hostname_examples,
-    "idn-hostname": _format_hostname_examples,
-    "ipv4": _format_ipv4_examples,
-    "ipv6": _format_ipv6_examples,
-    "ipvanyaddress": _format_ipv4_examples,
-    "ipv4network": _format_network_examples,
-    "ipv6network": lambda turn, low: _format_network_examples(turn, low)[::-1],
-    "ipvanynetwork": _format_network_examples,
-    "ipvanyinterface": _format_network_examples,
-    "cidrv4": _format_network_examples,
-    "cidrv6": lambda turn, low: _format_network_examples(turn, low)[::-1],
-    "uri": _format_uri_examples,
-    "url": _format_uri_examples,
-    "multi-host-uri": _format_uri_examples,
-    "uri-reference": _format_uri_reference_examples,
-    "uri-template": _format_text_writer("/items@/{id}", "a@"),
-    "iri": _format_uri_examples,
-    "iri-reference": _format_uri_reference_examples,
-    "uuid": _format_uuid_writer(4),
-    "uuid1": _format_uuid_writer(1),
-    "uuid3": _format_uuid_writer(3),
-    "uuid4": _format_uuid_writer(4),
-    "uuid5": _format_uuid_writer(5),
-    "uuid6": _format_uuid_writer(6),
-    "uuid7": _format_uuid_writer(7),
-    "uuid8": _format_uuid_writer(8),
-    "json-pointer": _format_text_writer("/items@/0", "/a@", ""),
-    "relative-json-pointer": _format_text_writer("1/items@", "0#"),
-    "regex": _format_text_writer("^[a-z]+@$", "a@"),
-    "json-string": _format_text_writer('{"key@": 1}', "1@"),
-    "byte": _format_base64_examples,
-    "base64": _format_base64_examples,
-    "base64url": _format_base64_examples,
-    "phone": _format_text_writer("+1555010@0"),
+_EXAMPLES: dict[str, typing.Callable[[int, int], tuple[str, ...]]] = {
+    "date-time": _date_time_examples,
+    "date": _date_examples,
+    "time": _time_examples,
+    "duration": _duration_examples,
+    "email": _email_examples,
+    "idn-email": _email_examples,
+    "name-email": lambda turn, low: (f"Ada Lovelace <{_email_examples(turn, 0)[0]}>",),
+    "hostname": _hostname_examples,
+    "idn-hostname": _hostname_examples,
+    "ipv4": _ipv4_examples,
+    "ipv6": _ipv6_examples,
+    "ipvanyaddress": _ipv4_examples,
+    "ipv4network": _network_examples,
+    "ipv6network": lambda turn, low: _network_examples(turn, low)[::-1],
+    "ipvanynetwork": _network_examples,
+    "ipvanyinterface": _network_examples,
+    "cidrv4": _network_examples,
+    "cidrv6": lambda turn, low: _network_examples(turn, low)[::-1],
+    "uri": _uri_examples,
+    "url": _uri_examples,
+    "multi-host-uri": _uri_examples,
+    "uri-reference": _uri_reference_examples,
+    "uri-template": _text_writer("/items@/{id}", "a@"),
+    "iri": _uri_examples,
+    "iri-reference": _uri_reference_examples,
+    "uuid": _uuid_writer(4),
+    "uuid1": _uuid_writer(1),
+    "uuid3": _uuid_writer(3),
+    "uuid4": _uuid_writer(4),
+    "uuid5": _uuid_writer(5),
+    "uuid6": _uuid_writer(6),
+    "uuid7": _uuid_writer(7),
+    "uuid8": _uuid_writer(8),
+    "json-pointer": _text_writer("/items@/0", "/a@", ""),
+    "relative-json-pointer": _text_writer("1/items@", "0#"),
+    "regex": _text_writer("^[a-z]+@$", "a@"),
+    "json-string": _text_writer('{"key@": 1}', "1@"),
+    "byte": _base64_examples,
+    "base64": _base64_examples,
+    "base64url": _base64_examples,
+    "phone": _text_writer("+1555010@0"),
 }

@@ -18,19 +18,19 @@ Colour = typing.Tuple[int, int, int, int]
 _CELL_WIDTH, _CELL_HEIGHT = GLYPH_WIDTH + 1, GLYPH_HEIGHT + 2
 
 # Luma from 0 to 255. Between ink and every shade the contrast is above 4.5 : 1, which WCAG 2 asks for (1.4.3).
-_CANVAS_DARK, _CANVAS_LIGHT_INK = range(45, 96), 235
-_CANVAS_LIGHT, _CANVAS_DARK_INK = range(160, 216), 15
+_DARK, _LIGHT_INK = range(45, 96), 235
+_LIGHT, _DARK_INK = range(160, 216), 15
 # On a transparent ground: in the middle, to be read on white and on black.
-_CANVAS_MIDDLE_INK = 118
-_CANVAS_CHROMA = 30
+_MIDDLE_INK = 118
+_CHROMA = 30
 
 # A dot of the text is at most a 64th of the picture's shorter side; the margin is a 16th. With dots and places of these
 # sizes the letters are made of few different blocks of JPEG's.
-_CANVAS_LARGEST_DOT = 64
-_CANVAS_DOTS = (64, 48, 32, 24, 16, 8, 4, 2)
-_CANVAS_MARGIN = 16
+_LARGEST_DOT = 64
+_DOTS = (64, 48, 32, 24, 16, 8, 4, 2)
+_MARGIN = 16
 # Words up to this length are not broken for the sake of larger letters.
-_CANVAS_UNBROKEN = 16
+_UNBROKEN = 16
 
 
 class Canvas(typing.NamedTuple):
@@ -72,10 +72,10 @@ def draw_canvas(text: str, width: int, height: int, *, seed: int, transparent: b
     """
     chance = binascii.crc32(b"%d" % seed)
     angle = 2 * math.pi * (chance >> 8) / 0x1000000
-    chroma = 128 + round(_CANVAS_CHROMA * math.cos(angle)), 128 + round(_CANVAS_CHROMA * math.sin(angle))
-    shades, ink = (_CANVAS_DARK, _CANVAS_LIGHT_INK) if chance & 1 else (_CANVAS_LIGHT, _CANVAS_DARK_INK)
+    chroma = 128 + round(_CHROMA * math.cos(angle)), 128 + round(_CHROMA * math.sin(angle))
+    shades, ink = (_DARK, _LIGHT_INK) if chance & 1 else (_LIGHT, _DARK_INK)
     if transparent:
-        shades, ink = range(1), _CANVAS_MIDDLE_INK
+        shades, ink = range(1), _MIDDLE_INK
     if chance & 2:
         shades = shades[::-1]
     steps = max(1, height - 1)
@@ -105,16 +105,16 @@ def _draw_text(text: str, width: int, height: int) -> list[bytes | None]:
 def _lay_out(text: str, width: int, height: int) -> tuple[int, list[str]]:
     """Return how many pixels wide a dot of the letters is, and the lines of text."""
     side = min(width, height)
-    room = width - side // _CANVAS_MARGIN * 2, height - side // _CANVAS_MARGIN * 2
+    room = width - side // _MARGIN * 2, height - side // _MARGIN * 2
     most_columns, most_lines = room[0] // _CELL_WIDTH, room[1] // _CELL_HEIGHT
     # A line may end with a space that is not drawn; what is longer than this fills all lines and one more.
     text = re.sub(" +", " ", text).strip()[: (most_columns + 1) * most_lines + 1]
     if not text or not most_columns or not most_lines:
         return 1, []
-    unbroken = max((len(word) for word in text.split() if len(word) <= _CANVAS_UNBROKEN), default=1)
+    unbroken = max((len(word) for word in text.split() if len(word) <= _UNBROKEN), default=1)
     most = math.isqrt(room[0] * room[1] // (len(text) * _CELL_WIDTH * _CELL_HEIGHT))
-    for dot in _CANVAS_DOTS:
-        if dot > min(most, side // _CANVAS_LARGEST_DOT):
+    for dot in _DOTS:
+        if dot > min(most, side // _LARGEST_DOT):
             continue
         columns = room[0] // (_CELL_WIDTH * dot)
         lines = _wrap(text, columns) if columns >= unbroken else []

@@ -9,7 +9,7 @@ import unicodedata
 GLYPH_WIDTH, GLYPH_HEIGHT = 5, 7
 
 # A glyph is seven digits to base 32, one a row from the top, whose highest bit is the dot on the left.
-_FONT_GLYPHS = (
+_GLYPHS = (
     "0000000 4444404 aaa0000 aavavaa 4fke5u4 pp248jj ciiclid 4400000 2488842 8422248 04lel40 044v440 "
     "0000648 000v000 00000cc 11248gg ehjlphe 4c4444e eh1248v eh161he 26aiv22 vgu11he 68guhhe v122444 "
     "ehhehhe ehhf12c 0cc0cc0 0cc0c48 248g842 00v0v00 8421248 eh12404 ehnlmge ehhvhhh uhhuhhu ehggghe "
@@ -19,11 +19,11 @@ _FONT_GLYPHS = (
     "gguhhhh 40c444e 20622ic ggikoki c44444e 00qllll 00uhhhh 00ehhhe 00uhugg 00fhf11 00mpggg 00fge1u "
     "88s8896 00hhhjd 00hhha4 00hhlla 00ha4ah 00hhf1e 00v248v 2448442 4444444 8442448 009li00"
 ).split()
-_FONT_FIRST = 0x20
+_FIRST = 0x20
 
-_FONT_PUNCTUATION = {ord(sign): plain for sign, plain in zip("‘’‚“”„«»‐‑‒–—―−×", '\'\',"""<>-------x')}
+_PUNCTUATION = {ord(sign): plain for sign, plain in zip("‘’‚“”„«»‐‑‒–—―−×", '\'\',"""<>-------x')}
 # Marks that sit on other characters, and what only tells a renderer how to join or order them.
-_FONT_UNDRAWN = frozenset(("Mn", "Me", "Cf", "Cc"))
+_UNDRAWN = frozenset(("Mn", "Me", "Cf", "Cc"))
 
 
 def drawable_text(text: str) -> str:
@@ -32,9 +32,7 @@ def drawable_text(text: str) -> str:
     What has no plain form stays, for `glyph_rows` to give it a mark.
     """
     return (
-        text
-        if text.isascii() and text.isprintable()
-        else "".join(map(_plain_character, text.translate(_FONT_PUNCTUATION)))
+        text if text.isascii() and text.isprintable() else "".join(map(_plain_character, text.translate(_PUNCTUATION)))
     )
 
 
@@ -43,7 +41,7 @@ def _plain_character(character: str) -> str:
         return character
     if character.isspace():
         return " "
-    if unicodedata.category(character) in _FONT_UNDRAWN:
+    if unicodedata.category(character) in _UNDRAWN:
         return ""
     plain = "".join(part for part in unicodedata.normalize("NFKD", character) if " " <= part <= "~")
     return plain or character
@@ -51,9 +49,9 @@ def _plain_character(character: str) -> str:
 
 def glyph_rows(character: str) -> typing.Sequence[int]:
     """Return a character's seven rows of five bits, from the top; what is not ASCII is a framed mark of its own."""
-    place = ord(character) - _FONT_FIRST
-    if 0 <= place < len(_FONT_GLYPHS):
-        return [int(digit, 32) for digit in _FONT_GLYPHS[place]]
+    place = ord(character) - _FIRST
+    if 0 <= place < len(_GLYPHS):
+        return [int(digit, 32) for digit in _GLYPHS[place]]
     bits = binascii.crc32(character.encode("utf-8", "surrogatepass"))
     # Mirrored, as most signs are roughly; the frame tells it from a letter.
     halves = [bits >> (3 * row) & 7 for row in range(GLYPH_HEIGHT - 2)]

@@ -15,18 +15,18 @@ import typing
 from protocol.mock.media.canvas import Canvas
 
 # The coefficient of the mean is eight times the mean: by this step luma comes out as it went in.
-_JPEG_MEAN_STEP = 8
+_MEAN_STEP = 8
 # All others, which only letters have: coarse enough to be short, fine enough for sharp edges.
-_JPEG_EDGE_STEP = 20
+_EDGE_STEP = 20
 
 # Symbols of the Huffman codes in the order of their code words; the first has the word "0" (F.1.2).
-_JPEG_DC_SYMBOLS = bytes(range(12))  # how many bits the difference has
-_JPEG_AC_SYMBOLS = bytes((0, *(run << 4 | size for run in range(16) for size in range(1, 11)), 0xF0))
-_JPEG_DC_BITS, _JPEG_AC_BITS = 5, 9
-_JPEG_LONGEST_RUN = 0xF0
+_DC_SYMBOLS = bytes(range(12))  # how many bits the difference has
+_AC_SYMBOLS = bytes((0, *(run << 4 | size for run in range(16) for size in range(1, 11)), 0xF0))
+_DC_BITS, _AC_BITS = 5, 9
+_LONGEST_RUN = 0xF0
 
-_JPEG_BLANK_ROW = (0.0,) * 8
-_JPEG_ZIGZAG = sorted(
+_BLANK_ROW = (0.0,) * 8
+_ZIGZAG = sorted(
     ((row, column) for row in range(8) for column in range(8)),
     key=lambda at: (at[0] + at[1], at[0] if (at[0] + at[1]) % 2 else at[1]),
 )
@@ -42,47 +42,47 @@ def encode_jpeg(canvas: Canvas) -> bytes:
     return b"".join(
         (
             b"\xff\xd8",
-            _jpeg_segment(0xE0, b"JFIF\0" + header[:2] + header[4:]),
-            _jpeg_segment(0xDB, b"\0" + bytes((_JPEG_MEAN_STEP, *[_JPEG_EDGE_STEP] * 63))),
-            _jpeg_segment(0xC0, frame),
-            _jpeg_segment(0xC4, b"\0" + _jpeg_code_lengths(_JPEG_DC_SYMBOLS, _JPEG_DC_BITS)),
-            _jpeg_segment(0xC4, b"\x10" + _jpeg_code_lengths(_JPEG_AC_SYMBOLS, _JPEG_AC_BITS)),
-            _jpeg_segment(0xDA, scan),
-            _jpeg_pixels(canvas),
+            _segment(0xE0, b"JFIF\0" + header[:2] + header[4:]),
+            _segment(0xDB, b"\0" + bytes((_MEAN_STEP, *[_EDGE_STEP] * 63))),
+            _segment(0xC0, frame),
+            _segment(0xC4, b"\0" + _code_lengths(_DC_SYMBOLS, _DC_BITS)),
+            _segment(0xC4, b"\x10" + _code_lengths(_AC_SYMBOLS, _AC_BITS)),
+            _segment(0xDA, scan),
+            _pixels(canvas),
             b"\xff\xd9",
         )
     )
 
 
-def _jpeg_segment(marker: int, data: bytes) -> bytes:
+def _segment(marker: int, data: bytes) -> bytes:
     return struct.pack(">BBH", 0xFF, marker, len(data) + 2) + data
 
 
-def _jpeg_code_lengths(symbols: bytes, bits: int) -> bytes:
+def _code_lengths(symbols: bytes, bits: int) -> bytes:
     counts = [0] * 16
     counts[0], counts[bits - 1] = 1, len(symbols) - 1
     return bytes(counts) + symbols
 
 
-def _jpeg_word(symbols: bytes, symbol: int, bits: int) -> str:
+def _word(symbols: bytes, symbol: int, bits: int) -> str:
     place = symbols.index(symbol)
     return f"1{place - 1:0{bits - 1}b}" if place else "0"
 
 
-def _jpeg_difference(value: int) -> str:
+def _difference(value: int) -> str:
     """Return the code of a mean's difference to the block before (F.1.2.1)."""
     size = abs(value).bit_length()
-    return _jpeg_word(_JPEG_DC_SYMBOLS, size, _JPEG_DC_BITS) + _jpeg_amplitude(value, size)
+    return _word(_DC_SYMBOLS, size, _DC_BITS) + _amplitude(value, size)
 
 
-def _jpeg_amplitude(value: int, size: int) -> str:
+def _amplitude(value: int, size: int) -> str:
     return f"{value if value > 0 else value + (1 << size) - 1:0{size}b}" if size else ""
 
 
-def _jpeg_pixels(canvas: Canvas) -> bytes:
+def _pixels(canvas: Canvas) -> bytes:
     """Return the scan: for each block its luma, then the chroma."""
-    blocks = _JpegBlocks(canvas.ink)
-    chroma = "".join(_jpeg_difference(value - 128) + "0" for value in canvas.chroma)
+    blocks = _Blocks(canvas.ink)
+    chroma = "".join(_difference(value - 128) + "0" for value in canvas.chroma)
     columns = -(-canvas.width // 8)
     unchanged = "00" + "0000"  # no difference, and no more of the block, in all three components
     before, bits = 0, []
@@ -90,27 +90,27 @@ def _jpeg_pixels(canvas: Canvas) -> bytes:
         shade = canvas.shades[canvas.rows[min(row + 4, canvas.height - 1)]]
         masks = canvas.masks[row : row + 8]
         if not any(masks):
-            bits += [_jpeg_difference(shade - 128 - before), "0", chroma, unchanged * (columns - 1)]
+            bits += [_difference(shade - 128 - before), "0", chroma, unchanged * (columns - 1)]
             before, chroma = shade - 128, "0000"
             continue
         lines = [(mask or b"").ljust(columns * 8, b"\0") for mask in masks] + [bytes(columns * 8)] * (8 - len(masks))
         for left in range(0, columns * 8, 8):
             mean, rest = blocks.code(b"".join([line[left : left + 8] for line in lines]), shade)
-            bits += (_jpeg_difference(mean - before), rest, chroma)
+            bits += (_difference(mean - before), rest, chroma)
             before, chroma = mean, "0000"
     coded = "".join(bits)
     coded += "1" * (-len(coded) % 8)
     return int(coded, 2).to_bytes(len(coded) // 8, "big").replace(b"\xff", b"\xff\0")
 
 
-class _JpegBlocks:
+class _Blocks:
     """Luma of blocks, by their pattern and their background's shade."""
 
     def __init__(self, ink: int) -> None:
         self._ink = ink
-        self._rows: dict[bytes, typing.Sequence[float]] = {bytes(8): _JPEG_BLANK_ROW}
+        self._rows: dict[bytes, typing.Sequence[float]] = {bytes(8): _BLANK_ROW}
         self._spectra: dict[bytes, list[float]] = {}
-        self._words = {symbol: _jpeg_word(_JPEG_AC_SYMBOLS, symbol, _JPEG_AC_BITS) for symbol in _JPEG_AC_SYMBOLS}
+        self._words = {symbol: _word(_AC_SYMBOLS, symbol, _AC_BITS) for symbol in _AC_SYMBOLS}
         self._codes: dict[tuple[bytes, int], tuple[int, str]] = {}
         # A.3.3: the transform of a row of eight, which is that of a column too.
         self._waves = [
@@ -133,26 +133,26 @@ class _JpegBlocks:
         # The transform is linear: the ink's part is as strong as it differs from the shade.
         mean, *rest = self._spectra[pattern]
         strength = self._ink - shade
-        edge_strength = strength / _JPEG_EDGE_STEP
+        edge_strength = strength / _EDGE_STEP
         words, run = [], 0
         for part in rest:
             value = round(part * edge_strength)
             if not value:
                 run += 1
                 continue
-            words += [self._words[_JPEG_LONGEST_RUN]] * (run // 16)
+            words += [self._words[_LONGEST_RUN]] * (run // 16)
             size = abs(value).bit_length()
-            words += (self._words[run % 16 << 4 | size], _jpeg_amplitude(value, size))
+            words += (self._words[run % 16 << 4 | size], _amplitude(value, size))
             run = 0
-        return shade - 128 + round(mean * strength / _JPEG_MEAN_STEP), "".join(words) + ("0" if run else "")
+        return shade - 128 + round(mean * strength / _MEAN_STEP), "".join(words) + ("0" if run else "")
 
     def _transform(self, pattern: bytes) -> list[float]:
         """Return the 64 coefficients of a block of noughts and ones, in zigzag order."""
         lines = [self._transform_row(pattern[row : row + 8]) for row in range(0, 64, 8)]
-        inked = [at for at in range(8) if lines[at] is not _JPEG_BLANK_ROW]
+        inked = [at for at in range(8) if lines[at] is not _BLANK_ROW]
         columns = [[lines[at][column] for at in inked] for column in range(8)]
         waves = [[wave[at] for at in inked] for wave in self._waves]
-        return [sum(map(operator.mul, waves[row], columns[column])) for row, column in _JPEG_ZIGZAG]
+        return [sum(map(operator.mul, waves[row], columns[column])) for row, column in _ZIGZAG]
 
     def _transform_row(self, dots: bytes) -> typing.Sequence[float]:
         found = self._rows.get(dots)

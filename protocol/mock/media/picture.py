@@ -17,10 +17,10 @@ from protocol.mock.media.webp import encode_webp
 #: The longest side of a picture that is made, in pixels.
 PICTURE_MOST_SIDE = 4096
 
-_PICTURE_ENCODERS = {"png": encode_png, "jpeg": encode_jpeg, "webp": encode_webp}
+_ENCODERS = {"png": encode_png, "jpeg": encode_jpeg, "webp": encode_webp}
 
 #: What `picture_file` can make; the media type is "image/" and the format.
-PICTURE_FORMATS = tuple(_PICTURE_ENCODERS)
+PICTURE_FORMATS = tuple(_ENCODERS)
 
 
 class PictureHead(typing.NamedTuple):
@@ -42,7 +42,7 @@ def picture_file(
     if not (1 <= width <= PICTURE_MOST_SIDE and 1 <= height <= PICTURE_MOST_SIDE):
         message = f"Invalid size '{width}x{height}': expected sides of 1 to {PICTURE_MOST_SIDE} pixels."
         raise ApiError(400, message, param="size", code="invalid_value")
-    encode = _PICTURE_ENCODERS.get(picture_format)
+    encode = _ENCODERS.get(picture_format)
     if encode is None:
         supported = ", ".join(repr(name) for name in PICTURE_FORMATS)
         message = f"Invalid value: '{picture_format:.100}'. Supported values are: {supported}."

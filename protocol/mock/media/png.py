@@ -9,25 +9,25 @@ import zlib
 from protocol.mock.media.canvas import Canvas
 
 # Sections 9.2 and 11.2.1: filters of a row, and the colour type that is a palette.
-_PNG_FILTER_NONE, _PNG_FILTER_UP = b"\0", b"\2"
-_PNG_PALETTE = 3
+_FILTER_NONE, _FILTER_UP = b"\0", b"\2"
+_PALETTE = 3
 
 
 def encode_png(canvas: Canvas) -> bytes:
     """Return the canvas as a PNG file; one of 1024 x 1024 takes some milliseconds and is a few kilobytes."""
     palette = canvas.palette()
-    header = struct.pack(">IIBBBBB", canvas.width, canvas.height, 8, _PNG_PALETTE, 0, 0, 0)
-    chunks = [_png_chunk(b"IHDR", header), _png_chunk(b"PLTE", b"".join(bytes(colour[:3]) for colour in palette))]
+    header = struct.pack(">IIBBBBB", canvas.width, canvas.height, 8, _PALETTE, 0, 0, 0)
+    chunks = [_chunk(b"IHDR", header), _chunk(b"PLTE", b"".join(bytes(colour[:3]) for colour in palette))]
     if canvas.transparent:
-        chunks.append(_png_chunk(b"tRNS", bytes(colour[3] for colour in palette)))
-    chunks.append(_png_chunk(b"IDAT", _png_pixels(canvas)))
-    chunks.append(_png_chunk(b"IEND", b""))
+        chunks.append(_chunk(b"tRNS", bytes(colour[3] for colour in palette)))
+    chunks.append(_chunk(b"IDAT", _pixels(canvas)))
+    chunks.append(_chunk(b"IEND", b""))
     return b"\x89PNG\r\n\x1a\n" + b"".join(chunks)
 
 
-def _png_pixels(canvas: Canvas) -> bytes:
+def _pixels(canvas: Canvas) -> bytes:
     packer = zlib.compressobj(1)
-    again = _PNG_FILTER_UP + b"\0" * canvas.width  # each pixel differs from the one above it by nothing
+    again = _FILTER_UP + b"\0" * canvas.width  # each pixel differs from the one above it by nothing
     ink = bytes((len(canvas.shades),))
     packed = []
     for row, (shade, mask) in enumerate(zip(canvas.rows, canvas.masks)):
@@ -35,10 +35,10 @@ def _png_pixels(canvas: Canvas) -> bytes:
         if not canvas.repeats(row):
             ground = bytes((shade,))
             pixels = ground * canvas.width if mask is None else mask.translate(ground + ink + bytes(254))
-            line = _PNG_FILTER_NONE + pixels
+            line = _FILTER_NONE + pixels
         packed.append(packer.compress(line))
     return b"".join(packed) + packer.flush()
 
 
-def _png_chunk(kind: bytes, data: bytes) -> bytes:
+def _chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", binascii.crc32(kind + data))

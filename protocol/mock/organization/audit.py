@@ -18,9 +18,9 @@ from protocol.mock.engine.resources import (
 from protocol.mock.engine.world import Call, World
 from protocol.wire.json_text import JsonObject
 
-_AUDIT_LOG = "/organization/audit_logs"
-_AUDIT_MOST_ENTRIES = 1000
-_AUDIT_USER = {"id": "user-owner", "email": "owner@example.com"}
+_LOG = "/organization/audit_logs"
+_MOST_ENTRIES = 1000
+_USER = {"id": "user-owner", "email": "owner@example.com"}
 
 # Operations that the log tells about; the types of its entries are the API reference's.
 _AUDITED_OPERATIONS = """
@@ -77,7 +77,7 @@ POST /projects/{project_id}/users/{user_id}/roles role.assignment.created
 DELETE /projects/{project_id}/users/{user_id}/roles/{role_id} role.assignment.deleted
 """
 
-_AUDIT_PLAIN_VERBS: dict[str, Handler] = {
+_PLAIN_VERBS: dict[str, Handler] = {
     "creates": create_object,
     "updates": update_object,
     "deletes": delete_object,
@@ -98,14 +98,14 @@ def audited(handlers: dict[str, Handler]) -> dict[str, Handler]:
 def _audited_handler(own: Handler | None, event: str) -> Handler:
     def handle(call: Call) -> JsonObject:
         call.parents()
-        answer: JsonObject = (own or _AUDIT_PLAIN_VERBS[call.operation.verb])(call)
-        _note_audit(call, event, answer)
+        answer: JsonObject = (own or _PLAIN_VERBS[call.operation.verb])(call)
+        _note(call, event, answer)
         return answer
 
     return handle
 
 
-def _note_audit(call: Call, event: str, answer: JsonObject) -> None:
+def _note(call: Call, event: str, answer: JsonObject) -> None:
     world = call.world
     id = world.new_id("audit_log-")
     subject = answer.get("id") or call.body.get("role_id") or next(reversed(list(call.names.values())), None)
@@ -116,17 +116,17 @@ def _note_audit(call: Call, event: str, answer: JsonObject) -> None:
         "id": id,
         "type": event,
         "effective_at": world.now(),
-        "actor": {"type": "api_key", "api_key": {"id": "key_admin", "type": "user", "user": _AUDIT_USER}},
+        "actor": {"type": "api_key", "api_key": {"id": "key_admin", "type": "user", "user": _USER}},
         event: details,
     }
     project_id = call.names.get("project_id") or (subject if event.startswith("project.") else None)
     project = world.store.get("/organization/projects", project_id) if project_id else None
     if project is not None:
         entry["project"] = {"id": project_id, "name": project.object.get("name")}
-    world.store.add(_AUDIT_LOG, id, entry)
-    entries = world.store.all(_AUDIT_LOG)
-    for oldest in entries[: len(entries) - _AUDIT_MOST_ENTRIES]:
-        world.store.remove(_AUDIT_LOG, oldest.id)
+    world.store.add(_LOG, id, entry)
+    entries = world.store.all(_LOG)
+    for oldest in entries[: len(entries) - _MOST_ENTRIES]:
+        world.store.remove(_LOG, oldest.id)
 
 
 class AuditLog:
@@ -141,7 +141,7 @@ class AuditLog:
 
     def entries(self, call: Call) -> JsonObject:
         """Answer the entries that fit all filters."""
-        entries = [record.object for record in self._world.store.all(_AUDIT_LOG)]
+        entries = [record.object for record in self._world.store.all(_LOG)]
         return page_of([entry for entry in entries if _is_wanted_entry(entry, call.query)], call.query)
 
 
@@ -150,8 +150,8 @@ def _is_wanted_entry(entry: JsonObject, query: JsonObject) -> bool:
         "event_types": entry["type"],
         "project_ids": (entry.get("project") or {}).get("id"),
         "resource_ids": entry[entry["type"]]["id"],
-        "actor_ids": _AUDIT_USER["id"],
-        "actor_emails": _AUDIT_USER["email"],
+        "actor_ids": _USER["id"],
+        "actor_emails": _USER["email"],
     }
     if any(query.get(name) and value not in query[name] for name, value in told.items()):
         return False

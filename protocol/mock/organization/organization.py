@@ -27,18 +27,18 @@ from protocol.mock.engine.world import Call, World, fill_path
 from protocol.mock.organization.audit import audited
 from protocol.wire.json_text import JsonObject
 
-_ORGANIZATION_PROJECTS = "/organization/projects"
-_ORGANIZATION_USERS = "/organization/users"
-_ORGANIZATION_GROUPS = "/organization/groups"
-_ORGANIZATION_ROLES = "/organization/roles"
-_ORGANIZATION_CERTIFICATES = "/organization/certificates"
+_PROJECTS = "/organization/projects"
+_USERS = "/organization/users"
+_GROUPS = "/organization/groups"
+_ROLES = "/organization/roles"
+_CERTIFICATES = "/organization/certificates"
 
 _INVITE_SECONDS = 7 * 24 * 3600
 _KEY_SECRET_BITS = 192
-_ORGANIZATION_OWNER = {"id": "user-owner", "name": "Owner", "email": "owner@example.com", "role": "owner"}
+_OWNER = {"id": "user-owner", "name": "Owner", "email": "owner@example.com", "role": "owner"}
 
 # Roles that are there from the beginning: name and permissions.
-_ORGANIZATION_FIRST_ROLES = (
+_FIRST_ROLES = (
     ("owner", ["api.organization.read", "api.organization.write"]),
     ("reader", ["api.organization.read"]),
 )
@@ -124,7 +124,7 @@ class Organization:
 
     def create_admin_key(self, call: Call) -> JsonObject:
         """Add a key, and show its value this once."""
-        owner = {**_ORGANIZATION_OWNER, "type": "user", "object": "organization.user", "created_at": self._world.now()}
+        owner = {**_OWNER, "type": "user", "object": "organization.user", "created_at": self._world.now()}
         value, known = self._secret("sk-admin-", call)
         record = create_record(call, {**known, "owner": owner})
         del record.object["value"]
@@ -181,7 +181,7 @@ class Organization:
     def users(self, call: Call) -> JsonObject:
         """Answer the users, the owner among them; `emails` filters."""
         self._first_user()
-        users = [record.object for record in self._world.store.all(_ORGANIZATION_USERS)]
+        users = [record.object for record in self._world.store.all(_USERS)]
         emails = call.query.get("emails")
         return page_of([user for user in users if not emails or user.get("email") in emails], call.query)
 
@@ -192,13 +192,13 @@ class Organization:
 
     def _first_user(self) -> None:
         store = self._world.store
-        if not store.all(_ORGANIZATION_USERS):
-            owner = {**_ORGANIZATION_OWNER, "object": "organization.user", "added_at": self._world.now()}
-            store.add(_ORGANIZATION_USERS, owner["id"], owner)
+        if not store.all(_USERS):
+            owner = {**_OWNER, "object": "organization.user", "added_at": self._world.now()}
+            store.add(_USERS, owner["id"], owner)
 
     def _user(self, id: str) -> JsonObject:
         self._first_user()
-        return self._world.find(_ORGANIZATION_USERS, id, param="user_id").object
+        return self._world.find(_USERS, id, param="user_id").object
 
     def invite(self, call: Call) -> JsonObject:
         """Invite somebody for seven days."""
@@ -216,7 +216,7 @@ class Organization:
         asked = call.body.get("user_id")
         if asked is None:
             self._first_user()
-            users = self._world.store.all(_ORGANIZATION_USERS)
+            users = self._world.store.all(_USERS)
             email = call.body.get("email")
             asked = next((user.id for user in users if email and user.object.get("email") == email), None)
         if asked is None:
@@ -229,7 +229,7 @@ class Organization:
     def add_project_group(self, call: Call) -> JsonObject:
         """Give a group access to a project."""
         id = call.body["group_id"]
-        group = self._world.find(_ORGANIZATION_GROUPS, id, param="group_id").object
+        group = self._world.find(_GROUPS, id, param="group_id").object
         made = self._world.complete(call.operation.result, {**call.known(), "group_name": group.get("name")})
         self._world.store.add(call.collection, id, made)
         return made
@@ -239,10 +239,10 @@ class Organization:
     def projects(self, call: Call) -> JsonObject:
         """Answer the projects; those in the archive only when they are asked for."""
         store = self._world.store
-        if not store.all(_ORGANIZATION_PROJECTS):
+        if not store.all(_PROJECTS):
             known = {"id": self._world.new_id("proj_"), "name": "Default project", "status": "active"}
-            store.add(_ORGANIZATION_PROJECTS, known["id"], self._world.make("Project", known))
-        projects = [record.object for record in store.all(_ORGANIZATION_PROJECTS)]
+            store.add(_PROJECTS, known["id"], self._world.make("Project", known))
+        projects = [record.object for record in store.all(_PROJECTS)]
         if not call.query.get("include_archived"):
             projects = [project for project in projects if project.get("status") != "archived"]
         return page_of(projects, call.query)
@@ -304,7 +304,7 @@ class Organization:
     def create_role(self, call: Call) -> JsonObject:
         """Add a role of one's own."""
         self._first_roles(call.collection)
-        kind = "api.organization" if call.collection == _ORGANIZATION_ROLES else "api.project"
+        kind = "api.organization" if call.collection == _ROLES else "api.project"
         known = {"name": call.body.get("role_name"), "predefined_role": False, "resource_type": kind}
         return create_record(call, known).object
 
@@ -328,9 +328,9 @@ class Organization:
         store = self._world.store
         if store.all(collection):
             return
-        of_organization = collection == _ORGANIZATION_ROLES
+        of_organization = collection == _ROLES
         kind = "api.organization" if of_organization else "api.project"
-        for name, permissions in _ORGANIZATION_FIRST_ROLES if of_organization else _PROJECT_FIRST_ROLES:
+        for name, permissions in _FIRST_ROLES if of_organization else _PROJECT_FIRST_ROLES:
             known = {
                 "id": f"role-{kind.replace('.', '-')}-{name}", "name": name, "permissions": permissions,
                 "predefined_role": True, "resource_type": kind,
@@ -345,7 +345,7 @@ class Organization:
         role = world.find(roles, call.body["role_id"], param="role_id").object
         holder_id = call.names.get("group_id") or call.names["user_id"]
         if "group_id" in call.names:
-            group = world.find(_ORGANIZATION_GROUPS, holder_id).object
+            group = world.find(_GROUPS, holder_id).object
             kind, holder = "group", {**group, "object": "group", "scim_managed": group.get("is_scim_managed")}
         else:
             kind, holder = "user", self._user(holder_id)
@@ -354,7 +354,7 @@ class Organization:
             **role,
             "created_at": world.now(),
             "assignment_sources": [source],
-            "created_by": _ORGANIZATION_OWNER["id"],
+            "created_by": _OWNER["id"],
         }
         world.store.add(call.collection, role["id"], world.make("AssignedRole", given))
         return world.complete(call.operation.result, {"object": f"{kind}.role", "role": role, kind: holder})
@@ -402,7 +402,7 @@ class Organization:
         word = "activation" if active else "deactivation"
         switched = []
         for id in call.body["certificate_ids"]:
-            record = world.find(_ORGANIZATION_CERTIFICATES, id, param="certificate_ids")
+            record = world.find(_CERTIFICATES, id, param="certificate_ids")
             shown = world.complete(call.operation.result, {**record.object, "active": active})
             if project_id is None:
                 record.object["active"] = active

@@ -15,7 +15,7 @@ from protocol.mock.engine.world import Call, World
 from protocol.openai.api.notation import ChoiceShape
 from protocol.wire.json_text import JsonObject
 
-_WEBHOOK_SECRET_BYTES = 32
+_SECRET_BYTES = 32
 
 
 class Webhooks:
@@ -47,8 +47,8 @@ class Webhooks:
         return self._with_secret(record)
 
     def _with_secret(self, record: Record) -> JsonObject:
-        bits = self._world.random_bits(_WEBHOOK_SECRET_BYTES * 8)
-        secret = f"whsec_{base64.b64encode(bits.to_bytes(_WEBHOOK_SECRET_BYTES, 'big')).decode()}"
+        bits = self._world.random_bits(_SECRET_BYTES * 8)
+        secret = f"whsec_{base64.b64encode(bits.to_bytes(_SECRET_BYTES, 'big')).decode()}"
         record.object["signing_secret_hint"] = f"whsec_...{secret[-5:]}"
         shape = self._world.reference.operation("POST /webhook_endpoints").result
         return self._world.complete(shape, {**record.object, "signing_secret": secret})

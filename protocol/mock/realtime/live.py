@@ -18,31 +18,31 @@ from protocol.mock.realtime.wire import Events, Turn, TurnFrames, TurnTalk, even
 from protocol.openai.answers import split_words
 from protocol.wire.json_text import JsonObject
 
-_LIVE_SPEECH = TurnDetection(0.5, 300, 200)
-_LIVE_SECONDS = 3600
-_LIVE_FORMAT: JsonObject = {"type": "audio/pcm", "rate": 24000}
+_SPEECH = TurnDetection(0.5, 300, 200)
+_SECONDS = 3600
+_FORMAT: JsonObject = {"type": "audio/pcm", "rate": 24000}
 
 
 class LiveTalk(TurnTalk):
     """A Live session; it begins with the client's `session.start`."""
 
-    longest_seconds = _LIVE_SECONDS
+    longest_seconds = _SECONDS
 
     def __init__(self, world: World, *, check: typing.Callable[[JsonObject], JsonObject]) -> None:
         super().__init__(world)
         self._check = check
         self._session: JsonObject = {}
-        self._input = InputSound("audio/pcm", _LIVE_SPEECH)
-        self._format: JsonObject = _LIVE_FORMAT
+        self._input = InputSound("audio/pcm", _SPEECH)
+        self._format: JsonObject = _FORMAT
         self._is_muted = False
         self._said_ms = 0
 
     def receive(self, message: JsonObject) -> Events:
-        kind = event_type(message, _LIVE_HANDLERS)
+        kind = event_type(message, _HANDLERS)
         if (kind == "session.start") is bool(self._session):
             state = "has begun already" if self._session else "has not begun: send 'session.start' first"
             raise ApiError(400, f"The session {state}.", param="type", code="invalid_session_state")
-        return _LIVE_HANDLERS[kind](self, self._check(message))
+        return _HANDLERS[kind](self, self._check(message))
 
     def error(self, error: ApiError, message: JsonObject | None) -> JsonObject:
         told = error.as_dict()["error"]
@@ -55,11 +55,11 @@ class LiveTalk(TurnTalk):
         """Answer session.start."""
         asked = {name: value for name, value in message["session"].items() if value is not None}
         audio: JsonObject = asked.get("audio") or {}
-        self._format = audio.get("format") or _LIVE_FORMAT
-        self._input = InputSound(self._format["type"], _LIVE_SPEECH)
+        self._format = audio.get("format") or _FORMAT
+        self._input = InputSound(self._format["type"], _SPEECH)
         self._session = {
             **asked, "id": self._world.new_id("live_"), "status": "active", "audio": {**audio, "format": self._format},
-            "expires_at": self._world.now() + _LIVE_SECONDS,
+            "expires_at": self._world.now() + _SECONDS,
         }  # fmt: skip
         return [self._event("session.started", session=self._session, **_client_event(message))]
 
@@ -146,7 +146,7 @@ def _at_16_khz(sound: bytes) -> bytes:
     return out.tobytes()
 
 
-_LIVE_HANDLERS: dict[str, typing.Callable[[LiveTalk, JsonObject], Events]] = {
+_HANDLERS: dict[str, typing.Callable[[LiveTalk, JsonObject], Events]] = {
     "session.start": LiveTalk.start,
     "session.update": LiveTalk.update,
     "session.input_audio.append": LiveTalk.append,

@@ -20,12 +20,12 @@ Obfuscate = typing.Callable[[str], str]
 Frames = typing.List[typing.List[JsonObject]]
 
 # What a response does not know yet while it is being made.
-_RESPONSE_BLANKS = {"output": [], "usage": None, "incomplete_details": None, "error": None, "completed_at": None}
+_BLANKS = {"output": [], "usage": None, "incomplete_details": None, "error": None, "completed_at": None}
 
 
 def started_response(response: JsonObject, status: str) -> JsonObject:
     """Return a response as it was before there was any output."""
-    blanks = {name: value for name, value in _RESPONSE_BLANKS.items() if name in response}
+    blanks = {name: value for name, value in _BLANKS.items() if name in response}
     return {**response, **blanks, "status": status}
 
 

@@ -31,14 +31,14 @@ from protocol.mock.responses.tools import SERVED_TOOLS, Toolbox, ToolCaller
 from protocol.openai.answers import split_words
 from protocol.wire.json_text import JsonObject
 
-_DEFAULT_RESPONSE_MODEL = "gpt-4o"
+_DEFAULT_MODEL = "gpt-4o"
 # Tokens of thought by effort: a stand-in, of which only the order means something.
 _EFFORT_TOKENS = {"none": 0, "minimal": 8, "low": 32, "medium": 64, "high": 128, "xhigh": 256, "max": 512}
 _LIKELY_SCORE = 0.1  # of a search, from which on a prompt is about what was found
 _MOST_CALL_ROUNDS = 8  # of calls that the server makes in one response
 
 # What a response echoes as it was asked, and what it says where nothing was asked.
-_RESPONSE_ECHOES: tuple[tuple[str, typing.Any], ...] = (
+_ECHOES: tuple[tuple[str, typing.Any], ...] = (
     ("instructions", None), ("max_output_tokens", None), ("max_tool_calls", None), ("parallel_tool_calls", True),
     ("previous_response_id", None), ("prompt", None), ("prompt_cache_key", None), ("prompt_cache_retention", None),
     ("safety_identifier", None), ("store", True), ("temperature", 1.0), ("tool_choice", "auto"), ("top_logprobs", 0),
@@ -95,7 +95,7 @@ class ResponseMaker:
 
     def _begun(self, body: JsonObject, conversation: str) -> JsonObject:
         """Return a response with all that its request says of it."""
-        model = body.get("model") or _DEFAULT_RESPONSE_MODEL
+        model = body.get("model") or _DEFAULT_MODEL
         tier = body.get("service_tier")
         object: JsonObject = {
             "id": self._world.new_id("resp_"), "object": "response", "created_at": self._world.now(),
@@ -105,7 +105,7 @@ class ResponseMaker:
             "tools": [_shown_tool(tool) for tool in body.get("tools") or []], "usage": None,
             "metadata": body.get("metadata") or {},
         }  # fmt: skip
-        for name, default in _RESPONSE_ECHOES:
+        for name, default in _ECHOES:
             value = body.get(name)
             object[name] = default if value is None else value
         if conversation:
@@ -143,7 +143,7 @@ class ResponseMaker:
         most = body.get("max_tool_calls")
         served = 0
         for _ in range(_MOST_CALL_ROUNDS):
-            answer = _response_reply(question, self._world.settings.text)
+            answer = _reply(question, self._world.settings.text)
             if not answer.calls:
                 break
             made = [self._caller.item(toolbox.offer(call.name), call) for call in answer.calls]
@@ -177,14 +177,14 @@ class ResponseMaker:
         offer = toolbox.offer("file_search")
         if offer is None or any(result.name == "file_search" for result in question.results):
             return question
-        if _response_reply(question, "").calls:
+        if _reply(question, "").calls:
             return question
         found = self._caller.found(offer.spec, question.prompt)
         is_likely = bool(found) and found[0]["score"] >= _LIKELY_SCORE
         return question._replace(named="file_search") if is_likely else question
 
     def _message(self, question: Question, said: list[JsonObject]) -> JsonObject:
-        text = _response_reply(question._replace(tools=(), choice="auto", named=""), self._world.settings.text).text
+        text = _reply(question._replace(tools=(), choice="auto", named=""), self._world.settings.text).text
         item = message_item(self._world.new_id("msg_"), text)
         if question.format == "text":
             item["content"][0]["annotations"] = [citation for one in said for citation in _citations(one, text)]
@@ -212,7 +212,7 @@ class ResponseMaker:
 # ---- parts of a response ----------------------------------------------------------------------------------------
 
 
-def _response_reply(question: Question, text: str) -> Reply:
+def _reply(question: Question, text: str) -> Reply:
     """Return the reply to a question; errors name the parameters as this API does."""
     try:
         return reply(question, text)

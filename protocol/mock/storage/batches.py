@@ -30,10 +30,10 @@ _LINES_AT_ONCE = 8
 # An answer that is larger than this is none that a batch can hold.
 _MOST_ANSWER_BYTES = 16 * 1024 * 1024
 # How many of a file's mistakes are told.
-_MOST_BATCH_ERRORS = 100
+_MOST_ERRORS = 100
 _LINES_A_TURN = 200
 
-_BATCH_ENDPOINT = re.compile(r"/v1/[a-z/_]+")
+_ENDPOINT = re.compile(r"/v1/[a-z/_]+")
 # What tells a route who asks.
 _CALLER_FIELDS = ("authorization", "api-key", "openai-organization", "openai-project")
 _UNTOLD = (
@@ -63,7 +63,7 @@ class Batches:
                 400, f"Invalid file purpose: expected 'batch', but '{file.id}' has '{purpose}'.", param="input_file_id",
                 code="invalid_file_purpose",
             )  # fmt: skip
-        if not _BATCH_ENDPOINT.fullmatch(str(call.body.get("endpoint"))):
+        if not _ENDPOINT.fullmatch(str(call.body.get("endpoint"))):
             raise ApiError(
                 400, "Invalid 'endpoint': expected a path such as /v1/chat/completions.", param="endpoint",
                 code="invalid_value",
@@ -73,7 +73,7 @@ class Batches:
         counts = {"total": 0, "completed": 0, "failed": 0}
         record = create_record(call, {**untold, **times, "status": "validating", "request_counts": counts})
         if world.settings.speed:
-            world.spawn(_BatchRun(world, record, file.content, call).run())
+            world.spawn(_Run(world, record, file.content, call).run())
         return record.object
 
     def cancel(self, call: Call) -> JsonObject:
@@ -96,12 +96,12 @@ def _enter(world: World, record: Record, status: str) -> None:
     record.object[f"{status}_at"] = world.now()
 
 
-class _BatchLine(typing.NamedTuple):
+class _Line(typing.NamedTuple):
     custom_id: str
     body: JsonObject
 
 
-class _BatchRun:
+class _Run:
     """One batch from its validation to its files."""
 
     def __init__(self, world: World, record: Record, content: bytes, call: Call) -> None:
@@ -137,7 +137,7 @@ class _BatchRun:
         lines, errors = await self._read_lines()
         self._content = b""
         if errors and not self._is_cancelled:
-            self._record.object["errors"] = {"object": "list", "data": errors[:_MOST_BATCH_ERRORS]}
+            self._record.object["errors"] = {"object": "list", "data": errors[:_MOST_ERRORS]}
             _enter(self._world, self._record, "failed")
             return
         if not self._is_cancelled:
@@ -158,21 +158,21 @@ class _BatchRun:
     def _is_late(self) -> bool:
         return self._world.clock() >= self._deadline
 
-    def _outcome(self, lines: typing.Sequence[_BatchLine]) -> str:
+    def _outcome(self, lines: typing.Sequence[_Line]) -> str:
         if self._is_cancelled:
             return "cancelled"
         return "completed" if len(self._answers) == len(lines) else "expired"
 
     # ---- validation ---------------------------------------------------------------------------------------------
 
-    async def _read_lines(self) -> tuple[list[_BatchLine], list[JsonObject]]:
+    async def _read_lines(self) -> tuple[list[_Line], list[JsonObject]]:
         """Return the requests of the input file, and what is wrong with it."""
         texts = [(number, text) for number, text in enumerate(self._content.split(b"\n"), 1) if text.strip()]
         if not texts:
             return [], [_mistake("empty_file", "The input file is empty: it must have at least one request.")]
         if len(texts) > _MOST_LINES:
             return [], [_mistake("too_many_tasks", f"The input file has more than {_MOST_LINES} requests.")]
-        lines: list[_BatchLine] = []
+        lines: list[_Line] = []
         errors: list[JsonObject] = []
         seen: set[str] = set()
         model: typing.Any = None
@@ -181,12 +181,12 @@ class _BatchRun:
                 line = _read_line(text, self._endpoint, seen)
                 model = model if lines else line.body.get("model")
                 if line.body.get("model") != model and self._world.settings.validate == "strict":
-                    raise _BatchMistake(
+                    raise _Mistake(
                         "model_mismatch", "All requests of a batch must name the same model: "
                         f"'{model}' was expected, but '{line.body.get('model')}' came.", "body.model",
                     )  # fmt: skip
                 lines.append(line)
-            except _BatchMistake as exc:
+            except _Mistake as exc:
                 errors.append(_mistake(*exc.args, line=number))
             if number % _LINES_A_TURN == 0:
                 await asyncio.sleep(0)
@@ -195,13 +195,13 @@ class _BatchRun:
 
     # ---- lines --------------------------------------------------------------------------------------------------
 
-    async def _run_lines(self, lines: typing.Sequence[_BatchLine]) -> None:
+    async def _run_lines(self, lines: typing.Sequence[_Line]) -> None:
         self._record.object["request_counts"]["total"] = len(lines)
         _enter(self._world, self._record, "in_progress")
         pending = iter(enumerate(lines))
         await asyncio.gather(*(self._work(pending) for _ in range(_LINES_AT_ONCE)))
 
-    async def _work(self, pending: typing.Iterator[tuple[int, _BatchLine]]) -> None:
+    async def _work(self, pending: typing.Iterator[tuple[int, _Line]]) -> None:
         """Send lines, one after the other, as long as there are any."""
         for index, line in pending:
             went_well, told = await self._send(line)
@@ -212,7 +212,7 @@ class _BatchRun:
             if self._is_cancelled or self._is_late or not self._world.store.has(self._record):
                 return
 
-    async def _send(self, line: _BatchLine) -> tuple[bool, JsonObject]:
+    async def _send(self, line: _Line) -> tuple[bool, JsonObject]:
         """Send a line; return whether it went well, and its line of the output or error file."""
         told: JsonObject = {"id": self._new_id("batch_req_"), "custom_id": line.custom_id}
         told.update(response=None, error=None)
@@ -229,7 +229,7 @@ class _BatchRun:
             self._count(body)
         return went_well, told
 
-    def _request(self, line: _BatchLine) -> Request:
+    def _request(self, line: _Line) -> Request:
         body = encode_json(line.body)
         framing = [("host", "localhost"), ("content-type", "application/json"), ("content-length", str(len(body)))]
         head = RequestHead("POST", self._endpoint, 1, Fields([*framing, *self._caller]))
@@ -237,7 +237,7 @@ class _BatchRun:
         request.body = body
         return request
 
-    async def _answer(self, line: _BatchLine, request: Request) -> tuple[int, bytes]:
+    async def _answer(self, line: _Line, request: Request) -> tuple[int, bytes]:
         """Return the status and the body of the answer to a line, whoever gives it."""
         try:
             if line.body.get("stream"):
@@ -271,7 +271,7 @@ class _BatchRun:
             found = [group[name] for group in details if type(group.get(name)) is int]
             self._usage[name] = self._usage.get(name, 0) + sum(found[:1])
 
-    def _tell(self, lines: typing.Sequence[_BatchLine]) -> None:
+    def _tell(self, lines: typing.Sequence[_Line]) -> None:
         """Write the output and the error file, each where there is something to tell."""
         output = [told for _, (went_well, told) in sorted(self._answers.items()) if went_well]
         errors = [told for _, (went_well, told) in sorted(self._answers.items()) if not went_well]
@@ -289,7 +289,7 @@ class _BatchRun:
                 "total_tokens": used["input_tokens"] + used["output_tokens"],
             }
 
-    def _expired(self, line: _BatchLine) -> bytes:
+    def _expired(self, line: _Line) -> bytes:
         message = "This request could not be executed before the completion window expired."
         error = {"code": "batch_expired", "message": message}
         return encode_json(
@@ -318,7 +318,7 @@ _USAGE_DETAILS = {
 }
 
 
-class _BatchMistake(Exception):
+class _Mistake(Exception):
     """What is wrong with a line: its arguments are a code, a sentence and, where there is one, the parameter."""
 
 
@@ -326,32 +326,32 @@ def _mistake(code: str, message: str, param: str | None = None, line: int | None
     return {"code": code, "message": message, "param": param, "line": line}
 
 
-def _read_line(text: bytes, endpoint: str, seen: set[str]) -> _BatchLine:
-    """Return the request of a line; _BatchMistake for what is none. `seen` are the ids of the lines before."""
+def _read_line(text: bytes, endpoint: str, seen: set[str]) -> _Line:
+    """Return the request of a line; _Mistake for what is none. `seen` are the ids of the lines before."""
     try:
         line = parse_json(text.strip())
     except ApiError:
         line = None
     if not isinstance(line, dict):
-        raise _BatchMistake("invalid_json_line", "This line is not parseable as valid JSON.")
+        raise _Mistake("invalid_json_line", "This line is not parseable as valid JSON.")
     for name in ("custom_id", "method", "url", "body"):
         if line.get(name) is None:
-            raise _BatchMistake("missing_required_parameter", f"Missing required parameter: '{name}'.", name)
+            raise _Mistake("missing_required_parameter", f"Missing required parameter: '{name}'.", name)
     for name, kind, words in (("custom_id", str, "a string"), ("body", dict, "an object")):
         if type(line[name]) is not kind:
-            raise _BatchMistake("invalid_type", f"Invalid type for '{name}': expected {words}.", name)
+            raise _Mistake("invalid_type", f"Invalid type for '{name}': expected {words}.", name)
     if line["custom_id"] in seen:
-        raise _BatchMistake(
+        raise _Mistake(
             "duplicate_custom_id", f"The custom_id '{line['custom_id'][:100]}' is a duplicate of another request's:"
             " each must be unique within its batch.", "custom_id",
         )  # fmt: skip
     seen.add(line["custom_id"])
     if line["method"] != "POST":
         came = str(line["method"])[:20]
-        raise _BatchMistake("invalid_method", f"Invalid method '{came}': expected 'POST'.", "method")
+        raise _Mistake("invalid_method", f"Invalid method '{came}': expected 'POST'.", "method")
     if line["url"] != endpoint:
-        raise _BatchMistake("url_mismatch", f"The URL of this request must be the batch's: {endpoint}.", "url")
-    return _BatchLine(line["custom_id"], line["body"])
+        raise _Mistake("url_mismatch", f"The URL of this request must be the batch's: {endpoint}.", "url")
+    return _Line(line["custom_id"], line["body"])
 
 
 # ---- bodies -----------------------------------------------------------------------------------------------------
@@ -365,7 +365,7 @@ async def _whole_body(response: Response) -> bytes:
     if isinstance(body, Paced):
         return b"".join(body.frames)
     if isinstance(body, Pushed):
-        sink = _BatchSink(body)
+        sink = _Sink(body)
         body.begin(sink)
         try:
             return await sink.whole
@@ -380,7 +380,7 @@ async def _whole_body(response: Response) -> bytes:
     return bytes(gathered)
 
 
-class _BatchSink:
+class _Sink:
     """Gathers a pushed body."""
 
     def __init__(self, body: Pushed) -> None:

@@ -13,8 +13,8 @@ from protocol.wire.multipart import FormFile
 
 _CONTAINERS = "/containers"
 # API reference, "Containers": how long an unused one stays, and where its files are.
-_CONTAINER_EXPIRY = {"anchor": "last_active_at", "minutes": 20}
-_CONTAINER_FOLDER = "/mnt/data"
+_EXPIRY = {"anchor": "last_active_at", "minutes": 20}
+_FOLDER = "/mnt/data"
 
 
 class Containers:
@@ -39,7 +39,7 @@ class Containers:
         sources = [self._world.find(FILES, str(id), param="file_ids") for id in (ids if isinstance(ids, list) else [])]
         known = {
             "status": "running",
-            "expires_after": call.body.get("expires_after") or _CONTAINER_EXPIRY,
+            "expires_after": call.body.get("expires_after") or _EXPIRY,
             "memory_limit": call.body.get("memory_limit") or "1g",
             "network_policy": call.body.get("network_policy") or {"type": "disabled"},
         }
@@ -59,7 +59,7 @@ class Containers:
         """Keep the file of a form, or a copy of a file that was uploaded before."""
         container = self._usable(call)
         file, id = call.body.get("file"), call.body.get("file_id")
-        known: JsonObject = {"source": "user", "path": f"{_CONTAINER_FOLDER}/empty", "bytes": 0}
+        known: JsonObject = {"source": "user", "path": f"{_FOLDER}/empty", "bytes": 0}
         content, content_type = b"", ""
         if isinstance(file, FormFile):
             content, content_type = file.data, file.content_type
@@ -116,4 +116,4 @@ def _copied(container: Record, source: Record) -> JsonObject:
 
 def _path(filename: str) -> str:
     """Return where a file is put: always right below the container's folder."""
-    return f"{_CONTAINER_FOLDER}/{filename.replace(chr(92), '/').rpartition('/')[2] or 'file'}"
+    return f"{_FOLDER}/{filename.replace(chr(92), '/').rpartition('/')[2] or 'file'}"

@@ -36,7 +36,7 @@ _QUESTION_WORDS = frozenset(
 # How soon a term's repetition stops to count, and how much a long text is held against it: the paper's section 3.
 _BM25_SATURATION = 1.2
 _BM25_LENGTH = 0.75
-_RANKING_DIGITS = 6
+_DIGITS = 6
 _WORD_BEGINNING = re.compile(r"\s(?=\S)")
 # So much of a text is cut into words at once: a millisecond's work.
 _PIECE_CHARACTERS = 32_768
@@ -120,7 +120,7 @@ def rank(query: str | typing.Sequence[str], documents: typing.Sequence[str | Ter
             for term, weight in weights.items()
             if term in terms.counts
         )
-        scores.append((round(gained / most, _RANKING_DIGITS) if most else 0.0, index))
+        scores.append((round(gained / most, _DIGITS) if most else 0.0, index))
     return sorted(scores, key=lambda scored: (-scored[0], scored[1]))
 
 

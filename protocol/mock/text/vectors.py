@@ -22,7 +22,7 @@ Words = typing.Mapping[str, int]
 
 _PUNCTUATION = " \t\r\n.,;:!?\"'()[]{}<>«»“”‘’。，、；：！？（）《》…-"
 _COORDINATES_A_WORD = 16
-_VECTOR_DIGITS = 7
+_DIGITS = 7
 
 
 def lexical_words(text: str) -> Words:
@@ -58,7 +58,7 @@ def unit_vector(words: Words, dimension: int) -> list[float]:
         vector[0] = 1.0
         return vector
     for place, weight in weights.items():
-        vector[place] = round(weight / length, _VECTOR_DIGITS)
+        vector[place] = round(weight / length, _DIGITS)
     return vector
 
 

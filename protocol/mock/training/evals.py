@@ -17,12 +17,12 @@ from protocol.mock.engine.world import Call, World
 from protocol.mock.training.graders import FormulaError, Grade, filled, grade, sample_of
 from protocol.wire.json_text import JsonObject, parse_json
 
-_EVAL_MOST_ROWS = 10_000
+_MOST_ROWS = 10_000
 # So many rows are rated before others get their turn.
-_EVAL_ROWS_A_TURN = 100
-_EVAL_MODEL = "gpt-4o-mini"
-_EVAL_UNFINISHED = ("queued", "in_progress")
-_EVAL_NO_ERROR = {"code": "", "message": ""}
+_ROWS_A_TURN = 100
+_MODEL = "gpt-4o-mini"
+_UNFINISHED = ("queued", "in_progress")
+_NO_ERROR = {"code": "", "message": ""}
 
 
 class Evals:
@@ -58,20 +58,20 @@ class Evals:
         eval_id = call.names["eval_id"]
         evaluated = self._world.find("/evals", eval_id).object
         source = call.body["data_source"]
-        model = source.get("model") or _EVAL_MODEL
+        model = source.get("model") or _MODEL
         rows = self._rows(source["source"])
-        sampling = _EvalSampling(self._world, source)
+        sampling = _Sampling(self._world, source)
         record = create_record(
             call,
             {
-                "name": call.body.get("name") or "Untitled run", "model": model, "error": _EVAL_NO_ERROR,
+                "name": call.body.get("name") or "Untitled run", "model": model, "error": _NO_ERROR,
                 "report_url": f"https://platform.openai.com/evaluations/{eval_id}", "result_counts": _run_counts([]),
                 "per_model_usage": [], "per_testing_criteria_results": [],
             },
         )  # fmt: skip
         criteria = evaluated.get("testing_criteria") or []
         making = (self._item(record, number, row, criteria, sampling) for number, row in enumerate(rows))
-        if len(rows) > _EVAL_ROWS_A_TURN:
+        if len(rows) > _ROWS_A_TURN:
             return self._run_slowly(record, making, criteria)
         return self._conclude(record, list(making), criteria)
 
@@ -83,7 +83,7 @@ class Evals:
         for item in making:
             items.append(item)
             self._keep(record, item)
-            if len(items) % _EVAL_ROWS_A_TURN == 0:
+            if len(items) % _ROWS_A_TURN == 0:
                 await self._world.sleep(0)
         return self._conclude(record, items, criteria)
 
@@ -99,14 +99,14 @@ class Evals:
     def _rows(self, source: JsonObject) -> list[JsonObject]:
         kind = source["type"]
         if kind == "file_content":
-            return source["content"][:_EVAL_MOST_ROWS]
+            return source["content"][:_MOST_ROWS]
         if kind == "file_id":
             return self._file_rows(source["id"])
         path = "/responses" if kind == "responses" else "/chat/completions"
         stored = [record.object for record in self._world.store.all(path)]
         wanted = [one for one in stored if _is_from_source(one, source)]
         return [{"item": _stored_item(one), "sample": sample_of(_stored_sample_text(one))} for one in wanted][
-            : source.get("limit") or _EVAL_MOST_ROWS
+            : source.get("limit") or _MOST_ROWS
         ]
 
     def _file_rows(self, id: str) -> list[JsonObject]:
@@ -129,7 +129,7 @@ class Evals:
                 message = f"File '{id[:100]}': line {number}: expected an object with 'item'."
                 raise ApiError(400, message, param=param, code="invalid_file")
             rows.append(row if isinstance(row.get("item"), dict) else {"item": row})
-        return rows[:_EVAL_MOST_ROWS]
+        return rows[:_MOST_ROWS]
 
     # ---- results ------------------------------------------------------------------------------------------------
 
@@ -139,7 +139,7 @@ class Evals:
         number: int,
         row: JsonObject,
         criteria: typing.Sequence[JsonObject],
-        sampling: _EvalSampling,
+        sampling: _Sampling,
     ) -> JsonObject:
         """Return the output item of a row: its sample and what every criterion says of it."""
         item = row.get("item") or {}
@@ -153,14 +153,14 @@ class Evals:
             "datasource_item_id": number, "datasource_item": item, "results": results,
             "sample": {
                 "input": messages, "output": [{"role": "assistant", "content": output}], "model": sampling.model,
-                "finish_reason": "stop", "error": _EVAL_NO_ERROR, "temperature": 1, "top_p": 1, "seed": 42,
+                "finish_reason": "stop", "error": _NO_ERROR, "temperature": 1, "top_p": 1, "seed": 42,
                 "max_completion_tokens": 2048, "usage": _sample_usage(prompt, count_tokens(output)),
             },
         }  # fmt: skip
         return self._world.make("EvalOutputItem", known)
 
     def _finish(self, run: Record, items: list[JsonObject], criteria: typing.Sequence[JsonObject]) -> None:
-        if len(items) <= _EVAL_ROWS_A_TURN:
+        if len(items) <= _ROWS_A_TURN:
             for item in items:
                 self._keep(run, item)
         by_criterion = []
@@ -189,19 +189,19 @@ class Evals:
         """End a run that is not done; ApiError 400 for one that is."""
         run = call.record()
         status = run.object.get("status")
-        if status not in _EVAL_UNFINISHED and not run.notes.get("invented"):
+        if status not in _UNFINISHED and not run.notes.get("invented"):
             raise ApiError(400, f"Run {run.id} cannot be canceled: its status is '{status}'.", code="invalid_status")
         run.plan.clear()
         run.object["status"] = "canceled"
         return run.object
 
 
-class _EvalSampling:
+class _Sampling:
     """How rows without a sample get one: by the messages of the run's template."""
 
     def __init__(self, world: World, source: JsonObject) -> None:
         self._world = world
-        self.model = source.get("model") or _EVAL_MODEL
+        self.model = source.get("model") or _MODEL
         self._is_asked = source["type"] != "jsonl"
         self._messages = source.get("input_messages") or {}
 
@@ -225,7 +225,7 @@ class _EvalSampling:
             template = found if isinstance(found, list) else []
         values = {"item": item}
         return [
-            {"role": str(one.get("role") or "user"), "content": filled(_eval_content_text(one.get("content")), values)}
+            {"role": str(one.get("role") or "user"), "content": filled(_content_text(one.get("content")), values)}
             for one in template
             if isinstance(one, dict)
         ]
@@ -260,12 +260,12 @@ def _with_typed_input(criterion: JsonObject) -> JsonObject:
     return {**criterion, "input": [{"type": "message", **message} for message in criterion["input"]]}
 
 
-def _eval_content_text(content: typing.Any) -> str:
+def _content_text(content: typing.Any) -> str:
     """Return the text of a message's content: a string, a part, or an array of them."""
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return " ".join(text for text in map(_eval_content_text, content) if text)
+        return " ".join(text for text in map(_content_text, content) if text)
     return str(content.get("text") or "") if isinstance(content, dict) else ""
 
 
@@ -287,6 +287,6 @@ def _stored_item(stored: JsonObject) -> JsonObject:
 def _stored_sample_text(stored: JsonObject) -> str:
     """Return what a stored completion or response says."""
     if "choices" in stored:
-        return "".join(_eval_content_text(choice["message"].get("content")) for choice in stored["choices"][:1])
-    said = [_eval_content_text(item.get("content")) for item in stored.get("output") or []]
+        return "".join(_content_text(choice["message"].get("content")) for choice in stored["choices"][:1])
+    said = [_content_text(item.get("content")) for item in stored.get("output") or []]
     return "".join(text for text in said if text)

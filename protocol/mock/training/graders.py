@@ -15,12 +15,12 @@ import zlib
 
 from protocol.wire.json_text import JsonObject
 
-_GRADER_PLACE = re.compile(r"\{\{\s*([\w.\[\]]+)\s*\}\}")
-_GRADER_STEP = re.compile(r"\w+")
-_GRADER_WORD = re.compile(r"\w+|[^\w\s]")
+_PLACE = re.compile(r"\{\{\s*([\w.\[\]]+)\s*\}\}")
+_STEP = re.compile(r"\w+")
+_WORD = re.compile(r"\w+|[^\w\s]")
 # More than this of a text changes no rating, and bounds the time that one takes.
-_GRADER_MOST_CHARACTERS = 20_000
-_GRADER_MOST_WORDS = 2_000
+_MOST_CHARACTERS = 20_000
+_MOST_WORDS = 2_000
 
 _FORMULA_TOKEN = re.compile(r"\s*(?:(\d+\.?\d*|\.\d+)|([A-Za-z_]\w*)|(\*\*|[-+*/^(),]))")
 _FORMULA_FUNCTIONS: dict[str, typing.Callable[..., float]] = {
@@ -65,11 +65,11 @@ def sample_of(output: str) -> JsonObject:
 
 def filled(template: str, values: JsonObject) -> str:
     """Return a template with its `{{item.x}}` and `{{sample.y}}` filled in; what is not known becomes empty."""
-    return _GRADER_PLACE.sub(lambda match: _template_value(match[1], values), template)
+    return _PLACE.sub(lambda match: _template_value(match[1], values), template)
 
 
 def _template_value(path: str, values: typing.Any) -> str:
-    for step in _GRADER_STEP.findall(path):
+    for step in _STEP.findall(path):
         if isinstance(values, dict):
             values = values.get(step)
         elif isinstance(values, list) and step.isdecimal() and int(step) < len(values):
@@ -97,8 +97,8 @@ def _string_check(grader: JsonObject, values: JsonObject) -> Grade:
 
 
 def _text_similarity(grader: JsonObject, values: JsonObject) -> Grade:
-    said = filled(grader["input"], values)[:_GRADER_MOST_CHARACTERS]
-    wanted = filled(grader["reference"], values)[:_GRADER_MOST_CHARACTERS]
+    said = filled(grader["input"], values)[:_MOST_CHARACTERS]
+    wanted = filled(grader["reference"], values)[:_MOST_CHARACTERS]
     score = text_similarity(grader["evaluation_metric"], said, wanted)
     return Grade(score, score >= _pass_threshold(grader, 0.5))
 
@@ -166,8 +166,8 @@ def text_similarity(metric: str, said: str, wanted: str) -> float:
     """Return how alike two texts are by a metric of the API, from 0 to 1."""
     if metric == "fuzzy_match":
         return _indel_ratio(said, wanted)
-    words = _GRADER_WORD.findall(said.casefold())[:_GRADER_MOST_WORDS]
-    wanted_words = _GRADER_WORD.findall(wanted.casefold())[:_GRADER_MOST_WORDS]
+    words = _WORD.findall(said.casefold())[:_MOST_WORDS]
+    wanted_words = _WORD.findall(wanted.casefold())[:_MOST_WORDS]
     if not words or not wanted_words:
         return float(words == wanted_words)
     if metric == "rouge_l":
@@ -177,9 +177,7 @@ def text_similarity(metric: str, said: str, wanted: str) -> float:
         size = int(metric[6:])
         # Texts that are too short for any such run are compared whole.
         size = min(size, len(words), len(wanted_words))
-        return _grader_f_score(
-            _shared_runs(words, wanted_words, size), len(words) - size + 1, len(wanted_words) - size + 1
-        )
+        return _f_score(_shared_runs(words, wanted_words, size), len(words) - size + 1, len(wanted_words) - size + 1)
     return _WORD_METRICS[metric](words, wanted_words)
 
 
@@ -216,7 +214,7 @@ def _shared_runs(words: typing.Sequence[str], wanted: typing.Sequence[str], size
     return sum(min(count, other.get(run, 0)) for run, count in _word_runs(words, size).items())
 
 
-def _grader_f_score(shared: int, said: int, wanted: int) -> float:
+def _f_score(shared: int, said: int, wanted: int) -> float:
     return 2 * shared / (said + wanted)
 
 

@@ -302,7 +302,7 @@ def _listed(choices: typing.Sequence[object]) -> str:
 
 
 # What each kind of shape accepts, in the words of OpenAI's errors, and the JSON kinds of it.
-_CONFORM_WORDS = {
+_WORDS = {
     "str": ("a string", (str,)),
     "int": ("an integer", (int,)),
     "time": ("an integer", (int,)),
@@ -415,7 +415,7 @@ class Conformity:
 
     def _described(self, shape: Shape) -> tuple[str, tuple[type, ...]]:
         if type(shape) is ScalarShape:
-            return _CONFORM_WORDS.get(shape.kind, ("a file", (str, object)))
+            return _WORDS.get(shape.kind, ("a file", (str, object)))
         if type(shape) is ChoiceShape:
             kinds = tuple({type(value) for value in shape.values})
             return ("a string" if str in kinds else "a boolean" if bool in kinds else "a number"), kinds

@@ -23,7 +23,7 @@ import json
 import re
 import typing
 
-_SHAPE_TOKEN = re.compile(
+_TOKEN = re.compile(
     r'\s*(?:(?P<text>"[^"]*")|(?P<range>(?:-?\d+(?:\.\d+)?)?\.\.(?:-?\d+(?:\.\d+)?)?)|(?P<number>-?\d+)'
     r"|(?P<name>[A-Za-z_]\w*)|(?P<mark>[{}\[\],?|()]))"
 )
@@ -131,12 +131,12 @@ def read_shape(text: str) -> Shape:
 
 def read_shape_at(text: str, start: int) -> tuple[Shape, int]:
     """Return the shape that begins at `start`, and where it ends."""
-    reader = _ShapeReader(text, start)
+    reader = _Reader(text, start)
     shape = reader.union()
     return shape, reader.position
 
 
-class _ShapeReader:
+class _Reader:
     """Reads by recursive descent, with one token of foresight."""
 
     def __init__(self, text: str, start: int) -> None:
@@ -208,7 +208,7 @@ class _ShapeReader:
         return token
 
     def _look(self) -> None:
-        match = _SHAPE_TOKEN.match(self._text, self.position)
+        match = _TOKEN.match(self._text, self.position)
         if match is None:
             self._kind, self._token, self._end = "", "", self.position
         else:

@@ -32,7 +32,7 @@ import urllib.parse
 from protocol.openai.api.notation import ChoiceShape, ObjectShape, ScalarShape, Shape, Shapes, read_shape, read_shape_at
 
 _ENTRY = re.compile(r"^(?!#)\S.*(?:\n[ \t]+.*)*", re.MULTILINE)
-_OPERATION_HEAD = re.compile(
+_HEAD = re.compile(
     r"(GET|POST|DELETE) (\S+)\s+(lists|creates|gives|updates|deletes|sets|answers|opens)\s+(.*)", re.DOTALL
 )
 _DEFINITION = re.compile(r"(\w+) = (.*)", re.DOTALL)
@@ -193,7 +193,7 @@ class Reference:
 
 def _read_operation(text: str) -> Operation:
     head, *takes = _TAKES.split(text)
-    match = _OPERATION_HEAD.fullmatch(head)
+    match = _HEAD.fullmatch(head)
     if match is None:
         raise ValueError(f"not an operation: {head!r}")
     operation = Operation(match[1], match[2], match[3])
