@@ -7,7 +7,8 @@ import json
 import random
 
 from protocol.exchange import Request
-from protocol.mock.backend import Mock, MockSettings
+from protocol.mock.backend import Mock
+from protocol.mock.settings import MockSettings
 from protocol.wire.http1.readers import RequestReader
 
 NOW = 1700000000.9

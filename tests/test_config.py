@@ -10,7 +10,7 @@ from mocks import mock_settings
 
 from protocol.config import Configuration, Route, describe, option, parse_integer, parse_seconds, parse_size, parse_text
 from protocol.errors import UsageError
-from protocol.mock.backend import MockSettings
+from protocol.mock.settings import MockSettings
 from protocol.server.server import ServerSettings
 
 SOURCE = pathlib.Path(__file__).parent.parent

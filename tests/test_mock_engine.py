@@ -47,12 +47,12 @@ class Engine:
 
     def __init__(self, **settings):
         self.seconds = 1700000000.0
-        self.reference = Reference((DESCRIPTION,))
+        self.reference = Reference(lambda: (DESCRIPTION,))
         self.world = World(
             mock_settings(**settings), self.reference, clock=lambda: self.seconds,
             random_bits=random.Random(3).getrandbits, sleep=None, forward=None,
         )  # fmt: skip
-        self.resources = Resources(self.world, {})
+        self.resources = Resources(self.world, lambda operation: None)
 
     def respond(self, method, path, body=None):
         request = make_request(method, path, body)
@@ -78,13 +78,13 @@ def engine():
 
 
 def test_reads_an_operation():
-    operation = Reference((DESCRIPTION,)).operation("POST /boxes/{box_id}/things")
+    operation = Reference(lambda: (DESCRIPTION,)).operation("POST /boxes/{box_id}/things")
     assert (operation.verb, operation.prefix, operation.collection) == ("creates", "thing_", "/boxes/{box_id}/things")
     assert operation.stages == (Stage("queued", 2), Stage("running", 3), Stage("done", 0))
-    closing = Reference((DESCRIPTION,)).operation("POST /boxes/{box_id}/close")
+    closing = Reference(lambda: (DESCRIPTION,)).operation("POST /boxes/{box_id}/close")
     assert (closing.sets, closing.collection) == ({"status": "closed"}, "/boxes")
-    assert Reference((DESCRIPTION,)).operation("GET /boxes/{box_id}/things").page == "next"
-    assert Reference((DESCRIPTION,)).operation("DELETE /boxes/{box_id}/lid").result is None
+    assert Reference(lambda: (DESCRIPTION,)).operation("GET /boxes/{box_id}/things").page == "next"
+    assert Reference(lambda: (DESCRIPTION,)).operation("DELETE /boxes/{box_id}/lid").result is None
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_reads_an_operation():
     ],
 )
 def test_finds_by_path(path, names):
-    found = Reference((DESCRIPTION,)).find(path)
+    found = Reference(lambda: (DESCRIPTION,)).find(path)
     assert (found and dict(found.names)) == names
 
 
@@ -110,7 +110,7 @@ def test_finds_by_path(path, names):
 )
 def test_a_mistake_in_the_description_is_told(text):
     with pytest.raises((ValueError, TypeError)):
-        operation = Reference((text,)).operation("GET /a")
+        operation = Reference(lambda: (text,)).operation("GET /a")
         assert not isinstance(operation, Operation)
 
 

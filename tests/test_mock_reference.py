@@ -18,7 +18,7 @@ from protocol.openai.api.notation import ListShape, MapShape, NamedShape, Object
 from protocol.openai.api.operations import Reference
 from protocol.openai.reference.whole import API_REFERENCE
 
-REFERENCE = Reference(API_REFERENCE)
+REFERENCE = Reference(lambda: API_REFERENCE)
 CONFORMITY = Conformity(REFERENCE.shapes)
 KEYS = REFERENCE.keys()
 

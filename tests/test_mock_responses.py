@@ -11,12 +11,13 @@ import pytest
 
 from protocol.errors import ApiError
 from protocol.exchange import Paced, Request, Response
-from protocol.mock.backend import Mock, MockSettings
+from protocol.mock.backend import Mock
 from protocol.mock.json_schema.check import violations
 from protocol.mock.media.picture import read_picture_head
 from protocol.mock.responses.events import response_frames
 from protocol.mock.responses.responses import Responses
 from protocol.mock.responses.tools import program_for
+from protocol.mock.settings import MockSettings
 from protocol.wire.http1.readers import RequestReader
 
 TEXT = "powered by openai"

@@ -20,7 +20,7 @@ from protocol.openai.api.notation import ListShape, MapShape, ObjectShape, Union
 from protocol.openai.api.operations import Reference
 from protocol.openai.reference.whole import API_REFERENCE
 
-REFERENCE = Reference(API_REFERENCE)
+REFERENCE = Reference(lambda: API_REFERENCE)
 CHAT = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]}
 TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {}}}}
 

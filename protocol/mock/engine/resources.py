@@ -32,16 +32,16 @@ _PAGE_PARAMETERS = frozenset(["after", "before", "limit", "order", "page", "incl
 
 
 class Resources:
-    """Answers the operations of the API. `behaviours` maps operations' keys to the handlers that know better."""
+    """Answers the operations of the API. `find_handler` returns the handler that knows better than the engine, or None."""
 
-    def __init__(self, world: World, behaviours: typing.Mapping[str, Handler]) -> None:
+    def __init__(self, world: World, find_handler: typing.Callable[[Operation], Handler | None]) -> None:
         self._world = world
-        self._behaviours = behaviours
+        self._find_handler = find_handler
         world.ask = self.ask
 
     def endpoint(self, operation: Operation, names: typing.Mapping[str, str]) -> Endpoint:
         """Return the endpoint of an operation for these parameters of its path."""
-        handler = self._behaviours.get(operation.key) or _VERBS[operation.verb]
+        handler = self._find_handler(operation) or _VERBS[operation.verb]
 
         def answer(request: Request) -> Answer:
             call, warning = self._read(request, operation, names)
@@ -66,7 +66,7 @@ class Resources:
             raise ApiError(404, f"Invalid URL ({method} {path})", code="unknown_url")
         operation = self._world.reference.operation(found.methods[method])
         self._world.check(operation.body, body)
-        handler = self._behaviours.get(operation.key) or _VERBS[operation.verb]
+        handler = self._find_handler(operation) or _VERBS[operation.verb]
         return handler(Call(self._world, None, operation, found.names, {}, body))
 
     async def _answered_later(self, call: Call, result: typing.Awaitable[typing.Any], warning: str) -> Response:

@@ -43,6 +43,13 @@ class Realtime:
     def __init__(self, world: World) -> None:
         self._world = world
         self._open = OpenSockets()
+        talks = {
+            "GET /realtime": self._session_talk,
+            "GET /realtime/translations": self._translation_talk,
+            "GET /responses": self._responses_talk,
+            "GET /live/sessions": self._live_talk,
+        }
+        self._sockets = {key: self._socket(key, talk) for key, talk in talks.items()}
 
     def operations(self) -> dict[str, Handler]:
         """Return the handlers by operation."""
@@ -55,15 +62,9 @@ class Realtime:
             "POST /live/sessions": self.live_session,
         }
 
-    def sockets(self) -> dict[str, Endpoint]:
-        """Return the endpoints that become WebSockets by operation."""
-        talks = {
-            "GET /realtime": self._session_talk,
-            "GET /realtime/translations": self._translation_talk,
-            "GET /responses": self._responses_talk,
-            "GET /live/sessions": self._live_talk,
-        }
-        return {key: self._socket(key, talk) for key, talk in talks.items()}
+    def socket(self, key: str) -> Endpoint:
+        """Return the endpoint of an operation that becomes a WebSocket."""
+        return self._sockets[key]
 
     def leave(self) -> None:
         """Let all WebSockets close: the server is going away."""

@@ -94,9 +94,9 @@ class Found(typing.NamedTuple):
 
 
 class Reference:
-    """The whole description: `texts` are its parts. It is read on first use, an operation when it is asked for."""
+    """The whole description: `texts` returns its parts. It is read on first use, an operation when it is asked for."""
 
-    def __init__(self, texts: typing.Sequence[str]) -> None:
+    def __init__(self, texts: typing.Callable[[], typing.Sequence[str]]) -> None:
         self._texts = texts
         self._definitions: dict[str, str] = {}
         #: The shapes that the description names.
@@ -171,7 +171,7 @@ class Reference:
         """Cut the texts into their entries, once."""
         if self._operations:
             return
-        for text in self._texts:
+        for text in self._texts():
             for entry in _ENTRY.findall(text):
                 definition = _DEFINITION.fullmatch(entry)
                 if definition:
