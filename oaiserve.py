@@ -30,11 +30,13 @@ import time
 import typing
 
 from protocol.config import BackendSettings, Configuration, Settings, describe
-from protocol.dashscope.backend import DashScope, DashScopeSettings
+from protocol.dashscope.backend import DashScope
+from protocol.dashscope.settings import DashScopeSettings
 from protocol.errors import ApiError, UsageError
 from protocol.exchange import Answer, Backend, Request
 from protocol.mock.backend import Mock, MockSettings
-from protocol.relay.backend import Relay, RelaySettings
+from protocol.relay.backend import Relay
+from protocol.relay.settings import RelaySettings
 from protocol.server.server import Server, ServerSettings, listen_failure
 from protocol.server.workers import WorkerPlace, WorkersFailed, run_workers
 from protocol.service.cors import CorsPolicy

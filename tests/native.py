@@ -21,7 +21,8 @@ import h11
 from upstreams import Peer, Received, Upstream, chunked, sized
 
 from protocol.config import Configuration, Route
-from protocol.dashscope.backend import DashScope, DashScopeSettings
+from protocol.dashscope.backend import DashScope
+from protocol.dashscope.settings import DashScopeSettings
 from protocol.server.server import Server, ServerSettings
 from protocol.service.cors import CorsPolicy
 from protocol.service.doors import service_doors

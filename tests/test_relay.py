@@ -31,7 +31,8 @@ from upstreams import (
 
 from protocol.config import Configuration, Route, describe
 from protocol.errors import UsageError
-from protocol.relay.backend import Relay, RelaySettings
+from protocol.relay.backend import Relay
+from protocol.relay.settings import RelaySettings
 from protocol.server.server import Server, ServerSettings
 from protocol.service.cors import CorsPolicy
 from protocol.service.doors import service_doors

@@ -52,7 +52,8 @@ from native import (
 from upstreams import Peer, Received, Upstream, closed_port, resetting, silent, sized
 
 from protocol.config import Configuration
-from protocol.dashscope.backend import DashScope, DashScopeSettings
+from protocol.dashscope.backend import DashScope
+from protocol.dashscope.settings import DashScopeSettings
 from protocol.errors import UsageError
 from protocol.server.server import ServerSettings
 from protocol.service.log import Log

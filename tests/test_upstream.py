@@ -14,14 +14,8 @@ import pytest
 from certificates import Authority
 from upstreams import Gone, Peer, Upstream, answering, breaking_off, chunked, closed_port, resetting, silent, sized
 
-from protocol.upstream.destination import (
-    Destination,
-    Proxy,
-    parse_destination,
-    parse_proxy,
-    proxy_from_environment,
-    upstream_tls,
-)
+from protocol.upstream.access import proxy_from_environment, upstream_tls
+from protocol.upstream.destination import Destination, Proxy, parse_destination, parse_proxy
 from protocol.upstream.failures import UpstreamBroke, UpstreamFailed, UpstreamTimeout, UpstreamUnreachable
 from protocol.upstream.pool import UpstreamAnswer, UpstreamLimits, UpstreamPool, UpstreamRequest
 from protocol.wire.http1.writers import encode_fields

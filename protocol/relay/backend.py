@@ -24,7 +24,6 @@ without a coroutine (`_FirstAttempt`), and hands whatever turns out otherwise ov
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import json
 import os
 import random
@@ -33,8 +32,7 @@ import time
 import typing
 import urllib.parse
 
-from protocol.config import option, parse_choice, parse_integer, parse_seconds, parse_switch, parse_text
-from protocol.errors import ApiError, UsageError
+from protocol.errors import ApiError
 from protocol.exchange import Answer, BackendFailed, Endpoint, Paced, Pending, Request, Response, Rest
 from protocol.openai.answers import api_path, error_response, model_object
 from protocol.openai.model_in_form import ModelRewriter
@@ -42,18 +40,16 @@ from protocol.openai.model_in_json import find_model, replace_model
 from protocol.relay.header_rules import is_loop, request_fields, response_fields
 from protocol.relay.passage import EventPassage, NoBody, Passage
 from protocol.relay.retry import Failure, Health, read_retry_after
+from protocol.relay.settings import RelaySettings
 from protocol.service.log import Log
-from protocol.upstream.destination import parse_destination, parse_proxy, proxy_from_environment
+from protocol.upstream.access import UpstreamAccess
 from protocol.upstream.failures import UpstreamFailed
 from protocol.upstream.pool import (
     UpstreamAnswer,
     UpstreamConnection,
-    UpstreamLimits,
-    UpstreamPool,
     UpstreamRequest,
     UpstreamTunnel,
 )
-from protocol.upstream.settings import TlsMaker, parse_base_url, parse_key, parse_proxy_url
 from protocol.wire.http1.messages import SHORT_BODY_BYTES, RequestHead, ResponseHead
 from protocol.wire.http1.writers import encode_fields, request_lines
 from protocol.wire.json_text import JsonObject
@@ -92,66 +88,6 @@ _FORM_MODEL_PATHS = frozenset(("/audio/transcriptions", "/audio/translations", "
 
 # Of the caller's request for the list of models, what the upstream gets to see.
 _MODELS_FIELDS = ("host", "authorization", "api-key", "openai-organization", "openai-project", "user-agent", "via")
-
-
-def parse_models(text: str) -> dict[str, str]:
-    """Read lines of `asked = sent`; ValueError says what is expected."""
-    models = {}
-    for line in text.splitlines():
-        asked, equals, sent = (part.strip() for part in line.partition("="))
-        if not line.strip():
-            continue
-        if not equals or not asked or not sent:
-            raise ValueError("expected one 'asked = sent' a line, e.g. gpt-4o = qwen-max")
-        models[asked] = sent
-    return models
-
-
-@dataclasses.dataclass(frozen=True)
-class RelaySettings:
-    """Section [relay]."""
-
-    base_url: str = option(
-        "https://api.openai.com/v1", parse_base_url, "the upstream, with or without /v1; unix:/path/to/socket"
-    )
-    api_key: str = option(
-        "${OPENAI_API_KEY:-}",
-        parse_key,
-        "sent instead of the caller's; empty: the caller's own is passed on",
-        secret=True,
-    )
-    model: str = option("", parse_text, "send every request to this model")
-    models: dict[str, str] = option("", parse_models, "rename: one 'asked = sent' a line")
-    timeout: float = option("120", parse_seconds, "seconds without a byte, however long the whole answer takes")
-    connect_timeout: float = option("30", parse_seconds, "seconds until a connection is there, TLS and proxy included")
-    first_byte_timeout: float = option("0", parse_seconds, "seconds until the answer begins; 0 is as timeout")
-    total_timeout: float = option(
-        "0", parse_seconds, "seconds for all attempts until an answer is complete; 0 is no limit"
-    )
-    retries: int = option(
-        "2", parse_integer(0, 10), "how often a request is sent again before the next backend is asked"
-    )
-    cooldown: float = option(
-        "30", parse_seconds, "seconds that a backend rests which keeps failing, if there is another; 0: never"
-    )
-    proxy: str = option(
-        "",
-        parse_proxy_url,
-        "http://[user:password@]host:port for CONNECT; empty: HTTPS_PROXY, HTTP_PROXY, NO_PROXY",
-        secret=True,
-    )
-    ca_file: str = option("", parse_text, "authorities to trust (PEM) instead of the system's")
-    verify: bool = option("yes", parse_switch, "yes or no; no trusts anybody who answers: dangerous")
-    keepalive: float = option(
-        "0", parse_seconds, "seconds of silence before a comment is sent in an event stream; 0: never"
-    )
-    on_disconnect: str = option(
-        "close", parse_choice("close", "drain"), "close or drain: read an answer on whose client left"
-    )
-    max_connections: int = option("5000", parse_integer(1, 10**6), "connections to the upstream at once, a worker")
-    max_idle: int = option("100", parse_integer(0, 10**6), "connections kept for later")
-    idle_timeout: float = option("30", parse_seconds, "seconds that a kept connection may rest")
-    max_age: float = option("600", parse_seconds, "seconds after which a connection is not used again")
 
 
 class _Plan:
@@ -196,7 +132,8 @@ class Relay:
         self._clock = clock
         self._instance = instance or os.urandom(8).hex()
         self._draw = draw
-        self._destination = parse_destination(settings.base_url)
+        access = UpstreamAccess(f"[relay] of the backend '{name}'", settings, environ, warn=log.say)
+        self._destination = access.destination
         self._renames = bool(settings.model or settings.models)
         self._key = settings.api_key.encode("ascii")
         self._note = f"relay {name}"
@@ -204,38 +141,10 @@ class Relay:
         self._streamed = Endpoint(self._answer, name, streams_body=True)
         self._health = Health(settings.cooldown if has_fallback else 0.0)
         self._lists: dict[str, tuple[float, list[JsonObject]]] = {}
-        self._pool = self._make_pool(environ)
-
-    def _make_pool(self, environ: typing.Mapping[str, str]) -> UpstreamPool:
-        settings, where = self._settings, f"[relay] of the backend '{self.name}'"
-        try:
-            proxy = (
-                parse_proxy(settings.proxy) if settings.proxy else proxy_from_environment(self._destination, environ)
-            )
-        except ValueError as exc:
-            raise UsageError(f"{where}: {exc}") from exc
-        tls = TlsMaker(settings.ca_file, settings.verify)
-        if self._destination.tls and not settings.verify:
-            self._log.say(f"{where}: verify = no is dangerous: whoever stands in between reads and changes everything")
-        if settings.ca_file:
-            try:
-                tls()
-            except OSError as exc:
-                why = exc.strerror or "none found"
-                raise UsageError(f"{where}: ca_file = {settings.ca_file}: expected certificates (PEM): {why}") from exc
         drains = settings.on_disconnect == "drain"
-        limits = UpstreamLimits(
-            connect_timeout=settings.connect_timeout,
-            first_byte_timeout=settings.first_byte_timeout or settings.timeout,
-            timeout=settings.timeout,
-            max_connections=settings.max_connections,
-            max_idle=settings.max_idle,
-            idle_timeout=settings.idle_timeout,
-            max_age=settings.max_age,
-            drain_seconds=_DRAIN_SECONDS if drains else 0.0,
-            drain_bytes=_DRAIN_BYTES if drains else 0,
+        self._pool = access.make_pool(
+            name, drain_seconds=_DRAIN_SECONDS if drains else 0.0, drain_bytes=_DRAIN_BYTES if drains else 0
         )
-        return UpstreamPool(self.name, self._destination, limits, tls=tls, proxy=proxy)
 
     @property
     def open_connections(self) -> int:
