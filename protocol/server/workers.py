@@ -16,6 +16,7 @@ import typing
 
 from protocol.errors import UsageError
 from protocol.server.server import ServerSettings
+from protocol.server.worker_place import WorkerPlace
 
 # A worker that dies within this time of its start would only die again: the parent gives up after a few.
 _QUICK_DEATH_SECONDS = 5.0
@@ -25,14 +26,6 @@ _RESTART_PAUSE_SECONDS = 0.2
 
 class WorkersFailed(Exception):
     """The workers cannot be kept alive; the message says why."""
-
-
-class WorkerPlace(typing.NamedTuple):
-    """What a worker is given: its socket, a descriptor that is at its end when the parent has gone, whom to tell."""
-
-    sock: socket.socket
-    lifeline: int
-    ready: typing.Callable[[], typing.Any]
 
 
 Work = typing.Callable[[WorkerPlace], int]
