@@ -40,7 +40,7 @@ def check_links(pages: Mapping[str, str], files: Collection[str]) -> Iterator[st
 
 def anchors(page: str) -> set[str]:
     """Return the anchors of a page's headings, as GitHub makes them."""
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in _HEADING.findall(page)}
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in _HEADING.findall(_without_fences(page))}
 
 
 def check_paths(texts: Mapping[str, str], files: Collection[str]) -> Iterator[str]:
