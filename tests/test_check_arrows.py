@@ -219,7 +219,9 @@ def test_reads_a_plan():
             errors -> nothing
                 What a -> b means here is prose.
             wire -> errors
-            mapping/deep -> errors, wire
+            mapping/deep -> errors,
+                wire
+                Everything else.
 
         Pure: wire,
         mapping/deep. And so on.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from check.docs import anchors, check_commands, check_links, check_paths, check_version
+from check.docs import anchors, check_commands, check_links, check_paths, check_test_names, check_version
 from check.standard import check_imported
 from check.tools import sort_dead
 
@@ -74,7 +74,9 @@ def test_finds_paths_that_are_gone_in_comments_and_docstrings_alone():
 
 
 def test_finds_paths_that_are_gone_in_prose_and_leaves_code_alone():
-    page = "`protocol/wire/`, `tests/check`, .venv-tests/x, a/tests/x\n\n```\nprotocol/yours.py\n```\n\nprotocol/gone.\n"
+    page = (
+        "`protocol/wire/`, `tests/check`, .venv-tests/x, a/tests/x\n\n```\nprotocol/yours.py\n```\n\nprotocol/gone.\n"
+    )
     assert list(check_paths({"README.md": page}, FILES)) == ["README.md:7: there is no protocol/gone"]
 
 
@@ -107,6 +109,14 @@ def test_finds_commands_and_options_that_are_nowhere_described():
 
 def test_a_help_that_cannot_be_read_is_a_finding():
     assert len(list(check_commands({}, "usage: oaiserve", {"docs"}))) == 1
+
+
+def test_finds_tests_that_are_gone():
+    texts = {"tests/test_sse.py": "def test_here():\n    pass\n"}
+    page = "python tests tests/test_sse.py::test_here\npython tests tests/test_sse.py::test_he\n"
+    assert list(check_test_names({"README.md": page}, texts)) == [
+        "README.md:2: there is no test tests/test_sse.py::test_he"
+    ]
 
 
 def test_the_changelog_begins_with_the_program_s_version():

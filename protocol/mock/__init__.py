@@ -34,6 +34,7 @@ with the other rooms of the mock that each may import (protocol/__init__.py says
         The administration of an organization, its log, its usage, its webhooks.
     dashscope -> answer, json_schema, media, served_files, text
         DashScope's native API as the mock answers it.
-    backend -> engine, storage, inference, responses, assistants, agents, realtime, training, organization, dashscope
+    backend -> served_files, engine, storage, inference, responses, assistants, agents, realtime, training, organization,
+            dashscope
         The table of who answers what.
 """

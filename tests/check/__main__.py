@@ -1,4 +1,4 @@
-"""python tests/check [CHECK …]: run all that can fail besides the tests, or only the checks that are named.
+"""python tests/check [--fix] [CHECK …]: run all that can fail besides the tests, or only the checks that are named.
 
     format    every file is as `ruff format` writes it
     lint      ruff's rules, as pyproject.toml chooses them
@@ -14,6 +14,7 @@ is 0 when all is well, else 1. ruff, mypy and vulture go into .venv-tests/ at th
 
 from __future__ import annotations
 
+import argparse
 import concurrent.futures
 import os
 import subprocess
@@ -25,10 +26,10 @@ sys.path.insert(0, os.path.dirname(os.path.dirname(os.path.abspath(__file__)))) 
 from environment import ROOT, CannotInstall
 
 from check.arrows import check_arrows
-from check.docs import check_commands, check_links, check_paths, check_version
+from check.docs import check_commands, check_links, check_paths, check_test_names, check_version
 from check.files import all_files, read_files, read_program
 from check.standard import check_alone, check_imported
-from check.tools import check_dead, check_format, check_lint, check_types
+from check.tools import ToolFailed, check_dead, check_format, check_lint, check_types, fix
 
 
 def _arrows() -> list[str]:
@@ -50,6 +51,7 @@ def _docs() -> list[str]:
         *check_links(pages, files),
         *check_paths(texts, files),
         *check_commands(pages, help_text, CHECKS),
+        *check_test_names(pages, texts),
         *check_version(texts["CHANGELOG.md"], texts["oaiserve.py"]),
     ]
 
@@ -65,18 +67,23 @@ CHECKS: dict[str, Callable[[], list[str]]] = {
 }
 
 
-def main(names: list[str]) -> int:
-    unknown = [name for name in names if name not in CHECKS]
+def main(arguments: list[str]) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python tests/check", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("checks", nargs="*", metavar="CHECK", help=f"of {', '.join(CHECKS)}; all when none is named")
+    parser.add_argument("--fix", action="store_true", help="format first, and mend what ruff can mend")
+    options = parser.parse_args(arguments)
+    unknown = [name for name in options.checks if name not in CHECKS]
     if unknown:
-        print(
-            f"python tests/check: unknown: {' '.join(unknown)}; expected some of {', '.join(CHECKS)}", file=sys.stderr
-        )
-        return 2
-    chosen = [name for name in CHECKS if name in names or not names]
+        parser.error(f"unknown: {' '.join(unknown)}; expected some of {', '.join(CHECKS)}")
+    chosen = [name for name in CHECKS if name in options.checks or not options.checks]
+    if options.fix:
+        print("\n".join(_findings(fix)) or "fixed", flush=True)
     failed = []
     # The tools are processes of their own, so that threads are enough to run them side by side.
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
-        for name, findings in zip(chosen, pool.map(_run, chosen)):
+        for name, findings in zip(chosen, pool.map(_findings, [CHECKS[name] for name in chosen])):
             print("\n".join(f"FAIL {name}: {finding}" for finding in findings) or f"ok {name}", flush=True)
             if findings:
                 failed.append(name)
@@ -84,10 +91,10 @@ def main(names: list[str]) -> int:
     return 1 if failed else 0
 
 
-def _run(name: str) -> list[str]:
+def _findings(check: Callable[[], list[str]]) -> list[str]:
     try:
-        return CHECKS[name]()
-    except (CannotInstall, OSError, subprocess.CalledProcessError, SyntaxError) as exc:
+        return check()
+    except (CannotInstall, ToolFailed, OSError, subprocess.CalledProcessError, SyntaxError) as exc:
         return [f"could not be made: {exc}"]
 
 

@@ -19,6 +19,7 @@ _HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
 _PATH = re.compile(r"(?<![\w/.<-])(?:protocol|tests|deploy|\.ci)/[\w/.-]*\w")
 _RUN = re.compile(r"\bpython3? oaiserve\.py([^\n`]*)")
 _CHECK = re.compile(r"\bpython3? tests/check([^\n`#]*)")
+_TEST = re.compile(r"\b(tests/\w+\.py)::(\w+)")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 
 
@@ -40,7 +41,10 @@ def check_links(pages: Mapping[str, str], files: Collection[str]) -> Iterator[st
 
 def anchors(page: str) -> set[str]:
     """Return the anchors of a page's headings, as GitHub makes them."""
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in _HEADING.findall(_without_fences(page))}
+    return {
+        re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-")
+        for heading in _HEADING.findall(_without_fences(page))
+    }
 
 
 def check_paths(texts: Mapping[str, str], files: Collection[str]) -> Iterator[str]:
@@ -72,7 +76,7 @@ def check_commands(pages: Mapping[str, str], help_text: str, checks: Collection[
                 if option not in known:
                     yield f"{path}:{_line(text, found)}: {found[0].strip()}: there is no option {option}"
         for found in _CHECK.finditer(text):
-            for name in re.findall(r"[a-z]+", found[1]):
+            for name in re.findall(r"(?<![\w-])[a-z]+", found[1]):
                 if name not in checks:
                     yield f"{path}:{_line(text, found)}: {found[0].strip()}: there is no check {name}"
     written = "\n".join(pages.values())
@@ -80,6 +84,14 @@ def check_commands(pages: Mapping[str, str], help_text: str, checks: Collection[
         yield f"README.md:1: the option {option} is nowhere in it"
     for word in sorted(word for word in words if not re.search(rf"python oaiserve\.py {word}\b", written)):
         yield f"README.md:1: the command {word} is nowhere in it"
+
+
+def check_test_names(pages: Mapping[str, str], texts: Mapping[str, str]) -> Iterator[str]:
+    """Yield the tests that a page names, as pytest does, and that are no more."""
+    for path, text in pages.items():
+        for found in _TEST.finditer(text):
+            if f"def {found[2]}(" not in texts.get(found[1], ""):
+                yield f"{path}:{_line(text, found)}: there is no test {found[0]}"
 
 
 def check_version(changelog: str, program: str) -> Iterator[str]:

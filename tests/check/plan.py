@@ -6,7 +6,7 @@
     relay -> errors, wire, exchange, service/log
 
 A room is a module or a folder of the package. A line names what the room may import beside itself: rooms that stand
-above it, or a part of one. `nothing` is written out. `Pure: wire, relay/rules.` lists the rooms that know neither an
+above it, or a part of one; after a comma they go on in the next line. `nothing` is written out. `Pure: wire, relay/rules.` lists the rooms that know neither an
 event loop nor a clock. People read the docstring first, so it is the only place where this is written.
 """
 
@@ -15,7 +15,7 @@ from __future__ import annotations
 import dataclasses
 import re
 
-_LINE = re.compile(r"^ {4}([\w/]+) -> (.*\S)[ ]*$", re.MULTILINE)
+_LINE = re.compile(r"^ {4}([\w/]+) -> ((?:.*,\n +)*.*)$", re.MULTILINE)
 _PURE = re.compile(r"^Pure: ([\w/, \n]+)\.", re.MULTILINE)
 
 
@@ -47,7 +47,7 @@ def read_plan(docstring: str) -> Plan | None:
     for room, imports in _LINE.findall(docstring):
         if room in arrows:
             raise BadPlan(f"{room} stands in the plan twice")
-        targets = () if imports == "nothing" else tuple(imports.split(", "))
+        targets = () if imports == "nothing" else tuple(re.split(r",\s+", imports))
         for target in targets:
             if not re.fullmatch(r"[\w/]+", target):
                 raise BadPlan(f"{room} -> {imports}: expected rooms with ', ' between them, or the word nothing")

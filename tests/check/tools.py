@@ -11,7 +11,7 @@ import subprocess
 import threading
 from collections.abc import Mapping
 
-from environment import ROOT, CannotInstall, make_environment
+from environment import ROOT, make_environment
 
 PINS = ("ruff==0.17.6", "mypy==1.19.1", "vulture==2.16")
 
@@ -28,6 +28,17 @@ CALLED_BY_OTHERS = {
 
 _environment_lock = threading.Lock()
 _PLACE = re.compile(r"^(\S+?):(\d+)(?::\d+)?: (.*)$")
+
+
+class ToolFailed(Exception):
+    """A tool could not do its work; the text is what it said."""
+
+
+def fix() -> list[str]:
+    """Mend what ruff can mend without a change of meaning, and format."""
+    _run("ruff", "check", "--fix-only", "--quiet", ".")
+    _run("ruff", "format", "--quiet", ".")
+    return []
 
 
 def check_format() -> list[str]:
@@ -79,7 +90,7 @@ def _run(tool: str, *arguments: str) -> str:
     done = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True)
     # All of them say 1, or vulture 3, when they found something. Anything else is a failure of their own.
     if done.returncode not in (0, 1, 3) or (done.returncode and not done.stdout.strip()):
-        raise CannotInstall(f"{tool}: {(done.stderr or done.stdout).strip()}")
+        raise ToolFailed(f"{tool}: {(done.stderr or done.stdout).strip()}")
     return done.stdout
 
 
