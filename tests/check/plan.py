@@ -6,8 +6,8 @@
     relay -> errors, wire, exchange, service/log
 
 A room is a module or a folder of the package. A line names what the room may import beside itself: rooms that stand
-above it, or a part of one; after a comma they go on in the next line. `nothing` is written out. `Pure: wire, relay/rules.` lists the rooms that know neither an
-event loop nor a clock. People read the docstring first, so it is the only place where this is written.
+above it, or a part of one; after a comma it goes on in the next line. `nothing` is written out. `Pure: wire.` lists the
+rooms that know neither an event loop nor a clock. People read that docstring first, so the plan is written there alone.
 """
 
 from __future__ import annotations

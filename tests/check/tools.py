@@ -5,13 +5,14 @@ pyproject.toml says what ruff and mypy ask for. The pins run on Python 3.9 to 3.
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import subprocess
 import threading
 from collections.abc import Mapping
 
-from environment import ROOT, make_environment
+from environment import ROOT, CannotInstall, make_environment
 
 PINS = ("ruff==0.17.6", "mypy==1.19.1", "vulture==2.16")
 
@@ -96,4 +97,16 @@ def _run(tool: str, *arguments: str) -> str:
 
 def _python() -> str:
     with _environment_lock:  # the checks run side by side; the first one makes it
+        made = _environment()
+    if isinstance(made, CannotInstall):
+        raise made
+    return made
+
+
+@functools.lru_cache(maxsize=None)
+def _environment() -> str | CannotInstall:
+    """Return the Python of the tools, or why there is none; what failed once is not tried for each tool again."""
+    try:
         return make_environment("check-py", PINS)
+    except CannotInstall as exc:
+        return exc
