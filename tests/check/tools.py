@@ -103,7 +103,7 @@ def _python() -> str:
     return made
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _environment() -> str | CannotInstall:
     """Return the Python of the tools, or why there is none; what failed once is not tried for each tool again."""
     try:
