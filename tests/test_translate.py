@@ -1,4 +1,4 @@
-"""protocol/translate: chat, keys, errors, models, embeddings and rerank, through the real server to a native fake."""
+"""protocol/dashscope: chat, keys, errors, models, embeddings and rerank, through the real server to a native fake."""
 
 from __future__ import annotations
 

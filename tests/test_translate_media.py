@@ -1,4 +1,4 @@
-"""protocol/translate: pictures with their tasks, downloads, speech and transcriptions, to a native fake."""
+"""protocol/dashscope: pictures with their tasks, downloads, speech and transcriptions, to a native fake."""
 
 from __future__ import annotations
 
