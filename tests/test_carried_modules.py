@@ -6,13 +6,14 @@ import importlib.util
 import marshal
 import os
 import pathlib
+import re
 import shutil
 import subprocess
 import sys
 import zipfile
 
 import pytest
-from bundles import GREETING, MAIN, WORDS, Changes, build, run_python
+from bundles import GREETING, MAIN, ROOT, WORDS, Changes, build, run_python
 
 HELLO = "grüß dich you\n"
 EACH_PRODUCT = pytest.mark.parametrize("product", [0, 1], ids=["file", "zipapp"])
@@ -423,6 +424,14 @@ def test_each_level_of_optimizing_has_its_own(tmp_path: pathlib.Path, option: st
         assert run_python(program, "you").stdout == "debugging you\n"
         assert run_python(option, program, "you").stdout == HELLO
     assert caches_beside(program) == sorted(cache_names(program) + cache_names(program, optimized))
+
+
+def test_image_is_built_with_the_bytecode_of_every_module(tmp_path: pathlib.Path) -> None:
+    program = build(tmp_path)[0]
+    command = re.search(r'python3 -c "(import oaiserve.+)"', (ROOT / "Dockerfile").read_text("utf-8"))
+    assert command is not None
+    assert run_code(program, command[1]) == ""
+    assert set(cache_names(program)) <= set(caches_beside(program))
 
 
 def test_starts_at_once_many_times_and_none_meets_half_a_file(tmp_path: pathlib.Path) -> None:
