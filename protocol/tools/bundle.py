@@ -254,7 +254,7 @@ def _check_standard(module: _Module, line: int, origin: str, statement: str) -> 
 def _collect_names(module: _Module) -> None:
     try:
         table = symtable.symtable(module.text, module.path, "exec")
-    except SyntaxError as exc:  # what the grammar allows and the compiler does not: `return` outside a function
+    except SyntaxError as exc:  # what the grammar allows and the compiler does not: `nonlocal` at the top
         raise module.error(exc.lineno or 1, exc.msg) from exc
     for symbol in table.get_symbols():
         if symbol.is_assigned() or symbol.is_imported() or symbol.is_namespace():
