@@ -682,7 +682,6 @@ def test_the_program_under_test_is_the_one_imported(command: list[str]) -> None:
     assert os.path.abspath(oaiserve.__file__).startswith(command[-1])
 
 
-@pytest.mark.source_only
 def test_the_command_builds_the_real_tree_to_programs_that_run(command: list[str], tmp_path: pathlib.Path) -> None:
     assert run(*command[1:], "bundle", str(tmp_path / "first")).returncode == 0
     assert run(*command[1:], "bundle", str(tmp_path / "second")).returncode == 0
@@ -694,7 +693,6 @@ def test_the_command_builds_the_real_tree_to_programs_that_run(command: list[str
         assert oaiserve.__version__ in version
 
 
-@pytest.mark.source_only
 def test_the_real_tree_keeps_its_description_and_all_of_its_modules(command: list[str], tmp_path: pathlib.Path) -> None:
     single, _ = write_bundle(os.path.dirname(command[-1]), str(tmp_path), oaiserve.__version__)
     text = pathlib.Path(single).read_text("utf-8")
