@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -297,22 +296,6 @@ async def translator(
         for backend in backends.values():
             await backend.close()
             assert backend.open_connections == 0
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    """Run a test's coroutine; nothing may be left running, and nothing unclosed."""
-
-    async def wrapped() -> None:
-        await main()
-        for _ in range(50):
-            left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-            if not left:
-                return
-            await asyncio.sleep(0.001)
-        raise AssertionError(left)
-
-    asyncio.run(wrapped())
-    gc.collect()
 
 
 async def until(condition: Callable[[], bool], seconds: float = 1.0) -> float:

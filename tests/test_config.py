@@ -203,7 +203,6 @@ def test_integers_are_plain_digits_within_bounds():
             parse(text)
 
 
-@pytest.mark.source_only
 def test_shipped_file_says_what_the_program_does_without_it():
     import oaiserve
 
@@ -212,7 +211,6 @@ def test_shipped_file_says_what_the_program_does_without_it():
     assert shipped.settings(None, {}) == oaiserve._configuration().settings(None, {})
 
 
-@pytest.mark.source_only
 def test_shipped_file_documents_every_key():
     import oaiserve
 

@@ -7,15 +7,11 @@ import pathlib
 import re
 import shlex
 
-import pytest
-
 import oaiserve
 from protocol.server.server import ServerSettings
 from protocol.service.doors import chat_example
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
-
-pytestmark = pytest.mark.source_only
 
 
 def readme():

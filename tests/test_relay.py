@@ -10,11 +10,12 @@ import json
 import random
 import socket
 import struct
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple
 
 import h11
 import pytest
+from skipping import run
 from upstreams import (
     Peer,
     Received,
@@ -221,22 +222,6 @@ async def house(
         for relay in relays.values():
             await relay.close()
             assert relay.open_connections == 0
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    """Run a test's coroutine; nothing may be left running, and nothing unclosed."""
-
-    async def wrapped() -> None:
-        await main()
-        for _ in range(20):
-            left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-            if not left:
-                return
-            await asyncio.sleep(0.001)
-        raise AssertionError(left)
-
-    asyncio.run(wrapped())
-    gc.collect()
 
 
 async def until(condition: Callable[[], bool], seconds: float) -> float:

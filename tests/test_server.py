@@ -27,6 +27,7 @@ from random import Random
 
 import h11
 import pytest
+import skipping
 
 from protocol.errors import ApiError
 from protocol.exchange import BackendFailed, Endpoint, Paced, Pending, Pushed, Response, Rest
@@ -2324,15 +2325,16 @@ class RealHouse:
 
     async def is_left_alone(self, seconds=5.0):
         """Wait until no connection is left, and tell whether that came."""
-        end = time.monotonic() + seconds
-        while self.server.connections and time.monotonic() < end:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while self.server.connections and loop.time() < end:
             await asyncio.sleep(0.002)
         await asyncio.sleep(0)  # the log is written a turn later
         return not self.server.connections
 
 
 def live(test, debug=True, **settings):
-    """Run `test(house)` with a server on a real socket, in asyncio's debug mode."""
+    """Run `test(house)` with a server on a real socket, in asyncio's debug mode; time that nobody uses is skipped."""
 
     async def main():
         house = await RealHouse().open(server_settings(**settings))
@@ -2346,8 +2348,7 @@ def live(test, debug=True, **settings):
                 with contextlib.suppress(OSError):
                     await writer.wait_closed()
 
-    asyncio.run(main(), debug=debug)
-    gc.collect()
+    skipping.run(main, debug=debug)
 
 
 def test_live_two_thousand_pipelined_requests_come_back_in_order():
@@ -2433,7 +2434,7 @@ def test_live_a_client_that_leaves_cancels_its_request_at_once(phase, how):
                 try:
                     await asyncio.sleep(1000)
                 finally:
-                    times.append(time.monotonic())
+                    times.append(asyncio.get_running_loop().time())
             return Response(200, TEXT, body())
 
         async def body():
@@ -2442,7 +2443,7 @@ def test_live_a_client_that_leaves_cancels_its_request_at_once(phase, how):
                     yield b"something"
                 await asyncio.sleep(1000)
             finally:
-                times.append(time.monotonic())
+                times.append(asyncio.get_running_loop().time())
 
         house.add("/slow", answer)
         waits = []
@@ -2452,12 +2453,11 @@ def test_live_a_client_that_leaves_cancels_its_request_at_once(phase, how):
                 await reader.readuntil(b"something\r\n")
             else:
                 await asyncio.sleep(0.02)
-            began = time.monotonic()
+            began = asyncio.get_running_loop().time()
             leave(writer, how)
             assert await house.is_left_alone()
             waits.append(times[-1] - began)
-        # The best of five: the machine may be busy with something else.
-        assert min(waits) < 0.05
+        assert max(waits) < 0.05
         assert len(times) == 5 and house.statuses() == [499] * 5
 
     live(test, debug=False)

@@ -45,10 +45,10 @@ from native import (
     by_byte,
     events,
     refusal,
-    run,
     translator,
     until,
 )
+from skipping import run
 from upstreams import Peer, Received, Upstream, closed_port, resetting, silent, sized
 
 from protocol.config import Configuration

@@ -29,10 +29,10 @@ from native import (
     events,
     form,
     refusal,
-    run,
     translator,
     until,
 )
+from skipping import run
 from upstreams import Peer, Received, sized
 
 from protocol.dashscope.mapping.speech import wav_samples

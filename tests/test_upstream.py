@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import ssl
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
 from certificates import Authority
+from skipping import run
 from upstreams import Gone, Peer, Upstream, answering, breaking_off, chunked, closed_port, resetting, silent, sized
 
 from protocol.upstream.access import proxy_from_environment, upstream_tls
@@ -49,19 +48,6 @@ async def body_of(answer: UpstreamAnswer) -> bytes:
 async def exchange(pool: UpstreamPool, request: UpstreamRequest = POST, deadline: float = 0.0) -> tuple[int, bytes]:
     answer = await pool.send(request, deadline)
     return answer.head.status, await body_of(answer)
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    """Run a test's coroutine, and see to it that no task is left over by the code under test."""
-
-    async def wrapped() -> None:
-        await main()
-        await asyncio.sleep(0)
-        left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        assert not left, left
-
-    asyncio.run(wrapped())
-    gc.collect()  # an unclosed socket or a lost exception is a warning, and so an error
 
 
 # ---- where to ---------------------------------------------------------------------------------------------------
@@ -782,11 +768,11 @@ def test_limits_the_time_to_connect() -> None:
         async with Upstream(mute) as upstream:
             url = f"https://127.0.0.1:{upstream.port}"
             async with pool_to(url, tls=ssl.create_default_context, connect_timeout=0.05) as pool:
-                began = time.monotonic()
+                began = asyncio.get_running_loop().time()
                 with pytest.raises(UpstreamTimeout, match="no connection") as caught:
                     await pool.send(POST)
                 assert caught.value.unsent and caught.value.status == 504
-                assert time.monotonic() - began < 0.2
+                assert asyncio.get_running_loop().time() - began < 0.2
 
     run(main)
 
