@@ -13,7 +13,6 @@ from check.arrows import check_arrows
 
 ROOT = pathlib.Path(__file__).parent.parent
 
-pytestmark = pytest.mark.source_only
 
 # What is true of the program once all examples are in it.
 SCRIPT = """
