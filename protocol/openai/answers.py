@@ -12,7 +12,7 @@ from protocol.errors import ApiError
 from protocol.exchange import Response
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject, encode_json
-from protocol.wire.sse import encode_event, encode_named_event
+from protocol.wire.sse import NAMED_EVENT, encode_event
 
 #: Header fields that never change, encoded once.
 JSON_FIELDS = encode_fields([("content-type", "application/json")])
@@ -54,7 +54,7 @@ def error_event(error: ApiError) -> bytes:
 
 def event_bytes(events: typing.Iterable[JsonObject]) -> bytes:
     """Return typed events as they are sent: named by their `type`, with no [DONE] behind the last one."""
-    return b"".join([encode_named_event(event["type"], encode_json(event)) for event in events])
+    return b"".join([NAMED_EVENT % (event["type"].encode(), encode_json(event)) for event in events])
 
 
 def api_path(path: str) -> str | None:

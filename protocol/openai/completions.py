@@ -17,6 +17,11 @@ SYSTEM_FINGERPRINT = "fp_6f61697365"
 
 _REMEMBERED_MODELS = 64
 
+# The chunk with the usage: behind the beginning that all chunks have comes an object that is given, or one of which the
+# two counts that change are filled in.
+_USAGE_CHUNK = b'%b[],"usage":%b}' + EVENT_END
+_PREPARED_USAGE_CHUNK = b'%b[],"usage":%b"prompt_tokens":%d%b"total_tokens":%d%b}' + EVENT_END
+
 
 class SpokenCall(typing.NamedTuple):
     """A call within an answer: of a "function", of a "custom" tool, or a "legacy" `function_call`, which has no id.
@@ -263,7 +268,7 @@ def _call_delta(index: int, call: SpokenCall, piece: str) -> JsonObject:
 def _join_frames(prefix: bytes, tails: typing.Sequence[typing.Sequence[bytes]], usage: bytes) -> list[bytes]:
     frames = [prefix + prefix.join(group) for group in tails]
     if usage:
-        frames[-1] += b'%b[],"usage":%b}%b' % (prefix, usage, EVENT_END)
+        frames[-1] += _USAGE_CHUNK % (prefix, usage)
     frames[-1] += DONE_EVENT
     return frames
 
@@ -303,8 +308,8 @@ class PlainChat:
         if include_usage:
             prompt = answered.prompt_tokens
             before, between, after = self._usage
-            frames[-1] += b'%b[],"usage":%b"prompt_tokens":%d%b"total_tokens":%d%b}%b' % (
-                prefix, before, prompt, between, prompt + self.tokens, after, EVENT_END,
+            frames[-1] += _PREPARED_USAGE_CHUNK % (
+                prefix, before, prompt, between, prompt + self.tokens, after,
             )  # fmt: skip
         frames[-1] += DONE_EVENT
         return frames
@@ -372,7 +377,7 @@ def text_frames(answered: Answered, speeches: typing.Sequence[Speech], *, includ
     usage = encode_json(_usage_of(answered, speeches)) if include_usage else b""
     joined = [prefix.join(group) for group in tails]
     if usage:
-        joined[-1] += b'%b[],"usage":%b}%b' % (prefix, usage, EVENT_END)
+        joined[-1] += _USAGE_CHUNK % (prefix, usage)
     joined[-1] += DONE_EVENT
     return joined
 
