@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Union
 
 import pytest
 
-from protocol.wire.http1.memo import HeadMemo
+from protocol.wire.http1.memo import RequestMemo, ResponseMemo
 from protocol.wire.http1.messages import (
     CLOSED,
     NEED_DATA,
@@ -1015,7 +1015,7 @@ def test_a_head_longer_than_the_remembered_one_is_read_in_full() -> None:
 
 @pytest.mark.parametrize(("data", "events"), [row[1:] for row in ACCEPTED_REQUESTS], ids=ids(ACCEPTED_REQUESTS))
 def test_readers_that_share_a_memo_read_a_request_alike(data: bytes, events: list[str]) -> None:
-    memo = HeadMemo()
+    memo = RequestMemo()
     for _ in range(2):
         reading = assert_same_in_every_way(lambda: RequestReader(memo=memo), NEXT + data)
         assert reading.events == [*NEXT_EVENTS, *events]
@@ -1025,7 +1025,7 @@ def test_readers_that_share_a_memo_read_a_request_alike(data: bytes, events: lis
     ("method", "data", "events"), [row[1:] for row in ACCEPTED_RESPONSES], ids=ids(ACCEPTED_RESPONSES)
 )
 def test_readers_that_share_a_memo_read_a_response_alike(method: str, data: bytes, events: list[str]) -> None:
-    memo = HeadMemo()
+    memo = ResponseMemo()
     read(ResponseReader("CONNECT", memo=memo), [data])  # which has another meaning for the same bytes
     for _ in range(2):
         reading = assert_same_in_every_way(lambda: ResponseReader(method, memo=memo), data)
@@ -1033,7 +1033,7 @@ def test_readers_that_share_a_memo_read_a_response_alike(method: str, data: byte
 
 
 def test_a_memo_holds_only_the_latest_heads() -> None:
-    memo = HeadMemo()
+    memo = RequestMemo()
     for number in range(1000):
         memo.keep(b"%d\r\n\r\n" % number, request_head(get()))
     known = [number for number in range(1000) if memo.find(b"x%d\r\n\r\n" % number, 1)]
@@ -1110,12 +1110,12 @@ LENGTHS: list[tuple[str, bytes]] = [
 @pytest.mark.parametrize("max_head", [65536, len(post(b"Content-Length: 5"))], ids=["wide", "tight"])
 def test_a_head_is_read_alike_whatever_is_remembered_of_one_with_another_length(first: bytes, max_head: int) -> None:
     for _, second in LENGTHS:
-        memo = HeadMemo()
+        memo = RequestMemo()
         read(RequestReader(memo=memo, max_head=max_head), [post(first)])
-        assert heads_read(memo, max_head, post(second)) == heads_read(HeadMemo(), max_head, post(second))
+        assert heads_read(memo, max_head, post(second)) == heads_read(RequestMemo(), max_head, post(second))
 
 
-def heads_read(memo: HeadMemo, max_head: int, data: bytes) -> tuple[object, ...]:
+def heads_read(memo: RequestMemo, max_head: int, data: bytes) -> tuple[object, ...]:
     """Return all that is to be known of the head of `data`, or why it is refused."""
     reader = RequestReader(memo=memo, max_head=max_head)
     try:
@@ -1129,7 +1129,7 @@ def heads_read(memo: HeadMemo, max_head: int, data: bytes) -> tuple[object, ...]
 
 
 def test_heads_that_differ_in_the_length_of_a_short_body_have_their_notes_in_common() -> None:
-    memo = HeadMemo()
+    memo = RequestMemo()
     heads = []
     for length in (b"5", b"65536", b"65537", b"0", b"5"):
         reader = RequestReader(memo=memo)
@@ -1156,7 +1156,7 @@ def test_a_request_that_differs_in_its_length_alone_is_read_as_a_whole() -> None
 
 
 def test_what_is_remembered_without_its_length_is_bounded_too() -> None:
-    memo = HeadMemo()
+    memo = RequestMemo()
     for number in range(1000):
         read(RequestReader(memo=memo), [post(b"Content-Length: 5", b"X: %d" % number)])
     known = [n for n in range(1000) if memo.find(post(b"Content-Length: 6", b"X: %d" % n), 0)]
@@ -1164,7 +1164,7 @@ def test_what_is_remembered_without_its_length_is_bounded_too() -> None:
 
 
 def test_a_request_without_a_body_is_read_as_a_whole() -> None:
-    memo = HeadMemo()
+    memo = RequestMemo()
     read(RequestReader(memo=memo), [NEXT])
     reader = RequestReader(memo=memo)
     assert reader.known_head(NEXT) is not None
@@ -1226,6 +1226,21 @@ def test_take_body_gives_what_came_before_a_fault_first() -> None:
     for _ in range(2):
         with pytest.raises(BadMessage):
             reader.take_body()
+
+
+@pytest.mark.parametrize(
+    "data", [ok(b"Content-Length: 5") + b"hello", ok(b"Transfer-Encoding: chunked") + b"5\r\nhello\r\n0\r\n\r\n"]
+)
+def test_take_body_keeps_to_the_limit(data: bytes) -> None:
+    for limit in (5, 4):
+        reader = ResponseReader("GET", max_body=limit)
+        reader.feed(data)
+        reader.next_event()
+        if limit == 5:
+            assert reader.take_body() == b"hello"
+        else:
+            with pytest.raises(BadMessage, match="accepted"):
+                reader.take_body()
 
 
 @pytest.mark.parametrize("size", [2047, 2048, 2049, 10000])

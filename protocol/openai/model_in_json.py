@@ -93,8 +93,11 @@ def find_model(body: bytes) -> tuple[str, int, int] | None:
                 found = start, end
     except _NotAnObject:
         return None
-    model = None if found is None else _string_value(body[found[0] : found[1]])
-    return None if model is None else (model, *found)
+    if found is None:
+        return None
+    start, end = found
+    model = _string_value(body[start:end])
+    return None if model is None else (model, start, end)
 
 
 def replace_model(body: bytes, model: str) -> bytes:
@@ -133,7 +136,9 @@ def _scan_object(body: bytes) -> tuple[int, typing.Iterator[tuple[str, int, int]
 def _scan_members(body: bytes, at: int) -> typing.Iterator[tuple[str, int, int]]:
     """Yield name, start and end of the value of each member that is named "model" in any case; raise _NotAnObject."""
     for _ in range(_MOST_LOOKS):
-        at = _OTHER_MEMBERS.match(body, at, at + _MEMBERS_BYTES).end()
+        others = _OTHER_MEMBERS.match(body, at, at + _MEMBERS_BYTES)
+        if others is not None:  # as always: it matches nothing, too
+            at = others.end()
         if _CLOSE.match(body, at):
             return
         name_start = _expect(_QUOTE, body, at) - 1

@@ -57,7 +57,7 @@ from protocol.service.cors import CorsPolicy
 from protocol.service.forwarded_for import TrustedProxies, parse_networks
 from protocol.service.log import Log
 from protocol.service.metrics import Metrics
-from protocol.wire.http1.memo import HeadMemo
+from protocol.wire.http1.memo import RequestMemo
 from protocol.wire.http1.messages import CLOSED, NEED_DATA, BadMessage, BodyPart, RequestHead
 from protocol.wire.http1.readers import RequestReader
 from protocol.wire.http1.writers import (
@@ -171,7 +171,7 @@ class Server:
         self.head_seconds = settings.head_timeout or math.inf
         self.body_seconds = settings.body_timeout or math.inf
         self.idle_seconds = settings.idle_timeout or math.inf
-        self.heads = HeadMemo()
+        self.heads = RequestMemo()
         self._listener: asyncio.AbstractServer | None = None
         self._cancelled: set[asyncio.Task[None]] = set()
         self._id_prefix = f"req_{os.urandom(8).hex()}"

@@ -37,7 +37,7 @@ import typing
 
 from protocol.upstream.destination import Destination, Proxy, parse_ip_address
 from protocol.upstream.failures import UpstreamBroke, UpstreamFailed, UpstreamTimeout, UpstreamUnreachable
-from protocol.wire.http1.memo import HeadMemo
+from protocol.wire.http1.memo import ResponseMemo
 from protocol.wire.http1.messages import NEED_DATA, BadMessage, ResponseHead
 from protocol.wire.http1.readers import ResponseReader
 from protocol.wire.http1.writers import RequestWriter, encode_fields, request_lines, whole_request
@@ -76,7 +76,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     )  # fmt: skip
 
     def __init__(
-        self, name: str, memo: HeadMemo, buffer: memoryview, on_lost: typing.Callable[[UpstreamConnection], None]
+        self, name: str, memo: ResponseMemo, buffer: memoryview, on_lost: typing.Callable[[UpstreamConnection], None]
     ) -> None:
         self.name = name
         self._memo = memo
@@ -612,7 +612,7 @@ class UpstreamPool:
         self._make_tls = tls
         self._tls: ssl.SSLContext | None = None
         self._proxy = proxy
-        self._memo = HeadMemo()
+        self._memo = ResponseMemo()
         # What is read is taken out before anything else is read, so one buffer serves all connections.
         self._buffer = memoryview(bytearray(_ANSWER_BYTES))
         self._connections: set[UpstreamConnection] = set()

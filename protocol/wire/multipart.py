@@ -397,7 +397,7 @@ class _Gatherer:
 
     def __init__(self) -> None:
         self.form = Form()
-        self._head: PartHead | None = None
+        self._head = PartHead("", None, "")  # of the part under way
         self._data = bytearray()
 
     def take(self, events: typing.Iterable[FormEvent]) -> None:

@@ -25,6 +25,7 @@ from protocol.mock.engine.world import Call, World
 from protocol.mock.inference.chat import chat_question
 from protocol.openai.answers import EVENT_STREAM_FIELDS, split_words
 from protocol.wire.json_text import JsonObject, encode_json
+from protocol.wire.sse import encode_comment, encode_named_event
 
 SESSIONS = "/agents/sessions"
 
@@ -33,7 +34,7 @@ _TURN_QUEUED_SECONDS = 0.5
 _TURN_SECONDS = 1.0
 _MOST_EVENTS = 1000
 # The first bytes of a live stream, so that its head goes out before anything has happened.
-_LISTENING = b": listening\n\n"
+_LISTENING = encode_comment("listening")
 _TURN_IS_OVER = frozenset(["completed", "failed", "cancelled"])
 
 
@@ -52,7 +53,7 @@ class SessionFeed:
     def tell(self, kind: str, members: JsonObject) -> None:
         """Add an event."""
         event = {"type": kind, "event_id": self._world.new_id("event_"), **members}
-        self._frames.append(b"event: %b\ndata: %b\n\n" % (kind.encode(), encode_json(event)))
+        self._frames.append(encode_named_event(kind, encode_json(event)))
         self.count += 1
         self.wake()
 

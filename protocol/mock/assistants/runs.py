@@ -36,13 +36,14 @@ from protocol.openai.answers import JSON_FIELDS, split_words
 from protocol.openai.api.operations import Stage
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject, encode_json
+from protocol.wire.sse import DONE, encode_named_event
 
 # How long a run may take, tools and all (API reference, run.expires_at).
 _RUN_SECONDS = 600
 _CANCELLING_SECONDS = 0.5
 _POLL_SECONDS = 0.5
 _MOVING_RUN_STATUSES = ACTIVE_RUN_STATUSES - {"requires_action"}
-_RUN_DONE_EVENT = b"event: done\ndata: [DONE]\n\n"
+_RUN_DONE_EVENT = encode_named_event("done", DONE.encode())
 
 # What a run takes over from its assistant unless its own request says it.
 _FROM_ASSISTANT = ("model", "instructions", "tools", "temperature", "top_p", "response_format")
@@ -74,7 +75,7 @@ class _RunStream:
 
     def tell(self, event: str, object: JsonObject) -> None:
         """Add an event."""
-        self._frame += b"event: %b\ndata: %b\n\n" % (event.encode(), encode_json(object))
+        self._frame += encode_named_event(event, encode_json(object))
         if event.endswith(".delta"):
             self._frames.append(self._frame)
             self._frame = b""

@@ -33,6 +33,7 @@ from protocol.mock.json_schema.document import SchemaError
 from protocol.mock.media.recording import sound_seconds
 from protocol.openai.answers import split_words
 from protocol.wire.json_text import JsonObject, encode_json
+from protocol.wire.sse import encode_native_event
 
 _REASONING = "Whatever is asked, the answer stays the same."
 
@@ -464,11 +465,11 @@ def encode_native_events(groups: NativeGroups, error: tuple[int, JsonObject] | N
         frame = b""
         for event in group:
             number += 1
-            frame += b"id:%d\nevent:result\n:HTTP_STATUS/200\ndata:%b\n\n" % (number, encode_json(event))
+            frame += encode_native_event(number, b"result", b"HTTP_STATUS/200", encode_json(event))
         frames.append(frame)
     if error is not None:
         status, body = error
-        frames.append(b"id:%d\nevent:error\n:HTTP_STATUS/%d\ndata:%b\n\n" % (number + 1, status, encode_json(body)))
+        frames.append(encode_native_event(number + 1, b"error", b"HTTP_STATUS/%d" % status, encode_json(body)))
     return frames
 
 

@@ -139,7 +139,8 @@ class RequestHead:
     @property
     def has_short_body(self) -> bool:
         """Whether a body follows that is told to be short."""
-        return not self.chunked and 0 < self.content_length <= SHORT_BODY_BYTES
+        length = self.content_length
+        return length is not None and 0 < length <= SHORT_BODY_BYTES
 
     def resized(self, length: str) -> RequestHead:
         """Return the head that this one would be with the length, in digits, of another short body."""

@@ -120,7 +120,8 @@ class ResponseWriter(_MessageWriter):
 
     def whole(self, status: int, fields: bytes, body: bytes) -> bytes:
         """Return a complete answer: the same bytes as start, part and finish, in one piece."""
-        if status == 200 and self.keep_alive and is_answered_plainly(self._request):
+        request = self._request
+        if request is not None and status == 200 and self.keep_alive and is_answered_plainly(request):
             return sized_answer(fields, b"", body)
         return self.start(status, fields, len(body)) + self.part(body) + self.finish()
 
