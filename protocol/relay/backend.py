@@ -43,13 +43,10 @@ from protocol.relay.retry import Failure, Health, read_retry_after
 from protocol.relay.settings import RelaySettings
 from protocol.service.log import Log
 from protocol.upstream.access import UpstreamAccess
+from protocol.upstream.answer import UpstreamAnswer, UpstreamTunnel
+from protocol.upstream.connection import UpstreamConnection
 from protocol.upstream.failures import UpstreamFailed
-from protocol.upstream.pool import (
-    UpstreamAnswer,
-    UpstreamConnection,
-    UpstreamRequest,
-    UpstreamTunnel,
-)
+from protocol.upstream.request import UpstreamRequest
 from protocol.wire.http1.messages import SHORT_BODY_BYTES, RequestHead, ResponseHead
 from protocol.wire.http1.writers import encode_fields, request_lines
 from protocol.wire.json_text import JsonObject
@@ -396,17 +393,13 @@ class Relay:
 
     # ---- answers ------------------------------------------------------------------------------------------------
 
-    def first_answer(self, request: Request, connection: UpstreamConnection) -> Response | None:
-        """Return the answer to a first attempt if it is there and a good one; UpstreamFailed.
-
-        None while its head is on its way, and where the retry law must have a look at it.
-        """
-        head = connection.poll_head()
-        if head is None or head.status >= 400 or head.status == 101:
+    def first_answer(self, request: Request, connection: UpstreamConnection, head: ResponseHead) -> Response | None:
+        """Return the answer to a first attempt, None where the retry law must have a look at it; UpstreamFailed."""
+        if head.status >= 400 or head.status == 101:
             return None
         request.attempts.append(f"{self.name}={head.status}")
         try:
-            response = self._begun(request, UpstreamAnswer(self._pool, connection))
+            response = self._begun(request, self._pool.answer_on(connection, head))
         except UpstreamFailed:
             request.attempts.pop()
             raise
@@ -419,7 +412,7 @@ class Relay:
 
     def await_head(self, connection: UpstreamConnection) -> None:
         """Let the time for an answer's head begin anew."""
-        connection.wait_at_most(self._pool.limits.first_byte_timeout, "no answer began")
+        connection.await_head(self._pool.limits.first_byte_timeout)
 
     def _begun(self, request: Request, answer: UpstreamAnswer | UpstreamTunnel) -> Response:
         """Turn an answer that has begun into ours; UpstreamFailed when it is broken before a byte could go on."""
@@ -524,20 +517,21 @@ class _FirstAttempt(Pending):
         self._relay = relay
         self._request = request
         self._connection: UpstreamConnection | None = connection
-        connection.notify = self._look
+        connection.listen(self._look)
 
     def _look(self) -> None:
         """Deliver the answer if it has come."""
         connection = self._connection
         try:
-            response = self._relay.first_answer(self._request, connection)
-            if response is None and connection.head is None:
+            head = connection.poll_head()
+            if head is None:
                 self._relay.await_head(connection)
                 return
+            response = self._relay.first_answer(self._request, connection, head)
         except UpstreamFailed:
             response = None  # it is raised again to the retry law
         if response is None:
-            connection.stop_waiting()
+            connection.deafen()
             self.deliver(Rest(self._go_on))
         else:
             self._connection = None

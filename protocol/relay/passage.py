@@ -6,7 +6,7 @@ import asyncio
 
 from protocol.exchange import Pushed, Sink
 from protocol.upstream.failures import UpstreamFailed
-from protocol.upstream.pool import UpstreamAnswer
+from protocol.upstream.answer import UpstreamAnswer
 
 _KEEP_ALIVE_COMMENT = b": keep-alive\n\n"
 

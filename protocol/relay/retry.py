@@ -7,7 +7,7 @@ import ssl
 import typing
 
 from protocol.exchange import Response
-from protocol.upstream.pool import UpstreamAnswer
+from protocol.upstream.answer import UpstreamAnswer
 from protocol.wire.http1.messages import ResponseHead
 
 # This many requests in a row have to fail before a backend rests.
