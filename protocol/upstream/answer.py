@@ -6,7 +6,7 @@ import asyncio
 import typing
 
 from protocol.upstream.connection import UpstreamConnection
-from protocol.wire.http1.messages import ResponseHead
+from protocol.wire.http1.messages import BadMessage, ResponseHead
 
 _SILENCE = "nothing came for too long"
 
@@ -18,7 +18,7 @@ class UpstreamAnswer:
     the connection; where nobody wants the rest, `let_go` does.
     """
 
-    __slots__ = ("_connection", "_give_back", "_let_go", "_timeout", "complete", "head")
+    __slots__ = ("_connection", "_give_back", "_let_go", "_reader", "_timeout", "complete", "head")
 
     def __init__(
         self,
@@ -33,6 +33,7 @@ class UpstreamAnswer:
         #: Whether nothing more is to be had: the connection serves others, or is closed.
         self.complete = False
         self._connection = connection
+        self._reader = connection.reader
         self._timeout = timeout
         self._give_back = give_back
         self._let_go = let_go
@@ -50,12 +51,15 @@ class UpstreamAnswer:
         raise StopAsyncIteration
 
     def take(self) -> bytes:
-        """Return what of the body is here already, b"" for nothing. UpstreamFailed."""
-        connection = self._connection
-        data = connection.take()
-        if connection.complete:
+        """Return what of the body is here already, b"" for nothing. UpstreamFailed, once all before it is taken."""
+        reader = self._reader
+        try:
+            data = reader.take_body()
+        except BadMessage as exc:
+            raise self._connection.failure() from exc
+        if reader.is_over:
             self.complete = True
-            self._give_back(connection)
+            self._give_back(self._connection)
         return data
 
     def listen(self, notify: typing.Callable[[], object]) -> None:
@@ -78,7 +82,7 @@ class UpstreamAnswer:
     @property
     def has_more(self) -> bool:
         """Whether another `take_or_wait` may have something to give, or to raise, at once."""
-        return self._connection.has_more
+        return self._reader.buffered > 0 or not self._connection.is_open
 
     async def hold(self, most: int, seconds: float) -> bytes:
         """Return the body as far as it comes within `seconds` and `most` bytes, or a read more. UpstreamFailed."""
@@ -135,7 +139,7 @@ class UpstreamTunnel:
         if self._pump is None:
             self._pump = asyncio.get_running_loop().create_task(self._send())
         while True:
-            data = connection.take_raw()
+            data = connection.reader.take_rest()
             if data:
                 return data
             if not connection.is_open:

@@ -5,7 +5,7 @@ Theory of operation
 A connection is a protocol around a ResponseReader and not a StreamReader: what the socket brings goes into the reader
 at once, and whoever wants it pulls. So the only buffer is the reader's, and the socket is paused by what waits there.
 
-    at rest ── begin, send ──► head awaited ── poll_head ──► body read ── take, until `complete` ── rest ──► at rest
+    at rest ── begin, send ──► head awaited ── poll_head ──► body read, out of `reader` ── rest ──► at rest
 
 In every state the connection may end, and `is_open` is False from then on:
 
@@ -31,7 +31,7 @@ import ssl
 import typing
 
 from protocol.deadline import Deadline
-from protocol.upstream.failures import UpstreamBroke, UpstreamFailed, UpstreamTimeout
+from protocol.upstream.failures import UpstreamBroke, UpstreamTimeout
 from protocol.wire.http1.memo import HeadMemo
 from protocol.wire.http1.messages import NEED_DATA, BadMessage, ResponseHead
 from protocol.wire.http1.readers import ResponseReader
@@ -45,99 +45,25 @@ _MAX_INTERIM_HEADS = 32
 _NO_ANSWER = "no answer began"
 
 
-class UpstreamConnection(asyncio.BufferedProtocol):
-    """One connection and the exchange that it is busy with, if any.
+class _Stream(asyncio.BufferedProtocol):
+    """The bytes in and out of one socket, with or without TLS, and what holds them back in either direction.
 
-    `name` is the backend's, for messages. `buffer` is where the event loop puts what it reads; connections may share
-    one, because each takes its bytes out at once. `on_lost` is called when the connection is gone, whoever ended it.
+    `buffer` is where the event loop puts what it reads; connections may share one, because each takes its bytes out at
+    once (`buffer_updated`).
     """
 
-    __slots__ = (
-        "_buffer", "_deadline", "_end_by", "_error", "_head", "_interim_heads", "_is_paused", "_limit", "_loop",
-        "_memo", "_name", "_notify", "_on_lost", "_reader", "_transport", "_upload", "_writable", "born", "complete",
-        "has_answered", "is_at_rest", "is_lost", "is_open", "rests_since",
-    )  # fmt: skip
+    __slots__ = ("_buffer", "_is_paused", "_loop", "_transport", "_writable")
 
     _transport: asyncio.Transport
 
-    def __init__(
-        self, name: str, memo: HeadMemo, buffer: memoryview, on_lost: typing.Callable[[UpstreamConnection], None]
-    ) -> None:
-        self._name = name
-        self._memo = memo
+    def __init__(self, buffer: memoryview) -> None:
         self._buffer = buffer
-        self._on_lost = on_lost
         self._loop = asyncio.get_running_loop()
-        self._reader = ResponseReader("GET", memo=memo)
         self._is_paused = False  # the socket is not read
-        self._notify: typing.Callable[[], object] | None = None
         self._writable: asyncio.Future[None] | None = None  # set while the upstream reads too slowly
-        self._deadline = Deadline(self._loop, self._time_out)
-        self._limit = ""  # what the wait under way is for, in words
-        self.born = self.rests_since = self._loop.time()
-        self.is_open = True
-        self.is_lost = False  # there is not even a socket any more
-        self.is_at_rest = True
-        # Per exchange.
-        self.has_answered = False  # with at least one byte
-        self.complete = False  # all of the body has been taken
-        self._end_by = 0.0  # loop time; 0: never
-        self._head: ResponseHead | None = None
-        self._interim_heads = 0
-        self._error: BaseException | None = None
-        self._upload: asyncio.Task[None] | None = None
-
-    # -- what asyncio calls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._use(typing.cast(asyncio.Transport, transport))
-
-    def get_buffer(self, sizehint: int) -> memoryview:
-        return self._buffer
-
-    def buffer_updated(self, size: int) -> None:
-        if self.is_at_rest:
-            self.abort()
-            return
-        self.has_answered = True
-        self._deadline.when = 0.0
-        reader = self._reader
-        reader.feed(bytes(self._buffer[:size]))
-        if self._notify is not None:
-            self._notify()
-        elif reader.buffered > _WAITING_BYTES and not self._is_paused:
-            self._is_paused = True
-            self._transport.pause_reading()
-
-    def eof_received(self) -> bool:
-        self.is_open = False
-        self._reader.feed(b"")
-        self._wake()
-        return False
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        self.is_open = False
-        self.is_lost = True
-        self._deadline.close()
-        if self._error is None:
-            # A reset must not pass for the end of a body that ends with its connection (RFC 9112 §9.5).
-            if exc is None:
-                self._reader.feed(b"")
-            else:
-                self._error = UpstreamBroke(self._name, "the connection was reset")
-        self._wake()
-        self.resume_writing()
-        self._on_lost(self)
-
-    def pause_writing(self) -> None:
-        self._writable = self._loop.create_future()
-
-    def resume_writing(self) -> None:
-        writable, self._writable = self._writable, None
-        if writable is not None and not writable.done():
-            writable.set_result(None)
-
-    # -- becoming a connection
 
     async def start_tls(self, tls: ssl.SSLContext, host: str, seconds: float) -> None:
         """Go on under TLS, with `seconds` for the handshake (0: asyncio's limit of 60); OSError when it fails."""
@@ -152,24 +78,118 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._transport = transport
         transport.set_write_buffer_limits(high=_WAITING_BYTES)
 
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._buffer
+
+    def _pause_reading(self) -> None:
+        if not self._is_paused:
+            self._is_paused = True
+            self._transport.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if self._is_paused:
+            self._is_paused = False
+            self._transport.resume_reading()
+
+    def send(self, data: bytes) -> None:
+        """Send a request, or a part of one."""
+        self._transport.write(data)
+
+    def pause_writing(self) -> None:
+        self._writable = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        writable, self._writable = self._writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+
+    def close_when_sent(self) -> None:
+        """Close once all that was written is out."""
+        self._transport.close()
+
+
+class UpstreamConnection(_Stream):
+    """One connection and the exchange that it is busy with, if any.
+
+    `name` is the backend's, for messages. `on_lost` is called when the connection is gone, whoever ended it.
+    """
+
+    __slots__ = (
+        "_deadline", "_end_by", "_error", "_head", "_interim_heads", "_limit", "_memo", "_name", "_notify", "_on_lost",
+        "_upload", "born", "has_answered", "is_at_rest", "is_lost", "is_open", "reader", "rests_since",
+    )  # fmt: skip
+
+    def __init__(
+        self, name: str, memo: HeadMemo, buffer: memoryview, on_lost: typing.Callable[[UpstreamConnection], None]
+    ) -> None:
+        super().__init__(buffer)
+        self._name = name
+        self._memo = memo
+        self._on_lost = on_lost
+        self._notify: typing.Callable[[], object] | None = None
+        self._deadline = Deadline(self._loop, self._time_out)
+        self._limit = ""  # what the wait under way is for, in words
+        self.reader = ResponseReader("GET", memo=memo)
+        self.born = self.rests_since = self._loop.time()
+        self.is_open = True
+        self.is_lost = False  # there is not even a socket any more
+        self.is_at_rest = True
+        # Per exchange.
+        self.has_answered = False  # with at least one byte
+        self._end_by = 0.0  # loop time; 0: never
+        self._head: ResponseHead | None = None
+        self._interim_heads = 0
+        self._error: BaseException | None = None
+        self._upload: asyncio.Task[None] | None = None
+
+    # -- what asyncio calls
+
+    def buffer_updated(self, size: int) -> None:
+        if self.is_at_rest:
+            self.abort()
+            return
+        self.has_answered = True
+        self._deadline.when = 0.0
+        reader = self.reader
+        reader.feed(bytes(self._buffer[:size]))
+        if self._notify is not None:
+            self._notify()
+        elif reader.buffered > _WAITING_BYTES:
+            self._pause_reading()
+
+    def eof_received(self) -> bool:
+        self.is_open = False
+        self.reader.feed(b"")
+        self._wake()
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_open = False
+        self.is_lost = True
+        self._deadline.close()
+        if self._error is None:
+            # A reset must not pass for the end of a body that ends with its connection (RFC 9112 §9.5).
+            if exc is None:
+                self.reader.feed(b"")
+            else:
+                self._error = UpstreamBroke(self._name, "the connection was reset")
+        self._wake()
+        self.resume_writing()
+        self._on_lost(self)
+
     # -- the request
 
     def begin(self, method: str, end_by: float) -> None:
         """Get ready for an exchange that must be over at `end_by` (loop time, 0 for never)."""
         self.is_at_rest = False
         self.has_answered = False
-        self.complete = False
         self._end_by = end_by
         self._head = None
         self._interim_heads = 0
-        if self._reader.is_over:
-            self._reader.expect(method)
+        if self.reader.is_over:
+            self.reader.expect(method)
         elif self.is_open:
-            self._reader = ResponseReader(method, memo=self._memo)
-
-    def send(self, data: bytes) -> None:
-        """Send a request, or a part of one."""
-        self._transport.write(data)
+            self.reader = ResponseReader(method, memo=self._memo)
 
     def upload(self, sending: typing.Coroutine[typing.Any, typing.Any, None]) -> None:
         """Run `sending`, which sends the request and then calls `end_upload`; what it raises ends the exchange."""
@@ -201,7 +221,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         if self._head is None:
             self.wait_at_most(0.0, "")
 
-    # -- the answer
+    # -- the answer's head
 
     async def read_head(self, seconds: float) -> ResponseHead:
         """Return the final answer's head, which has `seconds` to come once the request is out; UpstreamFailed."""
@@ -215,15 +235,15 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         """Return the final answer's head, None while it has not come; UpstreamFailed."""
         while self._head is None:
             try:
-                event = self._reader.next_event()
+                event = self.reader.next_event()
             except BadMessage as exc:
-                raise self._broken() from exc
+                raise self.failure() from exc
             if type(event) is ResponseHead:
                 self._take_head(event)
             elif event is NEED_DATA and self.is_open:
                 return None
             else:
-                raise self._error or self._broken()
+                raise self.failure()
         return self._head
 
     def _take_head(self, head: ResponseHead) -> None:
@@ -236,44 +256,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self._interim_heads += 1
         if self._interim_heads > _MAX_INTERIM_HEADS:
             raise UpstreamBroke(self._name, f"more than {_MAX_INTERIM_HEADS} interim answers came")
-
-    def take(self) -> bytes:
-        """Return what has come of the body, b"" for nothing; `complete` says whether it is all. UpstreamFailed.
-
-        What came before a fault is returned first.
-        """
-        reader = self._reader
-        try:
-            data = reader.take_body()
-        except BadMessage as exc:
-            raise self._error or self._broken() from exc
-        self.complete = reader.is_over
-        return data
-
-    def take_raw(self) -> bytes:
-        """Return what has come since the head: bytes of another protocol, b"" for none."""
-        return self._reader.take_rest()
-
-    @property
-    def has_more(self) -> bool:
-        """Whether there are bytes that nobody has taken, or an end."""
-        return self._reader.buffered > 0 or not self.is_open
-
-    def check(self) -> None:
-        """Raise what has gone wrong, if nothing more is to be had."""
-        if self._error is not None:
-            raise self._error
-        if not self.is_open:
-            raise self._broken()
-
-    def _broken(self) -> UpstreamFailed:
-        """Say how the answer is broken, in words that repeat nothing of it: it may hold our key."""
-        if isinstance(self._error, UpstreamFailed):
-            return self._error
-        if not self.is_open:
-            what = "in the middle of its answer" if self.has_answered else "without an answer"
-            return UpstreamBroke(self._name, f"it closed the connection {what}")
-        return UpstreamBroke(self._name, "what it sent is not a valid HTTP/1.1 answer")
 
     # -- waiting
 
@@ -290,11 +272,6 @@ class UpstreamConnection(asyncio.BufferedProtocol):
     def _wake(self) -> None:
         if self._notify is not None:
             self._notify()
-
-    def _resume_reading(self) -> None:
-        if self._is_paused:
-            self._is_paused = False
-            self._transport.resume_reading()
 
     async def more(self, seconds: float, limit: str, quiet: float = 0.0) -> bool:
         """Wait for bytes or the end, for `seconds` at most (0: without limit); raise what went wrong.
@@ -315,7 +292,7 @@ class UpstreamConnection(asyncio.BufferedProtocol):
                 alarm.cancel()
             else:
                 self._deadline.when = 0.0
-        if self._error is not None and not self._reader.buffered:
+        if self._error is not None and not self.reader.buffered:
             raise self._error
         return came
 
@@ -337,37 +314,24 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         else:
             self._deadline.when = 0.0
 
-    def end_by(self, when: float) -> None:
-        """Have the exchange over at `when` (loop time) and no longer when it was begun with."""
-        self._end_by = when
-
     def _time_out(self) -> None:
         self.fail(UpstreamTimeout(self._name, self._limit))
 
     # -- the end of an exchange
 
-    @property
-    def is_reusable(self) -> bool:
-        """Whether another exchange may follow this one, whose answer has been taken whole (RFC 9112 §9.3)."""
-        return (
-            self.is_open
-            and self._head is not None
-            and self._head.keep_alive
-            and self._upload is None
-            and not self._reader.buffered  # bytes that belong to no answer
-        )
+    def check(self) -> None:
+        """Raise what has gone wrong, if nothing more will come."""
+        if not self.is_open:
+            raise self.failure()
 
-    @property
-    def is_drainable(self) -> bool:
-        """Whether it is only the answer that keeps the connection from being used again."""
-        return self.is_open and self._upload is None
-
-    def rest(self) -> None:
-        """Wait for the next exchange."""
-        self._notify = None
-        self._resume_reading()
-        self.is_at_rest = True
-        self.rests_since = self._loop.time()
+    def failure(self) -> BaseException:
+        """Return what has gone wrong, in words that repeat nothing of the answer: it may hold our key."""
+        if self._error is not None:
+            return self._error
+        if self.is_open:
+            return UpstreamBroke(self._name, "what it sent is not a valid HTTP/1.1 answer")
+        what = "in the middle of its answer" if self.has_answered else "without an answer"
+        return UpstreamBroke(self._name, f"it closed the connection {what}")
 
     def fail(self, error: BaseException) -> None:
         """End the exchange with `error` and close."""
@@ -390,9 +354,33 @@ class UpstreamConnection(asyncio.BufferedProtocol):
         self.abort()
         self._error = None
 
-    def close_when_sent(self) -> None:
-        """Close once all that was written is out."""
-        self._transport.close()
+    @property
+    def is_drainable(self) -> bool:
+        """Whether nothing but the rest of the answer keeps the connection from being used again."""
+        return self.is_open and self._upload is None
+
+    def drain_until(self, when: float) -> None:
+        """Let the exchange be over at `when` (loop time), whatever it was begun with."""
+        self._end_by = when
+
+    @property
+    def is_reusable(self) -> bool:
+        """Whether another exchange may follow this one, whose answer has been taken whole (RFC 9112 §9.3)."""
+        head = self._head
+        return (
+            self.is_open
+            and head is not None
+            and head.keep_alive
+            and self._upload is None
+            and not self.reader.buffered  # bytes that belong to no answer
+        )
+
+    def rest(self) -> None:
+        """Wait for the next exchange."""
+        self._notify = None
+        self._resume_reading()
+        self.is_at_rest = True
+        self.rests_since = self._loop.time()
 
 
 def _settle(waiter: asyncio.Future[bool], came: bool) -> None:

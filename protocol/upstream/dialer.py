@@ -110,7 +110,7 @@ class Dialer:
             raise UpstreamUnreachable(self._name, "its proxy closed the connection or does not speak HTTP") from exc
         if not 200 <= head.status < 300:
             raise UpstreamUnreachable(self._name, f"its proxy answered {head.status} to CONNECT")
-        if connection.take_raw():
+        if connection.reader.take_rest():
             raise UpstreamUnreachable(self._name, "its proxy sent more than its answer to CONNECT")
         connection.rest()
 

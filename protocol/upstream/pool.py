@@ -178,7 +178,7 @@ class UpstreamPool:
             connection.dismiss()
             return
         loop = asyncio.get_running_loop()
-        connection.end_by(loop.time() + seconds)
+        connection.drain_until(loop.time() + seconds)
         task = loop.create_task(self._drain(connection))
         self._draining.add(task)
         task.add_done_callback(self._draining.discard)
