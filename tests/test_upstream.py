@@ -973,7 +973,7 @@ def test_tunnels_both_ways_after_101() -> None:
 
         async with Upstream(echo) as upstream, pool_to(upstream) as pool:
             stream = parts_of(b"abc", b"def", pause=0.01)
-            tunnel = await pool.send(UpstreamRequest("GET", "/v1/realtime", FIELDS, stream=stream, tunnel=True))
+            tunnel = await pool.open_tunnel(UpstreamRequest("GET", "/v1/realtime", FIELDS), stream)
             assert tunnel.head.status == 101
             assert b"".join([data async for data in tunnel])[:8] == b"firstABC"
             await tunnel.aclose()
@@ -986,8 +986,9 @@ def test_a_refused_upgrade_is_an_answer() -> None:
     async def main() -> None:
         async with Upstream(answering(sized(b"no", "403 Forbidden"))) as upstream, pool_to(upstream) as pool:
             stream = parts_of(b"never read")
-            request = UpstreamRequest("GET", "/v1/realtime", FIELDS, stream=stream, tunnel=True)
-            assert await exchange(pool, request) == (403, b"no")
+            answer = await pool.open_tunnel(UpstreamRequest("GET", "/v1/realtime", FIELDS), stream)
+            assert isinstance(answer, UpstreamAnswer)
+            assert (answer.head.status, await body_of(answer)) == (403, b"no")
             await stream.aclose()
 
     run(main)

@@ -1,12 +1,12 @@
-"""An upstream's body on its way to the client: pushed on in the same turn of the loop, with or without comments between."""
+"""An upstream's body on its way to the client, pushed on in the same turn of the loop."""
 
 from __future__ import annotations
 
 import asyncio
 
 from protocol.exchange import Pushed, Sink
-from protocol.upstream.failures import UpstreamFailed
 from protocol.upstream.answer import UpstreamAnswer
+from protocol.upstream.failures import UpstreamFailed
 
 _KEEP_ALIVE_COMMENT = b": keep-alive\n\n"
 
@@ -19,11 +19,12 @@ class Passage(Pushed):
 
     __slots__ = ("_answer", "_first", "_paused", "_sink")
 
+    _sink: Sink  # since `begin`
+
     def __init__(self, answer: UpstreamAnswer, first: bytes) -> None:
         self._answer = answer
         self._first = first
         self._paused = False
-        self._sink: Sink | None = None
 
     def begin(self, sink: Sink) -> None:
         self._sink = sink
@@ -43,7 +44,6 @@ class Passage(Pushed):
         self._look()
 
     def cancel(self) -> None:
-        self._sink = None
         self._answer.let_go()
 
     def _look(self) -> None:
@@ -58,22 +58,20 @@ class Passage(Pushed):
                 if not data:
                     return
                 self._pass_on(data)
-                if self._paused or self._sink is None or not answer.has_more:
+                if self._paused or answer.complete or not answer.has_more:
                     return
         except UpstreamFailed as exc:
-            sink = self._sink
             self.cancel()
-            self._break_off(sink, exc)
+            self._break_off(exc)
 
     def _pass_on(self, data: bytes) -> None:
         self._sink.push(data)
 
     def _end(self, data: bytes) -> None:
-        sink, self._sink = self._sink, None
-        sink.end(data)
+        self._sink.end(data)
 
-    def _break_off(self, sink: Sink, error: UpstreamFailed) -> None:
-        sink.fail(error)
+    def _break_off(self, error: UpstreamFailed) -> None:
+        self._sink.fail(error)
 
 
 class EventPassage(Passage):
@@ -127,10 +125,10 @@ class EventPassage(Passage):
         self._stop_alarm()
         super()._end(data)
 
-    def _break_off(self, sink: Sink, error: UpstreamFailed) -> None:
+    def _break_off(self, error: UpstreamFailed) -> None:
         if not self._between_events:
-            sink.push(b"\n" if self._tail.endswith((b"\n", b"\r")) else b"\n\n")
-        sink.fail(error)
+            self._sink.push(b"\n" if self._tail.endswith((b"\n", b"\r")) else b"\n\n")
+        super()._break_off(error)
 
     @property
     def _between_events(self) -> bool:

@@ -108,7 +108,7 @@ class UpstreamPool:
 
     async def send(
         self, request: UpstreamRequest, end_by: float = 0.0, begun: UpstreamConnection | None = None
-    ) -> UpstreamAnswer | UpstreamTunnel:
+    ) -> UpstreamAnswer:
         """Send a request and return its answer once the head is here; raise UpstreamFailed.
 
         `begun` is the connection on which `begin` has sent it already. All must be over at `end_by` (loop time, 0 for
@@ -116,35 +116,47 @@ class UpstreamPool:
         been answered by a single byte is sent again on a new one, once. A stream cannot be sent again, so it goes out
         on a new connection at once.
         """
-        may_reuse = request.stream is None
+        connection, head = await self._send(request, end_by, begun, may_reuse=request.stream is None)
+        if head.status == 101:
+            connection.dismiss()
+            raise UpstreamBroke(self._name, "it changed the protocol without being asked to")
+        return self.answer_on(connection, head)
+
+    async def open_tunnel(
+        self, request: UpstreamRequest, outgoing: typing.AsyncIterator[bytes], end_by: float = 0.0
+    ) -> UpstreamTunnel | UpstreamAnswer:
+        """Send a request to change the protocol; return the tunnel, or the answer of an upstream that will not.
+
+        `outgoing` is what goes into the tunnel. For the rest see `send`.
+        """
+        connection, head = await self._send(request, end_by, None, may_reuse=False)
+        return UpstreamTunnel(connection, head, outgoing) if head.status == 101 else self.answer_on(connection, head)
+
+    async def _send(
+        self, request: UpstreamRequest, end_by: float, begun: UpstreamConnection | None, *, may_reuse: bool
+    ) -> tuple[UpstreamConnection, ResponseHead]:
+        """Return the connection on which the request is out, and the head of the answer."""
         connection = begun or (self._take_idle() if may_reuse else None)
         if connection is None and self._is_full:
             connection = await self._wait_for_room(self._connect_by(end_by), may_reuse)
         if connection is not None:
             try:
-                return await self._exchange(connection, request, end_by, is_begun=begun is not None)
+                return connection, await self._exchange(connection, request, end_by, is_begun=begun is not None)
             except UpstreamBroke:
                 if connection.has_answered:
                     raise
         connection = await self._open(self._connect_by(end_by))
-        return await self._exchange(connection, request, end_by)
+        return connection, await self._exchange(connection, request, end_by)
 
     async def _exchange(
         self, connection: UpstreamConnection, request: UpstreamRequest, end_by: float, *, is_begun: bool = False
-    ) -> UpstreamAnswer | UpstreamTunnel:
+    ) -> ResponseHead:
         limits = self.limits
         try:
             if not is_begun:
                 connection.begin(request.method, end_by)
-                send_request(
-                    connection, request, timeout=limits.timeout, first_byte_timeout=limits.first_byte_timeout
-                )  # fmt: skip
-            head = await connection.read_head(limits.first_byte_timeout)
-            if head.status != 101:
-                return self.answer_on(connection, head)
-            if not request.tunnel or request.stream is None:
-                raise UpstreamBroke(self._name, "it changed the protocol without being asked to")
-            return UpstreamTunnel(connection, head, request.stream)
+                send_request(connection, request, timeout=limits.timeout, first_byte_timeout=limits.first_byte_timeout)
+            return await connection.read_head(limits.first_byte_timeout)
         except asyncio.CancelledError:
             self.let_go(connection)
             raise
@@ -178,6 +190,7 @@ class UpstreamPool:
             connection.dismiss()
             return
         loop = asyncio.get_running_loop()
+        connection.deafen()
         connection.drain_until(loop.time() + seconds)
         task = loop.create_task(self._drain(connection))
         self._draining.add(task)

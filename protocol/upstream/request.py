@@ -14,8 +14,7 @@ PIECE_BYTES = 65536
 class UpstreamRequest(typing.NamedTuple):
     """A request to send. `fields` is a block that holds Host; `stream` takes the place of `body` where it is given.
 
-    `length` is the stream's in bytes, None for a chunked one. `tunnel` says that an answer 101 is welcome, after which
-    `stream` is the tunnel's outgoing direction.
+    `length` is the stream's in bytes, None for a chunked one.
     """
 
     method: str
@@ -24,7 +23,6 @@ class UpstreamRequest(typing.NamedTuple):
     body: bytes = b""
     stream: typing.Optional[typing.AsyncIterator[bytes]] = None
     length: typing.Optional[int] = None
-    tunnel: bool = False
 
 
 def send_request(
@@ -35,10 +33,8 @@ def send_request(
     Of a body in pieces each may take up to `timeout` seconds; after the last one the answer may take
     `first_byte_timeout` to begin.
     """
-    method, target, fields, body, stream, length, tunnel = request
-    if tunnel:
-        connection.send(RequestWriter().start(method, target, fields, 0))
-    elif stream is None and len(body) <= PIECE_BYTES:
+    method, target, fields, body, stream, length = request
+    if stream is None and len(body) <= PIECE_BYTES:
         connection.send(whole_request(method, request_lines(method, target, fields), body))
     else:
         writer = RequestWriter()
