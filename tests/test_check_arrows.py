@@ -8,7 +8,6 @@ import pytest
 from check.arrows import check_arrows
 from check.plan import BadPlan, Plan, covers, read_plan
 
-
 PLAN = '''\
 """The house.
 

@@ -7,7 +7,6 @@ from check.docs import anchors, check_commands, check_links, check_paths, check_
 from check.standard import check_imported
 from check.tools import sort_dead
 
-
 FILES = ["README.md", "config.ini", "deploy/nginx.conf", "protocol/wire/sse.py", "tests/check/__main__.py"]
 
 HELP = """\

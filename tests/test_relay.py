@@ -185,6 +185,7 @@ async def house(
     upstream: Upstream | str | dict[str, Upstream | str],
     routes: Sequence[Route] = (Route("*", ("relay",)),),
     draw: Callable[[], float] = lambda: 0.0,
+    clock: Callable[[], float] = lambda: 784111777.0,
     server: dict[str, str] | None = None,
     environ: dict[str, str] | None = None,
     **options: str,
@@ -206,7 +207,7 @@ async def house(
             log,
             draw=draw,
             has_fallback=len(upstreams) > 1,
-            clock=lambda: 784111777.0,
+            clock=clock,
         )
         for backend in settings.backends
         if backend.name in upstreams
@@ -1698,9 +1699,12 @@ def models_answer(*ids: str) -> bytes:
 
 
 def test_lists_the_upstreams_models_and_the_mapped_names() -> None:
+    now = 784111777.0
+
     async def main() -> None:
+        nonlocal now
         async with Upstream(answering(models_answer("a", "b"), sized(b"down", "500 X"))) as upstream:
-            async with house(upstream, api_key=KEY, models="mine = b\nalso = unknown") as relayed:
+            async with house(upstream, clock=lambda: now, api_key=KEY, models="mine = b\nalso = unknown") as relayed:
                 for _ in range(3):
                     listed = (
                         await relayed.ask("GET", "/v1/models", [("accept-encoding", "gzip"), ("range", "bytes=0-1")])
@@ -1711,9 +1715,18 @@ def test_lists_the_upstreams_models_and_the_mapped_names() -> None:
                 assert received.target == "/v1/models"
                 assert received.get("authorization") == f"Bearer {KEY}"
                 assert received.get("accept-encoding") == received.get("range") == ""
-                relayed.relay._lists = {who: (kept[0] - 61, kept[1]) for who, kept in relayed.relay._lists.items()}
+                now += 61
                 listed = (await relayed.ask("GET", "/v1/models")).json()["data"]
                 assert len(listed) == 4 and len(upstream.received) == 2  # stale, while the upstream fails
+
+    run(main)
+
+
+def test_lists_models_where_there_is_no_limit_between_two_bytes() -> None:
+    async def main() -> None:
+        async with Upstream(answering(models_answer("a"))) as upstream, house(upstream, timeout="0") as relayed:
+            listed = (await relayed.ask("GET", "/v1/models")).json()["data"]
+            assert [model["id"] for model in listed] == ["a"]
 
     run(main)
 

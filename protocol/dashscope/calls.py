@@ -14,8 +14,10 @@ import typing
 from protocol.dashscope.mapping.errors import DashScopeError, native_error, read_answer, upstream_bad_response
 from protocol.dashscope.mapping.native import NativeCall, native_headers, task_headers
 from protocol.exchange import Request
+from protocol.upstream.answer import UpstreamAnswer
 from protocol.upstream.failures import UpstreamFailed, UpstreamTimeout
-from protocol.upstream.pool import UpstreamAnswer, UpstreamPool, UpstreamRequest
+from protocol.upstream.pool import UpstreamPool
+from protocol.upstream.request import UpstreamRequest
 from protocol.wire.http1.messages import ResponseHead
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import encode_json

@@ -36,7 +36,7 @@ _TABLE = (
     (">", "forwarded x-forwarded x-forwarded-* x-original-forwarded-for x-real-ip true-client-ip x-client-ip "
      "x-cluster-client-ip fastly-client-ip fly-client-ip x-appengine-user-ip cf-*",
      "who the client is and which proxies stand in front of us; some upstreams also believe it"),
-    (">", "cdn-loop", "RFC 8586: a CDN before us and one before the upstream would be taken for a loop; Via finds those"),
+    (">", "cdn-loop", "RFC 8586: a CDN before us and one before the upstream would pass for a loop; Via finds those"),
     (">", "origin referer sec-* access-control-request-* dnt",
      "the browser's word on the page that asks: CORS is settled with us"),
     (">", "proxy-*", "for proxies on the client's side, or made for them (the httpoxy family)"),
@@ -82,8 +82,8 @@ def request_fields(head: RequestHead, *, host: str, api_key: str, instance: str 
     """Return the fields of the request to the upstream, whose authority is `host`; its framing is the writer's to add.
 
     With an `api_key` it takes the place of every key that the client sent; with "" the client's own go on, as they
-    came. `instance` is the token in our Via hop. An Upgrade goes on for WebSockets only: with h2c a client would talk to
-    the upstream past this table.
+    came. `instance` is the token in our Via hop. An Upgrade goes on for WebSockets only: by h2c a client would get past
+    this table.
     """
     fields = [("host", host)]
     barred = _BARRED_WITH_OUR_KEY if api_key else _BARRED_REQUEST_NAMES

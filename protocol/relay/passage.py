@@ -1,12 +1,12 @@
-"""An upstream's body on its way to the client: pushed on in the same turn of the loop, with or without comments between."""
+"""An upstream's body on its way to the client, pushed on in the same turn of the loop."""
 
 from __future__ import annotations
 
 import asyncio
 
 from protocol.exchange import Pushed, Sink
+from protocol.upstream.answer import UpstreamAnswer
 from protocol.upstream.failures import UpstreamFailed
-from protocol.upstream.pool import UpstreamAnswer
 from protocol.wire.sse import EVENT_END, KEEP_ALIVE, missing_end
 
 
@@ -15,11 +15,12 @@ class Passage(Pushed):
 
     __slots__ = ("_answer", "_first", "_paused", "_sink")
 
+    _sink: Sink  # since `begin`
+
     def __init__(self, answer: UpstreamAnswer, first: bytes) -> None:
         self._answer = answer
         self._first = first
         self._paused = False
-        self._sink: Sink | None = None
 
     def begin(self, sink: Sink) -> None:
         self._sink = sink
@@ -39,7 +40,6 @@ class Passage(Pushed):
         self._look()
 
     def cancel(self) -> None:
-        self._sink = None
         self._answer.let_go()
 
     def _look(self) -> None:
@@ -54,22 +54,20 @@ class Passage(Pushed):
                 if not data:
                     return
                 self._pass_on(data)
-                if self._paused or self._sink is None or not answer.has_more:
+                if self._paused or answer.complete or not answer.has_more:
                     return
         except UpstreamFailed as exc:
-            sink = self._sink
             self.cancel()
-            self._break_off(sink, exc)
+            self._break_off(exc)
 
     def _pass_on(self, data: bytes) -> None:
         self._sink.push(data)
 
     def _end(self, data: bytes) -> None:
-        sink, self._sink = self._sink, None
-        sink.end(data)
+        self._sink.end(data)
 
-    def _break_off(self, sink: Sink, error: UpstreamFailed) -> None:
-        sink.fail(error)
+    def _break_off(self, error: UpstreamFailed) -> None:
+        self._sink.fail(error)
 
 
 class EventPassage(Passage):
@@ -123,11 +121,11 @@ class EventPassage(Passage):
         self._stop_alarm()
         super()._end(data)
 
-    def _break_off(self, sink: Sink, error: UpstreamFailed) -> None:
+    def _break_off(self, error: UpstreamFailed) -> None:
         end = missing_end(self._tail)
         if end:
-            sink.push(end)
-        sink.fail(error)
+            self._sink.push(end)
+        super()._break_off(error)
 
 
 class NoBody:
