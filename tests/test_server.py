@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import errno
 import gc
 import heapq
@@ -29,6 +28,7 @@ import h11
 import pytest
 import skipping
 
+from protocol.config import options_of
 from protocol.errors import ApiError
 from protocol.exchange import BackendFailed, Endpoint, Paced, Pending, Pushed, Response, Rest
 from protocol.server.server import Server, ServerSettings
@@ -467,10 +467,7 @@ def asyncio_has_nothing_to_say(caplog):
 def server_settings(**settings):
     texts = {"port": 0, **settings}
     return ServerSettings(
-        **{
-            field.name: field.metadata["parse"](str(texts.pop(field.name, field.metadata["default"])))
-            for field in dataclasses.fields(ServerSettings)
-        }
+        **{key: option.parse(str(texts.pop(key, option.default))) for key, option in options_of(ServerSettings).items()}
     )
 
 
@@ -676,7 +673,7 @@ def test_connections_share_what_they_know_of_a_head_but_not_whom_it_comes_from(o
     house = open_house(trusted_proxies="192.168.1.100")
     for _ in range(2):
         house.client(*[request("/plain", "x-forwarded-for: 10.0.0.7")] * 2)
-    house.server.settings = dataclasses.replace(house.server.settings, trusted_proxies=())
+    house.server.settings = server_settings()
     house.client(request("/plain", "x-forwarded-for: 10.0.0.7"))
     assert [asked.peer for asked in house.seen] == ["10.0.0.7"] * 4 + ["192.168.1.100"]
 

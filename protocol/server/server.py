@@ -24,7 +24,6 @@ at it when it rings.
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import errno
 import heapq
 import itertools
@@ -37,7 +36,16 @@ import struct
 import time
 import typing
 
-from protocol.config import option, parse_choice, parse_integer, parse_list, parse_seconds, parse_size, parse_text
+from protocol.config import (
+    Section,
+    option,
+    parse_choice,
+    parse_integer,
+    parse_list,
+    parse_seconds,
+    parse_size,
+    parse_text,
+)
 from protocol.errors import ApiError
 from protocol.exchange import (
     Answer,
@@ -98,8 +106,7 @@ _LINGER_NOT = struct.pack("ii", 1, 0)
 _CLOSING_TURNS = 4
 
 
-@dataclasses.dataclass(frozen=True)
-class ServerSettings:
+class ServerSettings(Section):
     """Section [server]."""
 
     host: str = option("127.0.0.1", parse_text, "address to listen on; 0.0.0.0 is every IPv4 one, :: every one")
