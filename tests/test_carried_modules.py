@@ -13,7 +13,7 @@ import sys
 import zipfile
 
 import pytest
-from bundles import GREETING, MAIN, ROOT, WORDS, Changes, build, run_python
+from bundles import GREETING, MAIN, ROOT, STARTER, WORDS, Changes, build, run_python
 
 HELLO = "grüß dich you\n"
 EACH_PRODUCT = pytest.mark.parametrize("product", [0, 1], ids=["file", "zipapp"])
@@ -142,8 +142,23 @@ def test_single_file_runs_with_another_platform_s_line_endings(built: tuple[str,
     assert run_python(str(tmp_path / "oaiserve.py"), "you").stdout == HELLO
 
 
+FINDS_TEXTS = """\
+    lists = [each for each in gc.get_objects() if type(each) is list]
+    print(any(type(item) is str and "raise LookupError(name" in item for each in lists for item in each))
+    return 3
+"""
+
+
+def test_lets_go_of_the_strings_that_python_keeps_of_a_script(tmp_path: pathlib.Path) -> None:
+    main = MAIN.replace("    return 3\n", FINDS_TEXTS).replace("import sys\n", "import gc\nimport sys\n", 1)
+    keeps: Changes = {path: text.replace("holder.clear()", "pass") for path, text in STARTER.items()}
+    for name, changes, found in (("lets go", {}, False), ("keeps", keeps, True)):
+        program = build(tmp_path / name, {"oaiserve.py": main, **changes})[0]
+        assert run_python(program, "you").stdout == f"{HELLO}{found}\n"
+
+
 @EACH_PRODUCT
-def test_starts_with_nothing_but_what_it_needs_and_reads_itself_once(tmp_path: pathlib.Path, product: int) -> None:
+def test_reads_itself_once_and_loads_on_demand_from_that(tmp_path: pathlib.Path, product: int) -> None:
     """Modules are loaded on demand from the text that was there at the start, whatever has become of the file."""
     changes: Changes = {
         "oaiserve.py": MAIN.replace("from p", "from protocol.on_demand import load\nfrom p", 1),

@@ -10,6 +10,7 @@ program that is called `protocol` as well.
 
 from __future__ import annotations
 
+import gc
 import importlib.machinery
 import importlib.util
 import marshal
@@ -133,6 +134,10 @@ def _start(name: str) -> _Carried:
 
 
 if __name__ == "__main__":
+    # CPython keeps what it parsed of a script until the script ends: here 4 MB of strings, in one list with all names.
+    for holder in gc.get_referrers(_Carried.__name__):
+        if type(holder) is list:
+            holder.clear()
     # What the program imports as `oaiserve`, or who embeds it has imported, is this same one and no second copy.
     sys.exit((sys.modules.get("oaiserve") or _start("oaiserve").load("oaiserve")).main())
 
