@@ -20,11 +20,16 @@ _DECIMAL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _SECTION = re.compile(r"([a-z]+)(?: +([A-Za-z0-9_.-]+))?")
 _SIZE_UNITS = {"": 1, "k": 1024, "M": 1024**2, "G": 1024**3}
 
-Section = typing.TypeVar("Section")
+
+class _Dataclass(typing.Protocol):
+    __dataclass_fields__: typing.ClassVar[dict[str, dataclasses.Field[typing.Any]]]
+
+
+Section = typing.TypeVar("Section", bound=_Dataclass)
 
 
 # ---- values -----------------------------------------------------------------------------------------------------
-# Each takes the text of a value and returns what it means; ValueError says what was expected.
+# Each parser takes the text of a value and returns what it means; its ValueError says what was expected.
 
 
 def parse_text(text: str) -> str:
@@ -94,7 +99,7 @@ def option(default: str, parse: typing.Callable[[str], typing.Any], doc: str, *,
 
 @dataclasses.dataclass(frozen=True)
 class Route:
-    """Requests for a model that fits `pattern` (`*` and `?`) go to the first backend, and on to the next if it fails."""
+    """Requests for a model that fits `pattern` (`*` and `?`) go to the first backend, and to the next if it fails."""
 
     pattern: str
     backends: tuple[str, ...]
@@ -102,7 +107,7 @@ class Route:
 
 @dataclasses.dataclass(frozen=True)
 class BackendSettings:
-    """One configured backend: its name in routes, its kind, and its section's settings."""
+    """One configured backend: its name in routes, its kind, and the settings of its section, of that kind's class."""
 
     name: str
     kind: str
@@ -111,11 +116,17 @@ class BackendSettings:
 
 @dataclasses.dataclass(frozen=True)
 class Settings:
-    """The effective configuration."""
+    """The effective configuration; of what class `server` is, is said to Configuration, and not known here."""
 
     server: typing.Any
     backends: tuple[BackendSettings, ...]
     routes: tuple[Route, ...]
+
+
+class _IniParser(configparser.ConfigParser):
+    def optionxform(self, optionstr: str) -> str:
+        """Leave a key as it is: ConfigParser would make it lower case, and model names differ by case."""
+        return optionstr
 
 
 class Configuration:
@@ -125,7 +136,7 @@ class Configuration:
     of one line.
     """
 
-    def __init__(self, server: type, kinds: typing.Mapping[str, type]) -> None:
+    def __init__(self, server: type[_Dataclass], kinds: typing.Mapping[str, type[_Dataclass]]) -> None:
         self._server = server
         self._kinds = kinds
         # (section, key) -> (text, where it stands); a section is "server", "relay" or "relay NAME"
@@ -145,11 +156,10 @@ class Configuration:
 
     def read_text(self, text: str, path: str) -> None:
         """Take what the text of an ini file says; `path` names it in messages."""
-        parser = configparser.ConfigParser(
+        parser = _IniParser(
             delimiters=("=",), comment_prefixes=("#", ";"), inline_comment_prefixes=(";",), interpolation=None,
             empty_lines_in_values=False, default_section="\0",
         )  # fmt: skip
-        parser.optionxform = str  # type: ignore[assignment,method-assign]  # keys and model names are case-sensitive
         try:
             parser.read_string(text, path)
         except configparser.Error as exc:
@@ -203,7 +213,7 @@ class Configuration:
             self._section(self._server, "server", environ), backends, self._route_table(backend, names, environ)
         )
 
-    def _section_class(self, section: str, where: str) -> type:
+    def _section_class(self, section: str, where: str) -> type[_Dataclass]:
         match = _SECTION.fullmatch(section)
         kind = match[1] if match else section
         if kind == "server" and match and not match[2]:
@@ -217,7 +227,7 @@ class Configuration:
 
     def _section(self, cls: type[Section], section: str, environ: typing.Mapping[str, str]) -> Section:
         values = {}
-        for field in dataclasses.fields(cls):  # type: ignore[arg-type]
+        for field in dataclasses.fields(cls):
             text, where = self._values.get(
                 (section, field.name), (field.metadata["default"], f"[{section}] {field.name}")
             )
@@ -280,7 +290,7 @@ def describe(settings: Settings) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _described(section: typing.Any) -> typing.Iterator[str]:
+def _described(section: _Dataclass) -> typing.Iterator[str]:
     for field in dataclasses.fields(section):
         value = getattr(section, field.name)
         if field.metadata["secret"] and value:
@@ -288,7 +298,7 @@ def _described(section: typing.Any) -> typing.Iterator[str]:
         yield f"{field.name} = {_as_ini(value)}".rstrip()
 
 
-def _as_ini(value: typing.Any) -> str:
+def _as_ini(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, dict):

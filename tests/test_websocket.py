@@ -19,7 +19,6 @@ from protocol.wire.websocket import (
     BinaryMessage,
     Close,
     FrameReader,
-    Ping,
     Pong,
     TextMessage,
     WebSocketError,
