@@ -23,7 +23,7 @@ AnySection = typing.TypeVar("AnySection", bound="Section")
 
 
 # ---- values -----------------------------------------------------------------------------------------------------
-# Each takes the text of a value and returns what it means; ValueError says what was expected.
+# Each parser takes the text of a value and returns what it means; its ValueError says what was expected.
 
 
 def parse_text(text: str) -> str:
@@ -146,6 +146,12 @@ class Settings(typing.NamedTuple):
     routes: tuple[Route, ...]
 
 
+class _IniParser(configparser.ConfigParser):
+    def optionxform(self, optionstr: str) -> str:
+        """Leave a key as it is: ConfigParser would make it lower case, and model names differ by case."""
+        return optionstr
+
+
 class Configuration:
     """Gathers texts from their sources, later ones over earlier ones, and turns them into Settings.
 
@@ -173,11 +179,10 @@ class Configuration:
 
     def read_text(self, text: str, path: str) -> None:
         """Take what the text of an ini file says; `path` names it in messages."""
-        parser = configparser.ConfigParser(
+        parser = _IniParser(
             delimiters=("=",), comment_prefixes=("#", ";"), inline_comment_prefixes=(";",), interpolation=None,
             empty_lines_in_values=False, default_section="\0",
         )  # fmt: skip
-        parser.optionxform = str  # type: ignore[assignment,method-assign]  # keys and model names are case-sensitive
         try:
             parser.read_string(text, path)
         except configparser.Error as exc:
@@ -314,7 +319,7 @@ def _described(section: Section) -> typing.Iterator[str]:
         yield f"{key} = {_as_ini(value)}".rstrip()
 
 
-def _as_ini(value: typing.Any) -> str:
+def _as_ini(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, dict):

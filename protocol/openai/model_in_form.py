@@ -13,11 +13,11 @@ class ModelRewriter:
     """Passes a form through as it comes, in pieces of any size, with another value in its part "model".
 
     `rename` gets the model that the form names, at most 1024 bytes of UTF-8, and says which one to send; the same one
-    leaves the form as it is. Where the form has no such part, `rename("")` is asked when the closing boundary comes,
+    leaves the form as it is. Where the form has no such part, `rename("")` is asked when the closing delimiter comes,
     and an answer other than "" is added as a last part: so an override holds, and a mapping adds nothing.
 
     At most a part's head, a model or a boundary waits inside. Raises ApiError 400 for a form that is malformed or may
-    be read in two ways (see the module's text), from then on every time; what came out before stays as it was.
+    be read in two ways (protocol/wire/multipart.py says which), from then on every time. What came out before stays.
     """
 
     def __init__(self, content_type: str, rename: typing.Callable[[str], str]) -> None:
@@ -50,9 +50,9 @@ class ModelRewriter:
             if len(value) > _MODEL_BYTES:
                 raise bad_form(f"its model has more than {_MODEL_BYTES} bytes")
             return
-        if kind in ("delimiter", "close"):
+        if kind in ("delimiter", "close-delimiter"):
             self._out.append(self._finish_part())
-        if kind == "close" and self.model is None:
+        if kind == "close-delimiter" and self.model is None:
             self._out.append(self._added_part())
         self._out.append(raw)
         if kind == "head":

@@ -22,8 +22,8 @@ many pieces costs no more than its length, and one that is no UTF-8 is refused a
 What breaks a rule raises WebSocketError with the code that the peer should get in a Close frame; nothing else is ever
 raised for what a peer sent. After it the reader stays dead: nobody can say where the next frame begins.
 
-The role matters for one rule: a client masks each frame, a server none (§5.1). The encoders mask when they are given
-the bytes for it, which must be random and fresh for every frame (§5.3): the caller's business.
+The role matters for one rule: a client masks each frame, a server none (§5.1). The encoders mask when they are given a
+masking key, which must be random and fresh for every frame (§5.3). That is left to the caller.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def check_handshake(head: RequestHead) -> None:
     if not _KEY.fullmatch(key):
         raise ApiError(400, f"Sec-WebSocket-Key must be 16 bytes in base64, once, but is {key[:100]!r}.")
     if head.has_body:
-        # One reader would take its bytes for a body, another for frames.
+        # One reader would take its bytes for a body, another for frames: so could a request be smuggled.
         raise ApiError(400, "A request that opens a WebSocket must have no body, but its fields announce one.")
 
 
@@ -216,7 +216,10 @@ def _may_be_sent(code: int) -> bool:
 
 
 def _apply_mask(data: bytes, masking_key: bytes) -> bytes:
-    """Return `data` with each byte XORed with the masking key's byte for its place; the same takes it off (RFC 6455 §5.3)."""
+    """Return `data` with each byte XORed with the masking key's byte for its place (RFC 6455 §5.3).
+
+    Doing it twice gives the data back, so this unmasks as well.
+    """
     if len(data) < _TRANSLATED_BYTES:
         return _xor(data, masking_key)
     # Integers take 2.7 ms for a megabyte; four translations, each of every fourth byte, 1 to 1.8 (CPython 3.11).

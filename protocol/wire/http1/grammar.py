@@ -22,10 +22,10 @@ FIELD_LINES = re.compile(rb"(?:%b)*" % FIELD_LINE)
 FIELD_NAME = re.compile(TOKEN)
 FIELD_VALUE = re.compile(r"[\t -~\x80-\xff]*")
 
-# What can be told from an unfinished head: a line feed without its CR, a CR without its LF, a NUL.
+# Faults that show before a head is complete: a LF without its CR, a CR without its LF, a NUL.
 BARE_CONTROL = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\0")
 
-# RFC 9112 §7.1: chunk-size [ chunk-ext ]; sixteen hex digits are more than any file.
+# RFC 9112 §7.1: chunk-size [ chunk-ext ]. Sixteen hex digits are enough for any file.
 CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;[\t -~\x80-\xff]*)?)\r\n")
 
 # The same without an extension, as nearly everybody writes it, and of a chunk below 4 GB.

@@ -6,7 +6,7 @@ import typing
 
 from protocol.wire.http1.grammar import ABSOLUTE_FORM, AUTHORITY, AUTHORITY_FORM, LENGTH
 
-#: Bodies up to this are short: what is worked out for the head of one holds for those of all others (HeadMemo).
+#: Bodies up to this are short: what is worked out for the head of one holds for the heads of all others (RequestMemo).
 SHORT_BODY_BYTES = 65536
 
 
