@@ -193,7 +193,7 @@ def test_does_not_use_a_connection_again_that_cannot_be(answer: bytes, body: byt
     async def main() -> None:
         async with Upstream(breaking_off(answer)) as upstream, pool_to(upstream) as pool:
             assert await exchange(pool) == (200, body)
-            assert pool.idle_connections == 0
+            assert len(pool.idle) == 0
             assert await exchange(pool) == (200, body)
             assert len(upstream.connections) == 2
 
@@ -300,7 +300,7 @@ def test_sends_a_held_body_whole(request_: UpstreamRequest, body: bytes) -> None
             [received] = upstream.received
             assert (received.method, received.target, received.body) == (request_.method, request_.target, body)
             assert received.get("content-length") == (str(len(body)) if body else "")
-            assert pool.idle_connections == 1
+            assert len(pool.idle) == 1
 
     run(main)
 
@@ -315,7 +315,7 @@ def test_streams_a_body(length: int | None) -> None:
                 b"ok",
             )
             assert upstream.received[0].body == b"abcdef"
-            assert pool.idle_connections == 1
+            assert len(pool.idle) == 1
 
     run(main)
 
@@ -471,7 +471,7 @@ def test_closes_a_kept_connection_that_says_something_unasked() -> None:
 
         async with Upstream(script) as upstream, pool_to(upstream) as pool:
             await exchange(pool)
-            assert pool.idle_connections == 1
+            assert len(pool.idle) == 1
             await asyncio.sleep(0.03)
             assert pool.open_connections == upstream.open_connections == 0
 
@@ -483,14 +483,14 @@ def test_bounds_rest_and_age_and_number_of_kept_connections() -> None:
         async with Upstream(answering(sized(b"ok"))) as upstream:
             async with pool_to(upstream, idle_timeout=0.05, max_idle=2) as pool:
                 await asyncio.gather(*(exchange(pool) for _ in range(5)))
-                assert pool.idle_connections == 2
+                assert len(pool.idle) == 2
                 await asyncio.sleep(0.12)
                 assert pool.open_connections == 0
             async with pool_to(upstream, max_age=0.03) as pool:
                 await exchange(pool)
                 await asyncio.sleep(0.04)
                 await exchange(pool)
-                assert pool.idle_connections == 0
+                assert len(pool.idle) == 0
 
     run(main)
 
@@ -715,12 +715,12 @@ def test_drains_an_answer_that_nobody_waits_for_when_the_limits_say_so() -> None
             await asyncio.sleep(0.01)
             task.cancel()  # before the head
             await asyncio.sleep(0.06)
-            assert pool.idle_connections == 1
+            assert len(pool.idle) == 1
             answer = await pool.send(POST)
             await answer.__anext__()
             await answer.aclose()  # in the body
             await asyncio.sleep(0.04)
-            assert pool.idle_connections == len(upstream.connections) == 1
+            assert len(pool.idle) == len(upstream.connections) == 1
 
     run(main)
 

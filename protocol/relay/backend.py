@@ -32,7 +32,7 @@ from protocol.relay.settings import RelaySettings
 from protocol.service.log import Log
 from protocol.upstream.access import UpstreamAccess
 from protocol.upstream.answer import UpstreamAnswer, UpstreamTunnel
-from protocol.upstream.connection import UpstreamConnection
+from protocol.upstream.connection import NO_ANSWER, UpstreamConnection
 from protocol.upstream.failures import UpstreamFailed
 from protocol.upstream.pool import UpstreamPool
 from protocol.upstream.request import UpstreamRequest
@@ -120,7 +120,7 @@ class Relay:
         plan = self._planner.plan(request)
         if plan.is_held and self._health.is_well:
             deadline = self._deadline(request)
-            body = self._planner.body(request, plan)
+            body = self._planner.renamed_body(request) if plan.rewrites_json else request.body
             connection = self._pool.begin(request.head.method, plan.lines, body, deadline)
             if connection is not None:
                 return _FirstAttempt(self, self._pool, request, connection)
@@ -296,17 +296,18 @@ class _FirstAttempt(Pending):
     def _look(self) -> None:
         """Deliver the answer if it has come."""
         connection = self._connection
-        connection.deafen()  # an answer is delivered once; whoever gets it listens by himself
+        if not self._is_ours:
+            return  # delivered, and whoever has it does not listen yet
         try:
             head = connection.poll_head()
             if head is None:
-                connection.listen(self._look)
-                connection.await_head(self._pool.limits.first_byte_timeout)
+                connection.wait_at_most(self._pool.limits.first_byte_timeout, NO_ANSWER)
                 return
             response = self._relay.first_answer(self._request, connection, head)
         except UpstreamFailed:
             response = None  # it is raised again to the retry law
         if response is None:
+            connection.deafen()
             self.deliver(Rest(self._go_on))
         else:
             self._is_ours = False

@@ -138,17 +138,13 @@ class Planner:
 
     # ---- the body -----------------------------------------------------------------------------------------------
 
-    def body(self, request: Request, plan: Plan) -> bytes:
-        """Return the held body to send; ApiError 400 for one in which the model cannot be replaced."""
-        return self._renamed_body(request) if plan.rewrites_json else request.body
-
     def request_to_send(self, request: Request, plan: Plan) -> UpstreamRequest:
-        """Return the request to send, with its body held or on its way; ApiError as `body`."""
+        """Return the request to send, with its body held or on its way; ApiError as `renamed_body`."""
         head = request.head
         if plan.is_tunnel:
             return UpstreamRequest(head.method, plan.target, plan.fields)
         if request.stream is None or request.body:
-            body = self.body(request, plan)
+            body = self.renamed_body(request) if plan.rewrites_json else request.body
             if plan.rewrites_form:
                 rewriter = self._form_rewriter(request)
                 body = rewriter.feed(body) + rewriter.close()
@@ -167,7 +163,8 @@ class Planner:
 
         return ModelRewriter(request.fields.get("content-type"), rename)
 
-    def _renamed_body(self, request: Request) -> bytes:
+    def renamed_body(self, request: Request) -> bytes:
+        """Return the held JSON body with its model renamed; ApiError 400 for one in which it cannot be replaced."""
         body = request.body
         found = find_model(body)
         if found is not None:

@@ -25,7 +25,6 @@ class UpstreamAnswer:
         connection: UpstreamConnection,
         head: ResponseHead,
         timeout: float,
-        *,
         give_back: typing.Callable[[UpstreamConnection], None],
         let_go: typing.Callable[[UpstreamConnection], None],
     ) -> None:

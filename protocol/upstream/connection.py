@@ -42,7 +42,8 @@ _WAITING_BYTES = 65536
 # RFC 9110 §15.2 lets any number of interim answers come; without an end they would keep a client waiting for nothing.
 _MAX_INTERIM_HEADS = 32
 
-_NO_ANSWER = "no answer began"
+# What is waited for, in words.
+NO_ANSWER = "no answer began"
 
 
 class _Stream(asyncio.BufferedProtocol):
@@ -82,14 +83,12 @@ class _Stream(asyncio.BufferedProtocol):
         return self._buffer
 
     def _pause_reading(self) -> None:
-        if not self._is_paused:
-            self._is_paused = True
-            self._transport.pause_reading()
+        self._is_paused = True
+        self._transport.pause_reading()
 
     def _resume_reading(self) -> None:
-        if self._is_paused:
-            self._is_paused = False
-            self._transport.resume_reading()
+        self._is_paused = False
+        self._transport.resume_reading()
 
     def send(self, data: bytes) -> None:
         """Send a request, or a part of one."""
@@ -154,7 +153,7 @@ class UpstreamConnection(_Stream):
         reader.feed(bytes(self._buffer[:size]))
         if self._notify is not None:
             self._notify()
-        elif reader.buffered > _WAITING_BYTES:
+        elif reader.buffered > _WAITING_BYTES and not self._is_paused:
             self._pause_reading()
 
     def eof_received(self) -> bool:
@@ -200,7 +199,7 @@ class UpstreamConnection(_Stream):
         """Note that the request is out; the answer has `seconds` to begin, unless it has."""
         self._upload = None
         if self._head is None:
-            self.await_head(seconds)
+            self.wait_at_most(seconds, NO_ANSWER)
 
     def _note_sent(self, upload: asyncio.Task[None]) -> None:
         # The client's body broke off or is not HTTP: that is the answer, unless the upstream's own has begun.
@@ -227,7 +226,7 @@ class UpstreamConnection(_Stream):
         """Return the final answer's head, which has `seconds` to come once the request is out; UpstreamFailed."""
         head = self.poll_head()
         while head is None:
-            await self.more(0.0 if self._upload is not None else seconds, _NO_ANSWER)
+            await self.more(0.0 if self._upload is not None else seconds, NO_ANSWER)
             head = self.poll_head()
         return head
 
@@ -262,7 +261,8 @@ class UpstreamConnection(_Stream):
     def listen(self, notify: typing.Callable[[], object]) -> None:
         """Have `notify` called whenever something has come or gone wrong."""
         self._notify = notify
-        self._resume_reading()
+        if self._is_paused:
+            self._resume_reading()
 
     def deafen(self) -> None:
         """Have nobody called, and no time limit."""
@@ -295,10 +295,6 @@ class UpstreamConnection(_Stream):
         if self._error is not None and not self.reader.buffered:
             raise self._error
         return came
-
-    def await_head(self, seconds: float) -> None:
-        """Fail unless the answer begins within `seconds` (0: without limit)."""
-        self.wait_at_most(seconds, _NO_ANSWER)
 
     def wait_at_most(self, seconds: float, limit: str) -> None:
         """Fail unless something comes within `seconds` (0: without limit) and before the exchange must be over.
@@ -363,24 +359,21 @@ class UpstreamConnection(_Stream):
         """Let the exchange be over at `when` (loop time), whatever it was begun with."""
         self._end_by = when
 
-    @property
-    def is_reusable(self) -> bool:
-        """Whether another exchange may follow this one, whose answer has been taken whole (RFC 9112 §9.3)."""
+    def rest(self, now: float) -> bool:
+        """Wait for the next exchange, at loop time `now`; False where none may follow (RFC 9112 §9.3)."""
         head = self._head
-        return (
-            self.is_open
-            and head is not None
-            and head.keep_alive
-            and self._upload is None
-            and not self.reader.buffered  # bytes that belong to no answer
-        )
-
-    def rest(self) -> None:
-        """Wait for the next exchange."""
+        if head is None or not head.keep_alive or not self.is_open or self._upload is not None or self.reader.buffered:
+            return False
         self._notify = None
-        self._resume_reading()
+        if self._is_paused:
+            self._resume_reading()
         self.is_at_rest = True
-        self.rests_since = self._loop.time()
+        self.rests_since = now
+        return True
+
+    def enter_tunnel(self) -> None:
+        """Have a proxy behind us: what comes before the next `begin` is the upstream's, and answers nothing."""
+        self.is_at_rest = True
 
 
 def _settle(waiter: asyncio.Future[bool], came: bool) -> None:

@@ -112,7 +112,7 @@ class Dialer:
             raise UpstreamUnreachable(self._name, f"its proxy answered {head.status} to CONNECT")
         if connection.reader.take_rest():
             raise UpstreamUnreachable(self._name, "its proxy sent more than its answer to CONNECT")
-        connection.rest()
+        connection.enter_tunnel()
 
     async def _start_tls(self, connection: UpstreamConnection) -> None:
         if self._tls is None:

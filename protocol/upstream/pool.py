@@ -6,7 +6,7 @@ A connection of the pool is in one of four places, and `max_connections` counts 
 
     being opened      by the Dialer; `_opening` counts these
     busy              one exchange uses it, from `begin` or `send` until the answer has been read to its end
-    at rest           in `_idle`, the one that rested last at the end; taken from there, so that what is not needed ages
+    at rest           in `idle`, the one that rested last at the end; taken from there, so that what is not needed ages
     draining          busy for nobody: the client has left, and the answer is read on within the limits (`let_go`)
 
 `send` takes a connection at rest or opens one, writes the request, and returns an UpstreamAnswer as soon as the
@@ -25,13 +25,12 @@ What goes wrong is raised as UpstreamFailed, which is an ApiError ready for the 
 from __future__ import annotations
 
 import asyncio
-import collections
 import math
 import ssl
 import typing
 
 from protocol.upstream.answer import UpstreamAnswer, UpstreamTunnel
-from protocol.upstream.connection import UpstreamConnection
+from protocol.upstream.connection import NO_ANSWER, UpstreamConnection
 from protocol.upstream.destination import Destination, Proxy
 from protocol.upstream.dialer import Dialer
 from protocol.upstream.failures import UpstreamBroke, UpstreamFailed, UpstreamTimeout
@@ -76,7 +75,8 @@ class UpstreamPool:
         self._name = name
         self._dialer = Dialer(name, destination, make_tls=tls, proxy=proxy, handshake_seconds=limits.connect_timeout)
         self._connections: set[UpstreamConnection] = set()
-        self._idle: list[UpstreamConnection] = []
+        #: The connections at rest, the one that rested last at the end.
+        self.idle: list[UpstreamConnection] = []
         self._opening = 0
         self._queue = _Queue()
         self._sweep: asyncio.TimerHandle | None = None
@@ -86,11 +86,6 @@ class UpstreamPool:
     def open_connections(self) -> int:
         """How many connections there are, idle ones included."""
         return len(self._connections) + self._opening
-
-    @property
-    def idle_connections(self) -> int:
-        """How many connections wait to be used."""
-        return len(self._idle)
 
     # -- one exchange
 
@@ -103,7 +98,7 @@ class UpstreamPool:
         if connection is not None:
             connection.begin(method, end_by)
             connection.send(whole_request(method, lines, body))
-            connection.await_head(self.limits.first_byte_timeout)
+            connection.wait_at_most(self.limits.first_byte_timeout, NO_ANSWER)
         return connection
 
     async def send(
@@ -166,22 +161,21 @@ class UpstreamPool:
 
     def answer_on(self, connection: UpstreamConnection, head: ResponseHead) -> UpstreamAnswer:
         """Return the answer of which a connection has read the head."""
-        return UpstreamAnswer(connection, head, self.limits.timeout, give_back=self._give_back, let_go=self.let_go)
+        return UpstreamAnswer(connection, head, self.limits.timeout, self._give_back, self.let_go)
 
     def _give_back(self, connection: UpstreamConnection) -> None:
         """Take back a connection whose answer has been read to its end."""
-        if (
-            not connection.is_reusable
-            or self.idle_connections >= self.limits.max_idle
-            or asyncio.get_running_loop().time() - connection.born > self.limits.max_age
-        ):
+        limits = self.limits
+        now = asyncio.get_running_loop().time()
+        is_wanted = now - connection.born <= limits.max_age and len(self.idle) < limits.max_idle
+        if not is_wanted or not connection.rest(now):
             connection.dismiss()
             return
-        connection.rest()
-        self._idle.append(connection)
-        self._queue.call_next()
+        self.idle.append(connection)
+        if self._queue:
+            self._queue.call_next()
         if self._sweep is None:
-            self._set_sweep(connection.rests_since + self.limits.idle_timeout)
+            self._set_sweep(now + limits.idle_timeout)
 
     def let_go(self, connection: UpstreamConnection) -> None:
         """Take leave of an exchange that nobody waits for any more: close, or read on to its end within the limits."""
@@ -214,17 +208,16 @@ class UpstreamPool:
     # -- connections
 
     def _take_idle(self) -> UpstreamConnection | None:
-        idle = self._idle
-        while idle:
-            connection = idle.pop()
-            if connection.is_open and not self._has_rested(connection):
-                return connection
-            connection.abort()
+        idle = self.idle
+        if idle:
+            # What has rested for long may be about to be closed by its upstream.
+            earliest = asyncio.get_running_loop().time() - self.limits.idle_timeout
+            while idle:
+                connection = idle.pop()
+                if connection.is_open and connection.rests_since > earliest:
+                    return connection
+                connection.abort()
         return None
-
-    def _has_rested(self, connection: UpstreamConnection) -> bool:
-        """Tell whether an idle connection has rested for too long: its upstream may be about to close it."""
-        return asyncio.get_running_loop().time() - connection.rests_since >= self.limits.idle_timeout
 
     @property
     def _is_full(self) -> bool:
@@ -266,9 +259,10 @@ class UpstreamPool:
 
     def _note_lost(self, connection: UpstreamConnection) -> None:
         self._connections.discard(connection)
-        if connection.is_at_rest and connection in self._idle:
-            self._idle.remove(connection)
-        self._queue.call_next()
+        if connection.is_at_rest and connection in self.idle:
+            self.idle.remove(connection)
+        if self._queue:
+            self._queue.call_next()
 
     def _set_sweep(self, when: float) -> None:
         self._sweep = asyncio.get_running_loop().call_at(when, self._close_rested)
@@ -276,10 +270,11 @@ class UpstreamPool:
     def _close_rested(self) -> None:
         """Close what has rested long enough; the longest-rested stand first."""
         self._sweep = None
-        while self._idle and self._has_rested(self._idle[0]):
-            self._idle.pop(0).abort()
-        if self._idle:
-            self._set_sweep(self._idle[0].rests_since + self.limits.idle_timeout)
+        earliest = asyncio.get_running_loop().time() - self.limits.idle_timeout
+        while self.idle and self.idle[0].rests_since <= earliest:
+            self.idle.pop(0).abort()
+        if self.idle:
+            self._set_sweep(self.idle[0].rests_since + self.limits.idle_timeout)
 
     async def close(self) -> None:
         """Close every connection, busy ones too."""
@@ -296,17 +291,14 @@ class UpstreamPool:
                 await asyncio.sleep(0)
 
 
-class _Queue:
+class _Queue(typing.Deque["asyncio.Future[bool]"]):
     """Those who wait for a connection: first come, first called."""
-
-    def __init__(self) -> None:
-        self._waiters: typing.Deque[asyncio.Future[bool]] = collections.deque()
 
     async def wait(self, until: float) -> bool:
         """Wait to be called; False when that has not happened until then (loop time)."""
         loop = asyncio.get_running_loop()
         waiter: asyncio.Future[bool] = loop.create_future()
-        self._waiters.append(waiter)
+        self.append(waiter)
         alarm = loop.call_at(until, _settle, waiter, False)
         try:
             return await waiter
@@ -316,13 +308,13 @@ class _Queue:
             raise
         finally:
             alarm.cancel()
-            if waiter in self._waiters:
-                self._waiters.remove(waiter)
+            if waiter in self:
+                self.remove(waiter)
 
     def call_next(self) -> None:
         """Call whoever has waited longest, if anybody waits."""
-        while self._waiters:
-            waiter = self._waiters.popleft()
+        while self:
+            waiter = self.popleft()
             if not waiter.done():
                 waiter.set_result(True)
                 return
