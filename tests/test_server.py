@@ -11,11 +11,9 @@ import contextlib
 import dataclasses
 import errno
 import gc
-import heapq
 import json
 import logging
 import re
-import selectors
 import shutil
 import socket
 import ssl
@@ -28,6 +26,7 @@ from random import Random
 import h11
 import pytest
 import skipping
+from fake_loop import FakeLoop
 
 from protocol.errors import ApiError
 from protocol.exchange import BackendFailed, Endpoint, Paced, Pending, Pushed, Response, Rest
@@ -128,54 +127,13 @@ def check_openai_error(reply, status):
 # ---- a loop whose time stands still, and a client on a transport without a network ----------------------------------
 
 
-class NoWaitSelector(selectors.DefaultSelector):
-    """Stops its loop where it would wait: nothing more happens until time passes."""
-
-    loop = None
-
-    def select(self, timeout=None):
-        if timeout is None or timeout > 0:
-            self.loop.stop()
-        return super().select(0)
-
-
-class FakeLoop(asyncio.SelectorEventLoop):
-    """A loop in which time passes only in `advance`; `create_server` keeps the protocol's factory."""
-
-    def __init__(self):
-        self.now = 1000.0
-        self.timers = 0
-        self._whens = []
-        selector = NoWaitSelector()
-        selector.loop = self
-        super().__init__(selector)
-
-    def time(self):
-        return self.now
-
-    def call_at(self, when, callback, *args, **options):
-        self.timers += 1
-        heapq.heappush(self._whens, when)
-        return super().call_at(when, callback, *args, **options)
+class ListeningLoop(FakeLoop):
+    """A fake loop on which `create_server` keeps the protocol's factory."""
 
     async def create_server(self, factory, **options):
         self.factory = factory
         self.listener = FakeListener()
         return self.listener
-
-    def settle(self):
-        """Run until there is nothing to do at this time."""
-        self.run_forever()
-
-    def advance(self, seconds):
-        """Let time pass, from timer to timer."""
-        self.settle()
-        end = self.now + seconds
-        while self._whens and self._whens[0] <= end:
-            self.now = max(self.now, heapq.heappop(self._whens))
-            self.settle()
-        self.now = end
-        self.settle()
 
 
 class FakeListener:
@@ -376,7 +334,7 @@ class House:
     """A server on a FakeLoop with the endpoints that a test gives it; it is the application, too."""
 
     def __init__(self, log_form="text", **settings):
-        self.loop = FakeLoop()
+        self.loop = ListeningLoop()
         self.errors = []
         self.loop.set_exception_handler(lambda loop, context: self.errors.append(context))
         self.lines = []

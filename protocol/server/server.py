@@ -17,8 +17,7 @@ A request that comes whole, with a head that is known, leaves out even the reade
 (`_answer_whole`). What has to wait is a producer, which tells us when it goes on (a Pending answer, a Pushed body; a
 paced body is an entry among the pacer's timers), or a task.
 
-Time limits are deadlines, and each connection has one lazy timer: moving the deadline is an assignment, the timer looks
-at it when it rings.
+Time limits are one Deadline a connection.
 """
 
 from __future__ import annotations
@@ -38,6 +37,7 @@ import time
 import typing
 
 from protocol.config import option, parse_choice, parse_integer, parse_list, parse_seconds, parse_size, parse_text
+from protocol.deadline import Deadline
 from protocol.errors import ApiError
 from protocol.exchange import (
     Answer,
@@ -245,7 +245,7 @@ class _Connection(asyncio.BufferedProtocol):
         "_behind_proxy", "_body_seconds_left", "_client", "_client_ended", "_continue_due", "_deadline", "_endpoint",
         "_filler", "_head_begun", "_held", "_linger_until", "_loop", "_looks_out", "_peer", "_producer", "_reader",
         "_reading",
-        "_receive", "_request", "_response", "_server", "_started_at", "_status", "_stream", "_task", "_timer",
+        "_receive", "_request", "_response", "_server", "_started_at", "_status", "_stream", "_task",
         "_transport", "_unsent", "_unsent_bytes", "_writable", "_writer",
     )  # fmt: skip
 
@@ -266,8 +266,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._looks_out = False  # there is a timer for that
         self._writable: asyncio.Future[None] | None = None  # set while the client reads too slowly
         self._unsent_bytes = 0  # when that was last looked at
-        self._deadline = 0.0  # 0: none
-        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = Deadline(server.loop, self._time_out)
         self._client_ended = False
         # Per request.
         self._request: Request | None = None
@@ -296,7 +295,7 @@ class _Connection(asyncio.BufferedProtocol):
         server = self._server
         self._behind_proxy = bool(server.settings.trusted_proxies) and server.proxies.trusts(self._peer)
         server.connections.add(self)
-        self._expect_within(server.head_seconds)
+        self._deadline.expire_in(server.head_seconds)
         if len(server.connections) > server.settings.max_connections:
             limit = server.settings.max_connections
             self._refuse(
@@ -332,10 +331,7 @@ class _Connection(asyncio.BufferedProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._server.connections.discard(self)
         self._transport.close()  # CPython before 3.11 warns of a TLS transport that nobody but its client closed
-        self._deadline = 0.0
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._deadline.close()
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.cancel()
@@ -360,7 +356,7 @@ class _Connection(asyncio.BufferedProtocol):
         writable, self._writable = self._writable, None
         if writable is not None and not writable.done():
             writable.set_result(None)
-        self._deadline = 0.0
+        self._deadline.when = 0.0
         if self._producer is not None:
             self._producer.resume()
         elif self._receive is _Connection._discard:
@@ -434,7 +430,7 @@ class _Connection(asyncio.BufferedProtocol):
         now = self._note_completed(200)
         reader.next_message()
         self._receive = _Connection._read_requests
-        self._expect_by(now + server.idle_seconds)
+        self._deadline.expire_at(now + server.idle_seconds)
         return True
 
     def _rendered(self, response: Response, request: Request) -> bytes:
@@ -462,7 +458,7 @@ class _Connection(asyncio.BufferedProtocol):
         request = self._request = Request(head, request_id, peer)
         self._status = 0
         self._head_begun = False
-        self._deadline = 0.0
+        self._deadline.when = 0.0
         self._started_at = self._loop.time()
         server.metrics.in_flight += 1
         if server.log.records_requests:
@@ -837,7 +833,7 @@ class _Connection(asyncio.BufferedProtocol):
         self._receive = _Connection._read_requests
         if self._unsent is None:
             # Not called from _read_requests, which goes on by itself.
-            self._expect_by(now + self._server.idle_seconds)
+            self._deadline.expire_at(now + self._server.idle_seconds)
             if reader.buffered or self._client_ended:
                 self._loop.call_soon(self._go_on)
             elif not self._reading:
@@ -943,7 +939,7 @@ class _Connection(asyncio.BufferedProtocol):
         if self._writable is None:
             # Under TLS bytes may wait where they cannot be seen from here, and the client is asked to agree to the end.
             most = _LINGER_SECONDS if self._transport.can_write_eof() else _LINGER_SECONDS_IN_ALL
-            self._expect_within(min(most, self._linger_until - self._loop.time()))
+            self._deadline.expire_in(min(most, self._linger_until - self._loop.time()))
 
     def _send_continue(self) -> None:
         """Ask for the body of a client that waits to be asked (RFC 9110 §10.1.1)."""
@@ -954,53 +950,31 @@ class _Connection(asyncio.BufferedProtocol):
 
     # ---- time ---------------------------------------------------------------------------------------------------
 
-    def _expect_within(self, seconds: float) -> None:
-        self._expect_by(self._loop.time() + seconds)
-
-    def _expect_by(self, when: float) -> None:
-        self._deadline = when
-        timer = self._timer
-        if timer is None or timer.when() > when:
-            if timer is not None:
-                timer.cancel()
-            self._timer = self._loop.call_at(when, self._check_deadline)
-
     def _await_idle(self) -> None:
-        self._expect_within(self._server.idle_seconds)
+        self._deadline.expire_in(self._server.idle_seconds)
 
     def _await_head(self) -> None:
         if not self._reader.buffered:
-            if not self._deadline:
+            if not self._deadline.when:
                 self._await_idle()
         elif not self._head_begun:
             # A head that drips has its time as a whole.
             self._head_begun = True
-            self._expect_within(self._server.head_seconds)
+            self._deadline.expire_in(self._server.head_seconds)
 
     def _await_body(self) -> None:
         self._send_continue()
-        if not self._deadline:
-            self._expect_within(self._body_seconds_left)
+        if not self._deadline.when:
+            self._deadline.expire_in(self._body_seconds_left)
 
     def _end_wait_for_body(self) -> None:
-        self._deadline = 0.0
+        self._deadline.when = 0.0
         if self._writable is not None:
             self._await_reader()
 
     def _await_reader(self) -> None:
         self._unsent_bytes = self._transport.get_write_buffer_size()
-        self._expect_within(self._server.idle_seconds)
-
-    def _check_deadline(self) -> None:
-        self._timer = None
-        if not self._deadline:
-            return
-        now = self._loop.time()
-        if now < self._deadline:
-            self._timer = self._loop.call_at(self._deadline, self._check_deadline)
-            return
-        self._deadline = 0.0
-        self._time_out()
+        self._deadline.expire_in(self._server.idle_seconds)
 
     def _time_out(self) -> None:
         settings = self._server.settings
@@ -1123,7 +1097,7 @@ class _BodyStream:
         """Set the time limit for what is waited for, if anything is; none holds in a tunnel."""
         connection = self._connection
         if self._waiter is not None and connection._status != 101:
-            connection._expect_within(connection._body_seconds_left)
+            connection._deadline.expire_in(connection._body_seconds_left)
 
     def wake(self) -> None:
         """Say that there may be bytes."""
