@@ -11,7 +11,7 @@ from mocks import mock_settings
 from protocol.config import Configuration, Route, describe, option, parse_integer, parse_seconds, parse_size, parse_text
 from protocol.errors import UsageError
 from protocol.mock.settings import MockSettings
-from protocol.server.server import ServerSettings
+from protocol.server.settings import ServerSettings
 
 SOURCE = pathlib.Path(__file__).parent.parent
 

@@ -32,9 +32,11 @@ from upstreams import (
 
 from protocol.config import Configuration, Route, describe
 from protocol.errors import UsageError
+from protocol.openai.answers import ERROR_SHAPES
 from protocol.relay.backend import Relay
 from protocol.relay.settings import RelaySettings
-from protocol.server.server import Server, ServerSettings
+from protocol.server.server import Server
+from protocol.server.settings import ServerSettings
 from protocol.service.cors import CorsPolicy
 from protocol.service.doors import service_doors
 from protocol.service.log import Log
@@ -214,7 +216,7 @@ async def house(
     }
     router = Router(routes, relays, CorsPolicy(("*",)))
     router.doors = service_doors(DoorState(), router.forward)
-    running = Server(router, settings.server, log, Metrics())
+    running = Server(router, ERROR_SHAPES, settings.server, log, Metrics())
     await running.listen()
     try:
         yield House(running, relays, lines)

@@ -30,7 +30,9 @@ from fake_loop import FakeLoop
 
 from protocol.errors import ApiError
 from protocol.exchange import BackendFailed, Endpoint, Paced, Pending, Pushed, Response, Rest
-from protocol.server.server import Server, ServerSettings
+from protocol.openai.answers import ERROR_SHAPES
+from protocol.server.server import Server
+from protocol.server.settings import ServerSettings
 from protocol.service.log import Log
 from protocol.service.metrics import Metrics
 
@@ -346,6 +348,7 @@ class House:
     async def _make(self, log_form, settings):
         server = Server(
             self,
+            ERROR_SHAPES,
             server_settings(**settings),
             Log(log_form, self.lines.append),
             self.metrics,
@@ -2262,7 +2265,9 @@ class RealHouse:
     async def open(self, settings):
         loop = asyncio.get_running_loop()
         loop.slow_callback_duration = 20  # the machine may be busy with something else
-        self.server = Server(self, settings, Log("text", self.lines.append, call_soon=loop.call_soon), Metrics())
+        self.server = Server(
+            self, ERROR_SHAPES, settings, Log("text", self.lines.append, call_soon=loop.call_soon), Metrics()
+        )
         await self.server.listen()
         return self
 
@@ -2513,7 +2518,7 @@ def test_live_a_listening_socket_may_be_given():
     async def main():
         house = RealHouse()
         settings = server_settings()
-        server = Server(house, settings, Log("off", house.lines.append), Metrics())
+        server = Server(house, ERROR_SHAPES, settings, Log("off", house.lines.append), Metrics())
         with socket.create_server(("127.0.0.1", 0)) as sock:
             await server.listen(sock)
             assert server.port == sock.getsockname()[1]
