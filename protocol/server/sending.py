@@ -506,7 +506,7 @@ class Exchange:
 
     def fail(self, error: Exception) -> None:
         """Break a pushed body off (Sink)."""
-        response, self._producer = self._response, None
+        response, self._response, self._producer = self._response, None, None
         if response is not None:
             self._break_off(response, error)
 
@@ -539,7 +539,7 @@ class Exchange:
         if is_told:
             output.write(writer.part(server.errors.event(error)))
         output.flush()
-        self._task = None
+        self._task = self._response = None
         self._complete(error.status)
         if is_told or writer.is_chunked or response.length is not None:
             self._line.close()
