@@ -35,8 +35,10 @@ from protocol.errors import ApiError, UsageError
 from protocol.exchange import Answer, Backend, Request
 from protocol.mock.settings import MockSettings
 from protocol.on_demand import load
+from protocol.openai.answers import ERROR_SHAPES
 from protocol.relay.settings import RelaySettings
-from protocol.server.server import Server, ServerSettings, listen_failure
+from protocol.server.server import Server, listen_failure
+from protocol.server.settings import ServerSettings
 from protocol.server.worker_place import WorkerPlace
 from protocol.service.cors import CorsPolicy
 from protocol.service.doors import chat_example, service_doors
@@ -147,7 +149,7 @@ class Service:
         self._backends = _make_backends(settings, log, instance or _new_instance(), self._forward)
         self._router = Router(settings.routes, self._backends, CorsPolicy(settings.server.cors_origins))
         self._router.doors = service_doors(self, self._router.forward)
-        self._server = Server(self._router, settings.server, log, self._metrics, on_request=on_request)
+        self._server = Server(self._router, ERROR_SHAPES, settings.server, log, self._metrics, on_request=on_request)
 
     def _forward(self, request: Request) -> Answer:
         return self._router.forward(request)

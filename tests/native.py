@@ -22,7 +22,9 @@ from upstreams import Peer, Received, Upstream, chunked, sized
 from protocol.config import Configuration, Route
 from protocol.dashscope.backend import DashScope
 from protocol.dashscope.settings import DashScopeSettings
-from protocol.server.server import Server, ServerSettings
+from protocol.openai.answers import ERROR_SHAPES
+from protocol.server.server import Server
+from protocol.server.settings import ServerSettings
 from protocol.service.cors import CorsPolicy
 from protocol.service.doors import service_doors
 from protocol.service.log import Log
@@ -287,7 +289,7 @@ async def translator(
     }  # fmt: skip
     router = Router([Route("*", tuple(backends))], backends, CorsPolicy(("*",)))
     router.doors = service_doors(_State(), router.forward)
-    server = Server(router, settings.server, Log("text", lines.append), Metrics())
+    server = Server(router, ERROR_SHAPES, settings.server, Log("text", lines.append), Metrics())
     await server.listen()
     try:
         yield House(server, backends["dashscope"], lines, slept)

@@ -21,7 +21,7 @@ from protocol.config import (
 )
 from protocol.errors import UsageError
 from protocol.mock.settings import MockSettings
-from protocol.server.server import ServerSettings
+from protocol.server.settings import ServerSettings
 
 SOURCE = pathlib.Path(__file__).parent.parent
 

@@ -8,7 +8,7 @@ import shlex
 
 import oaiserve
 from protocol.config import options_of
-from protocol.server.server import ServerSettings
+from protocol.server.settings import ServerSettings
 from protocol.service.doors import chat_example
 
 README = pathlib.Path(__file__).parent.parent / "README.md"

@@ -10,11 +10,9 @@ import asyncio
 import contextlib
 import errno
 import gc
-import heapq
 import json
 import logging
 import re
-import selectors
 import shutil
 import socket
 import ssl
@@ -27,11 +25,14 @@ from random import Random
 import h11
 import pytest
 import skipping
+from fake_loop import FakeLoop
 
 from protocol.config import options_of
 from protocol.errors import ApiError
 from protocol.exchange import BackendFailed, Endpoint, Paced, Pending, Pushed, Response, Rest
-from protocol.server.server import Server, ServerSettings
+from protocol.openai.answers import ERROR_SHAPES
+from protocol.server.server import Server
+from protocol.server.settings import ServerSettings
 from protocol.service.log import Log
 from protocol.service.metrics import Metrics
 
@@ -128,54 +129,13 @@ def check_openai_error(reply, status):
 # ---- a loop whose time stands still, and a client on a transport without a network ----------------------------------
 
 
-class NoWaitSelector(selectors.DefaultSelector):
-    """Stops its loop where it would wait: nothing more happens until time passes."""
-
-    loop = None
-
-    def select(self, timeout=None):
-        if timeout is None or timeout > 0:
-            self.loop.stop()
-        return super().select(0)
-
-
-class FakeLoop(asyncio.SelectorEventLoop):
-    """A loop in which time passes only in `advance`; `create_server` keeps the protocol's factory."""
-
-    def __init__(self):
-        self.now = 1000.0
-        self.timers = 0
-        self._whens = []
-        selector = NoWaitSelector()
-        selector.loop = self
-        super().__init__(selector)
-
-    def time(self):
-        return self.now
-
-    def call_at(self, when, callback, *args, **options):
-        self.timers += 1
-        heapq.heappush(self._whens, when)
-        return super().call_at(when, callback, *args, **options)
+class ListeningLoop(FakeLoop):
+    """A fake loop on which `create_server` keeps the protocol's factory."""
 
     async def create_server(self, factory, **options):
         self.factory = factory
         self.listener = FakeListener()
         return self.listener
-
-    def settle(self):
-        """Run until there is nothing to do at this time."""
-        self.run_forever()
-
-    def advance(self, seconds):
-        """Let time pass, from timer to timer."""
-        self.settle()
-        end = self.now + seconds
-        while self._whens and self._whens[0] <= end:
-            self.now = max(self.now, heapq.heappop(self._whens))
-            self.settle()
-        self.now = end
-        self.settle()
 
 
 class FakeListener:
@@ -376,7 +336,7 @@ class House:
     """A server on a FakeLoop with the endpoints that a test gives it; it is the application, too."""
 
     def __init__(self, log_form="text", **settings):
-        self.loop = FakeLoop()
+        self.loop = ListeningLoop()
         self.errors = []
         self.loop.set_exception_handler(lambda loop, context: self.errors.append(context))
         self.lines = []
@@ -388,6 +348,7 @@ class House:
     async def _make(self, log_form, settings):
         server = Server(
             self,
+            ERROR_SHAPES,
             server_settings(**settings),
             Log(log_form, self.lines.append),
             self.metrics,
@@ -2301,7 +2262,9 @@ class RealHouse:
     async def open(self, settings):
         loop = asyncio.get_running_loop()
         loop.slow_callback_duration = 20  # the machine may be busy with something else
-        self.server = Server(self, settings, Log("text", self.lines.append, call_soon=loop.call_soon), Metrics())
+        self.server = Server(
+            self, ERROR_SHAPES, settings, Log("text", self.lines.append, call_soon=loop.call_soon), Metrics()
+        )
         await self.server.listen()
         return self
 
@@ -2552,7 +2515,7 @@ def test_live_a_listening_socket_may_be_given():
     async def main():
         house = RealHouse()
         settings = server_settings()
-        server = Server(house, settings, Log("off", house.lines.append), Metrics())
+        server = Server(house, ERROR_SHAPES, settings, Log("off", house.lines.append), Metrics())
         with socket.create_server(("127.0.0.1", 0)) as sock:
             await server.listen(sock)
             assert server.port == sock.getsockname()[1]

@@ -55,7 +55,7 @@ from protocol.config import Configuration
 from protocol.dashscope.backend import DashScope
 from protocol.dashscope.settings import DashScopeSettings
 from protocol.errors import UsageError
-from protocol.server.server import ServerSettings
+from protocol.server.settings import ServerSettings
 from protocol.service.log import Log
 
 CHAT = "/v1/chat/completions"

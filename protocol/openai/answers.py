@@ -9,7 +9,7 @@ import re
 import typing
 
 from protocol.errors import ApiError
-from protocol.exchange import Response
+from protocol.exchange import ErrorShapes, Response
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.sse import NAMED_EVENT, encode_event
@@ -50,6 +50,10 @@ def error_response(error: ApiError) -> Response:
 def error_event(error: ApiError) -> bytes:
     """Return the event that tells of an error within a stream; no [DONE] may follow it."""
     return encode_event(encode_json(error.as_dict()))
+
+
+#: How the server tells clients of this API that something went wrong.
+ERROR_SHAPES = ErrorShapes(error_response, error_event)
 
 
 def event_bytes(events: typing.Iterable[JsonObject]) -> bytes:

@@ -1,4 +1,4 @@
-"""Several processes on one port: a parent that starts workers, starts a dead one again, and passes on the signal to stop.
+"""Several processes on one port: a parent starts workers, starts a dead one again, and passes on the signal to stop.
 
 Each worker has a listening socket of its own with SO_REUSEPORT, among which the kernel spreads new connections; what a
 server counts and keeps (metrics, pooled upstream connections, limits) is each worker's own.
@@ -15,7 +15,7 @@ import time
 import typing
 
 from protocol.errors import UsageError
-from protocol.server.server import ServerSettings
+from protocol.server.settings import ServerSettings
 from protocol.server.worker_place import WorkerPlace
 
 # A worker that dies within this time of its start would only die again: the parent gives up after a few.
