@@ -20,7 +20,8 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     "mock": (("protocol.mock.backend", "Mock"),),
     "relay": (("protocol.relay.backend", "Relay"),),
     "dashscope": (("protocol.dashscope.backend", "DashScope"),),
-    # The mock's first request that is more than a short chat: the description of the API.
+    # The mock's first request that is no chat of the simplest form: all endpoints, and the description of the API.
+    "mock api": (("protocol.mock.api", "Api"),),
     "mock reference": (("protocol.openai.reference.whole", "API_REFERENCE"),),
     # The mock's first request below a path: the classes that answer there. A later one takes over what an earlier one has.
     "mock /agents": (
@@ -32,6 +33,7 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     "mock /assistants": (("protocol.mock.assistants.assistants", "Assistants"),),
     "mock /audio": (("protocol.mock.inference.audio", "Audio"),),
     "mock /batches": (("protocol.mock.storage.batches", "Batches"),),
+    "mock /chat": (("protocol.mock.inference.chat", "ChatCompletions"),),
     "mock /chatkit": (("protocol.mock.assistants.chatkit", "ChatKit"),),
     "mock /completions": (("protocol.mock.inference.text_completions", "TextCompletions"),),
     "mock /containers": (("protocol.mock.storage.containers", "Containers"),),
@@ -68,6 +70,12 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     "mock /videos": (("protocol.mock.inference.videos", "Videos"),),
     "mock /webhook_endpoints": (("protocol.mock.organization.webhooks", "Webhooks"),),
     "mock /webhook_event_types": (("protocol.mock.organization.webhooks", "Webhooks"),),
+    # Its first answer that may call tools, its first that is JSON.
+    "mock tool calls": (("protocol.mock.answer.calls", "due_calls"),),
+    "mock JSON": (
+        ("protocol.mock.answer.json_answer", "json_by_schema"),
+        ("protocol.mock.answer.json_answer", "json_by_description"),
+    ),
     # Its first request in DashScope's own words.
     "mock dashscope": (("protocol.mock.dashscope.api", "NativeMock"),),
 }

@@ -32,6 +32,11 @@ def make_mock(*, clock=lambda: NOW, sleep=no_sleep, forward=None, **changes):
     )  # fmt: skip
 
 
+def world_of(mock):
+    """Return what the parts of a mock share."""
+    return mock._loaded_api().world
+
+
 def make_request(method, path, body=None, fields=()):
     """Return a request as the server would hand it over: `body` is bytes, or sent as JSON."""
     reader = RequestReader()

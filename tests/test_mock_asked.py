@@ -8,8 +8,7 @@ import pytest
 from steps import assert_grows_in_proportion, steps_of
 
 from protocol.errors import ApiError
-from protocol.mock.answer.asked import OfferedTool
-from protocol.mock.answer.reply import Question, ToolResult, reply
+from protocol.mock.answer.reply import OfferedTool, Question, ToolResult, reply
 
 TEXT = "powered by openai"
 STRING = {"type": "string"}

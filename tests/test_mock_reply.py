@@ -7,12 +7,12 @@ import json
 import math
 
 import pytest
+from json_schemas import violations
 from steps import assert_grows_in_proportion
 
 from protocol.errors import ApiError
-from protocol.mock.answer.asked import OfferedTool
-from protocol.mock.answer.reply import Question, Reply, ToolCall, ToolResult, count_tokens, reply, token_logprobs
-from protocol.mock.json_schema.check import violations
+from protocol.mock.answer.logprobs import token_logprobs
+from protocol.mock.answer.reply import OfferedTool, Question, Reply, ToolCall, ToolResult, count_tokens, reply
 from protocol.openai.answers import split_words
 
 TEXT = "powered by openai"

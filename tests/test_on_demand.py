@@ -33,10 +33,10 @@ def test_paths_of_the_mock_begin_as_the_description_has_them(occasion, root):
 
 def test_every_operation_of_a_family_finds_it():
     """A family must stand under each root that its operations have, or its first request would not find it."""
-    families = make_mock()._families
+    api = make_mock()._loaded_api()
     kinds = {kind for occasion in FAMILIES for kind in load(occasion)}
     for kind in kinds:
-        for key in kind(make_mock()._world).operations():
+        for key in kind(api.world).operations():
             root = f"/{key.split(' ')[1].split('/')[1]}"
             assert kind in load(f"mock {root}"), key
-            assert families.handler(REFERENCE.operation(key)) is not None
+            assert api.families.handler(REFERENCE.operation(key)) is not None

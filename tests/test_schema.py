@@ -7,11 +7,11 @@ import json
 import random
 
 import pytest
+from json_schemas import violations
 from steps import steps_of
 
 from protocol.mock.answer.hints import Hints, read_hints
 from protocol.mock.answer.instance import instance
-from protocol.mock.json_schema.check import violations
 from protocol.mock.json_schema.document import SchemaError
 
 STRING, INTEGER, NUMBER, NULL = {"type": "string"}, {"type": "integer"}, {"type": "number"}, {"type": "null"}

@@ -9,7 +9,9 @@ import re
 import pytest
 from steps import steps_of
 
-from protocol.mock.json_schema.pattern import MAX_PATTERN_LENGTH, Pattern, PatternBudget, PatternError
+from protocol.mock.json_schema.pattern import Pattern
+from protocol.mock.json_schema.pattern_nodes import PatternBudget, PatternError
+from protocol.mock.json_schema.pattern_reader import MAX_PATTERN_LENGTH
 
 # (id, pattern, texts that match, texts that do not)
 MATCHES = [

@@ -5,20 +5,15 @@ It keeps to what a request says about form; it knows no clock and no chance of i
 
 from __future__ import annotations
 
-import functools
 import typing
 
-from protocol.errors import ApiError
 from protocol.exchange import Answer, Endpoint, Request
-from protocol.mock.engine.resources import Resources
-from protocol.mock.engine.world import World
-from protocol.mock.families import Families
-from protocol.mock.inference.chat import ChatCompletions
+from protocol.mock.engine.time_and_chance import TimeAndChance
+from protocol.mock.inference.simple_chat import SimpleChat
 from protocol.mock.served_files import NATIVE_ROOT
 from protocol.mock.settings import MockSettings
 from protocol.on_demand import load
 from protocol.openai.answers import api_path, model_object
-from protocol.openai.api.operations import Reference
 from protocol.wire.json_text import JsonObject
 
 # What the mock lists; it answers for any other model just as well.
@@ -42,8 +37,31 @@ _MOCK_MODELS = (
 )
 _MOCK_OWNER = "openai"
 
-#: The collection of models that came to be here, such as fine-tuned ones.
-MODELS = "/models"
+
+class _Api(typing.Protocol):
+    """The endpoints of OpenAI's API, which are loaded when they are first needed: protocol/mock/api.py."""
+
+    def answer_chat(self, request: Request, body: JsonObject) -> Answer:
+        """Answer POST /v1/chat/completions."""
+
+    def endpoint(self, request: Request, path: str) -> Endpoint:
+        """Return the endpoint for a path without /v1."""
+
+    def models(self) -> list[JsonObject]:
+        """Return the models that came to be here."""
+
+    def leave(self) -> None:
+        """End what would not end by itself."""
+
+    async def close(self) -> None:
+        """End what is under way."""
+
+
+class _NativeApi(typing.Protocol):
+    """The endpoints of DashScope's API, loaded likewise: protocol/mock/dashscope/api.py."""
+
+    def endpoint(self, request: Request) -> Endpoint:
+        """Return the endpoint for a path and method."""
 
 
 class Mock:
@@ -66,64 +84,57 @@ class Mock:
         forward: typing.Callable[[Request], Answer],
     ) -> None:
         self.name = name
-        self._world = World(
-            settings, Reference(_api_reference), clock=clock, random_bits=random_bits, sleep=sleep, forward=forward
-        )
-        chat = ChatCompletions(self._world)
+        time = TimeAndChance(settings, clock=clock, random_bits=random_bits, sleep=sleep)
         # The one path that every load test takes goes around all that it does not need.
-        self._chat = Endpoint(chat.answer, "mock POST /chat/completions")
-        self._families = Families(self._world, chat.operations())
-        self._resources = Resources(self._world, self._families.handler)
+        self._chat = Endpoint(SimpleChat(time, self._other_chat).answer, "mock POST /chat/completions")
+        self._api: _Api | None = None
+        self._native: _NativeApi | None = None
 
-        def make_native() -> typing.Any:
+        def make_api() -> _Api:
+            (api,) = load("mock api")
+            return typing.cast(_Api, api(time, forward=forward))
+
+        def make_native() -> _NativeApi:
             (native_mock,) = load("mock dashscope")
-            return native_mock(
+            made = native_mock(
                 text=settings.text, delay=settings.delay, first_delay=settings.first_delay,
                 clock=clock, random_bits=random_bits, sleep=sleep,
             )  # fmt: skip
+            return typing.cast(_NativeApi, made)
 
-        self._native = functools.lru_cache(maxsize=None)(make_native)
+        self._make_api = make_api
+        self._make_native = make_native
 
     def endpoint(self, request: Request) -> Endpoint:
         """Return the endpoint for a path and method; ApiError 404 or 405, worded as OpenAI's."""
         path = api_path(request.path) or request.path
         if path == "/chat/completions" and request.method == "POST":
             return self._chat
-        found = self._world.reference.find(path)
-        if found is None:
-            if request.path.startswith(NATIVE_ROOT):
-                return typing.cast(Endpoint, self._native().endpoint(request))
-            raise ApiError(404, f"Invalid URL ({request.method} {request.path})", code="unknown_url")
-        key = found.methods.get("GET" if request.method == "HEAD" else request.method)
-        if key is None:
-            raise ApiError(
-                405, f"Not allowed to {request.method} on {request.path}.", code="method_not_allowed",
-                fields=[("allow", ", ".join([*found.methods, "OPTIONS"]))],
-            )  # fmt: skip
-        operation = self._world.reference.operation(key)
-        if operation.verb == "opens":
-            (realtime,) = self._families.below("/realtime")
-            return typing.cast(Endpoint, realtime.socket(key))
-        return self._resources.endpoint(operation, found.names)
+        if path.startswith(NATIVE_ROOT):
+            if self._native is None:
+                self._native = self._make_native()
+            return self._native.endpoint(request)
+        return self._loaded_api().endpoint(request, path)
 
     def models(self, request: Request) -> list[JsonObject]:
         """Return the models the mock lists, those that came to be here among them."""
         models = [model_object(id, created, _MOCK_OWNER) for id, created in _MOCK_MODELS]
-        self._world.store.all("/fine_tuning/jobs")  # what is due may have made models
-        models += [record.object for record in self._world.store.all(MODELS)]
-        return models
+        return models if self._api is None else models + self._api.models()
 
     def leave(self) -> None:
         """End what would not end by itself: the server is going away."""
-        realtime = self._families.made("Realtime")
-        if realtime is not None:
-            realtime.leave()
+        if self._api is not None:
+            self._api.leave()
 
     async def close(self) -> None:
         """End what is under way."""
-        await self._world.close()
+        if self._api is not None:
+            await self._api.close()
 
+    def _other_chat(self, request: Request, body: JsonObject) -> Answer:
+        return self._loaded_api().answer_chat(request, body)
 
-def _api_reference() -> tuple[str, ...]:
-    (texts,) = load("mock reference")
-    return typing.cast("tuple[str, ...]", texts)
+    def _loaded_api(self) -> _Api:
+        if self._api is None:
+            self._api = self._make_api()
+        return self._api

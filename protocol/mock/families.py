@@ -1,4 +1,4 @@
-"""The families of the mock's endpoints: who answers below which path, imported with the first request that comes there."""
+"""The families of the mock's endpoints: who answers below which path, loaded with the first request there."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class Family(typing.Protocol):
 class Families:
     """Finds the handlers of operations. A family is made once, though it may answer below several paths."""
 
-    def __init__(self, world: World, handlers: typing.Mapping[str, Handler]) -> None:
+    def __init__(self, world: World) -> None:
         self._world = world
-        self._handlers = dict(handlers)
+        self._handlers: dict[str, Handler] = {}
         self._families: dict[str, typing.Any] = {}
         self._known_roots: set[str] = set()
 

@@ -273,7 +273,7 @@ def _join_frames(prefix: bytes, tails: typing.Sequence[typing.Sequence[bytes]], 
     return frames
 
 
-class PlainChat:
+class FixedChat:
     """Answers of one choice that always say the same, prepared: what the mock says when nothing special is asked.
 
     Gives the bytes that `chat_completion` and `chat_frames` give, by putting the few parts that change between parts

@@ -11,8 +11,7 @@ from __future__ import annotations
 import typing
 
 from protocol.errors import ApiError
-from protocol.mock.answer.asked import OfferedTool
-from protocol.mock.answer.reply import Question, ToolResult, count_tokens
+from protocol.mock.answer.reply import OfferedTool, Question, ToolResult, count_tokens
 from protocol.mock.realtime.audio import REALTIME_BYTES_A_MS, decode_sound, encode_sound
 from protocol.wire.json_text import JsonObject, encode_json
 

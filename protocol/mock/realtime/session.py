@@ -17,7 +17,8 @@ import math
 import typing
 
 from protocol.errors import ApiError
-from protocol.mock.answer.reply import Reply, ToolCall, count_tokens, reply, token_logprobs
+from protocol.mock.answer.logprobs import token_logprobs
+from protocol.mock.answer.reply import Reply, ToolCall, count_tokens, reply
 from protocol.mock.engine.world import World
 from protocol.mock.media.sound import SpokenSound
 from protocol.mock.realtime.audio import InputSound, SpeechMark, TurnDetection, decode_sound, encode_sound

@@ -11,7 +11,8 @@ import re
 import typing
 
 from protocol.errors import ApiError
-from protocol.mock.answer.reply import ToolResult, count_tokens, token_logprobs
+from protocol.mock.answer.logprobs import token_logprobs
+from protocol.mock.answer.reply import ToolResult, count_tokens
 from protocol.openai.answers import split_words
 from protocol.wire.json_text import JsonObject
 

@@ -14,8 +14,7 @@ import re
 import typing
 
 from protocol.errors import ApiError
-from protocol.mock.answer.asked import OfferedTool
-from protocol.mock.answer.reply import ToolCall
+from protocol.mock.answer.reply import OfferedTool, ToolCall
 from protocol.mock.engine.world import World
 from protocol.mock.media.picture import PICTURE_FORMATS, picture_file
 from protocol.wire.json_text import JsonObject
