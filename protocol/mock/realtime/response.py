@@ -36,8 +36,8 @@ MakeEvent = typing.Callable[..., JsonObject]
 class ResponseInProgress:
     """A response that is being told: what answers show of it, and how far it has come.
 
-    `is_default` is whether it belongs to the conversation, which has one at a time. `reason` is why it is to stop, "" as
-    long as it goes on.
+    `is_default` is whether it belongs to the conversation, which has one at a time. `reason` is why it is to stop, ""
+    as long as it goes on.
     """
 
     __slots__ = ("_most_tokens", "audio_tokens", "is_default", "object", "reason", "text_tokens")
