@@ -11,8 +11,8 @@ from __future__ import annotations
 import typing
 
 from protocol.errors import ApiError
-from protocol.mock.assistants.threads import objects_of
 from protocol.mock.realtime.wire import Events, SocketTalk, event_type
+from protocol.mock.unchecked import objects_of
 from protocol.wire.json_text import JsonObject
 
 _TO_BETA_TYPES = {
