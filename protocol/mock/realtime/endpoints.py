@@ -60,6 +60,7 @@ class Realtime:
             "POST /realtime/transcription_sessions": self.beta_session,
             "POST /realtime/translations/client_secrets": self.translation_secret,
             "POST /live/sessions": self.live_session,
+            "POST /live/sessions/{session_id}/fork": self.fork_live_session,
         }
 
     def socket(self, key: str) -> Endpoint:
@@ -181,10 +182,19 @@ class Realtime:
         raise _no_webrtc("sdp", "GET /v1/realtime?model=…")
 
     def live_session(self, call: Call) -> JsonObject:
-        """Refuse POST /live/sessions; made-up ids allow for a made-up session."""
+        """Refuse POST /live/sessions, unless unknown ids are invented: then the session is made up too."""
         if self._world.settings.unknown_ids != "invent":
             raise _no_webrtc("transport.sdp", "GET /v1/live/sessions")
         return create_object(call)
+
+    def fork_live_session(self, call: Call) -> JsonObject:
+        """Answer POST …/fork: a session that goes on from another; it gets an id and an answer to its offer."""
+        call.record()
+        id = self._world.new_id("live_")
+        known = {"session": {"id": id}, "transport": call.body.get("transport")}
+        made: JsonObject = self._world.complete(call.operation.result, known)
+        self._world.store.add("/live/sessions", id, made)
+        return made
 
 
 def _no_webrtc(param: str, instead: str) -> ApiError:
