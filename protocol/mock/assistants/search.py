@@ -6,7 +6,7 @@ import typing
 
 from protocol.mock.assistants.threads import message_text
 from protocol.mock.engine.world import World
-from protocol.mock.storage.vector_stores import search_files
+from protocol.mock.storage.vector_search import search_files
 from protocol.wire.json_text import JsonObject
 
 

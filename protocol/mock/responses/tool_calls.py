@@ -205,7 +205,7 @@ def _search_result(entry: JsonObject) -> JsonObject:
 
 
 def _shell_command(asked: str) -> str:
-    """Return the command that a prompt has in backquotes or after "run", else the prompt if it looks like one, or ls."""
+    """Return the command in a prompt: in backquotes, or after "run"; else the prompt if it looks like one, or ls."""
     spelt = re.search(r"`([^`\n]+)`", asked) or re.search(r"(?i)\b(?:run|execute)\s+(\S.*?)\s+(?:in|on|with)\b", asked)
     return spelt[1] if spelt else asked if re.fullmatch(r"[\w./-]+(?: -\S+)*", asked) else "ls"
 
