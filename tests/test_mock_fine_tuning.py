@@ -8,7 +8,9 @@ import pytest
 from mocks import NOW, Clock, ask, make_mock, make_request, upload
 
 from protocol.errors import ApiError
-from protocol.mock.training.graders import FormulaError, grade, reckon, sample_of, text_similarity
+from protocol.mock.training.formula import FormulaError, reckon
+from protocol.mock.training.graders import grade, sample_of
+from protocol.mock.training.similarity import text_similarity
 
 EXAMPLE = {"messages": [{"role": "user", "content": "What is it"}, {"role": "assistant", "content": "It is a test"}]}
 

@@ -345,7 +345,7 @@ class _Mistake(Exception):
 
 
 def _read_line(text: bytes, endpoint: str, seen: set[str]) -> _Line:
-    """Return the request of a line; _Mistake where there is none. `seen` has the ids so far, and gets that of the line."""
+    """Return the request of a line; _Mistake where there is none. The line's id is added to those `seen` before."""
     try:
         line = parse_json(text.strip())
     except ApiError:
