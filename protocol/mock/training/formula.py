@@ -1,7 +1,7 @@
 """Formulas over the scores of several graders: numbers, names, + - * / ^, parentheses and some functions.
 
-A formula is read by recursive descent and reckoned while it is read: sum, product, power, atom, each of which binds more
-strongly than the one before.
+A formula is read by recursive descent and computed while it is read: sum, product, power, atom, each of which binds
+more strongly than the one before.
 """
 
 from __future__ import annotations
