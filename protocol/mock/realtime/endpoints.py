@@ -1,7 +1,8 @@
-"""The realtime endpoints: the WebSockets of sessions, and the keys by which browsers open them.
+"""The realtime endpoints: the WebSockets of all kinds of sessions, and the keys with which browsers open them.
 
-WebRTC and SIP are not there: a call cannot be opened here, and one that is answered, ended or passed on is a record of
-that name. What is said on a WebSocket is in realtime_session.py, and how in realtime_wire.py.
+The mock has neither WebRTC nor SIP. A call or a Live session cannot be opened by an offer; what ends one, or passes it
+on, changes a record and nothing else. wire.py has the conversation over a WebSocket; what is said in it is in
+session.py, beta.py, translation.py, live.py and responses_api.py.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from protocol.exchange import Endpoint, Request, Response
 from protocol.mock.engine.resources import Handler, create_object
 from protocol.mock.engine.world import Call, World
 from protocol.mock.realtime.beta import BetaTalk
+from protocol.mock.realtime.configuration import SessionKind, changed_session, new_session
 from protocol.mock.realtime.live import LiveTalk
-from protocol.mock.realtime.responses import ResponsesTalk
-from protocol.mock.realtime.session import RealtimeSession, SessionKind, changed_session, new_session
+from protocol.mock.realtime.responses_api import ResponsesTalk
+from protocol.mock.realtime.session import RealtimeSession
 from protocol.mock.realtime.translation import TranslationSession, new_translation
 from protocol.mock.realtime.wire import OpenSockets, SocketTalk
 from protocol.openai.api.notation import NamedShape, Shape
@@ -38,7 +40,7 @@ _BETA_CLIENT_EVENT = NamedShape("RealtimeBetaClientEvent")
 
 
 class Realtime:
-    """The behaviour of /realtime."""
+    """The family of /realtime and /live, and of all WebSockets."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -85,7 +87,7 @@ class Realtime:
         return Endpoint(answer, f"mock {key}", streams_body=True)
 
     def _checker(self, shape: Shape | None) -> typing.Callable[[JsonObject], JsonObject]:
-        """Return what checks a client's event as `validate` says, and gives it back as one that can be answered."""
+        """Return what checks a client's event as `validate` says, and returns it with all that handlers rely on."""
 
         def check(message: JsonObject) -> JsonObject:
             self._world.check(shape, message)
@@ -175,7 +177,7 @@ class Realtime:
         secret = self._add_secret(inner.session, expires)
         return {**told, "client_secret": {"value": secret["value"], "expires_at": secret["expires_at"]}}
 
-    # ---- calls --------------------------------------------------------------------------------------------------
+    # ---- calls and Live sessions --------------------------------------------------------------------------------
 
     def call(self, call: Call) -> JsonObject:
         """Refuse POST /realtime/calls."""
