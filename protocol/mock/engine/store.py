@@ -31,14 +31,13 @@ class Record:
 
     `object` is what answers show, `content` the bytes of a file. `plan` holds what will become of the record: pairs of
     the seconds of `TimeAndChance.clock` and a change. A change is made when somebody looks at the record after its time
-    has come. `notes` holds what the mock must know and does not show. `size` is how many bytes the record counts for,
-    besides its content.
+    has come. `size` is how many bytes the record counts for, besides its content.
 
     `state` is what the record's family knows besides, None where there is nothing to know. `is_invented` marks a record
     that nobody created: it was made up for an unknown id.
     """
 
-    __slots__ = ("collection", "content", "id", "is_invented", "notes", "object", "plan", "size", "state")
+    __slots__ = ("collection", "content", "id", "is_invented", "object", "plan", "size", "state")
 
     def __init__(self, collection: str, id: str, object: JsonObject, content: bytes) -> None:
         self.collection = collection
@@ -46,7 +45,6 @@ class Record:
         self.object = object
         self.content = content
         self.plan: list[tuple[float, Change]] = []
-        self.notes: dict[str, typing.Any] = {}
         self.state: State | None = None
         self.is_invented = False
         self.size = len(encode_json(object))
@@ -97,7 +95,7 @@ class Store:
         self._forget_oldest()
 
     def set_size(self, record: Record, size: int) -> None:
-        """Let a record count for so many bytes besides its content, because its notes are large."""
+        """Let a record count for so many bytes besides its content, because its state is large."""
         if self.has(record):
             self._bytes += size - record.size
         record.size = size
