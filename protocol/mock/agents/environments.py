@@ -19,13 +19,13 @@ ENVIRONMENTS = "/agents/environments"
 _ENVIRONMENT_TEMPLATES = f"{ENVIRONMENTS}/templates"
 _TEMPLATE_MEMBERS = ("capability_directories", "desktop", "files", "network", "packages", "plugins", "skills")
 _HOSTED_STAGES = (Stage("pending", 1), Stage("ready", 0))
-# No machine of the user's ever connects to the mock, which says that one has.
+# The mock says that the user's own machine has connected, as none ever does.
 _SELF_HOSTED_STAGES = (Stage("pending", 1), Stage("connected", 0))
 _FILES_PAGE = 20
 
 
 class _EnvironmentState(State):
-    """What a session's answers show of an environment besides its object: what its request and template said."""
+    """What an environment knows and only its sessions show: what its request and its template said."""
 
     __slots__ = ("settled",)
 

@@ -42,7 +42,7 @@ class SessionFeed:
                 future.set_result(None)
 
     async def wait(self, seconds: float | None) -> None:
-        """Wait for the next event, for so many seconds at most; None waits for ever."""
+        """Wait for the next event, for so many seconds at most; None is no limit."""
         future = asyncio.get_running_loop().create_future()
         self._waiting.append(future)
         await asyncio.wait([future], timeout=seconds)

@@ -115,7 +115,7 @@ class Sessions:
         return answer
 
     def turn(self, call: Call) -> JsonObject | Response:
-        """Answer a turn. Its plan is its session's, so the session is looked at first."""
+        """Answer a turn. The session is looked at first, as its plan changes the turn."""
         call.parents()
         return give_object(call)
 
@@ -152,7 +152,7 @@ class Sessions:
     async def _follow(self, session: Record, feed: SessionFeed, position: int) -> typing.AsyncIterator[bytes]:
         world = self._world
         yield _LISTENING
-        # The changes of a session that are due are made when it is looked at, which this does.
+        # To get a session from the store is what makes the changes that are due, and so the events.
         while world.store.get(SESSIONS, session.id) is session:
             frames = feed.since(position)
             position = feed.count

@@ -37,12 +37,12 @@ _STEP_DEFAULTS: JsonObject = {
     "completed_at": None, "metadata": {}, "usage": None,
 }  # fmt: skip
 
-#: Is told of a change: the event's name, and the object that it is about.
+#: Hears of a change: the name of an event, and the object that it is about.
 Tell = typing.Callable[[str, JsonObject], None]
 
 
 def _tell_nobody(event: str, object: JsonObject) -> None:
-    """Listen to a run that is polled."""
+    """Hear of the changes of a run that is polled."""
 
 
 class RunState(State):
@@ -70,7 +70,7 @@ class RunLife:
         self._world = world
 
     def go_on(self, run: Record, state: RunState) -> None:
-        """Let a run that has what it needs go on, by and by."""
+        """Let a run that has what it needs go on over time."""
         run.object["status"] = "queued"
         started = self._world.clock() + state.queued_seconds
         run.plan[:] = [

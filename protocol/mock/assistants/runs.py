@@ -165,12 +165,12 @@ class Runs:
         return {**page, "data": [shown_step(step, call.query.get("include")) for step in page["data"]]}
 
     def step(self, call: Call) -> JsonObject:
-        """Answer a step. Its plan is its run's, so the run is looked at first."""
+        """Answer a step. The run is looked at first, as its plan changes the step."""
         call.parents()
         return shown_step(call.record().object, call.query.get("include"))
 
     def _go_on(self, call: Call, run: Record, state: RunState, stream: _RunStream) -> JsonObject | Response:
-        """Let a run that has what it needs go on: by and by, or at once for the stream that was asked for."""
+        """Let a run that has what it needs go on: over time, or at once where a stream is asked for."""
         if call.body.get("stream") is not True:
             self._life.go_on(run, state)
             return run.object

@@ -59,7 +59,7 @@ class Threads:
     def list_messages(self, call: Call) -> JsonObject:
         """Answer the messages of a thread, or those of one run."""
         thread = self._world.find(THREADS, call.names["thread_id"])
-        active_run(self._world, thread)  # which leaves its message when it is due
+        active_run(self._world, thread)  # a run that is due leaves its message now
         messages = [record.object for record in self._world.store.all(f"{thread.path}/messages")]
         run_id = call.query.get("run_id")
         if run_id is not None:
@@ -80,7 +80,7 @@ def new_thread(world: World, body: JsonObject) -> Record:
 
 
 def tool_resources(world: World, asked: typing.Any) -> JsonObject:
-    """Return what tools may use. Vector stores that a request only describes are made and then named."""
+    """Return what tools may use. Vector stores that a request describes are made, and named instead."""
     resources = dict(object_of(asked))
     search = resources.get("file_search")
     if type(search) is dict and search.get("vector_stores"):
@@ -100,7 +100,7 @@ def add_message(world: World, thread: Record, body: JsonObject) -> Record:
 
 
 def put_message(world: World, thread: Record, known: JsonObject) -> Record:
-    """Remember a message of which `known` is known."""
+    """Remember a message; what `known` lacks is made up."""
     id = world.new_id("msg_")
     nothing_wrong = {"incomplete_at": None, "incomplete_details": None}
     message = world.make("Message", {**nothing_wrong, **known, "id": id, "thread_id": thread.id})

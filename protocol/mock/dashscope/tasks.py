@@ -1,4 +1,4 @@
-"""Asynchronous tasks of the mock. Their state follows from the clock alone, so nothing runs while nobody asks.
+"""Asynchronous tasks of the mock. Their state follows from the clock alone, so nothing runs between requests.
 
 PENDING for half a second, RUNNING for a second, then SUCCEEDED or FAILED; a cancelled one stays CANCELED. Source:
 DashScope API reference, "Asynchronous tasks".

@@ -99,7 +99,7 @@ class RealtimeSession(TurnTalk):
     # ---- the client's sound -------------------------------------------------------------------------------------
 
     def append(self, message: JsonObject) -> Events:
-        """Answer input_audio_buffer.append: only where speech begins or ends in the sound is there anything to say."""
+        """Answer input_audio_buffer.append: with events only where speech begins or ends in the sound."""
         events: Events = []
         for mark in self._input.append(decode_sound(message["audio"])):
             events += self._speech_began(mark) if mark.kind == "started" else self._speech_ended(mark)

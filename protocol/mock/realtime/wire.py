@@ -52,7 +52,7 @@ class SocketTalk:
         return []
 
     def receive(self, message: JsonObject) -> Events:
-        """Return what is said to a message of the client. An ApiError is told by what `error` returns for it."""
+        """Return what is said to a message of the client. Of an ApiError the client gets what `error` returns."""
         raise NotImplementedError
 
     def error(self, error: ApiError, message: JsonObject | None) -> JsonObject:
@@ -153,7 +153,7 @@ def event_type(message: JsonObject, known: typing.Iterable[str]) -> str:
 
 
 class OpenSockets:
-    """The WebSockets that are open: they must be told when the server goes away."""
+    """The WebSockets that are open, which must close when the server goes away."""
 
     def __init__(self) -> None:
         self._bodies: set[WebSocketBody] = set()

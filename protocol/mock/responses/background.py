@@ -1,4 +1,4 @@
-"""Background responses: made at once, and told by and by.
+"""Background responses: made at once, and told over time.
 
 Theory of operation.
 

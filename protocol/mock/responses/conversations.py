@@ -30,7 +30,7 @@ class Conversations:
             "POST /conversations": self.create,
             f"POST {items}": self.add_items,
             f"GET {items}": self.list_items,
-            f"GET {items}/{{item_id}}": self.give_item,
+            f"GET {items}/{{item_id}}": self.retrieve_item,
             f"DELETE {items}/{{item_id}}": self.delete_item,
         }
 
@@ -52,7 +52,7 @@ class Conversations:
         records = self._world.store.all(f"{self._conversation(call).path}/items")
         return page_of([self._shown(record, call) for record in records], call.query)
 
-    def give_item(self, call: Call) -> JsonObject:
+    def retrieve_item(self, call: Call) -> JsonObject:
         """Answer one item."""
         return self._shown(self._item(call), call)
 

@@ -66,7 +66,7 @@ class ResponseMaker:
         self._world = world
         self._caller = ToolCaller(world)
 
-    def made(self, body: JsonObject, context: ItemChain, conversation: str, *, is_silent: bool = False) -> MadeResponse:
+    def make(self, body: JsonObject, context: ItemChain, conversation: str, *, is_silent: bool = False) -> MadeResponse:
         """Return the response to a body; `context` includes the body's own input. A silent response says nothing.
 
         ApiError 400 for a schema that nothing fits, and for a tool that is chosen and not offered; 404 for a vector

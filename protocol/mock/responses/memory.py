@@ -39,7 +39,7 @@ class ResponseMemory:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        #: Whether to refuse what OpenAI would. Clients that try out every call on made-up ids could not be served so.
+        #: Whether to refuse what OpenAI refuses; not with made-up ids, on which clients try out every call as it is.
         self.is_strict = world.settings.validate == "strict" and world.settings.unknown_ids != "invent"
 
     # ---- what a response is made from ---------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The programs of the code interpreter: what a prompt asks to be reckoned, and what that prints."""
+"""The programs of the code interpreter: code for what a prompt asks, and what it prints."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _OPERATORS: dict[type[ast.operator], typing.Callable[[float, float], float]] = {
 
 
 def program_for(asked: str) -> tuple[str, str]:
-    """Return Python code for what is asked, and what it prints: a sum's value, or else the words themselves."""
+    """Return Python code for what is asked, and what it prints: the value of a sum, or else the prompt."""
     match = _SUM.search(asked)
     if match:
         try:

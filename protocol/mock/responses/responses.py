@@ -1,7 +1,7 @@
 """Responses: what the API of that name answers.
 
 A response to a context is made at once (making.py), and remembered where that is asked for (memory.py). One in the
-background is made at once too, but told by and by (background.py).
+background is made at once too, but told over time (background.py).
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Responses:
             _CREATE: self.create,
             "POST /responses/compact": self.compact,
             "POST /responses/input_tokens": self.input_tokens,
-            "GET /responses/{response_id}": self.give,
+            "GET /responses/{response_id}": self.retrieve,
             "DELETE /responses/{response_id}": self.delete,
             "POST /responses/{response_id}/cancel": self.cancel,
             "GET /responses/{response_id}/input_items": self.input_items,
@@ -85,7 +85,7 @@ class Responses:
         context = self._memory.context(body, conversation, recent)
         if self._memory.is_strict:
             check_calls_answered(context.all())
-        return self._maker.made(body, _fitting(context, body), conversation, is_silent=is_silent)
+        return self._maker.make(body, _fitting(context, body), conversation, is_silent=is_silent)
 
     def _live_stream(
         self, record: Record, after: int, obfuscate: Obfuscate | None, include: typing.Collection[str] = ()
@@ -95,7 +95,7 @@ class Responses:
         return Response(200, EVENT_STREAM_FIELDS, told)
 
     def _obfuscation(self, options: typing.Any) -> Obfuscate | None:
-        """Return what pads deltas to one length, as OpenAI does unless it is told not to."""
+        """Return what pads deltas, as OpenAI does unless the request says otherwise."""
         if isinstance(options, dict) and options.get("include_obfuscation") is False:
             return None
         return padding(self._world.random_bits)
@@ -106,13 +106,13 @@ class Responses:
         """Return the record of the response that the path names; ApiError 404, or one that is made up."""
         id = call.names["response_id"]
         if self._world.store.get(RESPONSES, id) is None and self._world.settings.unknown_ids == "invent":
-            made = self._maker.made({}, ItemChain(None, []), "")
+            made = self._maker.make({}, ItemChain(None, []), "")
             made.object["id"] = id
             self._memory.remember(made)
         return self._world.find(RESPONSES, id)
 
-    def give(self, call: Call) -> JsonObject | Response:
-        """Answer a response as it is now, or the stream of its events behind `starting_after`."""
+    def retrieve(self, call: Call) -> JsonObject | Response:
+        """Answer a response as it is now, or the stream of its events after number `starting_after`."""
         record = self._record(call)
         include = call.query.get("include") or ()
         if call.query.get("stream") is True:

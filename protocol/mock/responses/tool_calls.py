@@ -1,7 +1,7 @@
 """Calls of tools in the Responses API: the items that they become.
 
 Functions and custom tools are the client's to run. The others are OpenAI's own. Their results are real as far as the
-mock can make them (it searches its vector stores, it draws, it reckons sums), and made up where it cannot.
+mock can make them (it searches its vector stores, it draws, it computes sums), and made up where it cannot.
 """
 
 from __future__ import annotations

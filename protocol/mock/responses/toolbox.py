@@ -72,7 +72,7 @@ class Toolbox:
         return self._by_name.get(name)
 
     def called(self, name: str) -> Offer:
-        """Return the tool that a call names."""
+        """Return the tool of that name, which is offered."""
         return self._by_name[name]
 
     def _choose(self, choice: typing.Any) -> None:

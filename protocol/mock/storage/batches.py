@@ -37,7 +37,7 @@ _MOST_LINES = 50_000
 _LINES_AT_ONCE = 8
 # The largest answer to a line that a batch holds.
 _MOST_ANSWER_BYTES = 16 * 1024 * 1024
-# How many of a file's mistakes the batch tells.
+# How many mistakes of its file a batch lists.
 _MOST_ERRORS = 100
 # How many lines are read between the turns of others.
 _LINES_A_TURN = 200
@@ -64,7 +64,7 @@ class Batches:
         return {"POST /batches": self.create, "POST /batches/{batch_id}/cancel": self.cancel}
 
     def create(self, call: Call) -> JsonObject:
-        """Begin a batch. Its file is read later, so that its mistakes are told in the batch."""
+        """Begin a batch. Its file is read later: what is wrong with it is no error of this request but the batch's."""
         world = self._world
         file = world.find(FILES, str(call.body.get("input_file_id")), param="input_file_id")
         purpose = file.object.get("purpose")

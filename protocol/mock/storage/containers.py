@@ -1,4 +1,4 @@
-"""Containers: folders of files. One that nobody has used for a while expires, and its files go."""
+"""Containers: folders of files. One that is not used for a while expires, and its files go."""
 
 from __future__ import annotations
 

@@ -28,7 +28,7 @@ _BATCH_INPUT_SECONDS = 30 * 24 * 3600
 
 
 class FileState(State):
-    """What a file knows and does not show: its media type, "" where nobody said it."""
+    """What a file knows and does not show: its media type, "" where it is not known."""
 
     __slots__ = ("content_type",)
 
@@ -124,7 +124,7 @@ def expire(world: World, record: Record) -> None:
 
 
 def content_type_of(record: Record) -> str:
-    """Return the media type of a file, "" where nobody said it."""
+    """Return the media type of a file, "" where it is not known."""
     state = record.state_of(FileState)
     return state.content_type if state is not None else ""
 

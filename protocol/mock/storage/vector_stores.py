@@ -45,7 +45,7 @@ class VectorStores:
         self._indexer = Indexer(world)
 
     def operations(self) -> dict[str, Handler]:
-        """Return the handlers by their operations' keys."""
+        """Return the handlers by operation."""
         store = "/vector_stores/{vector_store_id}"
         batch = f"{store}/file_batches/{{batch_id}}"
         return {

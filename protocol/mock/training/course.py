@@ -1,4 +1,4 @@
-"""The course of a fine-tuning job: what a training file counts for, and what every step of the training tells.
+"""The course of a fine-tuning job: the examples of its training file, and the metrics of every step.
 
 Nothing is trained. The losses fall as those of a job that goes well.
 """
@@ -32,7 +32,7 @@ class Examples(typing.NamedTuple):
     problem: str
 
 
-#: What a file counts for that nobody uploaded.
+#: The examples of a file that was made up for an unknown id.
 UNKNOWN_EXAMPLES = Examples(10, 1000, "")
 
 

@@ -39,7 +39,7 @@ class Evals:
             "POST /evals": self.create,
             "POST /evals/{eval_id}/runs": self.run,
             "POST /evals/{eval_id}/runs/{run_id}/cancel": self.cancel,
-            "GET /evals/{eval_id}/runs/{run_id}": self.give_run,
+            "GET /evals/{eval_id}/runs/{run_id}": self.retrieve_run,
         }
 
     def create(self, call: Call) -> JsonObject:
@@ -187,7 +187,7 @@ class Evals:
     def _keep(self, run: Record, item: JsonObject) -> None:
         self._world.store.add(f"{run.path}/output_items", item["id"], item)
 
-    def give_run(self, call: Call) -> JsonObject:
+    def retrieve_run(self, call: Call) -> JsonObject:
         """Answer a run."""
         call.parents()
         return call.record().object

@@ -19,15 +19,15 @@ _DEEPEST = 50
 
 
 class FormulaError(ValueError):
-    """A formula that cannot be reckoned; `is_variable` when the reason is a name without a value."""
+    """A formula that cannot be evaluated; `is_variable` when the reason is a name without a value."""
 
     def __init__(self, message: str, *, is_variable: bool = False) -> None:
         super().__init__(message)
         self.is_variable = is_variable
 
 
-def reckon(formula: str, values: typing.Mapping[str, float]) -> float:
-    """Return the value of a formula, given those of the names in it; FormulaError when it cannot be reckoned."""
+def evaluate(formula: str, values: typing.Mapping[str, float]) -> float:
+    """Return the value of a formula, given those of the names in it; FormulaError when it has none."""
     reader = _FormulaReader(formula, values)
     try:
         return float(reader.whole())

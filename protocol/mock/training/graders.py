@@ -12,7 +12,7 @@ import re
 import typing
 import zlib
 
-from protocol.mock.training.formula import reckon
+from protocol.mock.training.formula import evaluate
 from protocol.mock.training.similarity import text_similarity
 from protocol.wire.json_text import JsonObject
 
@@ -31,7 +31,7 @@ class Grade(typing.NamedTuple):
 
 
 def grade(grader: JsonObject, item: typing.Any, sample: JsonObject) -> Grade:
-    """Rate a sample for a row of data; FormulaError for a formula that cannot be reckoned.
+    """Rate a sample for a row of data; FormulaError for a formula that cannot be evaluated.
 
     `item` is the row and `sample` what sample_of gives: templates name the members of both.
     """
@@ -108,7 +108,7 @@ def _multi_grader(grader: JsonObject, values: JsonObject) -> Grade:
     graders = inner if isinstance(inner, list) else [inner] if "type" in inner else list(inner.values())
     names = list(inner) if isinstance(inner, dict) and "type" not in inner else [one["name"] for one in graders]
     parts = {name: grade(one, values["item"], values["sample"]).score for name, one in zip(names, graders)}
-    score = reckon(grader["calculate_output"], parts)
+    score = evaluate(grader["calculate_output"], parts)
     return Grade(score, score >= _pass_threshold(grader, 0.5), parts)
 
 
