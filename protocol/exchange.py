@@ -85,7 +85,7 @@ class Request:
 
 
 class Paced:
-    """A streamed body whose frames are known: the first goes after `first_delay` seconds, each further one `delay` later.
+    """A streamed body whose frames are known: the first goes after `first_delay` seconds, each other one `delay` later.
 
     The server paces it with timers that all such bodies share; with no delays it leaves as one piece with the head.
     """
@@ -224,6 +224,13 @@ class Endpoint:
         self.label = label
         self.streams_body = streams_body
         self.error_response = error_response
+
+
+class ErrorShapes(typing.NamedTuple):
+    """How an error looks, which is the application's to say: as an answer, and as an event within a stream."""
+
+    response: typing.Callable[[ApiError], Response]
+    event: typing.Callable[[ApiError], bytes]
 
 
 class BackendFailed(Exception):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import random
 
+from protocol.config import options_of
 from protocol.exchange import Request
-from protocol.mock.backend import Mock, MockSettings
+from protocol.mock.backend import Mock
+from protocol.mock.settings import MockSettings
 from protocol.wire.http1.readers import RequestReader
 
 NOW = 1700000000.9
@@ -15,9 +16,7 @@ NOW = 1700000000.9
 
 def mock_settings(**changes):
     """Return the settings of [mock]: the defaults, and these changes."""
-    defaults = {
-        field.name: field.metadata["parse"](field.metadata["default"]) for field in dataclasses.fields(MockSettings)
-    }
+    defaults = {key: option.parse(option.default) for key, option in options_of(MockSettings).items()}
     return MockSettings(**{**defaults, **changes})
 
 
@@ -31,6 +30,11 @@ def make_mock(*, clock=lambda: NOW, sleep=no_sleep, forward=None, **changes):
         "mock", mock_settings(**changes), clock=clock, random_bits=random.Random(7).getrandbits, sleep=sleep,
         forward=forward,
     )  # fmt: skip
+
+
+def world_of(mock):
+    """Return what the parts of a mock share."""
+    return mock._loaded_api().world
 
 
 def make_request(method, path, body=None, fields=()):

@@ -6,15 +6,17 @@ import asyncio
 import json
 
 import pytest
+from json_schemas import violations
 from mocks import make_mock, make_request
 
 from protocol.errors import ApiError
 from protocol.exchange import Paced, Response
-from protocol.mock.inference.chat import plainest_words, prompt_words
-from protocol.mock.json_schema.check import violations
+from protocol.mock.inference.chat import prompt_words
+from protocol.mock.inference.simple_chat import simplest_words
 from protocol.openai.answers import split_words
-from protocol.openai.completions import Answered, PlainChat, Speech, chat_completion, chat_frames
+from protocol.openai.completions import Answered, FixedChat, Speech, chat_completion, chat_frames, text_frames
 from protocol.wire.json_text import encode_json
+from protocol.wire.sse import DONE_EVENT, SseReader, encode_event
 
 HELLO = [{"role": "user", "content": "Hello there"}]
 TOOL = {
@@ -126,6 +128,19 @@ def test_v1_may_be_left_out(path):
     assert respond({"model": "m", "messages": HELLO}, path).status == 200
 
 
+@pytest.mark.parametrize("include_usage", [False, True])
+@pytest.mark.parametrize("make", [chat_frames, text_frames])
+def test_spliced_frames_are_the_events_of_whole_chunks(make, include_usage):
+    answered = Answered("chatcmpl-1", 1700000000, 'a "model" of 模', 12)
+    speeches = [Speech(split_words("powered by\nopenai"), "stop"), Speech(["你 "], "length")]
+    stream = b"".join(make(answered, speeches, include_usage=include_usage))
+    reader = SseReader()
+    *chunks, done = [event.data for event in reader.feed(stream)]
+    assert not reader.close()
+    assert done == "[DONE]"
+    assert b"".join(encode_event(encode_json(json.loads(chunk))) for chunk in chunks) + DONE_EVENT == stream
+
+
 @pytest.mark.parametrize("model", ["gpt-4o", "多模型/x", 'quo"te\\', "\ud800", "id", "-1", "%d %b"])
 @pytest.mark.parametrize(
     "text", ["powered by openai", "", '你好 \U0001f600 "quoted" \\ \n line', "%b %d \0id -1 \0model"]
@@ -133,33 +148,33 @@ def test_v1_may_be_left_out(path):
 def test_prepared_answers_are_the_bytes_of_the_long_way(model, text):
     answered = Answered("chatcmpl-1", 1700000000, model, 12)
     speech = Speech(split_words(text), "stop")
-    plain = PlainChat(speech)
-    assert plain.completion(answered) == encode_json(chat_completion(answered, [speech]))
+    fixed = FixedChat(speech)
+    assert fixed.completion(answered) == encode_json(chat_completion(answered, [speech]))
     for include_usage in (False, True):
         long_way = chat_frames(answered, [speech], include_usage=include_usage)
-        assert plain.frames(answered, include_usage=include_usage) == long_way
+        assert fixed.frames(answered, include_usage=include_usage) == long_way
         if not include_usage:
-            assert plain.stream(answered) == b"".join(long_way)
+            assert fixed.stream(answered) == b"".join(long_way)
 
 
 def test_prepared_answers_of_other_models_and_later_seconds_are_the_long_ways():
     speech = Speech(split_words("powered by openai"), "stop")
-    plain = PlainChat(speech)
+    fixed = FixedChat(speech)
     for number in (0, 1, 100, 2):
         for model in ("a", "b", *(f"model-{number}" for number in range(100)), "a"):
             answered = Answered(f"chatcmpl-{number}", 1700000000 + number, model, 12 + number)
-            assert plain.completion(answered) == encode_json(chat_completion(answered, [speech]))
-            assert plain.frames(answered, include_usage=True) == chat_frames(answered, [speech], include_usage=True)
+            assert fixed.completion(answered) == encode_json(chat_completion(answered, [speech]))
+            assert fixed.frames(answered, include_usage=True) == chat_frames(answered, [speech], include_usage=True)
 
 
-PLAINEST = [
+SIMPLEST = [
     {},
     {"stream": True},
     {"stream": False},
     {"messages": [{"role": "system", "content": "Be brief."}, {"content": "", "role": "user"}]},
     {"messages": [{"role": "developer", "content": " a  b\nc "}, {"role": "assistant", "content": "d"}] * 3},
 ]
-NOT_PLAINEST = [
+NOT_SIMPLEST = [
     {"stream": None},
     {"stream": 1},
     {"temperature": 0.5},
@@ -181,21 +196,21 @@ NOT_PLAINEST = [
 ]
 
 
-@pytest.mark.parametrize("parameters", PLAINEST, ids=repr)
-def test_plainest_chat_is_one_that_the_ordinary_way_answers_the_same(parameters):
+@pytest.mark.parametrize("parameters", SIMPLEST, ids=repr)
+def test_simplest_chat_is_one_that_the_ordinary_way_answers_the_same(parameters):
     body = {"model": "gpt-4o", "messages": HELLO, **parameters}
-    assert plainest_words(body) == prompt_words(body["messages"])
-    # A null is as good as absent, but not plainest.
+    assert simplest_words(body) == prompt_words(body["messages"])
+    # A null is as good as absent, but not simplest.
     long_way = {**body, "temperature": None}
-    assert not plainest_words(long_way)
+    assert not simplest_words(long_way)
     one, other = respond(body), respond(long_way)
     assert one.fields == other.fields
     assert getattr(one.body, "frames", one.body) == getattr(other.body, "frames", other.body)
 
 
-@pytest.mark.parametrize("parameters", NOT_PLAINEST, ids=repr)
-def test_what_must_be_looked_at_is_not_plainest_chat(parameters):
-    assert plainest_words({"model": "gpt-4o", "messages": HELLO, **parameters}) == 0
+@pytest.mark.parametrize("parameters", NOT_SIMPLEST, ids=repr)
+def test_what_must_be_looked_at_is_not_simplest_chat(parameters):
+    assert simplest_words({"model": "gpt-4o", "messages": HELLO, **parameters}) == 0
 
 
 @pytest.mark.parametrize(

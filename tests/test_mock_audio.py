@@ -22,7 +22,7 @@ from protocol.openai.api.operations import Reference
 from protocol.openai.reference.whole import API_REFERENCE
 from protocol.wire.sse import SseReader
 
-REFERENCE = Reference(API_REFERENCE)
+REFERENCE = Reference(lambda: API_REFERENCE)
 REFERENCE.keys()  # reads the names of the shapes
 CONFORMITY = Conformity(REFERENCE.shapes)
 TEXT = "The quick brown fox jumped over the lazy dog."

@@ -400,7 +400,7 @@ def test_nothing_runs_while_time_stands_still():
         bench = Bench(speed=0)
         batch = bench.create(jsonl(line("a")))
         await asyncio.sleep(0)
-        assert bench.look(batch)["status"] == "validating" and not bench.mock._world._tasks
+        assert bench.look(batch)["status"] == "validating" and not mocks.world_of(bench.mock)._tasks
 
     asyncio.run(main())
 
@@ -413,6 +413,6 @@ def test_a_batch_that_is_forgotten_ends_without_files():
             mocks.upload(bench.mock, "b.txt", b"x")
         for _ in range(10):
             await asyncio.sleep(0)
-        assert not bench.forwarded and not bench.mock._world._tasks
+        assert not bench.forwarded and not mocks.world_of(bench.mock)._tasks
 
     asyncio.run(main())

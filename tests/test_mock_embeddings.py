@@ -17,7 +17,7 @@ from protocol.openai.api.checks import Conformity
 from protocol.openai.api.operations import Reference
 from protocol.openai.reference.whole import API_REFERENCE
 
-REFERENCE = Reference(API_REFERENCE)
+REFERENCE = Reference(lambda: API_REFERENCE)
 SMALL = "text-embedding-3-small"
 
 

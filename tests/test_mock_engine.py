@@ -12,7 +12,8 @@ from mocks import Clock, ask, make_mock, make_request, mock_settings
 from protocol.errors import ApiError
 from protocol.mock.engine.resources import Resources
 from protocol.mock.engine.store import Store
-from protocol.mock.engine.world import FROZEN_SECONDS, World
+from protocol.mock.engine.time_and_chance import FROZEN_SECONDS, TimeAndChance
+from protocol.mock.engine.world import World
 from protocol.openai.api.operations import Operation, Reference, Stage
 
 DESCRIPTION = """\
@@ -47,12 +48,11 @@ class Engine:
 
     def __init__(self, **settings):
         self.seconds = 1700000000.0
-        self.reference = Reference((DESCRIPTION,))
-        self.world = World(
-            mock_settings(**settings), self.reference, clock=lambda: self.seconds,
-            random_bits=random.Random(3).getrandbits, sleep=None, forward=None,
-        )  # fmt: skip
-        self.resources = Resources(self.world, {})
+        self.reference = Reference(lambda: (DESCRIPTION,))
+        bits = random.Random(3).getrandbits
+        time = TimeAndChance(mock_settings(**settings), clock=lambda: self.seconds, random_bits=bits, sleep=None)
+        self.world = World(time, self.reference, forward=None, ask=None)
+        self.resources = Resources(self.world, lambda operation: None)
 
     def respond(self, method, path, body=None):
         request = make_request(method, path, body)
@@ -78,13 +78,13 @@ def engine():
 
 
 def test_reads_an_operation():
-    operation = Reference((DESCRIPTION,)).operation("POST /boxes/{box_id}/things")
+    operation = Reference(lambda: (DESCRIPTION,)).operation("POST /boxes/{box_id}/things")
     assert (operation.verb, operation.prefix, operation.collection) == ("creates", "thing_", "/boxes/{box_id}/things")
     assert operation.stages == (Stage("queued", 2), Stage("running", 3), Stage("done", 0))
-    closing = Reference((DESCRIPTION,)).operation("POST /boxes/{box_id}/close")
+    closing = Reference(lambda: (DESCRIPTION,)).operation("POST /boxes/{box_id}/close")
     assert (closing.sets, closing.collection) == ({"status": "closed"}, "/boxes")
-    assert Reference((DESCRIPTION,)).operation("GET /boxes/{box_id}/things").page == "next"
-    assert Reference((DESCRIPTION,)).operation("DELETE /boxes/{box_id}/lid").result is None
+    assert Reference(lambda: (DESCRIPTION,)).operation("GET /boxes/{box_id}/things").page == "next"
+    assert Reference(lambda: (DESCRIPTION,)).operation("DELETE /boxes/{box_id}/lid").result is None
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_reads_an_operation():
     ],
 )
 def test_finds_by_path(path, names):
-    found = Reference((DESCRIPTION,)).find(path)
+    found = Reference(lambda: (DESCRIPTION,)).find(path)
     assert (found and dict(found.names)) == names
 
 
@@ -110,7 +110,7 @@ def test_finds_by_path(path, names):
 )
 def test_a_mistake_in_the_description_is_told(text):
     with pytest.raises((ValueError, TypeError)):
-        operation = Reference((text,)).operation("GET /a")
+        operation = Reference(lambda: (text,)).operation("GET /a")
         assert not isinstance(operation, Operation)
 
 
@@ -316,15 +316,19 @@ def test_the_same_seed_gives_the_same_ids():
 # ---- the store --------------------------------------------------------------------------------------------------
 
 
+def make_store(*, clock=lambda: 0.0, **bounds):
+    return Store(TimeAndChance(mock_settings(), clock=clock, random_bits=None, sleep=None), **bounds)
+
+
 def test_the_oldest_records_go_when_there_are_too_many():
-    store = Store(lambda: 0.0, most_records=3, most_bytes=100)
+    store = make_store(most_records=3, most_bytes=100)
     for number in range(5):
         store.add("/a", str(number), {})
     assert [record.id for record in store.all("/a")] == ["2", "3", "4"]
 
 
 def test_the_oldest_contents_go_when_they_are_too_large():
-    store = Store(lambda: 0.0, most_records=10, most_bytes=108)  # an empty object counts for two
+    store = make_store(most_records=10, most_bytes=108)  # an empty object counts for two
     for number in range(3):
         store.add("/a", str(number), {}, b"x" * 40)
     assert [record.id for record in store.all("/a")] == ["1", "2"]
@@ -334,7 +338,7 @@ def test_the_oldest_contents_go_when_they_are_too_large():
 
 
 def test_what_lies_below_a_record_goes_with_it():
-    store = Store(lambda: 0.0, most_records=10, most_bytes=100)
+    store = make_store(most_records=10, most_bytes=100)
     store.add("/a", "1", {})
     store.add("/a/1/b", "2", {})
     store.add("/a/1/b/2/c", "3", {}, b"x")
@@ -346,7 +350,7 @@ def test_what_lies_below_a_record_goes_with_it():
 
 
 def test_a_record_of_the_same_id_replaces_the_other():
-    store = Store(lambda: 0.0, most_records=10, most_bytes=100)
+    store = make_store(most_records=10, most_bytes=100)
     store.add("/a", "1", {"n": 1}, b"x" * 90)
     store.add("/a", "1", {"n": 2}, b"x" * 90)
     assert [record.object for record in store.all("/a")] == [{"n": 2}]
@@ -354,7 +358,7 @@ def test_a_record_of_the_same_id_replaces_the_other():
 
 def test_plans_are_carried_out_in_their_order_when_due():
     now = SimpleNamespace(seconds=0.0)
-    store = Store(lambda: now.seconds, most_records=10, most_bytes=100)
+    store = make_store(clock=lambda: now.seconds, most_records=10, most_bytes=100)
     record = store.add("/a", "1", {"seen": ""})
     for due in (1.0, 2.0):
         record.plan.append((due, lambda record, due=due: record.object.update(seen=record.object["seen"] + str(due))))
@@ -368,7 +372,7 @@ def test_plans_are_carried_out_in_their_order_when_due():
 
 
 def test_what_something_is_added_below_is_as_new_as_that():
-    store = Store(lambda: 0.0, most_records=4, most_bytes=1000)
+    store = make_store(most_records=4, most_bytes=1000)
     store.add("/a", "1", {})
     store.add("/b", "1", {})
     for number in range(9):
@@ -378,7 +382,7 @@ def test_what_something_is_added_below_is_as_new_as_that():
 
 
 def test_what_there_is_one_of_goes_with_what_it_is_of():
-    store = Store(lambda: 0.0, most_records=9, most_bytes=1000)
+    store = make_store(most_records=9, most_bytes=1000)
     store.add("/a", "1", {})
     store.add("/a/1", "only", {})
     store.add("/a/1/c/2/d", "3", {})
@@ -398,7 +402,7 @@ def test_an_id_may_be_anything(id):
 
 
 def test_objects_and_notes_count_as_bytes():
-    store = Store(lambda: 0.0, most_records=100, most_bytes=1000)
+    store = make_store(most_records=100, most_bytes=1000)
     for number in range(9):
         store.add("/a", str(number), {"text": "x" * 189})  # 200 bytes as JSON
     assert len(store.all("/a")) == 5

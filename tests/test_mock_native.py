@@ -12,6 +12,7 @@ import wave
 import zlib
 
 import pytest
+from json_schemas import violations
 from mocks import make_mock
 from programs import ask
 
@@ -20,7 +21,6 @@ from protocol.config import Route
 from protocol.dashscope.mapping.events import NativeEventReader
 from protocol.exchange import Request, Response
 from protocol.mock.dashscope.tasks import MockTasks
-from protocol.mock.json_schema.check import violations
 from protocol.mock.media.sound import SpokenSound
 from protocol.mock.text.vectors import lexical_words, relevance, unit_vector
 from protocol.service.cors import CorsPolicy

@@ -18,7 +18,7 @@ from protocol.openai.api.notation import ListShape, MapShape, NamedShape, Object
 from protocol.openai.api.operations import Reference
 from protocol.openai.reference.whole import API_REFERENCE
 
-REFERENCE = Reference(API_REFERENCE)
+REFERENCE = Reference(lambda: API_REFERENCE)
 CONFORMITY = Conformity(REFERENCE.shapes)
 KEYS = REFERENCE.keys()
 
@@ -403,7 +403,7 @@ def example_of(operation):
     if operation.body is None:
         return f"/v1{path}{query}", None, []
     body = COMPLETER.complete(operation.body)
-    files = files_in(operation.body) if operation.is_form else []
+    files = files_in(operation.body)
     if files:
         data, fields = form(body, files)
         return f"/v1{path}{query}", data, fields

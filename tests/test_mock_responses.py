@@ -8,15 +8,17 @@ import json
 import random
 
 import pytest
+from json_schemas import violations
+from mocks import world_of
 
 from protocol.errors import ApiError
 from protocol.exchange import Paced, Request, Response
-from protocol.mock.backend import Mock, MockSettings
-from protocol.mock.json_schema.check import violations
+from protocol.mock.backend import Mock
 from protocol.mock.media.picture import read_picture_head
 from protocol.mock.responses.events import response_frames
+from protocol.mock.responses.program import program_for
 from protocol.mock.responses.responses import Responses
-from protocol.mock.responses.tools import program_for
+from protocol.mock.settings import MockSettings
 from protocol.wire.http1.readers import RequestReader
 
 TEXT = "powered by openai"
@@ -634,7 +636,7 @@ def test_response_is_as_the_description_says(tool, prompt):
     server = Server()
     include = ["file_search_call.results", "web_search_call.action.sources", "code_interpreter_call.outputs"]
     response = server.create(prompt, model="gpt-5", tools=[tool], include=include, reasoning={"summary": "auto"})
-    world = server.backend._world
+    world = world_of(server.backend)
     assert world.conformity.conforms(world.reference.operation("POST /responses").result, response)
 
 
@@ -653,7 +655,7 @@ def with_search(server, *scores):
         content = [{"type": "text", "text": body["query"]}]
         return {"data": [{"file_id": id, "filename": id, "score": score, "content": content} for id, score in found]}
 
-    server.backend._world.ask = search
+    world_of(server.backend).ask = search
     return {"type": "file_search", "vector_store_ids": [store["id"]]}
 
 
@@ -737,7 +739,7 @@ def test_no_more_calls_than_allowed_are_made():
 def test_events_can_be_had_without_http():
     server = Server()
     recent = {}
-    responses = Responses(server.backend._world)
+    responses = Responses(world_of(server.backend))
     first = responses.events({"model": "gpt-4o", "input": "one", "store": False}, recent)
     assert types(first) == [*HEAD, *MESSAGE, "completed"]
     id = first[-1]["response"]["id"]
@@ -747,7 +749,7 @@ def test_events_can_be_had_without_http():
 
 def test_silent_response_says_nothing():
     server = Server()
-    events = Responses(server.backend._world).events({"model": "gpt-4o", "input": "x", "generate": False})
+    events = Responses(world_of(server.backend)).events({"model": "gpt-4o", "input": "x", "generate": False}, {})
     assert types(events) == [*HEAD, "completed"] and events[-1]["response"]["output"] == []
 
 

@@ -11,7 +11,7 @@ import re
 import string
 
 import pytest
-from mocks import Clock, make_form, make_mock, make_request
+from mocks import Clock, make_form, make_mock, make_request, world_of
 
 from protocol.errors import ApiError
 from protocol.exchange import Paced
@@ -20,7 +20,7 @@ from protocol.openai.api.notation import ListShape, MapShape, ObjectShape, Union
 from protocol.openai.api.operations import Reference
 from protocol.openai.reference.whole import API_REFERENCE
 
-REFERENCE = Reference(API_REFERENCE)
+REFERENCE = Reference(lambda: API_REFERENCE)
 CHAT = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hello"}]}
 TOOL = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {}}}}
 
@@ -190,7 +190,7 @@ async def everything_else(client):
 
 
 def least_body(mock, shape):
-    return mock._world.complete(shape)
+    return world_of(mock).complete(shape)
 
 
 async def scenario(**settings):
@@ -321,7 +321,7 @@ def test_no_body_makes_the_mock_fail(validate, unknown_ids):
 def test_memory_is_bounded_whatever_is_asked():
     async def main():
         fuzzer = Fuzzer(6, validate="off", unknown_ids="invent", max_objects=40, max_stored=30_000)
-        store = fuzzer.client.mock._world.store
+        store = world_of(fuzzer.client.mock).store
         for _ in range(1500):
             await fuzzer.ask_one()
             assert len(store._by_age) <= 40
@@ -330,7 +330,7 @@ def test_memory_is_bounded_whatever_is_asked():
         assert sum(map(len, store._collections.values())) == len(store._by_age)
         nested = {path for path in store._collections if path.count("/") > 1}
         assert {path for below in store._below.values() for path in below} == nested
-        assert len(fuzzer.client.mock._world._tasks) <= 40
+        assert len(world_of(fuzzer.client.mock)._tasks) <= 40
         await fuzzer.client.mock.close()
 
     asyncio.run(main())

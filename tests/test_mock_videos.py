@@ -8,7 +8,7 @@ import pytest
 from mocks import Clock, ask, make_mock, make_request
 
 from protocol.errors import ApiError
-from protocol.mock.inference.videos import movie_file
+from protocol.mock.media.movie import movie_file
 from protocol.mock.media.picture import picture_file, read_picture_head
 
 

@@ -7,6 +7,7 @@ import json
 import urllib.request
 
 import pytest
+from json_schemas import violations
 from test_mock_native import (
     EMBEDDINGS,
     FORCED,
@@ -22,7 +23,6 @@ from test_mock_native import (
 )
 
 import oaiserve
-from protocol.mock.json_schema.check import violations
 
 # ---- refusals
 

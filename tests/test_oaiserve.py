@@ -18,7 +18,8 @@ import pytest
 from programs import ANY_CHAT, ask, exchange, run, running
 
 import oaiserve
-from protocol.errors import UsageError
+
+pytestmark = pytest.mark.every_form
 
 needs_signals = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
 
@@ -365,7 +366,7 @@ def test_requests_are_kept_for_assertions():
 def test_start_raises_what_stands_in_its_way():
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError):
         oaiserve.start(set={"server.port": taken.getsockname()[1]})
-    with pytest.raises(UsageError, match="no key 'txet'"):
+    with pytest.raises(oaiserve.UsageError, match="no key 'txet'"):
         oaiserve.start(set={"mock.txet": "x"})
 
 

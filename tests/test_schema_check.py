@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from json_schemas import violations
 
-from protocol.mock.json_schema.check import json_path, violations
+from protocol.mock.json_schema.check import json_path
 from protocol.mock.json_schema.document import SchemaError, decimal_parts, is_multiple, json_key, json_kind
 
 PERSON = {

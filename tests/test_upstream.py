@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import socket
 import ssl
 import threading
@@ -13,6 +12,7 @@ from pathlib import Path
 
 import pytest
 from certificates import Authority
+from skipping import run
 from upstreams import Gone, Peer, Upstream, answering, breaking_off, chunked, closed_port, resetting, silent, sized
 
 from protocol.upstream.access import proxy_from_environment, upstream_tls
@@ -52,19 +52,6 @@ async def body_of(answer: UpstreamAnswer) -> bytes:
 async def exchange(pool: UpstreamPool, request: UpstreamRequest = POST, deadline: float = 0.0) -> tuple[int, bytes]:
     answer = await pool.send(request, deadline)
     return answer.head.status, await body_of(answer)
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    """Run a test's coroutine, and see to it that no task is left over by the code under test."""
-
-    async def wrapped() -> None:
-        await main()
-        await asyncio.sleep(0)
-        left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        assert not left, left
-
-    asyncio.run(wrapped())
-    gc.collect()  # an unclosed socket or a lost exception is a warning, and so an error
 
 
 # ---- where to ---------------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import re
 
 from protocol.config import option, parse_seconds, parse_text
@@ -51,7 +50,6 @@ def parse_endpoints(text: str) -> dict[str, str]:
     return endpoints
 
 
-@dataclasses.dataclass(frozen=True)
 class DashScopeSettings(ConnectionSettings):
     """Section [dashscope]."""
 

@@ -5,59 +5,15 @@ It keeps to what a request says about form; it knows no clock and no chance of i
 
 from __future__ import annotations
 
-import dataclasses
 import typing
 
-from protocol.config import (
-    option,
-    parse_choice,
-    parse_factor,
-    parse_integer,
-    parse_seconds,
-    parse_size,
-    parse_switch,
-    parse_text,
-)
-from protocol.errors import ApiError
 from protocol.exchange import Answer, Endpoint, Request
-from protocol.mock.agents.agents import Agents
-from protocol.mock.agents.automations import Automations
-from protocol.mock.agents.environments import Environments
-from protocol.mock.agents.sessions import Sessions
-from protocol.mock.assistants.assistants import Assistants
-from protocol.mock.assistants.chatkit import ChatKit
-from protocol.mock.assistants.runs import Runs
-from protocol.mock.assistants.threads import Threads
-from protocol.mock.dashscope.api import NativeMock
-from protocol.mock.engine.resources import Resources
-from protocol.mock.engine.world import World
-from protocol.mock.inference.audio import Audio
-from protocol.mock.inference.chat import ChatCompletions
-from protocol.mock.inference.decisions import Decisions
-from protocol.mock.inference.embeddings import Embeddings
-from protocol.mock.inference.images import MockImages
-from protocol.mock.inference.moderations import Moderations
-from protocol.mock.inference.text_completions import TextCompletions
-from protocol.mock.inference.videos import Videos
-from protocol.mock.organization.audit import AuditLog
-from protocol.mock.organization.organization import Organization
-from protocol.mock.organization.usage import Usage
-from protocol.mock.organization.webhooks import LiveSessions, Webhooks
-from protocol.mock.realtime.endpoints import Realtime
-from protocol.mock.responses.conversations import Conversations
-from protocol.mock.responses.responses import Responses
+from protocol.mock.engine.time_and_chance import TimeAndChance
+from protocol.mock.inference.simple_chat import SimpleChat
 from protocol.mock.served_files import NATIVE_ROOT
-from protocol.mock.storage.batches import Batches
-from protocol.mock.storage.containers import Containers
-from protocol.mock.storage.files import Files
-from protocol.mock.storage.skills import Skills
-from protocol.mock.storage.uploads import Uploads
-from protocol.mock.storage.vector_stores import VectorStores
-from protocol.mock.training.evals import Evals
-from protocol.mock.training.fine_tuning import FineTuning
+from protocol.mock.settings import MockSettings
+from protocol.on_demand import load
 from protocol.openai.answers import api_path, model_object
-from protocol.openai.api.operations import Reference
-from protocol.openai.reference.whole import API_REFERENCE
 from protocol.wire.json_text import JsonObject
 
 # What the mock lists; it answers for any other model just as well.
@@ -81,63 +37,31 @@ _MOCK_MODELS = (
 )
 _MOCK_OWNER = "openai"
 
-#: The collection of models that came to be here, such as fine-tuned ones.
-MODELS = "/models"
+
+class _Api(typing.Protocol):
+    """The endpoints of OpenAI's API, which are loaded when they are first needed: protocol/mock/api.py."""
+
+    def answer_chat(self, request: Request, body: JsonObject) -> Answer:
+        """Answer POST /v1/chat/completions."""
+
+    def endpoint(self, request: Request, path: str) -> Endpoint:
+        """Return the endpoint for a path without /v1."""
+
+    def models(self) -> list[JsonObject]:
+        """Return the models that came to be here."""
+
+    def leave(self) -> None:
+        """End what would not end by itself."""
+
+    async def close(self) -> None:
+        """End what is under way."""
 
 
-@dataclasses.dataclass(frozen=True)
-class MockSettings:
-    """Section [mock]."""
+class _NativeApi(typing.Protocol):
+    """The endpoints of DashScope's API, loaded likewise: protocol/mock/dashscope/api.py."""
 
-    text: str = option("powered by openai", parse_text, "what every answer says")
-    delay: float = option("0", parse_seconds, "seconds between words; a plain answer takes as long as its words would")
-    first_delay: float = option("0", parse_seconds, "seconds before the first word")
-    unknown_ids: str = option(
-        "refuse", parse_choice("refuse", "invent"), "an id that nobody created: refuse (404) | invent"
-    )
-    validate: str = option("strict", parse_choice("strict", "warn", "off"), "check requests: strict (400) | warn | off")
-    speed: float = option(
-        "1", parse_factor, "how many times faster jobs go through their life cycles; 0: they stand still"
-    )
-    seed: str = option("", parse_text, "the same seed gives the same ids and choices; empty: ever new ones")
-    freeze: bool = option("no", parse_switch, "yes: time stands still and ids repeat, so that two runs are equal")
-    max_objects: int = option("10000", parse_integer(1, 10_000_000), "objects remembered; the oldest go first")
-    max_stored: int = option("256M", parse_size, "bytes of files and objects remembered; the oldest go first")
-
-
-# What the engine cannot know of itself: classes with `operations()`, which maps operations' keys to handlers.
-_BEHAVIOURS: tuple[type, ...] = (
-    TextCompletions,
-    Embeddings,
-    MockImages,
-    Audio,
-    Files,
-    Uploads,
-    Batches,
-    Containers,
-    Skills,
-    AuditLog,
-    Organization,
-    Usage,
-    Responses,
-    Conversations,
-    VectorStores,
-    FineTuning,
-    Evals,
-    Videos,
-    Assistants,
-    Threads,
-    Runs,
-    Agents,
-    Sessions,
-    Environments,
-    Automations,
-    ChatKit,
-    Moderations,
-    Decisions,
-    Webhooks,
-    LiveSessions,
-)
+    def endpoint(self, request: Request) -> Endpoint:
+        """Return the endpoint for a path and method."""
 
 
 class Mock:
@@ -160,55 +84,57 @@ class Mock:
         forward: typing.Callable[[Request], Answer],
     ) -> None:
         self.name = name
-        self._native = NativeMock(
-            text=settings.text, delay=settings.delay, first_delay=settings.first_delay,
-            clock=clock, random_bits=random_bits, sleep=sleep,
-        )  # fmt: skip
-        self._world = World(
-            settings, Reference(API_REFERENCE), clock=clock, random_bits=random_bits, sleep=sleep, forward=forward
-        )
-        chat = ChatCompletions(self._world)
+        time = TimeAndChance(settings, clock=clock, random_bits=random_bits, sleep=sleep)
         # The one path that every load test takes goes around all that it does not need.
-        self._chat = Endpoint(chat.answer, "mock POST /chat/completions")
-        behaviours = chat.operations()
-        for behaviour in _BEHAVIOURS:
-            behaviours.update(behaviour(self._world).operations())
-        self._realtime = Realtime(self._world)
-        behaviours.update(self._realtime.operations())
-        self._sockets = self._realtime.sockets()
-        self._resources = Resources(self._world, behaviours)
+        self._chat = Endpoint(SimpleChat(time, self._other_chat).answer, "mock POST /chat/completions")
+        self._api: _Api | None = None
+        self._native: _NativeApi | None = None
+
+        def make_api() -> _Api:
+            (api,) = load("mock api")
+            return typing.cast(_Api, api(time, forward=forward))
+
+        def make_native() -> _NativeApi:
+            (native_mock,) = load("mock dashscope")
+            made = native_mock(
+                text=settings.text, delay=settings.delay, first_delay=settings.first_delay,
+                clock=clock, random_bits=random_bits, sleep=sleep,
+            )  # fmt: skip
+            return typing.cast(_NativeApi, made)
+
+        self._make_api = make_api
+        self._make_native = make_native
 
     def endpoint(self, request: Request) -> Endpoint:
         """Return the endpoint for a path and method; ApiError 404 or 405, worded as OpenAI's."""
         path = api_path(request.path) or request.path
         if path == "/chat/completions" and request.method == "POST":
             return self._chat
-        found = self._world.reference.find(path)
-        if found is None:
-            if request.path.startswith(NATIVE_ROOT):
-                return self._native.endpoint(request)
-            raise ApiError(404, f"Invalid URL ({request.method} {request.path})", code="unknown_url")
-        key = found.methods.get("GET" if request.method == "HEAD" else request.method)
-        if key is None:
-            raise ApiError(
-                405, f"Not allowed to {request.method} on {request.path}.", code="method_not_allowed",
-                fields=[("allow", ", ".join([*found.methods, "OPTIONS"]))],
-            )  # fmt: skip
-        if key in self._sockets:
-            return self._sockets[key]
-        return self._resources.endpoint(self._world.reference.operation(key), found.names)
+        if path.startswith(NATIVE_ROOT):
+            if self._native is None:
+                self._native = self._make_native()
+            return self._native.endpoint(request)
+        return self._loaded_api().endpoint(request, path)
 
     def models(self, request: Request) -> list[JsonObject]:
         """Return the models the mock lists, those that came to be here among them."""
         models = [model_object(id, created, _MOCK_OWNER) for id, created in _MOCK_MODELS]
-        self._world.store.all("/fine_tuning/jobs")  # what is due may have made models
-        models += [record.object for record in self._world.store.all(MODELS)]
-        return models
+        return models if self._api is None else models + self._api.models()
 
     def leave(self) -> None:
         """End what would not end by itself: the server is going away."""
-        self._realtime.leave()
+        if self._api is not None:
+            self._api.leave()
 
     async def close(self) -> None:
         """End what is under way."""
-        await self._world.close()
+        if self._api is not None:
+            await self._api.close()
+
+    def _other_chat(self, request: Request, body: JsonObject) -> Answer:
+        return self._loaded_api().answer_chat(request, body)
+
+    def _loaded_api(self) -> _Api:
+        if self._api is None:
+            self._api = self._make_api()
+        return self._api

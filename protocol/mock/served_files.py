@@ -1,16 +1,16 @@
-"""URLs of files that the mock serves: a file is made anew whenever it is asked for, so nothing has to be stored."""
+"""URLs of files that the mock serves. It makes a file anew for each request, so that nothing has to be stored."""
 
 from __future__ import annotations
 
 from protocol.exchange import Request
 
-#: All that DashScope has lies below this, and nothing of OpenAI's does.
+#: All paths of DashScope's API are below this, and none of OpenAI's.
 NATIVE_ROOT = "/api/v1/"
 NATIVE_FILES = "/mock-files/"  # below the root; DashScope itself hands out URLs of a storage service
 
 
 def mock_file_url(request: Request, name: str) -> str:
-    """Return the URL of a file that the mock makes anew whenever it is asked for: its name says all about it.
+    """Return the URL of a file that the mock makes anew for each request, from the file's name alone.
 
     `WIDTHxHEIGHT-SEED.png?text=...` is a picture with that text: sides are 10 to 4096, the seed is eight hex digits.
     """

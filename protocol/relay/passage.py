@@ -7,11 +7,7 @@ import asyncio
 from protocol.exchange import Pushed, Sink
 from protocol.upstream.answer import UpstreamAnswer
 from protocol.upstream.failures import UpstreamFailed
-
-_KEEP_ALIVE_COMMENT = b": keep-alive\n\n"
-
-# HTML standard §9.2.6: an event ends with an empty line; a line ends with CR LF, LF or CR.
-_EVENT_ENDS = (b"\n\n", b"\n\r\n", b"\r\r\n", b"\r\r")
+from protocol.wire.sse import EVENT_END, KEEP_ALIVE, missing_end
 
 
 class Passage(Pushed):
@@ -86,7 +82,7 @@ class EventPassage(Passage):
 
     def __init__(self, answer: UpstreamAnswer, first: bytes, keepalive: float) -> None:
         super().__init__(answer, first)
-        self._tail = b"\n\n"
+        self._tail = EVENT_END
         self._keepalive = keepalive
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -102,8 +98,8 @@ class EventPassage(Passage):
         now = self._loop.time()
         if now - self._quiet_since >= self._keepalive:
             self._quiet_since = now
-            if self._between_events and not self._paused:
-                self._sink.push(_KEEP_ALIVE_COMMENT)
+            if not missing_end(self._tail) and not self._paused:
+                self._sink.push(KEEP_ALIVE)
         self._alarm = self._loop.call_at(self._quiet_since + self._keepalive, self._say_something)
 
     def cancel(self) -> None:
@@ -126,13 +122,10 @@ class EventPassage(Passage):
         super()._end(data)
 
     def _break_off(self, error: UpstreamFailed) -> None:
-        if not self._between_events:
-            self._sink.push(b"\n" if self._tail.endswith((b"\n", b"\r")) else b"\n\n")
+        end = missing_end(self._tail)
+        if end:
+            self._sink.push(end)
         super()._break_off(error)
-
-    @property
-    def _between_events(self) -> bool:
-        return self._tail.endswith(_EVENT_ENDS)
 
 
 class NoBody:

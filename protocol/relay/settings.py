@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from protocol.config import option, parse_choice, parse_integer, parse_seconds, parse_text
 from protocol.upstream.settings import ConnectionSettings, parse_base_url, parse_key, parse_max_connections
 
@@ -21,7 +19,6 @@ def parse_models(text: str) -> dict[str, str]:
     return models
 
 
-@dataclasses.dataclass(frozen=True)
 class RelaySettings(ConnectionSettings):
     """Section [relay]."""
 

@@ -32,7 +32,7 @@ import typing
 
 from protocol.deadline import Deadline
 from protocol.upstream.failures import UpstreamBroke, UpstreamTimeout
-from protocol.wire.http1.memo import HeadMemo
+from protocol.wire.http1.memo import ResponseMemo
 from protocol.wire.http1.messages import NEED_DATA, BadMessage, ResponseHead
 from protocol.wire.http1.readers import ResponseReader
 
@@ -119,7 +119,7 @@ class UpstreamConnection(_Stream):
     )  # fmt: skip
 
     def __init__(
-        self, name: str, memo: HeadMemo, buffer: memoryview, on_lost: typing.Callable[[UpstreamConnection], None]
+        self, name: str, memo: ResponseMemo, buffer: memoryview, on_lost: typing.Callable[[UpstreamConnection], None]
     ) -> None:
         super().__init__(buffer)
         self._name = name

@@ -12,7 +12,7 @@ import typing
 from protocol.upstream.connection import UpstreamConnection
 from protocol.upstream.destination import Destination, Proxy, parse_ip_address
 from protocol.upstream.failures import UpstreamBroke, UpstreamTimeout, UpstreamUnreachable
-from protocol.wire.http1.memo import HeadMemo
+from protocol.wire.http1.memo import ResponseMemo
 from protocol.wire.http1.writers import RequestWriter, encode_fields
 
 # RFC 8305 §5: how long one address family is given before the other one is tried beside it.
@@ -46,7 +46,7 @@ class Dialer:
         self._tls: ssl.SSLContext | None = None
         self._proxy = proxy
         self._handshake_seconds = handshake_seconds
-        self._memo = HeadMemo()
+        self._memo = ResponseMemo()
         # What is read is taken out before anything else is read, so one buffer serves all connections.
         self._buffer = memoryview(bytearray(_READ_BYTES))
 

@@ -6,7 +6,7 @@ sections that build on it import neither the pool nor a backend; protocol/upstre
 
 from __future__ import annotations
 
-from protocol.config import option, parse_integer, parse_seconds, parse_switch, parse_text
+from protocol.config import Section, option, parse_integer, parse_seconds, parse_switch, parse_text
 from protocol.upstream.destination import PRINTABLE, parse_destination, parse_proxy
 
 # ---- values -----------------------------------------------------------------------------------------------------
@@ -39,7 +39,7 @@ parse_max_connections = parse_integer(1, 10**6)
 # ---- the table --------------------------------------------------------------------------------------------------
 
 
-class ConnectionSettings:
+class ConnectionSettings(Section):
     """What a section says about the connections to its upstream.
 
     A section derives from this class and lists all of its fields itself, because their order there is the order in

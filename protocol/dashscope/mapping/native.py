@@ -7,11 +7,11 @@ reference".
 
 from __future__ import annotations
 
-import json
 import re
 import typing
 
 from protocol.errors import ApiError
+from protocol.wire.json_text import write_json
 
 TEXT_GENERATION_PATH = "/services/aigc/text-generation/generation"
 MULTIMODAL_GENERATION_PATH = "/services/aigc/multimodal-generation/generation"
@@ -56,7 +56,7 @@ class NativeCall:
         Raises the 400 for a body that is nested too deeply to be written again.
         """
         try:
-            text = json.dumps(self.body, ensure_ascii=False, separators=(",", ":"))
+            text = write_json(self.body)
         except RecursionError as exc:
             raise ApiError(400, "The request body is nested too deeply", type="invalid_request_error") from exc
         return text.encode("utf-8", "replace")

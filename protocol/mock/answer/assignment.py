@@ -1,9 +1,9 @@
 """To which property of a schema a prompt's hints belong, and what they offer for it.
 
-Theory of operation. Before values are made for a schema, `assign_hints` gives each hint an owner where its surroundings
-name a property ("3 nights", "age: 36", "from London" for an origin); an owned hint serves its owner alone. All others
-are free, for the first property that takes such a kind. What a property takes is told by its name's words, or else
-by its description's. Nothing here is certain to fit: whoever makes values checks them, and hints are only tried.
+Theory of operation. Before values are made for a schema, `assign_hints` gives a hint an owner where the words around it
+name a property: "3 nights", "age: 36", "from London" for an origin. An owned hint serves its owner alone. All other
+hints are free, and serve the first property that takes their kind. What a property takes is told by the words of its
+name, or else of its description. Hints are only tried: whoever makes a value checks it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from protocol.mock.json_schema.document import json_kind
 _MAX_NAMES = 300  # properties that hints are assigned to
 _MAX_TEXT = 200  # characters of a quotation, a label's value, a question that is searched for
 
-# What a property holds, by a word of its name; the last word that tells counts.
+# What a property holds, by a word of its name. Of several such words, the last one counts.
 _CLASSES = {
     word: kind
     for kind, words in (
@@ -74,7 +74,7 @@ _TAKES = {
     "": ("quoted", "name", "code", "email", "url", "path", "date", "time", "day"),
 }
 
-# A preposition right before a literal, and the words of names that it points to.
+# By a preposition right before a literal: words of the names of properties that the literal may be for.
 _PREPOSITIONS = {
     "from": "from origin source sender departure start base since min low",
     "to": "to destination target recipient receiver arrival end until into max high email contact",
@@ -97,7 +97,7 @@ _PREPOSITIONS = {
     "在": "city location place", "到": "to destination target end", "去": "to destination city location",
     "从": "from origin source start", "给": "to recipient name contact", "飞": "to destination", "往": "to destination",
 }  # fmt: skip
-# The word after a number, and further words of names that it speaks for; its own form always does.
+# By the word after a number: further words of the names of properties that the number may be for.
 _UNITS = {
     "minute": "duration minutes length time", "min": "duration minutes", "hour": "duration hours",
     "h": "duration hours",
@@ -113,10 +113,12 @@ _UNITS = {
     "lb": "weight", "m": "distance height", "result": "limit count max top", "item": "quantity count limit",
     "of": "quantity count amount",
     "ticket": "quantity count", "piece": "quantity count", "copy": "quantity count", "time": "repeat count times",
-    "room": "rooms", "星": "rating", "天": "days duration", "晚": "nights", "人": "people guests", "位": "people guests",
-    "岁": "age", "元": "price amount budget", "小时": "hours duration", "分钟": "minutes duration", "张": "quantity count",
-    "个": "quantity count", "度": "temperature", "米": "distance height",
+    "room": "rooms", "星": "rating", "天": "days duration", "晚": "nights", "人": "people guests",
+    "位": "people guests", "岁": "age", "元": "price amount budget", "小时": "hours duration",
+    "分钟": "minutes duration", "张": "quantity count", "个": "quantity count", "度": "temperature",
+    "米": "distance height",
 }  # fmt: skip
+# What a prompt wants to be said, run, or asked for: the group of the first rule that matches.
 _SAID = (
     r"(?i)\b(?:email|e-mail|mail|tell|notify|inform|message|text|remind) [\w@.+-]+ that (\S.*)",
     r"(?i)\btranslate (?!this\b|the following)(\S.*?) (?:in)?to\b",
@@ -145,11 +147,11 @@ _FILLERS = frozenset(
     " exactly , ， = : # 是 为 叫 即 my our for in".split()
 )
 _COUNTS = frozenset("max limit count results page size top k offset".split())
-# Stems of what only says that a property is a flag.
+# Stems of words of names that only say that the property is a flag.
 _FLAG_WORDS = frozenset("is has includ with use enabl should can be".split())
 _OPPOSITES = {"on": "off", "open": "close", "lock": "unlock", "enabl": "disabl", "activ": "inactiv"}
 _ARTICLES = frozenset("the a an my our his her user city mr mrs dr $ € £ ¥".split())
-# Stems.
+# Stems of words that say no to a flag.
 _NEGATIONS = frozenset("no not without don't dont never exclud disabl skip off fals 不 无".split())
 
 
@@ -168,7 +170,7 @@ class HintTarget(typing.NamedTuple):
 
 
 def hint_class(name: str, description: object = "") -> str:
-    """Return the class of what a property holds, "" for one that tells nothing."""
+    """Return the class of what a property holds, "" when neither its name nor its description tells."""
     words = name_words(name).split()
     for word in reversed(words):
         kind = _CLASSES.get(word) or _CLASSES.get(singular(word))
@@ -196,7 +198,7 @@ def hint_target(name: str, schema: object) -> HintTarget:
 
 
 def _stated_kinds(schema: typing.Mapping[str, typing.Any]) -> set[str]:
-    """Return the types that a schema or its branches, or an array's items, state; nothing where any may hold."""
+    """Return the types that a schema, its branches or its items state; none of them when any type may do."""
     kinds: set[str] = set()
     for part in [schema, *_branches_of(schema)]:
         items = part.get("items")
@@ -211,7 +213,7 @@ def _stated_kinds(schema: typing.Mapping[str, typing.Any]) -> set[str]:
 
 
 def _branches_of(schema: typing.Mapping[str, typing.Any]) -> list[dict[str, typing.Any]]:
-    # No schema has been checked yet: a client may send anything.
+    # The schema has not been checked yet: a client may send anything.
     return [branch for word in ("anyOf", "oneOf") for branch in _list_in(schema, word) if isinstance(branch, dict)]
 
 
@@ -226,9 +228,9 @@ def _list_in(schema: typing.Mapping[str, typing.Any], keyword: str) -> list[typi
 def assign_hints(
     hints: Hints, targets: typing.Sequence[HintTarget], fixed: typing.AbstractSet[str]
 ) -> tuple[Hint, ...]:
-    """Give each hint the property that its surroundings name; `fixed` are the enum members, which are no free strings.
+    """Give hints the property that the words around them name. Labelled values ("title: Tea for two") come first.
 
-    Labelled values ("title: Tea for two") of these properties come first.
+    `fixed` are the members of enums, in small letters; they serve no property as free strings.
     """
     targets = targets[:_MAX_NAMES]
     if not hints.text or not targets:
@@ -258,13 +260,13 @@ def assign_hints(
         if (owner, hint.value) not in given:
             assigned.append((score if owner else 0.0, hint._replace(owner=owner)))
         last = hint
-    return (*labelled, *_plainest(assigned, targets))
+    return (*labelled, *_best_owned(assigned, targets))
 
 
-def _plainest(
+def _best_owned(
     assigned: typing.Sequence[tuple[float, Hint]], targets: typing.Sequence[HintTarget]
 ) -> typing.Iterator[Hint]:
-    """Yield the hints; a property that is no list keeps only those that name it most plainly, the others are free."""
+    """Yield the hints. A property that is no list owns only those with its best score, and leaves the others free."""
     lists = {target.name for target in targets if target.is_list}
     best: dict[str, float] = {}
     for score, hint in assigned:
@@ -281,27 +283,27 @@ def _owner(hint: Hint, targets: typing.Sequence[HintTarget], counts: typing.Mapp
     best, owner = 0.9, ""
     for target in targets:
         score = hint_tie(hint, target)
-        # Of equals, the one that has the least: "Tokyo, Japan" is a city and a country.
+        # Of equals, the property with fewest hints: "Tokyo, Japan" is a city and a country.
         if score > best or (score == best and owner and counts.get(target.name, 0) < counts.get(owner, 0)):
             best, owner = score, target.name
     return best, owner
 
 
 def _list_owner(hint: Hint, at: int, hints: typing.Sequence[Hint], targets: typing.Sequence[HintTarget]) -> str:
-    """Return the array that takes a literal out of a list of such, "" for none."""
+    """Return the array that takes a literal which is one of a list, "" for none."""
     near = [other for other in (hint, *hints[at + 1 : at + 2]) if other.joined and other.kind == hint.kind]
     return next((target.name for target in targets if near and target.is_list and may_take(hint, target)), "")
 
 
 def _body_of(targets: typing.Sequence[HintTarget]) -> str:
-    """Return the property that the only quotation is for, where a message has a subject, too; "" otherwise."""
+    """Return the property for a prompt's only quotation: the body of a message that also has a subject; "" for none."""
     named = {target.words[-1]: target.name for target in targets if target.words}
     bodies = [named[word] for word in ("body", "messag", "content", "text") if word in named]
     return bodies[0] if bodies and ("subject" in named or "titl" in named or "title" in named) else ""
 
 
 def hint_tie(hint: Hint, target: HintTarget) -> float:
-    """Say how plainly the words around a literal name a property: 0 for not at all, 1 and more for plainly."""
+    """Score how well the words around a literal name a property: 0 for not at all, 1 and more for clearly."""
     if not may_take(hint, target):
         return 0.0
     score = 0.0
@@ -319,7 +321,7 @@ def hint_tie(hint: Hint, target: HintTarget) -> float:
     points_to = [stem(word) for word in _PREPOSITIONS.get(preposition, "").split()]
     for word in target.words:
         if word in points_to:
-            score = max(score, 1.5 + (word == preposition))  # its own word goes before its relatives
+            score = max(score, 1.5 + (word == preposition))  # a name with the preposition itself comes first
     return score
 
 
@@ -331,7 +333,7 @@ def may_take(hint: Hint, target: HintTarget) -> bool:
 
 
 def stand_in(one: Hint, other: Hint) -> bool:
-    """Say whether some property would take either of two literals of different kinds: an address, say, or a name."""
+    """Say whether one property may take either of two literals, though their kinds differ: an address or a name."""
     if one.kind == other.kind or "quoted" in (one.kind, other.kind):
         return False  # a quotation may be anything
     return any(one.kind in kinds and other.kind in kinds for name, kinds in _TAKES.items() if name)
@@ -366,7 +368,7 @@ def _preposition(before: typing.Sequence[str]) -> str:
 
 
 def _labelled(text: str, target: HintTarget, known: typing.AbstractSet[str]) -> list[Hint]:
-    """Find what is written as `name: value` or `name=value`, quoted or up to the next separator."""
+    """Find a value that is written as `name: value` or `name=value`, quoted or up to the next separator."""
     if not target.takes_strings or not target.words or not all(word in known for word in target.words):
         return []
     name = r"[\s_-]*".join(re.escape(word) for word in name_words(target.name).split())
@@ -402,7 +404,7 @@ def number_hints(hints: typing.Sequence[Hint], name: str, whole: bool) -> tuple[
     """Return the numbers that belong to the property `name`, and the free ones."""
     owned: list[float] = []
     free: list[float] = []
-    counts = not _COUNTS.isdisjoint(name_words(name).split())  # and so is no year
+    counts = not _COUNTS.isdisjoint(name_words(name).split())  # so no year is meant for it
     for hint in hints:
         value = hint.value
         if isinstance(value, bool) or not isinstance(value, (int, float)) or (whole and value != int(value)):
@@ -417,10 +419,10 @@ def number_hints(hints: typing.Sequence[Hint], name: str, whole: bool) -> tuple[
 def hint_rows(
     hints: typing.Sequence[Hint], name: str, properties: typing.Mapping[str, typing.Any]
 ) -> list[tuple[Hint, ...]]:
-    """Return the hints of each object of the list `name`: "Ana is 31, Bo is 25" are two rows, each begun by a name.
+    """Return the hints of each object of the list `name`: "Ana is 31, Bo is 25" are two rows; [] for less than two.
 
-    Nothing where the prompt has less than two such names. What a row begins with is what the first property takes that
-    stands for a thing (a person, a place, a code); a number right before each ("3 of SKU-1, 2 of SKU-2") is of its row.
+    A row begins with what its object is called: a literal for the first property of a person, a place or a code.
+    Where a number is right before each of them ("3 of SKU-1, 2 of SKU-2"), the row begins with the number.
     """
     targets = [hint_target(part, schema) for part, schema in properties.items()]
     key = next((one for one in targets if one.takes_strings and one.kind in ("person", "place", "code")), None)
@@ -437,7 +439,7 @@ def hint_rows(
 
 
 def flag_hints(hints: Hints, name: str) -> list[bool]:
-    """Return whether a prompt says yes or no to a property, or nothing where it does not speak of it."""
+    """Return [True] or [False] as a prompt says yes or no to a property, [] where it does not speak of it."""
     about = [stem(word) for word in name_words(name).split()]
     about = [word for word in about if word not in _FLAG_WORDS]
     words = [stem(word) for word in re.findall(r"[^\W_]+(?:'t)?|[=:]", hints.text.casefold())]
@@ -453,7 +455,7 @@ def flag_hints(hints: Hints, name: str) -> list[bool]:
 
 
 def mentioned_values(hints: Hints, values: typing.Sequence[object], target: HintTarget) -> list[object]:
-    """Return which of an enum's members a prompt mentions, the one likeliest meant first."""
+    """Return the members of an enum that a prompt mentions, the likeliest first."""
     words = [stem(word) for word in hints.words]
     known = frozenset(words)
     found: list[tuple[float, int, int, object]] = []
@@ -474,7 +476,7 @@ def mentioned_values(hints: Hints, values: typing.Sequence[object], target: Hint
 
 
 def _spoken(text: str, wanted: str) -> list[str]:
-    """Return what a prompt wants said ("saying ...", ": ..."), or asks about ("search for ...", else all of it)."""
+    """Return what a prompt wants said ("saying ..."), run, or asked for ("search for ...", else the whole prompt)."""
     found = next((found for found in (re.search(rule, text) for rule in _SPOKEN[wanted]) if found), None)
     if found is None or len(found[1]) > _MAX_TEXT:
         return []

@@ -1,7 +1,7 @@
 """What in a prompt may serve as a value: numbers, quotations, addresses, dates, names.
 
-A prompt is read once, from left to right, into hints: a value, what kind of literal it was, and the words around it, by
-which protocol/mock/answer/assignment.py tells what it belongs to.
+A prompt is read once, from left to right, into hints. A hint is a value, the kind of literal that it was, and the words
+around it: assignment.py tells by them which property the value is for.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ _CURRENCIES = {
     "peso": "MXN", "美元": "USD", "人民币": "CNY", "欧元": "EUR", "日元": "JPY", "英镑": "GBP", "港币": "HKD",
 }  # fmt: skip
 
-# In this order: the first that matches at a place says what the literal is. A quotation mark within a word is an
-# apostrophe. 18 digits: more would not survive a double anyhow. Clauses are cut at what no rule matches.
+# The kinds of literals. Of two rules that match at one place, the first says what the literal is. A quotation mark
+# within a word is an apostrophe. A number has at most 18 digits, more than a double keeps.
 _RULES = (
     ("sql", r"\b(?:SELECT|select)\s[^;\n]{1,300}?\s(?:FROM|from)\s[^;\n]{1,300}"
             r"|\b(?:INSERT INTO|UPDATE|DELETE FROM|CREATE TABLE|DROP TABLE)\s+\w[^;\n]{1,400}"),
@@ -64,7 +64,8 @@ _RULES = (
     ("number", rf"(?<![A-Za-z0-9_.])(?:{_NUMBER})(?![A-Za-z0-9_]|\.[0-9])"
                r"|(?<![A-Za-z0-9_.])-?[0-9]{1,9}(?:\.[0-9]{1,9})?(?=(?!st\b|nd\b|rd\b|th\b)"
                r"[A-Za-z]{1,3}\b(?!\.?[0-9]))"),
-    ("currency", r"(?<![A-Za-z])(?i:dollar|euro|yen|yuan|pound|rupee|franc|peso)s?(?![A-Za-z])|美元|人民币|欧元|日元|英镑|港币"),
+    ("currency", r"(?<![A-Za-z])(?i:dollar|euro|yen|yuan|pound|rupee|franc|peso)s?(?![A-Za-z])"
+                 r"|美元|人民币|欧元|日元|英镑|港币"),
     ("counted", r"(?<!\w)(?i:two|three|four|five|six|seven|eight|nine|ten|eleven|twelve|twenty|dozen)(?=\s+[a-z])"
                 r"|[一二两三四五六七八九十](?=[个張张位人天晚小份本次条间])"),
     ("day", rf"(?<![A-Za-z])(?i:{_DAYS})(?![A-Za-z])"),
@@ -74,14 +75,17 @@ _RULES = (
 )  # fmt: skip
 _LITERAL = "|".join(f"(?P<k{at}>{rule})" for at, (_, rule) in enumerate(_RULES))
 
-# A place or a person in Chinese, which has no capitals: between words that stand around such names.
+# Places and persons in Chinese, which has no capitals: they are known by the words around them.
 _HAN_PLACE = rf"(?:在|到|去|从|至|往|飞|查询|查|一下|请问|告诉我|看看|搜索|(?<![{_HAN}])|和|与)"
 _HAN_PLACE += rf"([{_HAN}]{{2,5}}?)(?=市|的|今天|明天|后天|现在|当前|今日|未来|天气|气温|温度|几点|时间|和|与|到|飞|"
 _HAN_PLACE += rf"有|会|下雨|住|玩|待|(?![{_HAN}]))"
 _HAN_PERSON = rf"(?:给|名叫|名字[是叫]|我叫|我是|联系|姓名[:：是]?)\s*([{_HAN}]{{2,3}}?)(?=[发打写说]|的|(?![{_HAN}]))"
-_HAN_COMMON = "今天|明天|后天|现在|天气|什么|怎么|你好|谢谢|请|帮|我|你|他|她|它|们|这|那|哪|多少|几|查|一|搜|计算|翻译|发送|写|给|用|返回|输出|包含|字段"
+_HAN_COMMON = (
+    "今天|明天|后天|现在|天气|什么|怎么|你好|谢谢|请|帮|我|你|他|她|它|们|这|那|哪|多少|几"
+    "|查|一|搜|计算|翻译|发送|写|给|用|返回|输出|包含|字段"
+)
 
-# Lower-case places: "weather in paris". Only these prepositions, and none of these words.
+# Places in small letters: "weather in paris". They follow one of these prepositions, and are none of these words.
 _PLACE = r"(?<!\w)(?:in|at|near|for|from|to)\s+(?:the\s+)?"
 _PLACE += r"((?:new|los|san|las|hong|rio|cape|tel|kuala|buenos) [a-z]{3,}|[a-z]{3,})"
 _TRAVEL = r"(?i)\b(?:from|flights?|fly|flying|travel|trip|train|bus|drive|tickets?)\b"
@@ -99,7 +103,7 @@ _NUMBER_WORDS = {
     "八": 8, "九": 9, "十": 10,
 }  # fmt: skip
 
-# Capitalised at the beginning of a sentence, yet no names; I and its forms are none anywhere.
+# Words that begin a sentence with a capital and are no names; "I" and its forms are none anywhere.
 _NO_NAME = frozenset(
     "a an the i i'm i've i'd i'll it it's this that these those what what's which who who's whose how how's when where"
     " where's why is are was were am do does did can could will would should shall may might must have has had if in on"
@@ -115,37 +119,41 @@ _NO_NAME = frozenset(
 _NO_CODE = frozenset("JSON API URL AI OK SQL HTML XML CSV PDF ID FAQ TODO HTTP HTTPS NOT AND OR THE AM PM TV".split())
 
 
-# Chinese words that stand for the English ones that schemas and tools are written in.
+# English words, which schemas and tools are written in, by the Chinese words that mean them.
 _GLOSSARY = {
-    "天气": "weather", "气温": "temperature weather", "温度": "temperature", "下雨": "rain weather", "预报": "forecast",
-    "摄氏": "celsius", "华氏": "fahrenheit", "搜索": "search", "搜": "search", "网页": "web page", "上网": "web search",
-    "查找": "find search", "计算": "calculate", "算一": "calculate", "多少钱": "price", "价格": "price", "股价":
-    "stock price", "股票": "stock", "时间": "time", "几点": "time", "日期": "date", "翻译": "translate", "邮件": "email",
-    "发送": "send", "发邮": "send", "发一": "send", "发给": "send", "短信": "sms message", "消息": "message", "预订":
-    "book reserve", "订一": "book", "航班": "flight", "机票": "flight ticket", "酒店": "hotel", "餐厅": "restaurant",
-    "日历": "calendar", "会议": "meeting", "提醒": "reminder remind", "闹钟": "alarm", "新闻": "news", "地图": "map",
-    "路线": "route", "汇率": "exchange rate", "换算": "convert", "人民币": "currency",
-    "主题": "subject", "标题": "title", "内容": "body content text", "转换": "convert", "兑换": "exchange convert", "订单":
-    "order", "用户": "user", "文件": "file", "读取": "read", "删除": "delete", "创建": "create", "新建": "create", "添加":
-    "add", "更新": "update", "图片": "image", "音乐": "music", "播放": "play", "打开": "turn on open", "关闭": "turn off",
-    "灯": "light", "数据库": "database", "英语": "english", "英文": "english", "中文": "chinese", "法语": "french", "日语":
-    "japanese", "高": "high", "低": "low", "紧急": "urgent", "红色": "red", "蓝色": "blue", "绿色": "green",
+    "天气": "weather", "气温": "temperature weather", "温度": "temperature", "下雨": "rain weather",
+    "预报": "forecast", "摄氏": "celsius", "华氏": "fahrenheit", "搜索": "search", "搜": "search", "网页": "web page",
+    "上网": "web search", "查找": "find search", "计算": "calculate", "算一": "calculate", "多少钱": "price",
+    "价格": "price", "股价": "stock price", "股票": "stock", "时间": "time", "几点": "time", "日期": "date",
+    "翻译": "translate", "邮件": "email", "发送": "send", "发邮": "send", "发一": "send", "发给": "send",
+    "短信": "sms message", "消息": "message", "预订": "book reserve", "订一": "book", "航班": "flight",
+    "机票": "flight ticket", "酒店": "hotel", "餐厅": "restaurant", "日历": "calendar", "会议": "meeting",
+    "提醒": "reminder remind", "闹钟": "alarm", "新闻": "news", "地图": "map", "路线": "route",
+    "汇率": "exchange rate", "换算": "convert", "人民币": "currency", "主题": "subject", "标题": "title",
+    "内容": "body content text", "转换": "convert", "兑换": "exchange convert", "订单": "order", "用户": "user",
+    "文件": "file", "读取": "read", "删除": "delete", "创建": "create", "新建": "create", "添加": "add",
+    "更新": "update", "图片": "image", "音乐": "music", "播放": "play", "打开": "turn on open", "关闭": "turn off",
+    "灯": "light", "数据库": "database", "英语": "english", "英文": "english", "中文": "chinese", "法语": "french",
+    "日语": "japanese", "高": "high", "低": "low", "紧急": "urgent", "红色": "red", "蓝色": "blue", "绿色": "green",
 }  # fmt: skip
 
 
 class Hint(typing.NamedTuple):
-    """A literal of a prompt: its value, its kind (a rule's name), the words around it, the property that it serves."""
+    """A literal of a prompt: its value, its kind (the name of a rule), the words around it, and its owner.
+
+    The owner is the property that the hint is for, "" for any property.
+    """
 
     value: object
     kind: str
     before: tuple[str, ...] = ()  # stems, the nearest first, of the same clause
     after: tuple[str, ...] = ()
-    joined: str = ""  # to the literal before it, as in a list: by "," or by "and"
+    joined: str = ""  # "," or "and", which joins it to the literal before it in a list
     owner: str = ""
 
 
 class Hints(typing.NamedTuple):
-    """What a prompt suggests: literals to use where they fit, once each, and all its words, which pick enum members."""
+    """What a prompt suggests: literals, each used once where it fits, and all its words, which choose from enums."""
 
     literals: tuple[Hint, ...] = ()
     words: tuple[str, ...] = ()
@@ -166,7 +174,7 @@ def hint_words(text: str) -> list[str]:
 
 
 def stem(word: str) -> str:
-    """Return a word without its commonest English endings: prices and price, booking and book are the same."""
+    """Return a word without its commonest English endings, so that "prices" and "price" are the same."""
     if not word.isascii() or len(word) < 4:
         return word
     if word.endswith("ies") and len(word) > 4:
@@ -183,7 +191,7 @@ def stem(word: str) -> str:
 
 
 def glossary_words(text: str) -> list[str]:
-    """Return the English words for the Chinese ones in a text, as far as the glossary of usual tools knows them."""
+    """Return the English words for the Chinese words in a text that usual tools are about."""
     if text.isascii():
         return []
     return [word for chinese, english in _GLOSSARY.items() if chinese in text for word in english.split()]
@@ -193,7 +201,7 @@ def glossary_words(text: str) -> list[str]:
 
 
 def hint_text(prompt: str) -> str:
-    """Return what is looked at of a prompt: its beginning and its end where it is longer than MAX_HINT_TEXT."""
+    """Return what is read of a prompt: its beginning and its end where it is longer than MAX_HINT_TEXT."""
     half = MAX_HINT_TEXT // 2
     return prompt if len(prompt) <= MAX_HINT_TEXT else f"{prompt[: half - 1]}\n{prompt[-half:]}"
 
@@ -221,7 +229,7 @@ def read_hints(prompt: str) -> Hints:
 
 
 def _joined(between: str, before: typing.Sequence[str]) -> str:
-    """Return what joins a literal to the one before: "in Oslo and in Rome" is a list, as "in Oslo and Rome" is."""
+    """Return what joins a literal to the one before, "" for nothing. "In Oslo and in Rome" is a list, too."""
     listed = re.fullmatch(r"([,，])?\s*(and|or|&|和|与|及|、)?(?:\s+(in|at|for|from|to|with|on))?", between)
     if listed is None or (listed[3] and listed[3] not in before[:_NEAR_PREPOSITION]):
         return ""
@@ -256,8 +264,8 @@ def _literals_of(kind: str, match: re.Match[str], text: str) -> typing.Iterator[
 
 
 def _number_of(said: str) -> float:
-    plain = said.replace(",", "")
-    return float(plain) if "." in plain else int(plain)
+    digits = said.replace(",", "")
+    return float(digits) if "." in digits else int(digits)
 
 
 def _balanced(said: str) -> str:
@@ -278,12 +286,12 @@ def _iso_date(kind: str, groups: typing.Sequence[str]) -> str:
 
 
 def _proper_name(start: int, said: str, text: str) -> typing.Iterator[tuple[int, int, str, object]]:
-    """Yield a name, without the capital that only begins a sentence."""
+    """Yield a name without words that have their capital only because they begin a sentence."""
     begins = re.search(r"(?:\A|[.!?:;。！？：；\n])[\s\"'(*-]*\Z", text[max(0, start - 20) : start]) is not None
     while said:
         first, _, rest = said.partition(" ")
-        plain = first.rstrip(",").lower().replace("\u2019", "'")
-        if not (plain in _NO_NAME or plain.startswith(_MONTHS) and begins):
+        small = first.rstrip(",").lower().replace("\u2019", "'")
+        if not (small in _NO_NAME or small.startswith(_MONTHS) and begins):
             break
         start += len(said) - len(rest) if rest else len(said)
         said = rest
@@ -310,14 +318,14 @@ def _unmarked_names(
     taken = [(start, end) for start, end, _, _ in found]
     if not text.isascii():
         for kind, rule in (("person", _HAN_PERSON), ("place", _HAN_PLACE)):
-            for match in re.finditer(f"(?={rule})", text):  # they may overlap where the first is none
+            for match in re.finditer(f"(?={rule})", text):  # matches may overlap: the first may be no name
                 place = match.span(1)
                 if re.search(_HAN_COMMON, match[1]) or any(a < place[1] and place[0] < b for a, b in taken):
                     continue
                 taken.append(place)
                 yield (*place, kind, match[1])
     if not any(kind == "name" for _, _, kind, _ in found):
-        travels = re.search(_TRAVEL, text) is not None  # otherwise "to" begins a verb
+        travels = re.search(_TRAVEL, text) is not None  # in any other text, "to" stands before a verb
         for match in re.finditer(_PLACE, text):
             place = match.span(1)
             if match[0].startswith("to") and not travels:

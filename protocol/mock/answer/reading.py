@@ -1,6 +1,6 @@
 """What the schemas that hold for one value say together: types, items, property names, open choices, and heights.
 
-A *reading* is a list of schemas without open choices that all hold for one value; protocol/mock/json_schema/__init__.py tells the story.
+A *reading* is a list of schemas without open choices that all hold for one value; instance.py has the theory.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _OPPOSITE_BOUNDS = {
 
 
 def possible_kinds(reading: Schemas) -> list[str]:
-    """Return the types that are possible; without a word about it, those first that the keywords are about."""
+    """Return the types that are possible. When no schema states one, those that the keywords are about come first."""
     kinds: list[str] | None = None
     for schema in reading:
         if "type" not in schema:
@@ -53,7 +53,7 @@ def possible_kinds(reading: Schemas) -> list[str]:
 
 
 def is_fixed(reading: Schemas) -> bool:
-    """Say whether the values that are possible are few."""
+    """Say whether only a few values are possible."""
     listed = any("const" in schema or "enum" in schema for schema in reading)
     return listed or set(possible_kinds(reading)) <= {"boolean", "null"}
 
@@ -65,21 +65,21 @@ def item_schemas(reading: Schemas, index: int) -> list[JsonSchema]:
 
 
 def says_what_names_hold(reading: Schemas) -> bool:
-    """Say whether there is a schema for properties that are not listed, as a map from names to values has."""
+    """Say whether there is a schema for properties of any name, as for a map from names to values."""
     others = [schema.get("additionalProperties") for schema in reading]
     return any(isinstance(part, dict) for part in others) or any("patternProperties" in schema for schema in reading)
 
 
 class PropertyNames:
-    """What a reading says about an object's property names: which, how many, and which come together."""
+    """What a reading says about an object's property names: which there are, how many, and which require others."""
 
     __slots__ = ("declared", "required", "low", "high", "_rules")
 
     def __init__(self, reading: Schemas) -> None:
-        """Raises Unsatisfiable when more are required than allowed, or than this server makes up."""
+        """Raise Unsatisfiable when more properties are required than allowed, or than this server makes up."""
         self.low, most = size_limits(reading, "Properties")
         self.high = MAX_INSTANCE_ITEMS if most is None else min(most, MAX_INSTANCE_ITEMS)
-        # Draft-07 dependencies hold lists of names, too.
+        # Draft-07 `dependencies` may hold lists of names, too.
         words = ("dependentRequired", "dependencies")
         self._rules = [schema[word] for schema in reading for word in words if schema.get(word)]
         self.declared = dict.fromkeys(name for schema in reading for name in schema.get("properties", ()))
@@ -93,10 +93,10 @@ class PropertyNames:
     def dependents(
         self, names: list[str], known: typing.Container[str], expected: typing.Container[str]
     ) -> dict[str, None]:
-        """Return all that come with the names, directly or not, and are neither known nor expected yet; in order."""
+        """Return all names that these names require, directly or not, without those known or expected; in order."""
         found: dict[str, None] = {}
         queue = list(names) if self._rules else []
-        for name in queue:  # it grows meanwhile
+        for name in queue:  # which grows meanwhile
             for others in [rule.get(name) for rule in self._rules]:
                 for other in others if isinstance(others, list) else ():
                     if other not in found and other not in known and other not in expected:
@@ -108,14 +108,15 @@ class PropertyNames:
 class SchemaChoices:
     """The choices that a schema leaves open, each a list of branches; a branch is a list of schemas.
 
-    Branches may be narrower than the schema (see `_refutations`): they are guesses, the checker decides.
+    A branch may be narrower than the schema (see `_refutations`). That is no harm: branches are guesses, and each value
+    is checked.
     """
 
     __slots__ = ("document", "_known", "_negations")
 
     def __init__(self, document: SchemaDocument) -> None:
         self.document = document
-        # By id, with the schema itself: made-up ones must not be collected and their ids used again.
+        # By id(). The schema is kept, because a made-up one that is collected would leave its id() to another.
         self._known: dict[int, tuple[JsonSchema, list[SchemaBranches]]] = {}
         self._negations: dict[int, tuple[JsonSchema, dict[str, typing.Any]]] = {}
 
@@ -134,7 +135,7 @@ class SchemaChoices:
     def _find(self, schema: dict[str, typing.Any]) -> list[SchemaBranches]:
         choices: list[SchemaBranches] = []
         if "anyOf" in schema:
-            # Behind a branch that admits everything no other one is needed.
+            # No branch after one that admits everything is ever needed.
             everything = [admits_everything(part) for part in schema["anyOf"]]
             choices.append([[part] for part in schema["anyOf"][: (everything + [True]).index(True) + 1]])
         if "oneOf" in schema:
@@ -158,7 +159,7 @@ class SchemaChoices:
         return branches
 
     def _refutations(self, schema: JsonSchema) -> SchemaBranches:
-        """Branches that hold between them every value that `schema` does not admit: one for each keyword to break."""
+        """Return branches for all values that `schema` does not admit: one for each keyword that may be broken."""
         if isinstance(schema, bool):
             return [[not schema]]
         branches: SchemaBranches = []
@@ -225,7 +226,7 @@ def _refute_simple_keyword(keyword: str, limit: typing.Any) -> list[JsonSchema]:
         return [{"type": kind, "max" + keyword[3:]: int(limit) - 1}] if limit >= 1 else []
     if keyword == "uniqueItems":
         return [{"type": "array", "minItems": 2}] if limit else []
-    # No schema says the opposite of the rest; among values of the type they are about, the check must find one.
+    # No schema says the opposite of the other keywords: the check has to find a value among those of their type.
     if keyword in ("enum", "const"):
         return [True]
     kinds = [kind for kind, keywords in _KIND_KEYWORDS.items() if keyword in keywords]
@@ -233,10 +234,10 @@ def _refute_simple_keyword(keyword: str, limit: typing.Any) -> list[JsonSchema]:
 
 
 class SchemaHeights:
-    """How many containers a value must at least nest to satisfy each schema; infinite when it can never end.
+    """How many containers a value must at least nest to satisfy each schema; infinite when none can be finite.
 
-    The numbers are lower bounds (a `not` is not looked into). They are the least fixed point of `_find`, reached from
-    infinity by going over all schemas until nothing changes.
+    The numbers are lower bounds, because a `not` is not looked into. They begin at infinity; `_find` goes over all
+    schemas until no number falls any more.
     """
 
     __slots__ = ("document", "_known")
@@ -250,12 +251,12 @@ class SchemaHeights:
         while changed and work < _MAX_HEIGHT_WORK:
             changed = False
             work += len(schemas)
-            for schema in reversed(schemas):  # what is within was found later
+            for schema in reversed(schemas):  # inner schemas come later in the document
                 height = self._find(schema)
                 if height < self._known[id(schema)]:
                     self._known[id(schema)] = height
                     changed = True
-        if changed:  # too much work to know: nothing is called infinite
+        if changed:  # it was too much work to find out: no schema is called infinite
             self._known = {key: min(height, 1e9) for key, height in self._known.items()}
 
     def of(self, schema: JsonSchema) -> float:

@@ -1,7 +1,7 @@
 """Candidates for the strings and numbers of a made-up JSON value: plausible first, then whatever the limits leave.
 
-Each function takes all the schemas that hold for one value and a `turn`: an index that moves on to the next candidate,
-so that two turns give two different values wherever the schemas leave room for that.
+Each function takes all the schemas that hold for one value, and a `turn`: the index of the first candidate. Two turns
+give two different values wherever the schemas leave room for that.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from protocol.mock.json_schema.document import SchemaDocument, SchemaPath, decim
 from protocol.mock.json_schema.format import format_examples, format_is_known
 
 MAX_INSTANCE_TEXT = 10_000  # characters of a made-up string
-_STEP_BITS = 4096  # of a common multiple; beyond, arithmetic gets slow
+_STEP_BITS = 4096  # of a common multiple; arithmetic with longer integers is slow
 
-# What a property of that name usually holds; for the last word of the name, or for the whole.
+# By a property's name, or by the last word of it: what such a property usually holds.
 _WORDS = {
     "name": "Ada Lovelace",
     "first name": "Ada",
@@ -33,7 +33,7 @@ _WORDS = {
     "unit": "celsius",
     "phone": "+1 555 0100",
 }
-# Names that say as much as a format, for schemas that leave it out.
+# By the last word of a name: the format that it stands for where a schema has none.
 _FORMATS = {"email": "email", "url": "uri", "uri": "uri", "link": "uri", "date": "date"}
 
 _SPARE_WORDS = ("example", "ZX", "7", "#")
@@ -43,7 +43,7 @@ _Bound = typing.Tuple[float, bool]  # the limit, and whether it is outside
 
 
 class Unsatisfiable(Exception):
-    """Nothing satisfies these schemas here; another choice further up may. `path` is set by who knows it."""
+    """Nothing satisfies these schemas here; another choice further up may. `path` is () where it is not known."""
 
     def __init__(self, reason: str, path: SchemaPath = ()) -> None:
         super().__init__(reason)
@@ -52,7 +52,10 @@ class Unsatisfiable(Exception):
 
 
 def size_limits(schemas: Schemas, what: str) -> tuple[int, int | None]:
-    """Return the greatest min... and the least max... of the schemas. Raises Unsatisfiable when they cross."""
+    """Return the greatest min… and the least max… of the schemas; `what` is "Length", "Items" or "Properties".
+
+    Raises Unsatisfiable when they cross.
+    """
     low = max([int(schema.get(f"min{what}", 0)) for schema in schemas], default=0)
     high = min([int(schema[f"max{what}"]) for schema in schemas if f"max{what}" in schema], default=None)
     if high is not None and low > high:
@@ -66,7 +69,7 @@ def size_limits(schemas: Schemas, what: str) -> tuple[int, int | None]:
 def text_candidates(document: SchemaDocument, schemas: Schemas, name: str, turn: int) -> typing.Iterator[str]:
     """Yield strings for a property `name`: of the format, from the name's words, from the patterns.
 
-    Raises Unsatisfiable when no length is possible.
+    Raises Unsatisfiable when no length is possible, and when patterns or formats have given all that they can.
     """
     low, most = size_limits(schemas, "Length")
     if low > MAX_INSTANCE_TEXT:
@@ -85,7 +88,7 @@ def text_candidates(document: SchemaDocument, schemas: Schemas, name: str, turn:
         yield from _overlaid(document, one, other, low, high, turn)
     for source in patterns:
         yield from document.texts(source, low, high, turn)
-    for word in (name, *_SPARE_WORDS):  # a `not` may stand against the first
+    for word in (name, *_SPARE_WORDS):  # a `not` may forbid the first
         yield from (_text_of_name(word, low, high, step) for step in (turn, turn + 1, turn + 2, 0))
     if patterns or formats:
         limits = " and ".join(schema_evidence(limit) for limit in patterns + formats)
@@ -93,7 +96,7 @@ def text_candidates(document: SchemaDocument, schemas: Schemas, name: str, turn:
 
 
 def _overlaid(document: SchemaDocument, one: str, other: str, low: int, high: int, turn: int) -> typing.Iterator[str]:
-    """Yield texts that begin as one pattern wants and go on, or end, as another one does."""
+    """Yield texts that begin as one pattern wants, and go on or end as another pattern wants."""
     beginnings = list(itertools.islice(document.texts(one, 0, high, turn), 6))
     for text in itertools.islice(document.texts(other, low, high, turn), 12):
         for start in beginnings:
@@ -107,7 +110,7 @@ def name_words(name: str) -> str:
 
 
 def singular(name: str) -> str:
-    """Return the name of one member of a list: steps hold a step."""
+    """Return what one member of a list is called: "step" for "steps"."""
     for ending, single in (("ies", "y"), ("sses", "ss"), ("s", "")):
         if name.lower().endswith(ending) and not name.lower().endswith("ss") and len(name) > len(ending) + 1:
             return name[: -len(ending)] + single
@@ -149,7 +152,7 @@ def number_candidates(schemas: Schemas, whole: bool, turn: int) -> typing.Iterat
         if not found:
             wanted = "integer" if steps == [1] else f"multiple of {' and of '.join(map(str, steps[:4]))}"
             raise Unsatisfiable(f"no {wanted} lies {_between(low, high)}")
-        # Many validators divide floats: 0.3 / 0.1 is not whole. A multiple that holds for them too goes first.
+        # Many validators divide floats, for which 0.3 / 0.1 is not whole. Multiples that pass there come first.
         yield from sorted(found, key=lambda number: not all(_divides_as_float(number, step) for step in steps))
         return
     narrow = low is not None and high is not None and high[0] - low[0] < 2
@@ -185,7 +188,7 @@ def _between(low: _Bound | None, high: _Bound | None) -> str:
 def _multiples(
     low: _Bound | None, high: _Bound | None, steps: list[float], start: float, turn: int
 ) -> typing.Iterator[float]:
-    """Yield multiples of all steps within the bounds, from about `start` on; exact, in decimal arithmetic."""
+    """Yield common multiples of the steps within the bounds, from about `start` on, by exact decimal arithmetic."""
     parts = [decimal_parts(step) for step in steps]
     bounds = [decimal_parts(bound[0]) for bound in (low, high) if bound]
     exponent = min(power for _, power in parts + bounds + [decimal_parts(start)])
@@ -213,7 +216,7 @@ def _multiples(
 
 
 def _counts(first: int | None, last: int | None, start: int, turn: int) -> typing.Iterator[int]:
-    """Yield integers of a range: `turn` places on from `start` or the end next to it, its ends, then far ones."""
+    """Yield integers of a range: those from `start` on, moved by `turn`, then those at its ends, then far ones."""
     if first is not None:
         start = max(start, first)
     if last is not None:
@@ -251,11 +254,11 @@ def _divides_as_float(number: float, step: float) -> bool:
 
 
 def _edges(low: _Bound | None, high: _Bound | None) -> typing.Iterator[float]:
-    """Yield what a narrow range leaves: its middle, its ends, and the floats next to them."""
+    """Yield the middle of a range, its ends, and the floats next to them, for ranges that have no decimal step."""
     limits = [bound[0] for bound in (low, high) if bound]
     try:
         yield sum(limits) / max(1, len(limits))
         yield from limits
         yield from (math.nextafter(limit, away) for limit in limits for away in (math.inf, -math.inf))
-    except OverflowError:  # an int beyond the floats; it has been tried as it is
+    except OverflowError:  # a limit is an integer beyond the floats; it has been tried as it is
         return

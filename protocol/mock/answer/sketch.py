@@ -1,7 +1,7 @@
 """Find the JSON object that a prompt describes: drawn as `{"name": ..., "age": 0}`, or told as "keys name and age".
 
-What is found becomes a JSON Schema, so that the value is made as for any other schema. A key's type is the one that the
-prompt tells ("age (integer)", `"age": 36`), or else what keys of that name usually hold.
+The description becomes a JSON Schema, so that the value is made as for any other schema. A key's type is the one that
+the prompt tells ("age (integer)", `"age": 36`), or else the usual one of keys of that name.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ _NOTE = (
 )
 _BULLET = r"[^\S\n]*\n?[^\S\n]*(?:[-*\u2022]|\d{1,2}[.)])\s+"
 _ITEM = (
-    rf"\s*(?:\*\*)?(?:(?:and|or|the|a|an) (?!and\b|or\b)|和|与|及)*(?:[\"'`\u201c](?P<q>[^\W\d][\w-]{{0,63}})[\"'`\u201d]"
+    r"\s*(?:\*\*)?(?:(?:and|or|the|a|an) (?!and\b|or\b)|和|与|及)*"
+    r"(?:[\"'`\u201c](?P<q>[^\W\d][\w-]{0,63})[\"'`\u201d]"
     rf"|(?P<w>{_KEY})|(?P<h>[\u4e00-\u9fff]{{1,6}}?)(?=[\s,;、，。；和与及(（]|\Z)){_NOTE}"
 )
 _SEPARATOR = r"\s*(?:[,;、，]\s*(?:and |以及|和)?|\band\b|&|\+|和|与|及)\s*"
@@ -100,7 +101,7 @@ def _sketch(text: str, start: int, end: int, properties: dict[str, typing.Any]) 
 
 
 def _written_schema(text: str, start: int) -> Sketch | None:
-    """Return the JSON Schema of an object that a text spells out from a brace on, None where it is none."""
+    """Return the JSON Schema that a text has from a brace on, None where it has no schema of an object there."""
     try:
         value, end = json.JSONDecoder().raw_decode(text, start)
     except (ValueError, RecursionError):
@@ -112,14 +113,14 @@ def _written_schema(text: str, start: int) -> Sketch | None:
 
 
 def _drawn(text: str) -> Sketch | None:
-    """Return the first drawing of an object that has keys; a JSON Schema is taken at its word."""
+    """Return the first object that a text draws and that has keys; a JSON Schema is taken as it stands."""
     end = 0
     for found in list(re.finditer(r"\{", text))[:20]:
         written = _written_schema(text, found.start())
         if written is not None:
             return written
         if found.start() < end:
-            continue  # within one that has none
+            continue  # it is within a drawing that has no keys
         tokens = list(re.finditer(_TOKEN, text[found.start() :]))
         schema, used = _shape([token[0] for token in tokens], 0, "", 0)
         end = found.start() + tokens[min(used, len(tokens)) - 1].end()
@@ -163,7 +164,7 @@ def _shape_of_object(tokens: typing.Sequence[str], at: int, depth: int) -> tuple
 
 
 def _scalar_shape(said: typing.Sequence[str], name: str) -> dict[str, typing.Any]:
-    """Return the schema for what stands where a value belongs: an example, a type's name, or dots."""
+    """Return the schema for what is drawn in the place of a value: an example, a type's name, or dots."""
     first = said[0] if said else ""
     words = [word for word in re.split(r"[\s|/<>]+", " ".join(said).strip("\"'\u201c\u201d").lower()) if word]
     choices = [part.strip(" \"'\u201c\u201d<>") for part in " ".join(said).split("|")]
@@ -197,7 +198,7 @@ def _told(text: str) -> Sketch | None:
     for rule in _LIST:
         for found in list(re.finditer(rule, text))[:10]:
             keys, end = _listed_keys(text, found.end())
-            if len(keys) > 1 or (keys and _is_plain_end(text, found.end(), end)):
+            if len(keys) > 1 or (keys and _is_single_key(text, found.end(), end)):
                 return _sketch(text, found.start(), end, keys)
     if re.search(r"(?i)json|object|\bkeys?\b|\bfields?\b|字段|键", text):
         marked = re.findall(_MARKED, text)[:_MAX_KEYS]
@@ -211,8 +212,8 @@ def _told(text: str) -> Sketch | None:
     return None
 
 
-def _is_plain_end(text: str, start: int, end: int) -> bool:
-    """Say whether a single word is a key and no prose: it is marked as one, or ends the sentence."""
+def _is_single_key(text: str, start: int, end: int) -> bool:
+    """Say whether a list of one word has a key and no prose: the word is marked as a key, or ends the sentence."""
     if re.search(r"[\"'`\u201d()（）]|\b(?:as|string|number|integer|boolean|list|array)\b", text[start:end]):
         return True
     is_name = text[start:end].lstrip()[:1].isupper()
@@ -235,7 +236,7 @@ def _listed_keys(text: str, at: int) -> tuple[dict[str, typing.Any], int]:
         keys[key] = _noted(key, note)
         end = item.end()
         if said and not _note_type(note):
-            end = item.end("q") + 1 if item["q"] else max(item.end("w"), item.end("h"))  # prose, and no type
+            end = item.end("q") + 1 if item["q"] else max(item.end("w"), item.end("h"))  # prose follows, and no type
         following = re.compile(rf"[^\n]{{0,300}}\n{_BULLET}" if bullet else _SEPARATOR).match(text, end)
         if following is None:
             break
@@ -273,7 +274,7 @@ def _typed(kind: str, name: str) -> dict[str, typing.Any]:
 
 
 def _usual_schema(name: str) -> dict[str, typing.Any]:
-    """Return what a key of that name usually holds."""
+    """Return the schema of what a key of that name usually holds."""
     words = name_words(name).split()
     last = words[-1]
     if words[0] in _FLAGS or last in _FLAGS:

@@ -1,7 +1,7 @@
-"""The engine: what the verbs of the description do, for every operation that no behaviour of the mock takes over.
+"""The engine: what the verbs of the API's description do, for every operation that no family of the mock answers.
 
-A request's query and body are checked against the description first (`validate`), and what is wrong is said in
-OpenAI's words. An object that is made takes over what its request says of it; the rest is made up to its shape.
+A request's query and body are checked against the description first, as `validate` says, and a fault is told in
+OpenAI's words. A new object takes over what its request says of it; whatever else its shape requires is made up.
 """
 
 from __future__ import annotations
@@ -22,26 +22,28 @@ from protocol.wire.multipart import parse_form
 
 Handler = typing.Callable[[Call], typing.Any]
 
-# What a handler may stumble over when `validate` lets a request pass that is not as described.
+# What a handler may raise when `validate` lets a request pass that is not as described.
 _HANDLER_ERRORS = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 _BYTES_FIELDS = encode_fields([("content-type", "application/octet-stream")])
 _DEFAULT_PAGE = 20
 _LONGEST_PAGE = 1000
-# Parameters of lists that are about the page and not about what is on it.
+# Parameters of lists that choose the page; all others filter the objects.
 _PAGE_PARAMETERS = frozenset(["after", "before", "limit", "order", "page", "include", "order_by"])
 
 
 class Resources:
-    """Answers the operations of the API. `behaviours` maps operations' keys to the handlers that know better."""
+    """Answers the operations of the API.
 
-    def __init__(self, world: World, behaviours: typing.Mapping[str, Handler]) -> None:
+    `find_handler` returns the handler of an operation that needs more than its verb, None for any other.
+    """
+
+    def __init__(self, world: World, find_handler: typing.Callable[[Operation], Handler | None]) -> None:
         self._world = world
-        self._behaviours = behaviours
-        world.ask = self.ask
+        self._find_handler = find_handler
 
     def endpoint(self, operation: Operation, names: typing.Mapping[str, str]) -> Endpoint:
         """Return the endpoint of an operation for these parameters of its path."""
-        handler = self._behaviours.get(operation.key) or _VERBS[operation.verb]
+        handler = self._find_handler(operation) or _VERBS[operation.verb]
 
         def answer(request: Request) -> Answer:
             call, warning = self._read(request, operation, names)
@@ -59,14 +61,14 @@ class Resources:
     def ask(self, method: str, path: str, body: JsonObject) -> typing.Any:
         """Return what an operation answers to a JSON body, in process: an object, a Response, or an awaitable of one.
 
-        ApiError as a client would get it.
+        Raises the ApiError that a client would get.
         """
         found = self._world.reference.find(path)
         if found is None or method not in found.methods:
             raise ApiError(404, f"Invalid URL ({method} {path})", code="unknown_url")
         operation = self._world.reference.operation(found.methods[method])
         self._world.check(operation.body, body)
-        handler = self._behaviours.get(operation.key) or _VERBS[operation.verb]
+        handler = self._find_handler(operation) or _VERBS[operation.verb]
         return handler(Call(self._world, None, operation, found.names, {}, body))
 
     async def _answered_later(self, call: Call, result: typing.Awaitable[typing.Any], warning: str) -> Response:
@@ -77,7 +79,7 @@ class Resources:
             raise
 
     def _refuse_malformed(self, call: Call, exc: Exception) -> None:
-        """Refuse a request that was let pass and that its handler could do nothing with; ApiError 400."""
+        """Refuse a request that `validate` let pass though its handler can do nothing with it; ApiError 400."""
         for shape, value in ((call.operation.query, call.query), (call.operation.body, call.body)):
             if shape is None:
                 continue
@@ -89,14 +91,14 @@ class Resources:
     # ---- what a request says ------------------------------------------------------------------------------------
 
     def _read(self, request: Request, operation: Operation, names: typing.Mapping[str, str]) -> tuple[Call, str]:
-        """Read a request; return its call, and what is wrong with it where that is only worth a warning."""
+        """Read a request. Return its call, and what is wrong with it where `validate` only warns."""
         query = self._read_query(request, operation)
         body = self._read_body(request, operation)
         warning = self._world.check(operation.query, query) or self._world.check(operation.body, body)
         return Call(self._world, request, operation, names, query, body), warning
 
     def _read_query(self, request: Request, operation: Operation) -> JsonObject:
-        # What is not described would not be checked, and must not be taken for what it is not.
+        # A query that is not described cannot be checked, so no handler may see it.
         if not request.head.query or operation.query is None:
             return {}
         return self._world.texts.value(operation.query, nested(query_parameters(request.head.query)))
@@ -113,7 +115,7 @@ class Resources:
 
 
 def with_warning(result: JsonObject | Response, warning: str) -> Response:
-    """Return an answer as a Response, which carries what was wrong with its request where that was let pass."""
+    """Return an answer as a Response; a warning about its request goes into the field `x-oaiserve-warning`."""
     response = json_response(result) if isinstance(result, dict) else result
     if warning:
         fields = response.fields if isinstance(response.fields, bytes) else encode_fields(response.fields)
@@ -138,7 +140,7 @@ def _fits(object: JsonObject, filters: JsonObject) -> bool:
         if name == "metadata" and isinstance(wanted, dict):
             if any((object.get("metadata") or {}).get(key) != value for key, value in wanted.items()):
                 return False
-        elif name == "filter" and isinstance(wanted, str):  # of a vector store's files: a status
+        elif name == "filter" and isinstance(wanted, str):  # lists of a vector store's files filter by status so
             if object.get("status") != wanted:
                 return False
         elif name in object and isinstance(object[name], (str, int)) and object[name] != wanted:
@@ -147,7 +149,10 @@ def _fits(object: JsonObject, filters: JsonObject) -> bool:
 
 
 def page_of(objects: list[JsonObject], query: JsonObject, kind: str = "") -> JsonObject:
-    """Return a page of objects, given oldest first: `limit` of them in `order`, `after` or `before` an id."""
+    """Return a page of objects: `limit` of them in `order`, `after` or `before` an id. `objects` has the oldest first.
+
+    `kind` is "" for OpenAI's usual page, "next" or "token" for one with another cursor, "whole" for all objects.
+    """
     if query.get("order", "desc") == "desc":
         objects = objects[::-1]
     ids = [object.get("id") for object in objects]
@@ -177,7 +182,7 @@ def create_object(call: Call) -> JsonObject:
 
 
 def create_record(call: Call, known: JsonObject | None = None, content: bytes = b"") -> Record:
-    """Add an object that knows what its request says, and `known` besides."""
+    """Add an object to the collection: what its request says, `known` over that, and made-up values for the rest."""
     call.parents()
     operation, world = call.operation, call.world
     object = world.complete(
@@ -204,7 +209,7 @@ def _content_of(call: Call) -> bytes:
 
 
 def _singleton(call: Call) -> Record:
-    """Return what there is one of at a path, made up when it is first asked for."""
+    """Return the object that exists once at a path, such as a project's data retention; made up on first use."""
     call.parents()
     collection, _, id = fill_path(call.operation.path, call.names).rpartition("/")
     record = call.world.store.get(collection, id)
@@ -220,7 +225,7 @@ def update_object(call: Call) -> JsonObject:
 
 
 def set_object(call: Call) -> JsonObject:
-    """Do what an action does to the object above it: what the description sets, and what the body says."""
+    """Answer an action on the object above it: change what the description sets, and what the body says."""
     record = call.record()
     if "status" in call.operation.sets:
         record.plan.clear()
@@ -258,7 +263,7 @@ def deleted_answer(call: Call, id: str) -> JsonObject:
 
 
 def answer_made_up(call: Call) -> JsonObject:
-    """Answer with a plausible object that nothing remembers."""
+    """Answer with a made-up object, and remember nothing."""
     call.parents()
     if call.operation.result is None:
         return {}

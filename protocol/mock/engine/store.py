@@ -1,8 +1,9 @@
 """What the mock remembers: records in collections, within bounds on their number and on their bytes.
 
-A collection is the path that lists it, such as "/threads/thread_1/messages"; its records are in the order in which
-they came. When there are too many in all, or they are too large, the oldest go first; what something is added below is
-as new as that. A record that goes takes what lies below it along.
+A collection is named by the path that lists it, such as "/threads/thread_1/messages". Its records are in the order in
+which they came. When there are too many records in all, or too many bytes, the oldest records go first. A record counts
+as new again when something is added below it: a thread in use must not go before its own messages. A record that goes
+takes along what lies below it.
 """
 
 from __future__ import annotations
@@ -10,20 +11,33 @@ from __future__ import annotations
 import collections
 import typing
 
+from protocol.mock.engine.time_and_chance import TimeAndChance
 from protocol.wire.json_text import JsonObject, encode_json
 
-Change = typing.Callable[["Record"], None]
+Change = typing.Callable[["Record"], object]
+
+
+class State:
+    """What a family knows of a record and does not show. Each kind of record has a class of its own."""
+
+    __slots__ = ()
+
+
+_State = typing.TypeVar("_State", bound=State)
 
 
 class Record:
     """One thing that is remembered.
 
-    `object` is what answers show, `content` the bytes of a file. `plan` holds what will become of it: pairs of the
-    clock's seconds and a change, which is made when the record is next looked at from then on. `notes` is for what the
-    mock must know and does not show. `size` is what it counts for, in bytes, besides its content.
+    `object` is what answers show, `content` the bytes of a file. `plan` holds what will become of the record: pairs of
+    the seconds of `TimeAndChance.clock` and a change. A change is made when somebody looks at the record after its time
+    has come. `size` is how many bytes the record counts for, besides its content.
+
+    `state` is what the record's family knows besides, None where there is nothing to know. `is_invented` marks a record
+    that nobody created: it was made up for an unknown id.
     """
 
-    __slots__ = ("collection", "content", "id", "notes", "object", "plan", "size")
+    __slots__ = ("collection", "content", "id", "is_invented", "object", "plan", "size", "state")
 
     def __init__(self, collection: str, id: str, object: JsonObject, content: bytes) -> None:
         self.collection = collection
@@ -31,32 +45,35 @@ class Record:
         self.object = object
         self.content = content
         self.plan: list[tuple[float, Change]] = []
-        self.notes: dict[str, typing.Any] = {}
+        self.state: State | None = None
+        self.is_invented = False
         self.size = len(encode_json(object))
 
     @property
     def path(self) -> str:
-        """The record's own path, below which are its collections."""
+        """The record's own path; its collections are below it."""
         return f"{self.collection}/{self.id}"
+
+    def state_of(self, kind: type[_State]) -> _State | None:
+        """Return the state if it is of this class, else None."""
+        return self.state if isinstance(self.state, kind) else None
 
 
 class Store:
-    """Records by collection and id. `clock` gives the seconds by which plans go."""
+    """Records by collection and id; their plans go by the clock of `time`."""
 
-    def __init__(self, clock: typing.Callable[[], float], *, most_records: int, most_bytes: int) -> None:
-        self._clock = clock
+    def __init__(self, time: TimeAndChance, *, most_records: int, most_bytes: int) -> None:
+        self._time = time
         self._most_records = most_records
         self._most_bytes = most_bytes
         self._collections: dict[str, dict[str, Record]] = {}
         self._by_age: collections.OrderedDict[tuple[str, str], Record] = collections.OrderedDict()
-        # The collections that lie somewhere below a path, by that path: so that what goes need not search them all.
+        # By path, the collections that lie somewhere below it: a record that goes need not search all collections.
         self._below: dict[str, dict[str, None]] = {}
         self._bytes = 0
-        #: When the change was due that is being made, in the clock's seconds; None between changes.
-        self.moment: float | None = None
 
     def add(self, collection: str, id: str, object: JsonObject, content: bytes = b"") -> Record:
-        """Remember an object; one of the same id in the collection is replaced."""
+        """Remember an object, in the place of a record of the same id in the collection."""
         self.remove(collection, id)
         record = Record(collection, id, object, content)
         if collection not in self._collections:
@@ -71,14 +88,14 @@ class Store:
         return record
 
     def set_content(self, record: Record, content: bytes) -> None:
-        """Give a record other content."""
+        """Put other content in the place of a record's."""
         if self.has(record):
             self._bytes += len(content) - len(record.content)
         record.content = content
         self._forget_oldest()
 
     def set_size(self, record: Record, size: int) -> None:
-        """Let a record count for so many bytes besides its content: for notes that are large."""
+        """Let a record count for so many bytes besides its content, because its state is large."""
         if self.has(record):
             self._bytes += size - record.size
         record.size = size
@@ -89,11 +106,11 @@ class Store:
         return self._by_age.get((record.collection, record.id)) is record
 
     def _renew_above(self, collection: str) -> None:
-        """Let what a collection lies in be as new as what is added to it: else it would go, and take that along."""
+        """Let the records above a collection count as new: else they would go first, and take along what was added."""
         for path in _paths_above(f"{collection}/"):
-            above = tuple(path.rsplit("/", 1))
-            if above in self._by_age:
-                self._by_age.move_to_end(above)
+            above, _, id = path.rpartition("/")
+            if (above, id) in self._by_age:
+                self._by_age.move_to_end((above, id))
 
     def _forget_oldest(self) -> None:
         while len(self._by_age) > self._most_records or (self._bytes > self._most_bytes and len(self._by_age) > 1):
@@ -104,7 +121,7 @@ class Store:
         record = self._collections.get(collection, {}).get(id)
         if record is None or not record.plan:
             return record
-        self._advance(record)
+        self._time.make_due_changes(record.plan, record)
         return self._collections.get(collection, {}).get(id)
 
     def all(self, collection: str) -> list[Record]:
@@ -112,7 +129,7 @@ class Store:
         records = list(self._collections.get(collection, {}).values())
         planned = [record for record in records if record.plan]
         for record in planned:
-            self._advance(record)
+            self._time.make_due_changes(record.plan, record)
         return list(self._collections.get(collection, {}).values()) if planned else records
 
     def remove(self, collection: str, id: str) -> bool:
@@ -125,7 +142,7 @@ class Store:
         self._bytes -= record.size + len(record.content)
         if not records:
             self._drop(collection)
-        # What there is one of at a path is in a collection that is called as the record is.
+        # An object that exists once below a record is stored in a collection named by the record's own path.
         for path in [record.path, *self._below.get(record.path, ())]:
             for inner in list(self._collections.get(path, {})):
                 self.remove(path, inner)
@@ -139,18 +156,8 @@ class Store:
             if not below:
                 del self._below[path]
 
-    def _advance(self, record: Record) -> None:
-        """Make the changes that are due. To them it is the time at which they were, whenever somebody looks."""
-        now, before = self._clock(), self.moment
-        try:
-            while record.plan and record.plan[0][0] <= now:
-                self.moment, change = record.plan.pop(0)
-                change(record)
-        finally:
-            self.moment = before
-
 
 def _paths_above(path: str) -> list[str]:
-    """Return the paths that one lies below: "/a" and "/a/b" for "/a/b/c"."""
+    """Return the paths above a path: "/a" and "/a/b" for "/a/b/c"."""
     steps = path.split("/")
     return ["/".join(steps[:count]) for count in range(2, len(steps))]

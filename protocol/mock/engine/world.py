@@ -1,32 +1,22 @@
-"""The mock's world: its time, its chance and its memory, which all its parts share.
-
-`freeze = yes` makes two runs of the same scenario equal to the byte: the time that answers tell stands still, and ids
-come from a seed. Life cycles go on all the same, by a clock of their own that `speed` makes faster.
-"""
+"""The mock's world: its time, its chance and its memory, which all its parts share."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 import typing
 
 from protocol.errors import ApiError
-from protocol.exchange import Answer, Paced, Request, Response
-from protocol.mock.engine.store import Record, Store
-from protocol.openai.answers import EVENT_STREAM_FIELDS
-from protocol.openai.api.checks import Conformity, check_body
+from protocol.exchange import Answer, Request
+from protocol.mock.engine.store import Change, Record, Store
+from protocol.mock.engine.time_and_chance import TimeAndChance
+from protocol.openai.api.checks import Check, Conformity, check_body
 from protocol.openai.api.made_up import UNKNOWN, Completer
-from protocol.openai.api.notation import ObjectShape, read_shape
+from protocol.openai.api.notation import Member, ObjectShape, Shape, read_shape
 from protocol.openai.api.operations import Operation, Reference, Stage
 from protocol.openai.api.query_and_form import TextReader
 from protocol.wire.json_text import JsonObject
 
-#: The time that is told when time stands still: 2024-01-01 00:00 UTC.
-FROZEN_SECONDS = 1704067200
-
-_ID_BITS = 96
-
-# How OpenAI says that an id is not known, where it has words of its own for that.
+# OpenAI's words for an id that is not known, for the collections where it has words of their own.
 _NOT_FOUND = {
     "/files": "No such File object: {}",
     "/batches": "No batch found with id '{}'.",
@@ -40,61 +30,43 @@ _NOT_FOUND = {
 
 
 class World:
-    """What the parts of a mock share. `settings` is its section; clock, chance, sleep and the router are handed in."""
+    """What the parts of a mock share.
+
+    `forward` answers a request through the service's routes, as if a client had sent it. `ask(method, path, body)`
+    returns what the mock's own operation answers to a JSON body, in process: an object, a Response, or an awaitable of
+    one; it raises the ApiError that a client would get.
+    """
 
     def __init__(
         self,
-        settings: typing.Any,
+        time: TimeAndChance,
         reference: Reference,
         *,
-        clock: typing.Callable[[], float],
-        random_bits: typing.Callable[[int], int],
-        sleep: typing.Callable[[float], typing.Awaitable[typing.Any]],
         forward: typing.Callable[[Request], Answer],
+        ask: typing.Callable[[str, str, JsonObject], typing.Any],
     ) -> None:
-        self.settings = settings
-        #: Whether words take time.
-        self.is_paced = bool(settings.delay or settings.first_delay)
+        self.time = time
+        self.settings = time.settings
+        self.is_paced = time.is_paced
+        # What `time` has is so often needed that it is the world's own, too.
+        self.now = time.now
+        self.clock = time.clock
+        self.new_id = time.new_id
+        self.random_bits = time.random_bits
+        self.sleep = time.sleep
+        self.pass_time = time.pass_time
+        self.stream = time.stream
+        self.after_words = time.after_words
         self.reference = reference
-        self.sleep = sleep
         self.forward = forward
-        self._clock = clock
-        self.random_bits = random_bits
-        if settings.seed or settings.freeze:
-            self.random_bits = random.Random(settings.seed or "oaiserve").getrandbits
-        self.store = Store(self.clock, most_records=settings.max_objects, most_bytes=settings.max_stored)
+        self.ask = ask
+        self.store = Store(time, most_records=self.settings.max_objects, most_bytes=self.settings.max_stored)
         self.conformity = Conformity(reference.shapes)
         self.texts = TextReader(reference.shapes, self.conformity)
-        self._completer = Completer(reference.shapes, self.conformity, self)
+        self._completer = Completer(reference.shapes, self.conformity, time)
         self._tasks: set[asyncio.Task[typing.Any]] = set()
-        self._checks: dict[int, tuple[typing.Any, typing.Any]] = {}
-        #: `ask(method, path, body)` gives what one operation of the mock itself answers; set by the engine.
-        self.ask: typing.Callable[[str, str, JsonObject], typing.Any] = _ask_nobody
-
-    # ---- time and chance ----------------------------------------------------------------------------------------
-
-    def now(self) -> int:
-        """Return the time to tell, in seconds since the epoch; to a change of a plan, when it was due."""
-        if self.settings.freeze:
-            return FROZEN_SECONDS
-        moment = self.store.moment
-        return int(self._clock() if moment is None or not self.settings.speed else moment / self.settings.speed)
-
-    def clock(self) -> float:
-        """Return the seconds by which life cycles go: real ones, times the setting `speed`; in a change, its own."""
-        moment = self.store.moment
-        return self._clock() * self.settings.speed if moment is None else moment
-
-    def new_id(self, prefix: str) -> str:
-        """Return an id that nothing else has."""
-        # As ":024x" gives them, in 0.13 instead of 0.31 µs (CPython 3.11).
-        return prefix + self.random_bits(_ID_BITS).to_bytes(_ID_BITS // 8, "big").hex()
-
-    async def pass_time(self, seconds: float) -> None:
-        """Wait for so many seconds of the clock by which life cycles go."""
-        if not self.settings.speed:
-            await asyncio.get_running_loop().create_future()
-        await self.sleep(seconds / self.settings.speed)
+        # By the shape's id(): a shape is costly to hash. The shape is kept, so that nothing else gets its id().
+        self._checks: dict[int, tuple[Shape, Check]] = {}
 
     # ---- memory -------------------------------------------------------------------------------------------------
 
@@ -102,12 +74,17 @@ class World:
         """Return an object of the named shape: what is known, and plausible values for what else it requires."""
         return self._completer.complete(read_shape(shape), known)
 
-    def complete(self, shape: typing.Any, known: typing.Any = UNKNOWN) -> typing.Any:
-        """Return a value of a shape: what is known, and plausible values for what else it requires."""
+    def complete(self, shape: Shape | None, known: typing.Any = UNKNOWN) -> typing.Any:
+        """Return a value of a shape: what is known, and plausible values for what else it requires.
+
+        Raises ValueError for None, the shape of operations that answer nothing.
+        """
+        if shape is None:
+            raise ValueError("there is no shape to complete the value to")
         return self._completer.complete(shape, known)
 
     def find(self, collection: str, id: str, *, param: str | None = None) -> Record:
-        """Return the record of an id; ApiError 404 when it is not known, or one made up as `unknown_ids` says."""
+        """Return the record of an id. One that is not known is an ApiError 404, or made up, as `unknown_ids` says."""
         record = self.store.get(collection, id)
         if record is not None:
             return record
@@ -119,42 +96,43 @@ class World:
         return self.invent(collection, id)
 
     def invent(self, collection: str, id: str) -> Record:
-        """Make a record up that nobody created."""
+        """Return a made-up record for an id that nobody created, and remember it."""
         template = self.reference.template(collection)
         shape, _ = self.reference.item_shape(template)
         known = {**path_names(template, collection), "id": id}
         made = self.complete(shape, known) if shape is not None else {"id": id}
         record = self.store.add(collection, id, made)
-        record.notes["invented"] = True
+        record.is_invented = True
         return record
 
     def live(self, record: Record, stages: typing.Sequence[Stage]) -> None:
-        """Let a record's `status` go through the stages of its life cycle, from now on."""
+        """Begin a life cycle: a record's `status` goes through these stages, from now on."""
         due = self.clock()
         self._enter(record, stages[0], is_last=len(stages) == 1)
         for number, stage in enumerate(stages[1:], 1):
             due += stages[number - 1].seconds
-            is_last = number == len(stages) - 1
-            record.plan.append((due, lambda record, stage=stage, is_last=is_last: self._enter(record, stage, is_last)))
+            record.plan.append((due, self._entering(stage, is_last=number == len(stages) - 1)))
 
-    def _enter(self, record: Record, stage: Stage, is_last: bool) -> None:
+    def _entering(self, stage: Stage, *, is_last: bool) -> Change:
+        return lambda record: self._enter(record, stage, is_last=is_last)
+
+    def _enter(self, record: Record, stage: Stage, *, is_last: bool) -> None:
         record.object["status"] = stage.status
         shape, _ = self.reference.item_shape(self.reference.template(record.collection))
-        members = self.reference.shapes.followed(shape).members if shape is not None else {}
+        members = members_of(self, shape)
         if f"{stage.status}_at" in members:
             record.object[f"{stage.status}_at"] = self.now()
         if is_last and "progress" in members:
             record.object["progress"] = 100
 
-    def check(self, shape: typing.Any, value: typing.Any) -> str:
-        """Check a value as `validate` says: ApiError 400, or what is wrong as a warning, "" for nothing."""
+    def check(self, shape: Shape | None, value: typing.Any) -> str:
+        """Check a value as `validate` says. Return what is wrong as a warning, "" for nothing; strict, ApiError 400."""
         mode = self.settings.validate
         if mode == "off" or shape is None:
             return ""
         try:
             made = self._checks.get(id(shape))
             if made is None:
-                # With its shape, whose id nothing else can have while it is there.
                 made = self._checks[id(shape)] = (shape, self.conformity.check(shape))
             check_body(made[1], value)
         except ApiError as exc:
@@ -164,44 +142,24 @@ class World:
         return ""
 
     def conforming(self, key: str, body: JsonObject) -> JsonObject:
-        """Return the members of a body that are as the operation has them: others come unless `validate` is strict."""
+        """Return the members of a body that are as the operation has them; only a lenient `validate` lets others in."""
         members = members_of(self, self.reference.operation(key).body)
         if self.settings.validate == "strict":
             return {name: value for name, value in body.items() if name in members}
         conforms = self.conformity.conforms
         return {name: value for name, value in body.items() if name in members and conforms(members[name].shape, value)}
 
-    # ---- the pace of answers ------------------------------------------------------------------------------------
-
-    def stream(self, frames: list[bytes]) -> Response:
-        """Return a stream of events, each frame of which is sent when its word is due."""
-        settings = self.settings
-        if not self.is_paced:
-            frames = [b"".join(frames)]
-        return Response(200, EVENT_STREAM_FIELDS, Paced(frames, first_delay=settings.first_delay, delay=settings.delay))
-
-    def after_words(self, answer: JsonObject | Response, words: int) -> typing.Any:
-        """Return an answer, or one that waits as long as a stream of so many words would take."""
-        if not self.is_paced:
-            return answer
-        settings = self.settings
-        return self._later(answer, settings.first_delay + settings.delay * max(0, words - 1))
-
-    async def _later(self, answer: JsonObject | Response, seconds: float) -> JsonObject | Response:
-        await self.sleep(seconds)
-        return answer
-
     # ---- tasks --------------------------------------------------------------------------------------------------
 
     def spawn(self, work: typing.Coroutine[typing.Any, typing.Any, typing.Any]) -> asyncio.Task[typing.Any]:
-        """Begin work in the background; it ends with the mock at the latest."""
+        """Begin work in the background, which `close` ends if it is not over by then."""
         task = asyncio.ensure_future(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
     async def close(self) -> None:
-        """End what is under way."""
+        """Cancel the work in the background, and wait until it has ended."""
         tasks = list(self._tasks)
         for task in tasks:
             task.cancel()
@@ -209,9 +167,10 @@ class World:
 
 
 class Call:
-    """One request to an operation: what it names and takes, read and checked.
+    """One request to an operation, read and checked.
 
-    `names` are the path's parameters, `query` and `body` objects; the body of a form has a FormFile for a file.
+    `names` are the path's parameters. `query` and `body` are objects; a file in a form is a FormFile in `body`.
+    `request` is None where the mock asks itself.
     """
 
     __slots__ = ("body", "names", "operation", "query", "request", "world")
@@ -234,11 +193,11 @@ class Call:
 
     @property
     def collection(self) -> str:
-        """The path of the collection that the operation is about."""
+        """The path of the collection that the operation is about, with the parameters' values."""
         return fill_path(self.operation.collection, self.names)
 
     def record(self) -> Record:
-        """Return the record that the path names; ApiError 404 for it or for what it lies in."""
+        """Return the record that the path names; ApiError 404 when it, or a record above it, is not known."""
         self.parents()
         path = fill_path(self.operation.path, self.names)
         if self.operation.verb == "sets":
@@ -247,7 +206,7 @@ class Call:
         return self.world.find(collection, id)
 
     def parents(self) -> None:
-        """Check that what the path goes through exists; ApiError 404."""
+        """Check that the records exist that the collection's path goes through; ApiError 404."""
         steps = self.operation.collection.split("/")
         for number, step in enumerate(steps):
             if step.startswith("{"):
@@ -258,10 +217,6 @@ class Call:
     def known(self) -> JsonObject:
         """Return what a new object knows from its request: the path's parameters, and the body."""
         return {**self.names, **{name: value for name, value in self.body.items() if value is not None}}
-
-
-def _ask_nobody(method: str, path: str, body: JsonObject) -> typing.Any:
-    raise ApiError(404, f"Invalid URL ({method} {path})", code="unknown_url")
 
 
 def fill_path(template: str, names: typing.Mapping[str, str]) -> str:
@@ -287,7 +242,7 @@ def _named(collection: str) -> str:
     return word.capitalize() or "Object"
 
 
-def members_of(world: World, shape: typing.Any) -> typing.Mapping[str, typing.Any]:
-    """Return the members of an object's shape, none for any other."""
-    shape = world.reference.shapes.followed(shape)
-    return shape.members if type(shape) is ObjectShape else {}
+def members_of(world: World, shape: Shape | None) -> typing.Mapping[str, Member]:
+    """Return the members of an object's shape, none for any other shape."""
+    followed = None if shape is None else world.reference.shapes.followed(shape)
+    return followed.members if isinstance(followed, ObjectShape) else {}

@@ -1,8 +1,9 @@
-"""Speech from texts, and texts from recordings: tones as long as the text takes to say; the mock's text, over the time
-that the recording really takes.
+"""Speech from texts, and texts from recordings.
 
-A recording is measured, never decoded. What is plainly none is refused, as OpenAI does, unless `unknown_ids = invent`
-or `validate` lets anything pass: then, and where a file does not tell how long it is, it takes as long as the text.
+Speech is tones, as long as the text takes to say. A transcript is the mock's text, spread over the time that the
+recording takes. For that a recording is measured, never decoded. A file that cannot be one is refused as OpenAI does,
+unless `unknown_ids = invent` or a lenient `validate` lets anything pass: then, and where a recording does not tell its
+length, it counts for as long as the text takes.
 Source: OpenAI API reference, "Audio"; RFC 9639, RFC 3533, RFC 9559 and ISO/IEC 14496-12 for how files begin.
 """
 
@@ -16,25 +17,26 @@ import zlib
 
 from protocol.errors import ApiError
 from protocol.exchange import Paced, Response
-from protocol.mock.answer.reply import token_logprobs
+from protocol.mock.answer.logprobs import token_logprobs
 from protocol.mock.engine.resources import Handler
 from protocol.mock.engine.world import Call, World
 from protocol.mock.media.recording import sound_seconds
-from protocol.mock.media.sound import WORD_SECONDS, SpokenSound, spoken_words
+from protocol.mock.media.sound import WORD_SECONDS, SpokenSound, spoken_words, voice_seed
 from protocol.openai.answers import EVENT_STREAM_FIELDS, json_response, split_words
 from protocol.openai.audio import CAPTION_TYPES, caption_time, speech_delta_event
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.multipart import FormFile
+from protocol.wire.sse import encode_event
 
 # API reference: characters of a speech, bytes of a recording.
 _SPEECH_MOST_CHARACTERS = 4096
 _RECORDING_MOST_BYTES = 25 * 1024 * 1024
-# Above this a speech is sent piece by piece: half an hour of WAV is 80 MB, but its words share their bytes.
+# A longer speech is sent piece by piece: half an hour of WAV has 80 MB, but words that sound alike share their bytes.
 _SPEECH_WHOLE_BYTES = 1024 * 1024
 
 _AUDIO_TOKENS_A_SECOND = 10
-_VOCABULARY = 50_257  # the numbers of Whisper's tokens are below
+_VOCABULARY = 50_257  # how many tokens Whisper has
 _STANDARD_SPEAKERS = ("A", "B")
 
 _SENTENCE_ENDS = (".", "!", "?", "。", "！", "？")
@@ -60,10 +62,11 @@ class Audio:
     # ---- speech -------------------------------------------------------------------------------------------------
 
     def speak(self, call: Call) -> Response:
-        """Answer POST /v1/audio/speech: a file, or events with its pieces, at the mock's pace a word."""
+        """Answer POST /v1/audio/speech: a file, or events with its pieces, one a word at the mock's pace."""
         body = call.body
         text = str(body.get("input") or "")[:_SPEECH_MOST_CHARACTERS]
-        speed = body.get("speed") if type(body.get("speed")) in (int, float) else 1
+        asked = body.get("speed")
+        speed = asked if isinstance(asked, (int, float)) and not isinstance(asked, bool) else 1
         form = str(body.get("response_format") or "mp3")
         sound = SpokenSound(spoken_words(text), form, seed=voice_seed(body.get("voice")), speed=speed)
         if body.get("stream_format") != "sse":
@@ -106,7 +109,7 @@ class Audio:
         return self._world.after_words(response, len(said.pieces))
 
     def _heard(self, call: Call, task: str) -> _Transcript:
-        """Return what a recording says; ApiError 400 for what is none, 413 for more than 25 MiB."""
+        """Return the transcript of a recording; ApiError 400 for a file that is none, 413 for more than 25 MiB."""
         text, file = self._world.settings.text, call.body.get("file")
         if not isinstance(file, FormFile):
             if not self._takes_anything:
@@ -126,7 +129,7 @@ class Audio:
 
 
 class _Sentence(typing.NamedTuple):
-    """A sentence, and when it is said, in seconds."""
+    """A sentence, and when it begins and ends, in seconds."""
 
     pieces: typing.Sequence[str]
     start: float
@@ -138,7 +141,7 @@ class _Sentence(typing.NamedTuple):
 
 
 class _Transcript:
-    """A text that fills so many seconds: each word takes the same time."""
+    """A text that takes so many seconds, with the same time for each word."""
 
     def __init__(self, text: str, seconds: float, task: str, body: JsonObject) -> None:
         self.text = text
@@ -151,7 +154,7 @@ class _Transcript:
     # ---- answers ------------------------------------------------------------------------------------------------
 
     def answer(self) -> tuple[str, JsonObject | str]:
-        """Return the media type and the answer in the form that is asked for."""
+        """Return the answer in the form that the request asks for, with its media type."""
         form = self._body.get("response_format")
         if form == "text":
             return "text/plain; charset=utf-8", f"{self.text}\n"
@@ -191,10 +194,11 @@ class _Transcript:
         encoded = sentence.text.encode("utf-8", "backslashreplace")
         logprobs = [entry["logprob"] for entry in self._logprobs(sentence.pieces)]
         temperature = self._body.get("temperature")
+        is_number = isinstance(temperature, (int, float)) and not isinstance(temperature, bool)
         return {
             "id": id, "seek": 0, "start": sentence.start, "end": sentence.end, "text": f" {sentence.text}",
             "tokens": [_token_number(piece) for piece in sentence.pieces],
-            "temperature": float(temperature) if type(temperature) in (int, float) else 0.0,
+            "temperature": float(temperature or 0) if is_number else 0.0,
             "avg_logprob": round(sum(logprobs) / len(logprobs), 8),
             "compression_ratio": round(len(encoded) / len(zlib.compress(encoded)), 8), "no_speech_prob": 0.01,
         }  # fmt: skip
@@ -210,7 +214,7 @@ class _Transcript:
         return "".join(["WEBVTT\n\n", *captions])
 
     def _speaker_segment(self, number: int, sentence: _Sentence) -> JsonObject:
-        """Return a sentence as one of the known speakers says it, who take turns."""
+        """Return a sentence with its speaker: the known speakers take turns."""
         speakers = self._strings("known_speaker_names") or _STANDARD_SPEAKERS
         return {
             "type": "transcript.text.segment", "id": f"seg_{number + 1:03}", "start": sentence.start,
@@ -220,7 +224,7 @@ class _Transcript:
     # ---- the stream ---------------------------------------------------------------------------------------------
 
     def frames(self) -> list[bytes]:
-        """Return the events of a stream: one a word, and what has been said in the last word's frame."""
+        """Return the events of a stream, one frame a word; the last frame also has the whole text."""
         deltas: list[JsonObject] = [{"type": "transcript.text.delta", "delta": piece} for piece in self.pieces]
         done: JsonObject = {"type": "transcript.text.done", "text": self.text, **self._languages()}
         if self._has_logprobs():
@@ -239,7 +243,7 @@ class _Transcript:
         return [*frames[:-1], b"".join(frames[-1:]) + _speech_event(done)]
 
     def _mark_segments(self, deltas: list[JsonObject]) -> dict[int, JsonObject]:
-        """Tell each word's event its segment; return the segments by how many words have been said at their ends."""
+        """Name the segment in each word's event; return the segments by the number of words at their ends."""
         ends, said = {}, 0
         for number, sentence in enumerate(self._sentences()):
             segment = self._speaker_segment(number, sentence)
@@ -252,7 +256,7 @@ class _Transcript:
     # ---- parts --------------------------------------------------------------------------------------------------
 
     def _time(self, words: int) -> float:
-        """Return when so many words have been said; the last one ends with the recording, to the digit."""
+        """Return the time at which so many words have been said; the last word ends exactly with the recording."""
         if words == len(self.pieces):
             return self._seconds
         return min(self._seconds, round(self._seconds * words / len(self.pieces), 3))
@@ -266,7 +270,7 @@ class _Transcript:
         return sentences
 
     def _strings(self, name: str) -> list[str]:
-        """Return a list of strings that a request holds, however little it was checked."""
+        """Return the strings of a list in the request, which may be unchecked."""
         value = self._body.get(name)
         return [member for member in value if type(member) is str] if type(value) is list else []
 
@@ -283,7 +287,7 @@ class _Transcript:
         return [{name: entry[name] for name in ("token", "logprob", "bytes")} for entry in token_logprobs(pieces, 0, 0)]
 
     def _usage(self) -> JsonObject:
-        """Return what is billed: time with Whisper, tokens with all others."""
+        """Return the usage: seconds for Whisper, tokens for all others."""
         if self.model == "whisper-1":
             return {"type": "duration", "seconds": math.ceil(self._seconds)}
         return self._spent_tokens()
@@ -293,12 +297,6 @@ class _Transcript:
         words = len(prompt.split()) if type(prompt) is str else 0
         heard = math.ceil(self._seconds * _AUDIO_TOKENS_A_SECOND)
         return {"type": "tokens", **_token_usage(words, heard, len(self.pieces))}
-
-
-def voice_seed(voice: typing.Any) -> int:
-    """Return the seed of a voice's tones: each voice, named or an object with an `id`, has its own."""
-    name = voice.get("id") if isinstance(voice, dict) else voice
-    return binascii.crc32(str(name).encode("utf-8", "backslashreplace"))
 
 
 def _token_number(piece: str) -> int:
@@ -315,7 +313,7 @@ def _token_usage(text: int, heard: int, made: int) -> JsonObject:
 
 
 def _speech_event(event: JsonObject) -> bytes:
-    return b"data: %b\n\n" % encode_json(event)
+    return encode_event(encode_json(event))
 
 
 async def _one_by_one(pieces: typing.Iterable[bytes]) -> typing.AsyncIterator[bytes]:

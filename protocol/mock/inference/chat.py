@@ -1,7 +1,7 @@
-"""Chat completions: what a request asks of an answer's form, and completions that are stored.
+"""Chat completions of any form: with tools, as JSON, spoken, several choices at once; and completions that are stored.
 
-An answer says the mock's text, unless the request leaves no choice (a schema, a forced call) or plainly asks for one of
-its tools. Most load is plain chat: that is answered from bytes which were made before.
+An answer says the mock's text, unless the request leaves no choice (a schema, a forced call), or its prompt asks for
+one of its tools.
 """
 
 from __future__ import annotations
@@ -9,53 +9,56 @@ from __future__ import annotations
 import typing
 
 from protocol.errors import ApiError
-from protocol.exchange import Answer, Request, Response
-from protocol.mock.answer.asked import OfferedTool
-from protocol.mock.answer.reply import Question, ToolResult, reply, token_logprobs
+from protocol.exchange import Answer, Request
+from protocol.mock.answer.logprobs import token_logprobs
+from protocol.mock.answer.reply import OfferedTool, Question, ToolCall, ToolResult, reply
 from protocol.mock.engine.resources import Handler, page_of, update_object, with_warning
+from protocol.mock.engine.store import State
 from protocol.mock.engine.world import Call, World
-from protocol.mock.inference.audio import voice_seed
-from protocol.mock.media.sound import SpokenSound
-from protocol.openai.answers import JSON_FIELDS, json_response, split_words
-from protocol.openai.api.checks import Check, check_body
-from protocol.openai.api.notation import NamedShape, Shape
-from protocol.openai.completions import (
-    Answered,
-    PlainChat,
-    Speech,
-    SpokenAudio,
-    SpokenCall,
-    chat_completion,
-    chat_frames,
-)
+from protocol.mock.inference.simple_chat import FixedAnswers, includes_usage
+from protocol.mock.media.sound import SpokenSound, voice_seed
+from protocol.openai.answers import json_response, split_words
+from protocol.openai.api.checks import check_body
+from protocol.openai.api.notation import NamedShape
+from protocol.openai.completions import Answered, Speech, SpokenAudio, SpokenCall, chat_completion, chat_frames
 from protocol.wire.json_text import JsonObject
 
 STORED_CHATS = "/chat/completions"
 
-# What makes a chat's answer anything else than the plain text once.
+# What makes a chat's answer anything else than the configured text once.
 _SHAPING_PARAMETERS = frozenset(
     "n stop max_tokens max_completion_tokens tools tool_choice functions function_call response_format logprobs"
     " store modalities".split()
 )
-# Of these, the ones that change nothing where the text is short enough.
+# Of these, the parameters that change nothing when the text is short enough.
 _LENGTH_PARAMETERS = ("max_tokens", "max_completion_tokens")
-_SPEAKING_ROLES = ("system", "user", "assistant", "developer")
 _CREATE_CHAT = "POST /chat/completions"
 _MOST_CHOICES = 128
-_MOST_CHOSEN_BYTES = 200_000  # of bodies, each read once a choice: under 1 s; any further choices say the same again
-_SPOKEN_SECONDS = 3600  # for which a spoken answer can be referred to
+_MOST_CHOSEN_BYTES = 200_000  # of bodies read, one for each choice that differs: under 1 s; further choices repeat them
+_SPOKEN_SECONDS = 3600  # how long a later request can refer to a spoken answer
 _INSTRUCTING_ROLES = ("system", "developer")
-_FULL_MESSAGE_KEYS = ("refusal", "annotations", "tool_calls", "function_call", "audio")
+
+
+class _StoredChat(State):
+    """What a stored completion knows and does not show: the messages that it answers."""
+
+    __slots__ = ("messages",)
+
+    def __init__(self, messages: list[JsonObject]) -> None:
+        self.messages = messages
 
 
 class ChatCompletions:
-    """The behaviour of /chat/completions."""
+    """Answers chats of any form, and keeps those that are to be stored."""
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._plain = PlainChat(Speech(split_words(world.settings.text), "stop"))
+        self._fixed = FixedAnswers(world.time)
         self._is_strict = world.settings.validate == "strict"
-        self._check: Check | None = None  # made when it is first needed: the description is not read before
+        shape = world.reference.operation(_CREATE_CHAT).body
+        assert shape is not None
+        self._shape = shape
+        self._check = world.conformity.check(shape)
 
     def operations(self) -> dict[str, Handler]:
         """Return the handlers by operation."""
@@ -64,27 +67,20 @@ class ChatCompletions:
             "POST /chat/completions/{completion_id}": update_object,
         }
 
-    def answer(self, request: Request) -> Answer:
+    def answer(self, request: Request, body: JsonObject) -> Answer:
         """Answer POST /v1/chat/completions."""
-        body = request.json_object()
-        words = plainest_words(body)
-        if words:
-            return self._plain_answer(body, body["model"], words)
         model = checked_model(body)
         if self._is_strict:
-            check_body(self._check or self._make_check(), body)
+            check_body(self._check, body)
             warning, messages = "", body["messages"]
         else:
-            warning = self._world.check(self._shape(), body)
+            warning = self._world.check(self._shape, body)
             messages = self._sound_messages(body)
             body = {**self._world.conforming(_CREATE_CHAT, body), "model": model}
-        if not warning and self._is_plain(body):
-            return self._plain_answer(body, model, prompt_words(messages))
+        if not warning and self._shapes_nothing(body):
+            return self._fixed.answer(body, model, prompt_words(messages))
         answered = Answered(self._world.new_id("chatcmpl-"), self._world.now(), model, prompt_words(messages))
-        count = choice_count(body)
-        different = max(1, min(count, _MOST_CHOSEN_BYTES // len(request.body)))
-        speeches = [self._speech(body, messages, number) for number in range(different)]
-        speeches = [speeches[number % different] for number in range(count)]
+        speeches = self._speeches(body, messages, len(request.body))
         if body.get("store"):
             self._store(body, messages, chat_completion(answered, speeches))
         if body.get("stream"):
@@ -94,42 +90,30 @@ class ChatCompletions:
         return self._world.after_words(response, max(speech.tokens for speech in speeches))
 
     def _sound_messages(self, body: JsonObject) -> list[JsonObject]:
-        """Return the messages that are as they should be, where nothing was refused."""
+        """Return the messages that are as the API has them: a lenient `validate` lets others in."""
         sound = self._world.conformity.conforms
         return [message for message in chat_messages(body) if sound(NamedShape("ChatMessage"), message)]
 
-    def _shape(self) -> Shape | None:
-        return self._world.reference.operation(_CREATE_CHAT).body
-
-    def _make_check(self) -> Check:
-        self._check = self._world.conformity.check(self._shape())
-        return self._check
-
-    def _is_plain(self, body: JsonObject) -> bool:
-        """Whether nothing in a body makes its answer anything else than the plain text once."""
+    def _shapes_nothing(self, body: JsonObject) -> bool:
+        """Whether nothing in a body makes its answer anything else than the configured text once."""
         if body.keys().isdisjoint(_SHAPING_PARAMETERS):
             return True
-        return all(self._leaves_plain(name, body[name]) for name in _SHAPING_PARAMETERS & body.keys())
+        return all(self._is_harmless(name, body[name]) for name in _SHAPING_PARAMETERS & body.keys())
 
-    def _leaves_plain(self, name: str, value: typing.Any) -> bool:
+    def _is_harmless(self, name: str, value: typing.Any) -> bool:
         if value is None or value is False:
             return True
         if name in _LENGTH_PARAMETERS:
-            return type(value) is int and value >= self._plain.tokens
+            return type(value) is int and value >= self._fixed.tokens
         return name == "n" and type(value) is int and value == 1
 
-    def _plain_answer(self, body: JsonObject, model: str, words: int) -> Answer:
-        world, plain = self._world, self._plain
-        answered = Answered(world.new_id("chatcmpl-"), world.now(), model, words)
-        if not body.get("stream"):
-            response = Response(200, JSON_FIELDS, plain.completion(answered))
-            return world.after_words(response, plain.tokens) if world.is_paced else response
-        with_usage = includes_usage(body)
-        if world.is_paced or with_usage:
-            return world.stream(plain.frames(answered, include_usage=with_usage))
-        return world.stream([plain.stream(answered)])
-
     # ---- what a choice says -------------------------------------------------------------------------------------
+
+    def _speeches(self, body: JsonObject, messages: typing.Sequence[JsonObject], body_size: int) -> list[Speech]:
+        count = choice_count(body)
+        different = max(1, min(count, _MOST_CHOSEN_BYTES // body_size))
+        speeches = [self._speech(body, messages, number) for number in range(different)]
+        return [speeches[number % different] for number in range(count)]
 
     def _speech(self, body: JsonObject, messages: typing.Sequence[JsonObject], number: int) -> Speech:
         question = chat_question(body, messages, number)
@@ -144,8 +128,9 @@ class ChatCompletions:
         return Speech(pieces, reason, logprobs=logprobs, audio=audio)
 
     def _audio(self, body: JsonObject, pieces: typing.Sequence[str], number: int) -> SpokenAudio:
-        """Return how an answer sounds; ApiError 400 in OpenAI's words for a stream of anything but samples."""
-        asked = body.get("audio") if type(body.get("audio")) is dict else {}
+        """Return how an answer sounds; ApiError 400 in OpenAI's words for a stream in another format than pcm16."""
+        audio = body.get("audio")
+        asked = audio if type(audio) is dict else {}
         if not asked and self._is_strict:
             message = "Missing required parameter: 'audio'."
             raise ApiError(400, message, param="audio", code="missing_required_parameter")
@@ -157,7 +142,7 @@ class ChatCompletions:
         sound = SpokenSound(len(pieces), str(form), seed=voice_seed(asked.get("voice")) + number)
         return SpokenAudio(self._world.new_id("audio_"), self._world.now() + _SPOKEN_SECONDS, sound.pieces())
 
-    def _calling(self, body: JsonObject, calls: typing.Sequence[typing.Any], *, is_named: bool) -> Speech:
+    def _calling(self, body: JsonObject, calls: typing.Sequence[ToolCall], *, is_named: bool) -> Speech:
         # A call that the request named ends with "stop": API reference, tool_choice.
         is_legacy = not body.get("tools")
         reason = "stop" if is_named else "function_call" if is_legacy else "tool_calls"
@@ -173,20 +158,23 @@ class ChatCompletions:
     def _store(self, body: JsonObject, messages: typing.Sequence[JsonObject], completion: JsonObject) -> None:
         kept = {**completion, "metadata": body.get("metadata") or {}, "choices": _kept_choices(completion["choices"])}
         record = self._world.store.add(STORED_CHATS, completion["id"], kept)
-        record.notes["messages"] = [
-            {"id": f"{completion['id']}-{number}", "content": None, **message}
-            for number, message in enumerate(messages)
-        ]
+        record.state = _StoredChat(
+            [
+                {"id": f"{completion['id']}-{number}", "content": None, **message}
+                for number, message in enumerate(messages)
+            ]
+        )
 
     def messages(self, call: Call) -> JsonObject:
-        """Answer the messages that a stored completion was asked with."""
+        """Answer with the messages of a stored completion's request."""
         record = self._world.find(STORED_CHATS, call.names["completion_id"])
-        messages = [_stored_message(message) for message in record.notes.get("messages", [])]
+        stored = record.state_of(_StoredChat)
+        messages = [_stored_message(message) for message in (stored.messages if stored is not None else [])]
         return page_of(messages, {"order": "asc", **call.query})
 
 
 def _stored_message(message: JsonObject) -> JsonObject:
-    """Return a message as the list of stored ones has it: its text as content, its parts beside it."""
+    """Return a message as the API lists stored ones: its text as `content`, its parts as `content_parts`."""
     content = message.get("content")
     if type(content) is not list:
         return message
@@ -195,7 +183,7 @@ def _stored_message(message: JsonObject) -> JsonObject:
 
 
 def _kept_choices(choices: typing.Sequence[JsonObject]) -> list[JsonObject]:
-    """Return choices as they are stored: without the sound, for the store bounds how many objects, not how large."""
+    """Return choices as they are stored, without their sound, which would fill the store."""
     kept = []
     for choice in choices:
         audio = choice["message"].get("audio")
@@ -219,7 +207,7 @@ def checked_model(body: JsonObject) -> str:
 
 
 def chat_messages(body: JsonObject) -> list[JsonObject]:
-    """Return the messages of a body, however little it was checked."""
+    """Return the messages of a body, which may be unchecked."""
     messages = body.get("messages")
     if type(messages) is not list:
         return []
@@ -230,12 +218,6 @@ def choice_count(body: JsonObject) -> int:
     """Return how many choices a body asks for."""
     count = body.get("n")
     return min(count, _MOST_CHOICES) if type(count) is int and count > 0 else 1
-
-
-def includes_usage(body: JsonObject) -> bool:
-    """Whether a stream is to end with its usage."""
-    options = body.get("stream_options")
-    return type(options) is dict and options.get("include_usage") is True
 
 
 def asks_for_audio(body: JsonObject) -> bool:
@@ -251,30 +233,8 @@ def content_text(content: typing.Any) -> str:
     return content if type(content) is str else ""
 
 
-def plainest_words(body: JsonObject) -> int:
-    """Count the words of a chat of the plainest form: a model, texts in the usual roles, perhaps whether to stream.
-
-    0 for any other. One of this form is good by the description of the API, so it need not be checked, and nothing in
-    it shapes the answer: 0.6 µs instead of 1.8 (CPython 3.11).
-    """
-    messages = body.get("messages")
-    if len(body) - (type(body.get("stream")) is bool) != 2 or type(messages) is not list:
-        return 0
-    if not body.get("model") or type(body["model"]) is not str:
-        return 0
-    words = 0
-    for message in messages:
-        if type(message) is not dict or len(message) != 2 or message.get("role") not in _SPEAKING_ROLES:
-            return 0
-        content = message.get("content")
-        if type(content) is not str:
-            return 0
-        words += len(content.split()) or 1
-    return words
-
-
 def prompt_words(messages: typing.Sequence[JsonObject]) -> int:
-    """Count the words of a chat: a stand-in for tokens that is plain to reckon with, at least one a message."""
+    """Count the words of a chat, at least one a message: they stand in for tokens, so that anybody can check them."""
     words = 0
     for message in messages:
         content = message.get("content")
@@ -295,7 +255,7 @@ def cut_at_stop(text: str, stop: str | list[str] | None) -> str:
 
 
 def cut_to_length(pieces: list[str], body: JsonObject, finish_reason: str) -> tuple[list[str], str]:
-    """Cut to the limit on tokens, of which each piece counts for one."""
+    """Cut pieces to the limit on tokens, one a piece; return them and the finish reason."""
     limit = body.get("max_completion_tokens")
     if limit is None:
         limit = body.get("max_tokens")
@@ -305,7 +265,7 @@ def cut_to_length(pieces: list[str], body: JsonObject, finish_reason: str) -> tu
 
 
 def chat_question(body: JsonObject, messages: typing.Sequence[JsonObject], number: int = 0) -> Question:
-    """Return what a chat asks: its last user's turn, its tools, and what they have answered since."""
+    """Return what a chat asks: the last user's turn, the tools, and what they have answered since."""
     last = max((at for at, message in enumerate(messages) if message.get("role") == "user"), default=-1)
     prompt = content_text(messages[last].get("content")) if last >= 0 else ""
     choice, named, tools = _tool_choice(body)
@@ -318,7 +278,7 @@ def chat_question(body: JsonObject, messages: typing.Sequence[JsonObject], numbe
 
 
 def _instructions(messages: typing.Sequence[JsonObject]) -> str:
-    """Return what the system says: there JSON's keys are often named."""
+    """Return the system's text."""
     texts = [content_text(message.get("content")) for message in messages if message.get("role") in _INSTRUCTING_ROLES]
     return "\n".join(texts)
 
@@ -326,12 +286,13 @@ def _instructions(messages: typing.Sequence[JsonObject]) -> str:
 def _response_format(asked: typing.Any) -> tuple[str, typing.Any, str]:
     if type(asked) is not dict:
         return "text", None, ""
-    described = asked.get("json_schema") if type(asked.get("json_schema")) is dict else {}
+    json_schema = asked.get("json_schema")
+    described = json_schema if type(json_schema) is dict else {}
     return asked.get("type") or "text", described.get("schema") or {}, described.get("name") or ""
 
 
 def _tool_choice(body: JsonObject) -> tuple[str, str, list[OfferedTool]]:
-    """Return the choice, the tool that it names and the tools that it leaves."""
+    """Return the choice, the tool that it names, and the tools that it allows."""
     tools = [tool for tool in map(_offered, body.get("tools") or []) if tool is not None]
     choice = body.get("tool_choice")
     if not body.get("tools") and body.get("functions"):
@@ -367,14 +328,14 @@ def _offered_function(function: JsonObject) -> OfferedTool:
 
 
 def _results(messages: typing.Sequence[JsonObject]) -> list[ToolResult]:
-    """Return what tools have answered since the last user's turn, with the names of the calls."""
+    """Return what tools have answered since the last user's turn, each with the tool's name."""
     names: dict[str, str] = {}
     results = []
     for message in messages:
         for call in message.get("tool_calls") or []:
-            names[call.get("id")] = (call.get("function") or call.get("custom") or {}).get("name") or ""
+            names[str(call.get("id"))] = (call.get("function") or call.get("custom") or {}).get("name") or ""
         if message.get("role") == "tool":
-            name = names.get(message.get("tool_call_id"), "")
+            name = names.get(str(message.get("tool_call_id")), "")
             results.append(ToolResult(name, content_text(message.get("content"))))
         elif message.get("role") == "function":
             results.append(ToolResult(message.get("name") or "", content_text(message.get("content"))))

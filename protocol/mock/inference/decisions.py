@@ -1,7 +1,7 @@
 """Decisions: questions about an input, each answered with probabilities.
 
-Nothing is understood: a choice or a level is the likelier, the more of its words the input has. The same request is
-always answered alike. Source: OpenAI API reference, "Decisions".
+A choice or a level is the likelier, the more of its words the input has; nothing is understood. Equal requests get
+equal answers. Source: OpenAI API reference, "Decisions".
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _WORD = re.compile(r"\w+")
 
 
 class Decisions:
-    """Decides."""
+    """The behaviour of /decisions."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -65,7 +65,7 @@ def _decided(question: JsonObject, words: typing.AbstractSet[str]) -> JsonObject
 
 
 def _likelihood(instructions: typing.Any, words: typing.AbstractSet[str]) -> float:
-    """Return how likely it is that an input is as the instructions say: by the long words that both have."""
+    """Return how likely an input is as the instructions say: by the long words that both have."""
     asked = {word for word in _WORD.findall(_words_said(instructions).casefold()) if len(word) > 3}
     return round(0.05 + 0.9 * len(asked & words) / len(asked), 4) if asked else 0.5
 
@@ -86,7 +86,7 @@ def _shares(options: typing.Sequence[JsonObject], words: typing.AbstractSet[str]
 
 
 def _words_said(value: typing.Any) -> str:
-    """Return all text that an input or instructions hold: strings, parts, messages, JSON."""
+    """Return all text of an input or of instructions: strings, parts, messages, JSON."""
     if isinstance(value, str):
         return value
     if isinstance(value, list):

@@ -1,6 +1,6 @@
 """Embeddings: vectors of the models' lengths, near each other for texts that share words.
 
-A load test embeds the same text again and again, and 1,536 numbers take 0.1 ms to make: what was made last is kept.
+A load test embeds the same text again and again, and 1,536 numbers take 0.1 ms to make: so the last vectors are kept.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from protocol.mock.text.vectors import encode_vector, lexical_words, token_words
 from protocol.openai.answers import JSON_FIELDS
 from protocol.wire.json_text import encode_json
 
-# What a model's vectors have at most, and unless `dimensions` says less. Any other model's are as -3-small's, and may
-# be as long as the longest known ones.
+# How long a model's vectors are, unless `dimensions` asks for shorter ones. Any other model's are as -3-small's, and at
+# most _MOST_DIMENSION long.
 _DIMENSIONS = {"text-embedding-3-small": 1536, "text-embedding-3-large": 3072, "text-embedding-ada-002": 1536}
 _USUAL_DIMENSION = 1536
 _MOST_DIMENSION = 4096
@@ -26,10 +26,10 @@ _MOST_EMBEDDED_INPUTS = 2048
 _INPUT_TOKENS = 8192
 _REQUEST_TOKENS = 300_000
 
-# Vectors that are remembered, of about 8 kB each, and the longest text whose vector is.
+# How many vectors are kept, of about 8 kB each, and the characters of the longest text whose vector is.
 _KEPT_VECTORS = 512
 _LONGEST_KEPT = 1000
-# So many vectors are made, or of so many tokens, before others get their turn: 12 ms.
+# After so many vectors, or vectors of so many tokens, other requests get their turn: 12 ms.
 _VECTORS_A_TURN = 64
 _TOKENS_A_TURN = 4000
 
@@ -39,8 +39,8 @@ EmbeddingInput = typing.Union[str, typing.Sequence[int]]
 class Embeddings:
     """The behaviour of /embeddings.
 
-    Under `unknown_ids = invent` vectors are always arrays of numbers: the SDK asks for base64 by default, which its own
-    suite, for whose sake that setting is, does not take when it checks answers strictly.
+    Under `unknown_ids = invent` vectors are always arrays of numbers. That setting serves the SDK's own suite, which
+    asks for base64 by default and refuses it when it checks answers strictly.
     """
 
     def __init__(self, world: World) -> None:
@@ -57,7 +57,8 @@ class Embeddings:
         body = call.body
         inputs = _inputs(body.get("input"))
         tokens = _tokens(inputs)
-        model = body.get("model") if type(body.get("model")) is str else ""
+        asked = body.get("model")
+        model = asked if type(asked) is str else ""
         dimension = _vector_dimension(model, body.get("dimensions"))
         in_base64 = body.get("encoding_format") == "base64" and self._gives_base64
         if len(inputs) > _VECTORS_A_TURN or tokens > _TOKENS_A_TURN:
@@ -68,7 +69,7 @@ class Embeddings:
     async def _many(
         self, inputs: typing.Sequence[EmbeddingInput], dimension: int, in_base64: bool, model: str, tokens: int
     ) -> Response:
-        """Answer for many inputs, and let others have their turns meanwhile."""
+        """Answer for many inputs, with turns for other requests in between."""
         vectors: list[bytes] = []
         a_turn = max(1, min(_VECTORS_A_TURN, _TOKENS_A_TURN * len(inputs) // tokens))
         for start in range(0, len(inputs), a_turn):
@@ -107,7 +108,7 @@ def _answer(vectors: typing.Sequence[bytes], model: str, tokens: int) -> Respons
 
 
 def _inputs(input: typing.Any) -> list[EmbeddingInput]:
-    """Return what is to be embedded: a string or an array of tokens is one, an array of either is several."""
+    """Return the inputs: a string or an array of tokens is one, an array of these is several; else ApiError 400."""
     if type(input) is str or (type(input) is list and input and type(input[0]) is int):
         input = [input]
     if type(input) is not list or not input or not all(map(_is_embeddable, input)):
@@ -130,7 +131,7 @@ def _is_embeddable(input: typing.Any) -> bool:
 
 
 def _tokens(inputs: typing.Sequence[EmbeddingInput]) -> int:
-    """Count the tokens, of a text its words; ApiError 400 for more than a model takes."""
+    """Count the tokens of the inputs; a word of a text is one. ApiError 400 for more than a model takes."""
     total = 0
     for input in inputs:
         tokens = len(input.split()) or 1 if isinstance(input, str) else len(input)
@@ -148,7 +149,7 @@ def _tokens(inputs: typing.Sequence[EmbeddingInput]) -> int:
 
 
 def _vector_dimension(model: str, asked: typing.Any) -> int:
-    """Return how long the vectors are; ApiError 400 where the model has none that long."""
+    """Return how long the vectors are; ApiError 400 for a length that the model does not have."""
     usual = _DIMENSIONS.get(model, _USUAL_DIMENSION)
     if type(asked) is not int:
         return usual

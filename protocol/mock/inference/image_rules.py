@@ -1,4 +1,4 @@
-"""What a model of pictures takes of sizes, qualities, numbers and prompts; a model that is not known here takes all.
+"""Which sizes, qualities, numbers and prompts a model of pictures takes. A model that is not known here takes all.
 
 Source: OpenAI API reference, "Create image", which names the models at each parameter.
 """
@@ -23,7 +23,7 @@ class _Rules(typing.NamedTuple):
 _DALL_E_2 = _Rules(("256x256", "512x512", "1024x1024"), ("standard", "auto"), 10, 1000)
 _DALL_E_3 = _Rules(("1024x1024", "1792x1024", "1024x1792"), ("standard", "hd", "auto"), 1, 4000)
 _GPT_IMAGE_1 = _Rules(("1024x1024", "1024x1536", "1536x1024", "auto"), ("low", "medium", "high", "auto"), 10, 32000)
-# Later ones make any size, 256x144 as well as 1536x864.
+# Later models make any size, so they are not here.
 _RULES = {
     "dall-e-2": _DALL_E_2,
     "dall-e-3": _DALL_E_3,

@@ -1,7 +1,7 @@
 """Pictures: made, edited and varied. Each is a real file of the asked size with its prompt written in it.
 
-What a picture looks like follows from its prompt, its size and a number, so nothing is kept: a URL holds these, and the
-picture is made again whenever it is fetched, by any process of the server.
+A picture follows from its prompt, its size and a number. A URL has these three, so no picture is kept: any process of
+the server makes it again whenever it is fetched.
 Source: OpenAI API reference, "Images".
 """
 
@@ -25,7 +25,7 @@ from protocol.wire.json_text import JsonObject
 from protocol.wire.multipart import FormFile
 
 _CLASSIC_MODEL = "dall-e-2"
-# What only GPT image models know: whoever asks for it, and names no model, wants one of them.
+# Parameters that only GPT image models have: a request with one of them that names no model wants such a model.
 _GPT_IMAGE_PARAMETERS = frozenset(
     "background complexity frame_count frame_duration_ms input_fidelity markup moderation output_compression"
     " output_format partial_images stream svg".split()
@@ -36,21 +36,23 @@ _LEAST_SIDE = 16
 _USUAL_SIZE = (1024, 1024)
 _MOST_IMAGES = 10
 _MOST_PARTIAL_IMAGES = 3
-# Stands for a picture that is somewhere else: the beginning of a PNG of 1024 x 1024 pixels.
+# The beginning of a PNG of 1024 x 1024 pixels, in the place of a picture that is at a URL.
 _UNSEEN_PICTURE = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x04\0\0\0\x04\0"
-# Characters of a prompt that a picture's URL carries.
-_URL_PROMPT = 500
+_URL_PROMPT = 500  # characters of a prompt in a picture's URL
 
-# Output tokens of 1024 x 1024 pixels; other sizes in proportion. The two others are the names of DALL-E.
+# Output tokens of 1024 x 1024 pixels; other sizes are in proportion. "standard" and "hd" are DALL-E's names.
 _TOKENS = {"low": 272, "medium": 1056, "high": 4160, "xhigh": 4160, "max": 4160}
 _QUALITIES = {"standard": "medium", "hd": "high"}
 _USUAL_QUALITY = "medium"
-# Input tokens of a picture: shrunk until its shorter side has 512 pixels, so many for it and for each tile of 512.
+# Input tokens of a picture, and of each of its tiles: it is shrunk until its shorter side is one tile of 512 pixels.
 _INPUT_PICTURE_TOKENS, _INPUT_TILE_TOKENS = 65, 129
 
 
 class _Order(typing.NamedTuple):
-    """What is asked of the pictures: `name` is what events begin with, `inputs` are the heads of uploaded ones."""
+    """What a request asks: `name` begins the names of events, `n` pictures are wanted, `inputs` were uploaded.
+
+    An input is None where an uploaded file is no picture.
+    """
 
     name: str
     body: JsonObject
@@ -58,7 +60,7 @@ class _Order(typing.NamedTuple):
     prompt: str
     size: tuple[int, int]
     seed: int
-    count: int
+    n: int
     inputs: typing.Sequence[PictureHead | None]
 
     @property
@@ -81,7 +83,7 @@ class _Order(typing.NamedTuple):
 
     @property
     def look(self) -> JsonObject:
-        """What answers and events of GPT image models say of all their pictures."""
+        """What answers and events of GPT image models tell of all their pictures."""
         return {
             "background": "transparent" if self.is_transparent else "opaque",
             "output_format": self.format,
@@ -90,17 +92,18 @@ class _Order(typing.NamedTuple):
         }
 
     def picture(self, number: int, text: str) -> bytes:
+        """Return the file of one of the pictures, with a text in it."""
         width, height = self.size
         return picture_file(
             text, width, height, picture_format=self.format, seed=self.seed + number, transparent=self.is_transparent
         )
 
     def usage(self) -> JsonObject:
-        """Return the usage; words stand in for the prompt's tokens."""
+        """Return the usage; a word of the prompt counts for a token."""
         text = len(self.prompt.split())
         pictures = sum(map(_input_tokens, self.inputs))
         width, height = self.size
-        made = self.count * max(1, _TOKENS[self.quality] * width * height // (1024 * 1024))
+        made = self.n * max(1, _TOKENS[self.quality] * width * height // (1024 * 1024))
         return {
             "input_tokens": text + pictures,
             "input_tokens_details": {"image_tokens": pictures, "text_tokens": text},
@@ -134,9 +137,9 @@ class MockImages:
         return self._answer(call, self._order(call, "image_generation", []))
 
     def edit(self, call: Call) -> typing.Any:
-        """Answer POST /v1/images/edits: pictures of the asked size, or as large as the first one that came.
+        """Answer POST /v1/images/edits: pictures of the asked size, or else of the first uploaded picture's.
 
-        A form brings pictures in `image`, JSON refers to them in `images`.
+        A form has its pictures in `image`, JSON refers to them in `images`.
         """
         inputs = self._inputs(call, "image" if call.body.get("images") is None else "images")
         self._check_mask(call, inputs)
@@ -156,22 +159,20 @@ class MockImages:
         if type(model) is not str or not model:
             is_gpt = any(body.get(parameter) for parameter in _GPT_IMAGE_PARAMETERS)
             model = "gpt-image-1" if is_gpt else _CLASSIC_MODEL
-        prompt = body.get("prompt") if type(body.get("prompt")) is str else ""
-        count = body.get("n") if type(body.get("n")) is int else 1
+        prompt, count = body.get("prompt"), body.get("n")
         return _Order(
-            name, body, model, prompt, _size(body.get("size"), inputs), self._world.random_bits(32),
-            min(max(1, count), _MOST_IMAGES), inputs,
+            name, body, model, prompt if type(prompt) is str else "", _size(body.get("size"), inputs),
+            self._world.random_bits(32), min(max(1, count), _MOST_IMAGES) if type(count) is int else 1, inputs,
         )  # fmt: skip
 
     def _inputs(self, call: Call, param: str) -> list[PictureHead | None]:
-        """Return the heads of the pictures that a request holds; ApiError 400 for what is no picture."""
+        """Return the heads of a request's pictures; ApiError 400 for a file that is no picture, and for no file."""
         asked = call.body.get(param)
         files = [self._picture(one, param) for one in (asked if type(asked) is list else [asked])]
-        files = [data for data in files if data is not None]
-        if not files and not self._takes_anything:
+        heads = [read_picture_head(data) for data in files if data is not None]
+        if not heads and not self._takes_anything:
             message = f"Missing required parameter: '{param}'."
             raise ApiError(400, message, param=param, code="missing_required_parameter")
-        heads = [read_picture_head(data) for data in files]
         if None in heads and not self._takes_anything:
             raise ApiError(
                 400, f"Invalid image file or mode for {param} {heads.index(None) + 1}, please check your image file.",
@@ -180,7 +181,7 @@ class MockImages:
         return heads
 
     def _picture(self, asked: typing.Any, param: str) -> bytes | None:
-        """Return the bytes of a form's file, or of what a reference names; ApiError 404 for a file that is unknown."""
+        """Return the bytes of a form's file, or of the file that JSON names; ApiError 404 for one that is unknown."""
         if isinstance(asked, FormFile):
             return asked.data
         if type(asked) is not dict:
@@ -189,7 +190,7 @@ class MockImages:
             return self._world.find(FILES, str(asked["file_id"]), param=param).content
         head, _, encoded = str(asked.get("image_url") or "").partition(",")
         if not head.startswith("data:"):
-            # The mock fetches nothing: any picture may be at a URL.
+            # The mock fetches nothing, so whatever is at a URL passes for a picture.
             return _UNSEEN_PICTURE if head else None
         try:
             return binascii.a2b_base64(encoded)
@@ -197,11 +198,11 @@ class MockImages:
             return b""
 
     def _check_mask(self, call: Call, inputs: typing.Sequence[PictureHead | None]) -> None:
-        """Check that a mask is a picture as large as the first one that came; ApiError 400."""
+        """Check that a mask is a picture as large as the first uploaded one; ApiError 400."""
         if call.body.get("mask") is None or self._takes_anything:
             return
-        mask = self._inputs(call, "mask")[0]
-        if mask[1:] != inputs[0][1:]:
+        mask, first = self._inputs(call, "mask")[0], inputs[0]
+        if mask is not None and first is not None and mask[1:] != first[1:]:
             raise ApiError(
                 400, "Invalid mask image format - mask size does not match image size.",
                 type="image_generation_user_error", param="mask", code="invalid_mask_image_format",
@@ -210,17 +211,17 @@ class MockImages:
     # ---- what is answered ---------------------------------------------------------------------------------------
 
     async def _answer(self, call: Call, order: _Order) -> typing.Any:
-        """Answer with the pictures; others get their turns between them, for a large one takes up to 70 ms."""
+        """Answer with the pictures. Other requests get turns in between, because a large one takes up to 70 ms."""
         if order.is_gpt and call.body.get("stream") is True:
             return await self._stream(order)
         images = []
-        for number in range(order.count):
+        for number in range(order.n):
             images.append(self._image(call, order, number))
             await self._world.sleep(0)
         answer: JsonObject = {"created": self._world.now(), "data": images}
         if order.is_gpt:
             answer.update(**order.look, **_safety_identifier(order.body), usage=order.usage())
-        later = self._world.after_words(answer, order.count)
+        later = self._world.after_words(answer, order.n)
         return later if isinstance(later, dict) else await later
 
     def _image(self, call: Call, order: _Order, number: int) -> JsonObject:
@@ -237,16 +238,16 @@ class MockImages:
         return image
 
     async def _stream(self, order: _Order) -> Response:
-        """Answer with events: each picture's partial ones, which have more and more of the prompt, then the whole."""
+        """Answer with events: for each picture its partial ones, with more and more of the prompt, then the whole."""
         asked = order.body.get("partial_images")
         partial_images = min(max(0, asked), _MOST_PARTIAL_IMAGES) if type(asked) is int else 0
         frames = []
-        for number in range(order.count):
+        for number in range(order.n):
             for index in range(partial_images):
                 text = order.prompt[: len(order.prompt) * (index + 1) // (partial_images + 1)]
                 frames.append(self._event(order, "partial_image", number, text, {"partial_image_index": index}))
                 await self._world.sleep(0)
-            done = {"usage": order._replace(count=1).usage(), **_safety_identifier(order.body)}
+            done = {"usage": order._replace(n=1).usage(), **_safety_identifier(order.body)}
             frames.append(self._event(order, "completed", number, order.prompt, done))
             await self._world.sleep(0)
         return self._world.stream(frames)
@@ -260,7 +261,7 @@ class MockImages:
 
 
 def _size(asked: typing.Any, inputs: typing.Sequence[PictureHead | None]) -> tuple[int, int]:
-    """Return the size that is asked for, else that of the first picture that came; ApiError 400 for none at all."""
+    """Return the asked size, or else that of the first uploaded picture; ApiError 400 for an impossible one."""
     if asked in (None, "auto"):
         head = next((head for head in inputs if head is not None and min(head[1:]) > 0), None)
         return _USUAL_SIZE if head is None else _shrunk(head.width, head.height)
@@ -276,7 +277,7 @@ def _size(asked: typing.Any, inputs: typing.Sequence[PictureHead | None]) -> tup
 
 
 def _shrunk(width: int, height: int) -> tuple[int, int]:
-    """Return a size of the same shape whose sides can be made."""
+    """Return the largest size of the same shape that can be made, or the size itself."""
     longest = max(width, height, PICTURE_MOST_SIDE)
     return max(1, width * PICTURE_MOST_SIDE // longest), max(1, height * PICTURE_MOST_SIDE // longest)
 

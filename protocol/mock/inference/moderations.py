@@ -1,6 +1,6 @@
-"""Moderations, and where a file comes from: what can be told of content without a model.
+"""Moderations, and the provenance of files: what can be told of content without a model.
 
-A category is flagged when a text plainly says so, by words and how they stand together; all other scores are small.
+A category is flagged when certain words stand together in a text; all other scores are small.
 Sources: OpenAI API reference, "Moderations" and "Content provenance checks".
 """
 
@@ -21,30 +21,28 @@ _MODELS = {
 }
 _FLAGGED_SCORE = 0.5
 
-_MODERATED_BODY = (
-    r"(?:you|him|her|them|me|us|somebody|someone|everyone|everybody|people|that (?:man|woman|guy|girl|boy|kid))"
-)
-_MODERATED_KILL = r"(?:kill|murder|stab|shoot|strangle|behead|slaughter|beat up|hurt|attack|punch)"
+_SOMEBODY = r"(?:you|him|her|them|me|us|somebody|someone|everyone|everybody|people|that (?:man|woman|guy|girl|boy|kid))"
+_HURT = r"(?:kill|murder|stab|shoot|strangle|behead|slaughter|beat up|hurt|attack|punch)"
 _PEOPLE = r"(?:jews|muslims|christians|blacks|whites|asians|immigrants|foreigners|gays|lesbians|women|men)"
 _WEAPON = r"(?:bomb|explosives?|grenade|gun|molotov|nerve agent|chemical weapon)"
 _CRIME = r"(?:shoplift|launder|hack into|forge|counterfeit|steal|break into|pick a lock|cook meth|make meth)"
 _SELF_HARM = r"(?:kill|hurt|harm|cut|hang)(?:ing)? (?:my|your)self"
-_MODERATED_SEX = r"(?:sex|porn|nudes?|naked|orgasm|erotic|masturbat\w*|fuck\w*)"
-_MODERATED_CHILD = r"(?:child|children|minor|minors|underage|schoolgirl|schoolboy|\b1[0-7][- ]year[- ]old)"
+_SEX = r"(?:sex|porn|nudes?|naked|orgasm|erotic|masturbat\w*|fuck\w*)"
+_CHILD = r"(?:child|children|minor|minors|underage|schoolgirl|schoolboy|\b1[0-7][- ]year[- ]old)"
 
-# Category, what flags it in a text in small letters, and the categories that are flagged with it.
+# A category, the words that flag it in a text in small letters, and the categories that are flagged with it.
 _RULES = (
     (
         "harassment/threatening",
-        rf"\b(?:i(?:'ll| will|'m going to| am going to| want to| wanna)|let's) {_MODERATED_KILL}"
-        rf" {_MODERATED_BODY}\b",
+        rf"\b(?:i(?:'ll| will|'m going to| am going to| want to| wanna)|let's) {_HURT}"
+        rf" {_SOMEBODY}\b",
         ("harassment", "violence"),
     ),
     ("harassment", r"\byou(?:'re| are) (?:\w+ ){0,3}(?:idiot|moron|stupid|worthless|pathetic|disgusting|scum)\b", ()),
     ("harassment", r"\b(?:shut up|nobody likes you|go to hell|piece of (?:shit|trash))\b", ()),
     (
         "hate/threatening",
-        rf"\b{_MODERATED_KILL} (?:all |the |every )*{_PEOPLE}\b",
+        rf"\b{_HURT} (?:all |the |every )*{_PEOPLE}\b",
         ("hate", "violence", "harassment"),
     ),
     ("hate", rf"\b(?:hate|despise|exterminate|get rid of) (?:all |the |every |those )*{_PEOPLE}\b", ()),
@@ -72,14 +70,14 @@ _RULES = (
     ("self-harm", rf"\b(?:{_SELF_HARM}|suicide|self-harm|suicidal)\b", ()),
     (
         "sexual/minors",
-        rf"\b{_MODERATED_CHILD}\b[^.!?]{{0,80}}\b{_MODERATED_SEX}\b"
-        rf"|\b{_MODERATED_SEX}\b[^.!?]{{0,80}}\b{_MODERATED_CHILD}\b",
+        rf"\b{_CHILD}\b[^.!?]{{0,80}}\b{_SEX}\b"
+        rf"|\b{_SEX}\b[^.!?]{{0,80}}\b{_CHILD}\b",
         ("sexual",),
     ),
-    ("sexual", rf"\b{_MODERATED_SEX}\b", ()),
+    ("sexual", rf"\b{_SEX}\b", ()),
     (
         "violence",
-        rf"\b{_MODERATED_KILL}(?:s|ed|ing)? (?:all |the |every )*(?:{_MODERATED_BODY}|{_PEOPLE})\b",
+        rf"\b{_HURT}(?:s|ed|ing)? (?:all |the |every )*(?:{_SOMEBODY}|{_PEOPLE})\b",
         (),
     ),
     (
@@ -93,19 +91,18 @@ _CATEGORIES = (
     "harassment", "harassment/threatening", "hate", "hate/threatening", "illicit", "illicit/violent", "self-harm",
     "self-harm/intent", "self-harm/instructions", "sexual", "sexual/minors", "violence", "violence/graphic",
 )  # fmt: skip
-# The categories that a model looks for in pictures too.
+# The categories that a model also looks for in pictures.
 _OF_PICTURES = frozenset(
     ["self-harm", "self-harm/intent", "self-harm/instructions", "sexual", "violence", "violence/graphic"]
 )
-# A text is looked at up to here.
-_MOST_CHARACTERS = 100_000
+_MOST_CHARACTERS = 100_000  # of a text that are read
 
-# A manifest of C2PA is a JUMBF box of this label, in whatever file. C2PA specification 2.1, 11.1
+# A manifest of C2PA is a JUMBF box with one of these labels, in any kind of file (C2PA specification 2.1, 11.1).
 _C2PA_MARKS = (b"jumbc2pa", b"c2pa.claim", b"jumdc2pa")
 
 
 class Moderations:
-    """Rates content, and looks for what says where it comes from."""
+    """The behaviour of /moderations and /content_provenance_checks."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -118,7 +115,7 @@ class Moderations:
         }
 
     def moderate(self, call: Call) -> JsonObject:
-        """Answer one result a text; texts and pictures given as parts are one content."""
+        """Answer with one result for each text; texts and pictures that are parts of one content share a result."""
         asked = call.body.get("model") or "omni-moderation-latest"
         return {
             "id": self._world.new_id("modr-"),
@@ -127,14 +124,14 @@ class Moderations:
         }
 
     def check_provenance(self, call: Call) -> JsonObject:
-        """Answer whether a file carries a C2PA manifest; a watermark of SynthID cannot be seen without its key."""
+        """Answer whether a file has a C2PA manifest. A watermark of SynthID cannot be detected without its key."""
         data = getattr(call.body.get("file"), "data", b"")
         has_manifest = any(mark in data for mark in _C2PA_MARKS)
         results: list[JsonObject] = [
             {
                 "type": "c2pa",
                 "outcome": "detected" if has_manifest else "not_detected",
-                # There is: whether its signature is good was not looked at.
+                # Its signature was not verified.
                 "validation_state": "valid" if has_manifest else "not_present",
             },
             {"type": "synthid", "outcome": "not_detected"},
@@ -143,7 +140,7 @@ class Moderations:
 
 
 def _contents(input: typing.Any) -> list[tuple[str, list[str]]]:
-    """Return the contents to rate: each its text, and of what kinds it is."""
+    """Return the contents to rate, each with its text and its kinds ("text", "image")."""
     if not isinstance(input, list):
         return [(str(input or ""), ["text"])]
     if input and isinstance(input[0], dict):

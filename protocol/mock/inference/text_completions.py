@@ -1,4 +1,4 @@
-"""Legacy completions: for each prompt, `n` choices of the mock's text."""
+"""Legacy completions: `n` choices of the mock's text for each prompt."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ import typing
 
 from protocol.mock.engine.resources import Handler
 from protocol.mock.engine.world import Call, World
-from protocol.mock.inference.chat import checked_model, choice_count, cut_at_stop, cut_to_length, includes_usage
+from protocol.mock.inference.chat import checked_model, choice_count, cut_at_stop, cut_to_length
+from protocol.mock.inference.simple_chat import includes_usage
 from protocol.openai.answers import json_response, split_words
 from protocol.openai.completions import Answered, Speech, text_completion, text_frames
 

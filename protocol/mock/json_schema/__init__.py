@@ -1,1 +1,1 @@
-"""JSON Schema: values made to satisfy one, values checked against one, and the reading of schemas that both need."""
+"""JSON Schema: what is malformed in one, values checked against one, and texts of its patterns and formats."""

@@ -1,12 +1,11 @@
-"""Say what is wrong with a JSON value under a JSON Schema; the vocabulary is that of protocol/mock/json_schema/document.py.
+"""Say what is wrong with a JSON value under a JSON Schema; document.py tells which keywords are known.
 
-`format` is asserted where it is known. Unknown keywords say nothing, and neither do `unevaluatedProperties` and
+`format` is checked where it is known. Unknown keywords allow everything, and so do `unevaluatedProperties` and
 `unevaluatedItems`. Values are compared as JSON: 1 and 1.0 are equal, 1 and true are not.
 """
 
 from __future__ import annotations
 
-import itertools
 import re
 import typing
 
@@ -45,15 +44,6 @@ class Violation(typing.NamedTuple):
 _Violations = typing.Iterator[Violation]
 
 
-def violations(value: object, schema: JsonSchema) -> list[Violation]:
-    """Return everything that is wrong with `value` under `schema`; an empty list when it is valid.
-
-    Raises SchemaError when the schema is malformed or takes more than MAX_SCHEMA_STEPS.
-    """
-    checker = SchemaChecker(SchemaDocument(schema))
-    return list(checker.problems(value, schema))
-
-
 def json_path(parts: ValuePath) -> str:
     """Write a path as `messages[0].content`; a name that is no word is quoted: `headers["x y"]`."""
     text = ""
@@ -68,15 +58,17 @@ def json_path(parts: ValuePath) -> str:
 
 
 class CheckPlace(typing.NamedTuple):
-    """Where a check is: the way to the value, and how many schemas apply within one another."""
+    """Where a check is: the path of the value, and how many schemas apply to it within one another."""
 
     path: ValuePath
     depth: int
 
     def member(self, name: str | int) -> CheckPlace:
+        """Return the place of a member of the value."""
         return CheckPlace((*self.path, name), self.depth)
 
     def violation(self, message: str) -> Violation:
+        """Return what is wrong here."""
         return Violation(json_path(self.path), message)
 
 
@@ -84,9 +76,9 @@ _TOP = CheckPlace((), 0)
 
 
 class SchemaChecker:
-    """Checks values against the schemas of one document, all within one budget of steps.
+    """Checks values against the schemas of one document, within one budget of steps for all of them.
 
-    A check is a method named in the tables below; it looks at one keyword (and its companions) of a schema.
+    Each keyword has a check, a method that the tables below name; it also reads the keywords that belong to its own.
     """
 
     __slots__ = ("document", "steps")
@@ -96,18 +88,18 @@ class SchemaChecker:
         self.steps = 0
 
     def spend(self, path: SchemaPath = (), cost: int = 1) -> None:
-        """Count steps. Raises SchemaError when there were too many: the schema is a maze."""
+        """Count steps; SchemaError when there were too many, since a schema can be a maze."""
         self.steps += cost
         if self.steps > MAX_SCHEMA_STEPS:
             reason = f"gave up after {MAX_SCHEMA_STEPS} steps: the schema is too large or contradicts itself"
             raise SchemaError(path, reason)
 
     def fits(self, value: object, schema: JsonSchema) -> bool:
-        """Say whether the value is valid."""
+        """Say whether the value is valid under the schema."""
         return next(self.problems(value, schema), None) is None
 
     def problems(self, value: object, schema: JsonSchema, at: CheckPlace = _TOP) -> _Violations:
-        """Yield what is wrong with `value`, found at a place, under `schema`."""
+        """Yield what is wrong with a value at a place, under a schema; SchemaError as `spend` has it."""
         self.spend()
         if at.depth > MAX_CHECK_DEPTH:
             reason = f"more than {MAX_CHECK_DEPTH} schemas apply within one another; a $ref may lead back to itself"
@@ -157,12 +149,13 @@ class SchemaChecker:
 
     def _check_any_of(self, value: object, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         parts = schema[keyword]
-        firsts = (next(self.problems(value, part, at), None) for part in parts)
-        problems = list(itertools.takewhile(lambda problem: problem is not None, firsts))
-        if len(problems) < len(parts):
-            return
-        if len(parts) == 1:
-            yield typing.cast(Violation, problems[0])
+        problem: Violation | None = None
+        for part in parts:
+            problem = next(self.problems(value, part, at), None)
+            if problem is None:
+                return
+        if problem is not None and len(parts) == 1:
+            yield problem
         else:
             message = f"none of the {len(parts)} schemas of anyOf admits {schema_evidence(value)}"
             yield at.violation(message)
@@ -227,7 +220,7 @@ class SchemaChecker:
 
     def _check_items(self, value: list, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         if keyword == "items" and "prefixItems" in schema:
-            return  # looked at together, once
+            return  # `prefixItems` has its turn, and checks both
         first, rest = tuple_items(schema)
         for place, item in enumerate(value):
             yield from self.problems(item, first[place] if place < len(first) else rest, at.member(place))

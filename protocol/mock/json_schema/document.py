@@ -1,10 +1,10 @@
 """JSON Schema: read a schema once, say what is malformed in it, and find its parts.
 
-The vocabulary is that of draft 2020-12 (core and validation) with the older spellings that are still in use: draft-07
-`items` lists with `additionalItems`, `definitions` and `dependencies`, draft-04 boolean `exclusiveMinimum`, OpenAPI's
+The keywords are those of draft 2020-12 (core and validation), and older ones that are still in use: draft-07's lists as
+`items` with `additionalItems`, `definitions` and `dependencies`, draft-04's boolean `exclusiveMinimum`, OpenAPI's
 `nullable`. Keywords beside a `$ref` count. References stay within the document.
 
-A schema comes from a stranger: what it may cost is bounded by the constants below.
+Schemas come from strangers, so the constants below bound what one may cost.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 import re
 import typing
 
-from protocol.mock.json_schema.pattern import Pattern, PatternBudget, PatternError
+from protocol.mock.json_schema.pattern import Pattern
+from protocol.mock.json_schema.pattern_nodes import PatternBudget, PatternError
 
 MAX_SCHEMA_VALUES = 40_000  # JSON values in a schema; OpenAI admits 5,000 properties
 MAX_SCHEMA_NESTING = 120  # JSON values within one another
@@ -36,8 +37,8 @@ SCHEMA_KINDS = {
 class SchemaError(ValueError):
     """A schema that is malformed, cannot be satisfied, or is too costly.
 
-    `path` is the way to the schema at fault, a tuple of keys; `reason` says what is wrong there. The text is worded as
-    OpenAI's API does after "Invalid schema for response_format 'name': ".
+    `path` has the keys that lead to the schema at fault; `reason` says what is wrong there. The text is as OpenAI's API
+    words it after "Invalid schema for response_format 'name': ".
     """
 
     def __init__(self, path: typing.Sequence[str], reason: str) -> None:
@@ -47,7 +48,7 @@ class SchemaError(ValueError):
 
 
 def json_kind(value: object) -> str:
-    """Return the narrowest JSON Schema type of a value: a bool is no number, and 1.0 is an integer."""
+    """Return the narrowest JSON Schema type of a JSON value: 1.0 is an integer. TypeError for what is no JSON value."""
     if value is None:
         return "null"
     if isinstance(value, bool):
@@ -66,7 +67,7 @@ def json_kind(value: object) -> str:
 
 
 def json_key(value: object) -> object:
-    """Return something hashable that is equal for equal JSON values: 1 and 1.0 are one, 1 and true are not."""
+    """Return something hashable that is equal for equal JSON values: 1 and 1.0 are equal, 1 and true are not."""
     if isinstance(value, list):
         return ("array", tuple([json_key(item) for item in value]))
     if isinstance(value, dict):
@@ -75,8 +76,8 @@ def json_key(value: object) -> object:
 
 
 def schema_evidence(value: object) -> str:
-    """A value as a message shows it: its repr, cut."""
-    # A long text or a huge int is cut before repr sees it: the latter would raise from 4,300 digits on.
+    """Return a value as a message shows it: its repr, cut to 80 characters."""
+    # What may be huge never comes to repr, which raises for integers of more than 4,300 digits.
     if isinstance(value, int) and value.bit_length() > 1000:
         return "a number of more than 300 digits"
     if isinstance(value, (list, dict)) and len(value) > 20:
@@ -104,8 +105,11 @@ def is_multiple(number: float, step: float) -> bool:
 
 # ---- the schema itself
 
-_ONE = ("not", "if", "then", "else", "contains", "propertyNames", "additionalProperties", "additionalItems")
-_ONE += ("unevaluatedProperties", "unevaluatedItems", "items")
+# Keywords that hold one schema, a list of schemas, schemas by name.
+_ONE = (
+    *("not", "if", "then", "else", "contains", "propertyNames", "additionalProperties", "additionalItems"),
+    *("unevaluatedProperties", "unevaluatedItems", "items"),
+)
 _LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
 _MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
 
@@ -116,7 +120,7 @@ def _is_number(value: object) -> bool:
 
 
 def _is_count(value: object) -> bool:
-    return _is_number(value) and json_kind(value) == "integer" and typing.cast(int, value) >= 0
+    return isinstance(value, (int, float)) and _is_number(value) and json_kind(value) == "integer" and value >= 0
 
 
 def _is_names(value: object) -> bool:
@@ -141,7 +145,7 @@ def _is_bound(value: object) -> bool:
 
 
 def _is_step(value: object) -> bool:
-    return _is_number(value) and typing.cast(float, value) > 0
+    return isinstance(value, (int, float)) and _is_number(value) and value > 0
 
 
 def _is_choice(value: object) -> bool:
@@ -152,7 +156,7 @@ def _is_name_map(value: object) -> bool:
     return isinstance(value, dict) and all(_is_names(names) for names in value.values())
 
 
-# What a keyword must look like, and how to say it. Schemas within are looked at on the walk.
+# By keyword: what its value must be, as a check and in words. Schemas in it are checked when the walk comes to them.
 _SHAPES: dict[str, tuple[typing.Callable[[object], bool], str]] = {
     "type": (_is_type, f"one or a list of {', '.join(repr(name) for name in SCHEMA_TYPES)}"),
     "enum": (_is_choice, "a list of at least one value"),
@@ -180,17 +184,20 @@ _SHAPES.update(
 
 
 class SchemaDocument:
-    """A schema that was walked and found well formed: its parts, references and patterns."""
+    """A schema that is well formed: its parts, references and patterns.
+
+    `parts` has each schema within it, with its path, by id(); `root` keeps them alive.
+    """
 
     __slots__ = ("root", "parts", "budget", "_names", "_patterns", "_enum_keys")
 
     def __init__(self, root: JsonSchema) -> None:
-        """Walk `root`. Raises SchemaError where it is malformed or too large, or a reference leads nowhere."""
+        """Walk through `root`; SchemaError where it is malformed or too large, or a reference leads nowhere."""
         _check_extent(root)
         self.root = root
         self.budget = PatternBudget()
-        self.parts: dict[int, tuple[dict[str, typing.Any], SchemaPath]] = {}  # by id: `root` keeps them alive
-        self._names: dict[str, JsonSchema] = {}  # what $id, $anchor and draft-04 id name
+        self.parts: dict[int, tuple[dict[str, typing.Any], SchemaPath]] = {}
+        self._names: dict[str, JsonSchema] = {}  # given by $id, $anchor, and draft-04's id
         self._patterns: dict[str, Pattern] = {}
         self._enum_keys: dict[int, frozenset[object]] = {}
         references: list[tuple[str, SchemaPath]] = []
@@ -214,7 +221,7 @@ class SchemaDocument:
         return typing.cast(JsonSchema, found)
 
     def pattern(self, source: str, path: SchemaPath = ()) -> Pattern:
-        """Return a pattern of the schema, read once."""
+        """Return a pattern of the schema, which is read once; SchemaError, at `path`, when it is malformed."""
         if source not in self._patterns:
             try:
                 self.budget.spend(2 * len(source))
@@ -224,14 +231,14 @@ class SchemaDocument:
         return self._patterns[source]
 
     def matches(self, source: str, text: str) -> bool:
-        """Say whether a pattern of the schema is found in `text`."""
+        """Say whether a pattern of the schema is found in `text`; SchemaError when that costs too much."""
         try:
             return self.pattern(source).matches(text, self.budget)
         except PatternError as exc:
             raise SchemaError((), f"pattern {schema_evidence(source)}: {exc}") from exc
 
     def texts(self, source: str, low: int, high: int, turn: int) -> typing.Iterator[str]:
-        """Yield texts that match a pattern of the schema; see Pattern.examples."""
+        """Yield texts that match a pattern of the schema, as Pattern.examples does."""
         try:
             yield from self.pattern(source).examples(low, high, turn, self.budget)
         except PatternError as exc:
@@ -245,7 +252,7 @@ class SchemaDocument:
         return keys
 
     def property_schemas(self, schema: JsonSchema, name: str) -> list[JsonSchema]:
-        """Return what one schema object says about the property `name`."""
+        """Return the schemas that one schema has for the property `name`."""
         if isinstance(schema, bool):
             return []
         found = [schema["properties"][name]] if name in schema.get("properties", ()) else []
@@ -304,13 +311,13 @@ def _parts(schema: dict[str, typing.Any], path: SchemaPath) -> typing.Iterator[t
             if not isinstance(value, dict):
                 raise SchemaError(path, f"{keyword!r} must be an object of schemas, got {schema_evidence(value)}")
             for name, part in value.items():
-                # Draft-07: a list of names is no schema.
+                # Draft-07's `dependencies` may have lists of names in the place of schemas.
                 if keyword != "dependencies" or not _is_names(part):
                     yield (keyword, name), part
 
 
 def _check_extent(root: object) -> None:
-    """Refuse what is too large or nests so deeply that recursion over it (also repr) would fail."""
+    """Raise SchemaError for a schema that is too large, or nests so deeply that recursion (repr's, too) would fail."""
     queue = [(root, 0)]
     count = 0
     while queue:
@@ -332,7 +339,7 @@ def json_extent(value: object) -> int:
 
 
 def _resolve_json_pointer(root: object, pointer: str) -> object:
-    """RFC 6901 §4 and §6 (percent-encoding); None when it leads nowhere."""
+    """Return what a JSON pointer leads to (RFC 6901 §4, and §6 for percent-encoding), None when it leads nowhere."""
     found = root
     for token in _decode_percent(pointer).split("/")[1:]:
         key = token.replace("~1", "/").replace("~0", "~")
@@ -351,7 +358,7 @@ def _decode_percent(text: str) -> str:
 
 
 def tuple_items(schema: dict[str, typing.Any]) -> tuple[list[JsonSchema], JsonSchema]:
-    """Return the schemas of the first items, one each, and the schema of all further ones, in either spelling."""
+    """Return the schemas of the first items, one each, and the schema of all others; by new or old keywords."""
     items = schema.get("items", True)
     if isinstance(items, list):
         return items, schema.get("additionalItems", True)
@@ -359,11 +366,11 @@ def tuple_items(schema: dict[str, typing.Any]) -> tuple[list[JsonSchema], JsonSc
 
 
 def number_bounds(schema: dict[str, typing.Any]) -> list[tuple[str, float, bool]]:
-    """Return each bound: its keyword, the limit, and whether the limit itself is outside.
+    """Return each bound of a schema: its keyword, the limit, and whether the limit itself is excluded.
 
-    A draft-04 boolean says the latter of its neighbour and is no bound itself.
+    Draft-04's boolean `exclusiveMinimum` is no bound; it excludes the limit of `minimum`.
     """
-    bounds = []
+    bounds: list[tuple[str, float, bool]] = []
     for keyword in ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum"):
         limit = schema.get(keyword)
         if limit is not None and not isinstance(limit, bool):

@@ -1,8 +1,8 @@
 """The formats of JSON Schema strings: what each one admits, and an example of it.
 
-Named are those of JSON Schema 2020-12 (validation §7.3) and those that OpenAPI, Pydantic and Zod put into schemas.
-A format that is not named here says nothing about a string. Where libraries are at odds, a check is the lenient one:
-a date-time without offset or seconds holds, since Zod's and Pydantic's local times carry the same format.
+The formats are those of JSON Schema 2020-12 (validation §7.3), and those that OpenAPI, Pydantic and Zod put into
+schemas. Any other format allows every string. Where libraries differ, the lenient one is followed: a date-time may lack
+its offset or its seconds, because Zod's and Pydantic's local times have this format, too.
 """
 
 from __future__ import annotations
@@ -11,10 +11,11 @@ import json
 import re
 import typing
 
-from protocol.mock.json_schema.pattern import Pattern, PatternError
+from protocol.mock.json_schema.pattern import Pattern
+from protocol.mock.json_schema.pattern_nodes import PatternError
 
-# The patterns go through re.fullmatch at use, which caches them: compiling them at import would cost start-up time.
-# None repeats a group that can itself match in two ways, so none backtracks more than linearly.
+# Compiled when they are first used, by re's own cache: at import, that would take time from every start.
+# No pattern repeats a group that can match in two ways, so none takes more than linear time.
 _DATE = r"(\d{4})-(\d\d)-(\d\d)"
 _TIME = r"([01]\d|2[0-3]):[0-5]\d(:([0-5]\d|60)(\.\d+)?)?([Zz]|[+-]([01]\d|2[0-3]):[0-5]\d)?"
 _DURATION = r"P(?=\d|T\d)(\d+Y)?(\d+M)?(\d+W)?(\d+D)?(T(?=\d)(\d+H)?(\d+M)?(\d+(\.\d+)?S)?)?"
@@ -27,20 +28,20 @@ _MONTH_DAYS = (31, 29, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31)
 
 
 def format_holds(name: str, text: str) -> bool:
-    """Say whether `text` is of the format `name`; an unknown format always holds."""
+    """Say whether `text` is of the format `name`; True for an unknown format."""
     check = _CHECKS.get(name)
     return check is None or check(text)
 
 
 def format_is_known(name: str) -> bool:
-    """Say whether this format is checked and has examples."""
+    """Say whether a format is checked."""
     return name in _CHECKS
 
 
 def format_examples(name: str, turn: int, low: int) -> tuple[str, ...]:
-    """Return texts of the format, the first for ordinary use, of at least `low` characters where it can be stretched.
+    """Return texts of a format, the usual one first, of at least `low` characters where the format allows any length.
 
-    Another `turn` (an index from 0) gives other texts, save where a format has only a few. Unknown: nothing.
+    Another `turn` (an index from 0) gives other texts, except where a format has only a few. () for an unknown format.
     """
     write = _EXAMPLES.get(name)
     return write(turn, low) if write else ()
@@ -64,7 +65,7 @@ def _is_date(text: str) -> bool:
 
 
 def _is_date_time(text: str) -> bool:
-    # RFC 3339 §5.6: "T" may be replaced by a blank.
+    # RFC 3339 §5.6: a blank may be in the place of "T".
     return _is_date(text[:10]) and text[10:11] in ("T", "t", " ") and _is_time(text[11:])
 
 
@@ -78,7 +79,7 @@ def _is_hostname(text: str) -> bool:
 
 def _is_email(text: str) -> bool:
     local, at, domain = text.rpartition("@")
-    # RFC 5321 §4.5.3.1: 64 octets; quoted local parts and address literals are not worth their grammar here.
+    # RFC 5321 §4.5.3.1: at most 64 octets. Quoted local parts and address literals are not supported.
     return bool(at) and re.fullmatch(r"[^\s@.][^\s@]{0,63}", local) is not None and _is_hostname(domain)
 
 
@@ -251,7 +252,7 @@ def _base64_examples(turn: int, low: int) -> tuple[str, ...]:
 
 
 def _text_writer(*patterns: str) -> typing.Callable[[int, int], tuple[str, ...]]:
-    """Examples with a place `@` for the number of the turn."""
+    """Return a writer of examples, in which the number of the turn stands for `@`."""
     return lambda turn, low: tuple(pattern.replace("@", str(turn + 1) if turn else "") for pattern in patterns)
 
 

@@ -1,7 +1,7 @@
 """What is in a picture, whatever its format: a background that fades from shade to shade, and text on it.
 
-The colour's two chroma values are the same all over a picture: the background and the ink differ in luma alone. So the
-three formats show the same picture, and JPEG need not encode its chroma.
+Background and ink differ in luma alone; the two chroma values are the same all over a picture. So the three formats
+show the same picture, and JPEG has its chroma only once.
 """
 
 from __future__ import annotations
@@ -17,27 +17,26 @@ Colour = typing.Tuple[int, int, int, int]
 
 _CELL_WIDTH, _CELL_HEIGHT = GLYPH_WIDTH + 1, GLYPH_HEIGHT + 2
 
-# Luma from 0 to 255. Between ink and every shade the contrast is above 4.5 : 1, which WCAG 2 asks for (1.4.3).
+# Luma, from 0 to 255. The contrast between ink and any shade is above 4.5 : 1, as WCAG 2 asks for (1.4.3).
 _DARK, _LIGHT_INK = range(45, 96), 235
 _LIGHT, _DARK_INK = range(160, 216), 15
-# On a transparent ground: in the middle, to be read on white and on black.
+# On a transparent background: a luma in the middle can be read on white and on black.
 _MIDDLE_INK = 118
 _CHROMA = 30
 
-# A dot of the text is at most a 64th of the picture's shorter side; the margin is a 16th. With dots and places of these
-# sizes the letters are made of few different blocks of JPEG's.
+# A dot of the text is at most a 64th of the picture's shorter side; the margin is a 16th. Dots of these sizes make few
+# different blocks of JPEG.
 _LARGEST_DOT = 64
 _DOTS = (64, 48, 32, 24, 16, 8, 4, 2)
 _MARGIN = 16
-# Words up to this length are not broken for the sake of larger letters.
-_UNBROKEN = 16
+_UNBROKEN = 16  # characters of the longest word that is not broken to have larger letters
 
 
 class Canvas(typing.NamedTuple):
     """A picture before it is encoded.
 
-    `shades` are the background's lumas and `rows` says for each row of pixels which of them it has. `masks` has for
-    each row one byte a pixel (0 background, 1 ink), or None where there is no ink; equal rows are the same object.
+    `shades` are the background's lumas; `rows` has, for each row of pixels, the index of its shade. `masks` has, for
+    each row, one byte a pixel (0 background, 1 ink), or None where there is no ink; equal rows are one object.
     """
 
     width: int
@@ -57,18 +56,22 @@ class Canvas(typing.NamedTuple):
     def _rgb(self, luma: int) -> tuple[int, int, int]:
         # JFIF 1.02, "Conversion to and from RGB".
         blue, red = self.chroma[0] - 128, self.chroma[1] - 128
-        exact = (luma + 1.402 * red, luma - 0.344136 * blue - 0.714136 * red, luma + 1.772 * blue)
-        return tuple(min(255, max(0, round(part))) for part in exact)  # type: ignore[return-value]
+        green_part = luma - 0.344136 * blue - 0.714136 * red
+        return _byte(luma + 1.402 * red), _byte(green_part), _byte(luma + 1.772 * blue)
 
     def repeats(self, row: int) -> bool:
-        """Say whether a row of pixels is the one above it once more."""
+        """Say whether a row of pixels equals the row above it."""
         return row > 0 and self.rows[row] == self.rows[row - 1] and self.masks[row] is self.masks[row - 1]
 
 
-def draw_canvas(text: str, width: int, height: int, *, seed: int, transparent: bool = False) -> Canvas:
-    """Return a picture of width x height pixels with the text as large as fits; what does not fit ends with "...".
+def _byte(exact: float) -> int:
+    return min(255, max(0, round(exact)))
 
-    Colours follow from `seed`.
+
+def draw_canvas(text: str, width: int, height: int, *, seed: int, transparent: bool = False) -> Canvas:
+    """Return a picture of width x height pixels with the text in the largest letters that fit.
+
+    A text that does not fit in the smallest letters is cut, and ends with "...". The colours follow from `seed`.
     """
     chance = binascii.crc32(b"%d" % seed)
     angle = 2 * math.pi * (chance >> 8) / 0x1000000
@@ -107,7 +110,7 @@ def _lay_out(text: str, width: int, height: int) -> tuple[int, list[str]]:
     side = min(width, height)
     room = width - side // _MARGIN * 2, height - side // _MARGIN * 2
     most_columns, most_lines = room[0] // _CELL_WIDTH, room[1] // _CELL_HEIGHT
-    # A line may end with a space that is not drawn; what is longer than this fills all lines and one more.
+    # A line may end with a space that is not drawn. A text of this length fills more than all lines: the rest is cut.
     text = re.sub(" +", " ", text).strip()[: (most_columns + 1) * most_lines + 1]
     if not text or not most_columns or not most_lines:
         return 1, []
@@ -128,7 +131,7 @@ def _lay_out(text: str, width: int, height: int) -> tuple[int, list[str]]:
 
 
 def _wrap(text: str, columns: int) -> list[str]:
-    """Return the text in lines of at most so many characters, cut between words where that can be."""
+    """Return the text in lines of at most so many characters; only words that are longer than a line are cut."""
     lines = []
     for paragraph in text.split("\n"):
         line = ""

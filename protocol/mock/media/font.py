@@ -1,4 +1,4 @@
-"""A bitmap font: printable ASCII, five dots wide and seven high, and marks for every other script."""
+"""A bitmap font of printable ASCII, five dots wide and seven high; characters of other scripts get a mark each."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import unicodedata
 
 GLYPH_WIDTH, GLYPH_HEIGHT = 5, 7
 
-# A glyph is seven digits to base 32, one a row from the top, whose highest bit is the dot on the left.
+# A glyph has seven digits to base 32, one a row from the top. A digit's highest bit is the dot on the left.
 _GLYPHS = (
     "0000000 4444404 aaa0000 aavavaa 4fke5u4 pp248jj ciiclid 4400000 2488842 8422248 04lel40 044v440 "
     "0000648 000v000 00000cc 11248gg ehjlphe 4c4444e eh1248v eh161he 26aiv22 vgu11he 68guhhe v122444 "
@@ -21,38 +21,37 @@ _GLYPHS = (
 ).split()
 _FIRST = 0x20
 
-_PUNCTUATION = {ord(sign): plain for sign, plain in zip("‘’‚“”„«»‐‑‒–—―−×", '\'\',"""<>-------x')}
-# Marks that sit on other characters, and what only tells a renderer how to join or order them.
+_PUNCTUATION = {ord(sign): ascii_sign for sign, ascii_sign in zip("‘’‚“”„«»‐‑‒–—―−×", '\'\',"""<>-------x')}
+# Categories that are not drawn: marks on other characters, and characters that only tell how to join or order others.
 _UNDRAWN = frozenset(("Mn", "Me", "Cf", "Cc"))
 
 
 def drawable_text(text: str) -> str:
-    """Return the text as it can be drawn: accents and ligatures as plain letters, white space as spaces and newlines.
+    """Return the text as it can be drawn: accents and ligatures as ASCII letters, white space as spaces and newlines.
 
-    What has no plain form stays, for `glyph_rows` to give it a mark.
+    A character without an ASCII form stays: `glyph_rows` has a mark for it.
     """
-    return (
-        text if text.isascii() and text.isprintable() else "".join(map(_plain_character, text.translate(_PUNCTUATION)))
-    )
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(map(_ascii_form, text.translate(_PUNCTUATION)))
 
 
-def _plain_character(character: str) -> str:
+def _ascii_form(character: str) -> str:
     if " " <= character <= "~" or character == "\n":
         return character
     if character.isspace():
         return " "
     if unicodedata.category(character) in _UNDRAWN:
         return ""
-    plain = "".join(part for part in unicodedata.normalize("NFKD", character) if " " <= part <= "~")
-    return plain or character
+    return "".join(part for part in unicodedata.normalize("NFKD", character) if " " <= part <= "~") or character
 
 
 def glyph_rows(character: str) -> typing.Sequence[int]:
-    """Return a character's seven rows of five bits, from the top; what is not ASCII is a framed mark of its own."""
+    """Return a character's seven rows of five bits, from the top; a framed mark for one that is not ASCII."""
     place = ord(character) - _FIRST
     if 0 <= place < len(_GLYPHS):
         return [int(digit, 32) for digit in _GLYPHS[place]]
     bits = binascii.crc32(character.encode("utf-8", "surrogatepass"))
-    # Mirrored, as most signs are roughly; the frame tells it from a letter.
+    # The mark is mirrored, as most signs roughly are; the frame tells it from a letter.
     halves = [bits >> (3 * row) & 7 for row in range(GLYPH_HEIGHT - 2)]
     return [31, *(half << 2 | half & 2 | half >> 2 for half in halves), 31]

@@ -1,8 +1,8 @@
 """A canvas as baseline JPEG (ITU-T T.81), in a JFIF frame.
 
-Most blocks of 8 x 8 pixels have one colour, hence no more than a mean; those with ink are transformed once for each
-pattern. The canvas' chroma is constant, so that its two components have nothing to say after the first block. T.81
-leaves the Huffman codes to the file: here the commonest symbol has one bit and the others equally many.
+Most blocks of 8 x 8 pixels have one colour, so that their mean is enough; a pattern with ink is transformed once. The
+chroma is constant, so that its two components are empty after the first block. T.81 lets each file choose its Huffman
+codes: here the commonest symbol has one bit, and all others have equally many.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import typing
 
 from protocol.mock.media.canvas import Canvas
 
-# The coefficient of the mean is eight times the mean: by this step luma comes out as it went in.
+# The coefficient of the mean is eight times the mean: with this step, luma is kept exactly.
 _MEAN_STEP = 8
-# All others, which only letters have: coarse enough to be short, fine enough for sharp edges.
+# The step of all other coefficients, which only letters have: coarse enough to be short, fine enough for sharp edges.
 _EDGE_STEP = 20
 
 # Symbols of the Huffman codes in the order of their code words; the first has the word "0" (F.1.2).
@@ -70,7 +70,7 @@ def _word(symbols: bytes, symbol: int, bits: int) -> str:
 
 
 def _difference(value: int) -> str:
-    """Return the code of a mean's difference to the block before (F.1.2.1)."""
+    """Return the code of a mean's difference from that of the block before (F.1.2.1)."""
     size = abs(value).bit_length()
     return _word(_DC_SYMBOLS, size, _DC_BITS) + _amplitude(value, size)
 
@@ -80,11 +80,11 @@ def _amplitude(value: int, size: int) -> str:
 
 
 def _pixels(canvas: Canvas) -> bytes:
-    """Return the scan: for each block its luma, then the chroma."""
+    """Return the scan: for each block its luma, then its chroma."""
     blocks = _Blocks(canvas.ink)
     chroma = "".join(_difference(value - 128) + "0" for value in canvas.chroma)
     columns = -(-canvas.width // 8)
-    unchanged = "00" + "0000"  # no difference, and no more of the block, in all three components
+    unchanged = "00" + "0000"  # in each of three components: no difference, and no other coefficient
     before, bits = 0, []
     for row in range(0, canvas.height, 8):
         shade = canvas.shades[canvas.rows[min(row + 4, canvas.height - 1)]]
@@ -104,7 +104,7 @@ def _pixels(canvas: Canvas) -> bytes:
 
 
 class _Blocks:
-    """Luma of blocks, by their pattern and their background's shade."""
+    """The luma of blocks, kept by their pattern and their background's shade."""
 
     def __init__(self, ink: int) -> None:
         self._ink = ink
@@ -112,14 +112,14 @@ class _Blocks:
         self._spectra: dict[bytes, list[float]] = {}
         self._words = {symbol: _word(_AC_SYMBOLS, symbol, _AC_BITS) for symbol in _AC_SYMBOLS}
         self._codes: dict[tuple[bytes, int], tuple[int, str]] = {}
-        # A.3.3: the transform of a row of eight, which is that of a column too.
+        # A.3.3: the transform of a row of eight dots; that of a column is the same.
         self._waves = [
             [math.cos((2 * at + 1) * wave * math.pi / 16) * (0.5 if wave else 0.125**0.5) for at in range(8)]
             for wave in range(8)
         ]
 
     def code(self, pattern: bytes, shade: int) -> tuple[int, str]:
-        """Return a block's quantized mean and the code of all that follows it in the block."""
+        """Return a block's quantized mean, and the code of its other coefficients."""
         found = self._codes.get((pattern, shade))
         if found is None:
             found = self._codes[pattern, shade] = self._encode(pattern, shade)
@@ -130,7 +130,7 @@ class _Blocks:
             return shade - 128, "0"
         if pattern not in self._spectra:
             self._spectra[pattern] = self._transform(pattern)
-        # The transform is linear: the ink's part is as strong as it differs from the shade.
+        # The transform is linear: the pattern's coefficients count by the difference between ink and shade.
         mean, *rest = self._spectra[pattern]
         strength = self._ink - shade
         edge_strength = strength / _EDGE_STEP

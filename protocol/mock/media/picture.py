@@ -1,4 +1,4 @@
-"""Pictures that say what they were asked for, and what is read from the beginning of a picture file.
+"""Pictures with a text in them, and the size of any picture file.
 
 Sources of the headers: W3C PNG 5.2 and 11.2.1; CompuServe GIF89a, 18; ITU-T T.81, B.2.2; RFC 9649, section 2.
 """
@@ -19,12 +19,12 @@ PICTURE_MOST_SIDE = 4096
 
 _ENCODERS = {"png": encode_png, "jpeg": encode_jpeg, "webp": encode_webp}
 
-#: What `picture_file` can make; the media type is "image/" and the format.
+#: The formats that `picture_file` can make. A media type is "image/" and the format.
 PICTURE_FORMATS = tuple(_ENCODERS)
 
 
 class PictureHead(typing.NamedTuple):
-    """What the beginning of a picture file tells: "png", "jpeg", "gif" or "webp", and how many pixels it has."""
+    """What the beginning of a picture file tells: "png", "jpeg", "gif" or "webp", and the size in pixels."""
 
     format: str
     width: int
@@ -34,7 +34,7 @@ class PictureHead(typing.NamedTuple):
 def picture_file(
     text: str, width: int, height: int, *, picture_format: str = "png", seed: int = 0, transparent: bool = False
 ) -> bytes:
-    """Return a picture file of width x height pixels with the text in it; the same arguments give the same bytes.
+    """Return a picture file of width x height pixels with the text in it; equal arguments give equal bytes.
 
     `seed` chooses the colours. ApiError 400 for a side that is not from 1 to 4096, for a format that is not among
     PICTURE_FORMATS, and for a transparent JPEG. Source: OpenAI API reference, "Create image".
@@ -54,7 +54,7 @@ def picture_file(
 
 
 def read_picture_head(data: bytes) -> PictureHead | None:
-    """Return format and size of a PNG, JPEG, GIF or WebP file, from its beginning alone; None for all else."""
+    """Return format and size of a PNG, JPEG, GIF or WebP file, by its beginning alone; None for any other file."""
     try:
         if data[:8] == b"\x89PNG\r\n\x1a\n" and data[12:16] == b"IHDR":
             return PictureHead("png", *struct.unpack_from(">II", data, 16))
@@ -64,7 +64,7 @@ def read_picture_head(data: bytes) -> PictureHead | None:
             return _read_jpeg_head(data)
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
             return _read_webp_head(data)
-    except struct.error:  # it ends too early
+    except struct.error:  # the file ends too early
         pass
     return None
 

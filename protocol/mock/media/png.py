@@ -8,13 +8,13 @@ import zlib
 
 from protocol.mock.media.canvas import Canvas
 
-# Sections 9.2 and 11.2.1: filters of a row, and the colour type that is a palette.
+# Sections 9.2 and 11.2.1: the filter of a row, and the colour type for a palette.
 _FILTER_NONE, _FILTER_UP = b"\0", b"\2"
 _PALETTE = 3
 
 
 def encode_png(canvas: Canvas) -> bytes:
-    """Return the canvas as a PNG file; one of 1024 x 1024 takes some milliseconds and is a few kilobytes."""
+    """Return the canvas as a PNG file. One of 1024 x 1024 pixels takes some milliseconds and has a few kilobytes."""
     palette = canvas.palette()
     header = struct.pack(">IIBBBBB", canvas.width, canvas.height, 8, _PALETTE, 0, 0, 0)
     chunks = [_chunk(b"IHDR", header), _chunk(b"PLTE", b"".join(bytes(colour[:3]) for colour in palette))]
@@ -27,7 +27,7 @@ def encode_png(canvas: Canvas) -> bytes:
 
 def _pixels(canvas: Canvas) -> bytes:
     packer = zlib.compressobj(1)
-    again = _FILTER_UP + b"\0" * canvas.width  # each pixel differs from the one above it by nothing
+    again = _FILTER_UP + b"\0" * canvas.width  # each pixel equals the one above it
     ink = bytes((len(canvas.shades),))
     packed = []
     for row, (shade, mask) in enumerate(zip(canvas.rows, canvas.masks)):

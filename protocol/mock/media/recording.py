@@ -1,4 +1,4 @@
-"""How long an uploaded recording is, by what its headers and frames tell: nothing is decoded.
+"""How long an uploaded recording is, by its headers and frames: nothing is decoded.
 
 Sources: Microsoft "Multimedia Programming Interface and Data Specifications 1.0" (WAV), EBU Tech 3306 (RF64);
 ISO/IEC 11172-3 and 13818-3 (MPEG audio), 13818-7 (ADTS); RFC 9639 (FLAC); RFC 3533, RFC 7845, Vorbis I (Ogg);
@@ -10,10 +10,10 @@ from __future__ import annotations
 import struct
 import typing
 
-# PCM, floats, the two laws of G.711, and the extensible header, which is used for these: each sample has so many bits.
+# Encodings whose samples have one size: PCM, floats, the two laws of G.711, and the extensible header for these.
 _WAV_EVEN_ENCODINGS = frozenset((1, 3, 6, 7, 0xFFFE))
 
-# Kilobits a second by the header's four bits, in units of 8; 0 stands for what has no fixed one, or is not allowed.
+# By the header's four bits: kilobits a second, in units of 8; 0 for no fixed rate, and for a forbidden one.
 _MPEG_1_LAYER_2 = (0, 4, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 0)
 _MPEG_1_LAYER_3 = (0, 4, 5, 6, 7, 8, 10, 12, 14, 16, 20, 24, 28, 32, 40, 0)
 _MPEG_2_BITRATES = (0, 1, 2, 3, 4, 5, 6, 7, 8, 10, 12, 14, 16, 18, 20, 0)
@@ -24,14 +24,13 @@ _ADTS_SAMPLES = 1024
 
 _EBML_SEGMENT, _EBML_INFO, _EBML_TIMESTAMP_SCALE, _EBML_DURATION = 0x18538067, 0x1549A966, 0x2AD7B1, 0x4489
 _EBML_SCALE_DEFAULT = 1_000_000  # nanoseconds
-_EBML_LONGEST = 2.0**63  # neither infinite nor no number at all
+_EBML_LONGEST = 2.0**63  # of a duration: it excludes infinity and NaN
 
-# So many bytes in a stream of frames may be none of a frame's beginning, before the rest is left alone.
-_MPEG_MOST_RUBBISH = 4096
+_MPEG_MOST_RUBBISH = 4096  # places in a stream of frames where a frame might begin and does not
 
 
 class _MpegFrame(typing.NamedTuple):
-    """A frame of MPEG audio: its bytes, its samples, samples a second, and where side information ends."""
+    """A frame of MPEG audio: its bytes, its samples, samples a second, and where its side information ends."""
 
     size: int
     samples: int
@@ -40,9 +39,9 @@ class _MpegFrame(typing.NamedTuple):
 
 
 def sound_seconds(data: bytes) -> float | None:
-    """Return how long a WAV, MP3, AAC (ADTS), FLAC, Ogg, MP4 or WebM file sounds; None where it does not tell.
+    """Return how many seconds a WAV, MP3, AAC (ADTS), FLAC, Ogg, MP4 or WebM file lasts; None where it does not tell.
 
-    A file that was cut off gives what its headers say, or, where there is only a stream of frames, what is there.
+    A file that was cut off lasts as long as its headers say, or as the frames that are there where there is no header.
     """
     try:
         begin = _id3_size(data)
@@ -58,12 +57,12 @@ def sound_seconds(data: bytes) -> float | None:
         if kind == b"\x1a\x45\xdf\xa3":
             return _webm_seconds(data)
         return _adts_seconds(data, begin) if _adts_frame(data, begin) else _mpeg_seconds(data, begin)
-    except struct.error:  # it ends too early
+    except struct.error:  # the file ends too early
         return None
 
 
 def _id3_size(data: bytes) -> int:
-    """Return the size of the tag that may stand before the sound."""
+    """Return the size of the ID3 tag that may be before the sound."""
     if data[:3] != b"ID3" or len(data) < 10:
         return 0
     size = 0
@@ -83,16 +82,16 @@ def _wav_seconds(data: bytes, begin: int) -> float | None:
         elif kind == b"fact":
             samples = struct.unpack_from("<I", data, at)[0]
         elif kind == b"data" and samples and rate and encoding not in _WAV_EVEN_ENCODINGS:
-            return samples / rate  # in blocks, whose bytes a second are a rough guess of many a writer
+            return samples / rate  # encoded in blocks, of which many writers give the bytes a second only roughly
         elif kind == b"data":
             rest = len(data) - at
-            # Written as a stream, a file says 0 or 0xFFFFFFFF, for it does not know yet.
+            # A file that was written as a stream has 0 or 0xFFFFFFFF here: its length was not known yet.
             return (rest if not size or size > rest else size) / byte_rate if byte_rate else None
         at += size + size % 2  # chunks begin at even places
 
 
 def _flac_seconds(data: bytes, at: int) -> float | None:
-    """Read a STREAMINFO block: 20 bits of rate, 3 and 5 that do not matter, 36 bits of samples (0: unknown)."""
+    """Read a STREAMINFO block: 20 bits of rate, 8 that do not matter, 36 bits of samples (0: unknown)."""
     numbers = struct.unpack_from(">Q", data, at + 10)[0]
     rate, samples = numbers >> 44, numbers & 0xFFFFFFFFF
     return samples / rate if rate and samples else None
@@ -133,7 +132,7 @@ def _mpeg_seconds(data: bytes, at: int) -> float | None:
             known[header] = _mpeg_frame(header)
         frame = known[header]
         if frame is None:
-            # Not a frame: the tag at the end of many files, or rubbish before the next one.
+            # No frame: the tag at the end of many files, or rubbish before the next frame.
             at = data.find(b"\xff", at + 1)
             rubbish += 1
             continue
@@ -143,7 +142,7 @@ def _mpeg_seconds(data: bytes, at: int) -> float | None:
 
 
 def _told_frames(data: bytes, at: int, first: _MpegFrame) -> int:
-    """Return the number of frames that an encoder of variable rate tells in the first one; 0 where it does not."""
+    """Return the number of frames, which encoders of a variable rate write in the first one; 0 for none."""
     mark = at + first.side_end
     if data[mark : mark + 4] in (b"Xing", b"Info") and struct.unpack_from(">I", data, mark + 4)[0] & 1:
         return struct.unpack_from(">I", data, mark + 8)[0]
@@ -183,7 +182,7 @@ def _ogg_seconds(data: bytes) -> float | None:
     at = 0
     while data[at : at + 4] == b"OggS":
         flags, segments = struct.unpack_from("5xB20xB", data, at)
-        if not flags & 2:  # pages that begin a stream come before all others
+        if not flags & 2:  # the pages that begin a stream come before all others
             return None
         packet = at + 27 + segments
         clock = _ogg_clock(data, packet)
@@ -219,7 +218,7 @@ def _ogg_end(data: bytes, serial: bytes) -> int | None:
 
 
 def _mp4_seconds(data: bytes) -> float | None:
-    """Find moov and in it mvhd; the boxes beside them are passed over."""
+    """Find the box mvhd within moov; it has the duration."""
     at, end = 0, len(data)
     while at + 8 <= end:
         size, kind = struct.unpack_from(">I4s", data, at)
@@ -230,7 +229,7 @@ def _mp4_seconds(data: bytes) -> float | None:
         if kind == b"mvhd":
             long = data[body : body + 1] == b"\1"
             scale, duration = struct.unpack_from(">IQ" if long else ">II", data, body + (20 if long else 12))
-            # In pieces, as a stream is, the file says 0, or all ones.
+            # A file in fragments, as a stream is, has 0 here, or all ones.
             known = 0 < duration < (0xFFFFFFFFFFFFFFFF if long else 0xFFFFFFFF)
             return duration / scale if scale and known else None
         if size < body - at:
@@ -240,7 +239,7 @@ def _mp4_seconds(data: bytes) -> float | None:
 
 
 def _webm_seconds(data: bytes) -> float | None:
-    """Go into Segment and Info, past all else before it, for Duration; a recorder's stream often has none."""
+    """Find Duration within Segment and Info; recorders' streams often have none."""
     at, scale, duration = 0, _EBML_SCALE_DEFAULT, None
     end = len(data)
     while at < end:
@@ -260,7 +259,7 @@ def _webm_seconds(data: bytes) -> float | None:
 
 
 def _ebml_number(data: bytes, at: int, *, keep_mark: bool) -> tuple[int, int]:
-    """Return a number of variable length (RFC 8794 section 4) and where it ends; ids keep the bit of their length."""
+    """Return a number of variable length (RFC 8794 section 4), and where it ends; an id keeps the bit of its length."""
     first = struct.unpack_from("B", data, at)[0]
     length = 9 - first.bit_length()
     if length > 8:

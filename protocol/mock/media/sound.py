@@ -1,6 +1,6 @@
-"""Speech that the mock makes up: as long as its text takes to say, one tone a word where the format carries samples.
+"""Speech that the mock makes up: it lasts as long as its text takes to say.
 
-WAV and raw samples can be heard; in the compressed formats (MP3, Opus, AAC, FLAC) the frames say silence, for as long.
+WAV and raw samples have one tone a word. In the compressed formats (MP3, Opus, AAC, FLAC) the frames hold silence.
 Sources: ISO/IEC 13818-3 (MPEG-2 audio, layer III) and 13818-7 (AAC, ADTS); RFC 9639 (FLAC); RFC 3533 (Ogg), RFC 6716
 and RFC 7845 (Opus); ITU-T G.711 (the two laws); OpenAI API reference, "Create speech", "Realtime".
 """
@@ -8,6 +8,7 @@ and RFC 7845 (Opus); ITU-T G.711 (the two laws); OpenAI API reference, "Create s
 from __future__ import annotations
 
 import array
+import binascii
 import struct
 import sys
 import typing
@@ -25,8 +26,8 @@ SPEECH_FORMATS = ("mp3", "opus", "aac", "flac", "wav", "pcm")
 
 _SPEED_SLOWEST, _SPEED_FASTEST = 0.25, 4
 
-# Samples without a file around them, by the names of the speech, chat and Realtime endpoints: what a sample is, how
-# many there are a second and how many bytes it has. All are mono; pcm is 16 bit, signed, little-endian.
+# Samples without a file around them, by their names at the speech, chat and Realtime endpoints: their coding, how many
+# there are a second, and the bytes of one. All are mono; pcm is 16 bit, signed, little-endian.
 _RAW_SOUNDS = {
     "pcm": ("pcm", SPEECH_SAMPLE_RATE, 2),
     "pcm16": ("pcm", SPEECH_SAMPLE_RATE, 2),
@@ -43,8 +44,8 @@ _SOUND_MEDIA_TYPES = {"mp3": "audio/mpeg", "opus": "audio/ogg", "ulaw": "audio/p
 _TONE_PERIODS = (60, 64, 75, 80)
 _TONE_VOLUME = 6000
 
-# MPEG-2, layer III, 64 kbit/s, 24 kHz, mono: 192 bytes for 576 samples (24 ms). All that follows the header being
-# zero, the frame says of itself that it holds no data: silence.
+# MPEG-2, layer III, 64 kbit/s, 24 kHz, mono: 192 bytes for 576 samples (24 ms). After the header all bytes are zero: a
+# frame without data, which is silence.
 _SILENT_MP3_FRAME = b"\xff\xf3\x84\xc0".ljust(192, b"\0")
 _MP3_SAMPLES = 576
 
@@ -59,7 +60,7 @@ _FLAC_SAMPLES = 4608
 _SILENT_OPUS_PACKET = b"\xf8\xff\xfe"
 _OPUS_RATE, _OPUS_SAMPLES = 48_000, 960
 _OPUS_PACKETS_A_PAGE = 10
-# What a decoder throws away at the start, as long as libopus' encoder runs ahead.
+# Samples that a decoder throws away at the start: as many as libopus' encoder runs ahead.
 _OPUS_PRE_SKIP = 312
 _OGG_SERIAL = 1
 _OGG_FIRST, _OGG_LAST = 2, 4
@@ -67,32 +68,28 @@ _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
 def spoken_words(text: str) -> int:
-    """Return how many words a text has for its sound, at least one; of scripts without spaces a character is one."""
+    """Return how many words of sound a text has, at least one; in scripts without spaces each character is a word."""
     return len(split_words(text)) or 1
 
 
-def raw_sound_seconds(size: int, audio_format: str) -> float:
-    """Return how long so many bytes of bare samples sound; ApiError 400 for what is no format of such.
-
-    These are "pcm", "pcm16" and "audio/pcm" (16 bit, 24 kHz), "g711_ulaw" and "audio/pcmu", "g711_alaw" and
-    "audio/pcma" (8 kHz).
-    """
-    if audio_format not in _RAW_SOUNDS:
-        raise _refuse_sound(audio_format, _RAW_SOUNDS)
-    _, rate, width = _RAW_SOUNDS[audio_format]
-    return size / (rate * width)
+def voice_seed(voice: object) -> int:
+    """Return the seed of a voice's tones: each voice, named or an object with an `id`, has its own."""
+    name = voice.get("id") if isinstance(voice, dict) else voice
+    return binascii.crc32(str(name).encode("utf-8", "backslashreplace"))
 
 
 class SpokenSound:
-    """The sound of so many words: SPEECH_FORMATS, and the raw formats of `raw_sound_seconds`.
+    """The sound of so many words, in one of SPEECH_FORMATS or of the raw formats of Realtime ("g711_ulaw", ...).
 
-    `seed` chooses the tones; `speed` is from 0.25 to 4. Same arguments, same bytes. ApiError 400 for another format or
-    speed. A minute of WAV is 3 MB, of MP3 0.5 MB, of the others at most 20 kB: the text's length is the limit.
+    `seed` chooses the tones; `speed` is from 0.25 to 4. Equal arguments give equal bytes. ApiError 400 for another
+    format or speed. A minute of WAV has 3 MB, of MP3 0.5 MB, of other files at most 20 kB: callers limit the words.
     """
 
     def __init__(self, words: int, audio_format: str, *, seed: int = 0, speed: float = 1.0) -> None:
         if audio_format not in SPEECH_FORMATS and audio_format not in _RAW_SOUNDS:
-            raise _refuse_sound(audio_format, SPEECH_FORMATS)
+            supported = ", ".join(repr(name) for name in SPEECH_FORMATS)
+            message = f"Invalid value: '{audio_format:.100}'. Supported values are: {supported}."
+            raise ApiError(400, message, param="response_format", code="invalid_value")
         if not _SPEED_SLOWEST <= speed <= _SPEED_FASTEST:
             message = (
                 f"Invalid 'speed': expected a number from {_SPEED_SLOWEST} to {_SPEED_FASTEST}, got {speed!r:.50}."
@@ -116,7 +113,7 @@ class SpokenSound:
         return _SOUND_MEDIA_TYPES.get(self._coding, f"audio/{self._coding}")
 
     def file(self) -> bytes:
-        """Return the whole sound."""
+        """Return the whole sound, a file where the format has one."""
         return b"".join(self.pieces())
 
     def pieces(self) -> list[bytes]:
@@ -134,7 +131,7 @@ class SpokenSound:
         return [b"".join(frames[count * at // words : count * (at + 1) // words]) for at in range(words)]
 
     def _word_begin(self, number: int) -> int:
-        """Return at which sample a word begins."""
+        """Return the sample at which a word begins."""
         return round(number * WORD_SECONDS * self._rate / self._speed)
 
     def _tones(self) -> list[bytes]:
@@ -155,12 +152,6 @@ class SpokenSound:
         if self._coding == "aac":
             return [_SILENT_AAC_FRAME] * -(-self._samples // _AAC_SAMPLES)
         return _silent_flac(self._samples) if self._coding == "flac" else _silent_opus(self._samples)
-
-
-def _refuse_sound(audio_format: str, expected: typing.Iterable[str]) -> ApiError:
-    supported = ", ".join(repr(name) for name in expected)
-    message = f"Invalid value: '{audio_format:.100}'. Supported values are: {supported}."
-    return ApiError(400, message, param="response_format", code="invalid_value")
 
 
 def _word_samples(count: int, period: int) -> bytes:

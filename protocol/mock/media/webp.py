@@ -1,6 +1,6 @@
 """A canvas as lossless WebP (RFC 9649, section 3): a palette, and runs of its colours.
 
-Only what such pictures need is written: literals, copies of the pixel to the left and copies of the row above.
+Of the format, only what such pictures need is used: literals, copies of the pixel to the left, copies of the row above.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import typing
 
 from protocol.mock.media.canvas import Canvas, Colour
 
-# Bits in the order of the stream, as text. Section 3.7.2.1.1: the code of a single symbol, 0, takes no bits at all.
+# Bits are text, in the order of the stream. Section 3.7.2.1.1: the code of a single symbol, 0, takes no bits.
 _ONLY_ZERO = "1000"
 # Two symbols, one bit each: 0 and 1, 0 and 255.
 _ZERO_ONE, _ZERO_255 = "1100" + "10000000", "1100" + "11111111"
 
-# Green and lengths of copies: 280 symbols, of which so many have eight bits and the others nine.
+# Green and the lengths of copies: 280 symbols, of which 232 have eight bits and the others nine.
 _SYMBOLS, _SHORT_SYMBOLS = 280, 232
 _LENGTHS = 256  # the first of the symbols for lengths
 
-# Section 3.7.2.1.2: in which order the lengths' own lengths are told.
+# Section 3.7.2.1.2: the order of the lengths of the code that the lengths are written in.
 _LENGTH_ORDER = (17, 18, 0, 1, 2, 3, 4, 5, 16, 6, 7, 8, 9)
 
 # Section 4.4: with more than sixteen colours each pixel has a byte of its own.
@@ -50,7 +50,7 @@ def _number(value: int, bits: int) -> str:
 
 
 def _palette(palette: typing.Sequence[Colour]) -> str:
-    """Return the palette as a picture of one row, each colour as its difference to the one before (section 4.4)."""
+    """Return the palette as a picture of one row, each colour as its difference from the one before (section 4.4)."""
     before = (0, 0, 0, 0)
     bits = ["0", _green_code(), _byte_code() * 2, _ZERO_255, _ONLY_ZERO]
     for colour in palette:
@@ -62,7 +62,7 @@ def _palette(palette: typing.Sequence[Colour]) -> str:
 
 
 def _code(lengths: typing.Container[int]) -> str:
-    """Return the start of a code: that its lengths are told by codes of one bit each, or none for a single length."""
+    """Return the start of a code: it says that each length is written in one bit, or a single length in none."""
     told = "".join("100" if length in lengths else "000" for length in _LENGTH_ORDER)
     return "0" + _number(len(_LENGTH_ORDER) - 4, 4) + told + "0"
 

@@ -1,8 +1,8 @@
 """The text of an uploaded file, for the search of vector stores.
 
-Read are: text in UTF-8, or in UTF-16 with its mark (plain, Markdown, JSON, CSV, program source); HTML and XML without
-their tags, scripts and styles; the XML inside Word, PowerPoint and OpenDocument files. Of all else, PDF among it, the
-runs of printable ASCII that stand in it uncompressed: seldom more than a title.
+It is found in text of UTF-8, or of UTF-16 with its mark (prose, Markdown, JSON, CSV, program source); in HTML and XML,
+without tags, scripts and styles; in the XML inside Word, PowerPoint and OpenDocument files. Any other file, such as a
+PDF, gives the runs of printable ASCII that are in it uncompressed: seldom more than a title.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from protocol.wire.archive import ArchiveError, read_archive
 
 # Members that hold the text of .docx, .pptx and of OpenDocument.
 _OFFICE_MEMBER = re.compile(r"word/(?:document|footnotes|endnotes)\.xml|ppt/slides/slide\d+\.xml|content\.xml")
-_OFFICE_MOST_BYTES = 64 * 1024 * 1024  # of what comes out: little compressed may be much
+_OFFICE_MOST_BYTES = 64 * 1024 * 1024  # uncompressed: a small file may hold much
 
 _MARKUP_NAME = re.compile(r".*\.(?:html?|xhtml|xml|svg)", re.IGNORECASE | re.DOTALL)
 _MARKUP_BEGINNING = re.compile(r"\s*<(?:!doctype html|html\b|\?xml\b)", re.IGNORECASE)
-# A tag holds no other tag's beginning: so no file makes the search go over it again and again.
+# No tag has another tag's beginning within it, so that no file makes the search go over it again and again.
 _MARKUP_TAG = re.compile(r"<[!/?a-zA-Z][^<>]*>")
 _MARKUP_SILENT = re.compile(r"<(script|style)\b[^<>]*(?<!/)>", re.IGNORECASE)
-# Tags that end a line or a cell, those of office files among them; all others stand within words.
+# Tags that end a line or a cell, in HTML and in office files; all others may be within words.
 _MARKUP_BREAK = re.compile(
     r"</?(?:\w+:)?(?:p|div|br|li|ul|ol|tr|td|th|h[1-6]?|title|table|section|article|header|footer|tab|pre|option)\b",
     re.IGNORECASE,
@@ -32,7 +32,7 @@ _PRINTABLE_RUN = re.compile(rb"[\t\n\r -~]{6,}")
 
 
 def text_of(data: bytes, filename: str) -> str:
-    """Return the text of a file, "" where none can be found; the name's ending helps to tell markup."""
+    """Return the text of a file, "" where it has none; the end of the file's name helps to recognize markup."""
     if data.startswith(b"PK\x03\x04"):
         return "\n".join(_markup_text(member.decode("utf-8", "replace")) for member in _office_members(data))
     text = _decoded(data)
@@ -44,7 +44,7 @@ def text_of(data: bytes, filename: str) -> str:
 
 
 def _decoded(data: bytes) -> str | None:
-    """Return what is text, None for what is not."""
+    """Return the text that the bytes encode, None where they are no text."""
     try:
         if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
             return data.decode("utf-16")
@@ -55,9 +55,9 @@ def _decoded(data: bytes) -> str | None:
 
 
 def _markup_text(text: str) -> str:
-    """Return the text between the tags, with lines where the tags break them and no blank ones."""
+    """Return the text between the tags, in lines as tags break them, without blank lines."""
     kept: list[str] = []
-    until = ""  # what ends a part that is not shown
+    until = ""  # the end of the part that is being left out
     for piece in _markup_pieces(text):
         if until:
             if piece.lower().startswith(until) or until == "-->" and until in piece:
@@ -80,7 +80,7 @@ def _markup_text(text: str) -> str:
 
 
 def _markup_pieces(text: str) -> typing.Iterator[str]:
-    """Yield tags and what is between them, one by one: a long text must not keep other threads from their turns."""
+    """Yield the tags and the texts between them, one by one: a long text must let other threads have their turns."""
     end = 0
     for tag in _MARKUP_TAG.finditer(text):
         yield text[end : tag.start()]
@@ -92,5 +92,5 @@ def _markup_pieces(text: str) -> typing.Iterator[str]:
 def _office_members(data: bytes) -> list[bytes]:
     try:
         return [member for name, member in read_archive(data, _OFFICE_MOST_BYTES) if _OFFICE_MEMBER.fullmatch(name)]
-    except ArchiveError:  # damaged, or another format that only begins like one
+    except ArchiveError:  # the archive is damaged, or the file only begins like one
         return []

@@ -1,8 +1,8 @@
-"""Search by words: texts in chunks, and chunks ranked by BM25 (Robertson and Zaragoza, "The Probabilistic Relevance
-Framework: BM25 and Beyond", 2009).
+"""Search by words: texts are cut into chunks, and chunks are ranked by BM25.
 
-Words count whatever their case and accents, an English plural as its singular. Scripts that are written without spaces
-go by characters and pairs of neighbours, so that two characters in the same order tell more than the two apart.
+Case and accents do not count, and an English plural counts as its singular. In scripts that are written without spaces
+the terms are characters and pairs of neighbours, so that two characters in order tell more than the two apart.
+Source: Robertson and Zaragoza, "The Probabilistic Relevance Framework: BM25 and Beyond", 2009.
 """
 
 from __future__ import annotations
@@ -20,40 +20,39 @@ from protocol.openai.answers import split_words
 _UNSPACED = (
     "\u0e00-\u0fff\u1780-\u17ff\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff\U00020000-\U0003ffff"
 )
-# Left to be compiled when the first text is searched: classes this wide take milliseconds.
+# Compiled when the first text is searched: classes this wide take milliseconds.
 _TERM = rf"[{_UNSPACED}]+|[^\W_{_UNSPACED}]+"
 _UNSPACED_TERM = rf"[{_UNSPACED}]"
 _POSSESSIVE = r"(?i:['’]s\b)"
 
-# Words that a question is put with: they do not tell what it is about, and how rare they are in a small collection is
-# chance.
+# Words that questions are put with. They do not tell what a question is about, and in a small collection it is chance
+# how rare they are.
 _QUESTION_WORDS = frozenset(
     "a about an and any are as at be by can could did do does for from give had has have how i in is it its me my of"
     " on or please show tell than that the their them there these they this to was we were what when where which who"
     " why will with would you your".split()
 )
 
-# How soon a term's repetition stops to count, and how much a long text is held against it: the paper's section 3.
+# How soon repetitions of a term stop to count, and how much the length of a text counts against it (section 3).
 _BM25_SATURATION = 1.2
 _BM25_LENGTH = 0.75
 _DIGITS = 6
 _WORD_BEGINNING = re.compile(r"\s(?=\S)")
-# So much of a text is cut into words at once: a millisecond's work.
-_PIECE_CHARACTERS = 32_768
+_PIECE_CHARACTERS = 32_768  # of a text that are cut into words at once: a millisecond's work
 
 
 class Terms(typing.NamedTuple):
-    """The terms that a text is found by: how often each stands in it, and how many stand in it in all."""
+    """The terms that a text is found by: how often each is in it, and how many there are in all."""
 
     counts: typing.Mapping[str, int]
     total: int
 
 
 def chunks_of(text: str, size: int = 800, overlap: int = 400) -> typing.Iterator[str]:
-    """Yield a text in chunks of at most `size` tokens, each of which begins with the last `overlap` of the one before.
+    """Yield a text in chunks of at most `size` tokens; each begins with the last `overlap` tokens of the one before.
 
-    A word is a token (`split_words`). A blank text has no chunks. Each is made when it is asked for, so that a long
-    text can be gone through bit by bit. Source: OpenAI API reference, "Create vector store file", `chunking_strategy`.
+    A word is a token (`split_words`). A blank text has no chunks. A chunk is made when it is asked for, so that a long
+    text takes many short turns. Source: OpenAI API reference, "Create vector store file", `chunking_strategy`.
     """
     words: list[str] = []
     is_first = True
@@ -63,13 +62,13 @@ def chunks_of(text: str, size: int = 800, overlap: int = 400) -> typing.Iterator
             yield "".join(words[:size])
             del words[: size - overlap]
             is_first = False
-    # What is left has more than the overlap, which the chunk before has told already; or it is all that there is.
+    # The rest is a chunk if it has more than the overlap, which is in the chunk before, or if there is no other chunk.
     if words and (is_first or len(words) > overlap):
         yield "".join(words)
 
 
 def check_chunking(size: int, overlap: int) -> None:
-    """Check figures of a chunking strategy: ApiError 400 where `overlap` is more than half of `size`."""
+    """Check a chunking strategy; ApiError 400 where `overlap` is more than half of `size`."""
     if size < 1 or not 0 <= 2 * overlap <= size:
         message = f"Invalid chunking strategy: expected an overlap of at most half of {size} tokens, got {overlap}."
         param = "chunking_strategy.static.chunk_overlap_tokens"
@@ -82,14 +81,14 @@ def _word_pieces(text: str) -> typing.Iterator[str]:
     while start < len(text):
         most = start + 2 * _PIECE_CHARACTERS
         cut = _WORD_BEGINNING.search(text, start + _PIECE_CHARACTERS, most)
-        # A word as long as that, or a script without spaces, is cut in two.
+        # A word that is longer than that, or a script without spaces, is cut anywhere.
         end = min(most, len(text)) if cut is None else cut.end()
         yield text[start:end]
         start = end
 
 
 def terms_of(text: str) -> Terms:
-    """Return the terms that a text is found by; of 800 words it takes about a millisecond."""
+    """Return the terms that a text is found by; 800 words take about a millisecond."""
     terms: collections.Counter[str] = collections.Counter()
     for piece in re.findall(_TERM, _folded(text)):
         if re.match(_UNSPACED_TERM, piece):
@@ -101,11 +100,11 @@ def terms_of(text: str) -> Terms:
 
 
 def rank(query: str | typing.Sequence[str], documents: typing.Sequence[str | Terms]) -> list[tuple[float, int]]:
-    """Return (score, index) of every document, the best first; of equals the first one first.
+    """Return (score, index) of every document, the best first, and of equal ones the first.
 
-    A score is from 0 (no term in common) to 1, which only endless repetition reaches; documents are compared among
-    themselves, so that scores of different collections are not alike. Several queries are one of all their words.
-    Documents that are ranked again and again may be given as their `terms_of`.
+    Scores are from 0, for no term in common, to 1, which only endless repetition reaches. A score depends on the other
+    documents, so that scores of different collections cannot be compared. Several queries are one of all their words.
+    A document that is ranked again and again can be given as its `terms_of`.
     """
     collection = [terms_of(document) if isinstance(document, str) else document for document in documents]
     wanted = _query_terms(query if isinstance(query, str) else "\n".join(query))
@@ -130,7 +129,7 @@ def _query_terms(query: str) -> typing.Iterable[str]:
 
 
 def _rarity(holding: int, of: int) -> float:
-    """Return what a term tells: much if few documents hold it (the paper's section 3.1, kept above 0)."""
+    """Return how much a term tells: the more, the fewer documents have it (section 3.1, kept above 0)."""
     return math.log(1 + (of - holding + 0.5) / (holding + 0.5))
 
 
@@ -138,7 +137,7 @@ def _folded(text: str) -> str:
     text = re.sub(_POSSESSIVE, "", text).casefold()
     if text.isascii():
         return text
-    # Only Latin, Greek and Cyrillic carry accents that are left out at times: elsewhere marks make another letter.
+    # People leave out accents of Latin, Greek and Cyrillic letters; in other scripts a mark makes another letter.
     parts = unicodedata.normalize("NFD", text)
     return unicodedata.normalize("NFKC", re.sub("[\u0300-\u036f]", "", parts))
 

@@ -1,8 +1,8 @@
 """Embeddings by words alone: texts that share words are near each other, and nothing is learnt.
 
-A text's vector is the sum of its words' directions, each of which is a few coordinates that the word's hash picks
-("feature hashing"). So the same text gives the same vector in every process, without a table. Tokens are words of
-their own kind: without a vocabulary, an array of them is near other arrays, not near the text that it stands for.
+A text's vector is the sum of its words' vectors. A word's vector is a few coordinates that its hash picks ("feature
+hashing"), so that a text gives the same vector in every process, without a table. Tokens are words of their own:
+without a vocabulary, an array of tokens is near other arrays, not near its text.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ _DIGITS = 7
 
 
 def lexical_words(text: str) -> Words:
-    """Return a text's words and how often they stand in it, whatever their case and the punctuation around them.
+    """Return a text's words and how often each is in it; case, and punctuation around words, do not count.
 
-    A text of punctuation alone is one word; the empty text is none.
+    A text of punctuation alone is one word; the empty text has none.
     """
     words = collections.Counter(piece.strip(_PUNCTUATION).casefold() for piece in split_words(text))
     del words[""]
@@ -36,14 +36,15 @@ def lexical_words(text: str) -> Words:
 
 
 def token_words(tokens: typing.Iterable[int]) -> Words:
-    """Return tokens as words, for `unit_vector`: none of them is a word of a text."""
+    """Return tokens as words for `unit_vector`, none of which is the word of a text."""
     return collections.Counter(f"token {token}" for token in tokens)
 
 
 def unit_vector(words: Words, dimension: int) -> list[float]:
-    """Return the vector of length 1 for a text's words; the cosine of two is about the share of words in common.
+    """Return the vector of length 1 for a text's words. The cosine of two is about the share of words in common.
 
-    `dimension` is 1 or more; below a few hundred words meet by chance, and texts are nearer than they should be.
+    `dimension` is 1 or more. Below a few hundred, words share coordinates by chance, and texts are nearer than they
+    should be.
     """
     weights: dict[int, float] = {}
     for word, count in words.items():
@@ -71,7 +72,7 @@ def encode_vector(vector: typing.Sequence[float]) -> str:
 
 
 def relevance(query: Words, document: Words) -> float:
-    """Return from 0 to 1 how well a document answers a query: the query's words in it, and how little else there is."""
+    """Return from 0 to 1 how relevant a document is: by the query's words in it, and a little by its other words."""
     if not query or not document:
         return 0.0
     shared = len(query.keys() & document.keys())

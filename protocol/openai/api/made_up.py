@@ -1,7 +1,7 @@
 """Values completed to what a shape asks for: what is known is kept, what is required and missing is made up.
 
-Made-up values are plausible rather than clever: an id with a prefix that fits, the time that it is, the first of the
-values that may be chosen, an empty list. Members that are not required, and not known, are left out.
+Made-up values are plausible, no more: an id with a fitting prefix, the current time, the first of the allowed values,
+an empty list. A member that is neither required nor known is left out.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from protocol.openai.api.notation import (
 #: Stands for a value that is not known.
 UNKNOWN = object()
 
-# How the ids of things begin that other things refer to, by the member's name without its "_id".
+# How an id begins that refers to another thing, by the member's name without its "_id".
 _ID_PREFIXES = {
     "assistant": "asst_",
     "response": "resp_",
@@ -57,7 +57,7 @@ _AN_HOUR_SECONDS = 3600
 
 
 class Inventor(typing.Protocol):
-    """What made-up values come from."""
+    """Where made-up ids and times come from."""
 
     def new_id(self, prefix: str) -> str:
         """Return an id that nothing else has."""
@@ -67,7 +67,7 @@ class Inventor(typing.Protocol):
 
 
 class Completer:
-    """Completes values to shapes whose names `shapes` knows."""
+    """Completes values to shapes; `shapes` knows their names."""
 
     def __init__(self, shapes: Shapes, conformity: Conformity, inventor: Inventor) -> None:
         self._shapes = shapes
@@ -75,7 +75,7 @@ class Completer:
         self._inventor = inventor
 
     def complete(self, shape: Shape, value: typing.Any = UNKNOWN, name: str = "") -> typing.Any:
-        """Return a value of that shape with all of `value` that fits into it; `name` is the member that it is for."""
+        """Return a value of a shape that keeps all of `value` that fits; `name` is the member that it is for."""
         return _COMPLETIONS[type(shape)](self, shape, value, name)
 
     def _named(self, shape: NamedShape, value: typing.Any, name: str) -> typing.Any:
@@ -120,7 +120,7 @@ class Completer:
 
     def _object(self, shape: ObjectShape, value: typing.Any, name: str) -> dict[str, typing.Any]:
         known = value if type(value) is dict else {}
-        completed = {}
+        completed: dict[str, typing.Any] = {}
         for key, member in shape.members.items():
             known_member = known.get(key, UNKNOWN)
             if known_member is None and not member.required:
@@ -141,7 +141,7 @@ class Completer:
         return self.complete(self._nearest(variants, value), value, name)
 
     def _nearest(self, variants: list[Shape], value: typing.Any) -> Shape:
-        """Return the variant that a value was most likely meant for: the most members that it has in common."""
+        """Return the variant that a value was most likely meant for: the one with most members in common."""
         if type(value) is not dict:
             return variants[0]
         objects = [variant for variant in variants if type(variant) is ObjectShape]
@@ -154,8 +154,10 @@ class Completer:
         for key, member in shape.members.items():
             if key in value:
                 wanted = self._shapes.followed(member.shape)
-                is_tag = type(wanted) is ChoiceShape
-                likeness += (100 if value[key] in wanted.values else -100) if is_tag else 1
+                if type(wanted) is ChoiceShape:  # a tag: it counts for more than any number of members
+                    likeness += 100 if value[key] in wanted.values else -100
+                else:
+                    likeness += 1
         return likeness
 
 

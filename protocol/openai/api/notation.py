@@ -1,4 +1,4 @@
-"""The notation in which the OpenAI API is described, and the shapes that it gives.
+"""The notation in which the OpenAI API is described, and the shapes that it is read into.
 
 A shape says what a JSON value looks like:
 
@@ -6,15 +6,15 @@ A shape says what a JSON value looks like:
     int 0..20   num -2..2   str ..64    with bounds, both included; of a string, on its length
     time                                seconds since the epoch
     file                                a file part of a form
-    "asc"  0  true                      exactly this
-    [str]   [str] 1..4                  an array of these, with bounds on its length
-    map num   map (str) ..16            an object of any members, whose values look so; with a bound on their number,
-                                        their names have 64 characters at most
-    {id str, name? str}                 an object of these members, of which those with `?` may be left out
+    "asc"  0  true                      exactly this value
+    [str]   [str] 1..4                  an array of such values, with bounds on its length
+    map num   map (str) ..16            an object with members of any name and such values; a bound on their number
+                                        also bounds their names, to 64 characters
+    {id str, name? str}                 an object with these members; those with `?` may be left out
     Batch                               the shape of that name
-    "asc" | "desc"                      either of them
+    "asc" | "desc"                      one or the other
 
-Bounds and names stand where the API reference has them. White space and line ends mean nothing.
+Bounds and names are the API reference's. White space and line ends mean nothing.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ SCALAR_KINDS = frozenset("str int num bool null any time file".split())
 
 
 class ScalarShape(typing.NamedTuple):
-    """A value of one of SCALAR_KINDS, within bounds where there are any."""
+    """A value of one of SCALAR_KINDS, within bounds if there are any; both are included."""
 
     kind: str
     low: float | None = None
@@ -55,7 +55,7 @@ class ListShape(typing.NamedTuple):
 
 
 class MapShape(typing.NamedTuple):
-    """An object whose members' names are the caller's; `most` of them at most, which bounds the names' length too."""
+    """An object whose members' names are the caller's. `most` bounds their number, and then the names' length too."""
 
     item: Shape
     most: int | None = None
@@ -81,7 +81,7 @@ class NamedShape(typing.NamedTuple):
 
 
 class UnionShape(typing.NamedTuple):
-    """Any of these."""
+    """A value that has one of these shapes."""
 
     variants: tuple[Shape, ...]
 
@@ -90,7 +90,7 @@ Shape = typing.Union[ScalarShape, ChoiceShape, ListShape, MapShape, ObjectShape,
 
 
 class ShapeError(ValueError):
-    """A text that is not in the notation: a mistake in the description, so never a client's."""
+    """A text that is not in the notation: a mistake in the description, never one of a client."""
 
 
 class Shapes:
@@ -101,7 +101,7 @@ class Shapes:
         self._read: dict[str, Shape] = {}
 
     def named(self, name: str) -> Shape:
-        """Return the shape of a name, followed to one that is not a name; ShapeError when there is none."""
+        """Return the shape that a name stands for, which is not a NamedShape itself; ShapeError for an unknown name."""
         shape = self._read.get(name)
         if shape is None:
             if name not in self._definitions:
@@ -110,11 +110,14 @@ class Shapes:
         return shape
 
     def followed(self, shape: Shape) -> Shape:
-        """Return what a shape is when it is a name, else the shape itself."""
+        """Return the shape that a NamedShape stands for; any other shape as it is."""
         return self.named(shape.name) if type(shape) is NamedShape else shape
 
     def variants(self, shape: Shape) -> list[Shape]:
-        """Return what a shape may be: a union's members, those of unions within it too; none of them is a name."""
+        """Return the alternatives of a union, and of the unions within it; any other shape is its only alternative.
+
+        None of them is a NamedShape or a UnionShape.
+        """
         shape = self.followed(shape)
         if type(shape) is not UnionShape:
             return [shape]
@@ -122,7 +125,7 @@ class Shapes:
 
 
 def read_shape(text: str) -> Shape:
-    """Return the shape that a text describes; ShapeError with the place where it is not in the notation."""
+    """Return the shape that a text describes; ShapeError, with the place, for a text that is not in the notation."""
     shape, end = read_shape_at(text, 0)
     if text[end:].strip():
         raise ShapeError(f"expected the end of the shape, but {text[end : end + 40]!r} follows")
@@ -137,11 +140,11 @@ def read_shape_at(text: str, start: int) -> tuple[Shape, int]:
 
 
 class _Reader:
-    """Reads by recursive descent, with one token of foresight."""
+    """Reads by recursive descent. It looks one token ahead."""
 
     def __init__(self, text: str, start: int) -> None:
         self._text = text
-        self.position = start  # behind the last token that was taken
+        self.position = start  # the end of the last token that was taken
         self._kind, self._token, self._end = "", "", start
         self._look()
 
@@ -220,7 +223,7 @@ class _Reader:
 
 
 def _union_of(variants: typing.Sequence[Shape]) -> Shape:
-    """Return the union, in which all choices are one."""
+    """Return the union of some shapes; all their choices are joined into one."""
     choices = [value for variant in variants if type(variant) is ChoiceShape for value in variant.values]
     rest = [variant for variant in variants if type(variant) is not ChoiceShape]
     if choices:

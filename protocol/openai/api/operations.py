@@ -1,12 +1,12 @@
 """The operations of the OpenAI API, read from its description.
 
-An operation is a line, and what it takes is below it:
+An operation is a line; the lines below it say what it takes:
 
     POST /batches creates Batch as batch_ through validating 1 in_progress 2 completed
       ? {…}                                the query's parameters
       < {input_file_id str, …}             the body: JSON; after `form`, a multipart form or JSON
 
-The verb says what the engine does, unless a behaviour of the mock does it better:
+The verb says what the mock's engine does, unless one of its families answers the operation:
 
     lists X         a page of the collection at this path
     creates X       adds an object to the collection
@@ -14,13 +14,18 @@ The verb says what the engine does, unless a behaviour of the mock does it bette
     updates X       changes the object at this path
     deletes X       removes it
     sets X          changes the object one step above this path
-    answers X       makes an answer up, and remembers nothing
-    opens nothing   becomes a WebSocket, on which clients say what `<` has
+    answers X       makes up an answer, and remembers nothing
+    opens nothing   becomes a WebSocket, on which clients send what `<` has
 
-After the result: `by next` or `by token` for pages with other cursors than ids, `whole` for lists without pages;
-`as batch_`, how the ids begin; `with {status "cancelled"}`, what is set; `through a 1 b 2 c`, the life cycle of
-`status`, with the seconds between. `nothing` is an empty answer, `bytes` a file's content.
-Names with `=` are shapes; `#` begins a comment.
+`nothing` in the place of X is an empty answer, `bytes` is a file's content. After X may stand:
+
+    by next, by token           the lists' pages have another cursor than ids
+    whole                       the lists have no pages
+    as batch_                   how the ids begin
+    with {status "cancelled"}   what is set
+    through a 1 b 2 c           the life cycle of `status`, with the seconds between its stages
+
+`Name = {...}` gives a shape a name; `#` begins a comment.
 """
 
 from __future__ import annotations
@@ -38,28 +43,29 @@ _HEAD = re.compile(
 _DEFINITION = re.compile(r"(\w+) = (.*)", re.DOTALL)
 _TAKES = re.compile(r"\n +(\?|<|form) ")
 _SUFFIX = re.compile(r"\s*(by|as|with|through|whole)\b")
+_LIFE_CYCLE = re.compile(r"(?:\s+\w+(?:\s+[\d.]+)?)+")
+_ONE_WORD = re.compile(r"\s+(\S+)")
 
-# What a node of the tree of paths has besides its segments. None of them can be a segment: they have slashes.
+# What a node of the tree of paths has besides its segments. The slashes keep them apart from any segment.
 _PARAMETER, _PARAMETER_NAME, _METHODS = "/{}", "/name", "/methods"
 
 
 class Stage(typing.NamedTuple):
-    """A stage of a life cycle: the status, and how many seconds it lasts."""
+    """A stage of a life cycle: the `status`, and how many seconds it lasts."""
 
     status: str
     seconds: float
 
 
 class Operation:
-    """One operation: what its line says.
+    """One operation. `verb`, `page` and the others are the words of its line.
 
-    `result` is None where there is nothing to answer but bytes or nothing. `query` and `body` are None where the
-    operation takes none.
+    `result` is None for one that answers bytes or nothing. `query` and `body` are None for one that takes none.
     """
 
     __slots__ = (
-        "body", "collection", "gives_bytes", "is_form", "key", "method", "page", "path", "prefix", "query", "result",
-        "sets", "stages", "verb",
+        "body", "collection", "gives_bytes", "key", "method", "page", "path", "prefix", "query", "result", "sets",
+        "stages", "verb",
     )  # fmt: skip
 
     def __init__(self, method: str, path: str, verb: str) -> None:
@@ -67,13 +73,12 @@ class Operation:
         self.method = method
         self.path = path
         self.verb = verb
-        #: The path of the collection that this is about, with its parameters' names.
+        #: The path of the collection that the operation is about, with its parameters' names.
         self.collection = _collection_of(path, verb)
         self.result: Shape | None = None
         self.gives_bytes = False
         self.query: Shape | None = None
         self.body: Shape | None = None
-        self.is_form = False
         self.page = ""
         self.prefix = ""
         self.sets: dict[str, typing.Any] = {}
@@ -87,21 +92,21 @@ def _collection_of(path: str, verb: str) -> str:
 
 
 class Found(typing.NamedTuple):
-    """What there is at a path: its operations' keys by method, and the path's parameters."""
+    """What there is at a path: the keys of its operations by method, and the values of its parameters by name."""
 
     methods: typing.Mapping[str, str]
     names: typing.Mapping[str, str]
 
 
 class Reference:
-    """The whole description: `texts` are its parts. It is read on first use, an operation when it is asked for."""
+    """The whole description. `texts` returns its parts, which are read on first use; an operation when asked for."""
 
-    def __init__(self, texts: typing.Sequence[str]) -> None:
+    def __init__(self, texts: typing.Callable[[], typing.Sequence[str]]) -> None:
         self._texts = texts
         self._definitions: dict[str, str] = {}
         #: The shapes that the description names.
         self.shapes = Shapes(self._definitions)
-        # (method, path) -> text until it is asked for, then the operation
+        # By key: the operation's text until it is asked for, then the operation.
         self._operations: dict[str, str | Operation] = {}
         self._tree: dict[str, typing.Any] = {}
 
@@ -116,7 +121,7 @@ class Reference:
                 child = node.get(_PARAMETER)
                 if child is None or not segment:
                     return None
-                # A slash stays escaped: what is remembered is found by paths.
+                # A slash stays escaped, because records are found by their paths.
                 names[child[_PARAMETER_NAME]] = urllib.parse.unquote(segment).replace("/", "%2F")
             node = child
         methods = node.get(_METHODS)
@@ -141,7 +146,7 @@ class Reference:
         return list(self._operations)
 
     def item_shape(self, collection: str) -> tuple[Shape | None, str]:
-        """Return the shape of a collection's objects and how their ids begin, for its path with parameters' names."""
+        """Return the shape of a collection's objects, and how their ids begin, by its path with parameters' names."""
         self._scan()
         prefix = ""
         shape: Shape | None = None
@@ -156,7 +161,7 @@ class Reference:
         return shape, prefix
 
     def template(self, path: str) -> str:
-        """Return a collection's path with parameters' names for one with values."""
+        """Return a path with its parameters' names in the place of their values."""
         node, steps = self._tree, []
         for segment in path[1:].split("/"):
             child = node.get(segment)
@@ -171,7 +176,7 @@ class Reference:
         """Cut the texts into their entries, once."""
         if self._operations:
             return
-        for text in self._texts:
+        for text in self._texts():
             for entry in _ENTRY.findall(text):
                 definition = _DEFINITION.fullmatch(entry)
                 if definition:
@@ -203,7 +208,6 @@ def _read_operation(text: str) -> Operation:
             operation.query = read_shape(shape)
         else:
             operation.body = read_shape(shape)
-            operation.is_form = mark == "form"
     return operation
 
 
@@ -224,7 +228,7 @@ def _read_result(operation: Operation, text: str) -> None:
 
 
 def _read_suffix(operation: Operation, word: str, text: str, at: int) -> int:
-    """Take what follows a word of the head; return where it ends."""
+    """Read what follows a word of the head; return where it ends."""
     if word == "whole":
         operation.page = "whole"
         return at
@@ -233,17 +237,27 @@ def _read_suffix(operation: Operation, word: str, text: str, at: int) -> int:
         operation.sets = _literals(shape)
         return at
     if word == "through":
-        match = re.compile(r"((?:\s+\w+(?:\s+[\d.]+)?)+)").match(text, at)
-        pairs = re.findall(r"([a-z_]+)(?:\s+([\d.]+))?", match[1])
+        said = _matched(_LIFE_CYCLE, text, at)
+        pairs = re.findall(r"([a-z_]+)(?:\s+([\d.]+))?", said[0])
         operation.stages = tuple(Stage(status, float(seconds or 0)) for status, seconds in pairs)
-        return match.end()
-    match = re.compile(r"\s+(\S+)").match(text, at)
-    setattr(operation, {"by": "page", "as": "prefix"}[word], match[1])
-    return match.end()
+        return said.end()
+    said = _matched(_ONE_WORD, text, at)
+    if word == "by":
+        operation.page = said[1]
+    else:
+        operation.prefix = said[1]
+    return said.end()
+
+
+def _matched(pattern: re.Pattern[str], text: str, at: int) -> re.Match[str]:
+    match = pattern.match(text, at)
+    if match is None:
+        raise ValueError(f"{text[at : at + 40]!r} is not understood")
+    return match
 
 
 def _literals(shape: Shape) -> dict[str, typing.Any]:
-    """Return the object whose every member has but one value."""
+    """Return the one object that has a shape; each of its members allows a single value."""
     if type(shape) is not ObjectShape:
         raise ValueError("`with` must be followed by an object")
     values: dict[str, typing.Any] = {}

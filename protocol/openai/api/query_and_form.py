@@ -1,8 +1,8 @@
 """Parameters that come as text, in a query or a form, read as the values that a shape describes.
 
-Names have brackets, as OpenAI's clients write them: `include[]=a` is a member of an array, `filter[type]=x` and
-`expires_after[seconds]=60` are members of an object. A text that is not what its shape asks for stays a text, so that
-its check says what is wrong with it.
+OpenAI's clients write names with brackets: `include[]=a` is a member of an array, `filter[type]=x` and
+`expires_after[seconds]=60` are members of an object. A text that its shape cannot be read from stays a text: the check
+that follows says what is wrong with it.
 """
 
 from __future__ import annotations
@@ -44,7 +44,10 @@ def query_parameters(query: str) -> list[tuple[str, Text]]:
 
 
 def nested(parameters: typing.Iterable[tuple[str, Text]]) -> dict[str, typing.Any]:
-    """Return the objects and arrays that bracketed names describe; every leaf is a text or a file."""
+    """Return the objects and arrays that bracketed names describe; every leaf is a text or a file.
+
+    ApiError 400 for a name with other brackets, or with more than 8 of them.
+    """
     root: dict[str, typing.Any] = {}
     for name, text in parameters:
         match = _BRACKETED.fullmatch(name)
@@ -56,7 +59,7 @@ def nested(parameters: typing.Iterable[tuple[str, Text]]) -> dict[str, typing.An
 
 
 def _place(parent: dict[str, typing.Any], steps: list[str], text: Text) -> None:
-    """Put a text where its steps lead; an empty step is a member of an array, and a name that is there begins one."""
+    """Put a text where its steps lead. An empty step leads into an array; so does a name that comes again."""
     name, *rest = steps
     if not rest:
         there = parent.get(name)
@@ -95,7 +98,7 @@ class TextReader:
         self._conformity = conformity
 
     def value(self, shape: Shape, raw: typing.Any) -> typing.Any:
-        """Return what a nested text means where a value of that shape is asked for."""
+        """Return the value of a shape that nested texts stand for; what cannot be read so stays as it is."""
         return _TEXT_READERS[type(shape)](self, shape, raw)
 
     def _named(self, shape: NamedShape, raw: typing.Any) -> typing.Any:
@@ -158,7 +161,7 @@ _TEXT_READERS: dict[type, typing.Callable[[TextReader, typing.Any, typing.Any], 
 
 
 def _from_json(raw: typing.Any) -> typing.Any:
-    """Return what a text says that is itself JSON: some clients write objects so in a form."""
+    """Return the value of a text that is a JSON object or array: some clients send these within a form."""
     if type(raw) is str and raw[:1] in ("{", "["):
         try:
             return parse_json(raw.encode("utf-8", "surrogatepass"))

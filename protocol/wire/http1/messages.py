@@ -6,7 +6,7 @@ import typing
 
 from protocol.wire.http1.grammar import ABSOLUTE_FORM, AUTHORITY, AUTHORITY_FORM, LENGTH
 
-#: Bodies up to this are short: what is worked out for the head of one holds for those of all others (HeadMemo).
+#: Bodies up to this are short: what is worked out for the head of one holds for the heads of all others (RequestMemo).
 SHORT_BODY_BYTES = 65536
 
 
@@ -139,7 +139,8 @@ class RequestHead:
     @property
     def has_short_body(self) -> bool:
         """Whether a body follows that is told to be short."""
-        return not self.chunked and 0 < self.content_length <= SHORT_BODY_BYTES
+        length = self.content_length
+        return length is not None and 0 < length <= SHORT_BODY_BYTES
 
     def resized(self, length: str) -> RequestHead:
         """Return the head that this one would be with the length, in digits, of another short body."""

@@ -1,0 +1,75 @@
+"""JSON answers: by a schema, or with the keys that a prompt describes. Values of the prompt are used where they fit."""
+
+from __future__ import annotations
+
+import json
+import typing
+
+from protocol.errors import ApiError
+from protocol.mock.answer.hints import MAX_HINT_TEXT, Hint, Hints, read_hints
+from protocol.mock.answer.instance import instance
+from protocol.mock.answer.reply import Question, ToolResult
+from protocol.mock.answer.sketch import read_sketch
+from protocol.mock.json_schema.document import SchemaError
+from protocol.wire.json_text import encode_json
+
+_HINTED_CHOICES = 4  # choices of one answer that may keep to the values of the prompt
+_READ_RESULTS = 8  # of tools: the last ones
+_READ_MEMBERS = 100  # of all results together
+
+
+def json_by_schema(question: Question) -> str:
+    """Return JSON that satisfies the question's schema; ApiError 400 where nothing does."""
+    where = f"response_format '{question.schema_name}'" if question.schema_name else "response_format"
+    return _json_text(question, {} if question.schema is None else question.schema, where)
+
+
+def json_by_description(question: Question, text: str) -> str:
+    """Return an object with the keys that the prompt describes, or else the instructions, or else with the text."""
+    sketch = read_sketch(question.prompt)
+    prompt = sketch.rest if sketch else question.prompt
+    sketch = sketch or read_sketch(question.instructions)
+    if sketch is None:
+        return encode_json({"text": text}).decode()
+    return _json_text(question._replace(prompt=prompt), sketch.schema, "response_format")
+
+
+def _json_text(question: Question, schema: typing.Any, where: str) -> str:
+    hints = with_results(read_hints(question.prompt), question.results)
+    made = made_json(schema, where, "response_format", question, hints)
+    earlier = [question._replace(number=number) for number in range(min(question.number, _HINTED_CHOICES))]
+    if question.number >= _HINTED_CHOICES or made in [
+        made_json(schema, where, "response_format", other, hints) for other in earlier
+    ]:
+        # The prompt's words leave too little to choose, so this choice is made without them.
+        made = made_json(schema, where, "response_format", question, Hints())
+    return made
+
+
+def with_results(hints: Hints, results: typing.Sequence[ToolResult]) -> Hints:
+    """Add the members of results that are JSON objects, each as the value of the property that has its name."""
+    found: list[Hint] = []
+    for result in results[-_READ_RESULTS:]:
+        try:
+            value = json.loads(result.output) if len(result.output) < MAX_HINT_TEXT else None
+        except (ValueError, RecursionError):
+            continue
+        if isinstance(value, dict):
+            found += [
+                Hint(part, "result", owner=name) for name, part in value.items() if isinstance(part, (str, int, float))
+            ]
+    if not found:
+        return hints
+    return hints._replace(literals=(*found[:_READ_MEMBERS], *hints.literals), text=hints.text or " ")
+
+
+def made_json(schema: typing.Any, where: str, param: str, question: Question, hints: Hints) -> str:
+    """Return JSON that satisfies a schema, with spaces after its separators: there a stream cuts it into words.
+
+    Raises an ApiError 400 about `param` when nothing satisfies the schema of `where`.
+    """
+    try:
+        value = instance(schema, question.seed, hints, turn=question.number)
+    except SchemaError as exc:
+        raise ApiError(400, f"Invalid schema for {where}: {exc}", param=param, code="invalid_json_schema") from exc
+    return json.dumps(value, ensure_ascii=False)

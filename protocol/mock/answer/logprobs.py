@@ -1,0 +1,47 @@
+"""Made-up log probabilities of tokens (OpenAI API reference, `logprobs`): equal for equal token, place and seed."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import typing
+
+from protocol.wire.json_text import JsonObject
+
+# The tokens that stand as alternatives to any other.
+_ALTERNATIVES = tuple(f" {word}" for word in "the a and to of in is it that for on with as by or an".split())
+_ALTERNATIVES += (" be", " at", " this", " from", ".", ",", "\n", " not")
+
+
+def token_logprobs(pieces: typing.Sequence[str], top: int, seed: int) -> list[JsonObject]:
+    """Return the entries of `logprobs.content` for an answer's pieces, each with the `top` (0 to 20) likeliest tokens.
+
+    The token that was said is the likeliest, and comes first. The probabilities of an entry add up to less than 1.
+    """
+    return [_token_entry(piece, position, top, seed) for position, piece in enumerate(pieces)]
+
+
+def _token_entry(piece: str, position: int, top: int, seed: int) -> JsonObject:
+    digest = hashlib.blake2b(f"{seed} {position} {piece}".encode("utf-8", "backslashreplace"), digest_size=8).digest()
+    chosen = 0.7 + 0.29 * digest[0] / 256
+    entry = _token(piece, chosen)
+    # Each alternative has less than half of what is left, and so less than the one before.
+    left, alternatives = 1 - chosen, []
+    turn = int.from_bytes(digest[1:5], "big")
+    spare = [other for other in _alternatives(turn) if other != piece]
+    for step in range(top - 1):
+        share = left * (0.3 + 0.19 * digest[5 + step % 3] / 256) if step else left * 0.49
+        alternatives.append(_token(spare[step], share))
+        left = min(left - share, share)
+    return {**entry, "top_logprobs": [_token(piece, chosen), *alternatives] if top else []}
+
+
+def _alternatives(turn: int) -> list[str]:
+    start = turn % len(_ALTERNATIVES)
+    return [*_ALTERNATIVES[start:], *_ALTERNATIVES[:start]]
+
+
+def _token(text: str, probability: float) -> JsonObject:
+    # A lone surrogate has no UTF-8: its bytes are those of its escape, as in the JSON around it.
+    encoded = list(text.encode("utf-8", "backslashreplace"))
+    return {"token": text, "logprob": round(math.log(probability), 8), "bytes": encoded}

@@ -1,0 +1,14 @@
+"""Where a worker stands. It is apart from workers.py, which only a server with several workers imports."""
+
+from __future__ import annotations
+
+import socket
+import typing
+
+
+class WorkerPlace(typing.NamedTuple):
+    """What a worker is given: its socket, a descriptor that is at its end when the parent has gone, whom to tell."""
+
+    sock: socket.socket
+    lifeline: int
+    ready: typing.Callable[[], typing.Any]
