@@ -714,12 +714,13 @@ def test_drains_an_answer_that_nobody_waits_for_when_the_limits_say_so() -> None
             task = asyncio.create_task(pool.send(POST))
             await asyncio.sleep(0.01)
             task.cancel()  # before the head
-            await asyncio.sleep(0.06)
-            assert len(pool.idle) == 1
+            while not pool.idle:
+                await asyncio.sleep(0.001)
             answer = await pool.send(POST)
             await answer.__anext__()
             await answer.aclose()  # in the body
-            await asyncio.sleep(0.04)
+            while not pool.idle:
+                await asyncio.sleep(0.001)
             assert len(pool.idle) == len(upstream.connections) == 1
 
     run(main)

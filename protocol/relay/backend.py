@@ -47,7 +47,7 @@ _ERROR_SECONDS = 5.0
 _DRAIN_SECONDS = 300.0
 _DRAIN_BYTES = 16 * 1024 * 1024
 
-_PLAIN_ID = re.compile(r"[!-~]{1,256}")
+_PRINTABLE_ID = re.compile(r"[!-~]{1,256}")
 
 
 class Relay:
@@ -272,7 +272,7 @@ class Relay:
         request_id = ""
         lines = []
         for name, value in response_fields(head):
-            if name == "x-request-id" and _PLAIN_ID.fullmatch(value):
+            if name == "x-request-id" and _PRINTABLE_ID.fullmatch(value):
                 request_id = value
             else:
                 lines.append(f"{name}: {value}\r\n")

@@ -1,4 +1,8 @@
-"""An upstream's body on its way to the client, pushed on in the same turn of the loop."""
+"""An upstream's body on its way to the client.
+
+What arrives goes on in the same turn of the event loop, without a task and without waiting for more. When the client
+reads too slowly, the server pauses the passage; the upstream's bytes then wait in its connection, which stops reading.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +15,7 @@ from protocol.wire.sse import EVENT_END, KEEP_ALIVE, missing_end
 
 
 class Passage(Pushed):
-    """A body on its way through: what the upstream sends goes to the client in the same turn of the loop."""
+    """Any body; `first` is what of it has come already."""
 
     __slots__ = ("_answer", "_first", "_paused", "_sink")
 
@@ -54,7 +58,7 @@ class Passage(Pushed):
                 if not data:
                     return
                 self._pass_on(data)
-                if self._paused or answer.complete or not answer.has_more:
+                if self._paused or not answer.has_more:
                     return
         except UpstreamFailed as exc:
             self.cancel()
@@ -71,11 +75,11 @@ class Passage(Pushed):
 
 
 class EventPassage(Passage):
-    """An event stream on its way through; knows whether what has gone out ends with an event.
+    """An event stream; it knows whether what has gone out ends with an event.
 
-    With `keepalive` a comment goes out after so many seconds of silence, between events only: within one it would end
-    a line that is not complete. When the stream breaks off within an event, that one is ended, so that the error which
-    follows is read as an event of its own.
+    After `keepalive` seconds of silence (0: never) a comment goes out, between events only: within one it would end a
+    line that is not complete. When the stream breaks off within an event, that event is ended, so that the error which
+    follows is read as one of its own.
     """
 
     __slots__ = ("_alarm", "_keepalive", "_loop", "_quiet_since", "_tail")
@@ -96,11 +100,12 @@ class EventPassage(Passage):
     def _say_something(self) -> None:
         """Send a comment if it has been quiet for long enough, and look again."""
         now = self._loop.time()
-        if now - self._quiet_since >= self._keepalive:
+        is_due = now - self._quiet_since >= self._keepalive
+        if is_due:
             self._quiet_since = now
-            if not missing_end(self._tail) and not self._paused:
-                self._sink.push(KEEP_ALIVE)
         self._alarm = self._loop.call_at(self._quiet_since + self._keepalive, self._say_something)
+        if is_due and not missing_end(self._tail) and not self._paused:
+            self._sink.push(KEEP_ALIVE)
 
     def cancel(self) -> None:
         self._stop_alarm()

@@ -10,7 +10,14 @@ import ssl
 import typing
 
 from protocol.errors import UsageError
-from protocol.upstream.destination import Destination, Proxy, parse_destination, parse_ip_address, parse_proxy
+from protocol.upstream.destination import (
+    Destination,
+    IpAddress,
+    Proxy,
+    parse_destination,
+    parse_ip_address,
+    parse_proxy,
+)
 from protocol.upstream.pool import UpstreamLimits, UpstreamPool
 from protocol.upstream.settings import ConnectionSettings
 
@@ -19,7 +26,8 @@ class UpstreamAccess:
     """What the options of a section come to.
 
     `where` names the section in messages, `environ` holds the proxy variables, `warn` takes a line for the owner.
-    UsageError where the options cannot work.
+    UsageError where the options cannot work. `tls` and `checking_tls` return TLS contexts; the second one checks
+    certificates even if the owner has said `verify = no`, which is meant for his own upstream only.
     """
 
     def __init__(
@@ -118,7 +126,7 @@ def _is_exempt(host: str, port: int, exempt: str) -> bool:
     return any(_exempts(entry.lower(), host, port, address) for entry in exempt.replace(",", " ").split())
 
 
-def _exempts(entry: str, host: str, port: int, address: typing.Any) -> bool:
+def _exempts(entry: str, host: str, port: int, address: IpAddress | None) -> bool:
     """Tell whether one word of NO_PROXY fits: `*`, a host and all below it, an address, a network; perhaps a port."""
     if address is not None and "/" in entry:
         try:

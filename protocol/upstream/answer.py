@@ -81,7 +81,7 @@ class UpstreamAnswer:
     @property
     def has_more(self) -> bool:
         """Whether another `take_or_wait` may have something to give, or to raise, at once."""
-        return self._reader.buffered > 0 or not self._connection.is_open
+        return not self.complete and (self._reader.buffered > 0 or not self._connection.is_open)
 
     async def hold(self, most: int, seconds: float) -> bytes:
         """Return the body as far as it comes within `seconds` and `most` bytes, or a read more. UpstreamFailed."""

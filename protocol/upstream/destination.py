@@ -8,15 +8,14 @@ import re
 import typing
 import urllib.parse
 
-# urllib.parse takes out line ends and tabs before it looks.
+# What a URL or a key may consist of. urllib.parse does not check it: line ends and tabs are taken out before it looks.
 PRINTABLE = re.compile(r"[!-~]+")
 
-
-# ---- where to ---------------------------------------------------------------------------------------------------
+IpAddress = typing.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
 class Destination(typing.NamedTuple):
-    """What a base URL names. `authority` is the Host field; `base_path` begins with a slash or is empty."""
+    """What a base URL names. `authority` is for the Host field; `base_path` begins with a slash and ends with none."""
 
     tls: bool
     host: str
@@ -77,7 +76,8 @@ def parse_proxy(text: str) -> Proxy:
     return Proxy(host, port or 80, f"Basic {token}" if at else "")
 
 
-def parse_ip_address(host: str) -> typing.Any:
+def parse_ip_address(host: str) -> IpAddress | None:
+    """Return the address that a host is written as, None for a name."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:

@@ -27,8 +27,8 @@ _OnLost = typing.Callable[[UpstreamConnection], None]
 class Dialer:
     """Opens connections to one destination.
 
-    `name` is the backend's, for messages. `make_tls` makes the TLS context once the first connection needs it;
-    `handshake_seconds` is the time that its handshake may take.
+    `name` is the backend's, for messages. `tls` returns the TLS context; `handshake_seconds` is the time that a
+    handshake may take.
     """
 
     def __init__(
@@ -36,14 +36,13 @@ class Dialer:
         name: str,
         destination: Destination,
         *,
-        make_tls: typing.Callable[[], ssl.SSLContext],
+        tls: typing.Callable[[], ssl.SSLContext],
         proxy: Proxy | None,
         handshake_seconds: float,
     ) -> None:
         self._name = name
         self._destination = destination
-        self._make_tls = make_tls
-        self._tls: ssl.SSLContext | None = None
+        self._tls = tls
         self._proxy = proxy
         self._handshake_seconds = handshake_seconds
         self._memo = ResponseMemo()
@@ -75,7 +74,7 @@ class Dialer:
                 if self._proxy is not None:
                     await self._pass_proxy(connection, self._proxy)
                 if self._destination.tls:
-                    await self._start_tls(connection)
+                    await connection.start_tls(self._tls(), self._destination.host, self._handshake_seconds)
             except BaseException:
                 connection.abort()
                 raise
@@ -113,11 +112,6 @@ class Dialer:
         if connection.reader.take_rest():
             raise UpstreamUnreachable(self._name, "its proxy sent more than its answer to CONNECT")
         connection.enter_tunnel()
-
-    async def _start_tls(self, connection: UpstreamConnection) -> None:
-        if self._tls is None:
-            self._tls = self._make_tls()
-        await connection.start_tls(self._tls, self._destination.host, self._handshake_seconds)
 
 
 def _give_up(opening: asyncio.Task[UpstreamConnection]) -> None:

@@ -58,7 +58,7 @@ class UpstreamLimits(typing.NamedTuple):
 class UpstreamPool:
     """The connections to one destination.
 
-    `name` is the backend's, for messages. `tls` makes the TLS context once the first connection needs it.
+    `name` is the backend's, for messages. `tls` returns the TLS context; it is asked for each connection.
     """
 
     def __init__(
@@ -73,7 +73,7 @@ class UpstreamPool:
         self.destination = destination
         self.limits = limits
         self._name = name
-        self._dialer = Dialer(name, destination, make_tls=tls, proxy=proxy, handshake_seconds=limits.connect_timeout)
+        self._dialer = Dialer(name, destination, tls=tls, proxy=proxy, handshake_seconds=limits.connect_timeout)
         self._connections: set[UpstreamConnection] = set()
         #: The connections at rest, the one that rested last at the end.
         self.idle: list[UpstreamConnection] = []
