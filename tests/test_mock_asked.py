@@ -225,12 +225,12 @@ def test_odd_schemas_of_tools_are_refused_or_called(schema):
 
 
 def test_many_tools_and_many_clauses_are_read_in_a_bounded_number_of_steps():
-    tools = [TOOLS["get_weather"]._replace(name=f"get_weather_{number}") for number in range(128)]
+    tools = [TOOLS["get_weather"]._replace(name=f"get_weather_{number}") for number in range(32)]
 
     def ask(clauses, count):
         reply(Question("What is the weather in Paris, and what is it worth? " * clauses, tools[:count]), TEXT)
 
-    ask(20_000, 128)
+    ask(20_000, 32)
     assert_grows_in_proportion(lambda count: ask(10, count), 16)
     assert_grows_in_proportion(lambda clauses: ask(clauses, 4), 10)
     # Only so many clauses of a prompt are read: without that bound these were 3,000,000.
