@@ -951,8 +951,8 @@ def test_a_body_is_passed_on_as_it_arrives() -> None:
 # ---- heads that are repeated --------------------------------------------------------------------------------------
 
 
-def read_heads(*messages: bytes) -> list[RequestHead]:
-    reader = RequestReader()
+def read_heads(*messages: bytes, memo: RequestMemo | None = None) -> list[RequestHead]:
+    reader = RequestReader(memo=memo)
     heads = []
     for message in messages:
         reader.feed(message)
@@ -971,16 +971,20 @@ def test_a_repeated_head_is_read_as_before() -> None:
     first, second = read_heads(REPEATED + b"1", REPEATED + b"2")
     (alone,) = read_heads(REPEATED + b"2")
     for name in RequestHead.__slots__:
-        if name not in ("fields", "notes"):
+        if name not in ("fields", "facts"):
             assert getattr(second, name) == getattr(first, name) == getattr(alone, name), name
     assert list(second.fields) == list(alone.fields)
 
 
-def test_what_a_layer_above_notes_of_a_head_is_there_when_it_is_repeated() -> None:
-    first, second, other = read_heads(get(b"X: 1"), get(b"X: 1"), get(b"X: 2"))
-    first.notes["seen"] = True
-    assert second.notes == {"seen": True}
-    assert other.notes == {}
+def test_what_a_layer_above_keeps_beside_a_head_is_there_when_it_is_repeated() -> None:
+    first, second, other = read_heads(get(b"X: 1"), get(b"X: 1"), get(b"X: 2"), memo=RequestMemo(dict))
+    first.facts["seen"] = True
+    assert second.facts == {"seen": True}
+    assert other.facts == {}
+
+
+def test_nothing_is_kept_beside_a_head_where_nobody_wants_that() -> None:
+    assert [head.facts for head in read_heads(get(b"X: 1"), get(b"X: 1"))] == [None, None]
 
 
 def test_a_head_that_differs_in_one_byte_is_read_anew() -> None:
@@ -1123,13 +1127,13 @@ def heads_read(memo: RequestMemo, max_head: int, data: bytes) -> tuple[object, .
         head = reader.next_event()
     except BadMessage as exc:
         return exc.status, exc.message
-    known = tuple(getattr(head, name) for name in RequestHead.__slots__ if name not in ("fields", "notes"))
+    known = tuple(getattr(head, name) for name in RequestHead.__slots__ if name not in ("fields", "facts"))
     lines = [(name, head.fields.get(name), head.fields.count(name)) for name, _ in head.fields]
     return (*known, told(head), lines)
 
 
-def test_heads_that_differ_in_the_length_of_a_short_body_have_their_notes_in_common() -> None:
-    memo = RequestMemo()
+def test_heads_that_differ_in_the_length_of_a_short_body_have_their_facts_in_common() -> None:
+    memo = RequestMemo(dict)
     heads = []
     for length in (b"5", b"65536", b"65537", b"0", b"5"):
         reader = RequestReader(memo=memo)
@@ -1137,8 +1141,8 @@ def test_heads_that_differ_in_the_length_of_a_short_body_have_their_notes_in_com
         heads.append(reader.next_event())
     one, longest, too_long, none, again = heads
     assert one is again
-    assert one is not longest and one.notes is longest.notes
-    assert too_long.notes is not one.notes is not none.notes
+    assert one is not longest and one.facts is longest.facts
+    assert too_long.facts is not one.facts is not none.facts
     assert [head.content_length for head in heads] == [5, 65536, 65537, 0, 5]
 
 

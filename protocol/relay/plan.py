@@ -60,7 +60,6 @@ class Planner:
 
     def __init__(self, name: str, settings: RelaySettings, destination: Destination, instance: str) -> None:
         self._name = name
-        self._note = f"relay {name}"
         self._settings = settings
         self._renames = bool(settings.model or settings.models)
         self._destination = destination
@@ -73,9 +72,10 @@ class Planner:
         head = request.head
         if request.path != head.path:
             return self._make_plan(request)  # a door led here; its head stands for other paths as well
-        plan = head.notes.get(self._note)
+        plans = request.facts.plans
+        plan: Plan | None = plans.get(self._name)
         if plan is None:
-            plan = head.notes[self._note] = self._make_plan(request)
+            plan = plans[self._name] = self._make_plan(request)
         return plan
 
     def _make_plan(self, request: Request) -> Plan:

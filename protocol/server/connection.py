@@ -36,7 +36,7 @@ import typing
 
 from protocol.deadline import Deadline
 from protocol.errors import ApiError
-from protocol.exchange import Endpoint, Request, Response
+from protocol.exchange import Endpoint, HeadFacts, Request, Response
 from protocol.server.leaving import Probe, SocketIntake, StagedClose, reset
 from protocol.server.receiving import BodyStream, HeldBody
 from protocol.server.sending import (
@@ -78,7 +78,9 @@ class ServerForConnections(ServerForExchanges, typing.Protocol):
     head_seconds: float
     body_seconds: float
     idle_seconds: float
-    route: typing.Callable[[Request], Endpoint]
+
+    def route(self, request: Request) -> Endpoint:
+        """Choose the endpoint from the head; ApiError where there is none."""
 
     def new_id(self) -> str:
         """Return a request id that no other request has."""
@@ -251,14 +253,17 @@ class Connection(asyncio.BufferedProtocol):
         """
         reader, server = self.reader, self._server
         head = reader.known_head(data)
-        endpoint = head.notes.get("plain endpoint") if head is not None else None
+        if head is None:
+            return False
+        facts: HeadFacts = head.facts
+        endpoint = facts.direct_endpoint
         if endpoint is None or self.output.writable is not None or server.draining:
             return False
         body = reader.read_whole(data)
         if body is None:
             return False
         started_at = self.loop.time()
-        request = self._begin(head)
+        request = self._begin(head, facts)
         request.body = body
         answer = ask(server, endpoint, request)
         if type(answer) is Response and answer.status == 200:
@@ -275,24 +280,19 @@ class Connection(asyncio.BufferedProtocol):
         exchange.take(answer)
         return True
 
-    def _begin(self, head: RequestHead) -> Request:
+    def _begin(self, head: RequestHead, facts: HeadFacts) -> Request:
         """Make a request of a head, and count and log it."""
         server = self._server
-        notes = head.notes
-        request_id = notes["id"] if "id" in notes else self._callers_id(head)
-        if not request_id:
-            request_id = server.new_id()
-        request = Request(head, request_id, self._client_address(head) if self._behind_proxy else self._peer)
+        callers_id = facts.callers_id
+        if callers_id is None:
+            callers_id = facts.callers_id = _callers_id(head)
+        request = Request(
+            head, callers_id or server.new_id(), self._client_address(head) if self._behind_proxy else self._peer
+        )
         server.metrics.in_flight += 1
         if server.log.records_requests:
             server.log.started(request)
         return request
-
-    def _callers_id(self, head: RequestHead) -> str:
-        """Return the request id that the caller chose, "" for none; worked out once for a head that is repeated."""
-        request_id = head.fields.get("x-request-id")
-        head.notes["id"] = request_id if _SANE_ID.fullmatch(request_id) else ""
-        return head.notes["id"]
 
     def _client_address(self, head: RequestHead) -> str:
         """Return whom the trusted proxy says that it speaks for; worked out once for a head that is repeated."""
@@ -307,14 +307,15 @@ class Connection(asyncio.BufferedProtocol):
         started_at = self.loop.time()
         self._head_begun = False
         self.deadline.when = 0.0
-        request = self._begin(head)
+        facts: HeadFacts = head.facts
+        request = self._begin(head, facts)
         try:
             # What a head is routed to depends on nothing else, so a repeated head need not be routed again.
-            endpoint = head.notes.get("endpoint")
+            endpoint = facts.endpoint
             if endpoint is None:
-                endpoint = head.notes["endpoint"] = server.route(request)
+                endpoint = facts.endpoint = server.route(request)
                 if not endpoint.streams_body and is_answered_plainly(head):
-                    head.notes["plain endpoint"] = endpoint
+                    facts.direct_endpoint = endpoint
         except Exception as exc:
             exchange = self._exchange = Exchange(self, server, request, UNROUTED, started_at)
             exchange.fail_with(exc)
@@ -404,7 +405,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def _refuse(self, error: ApiError) -> None:
         """Answer what is no request, and end the connection so that the client can still read the answer."""
-        self.output.write(refusal(error, self._server, self._server.new_id()))
+        self.output.write(refusal(error, self._server))
         self._server.metrics.completed("none", error.status, 0.0)
         self.close()
 
@@ -488,3 +489,9 @@ class Connection(asyncio.BufferedProtocol):
             self._refuse(ApiError(408, f"The request's head did not come within {settings.head_timeout:g} seconds."))
         else:
             self.close()
+
+
+def _callers_id(head: RequestHead) -> str:
+    """Return the request id that the caller chose, "" for none that is fit to be passed on."""
+    request_id = head.fields.get("x-request-id")
+    return request_id if _SANE_ID.fullmatch(request_id) else ""

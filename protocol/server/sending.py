@@ -48,7 +48,6 @@ from protocol.exchange import (
 from protocol.server.pacing import PacedAnswer, Pacer
 from protocol.service.log import Log
 from protocol.service.metrics import Metrics
-from protocol.wire.http1.messages import RequestHead
 from protocol.wire.http1.writers import (
     CONTINUE,
     ResponseWriter,
@@ -75,8 +74,11 @@ class ServerForExchanges(typing.Protocol):
     def cancel(self, task: asyncio.Task[None]) -> None:
         """Cancel what answers a request, once."""
 
-    def common_fields(self, request_id: str, head: RequestHead | None) -> bytes:
+    def common_fields(self, request: Request) -> bytes:
         """Return the field lines of every answer."""
+
+    def common_fields_without_request(self) -> bytes:
+        """Return the same, where no request could be read."""
 
 
 class Output:
@@ -189,10 +191,10 @@ def error_answer(error: ApiError, server: ServerForExchanges, endpoint: Endpoint
     return server.errors.response(error)
 
 
-def refusal(error: ApiError, server: ServerForExchanges, request_id: str) -> bytes:
+def refusal(error: ApiError, server: ServerForExchanges) -> bytes:
     """Return the answer to what cannot be read as a request; the connection must end behind it."""
     response = server.errors.response(error)
-    fields = server.common_fields(request_id, None) + _encoded_fields(response)
+    fields = server.common_fields_without_request() + _encoded_fields(response)
     return ResponseWriter(None).whole(error.status, fields, _body_of(response))
 
 
@@ -202,10 +204,10 @@ def rendered(response: Response, request: Request, server: ServerForExchanges) -
     if type(fields) is not bytes:
         return b""
     if type(body) is bytes:
-        return sized_answer(server.common_fields(request.id, request.head), fields, body)
+        return sized_answer(server.common_fields(request), fields, body)
     if type(body) is not Paced or body.first_delay or body.delay or not body.frames:
         return b""
-    return chunked_answer(server.common_fields(request.id, request.head), fields, b"".join(body.frames))
+    return chunked_answer(server.common_fields(request), fields, b"".join(body.frames))
 
 
 class Exchange:
@@ -353,7 +355,7 @@ class Exchange:
         server, request, body = self._server, self._request, response.body
         data, keep_alive = b"", True
         try:
-            if response.status == 200 and "plain endpoint" in request.head.notes and not server.draining:
+            if response.status == 200 and request.facts.direct_endpoint is not None and not server.draining:
                 # The short way for nearly every answer: 1 µs less (CPython 3.11).
                 data = rendered(response, request, server)
             if not data:
@@ -550,8 +552,7 @@ class Exchange:
         """Return the field lines of an answer, of which `writer` adds those about the connection."""
         if self._server.draining:
             writer.keep_alive = False
-        request = self._request
-        return self._server.common_fields(request.id, request.head) + _encoded_fields(response)
+        return self._server.common_fields(self._request) + _encoded_fields(response)
 
     def _finish(self) -> None:
         """End an answer that was sent in pieces."""

@@ -12,7 +12,7 @@ import ssl
 import time
 import typing
 
-from protocol.exchange import Endpoint, ErrorShapes, Request
+from protocol.exchange import Endpoint, ErrorShapes, HeadFacts, Request
 from protocol.server.connection import Connection
 from protocol.server.pacing import Pacer
 from protocol.server.settings import ServerSettings
@@ -21,7 +21,6 @@ from protocol.service.forwarded_for import TrustedProxies
 from protocol.service.log import Log
 from protocol.service.metrics import Metrics
 from protocol.wire.http1.memo import RequestMemo
-from protocol.wire.http1.messages import RequestHead
 
 # Bytes read from a socket at once.
 _READ_BYTES = 65536
@@ -62,7 +61,7 @@ class Server:
         self.draining = False
         self.port = 0
         self.connections: set[Connection] = set()
-        self.route = application.route
+        self._application = application
         self.on_request = on_request
         self.loop = asyncio.get_running_loop()
         self.pacer = Pacer(self.loop)
@@ -73,7 +72,7 @@ class Server:
         self.head_seconds = settings.head_timeout or math.inf
         self.body_seconds = settings.body_timeout or math.inf
         self.idle_seconds = settings.idle_timeout or math.inf
-        self.heads = RequestMemo()
+        self.heads = RequestMemo(HeadFacts)
         self._listener: asyncio.AbstractServer | None = None
         self._cancelled: set[asyncio.Task[None]] = set()
         self._id_prefix = f"req_{os.urandom(8).hex()}"
@@ -126,17 +125,29 @@ class Server:
         """Return a request id that no other request has."""
         return f"{self._id_prefix}{next(self._id_counter):08x}"
 
-    def common_fields(self, request_id: str, head: RequestHead | None) -> bytes:
-        """Return the field lines of every answer: Date (RFC 9110 §6.6.1), CORS and the request id."""
+    def route(self, request: Request) -> Endpoint:
+        """Choose the endpoint from the head; ApiError where there is none."""
+        return self._application.route(request)
+
+    def common_fields(self, request: Request) -> bytes:
+        """Return the field lines of every answer: Date (RFC 9110 §6.6.1), the request id, and CORS."""
+        cors = request.facts.cors_fields
+        if cors is None:
+            cors = request.facts.cors_fields = self.cors.block(request.fields.get("origin"))
         second = int(time.time())
         if second != self._second:
-            self._second = second
-            date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(second))
-            self._dated = b"date: %b\r\nx-request-id: " % date.encode()
-        cors = head.notes.get("cors") if head is not None else self.cors.block("")
-        if cors is None:
-            cors = head.notes["cors"] = self.cors.block(head.fields.get("origin"))
-        return b"%b%b\r\n%b" % (self._dated, request_id.encode(), cors)
+            self._make_date(second)
+        return b"%b%b\r\n%b" % (self._dated, request.id.encode(), cors)
+
+    def common_fields_without_request(self) -> bytes:
+        """Return the same where no request could be read; the answer gets an id nevertheless."""
+        self._make_date(int(time.time()))
+        return b"%b%b\r\n%b" % (self._dated, self.new_id().encode(), self.cors.block(""))
+
+    def _make_date(self, second: int) -> None:
+        self._second = second
+        date = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(second))
+        self._dated = b"date: %b\r\nx-request-id: " % date.encode()
 
 
 def _tls_context(settings: ServerSettings) -> ssl.SSLContext | None:

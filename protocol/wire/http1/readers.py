@@ -180,7 +180,7 @@ class RequestReader(_MessageReader[RequestHead]):
         minor_version = min(int(line[4]), 1)
         fields = self._parse_fields(line.end(), end - 2)
         check_host(fields, minor_version)
-        head = RequestHead(line[1].decode(), line[2].decode(), minor_version, fields)
+        head = RequestHead(line[1].decode(), line[2].decode(), minor_version, fields, self._memo.make_facts())
         self._at = end
         self._last_bytes, self._last_head = self._memo.keep(data[at:end], head)
         return head
