@@ -11,11 +11,14 @@ FROM ${PYTHON_IMAGE} AS build
 WORKDIR /source
 COPY oaiserve.py ./
 COPY protocol protocol
-# Compiled here, because a user who may not write could not keep what each start would compile. The file never changes,
-# so nothing has to be compared with it, least of all the times that copying may alter.
+# Compiled here, because a user who may not write could not keep what each start would compile: the file itself, which
+# never changes, so that nothing has to be compared with it, least of all the times that copying may alter; then each
+# module that it carries, which is checked by its text and by the path, the same as below.
 RUN python3 oaiserve.py bundle /app \
     && rm /app/oaiserve.pyz \
-    && python3 -m compileall -q --invalidation-mode unchecked-hash /app
+    && python3 -m compileall -q --invalidation-mode unchecked-hash /app \
+    && cd /app \
+    && python3 -c "import oaiserve; carried = oaiserve.protocol.__loader__; [carried.get_code('oaiserve.' + name) for name in carried.modules if name]"
 
 FROM ${PYTHON_IMAGE}
 COPY --from=build /app /app

@@ -29,21 +29,22 @@ import threading
 import time
 import typing
 
-from protocol.bundle import BundleError, write_bundle
 from protocol.config import BackendSettings, Configuration, Settings, describe
-from protocol.dashscope.backend import DashScope, DashScopeSettings
+from protocol.dashscope.settings import DashScopeSettings
 from protocol.errors import ApiError, UsageError
 from protocol.exchange import Answer, Backend, Request
-from protocol.mock.backend import Mock, MockSettings
-from protocol.relay.backend import Relay, RelaySettings
-from protocol.server.server import Server, ServerSettings, listen_failure
-from protocol.server.workers import WorkerPlace, WorkersFailed, run_workers
+from protocol.mock.settings import MockSettings
+from protocol.on_demand import load
+from protocol.openai.answers import ERROR_SHAPES
+from protocol.relay.settings import RelaySettings
+from protocol.server.server import Server, listen_failure
+from protocol.server.settings import ServerSettings
+from protocol.server.worker_place import WorkerPlace
 from protocol.service.cors import CorsPolicy
 from protocol.service.doors import chat_example, service_doors
 from protocol.service.log import Log
 from protocol.service.metrics import Metrics
 from protocol.service.router import Router
-from protocol.tools.trial import run_trial
 
 __version__ = "0.1.0"
 
@@ -67,34 +68,40 @@ class _Surroundings(typing.NamedTuple):
 
 
 def _make_mock(backend: BackendSettings, around: _Surroundings) -> Backend:
-    return Mock(
+    (mock,) = load("mock")
+    made: Backend = mock(
         backend.name, backend.options, clock=time.time, random_bits=random.Random().getrandbits, sleep=asyncio.sleep,
         forward=around.forward,
     )  # fmt: skip
+    return made
 
 
 def _make_relay(backend: BackendSettings, around: _Surroundings) -> Backend:
-    return Relay(
+    (relay,) = load("relay")
+    made: Backend = relay(
         backend.name, backend.options, around.environ, around.log,
         has_fallback=around.has_fallback, instance=around.instance,
     )  # fmt: skip
+    return made
 
 
 def _make_dashscope(backend: BackendSettings, around: _Surroundings) -> Backend:
-    return DashScope(
+    (dashscope,) = load("dashscope")
+    made: Backend = dashscope(
         backend.name, backend.options, around.environ, around.log, has_fallback=around.has_fallback,
         clock=time.time, random_bits=random.Random().getrandbits, sleep=asyncio.sleep,
     )  # fmt: skip
+    return made
 
 
 class _Kind(typing.NamedTuple):
-    """A kind of backend: its section's settings, and how one is made."""
+    """A kind of backend: its section's settings, which every start reads, and how one is made for a route."""
 
     settings: type
     make: typing.Callable[[BackendSettings, _Surroundings], Backend]
 
 
-#: A further kind of backend is one module and one line here.
+#: A further kind of backend is its rooms, a line here, and one in protocol/on_demand.py.
 _KINDS = {
     "mock": _Kind(MockSettings, _make_mock),
     "relay": _Kind(RelaySettings, _make_relay),
@@ -142,7 +149,7 @@ class Service:
         self._backends = _make_backends(settings, log, instance or _new_instance(), self._forward)
         self._router = Router(settings.routes, self._backends, CorsPolicy(settings.server.cors_origins))
         self._router.doors = service_doors(self, self._router.forward)
-        self._server = Server(self._router, settings.server, log, self._metrics, on_request=on_request)
+        self._server = Server(self._router, ERROR_SHAPES, settings.server, log, self._metrics, on_request=on_request)
 
     def _forward(self, request: Request) -> Answer:
         return self._router.forward(request)
@@ -387,19 +394,26 @@ def _serve_command(options: argparse.Namespace) -> int:
     count = settings.server.workers or os.cpu_count() or 1
     try:
         if count > 1:
-            return run_workers(
-                count,
-                settings.server,
-                lambda place: asyncio.run(_serve_until_told(settings, source, instance, place)),
-                lambda port: print(_banner(settings, port, source), flush=True),
-            )
+            return _run_workers(count, settings, source, instance)
         return asyncio.run(_serve_until_told(settings, source, instance, None))
-    except WorkersFailed as exc:
-        print(f"oaiserve: {exc}", file=sys.stderr)
-        return 1
     except OSError as exc:
         print(f"oaiserve: {listen_failure(exc, settings.server)}", file=sys.stderr)
         return 1
+
+
+def _run_workers(count: int, settings: Settings, source: str, instance: str) -> int:
+    run_workers, workers_failed = load("workers")
+    try:
+        status: int = run_workers(
+            count,
+            settings.server,
+            lambda place: asyncio.run(_serve_until_told(settings, source, instance, place)),
+            lambda port: print(_banner(settings, port, source), flush=True),
+        )
+    except workers_failed as exc:
+        print(f"oaiserve: {exc}", file=sys.stderr)
+        return 1
+    return status
 
 
 def _nobody_answers(request: Request) -> Answer:
@@ -521,18 +535,21 @@ def _write_stderr(lines: str) -> None:
 
 
 def _try_command(options: argparse.Namespace) -> int:
-    return run_trial(
+    (run_trial,) = load("try")
+    status: int = run_trial(
         options.target or "http://127.0.0.1:8080", key=options.key, model=options.model, timeout_seconds=30.0,
         out=sys.stdout, environ=os.environ, ask_key=getpass.getpass if sys.stdin.isatty() else None,
     )  # fmt: skip
+    return status
 
 
 def _bundle_command(options: argparse.Namespace) -> int:
+    write_bundle, bundle_error = load("bundle")
     try:
         source = os.path.dirname(os.path.abspath(sys.argv[0]))
         for path in write_bundle(source, options.target or "dist", __version__):
             print(path)
-    except BundleError as exc:
+    except bundle_error as exc:
         print(f"oaiserve: {exc}", file=sys.stderr)
         return 1
     return 0

@@ -1,17 +1,44 @@
-"""The rooms of oaiserve, from the ground up. Imports point up this list, never down: a room knows only those above it.
+"""The house: its rooms from the ground up, and which others each may import.
 
-errors, config, deadline    ground: errors, settings, the one lazy timer
-wire/           one format a module, bytes <-> events: no asyncio, no clock
-exchange        a request and its answer, as backends see them
-openai/         OpenAI's shapes
-  api/          the notation of the API's description, and what is made from a description
-  reference/    the API, described in that notation
-upstream/       connections out, shared by relay and dashscope
-service/        what stands before every backend: router, doors, cors, log, metrics
-server/         connections in: asyncio around the readers and writers of wire/http1
-relay/          a backend: passes requests on to a real upstream
-dashscope/      a backend: translates to DashScope's native API
-  mapping/      the translation itself, pure functions
-mock/           a backend: answers by itself
-tools/          commands beside serving: try, bundle
+A request comes in through `server`, which reads it with `wire` and hands it to `service`; its router asks a backend
+(`relay`, `dashscope` or `mock`), and the answer goes back the same way. oaiserve.py wires them together.
+
+    errors -> nothing
+        What a caller or a user is refused with: status, type and code, or one line on the terminal.
+    on_demand -> nothing
+        What is imported when: one table.
+    deadline -> nothing
+        The one lazy timer.
+    config -> errors
+        Settings from the command line, the environment and config.ini, each described once.
+    wire -> errors
+        One format each, bytes to events and back: HTTP/1.1, server-sent events, forms, WebSocket, zip, JSON.
+    exchange -> errors, wire
+        A request and its answer, as backends see them.
+    upstream -> errors, deadline, config, wire
+        Connections out: destination, TLS, proxy, pool, and what can fail there.
+    openai -> errors, wire, exchange
+        OpenAI's shapes: answers and errors, completions, sound; where a request names its model. `reference/` describes
+        the whole API, in the notation that `api/` reads.
+    service -> errors, config, wire, exchange, openai
+        What stands around the backends: router, doors, CORS, log, metrics.
+    server -> errors, deadline, config, wire, exchange, service
+        Connections in, and the processes that share the port. It knows no OpenAI: error shapes are handed in.
+    relay -> errors, config, wire, exchange, upstream, openai, service/log
+        The backend that passes on, byte for byte.
+    dashscope/mapping -> errors, openai
+        DashScope's native API in OpenAI's terms, and back: pure functions.
+    dashscope -> errors, config, wire, exchange, upstream, openai, service/log, dashscope/mapping
+        The backend that translates.
+    mock -> errors, on_demand, config, wire, exchange, openai, dashscope/mapping
+        The backend that answers by itself. Its own rooms are drawn in its docstring.
+    tools -> errors, wire
+        What is no part of serving: the test client, the builder of the single file.
+
+Pure: wire, dashscope/mapping. No event loop, clock, socket or thread is imported there, so that a test is bytes in,
+events out.
+
+A room imports itself and what its line names; all of that stands above it in this list. What it needs from below, such
+as a connector, a clock or the shape of an error, is handed to it as an argument. Backends do not know each other, and
+nobody imports oaiserve.py. `python tests/check arrows` reads this list and holds the code to it.
 """

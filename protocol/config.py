@@ -1,14 +1,13 @@
 """Settings: one table of options a section, read from config.ini, `--set` and the environment.
 
-A section is a frozen dataclass whose fields are made with `option(default, parse, doc)`; the default is written as it
-would stand in the file. Those fields give the ini reader, `--set`, `--check`, the shipped config.ini and the README's
+A section is a class whose members are made with `option(default, parse, doc)`; the default is written as it would stand
+in the file. Those options give the ini reader, `--set`, `--check`, the shipped config.ini and the README's
 table. Only a value that says so is taken from the environment: `${NAME}`, `${NAME:-default}`; `$$` is a dollar.
 """
 
 from __future__ import annotations
 
 import configparser
-import dataclasses
 import re
 import typing
 
@@ -20,11 +19,11 @@ _DECIMAL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _SECTION = re.compile(r"([a-z]+)(?: +([A-Za-z0-9_.-]+))?")
 _SIZE_UNITS = {"": 1, "k": 1024, "M": 1024**2, "G": 1024**3}
 
-Section = typing.TypeVar("Section")
+AnySection = typing.TypeVar("AnySection", bound="Section")
 
 
 # ---- values -----------------------------------------------------------------------------------------------------
-# Each takes the text of a value and returns what it means; ValueError says what was expected.
+# Each parser takes the text of a value and returns what it means; its ValueError says what was expected.
 
 
 def parse_text(text: str) -> str:
@@ -87,30 +86,59 @@ def parse_list(text: str) -> tuple[str, ...]:
 # ---- sections ---------------------------------------------------------------------------------------------------
 
 
+class Option(typing.NamedTuple):
+    """One option of a section: its default as it would stand in the file, its parser, one line of help."""
+
+    default: str
+    parse: typing.Callable[[str], typing.Any]
+    doc: str
+    secret: bool
+
+
 def option(default: str, parse: typing.Callable[[str], typing.Any], doc: str, *, secret: bool = False) -> typing.Any:
-    """Declare a field of a section: its default as it would stand in the file, its parser, one line of help."""
-    return dataclasses.field(metadata={"default": default, "parse": parse, "doc": doc, "secret": secret})
+    """Declare an option as a member of a section; its type there is that of the parsed value."""
+    return Option(default, parse, doc, secret)
 
 
-@dataclasses.dataclass(frozen=True)
-class Route:
+class Section:
+    """The values of one section, which never change. A section is a class of its own, and its options are its members.
+
+    It is no dataclass: to generate the code of one takes 2 ms a section (CPython 3.11), at every start.
+    """
+
+    def __init__(self, **values: typing.Any) -> None:
+        self.__dict__.update(values)
+
+    def __setattr__(self, name: str, value: object) -> typing.NoReturn:
+        raise AttributeError(f"{type(self).__name__} does not change: {name}")
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and vars(other) == vars(self)
+
+    __hash__ = None  # type: ignore[assignment]  # as of anything that is equal by its values and not meant as a key
+
+
+def options_of(section: type[Section]) -> dict[str, Option]:
+    """Return a section's options by name, in the order in which the class has them."""
+    return {name: member for name, member in vars(section).items() if isinstance(member, Option)}
+
+
+class Route(typing.NamedTuple):
     """Requests for a model that fits `pattern` (`*` and `?`) go to the first backend, and on to the next if it fails."""
 
     pattern: str
     backends: tuple[str, ...]
 
 
-@dataclasses.dataclass(frozen=True)
-class BackendSettings:
-    """One configured backend: its name in routes, its kind, and its section's settings."""
+class BackendSettings(typing.NamedTuple):
+    """One configured backend: its name in routes, its kind, and its section's values."""
 
     name: str
     kind: str
     options: typing.Any
 
 
-@dataclasses.dataclass(frozen=True)
-class Settings:
+class Settings(typing.NamedTuple):
     """The effective configuration."""
 
     server: typing.Any
@@ -118,14 +146,20 @@ class Settings:
     routes: tuple[Route, ...]
 
 
+class _IniParser(configparser.ConfigParser):
+    def optionxform(self, optionstr: str) -> str:
+        """Leave a key as it is: ConfigParser would make it lower case, and model names differ by case."""
+        return optionstr
+
+
 class Configuration:
     """Gathers texts from their sources, later ones over earlier ones, and turns them into Settings.
 
-    `server` is the dataclass of [server], `kinds` maps the kinds of backends to theirs. Every mistake is a UsageError
+    `server` is the class of [server], `kinds` maps the kinds of backends to theirs. Every mistake is a UsageError
     of one line.
     """
 
-    def __init__(self, server: type, kinds: typing.Mapping[str, type]) -> None:
+    def __init__(self, server: type[Section], kinds: typing.Mapping[str, type[Section]]) -> None:
         self._server = server
         self._kinds = kinds
         # (section, key) -> (text, where it stands); a section is "server", "relay" or "relay NAME"
@@ -145,11 +179,10 @@ class Configuration:
 
     def read_text(self, text: str, path: str) -> None:
         """Take what the text of an ini file says; `path` names it in messages."""
-        parser = configparser.ConfigParser(
+        parser = _IniParser(
             delimiters=("=",), comment_prefixes=("#", ";"), inline_comment_prefixes=(";",), interpolation=None,
             empty_lines_in_values=False, default_section="\0",
         )  # fmt: skip
-        parser.optionxform = str  # type: ignore[assignment,method-assign]  # keys and model names are case-sensitive
         try:
             parser.read_string(text, path)
         except configparser.Error as exc:
@@ -166,7 +199,7 @@ class Configuration:
             self._routes.append((key, text, where))
             return
         cls = self._section_class(section, where)
-        names = [field.name for field in dataclasses.fields(cls)]
+        names = options_of(cls)
         if key not in names:
             raise UsageError(f"{where}: there is no key {key!r} in [{section}]; it has {', '.join(names)}")
         if section not in self._sections:
@@ -203,7 +236,7 @@ class Configuration:
             self._section(self._server, "server", environ), backends, self._route_table(backend, names, environ)
         )
 
-    def _section_class(self, section: str, where: str) -> type:
+    def _section_class(self, section: str, where: str) -> type[Section]:
         match = _SECTION.fullmatch(section)
         kind = match[1] if match else section
         if kind == "server" and match and not match[2]:
@@ -215,17 +248,15 @@ class Configuration:
             f"{where}: there is no section [{section}]; there are {known} and [KIND NAME] for more backends"
         )
 
-    def _section(self, cls: type[Section], section: str, environ: typing.Mapping[str, str]) -> Section:
+    def _section(self, cls: type[AnySection], section: str, environ: typing.Mapping[str, str]) -> AnySection:
         values = {}
-        for field in dataclasses.fields(cls):  # type: ignore[arg-type]
-            text, where = self._values.get(
-                (section, field.name), (field.metadata["default"], f"[{section}] {field.name}")
-            )
+        for key, option in options_of(cls).items():
+            text, where = self._values.get((section, key), (option.default, f"[{section}] {key}"))
             expanded = expand(text, environ, where)
             try:
-                values[field.name] = field.metadata["parse"](expanded)
+                values[key] = option.parse(expanded)
             except ValueError as exc:
-                came = "(hidden)" if field.metadata["secret"] else repr(expanded)
+                came = "(hidden)" if option.secret else repr(expanded)
                 raise UsageError(f"{where} = {came}: {exc}") from exc
         return cls(**values)
 
@@ -280,15 +311,15 @@ def describe(settings: Settings) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _described(section: typing.Any) -> typing.Iterator[str]:
-    for field in dataclasses.fields(section):
-        value = getattr(section, field.name)
-        if field.metadata["secret"] and value:
+def _described(section: Section) -> typing.Iterator[str]:
+    for key, option in options_of(type(section)).items():
+        value = getattr(section, key)
+        if option.secret and value:
             value = "********"
-        yield f"{field.name} = {_as_ini(value)}".rstrip()
+        yield f"{key} = {_as_ini(value)}".rstrip()
 
 
-def _as_ini(value: typing.Any) -> str:
+def _as_ini(value: object) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, dict):

@@ -25,8 +25,8 @@ class ApiError(Exception):
     """An answer other than success, in OpenAI's shape.
 
     `status` is the HTTP status (400 to 599), `message` a sentence for the caller, `param` the path of the
-    parameter at fault (`messages[0].content`), `code` a short word programs can test for. `type` follows from the
-    status when it is not given. `fields` are further header fields, such as `("retry-after", "1")`.
+    parameter at fault (`messages[0].content`), `code` a short word that programs can test for. `type` follows from the
+    status where none is given. `fields` are further header fields, such as `("retry-after", "1")`.
     Source: OpenAI API reference, "Error codes".
     """
 
@@ -48,7 +48,7 @@ class ApiError(Exception):
         self.code = code
         self.fields = tuple(fields)
 
-    def as_dict(self) -> dict[str, typing.Any]:
+    def as_dict(self) -> dict[str, dict[str, str | None]]:
         """Return the body of the answer: `{"error": {"message", "type", "param", "code"}}`."""
         return {"error": {"message": self.message, "type": self.type, "param": self.param, "code": self.code}}
 

@@ -26,6 +26,31 @@ _BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
 _KEY_SUBPROTOCOL = "openai-insecure-api-key."
 
 
+class HeadFacts:
+    """What is known of every request with the same head, however often that is repeated; each is worked out once.
+
+    Most clients repeat their head byte for byte, so the server keeps these beside the heads that it remembers
+    (RequestHead.facts). None says of each that nobody has asked yet.
+    """
+
+    __slots__ = ("callers_id", "cors_fields", "direct_endpoint", "endpoint", "key", "key_label", "plans")
+
+    def __init__(self) -> None:
+        #: The API key that the caller sent, "" for none, and the label by which the log tells it from others.
+        self.key: str | None = None
+        self.key_label: str | None = None
+        #: The request id that the caller chose, "" for none that is fit to be passed on.
+        self.callers_id: str | None = None
+        #: The field lines of the answer that browsers want.
+        self.cors_fields: bytes | None = None
+        #: Who answers. `direct_endpoint` is the same, if neither the endpoint nor the head asks for anything unusual:
+        #: the body is held, and the answer's framing and the connection's fate are those of nearly every request.
+        self.endpoint: Endpoint | None = None
+        self.direct_endpoint: Endpoint | None = None
+        #: By the name of a backend, what that has worked out; of a type that only the backend knows.
+        self.plans: dict[str, typing.Any] = {}
+
+
 class Request:
     """A request: its head, and its body held (`body`) or on its way (`stream`), as its endpoint chose.
 
@@ -35,10 +60,12 @@ class Request:
     Who answers may put another `id` in its place, for the answer to carry; `logged_id` stays what it was.
     """
 
-    __slots__ = ("_json", "attempts", "body", "deadline", "head", "id", "logged_id", "path", "peer", "stream")
+    __slots__ = ("_json", "attempts", "body", "deadline", "facts", "head", "id", "logged_id", "path", "peer", "stream")
 
     def __init__(self, head: RequestHead, id: str, peer: str) -> None:
         self.head = head
+        facts: HeadFacts | None = head.facts
+        self.facts = HeadFacts() if facts is None else facts  # None of a head that no server has read
         self.id = self.logged_id = id
         self.path = head.path
         self.peer = peer
@@ -61,7 +88,10 @@ class Request:
     @property
     def key(self) -> str:
         """The API key that the caller sent, "" for none (RFC 6750 §2.1, and the browser's WebSocket way)."""
-        return caller_key(self.head)
+        key = self.facts.key
+        if key is None:
+            key = self.facts.key = _find_key(self.head.fields)
+        return key
 
     def json(self) -> typing.Any:
         """Return the held body as JSON, read once; ApiError 400 when it is not JSON (RFC 8259, UTF-8)."""
@@ -85,7 +115,7 @@ class Request:
 
 
 class Paced:
-    """A streamed body whose frames are known: the first goes after `first_delay` seconds, each further one `delay` later.
+    """A streamed body whose frames are known: the first goes after `first_delay` seconds, each other one `delay` later.
 
     The server paces it with timers that all such bodies share; with no delays it leaves as one piece with the head.
     """
@@ -226,6 +256,13 @@ class Endpoint:
         self.error_response = error_response
 
 
+class ErrorShapes(typing.NamedTuple):
+    """How an error looks, which is the application's to say: as an answer, and as an event within a stream."""
+
+    response: typing.Callable[[ApiError], Response]
+    event: typing.Callable[[ApiError], bytes]
+
+
 class BackendFailed(Exception):
     """A backend could not answer, and nothing has gone to the client yet: the route's next backend may.
 
@@ -259,14 +296,6 @@ def _json_kind(value: typing.Any) -> str:
     if value is None:
         return "null"
     return {dict: "an object", list: "an array", str: "a string", bool: "a boolean"}.get(type(value), "a number")
-
-
-def caller_key(head: RequestHead) -> str:
-    """Return the API key of a request, "" for none."""
-    key = head.notes.get("key")
-    if key is None:
-        key = head.notes["key"] = _find_key(head.fields)
-    return key
 
 
 def _find_key(fields: Fields) -> str:

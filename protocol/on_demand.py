@@ -24,7 +24,7 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     # The mock's first request that is no chat of the simplest form: all endpoints, and the description of the API.
     "mock api": (("protocol.mock.api", "Api"),),
     "mock reference": (("protocol.openai.reference.whole", "API_REFERENCE"),),
-    # The mock's first request below a path: the classes that answer there. A later one takes over what an earlier one has.
+    # The mock's first request below a path: the families that answer there.
     "mock /agents": (
         ("protocol.mock.agents.agents", "Agents"),
         ("protocol.mock.agents.sessions", "Sessions"),
@@ -46,10 +46,7 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     "mock /files": (("protocol.mock.storage.files", "Files"),),
     "mock /fine_tuning": (("protocol.mock.training.fine_tuning", "FineTuning"),),
     "mock /images": (("protocol.mock.inference.images", "MockImages"),),
-    "mock /live": (
-        ("protocol.mock.organization.webhooks", "LiveSessions"),
-        ("protocol.mock.realtime.endpoints", "Realtime"),
-    ),
+    "mock /live": (("protocol.mock.realtime.endpoints", "Realtime"),),
     "mock /models": (("protocol.mock.training.fine_tuning", "FineTuning"),),
     "mock /moderations": (("protocol.mock.inference.moderations", "Moderations"),),
     "mock /organization": (

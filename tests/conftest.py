@@ -1,7 +1,8 @@
 """What every test stands on: the form of the program under test, clean surroundings and a time limit.
 
 OAISERVE_TARGET names that form: the source tree's folder (when it is not set: this checkout), a joined
-oaiserve.py or an oaiserve.pyz. Tests write `import oaiserve` and `from protocol.x import Name` for all three.
+oaiserve.py or an oaiserve.pyz. Tests marked `every_form` write `import oaiserve` and run on all three; the others may
+write `from protocol.x import Name` as well, and run on the source tree.
 A test of a coroutine calls `asyncio.run(main())` itself; no plugin takes part.
 """
 
@@ -13,7 +14,6 @@ import itertools
 import json
 import os
 import pathlib
-import re
 import signal
 import sys
 from collections.abc import Iterator
@@ -34,27 +34,18 @@ PROGRAM_VARIABLES = frozenset(
 )
 
 collect_ignore = ["bench"]  # a program of its own: python tests/bench
+if not FROM_SOURCE:  # nor can a file be imported there that takes the program's modules one by one
+    collect_ignore += [
+        path.name
+        for path in pathlib.Path(__file__).parent.glob("test_*.py")
+        if "mark.every_form" not in path.read_text(encoding="utf-8")
+    ]
 
 
 def make_target_importable() -> None:
     # The checkout may be on the path by way of `python -m pytest`; the joined forms must do without it.
     sys.path[:] = [entry for entry in sys.path if os.path.abspath(entry) != ROOT]
-    is_file = PROGRAM == TARGET and TARGET.endswith(".py")
-    sys.path.insert(0, os.path.dirname(TARGET) if is_file else TARGET)
-    if is_file:
-        register_joined_modules()
-
-
-def register_joined_modules() -> None:
-    """Let each module that was joined into the single file be imported by its own name."""
-    import oaiserve
-
-    with open(TARGET, encoding="utf-8") as file:
-        paths = re.findall(r"^# =+ begin (\S+)\.py =+$", file.read(), re.MULTILINE)
-    for path in paths:
-        parts = path.split("/")
-        for depth in range(1, len(parts) + 1):
-            sys.modules[".".join(parts[:depth])] = oaiserve
+    sys.path.insert(0, os.path.dirname(TARGET) if TARGET.endswith(".py") else TARGET)
 
 
 make_target_importable()
@@ -64,29 +55,83 @@ def pytest_report_header() -> str:
     return f"under test: {PROGRAM}"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if FROM_SOURCE:
-        return
-    for item in items:
-        if item.get_closest_marker("source_only"):
-            item.add_marker(pytest.mark.skip(reason="needs the source tree"))
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Leave the tests for each form on a joined one; where processes share the files, begin with the longest."""
+    if not FROM_SOURCE:
+        config.hook.pytest_deselected(items=[item for item in items if not item.get_closest_marker("every_form")])
+        items[:] = [item for item in items if item.get_closest_marker("every_form")]
+    if SHARE:
+        items.sort(key=lambda item: item.path.stat().st_size, reverse=True)
 
 
 def pytest_collection_finish() -> None:
-    """Take what has been collected out of the collector's sight: many tests collect garbage, thousands of items are none."""
+    """Take what was collected out of the collector's sight: many tests collect garbage, thousands of items are none."""
     gc.collect()
     gc.freeze()
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """Pass over a test whose file another process has taken."""
+    return True if SHARE and (SHARE.is_over() or not SHARE.takes(item.nodeid)) else None
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if SHARE and session.shouldfail:  # -x and --maxfail: what one has found is enough for all
+        SHARE.end()
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Hand the totals to the runner, `python tests`, which adds up three runs."""
+    """Hand the totals to the runner, `python tests`, which adds up its processes."""
     path = os.environ.get("OAISERVE_TOTALS")
     if not path:
         return
-    stats = terminalreporter.stats
+    # Each process collects all files: what became of a file as a whole is counted once.
+    stats = {
+        outcome: [
+            report
+            for report in reports
+            if not (SHARE and isinstance(report, pytest.CollectReport)) or SHARE.takes(report.nodeid)
+        ]
+        for outcome, reports in terminalreporter.stats.items()
+    }
     outcomes = {"passed": ("passed", "xfailed"), "failed": ("failed", "error"), "skipped": ("skipped",)}
     totals = {total: sum(len(stats.get(kind, ())) for kind in kinds) for total, kinds in outcomes.items()}
     pathlib.Path(path).write_text(json.dumps(totals), encoding="ascii")
+
+
+class Share:
+    """The test files among several pytest processes, parted by a folder: whoever makes the file's entry runs it."""
+
+    _END = "end"
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+        self._taken: dict[str, bool] = {}
+
+    def takes(self, node: str) -> bool:
+        """Return whether a test's file is ours, and take it when it is nobody's."""
+        name = node.partition("::")[0]
+        if name not in self._taken:
+            self._taken[name] = self._make(name)
+        return self._taken[name]
+
+    def end(self) -> None:
+        """Let every process run no further test."""
+        self._make(self._END)
+
+    def is_over(self) -> bool:
+        return os.path.exists(os.path.join(self._folder, self._END))
+
+    def _make(self, name: str) -> bool:
+        try:
+            os.close(os.open(os.path.join(self._folder, name.replace("/", "+")), os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        except FileExistsError:
+            return False
+        return True
+
+
+SHARE = Share(os.environ["OAISERVE_SHARED"]) if os.environ.get("OAISERVE_SHARED") else None
 
 
 @pytest.fixture
@@ -107,14 +152,17 @@ def clean_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[pat
         yield folder
 
 
-working_directory_numbers = itertools.count()
+working_directories = itertools.count()
+last_working_directory: list[pathlib.Path] = []
 
 
 @pytest.fixture(autouse=True)
 def empty_working_directory(clean_surroundings: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = clean_surroundings / str(next(working_directory_numbers))
-    folder.mkdir()
-    monkeypatch.chdir(folder)
+    # Most tests leave nothing behind, and the next one can have the same: thousands of folders take their time.
+    if not last_working_directory or any(last_working_directory[0].iterdir()):
+        last_working_directory[:] = [clean_surroundings / str(next(working_directories))]
+        last_working_directory[0].mkdir()
+    monkeypatch.chdir(last_working_directory[0])
 
 
 @pytest.fixture(autouse=True)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import random
 
+from protocol.config import options_of
 from protocol.exchange import Request
 from protocol.mock.backend import Mock
 from protocol.mock.settings import MockSettings
@@ -16,9 +16,7 @@ NOW = 1700000000.9
 
 def mock_settings(**changes):
     """Return the settings of [mock]: the defaults, and these changes."""
-    defaults = {
-        field.name: field.metadata["parse"](field.metadata["default"]) for field in dataclasses.fields(MockSettings)
-    }
+    defaults = {key: option.parse(option.default) for key, option in options_of(MockSettings).items()}
     return MockSettings(**{**defaults, **changes})
 
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
 import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -21,8 +20,11 @@ import h11
 from upstreams import Peer, Received, Upstream, chunked, sized
 
 from protocol.config import Configuration, Route
-from protocol.dashscope.backend import DashScope, DashScopeSettings
-from protocol.server.server import Server, ServerSettings
+from protocol.dashscope.backend import DashScope
+from protocol.dashscope.settings import DashScopeSettings
+from protocol.openai.answers import ERROR_SHAPES
+from protocol.server.server import Server
+from protocol.server.settings import ServerSettings
 from protocol.service.cors import CorsPolicy
 from protocol.service.doors import service_doors
 from protocol.service.log import Log
@@ -287,7 +289,7 @@ async def translator(
     }  # fmt: skip
     router = Router([Route("*", tuple(backends))], backends, CorsPolicy(("*",)))
     router.doors = service_doors(_State(), router.forward)
-    server = Server(router, settings.server, Log("text", lines.append), Metrics())
+    server = Server(router, ERROR_SHAPES, settings.server, Log("text", lines.append), Metrics())
     await server.listen()
     try:
         yield House(server, backends["dashscope"], lines, slept)
@@ -296,22 +298,6 @@ async def translator(
         for backend in backends.values():
             await backend.close()
             assert backend.open_connections == 0
-
-
-def run(main: Callable[[], Awaitable[None]]) -> None:
-    """Run a test's coroutine; nothing may be left running, and nothing unclosed."""
-
-    async def wrapped() -> None:
-        await main()
-        for _ in range(50):
-            left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-            if not left:
-                return
-            await asyncio.sleep(0.001)
-        raise AssertionError(left)
-
-    asyncio.run(wrapped())
-    gc.collect()
 
 
 async def until(condition: Callable[[], bool], seconds: float = 1.0) -> float:

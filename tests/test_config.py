@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 
 import pytest
 from mocks import mock_settings
 
-from protocol.config import Configuration, Route, describe, option, parse_integer, parse_seconds, parse_size, parse_text
+from protocol.config import (
+    Configuration,
+    Route,
+    Section,
+    describe,
+    option,
+    options_of,
+    parse_integer,
+    parse_seconds,
+    parse_size,
+    parse_text,
+)
 from protocol.errors import UsageError
 from protocol.mock.settings import MockSettings
-from protocol.server.server import ServerSettings
+from protocol.server.settings import ServerSettings
 
 SOURCE = pathlib.Path(__file__).parent.parent
 
 
-@dataclasses.dataclass(frozen=True)
-class KeyedSettings:
+class KeyedSettings(Section):
     """A kind of backend with a secret, as a relay's."""
 
     api_key: str = option("${SOME_KEY:-}", parse_text, "a secret", secret=True)
@@ -36,7 +45,7 @@ def settings(text="", *assignments, backend=None, environ=None):
     return made.settings(backend, environ or {})
 
 
-def options_of(made, name):
+def backend_options(made, name):
     return next(backend.options for backend in made.backends if backend.name == name)
 
 
@@ -44,20 +53,20 @@ def test_defaults_are_the_mock_on_loopback():
     made = settings()
     assert (made.server.host, made.server.port, made.server.workers) == ("127.0.0.1", 8080, 1)
     assert made.routes == (Route("*", ("mock",)),)
-    assert options_of(made, "mock") == mock_settings(text="powered by openai", delay=0.0, first_delay=0.0)
+    assert backend_options(made, "mock") == mock_settings(text="powered by openai", delay=0.0, first_delay=0.0)
 
 
 def test_file_beats_defaults_and_option_beats_file():
     text = "[server]\nport = 9000\nmax_head = 8k\n[mock]\ntext = from the file\n"
     made = settings(text, "server.port=9001")
     assert (made.server.port, made.server.max_head) == (9001, 8192)
-    assert options_of(made, "mock").text == "from the file"
+    assert backend_options(made, "mock").text == "from the file"
 
 
 def test_comments_blank_values_and_equals_signs_in_values():
     text = "# one\n; two\n[mock]\ntext = a = b # c   ; and a comment\n[server]\ncors_origins =\n"
     made = settings(text)
-    assert options_of(made, "mock").text == "a = b # c"
+    assert backend_options(made, "mock").text == "a = b # c"
     assert made.server.cors_origins == ()
 
 
@@ -70,14 +79,14 @@ def test_keys_and_model_names_are_case_sensitive():
 
 def test_named_backends_are_more_of_a_kind():
     made = settings("[keyed other]\ntimeout = 5\n[routes]\na* = other, mock\n")
-    assert options_of(made, "other").timeout == 5.0
-    assert options_of(made, "keyed").timeout == 120.0
+    assert backend_options(made, "other").timeout == 5.0
+    assert backend_options(made, "keyed").timeout == 120.0
     assert made.routes[0] == Route("a*", ("other", "mock"))
 
 
 def test_named_backend_can_be_set_from_the_command_line():
     made = settings("", "keyed.other.timeout=7", "routes.gpt-4.1*=other")
-    assert options_of(made, "other").timeout == 7.0
+    assert backend_options(made, "other").timeout == 7.0
     assert made.routes[0] == Route("gpt-4.1*", ("other",))
 
 
@@ -105,7 +114,7 @@ def test_command_takes_what_no_other_route_names():
     ],
 )
 def test_environment_enters_only_where_it_is_named(text, environ, expected):
-    assert options_of(settings(f"[mock]\ntext = {text}\n", environ=environ), "mock").text == expected
+    assert backend_options(settings(f"[mock]\ntext = {text}\n", environ=environ), "mock").text == expected
 
 
 def test_environment_by_itself_changes_nothing():
@@ -159,7 +168,7 @@ def test_secret_never_shows_in_a_mistake_or_in_check():
     made = settings("[keyed]\napi_key = sk-very-secret\n", backend="keyed")
     assert "sk-very-secret" not in describe(made)
     assert "api_key = ********" in describe(made)
-    assert options_of(made, "keyed").api_key == "sk-very-secret"
+    assert backend_options(made, "keyed").api_key == "sk-very-secret"
 
 
 def test_what_check_prints_is_a_file_that_means_the_same():
@@ -203,7 +212,6 @@ def test_integers_are_plain_digits_within_bounds():
             parse(text)
 
 
-@pytest.mark.source_only
 def test_shipped_file_says_what_the_program_does_without_it():
     import oaiserve
 
@@ -212,7 +220,6 @@ def test_shipped_file_says_what_the_program_does_without_it():
     assert shipped.settings(None, {}) == oaiserve._configuration().settings(None, {})
 
 
-@pytest.mark.source_only
 def test_shipped_file_documents_every_key():
     import oaiserve
 
@@ -220,6 +227,6 @@ def test_shipped_file_documents_every_key():
     sections = {"server": ServerSettings, **{name: kind.settings for name, kind in oaiserve._KINDS.items()}}
     for name, cls in sections.items():
         body = text.split(f"\n[{name}]\n")[1].split("\n[")[0]
-        for field in dataclasses.fields(cls):
-            line = next(line for line in body.splitlines() if line.split("=")[0].strip() == field.name)
-            assert line.split(";", 1)[1].strip() == field.metadata["doc"]
+        for key, member in options_of(cls).items():
+            line = next(line for line in body.splitlines() if line.split("=")[0].strip() == key)
+            assert line.split(";", 1)[1].strip() == member.doc

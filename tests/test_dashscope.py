@@ -6,12 +6,12 @@ import pytest
 
 from protocol.dashscope.mapping.native import (
     NativeCall,
-    dashscope_base_url,
     dashscope_key,
     native_headers,
     relayed_fields,
     task_headers,
 )
+from protocol.dashscope.settings import parse_dashscope_url
 from protocol.errors import ApiError
 
 KEY = "sk-0123456789"
@@ -31,7 +31,7 @@ KEY = "sk-0123456789"
     ],
 )
 def test_base_url_ends_in_api_v1_however_it_is_written(text: str, url: str) -> None:
-    assert dashscope_base_url(text) == url
+    assert parse_dashscope_url(text) == url
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_base_url_ends_in_api_v1_however_it_is_written(text: str, url: str) -> N
 )
 def test_base_url_refuses_what_is_no_plain_http_url(text: str) -> None:
     with pytest.raises(ValueError, match="expected an http"):
-        dashscope_base_url(text)
+        parse_dashscope_url(text)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 
 from protocol.dashscope.mapping.errors import DashScopeError, error_from_answer
 from protocol.dashscope.mapping.models import (
+    ENDPOINT_PATHS,
     EndpointMemory,
     dashscope_model,
     dashscope_model_list,
@@ -18,6 +19,7 @@ from protocol.dashscope.mapping.models import (
     takes_several_choices,
     thinking_of,
 )
+from protocol.dashscope.settings import parse_endpoints
 from protocol.errors import ApiError
 
 TEXT_MODELS = (
@@ -52,6 +54,11 @@ def test_media_parts_decide_alone() -> None:
 def test_the_operators_routes_beat_memory_and_memory_beats_the_family() -> None:
     assert endpoint_for("qwen-max", False, {"QWEN-*": "multimodal", "*": "text"}, "text") == "multimodal"
     assert endpoint_for("qwen-max", False, {"glm-*": "text"}, "multimodal") == "multimodal"
+
+
+def test_every_endpoint_of_chat_can_be_named_in_the_configuration() -> None:
+    for endpoint in ENDPOINT_PATHS:
+        assert parse_endpoints(f"qwen4-* = {endpoint}") == {"qwen4-*": endpoint}
 
 
 def test_memory_forgets_the_model_not_asked_for_longest() -> None:

@@ -24,7 +24,8 @@ from dashscope_samples import (
     VISION_ANSWER,
     sse,
 )
-from native import KEY, MULTIMODAL, TEXT, House, Native, answer, events, refusal, run, translator
+from native import KEY, MULTIMODAL, TEXT, House, Native, answer, events, refusal, translator
+from skipping import run
 from upstreams import Peer, Received
 
 with warnings.catch_warnings():

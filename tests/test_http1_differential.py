@@ -1,4 +1,4 @@
-"""protocol/http1.py beside h11, an HTTP/1.1 engine by other hands: the same bytes must be read alike by both.
+"""protocol/wire/http1 beside h11, an HTTP/1.1 engine by other hands: the same bytes must be read alike by both.
 
 Both get a whole connection and read message after message while it is kept. They must agree on method, target, status,
 version, fields, body, trailers, on whether the connection is kept, and on the message at which they refuse to go on.

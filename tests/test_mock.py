@@ -14,8 +14,9 @@ from protocol.exchange import Paced, Response
 from protocol.mock.inference.chat import prompt_words
 from protocol.mock.inference.simple_chat import simplest_words
 from protocol.openai.answers import split_words
-from protocol.openai.completions import Answered, FixedChat, Speech, chat_completion, chat_frames
+from protocol.openai.completions import Answered, FixedChat, Speech, chat_completion, chat_frames, text_frames
 from protocol.wire.json_text import encode_json
+from protocol.wire.sse import DONE_EVENT, SseReader, encode_event
 
 HELLO = [{"role": "user", "content": "Hello there"}]
 TOOL = {
@@ -125,6 +126,19 @@ def test_ids_differ():
 @pytest.mark.parametrize("path", ["/v1/chat/completions", "/chat/completions"])
 def test_v1_may_be_left_out(path):
     assert respond({"model": "m", "messages": HELLO}, path).status == 200
+
+
+@pytest.mark.parametrize("include_usage", [False, True])
+@pytest.mark.parametrize("make", [chat_frames, text_frames])
+def test_spliced_frames_are_the_events_of_whole_chunks(make, include_usage):
+    answered = Answered("chatcmpl-1", 1700000000, 'a "model" of 模', 12)
+    speeches = [Speech(split_words("powered by\nopenai"), "stop"), Speech(["你 "], "length")]
+    stream = b"".join(make(answered, speeches, include_usage=include_usage))
+    reader = SseReader()
+    *chunks, done = [event.data for event in reader.feed(stream)]
+    assert not reader.close()
+    assert done == "[DONE]"
+    assert b"".join(encode_event(encode_json(json.loads(chunk))) for chunk in chunks) + DONE_EVENT == stream
 
 
 @pytest.mark.parametrize("model", ["gpt-4o", "多模型/x", 'quo"te\\', "\ud800", "id", "-1", "%d %b"])

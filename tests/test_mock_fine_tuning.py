@@ -8,7 +8,9 @@ import pytest
 from mocks import NOW, Clock, ask, make_mock, make_request, upload
 
 from protocol.errors import ApiError
-from protocol.mock.training.graders import FormulaError, grade, reckon, sample_of, text_similarity
+from protocol.mock.training.formula import FormulaError, evaluate
+from protocol.mock.training.graders import grade, sample_of
+from protocol.mock.training.similarity import text_similarity
 
 EXAMPLE = {"messages": [{"role": "user", "content": "What is it"}, {"role": "assistant", "content": "It is a test"}]}
 
@@ -264,7 +266,7 @@ def test_similarity_is_reckoned(metric, said, wanted, score):
     ],
 )  # fmt: skip
 def test_formula_is_reckoned(formula, value):
-    assert reckon(formula, {"a": 0.5, "b": 1.0}) == pytest.approx(value)
+    assert evaluate(formula, {"a": 0.5, "b": 1.0}) == pytest.approx(value)
 
 
 @pytest.mark.parametrize(
@@ -272,7 +274,7 @@ def test_formula_is_reckoned(formula, value):
 )
 def test_bad_formula_is_refused(formula):
     with pytest.raises(FormulaError) as caught:
-        reckon(formula, {"a": 1.0, "b": 1.0})
+        evaluate(formula, {"a": 1.0, "b": 1.0})
     assert not caught.value.is_variable
 
 

@@ -8,7 +8,7 @@ import pytest
 from mocks import NOW, ask, make_mock
 
 from protocol.errors import ApiError
-from protocol.mock.organization.organization import certificate_validity
+from protocol.mock.organization.certificates import certificate_validity
 
 ROOT = "/v1/organization"
 

@@ -20,9 +20,7 @@ from protocol.wire.websocket import (
     FrameReader,
     Pong,
     TextMessage,
-    encode_binary,
     encode_close,
-    encode_ping,
     encode_text,
 )
 
@@ -45,6 +43,11 @@ WEATHER = {
 LOUD = struct.pack("<24h", *[9000, -9000] * 12)  # a millisecond
 QUIET = bytes(48)
 SPEECH = 400 * QUIET + 600 * LOUD + 600 * QUIET
+
+
+def masked(first, payload):
+    """Return a short frame as a client sends it; `first` is its first byte (RFC 6455 §5.2)."""
+    return bytes((first, 0x80 | len(payload))) + MASK + bytes(byte ^ MASK[at % 4] for at, byte in enumerate(payload))
 
 
 class Socket:
@@ -889,9 +892,9 @@ def test_mistake_about_responses_is_an_error(event, code):
     [
         (encode_close(1000, "bye", MASK), 1000),
         (encode_close(4000, "mine", MASK), 4000),
-        (encode_binary(b"x", MASK), 1003),
+        (masked(0x82, b"x"), 1003),
         (encode_text("unmasked"), 1002),
-        (b"\x81\x82" + MASK + bytes((0xFF ^ 1, 0xFF ^ 2)), 1007),
+        (masked(0x81, b"\xff\xff"), 1007),
         (b"\x81\xff" + (2**32).to_bytes(8, "big") + MASK, 1009),
     ],
     ids=["closed", "closed with its own code", "binary", "no mask", "no UTF-8", "too long"],
@@ -909,7 +912,7 @@ def test_ping_is_answered_while_a_response_waits_for_its_pace():
     async def story(socket):
         socket.send("response.create")
         await socket.until("response.created")
-        socket.put(encode_ping(b"here?", MASK))
+        socket.put(masked(0x89, b"here?"))
         return (await socket.frame()).data
 
     assert talk(story, delay=1, first_delay=1, sleep=never) == b"here?"

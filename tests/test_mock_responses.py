@@ -16,8 +16,8 @@ from protocol.exchange import Paced, Request, Response
 from protocol.mock.backend import Mock
 from protocol.mock.media.picture import read_picture_head
 from protocol.mock.responses.events import response_frames
+from protocol.mock.responses.program import program_for
 from protocol.mock.responses.responses import Responses
-from protocol.mock.responses.tools import program_for
 from protocol.mock.settings import MockSettings
 from protocol.wire.http1.readers import RequestReader
 
@@ -749,7 +749,7 @@ def test_events_can_be_had_without_http():
 
 def test_silent_response_says_nothing():
     server = Server()
-    events = Responses(world_of(server.backend)).events({"model": "gpt-4o", "input": "x", "generate": False})
+    events = Responses(world_of(server.backend)).events({"model": "gpt-4o", "input": "x", "generate": False}, {})
     assert types(events) == [*HEAD, "completed"] and events[-1]["response"]["output"] == []
 
 

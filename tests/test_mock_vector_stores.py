@@ -8,7 +8,7 @@ import mocks
 import pytest
 
 from protocol.errors import ApiError
-from protocol.mock.storage.vector_stores import fits_filter
+from protocol.mock.storage.vector_search import fits_filter
 
 DOCUMENTS = {
     "cats.txt": b"Cats purr and chase mice. A cat sleeps most of the day.",

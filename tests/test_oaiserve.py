@@ -18,7 +18,8 @@ import pytest
 from programs import ANY_CHAT, ask, exchange, run, running
 
 import oaiserve
-from protocol.errors import UsageError
+
+pytestmark = pytest.mark.every_form
 
 needs_signals = pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGTERM to send")
 
@@ -123,7 +124,7 @@ def test_signal_lets_a_running_answer_end(command):
             target=lambda: answers.append(ask(program.port, "POST", "/v1/chat/completions", ANY_CHAT))
         )
         thread.start()
-        time.sleep(0.3)
+        program.until_logged("Request started")
         status, _ = program.stop()
         thread.join()
     assert status == 0
@@ -132,17 +133,19 @@ def test_signal_lets_a_running_answer_end(command):
 
 @needs_signals
 def test_second_signal_stops_at_once(command):
-    with running(command, "--set", "mock.first_delay=60") as program:
+    with running(command, "--set", "mock.first_delay=300", "--set", "server.drain_timeout=300") as program:
         with socket.create_connection(("127.0.0.1", program.port)) as sock:
             body = json.dumps(ANY_CHAT).encode()
             sock.sendall(
                 b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: %d\r\n\r\n" % len(body) + body
             )
-            time.sleep(0.2)
+            program.until_logged("Request started")
             program.process.send_signal(signal.SIGTERM)
-            time.sleep(0.2)
+            with pytest.raises(ConnectionError):
+                while True:
+                    ask(program.port, "GET", "/health")
             assert program.process.poll() is None
-            assert program.stop(timeout=5)[0] == 0
+            assert program.stop()[0] == 0
 
 
 def test_log_lines_have_the_form_that_was_promised(command):
@@ -157,7 +160,7 @@ def test_log_lines_have_the_form_that_was_promised(command):
         started,
     )
     assert re.fullmatch(
-        stamp + r" - Request completed - IP: 127\.0\.0\.1, Status: 200, Time: \d\.\d\ds, API Key Hash: [0-9a-f]{8}",
+        stamp + r" - Request completed - IP: 127\.0\.0\.1, Status: 200, Time: \d+\.\d\ds, API Key Hash: [0-9a-f]{8}",
         completed,
     )
     assert "sk-abcdef" not in errors and "secret" not in errors
@@ -183,9 +186,7 @@ def test_workers_share_the_port_and_a_dead_one_is_started_again(command):
             pytest.skip("ps does not list children here")
         assert len(first) == 2
         os.kill(first[0], signal.SIGKILL)
-        deadline = time.monotonic() + 10
         while first[0] in children_of(program.process.pid) or len(children_of(program.process.pid)) < 2:
-            assert time.monotonic() < deadline
             time.sleep(0.05)
         for _ in range(20):
             assert ask(program.port, "GET", "/health")[0] == 200
@@ -207,9 +208,7 @@ def test_workers_end_when_their_parent_is_killed(command):
         workers = children_of(program.process.pid)
         program.process.kill()
         program.process.wait()
-        deadline = time.monotonic() + 10
         while any(alive(worker) for worker in workers):
-            assert time.monotonic() < deadline
             time.sleep(0.05)
 
 
@@ -226,11 +225,13 @@ def alive(process):
 
 
 def test_health_says_that_the_service_is_well(server):
+    before = int(time.time())
     status, fields, body = ask(server.port, "GET", "/health")
+    after = time.time()
     report = json.loads(body)
     assert status == 200 and fields["content-type"] == "application/json"
     assert (report["status"], report["service"]) == ("healthy", "oaiserve")
-    assert abs(report["timestamp"] - time.time()) < 5
+    assert before <= report["timestamp"] <= after
 
 
 def test_root_describes_the_service_to_programs_and_to_people(server):
@@ -365,7 +366,7 @@ def test_requests_are_kept_for_assertions():
 def test_start_raises_what_stands_in_its_way():
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError):
         oaiserve.start(set={"server.port": taken.getsockname()[1]})
-    with pytest.raises(UsageError, match="no key 'txet'"):
+    with pytest.raises(oaiserve.UsageError, match="no key 'txet'"):
         oaiserve.start(set={"mock.txet": "x"})
 
 

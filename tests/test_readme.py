@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-import dataclasses
 import pathlib
 import re
 import shlex
 
-import pytest
-
 import oaiserve
-from protocol.server.server import ServerSettings
+from protocol.config import options_of
+from protocol.server.settings import ServerSettings
 from protocol.service.doors import chat_example
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
-
-pytestmark = pytest.mark.source_only
 
 
 def readme():
@@ -28,11 +24,9 @@ def test_configuration_table_is_complete_and_current():
         "server": ServerSettings,
         **{name: kind.settings for name, kind in oaiserve._KINDS.items()},
     }.items():
-        for field in dataclasses.fields(cls):
-            default = field.metadata["default"]
-            expected.append(
-                f"| {name} | `{field.name}` | {f'`{default}`' if default else 'empty'} | {field.metadata['doc']} |"
-            )
+        for key, option in options_of(cls).items():
+            default = f"`{option.default}`" if option.default else "empty"
+            expected.append(f"| {name} | `{key}` | {default} | {option.doc} |")
     table = readme().partition("| Section | Key | Default | Meaning |\n|---|---|---|---|\n")[2].partition("\n\n")[0]
     assert table.splitlines() == expected
 

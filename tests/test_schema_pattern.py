@@ -5,9 +5,9 @@ from __future__ import annotations
 import itertools
 import random
 import re
-import time
 
 import pytest
+from steps import steps_of
 
 from protocol.mock.json_schema.pattern import Pattern
 from protocol.mock.json_schema.pattern_nodes import PatternBudget, PatternError
@@ -165,13 +165,14 @@ HOSTILE = [
 
 
 @pytest.mark.parametrize(("source", "text"), [row[1:] for row in HOSTILE], ids=[row[0] for row in HOSTILE])
-def test_hostile_patterns_take_bounded_time(source, text):
-    started = time.perf_counter()
-    try:
-        assert Pattern(source).matches(text) is False
-    except PatternError as exc:
-        assert "too many steps" in str(exc)
-    assert time.perf_counter() - started < 5
+def test_hostile_patterns_take_a_bounded_number_of_steps(source, text):
+    def match():
+        try:
+            assert Pattern(source).matches(text) is False
+        except PatternError as exc:
+            assert "too many steps" in str(exc)
+
+    assert steps_of(match) < 100_000
 
 
 def test_a_shared_budget_runs_out():

@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import errno
 import gc
-import heapq
 import json
 import logging
 import re
-import selectors
 import shutil
 import socket
 import ssl
@@ -27,10 +24,15 @@ from random import Random
 
 import h11
 import pytest
+import skipping
+from fake_loop import FakeLoop
 
+from protocol.config import options_of
 from protocol.errors import ApiError
 from protocol.exchange import BackendFailed, Endpoint, Paced, Pending, Pushed, Response, Rest
-from protocol.server.server import Server, ServerSettings
+from protocol.openai.answers import ERROR_SHAPES
+from protocol.server.server import Server
+from protocol.server.settings import ServerSettings
 from protocol.service.log import Log
 from protocol.service.metrics import Metrics
 
@@ -127,54 +129,13 @@ def check_openai_error(reply, status):
 # ---- a loop whose time stands still, and a client on a transport without a network ----------------------------------
 
 
-class NoWaitSelector(selectors.DefaultSelector):
-    """Stops its loop where it would wait: nothing more happens until time passes."""
-
-    loop = None
-
-    def select(self, timeout=None):
-        if timeout is None or timeout > 0:
-            self.loop.stop()
-        return super().select(0)
-
-
-class FakeLoop(asyncio.SelectorEventLoop):
-    """A loop in which time passes only in `advance`; `create_server` keeps the protocol's factory."""
-
-    def __init__(self):
-        self.now = 1000.0
-        self.timers = 0
-        self._whens = []
-        selector = NoWaitSelector()
-        selector.loop = self
-        super().__init__(selector)
-
-    def time(self):
-        return self.now
-
-    def call_at(self, when, callback, *args, **options):
-        self.timers += 1
-        heapq.heappush(self._whens, when)
-        return super().call_at(when, callback, *args, **options)
+class ListeningLoop(FakeLoop):
+    """A fake loop on which `create_server` keeps the protocol's factory."""
 
     async def create_server(self, factory, **options):
         self.factory = factory
         self.listener = FakeListener()
         return self.listener
-
-    def settle(self):
-        """Run until there is nothing to do at this time."""
-        self.run_forever()
-
-    def advance(self, seconds):
-        """Let time pass, from timer to timer."""
-        self.settle()
-        end = self.now + seconds
-        while self._whens and self._whens[0] <= end:
-            self.now = max(self.now, heapq.heappop(self._whens))
-            self.settle()
-        self.now = end
-        self.settle()
 
 
 class FakeListener:
@@ -375,7 +336,7 @@ class House:
     """A server on a FakeLoop with the endpoints that a test gives it; it is the application, too."""
 
     def __init__(self, log_form="text", **settings):
-        self.loop = FakeLoop()
+        self.loop = ListeningLoop()
         self.errors = []
         self.loop.set_exception_handler(lambda loop, context: self.errors.append(context))
         self.lines = []
@@ -387,6 +348,7 @@ class House:
     async def _make(self, log_form, settings):
         server = Server(
             self,
+            ERROR_SHAPES,
             server_settings(**settings),
             Log(log_form, self.lines.append),
             self.metrics,
@@ -466,10 +428,7 @@ def asyncio_has_nothing_to_say(caplog):
 def server_settings(**settings):
     texts = {"port": 0, **settings}
     return ServerSettings(
-        **{
-            field.name: field.metadata["parse"](str(texts.pop(field.name, field.metadata["default"])))
-            for field in dataclasses.fields(ServerSettings)
-        }
+        **{key: option.parse(str(texts.pop(key, option.default))) for key, option in options_of(ServerSettings).items()}
     )
 
 
@@ -675,7 +634,7 @@ def test_connections_share_what_they_know_of_a_head_but_not_whom_it_comes_from(o
     house = open_house(trusted_proxies="192.168.1.100")
     for _ in range(2):
         house.client(*[request("/plain", "x-forwarded-for: 10.0.0.7")] * 2)
-    house.server.settings = dataclasses.replace(house.server.settings, trusted_proxies=())
+    house.server.settings = server_settings()
     house.client(request("/plain", "x-forwarded-for: 10.0.0.7"))
     assert [asked.peer for asked in house.seen] == ["10.0.0.7"] * 4 + ["192.168.1.100"]
 
@@ -2303,7 +2262,9 @@ class RealHouse:
     async def open(self, settings):
         loop = asyncio.get_running_loop()
         loop.slow_callback_duration = 20  # the machine may be busy with something else
-        self.server = Server(self, settings, Log("text", self.lines.append, call_soon=loop.call_soon), Metrics())
+        self.server = Server(
+            self, ERROR_SHAPES, settings, Log("text", self.lines.append, call_soon=loop.call_soon), Metrics()
+        )
         await self.server.listen()
         return self
 
@@ -2324,15 +2285,16 @@ class RealHouse:
 
     async def is_left_alone(self, seconds=5.0):
         """Wait until no connection is left, and tell whether that came."""
-        end = time.monotonic() + seconds
-        while self.server.connections and time.monotonic() < end:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + seconds
+        while self.server.connections and loop.time() < end:
             await asyncio.sleep(0.002)
         await asyncio.sleep(0)  # the log is written a turn later
         return not self.server.connections
 
 
 def live(test, debug=True, **settings):
-    """Run `test(house)` with a server on a real socket, in asyncio's debug mode."""
+    """Run `test(house)` with a server on a real socket, in asyncio's debug mode; time that nobody uses is skipped."""
 
     async def main():
         house = await RealHouse().open(server_settings(**settings))
@@ -2346,8 +2308,7 @@ def live(test, debug=True, **settings):
                 with contextlib.suppress(OSError):
                     await writer.wait_closed()
 
-    asyncio.run(main(), debug=debug)
-    gc.collect()
+    skipping.run(main, debug=debug)
 
 
 def test_live_two_thousand_pipelined_requests_come_back_in_order():
@@ -2433,7 +2394,7 @@ def test_live_a_client_that_leaves_cancels_its_request_at_once(phase, how):
                 try:
                     await asyncio.sleep(1000)
                 finally:
-                    times.append(time.monotonic())
+                    times.append(asyncio.get_running_loop().time())
             return Response(200, TEXT, body())
 
         async def body():
@@ -2442,7 +2403,7 @@ def test_live_a_client_that_leaves_cancels_its_request_at_once(phase, how):
                     yield b"something"
                 await asyncio.sleep(1000)
             finally:
-                times.append(time.monotonic())
+                times.append(asyncio.get_running_loop().time())
 
         house.add("/slow", answer)
         waits = []
@@ -2452,12 +2413,11 @@ def test_live_a_client_that_leaves_cancels_its_request_at_once(phase, how):
                 await reader.readuntil(b"something\r\n")
             else:
                 await asyncio.sleep(0.02)
-            began = time.monotonic()
+            began = asyncio.get_running_loop().time()
             leave(writer, how)
             assert await house.is_left_alone()
             waits.append(times[-1] - began)
-        # The best of five: the machine may be busy with something else.
-        assert min(waits) < 0.05
+        assert max(waits) < 0.05
         assert len(times) == 5 and house.statuses() == [499] * 5
 
     live(test, debug=False)
@@ -2555,7 +2515,7 @@ def test_live_a_listening_socket_may_be_given():
     async def main():
         house = RealHouse()
         settings = server_settings()
-        server = Server(house, settings, Log("off", house.lines.append), Metrics())
+        server = Server(house, ERROR_SHAPES, settings, Log("off", house.lines.append), Metrics())
         with socket.create_server(("127.0.0.1", 0)) as sock:
             await server.listen(sock)
             assert server.port == sock.getsockname()[1]

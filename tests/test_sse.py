@@ -8,7 +8,21 @@ import re
 
 import pytest
 
-from protocol.wire.sse import EventTooLong, SseEvent, SseReader, encode_comment, encode_event
+from protocol.wire.sse import (
+    DONE,
+    DONE_EVENT,
+    EVENT_END,
+    EVENT_START,
+    KEEP_ALIVE,
+    EventTooLong,
+    SseEvent,
+    SseReader,
+    encode_comment,
+    encode_event,
+    encode_named_event,
+    encode_native_event,
+    missing_end,
+)
 
 BOM = b"\xef\xbb\xbf"
 
@@ -162,25 +176,6 @@ def test_plain_twin_agrees_on_a_long_model_stream():
         assert len(events) == 1000 + (b"data" in odd)
 
 
-@pytest.mark.parametrize(
-    ("stream", "milliseconds"),
-    [
-        (b"data: a\n\n", None),
-        (b"retry: 3000\n\n", 3000),
-        (b"retry:0\n\n", 0),
-        (b"retry: 1\nretry: 2\n\n", 2),
-        (b"retry: 5\n\nretry: soon\n\nretry: +7\n\nretry: 1_0\n\nretry:\n\n", 5),
-        ("retry: ٣\n\n".encode(), None),
-        (b"retry: " + b"9" * 5000 + b"\n\n", None),
-    ],
-    ids=["none", "plain", "zero", "last", "not_digits", "other_digits", "endless"],
-)
-def test_keeps_the_retry_time(stream, milliseconds):
-    reader = SseReader()
-    reader.feed(stream)
-    assert reader.retry_milliseconds == milliseconds
-
-
 # ---- the bound --------------------------------------------------------------------------------------------------
 
 
@@ -241,55 +236,48 @@ def test_long_event_in_small_pieces_is_not_searched_again_and_again():
 # ---- writers ----------------------------------------------------------------------------------------------------
 
 WRITTEN = [
-    ("data", ("a",), b"data: a\n\n"),
-    ("empty", ("",), b"data: \n\n"),
-    ("leading_space", (" a",), b"data:  a\n\n"),
-    ("lines", ("a\nb",), b"data: a\ndata: b\n\n"),
-    ("last_line_empty", ("a\n",), b"data: a\ndata: \n\n"),
-    ("name", ("a", "error"), b"event: error\ndata: a\n\n"),
-    ("id", ("a", None, "7"), b"id: 7\ndata: a\n\n"),
-    ("empty_id", ("a", None, ""), b"id: \ndata: a\n\n"),
-    ("all", ("a\nb", "e", "7"), b"event: e\nid: 7\ndata: a\ndata: b\n\n"),
-    ("utf8", ("你好",), "data: 你好\n\n".encode()),
-    ("line_separator_is_text", ("a\u2028b",), "data: a\u2028b\n\n".encode()),
+    ("data", encode_event(b"{}"), b"data: {}\n\n", [(None, "{}", None)]),
+    ("no_data", encode_event(b""), b"data: \n\n", [(None, "", None)]),
+    ("leading_space", encode_event(b" a"), b"data:  a\n\n", [(None, " a", None)]),
+    ("utf8", encode_event("你好".encode()), "data: 你好\n\n".encode(), [(None, "你好", None)]),
+    (
+        "line_separator_is_text",
+        encode_event("a\u2028b".encode()),
+        "data: a\u2028b\n\n".encode(),
+        [(None, "a\u2028b", None)],
+    ),
+    ("name", encode_named_event("error", b"{}"), b"event: error\ndata: {}\n\n", [("error", "{}", None)]),
+    (
+        "native",
+        encode_native_event(7, b"result", b"HTTP_STATUS/200", b"{}"),
+        b"id:7\nevent:result\n:HTTP_STATUS/200\ndata:{}\n\n",
+        [("result", "{}", "7")],
+    ),
+    ("done", DONE_EVENT, b"data: [DONE]\n\n", [(None, DONE, None)]),
+    ("spliced", EVENT_START + b"{}" + EVENT_END, encode_event(b"{}"), [(None, "{}", None)]),
+    ("comment", encode_comment("你"), ": 你\n\n".encode(), []),
+    ("keep_alive", KEEP_ALIVE, b": keep-alive\n\n", []),
 ]
 
 
-@pytest.mark.parametrize(("arguments", "written"), [case[1:] for case in WRITTEN], ids=[case[0] for case in WRITTEN])
-def test_writes_event_that_reads_back(arguments, written):
-    assert encode_event(*arguments) == written
-    data, event, id_ = (*arguments, None, None)[:3]
-    assert read(written) == ([(event, data, id_)], False)
-
-
-def test_writes_no_line_for_an_empty_name():
-    assert encode_event("a", event="") == b"data: a\n\n"
-
-
-@pytest.mark.parametrize("data", ["a\r\nb", "a\rb", "a\nb"], ids=["crlf", "cr", "lf"])
-def test_writes_every_line_end_as_a_new_line_of_data(data):
-    assert encode_event(data) == b"data: a\ndata: b\n\n"
-
-
-def test_writes_lone_surrogate_as_question_mark():
-    assert encode_event("a\ud800b") == b"data: a?b\n\n"
+@pytest.mark.parametrize(
+    ("written", "expected", "events"), [case[1:] for case in WRITTEN], ids=[case[0] for case in WRITTEN]
+)
+def test_writes_what_reads_back(written, expected, events):
+    assert written == expected
+    assert read(written) == (events, False)
+    assert read(written + written) == (events + events, False)
 
 
 @pytest.mark.parametrize(
-    "fields",
-    [{"event": "a\nb"}, {"event": "a\rb"}, {"id": "a\r\nb"}, {"id": "a\nb"}, {"id": "a\0b"}],
-    ids=["event_lf", "event_cr", "id_crlf", "id_lf", "id_nul"],
+    ("stream", "events", "broken"), [case[1:] for case in STREAMS], ids=[case[0] for case in STREAMS]
 )
-def test_refuses_to_write_what_would_read_otherwise(fields):
-    with pytest.raises(ValueError, match=f"an event's {next(iter(fields))} must"):
-        encode_event("x", **fields)
-
-
-@pytest.mark.parametrize(
-    ("text", "written"),
-    [("ping", b": ping\n\n"), ("", b": \n\n"), ("a\r\ndata: b", b": a\n: data: b\n\n"), ("你", ": 你\n\n".encode())],
-    ids=["text", "empty", "lines", "utf8"],
-)
-def test_writes_comment_that_no_reader_sees(text, written):
-    assert encode_comment(text) == written
-    assert read(written) == ([], False)
+def test_what_follows_the_missing_end_is_an_event_of_its_own(stream, events, broken):
+    for at in range(len(stream) + 1):
+        begun = stream[:at]
+        end = missing_end(begun[-3:])
+        assert end in (b"", b"\n", b"\n\n")
+        if begun and begun != BOM:  # which alone is no line yet
+            before, _ = read(begun + end)
+            (*same, new), _ = read(begun + end + b"data: new\n\n")
+            assert (same, new[:2]) == (before, (None, "new")), begun

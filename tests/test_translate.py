@@ -1,4 +1,4 @@
-"""protocol/translate: chat, keys, errors, models, embeddings and rerank, through the real server to a native fake."""
+"""protocol/dashscope: chat, keys, errors, models, embeddings and rerank, through the real server to a native fake."""
 
 from __future__ import annotations
 
@@ -45,16 +45,17 @@ from native import (
     by_byte,
     events,
     refusal,
-    run,
     translator,
     until,
 )
+from skipping import run
 from upstreams import Peer, Received, Upstream, closed_port, resetting, silent, sized
 
 from protocol.config import Configuration
-from protocol.dashscope.backend import DashScope, DashScopeSettings
+from protocol.dashscope.backend import DashScope
+from protocol.dashscope.settings import DashScopeSettings
 from protocol.errors import UsageError
-from protocol.server.server import ServerSettings
+from protocol.server.settings import ServerSettings
 from protocol.service.log import Log
 
 CHAT = "/v1/chat/completions"

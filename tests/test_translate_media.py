@@ -1,4 +1,4 @@
-"""protocol/translate: pictures with their tasks, downloads, speech and transcriptions, to a native fake."""
+"""protocol/dashscope: pictures with their tasks, downloads, speech and transcriptions, to a native fake."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ from native import (
     events,
     form,
     refusal,
-    run,
     translator,
     until,
 )
+from skipping import run
 from upstreams import Peer, Received, sized
 
 from protocol.dashscope.mapping.speech import wav_samples

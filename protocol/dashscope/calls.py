@@ -14,11 +14,14 @@ import typing
 from protocol.dashscope.mapping.errors import DashScopeError, native_error, read_answer, upstream_bad_response
 from protocol.dashscope.mapping.native import NativeCall, native_headers, task_headers
 from protocol.exchange import Request
+from protocol.upstream.answer import UpstreamAnswer
 from protocol.upstream.failures import UpstreamFailed, UpstreamTimeout
-from protocol.upstream.pool import UpstreamAnswer, UpstreamPool, UpstreamRequest
+from protocol.upstream.pool import UpstreamPool
+from protocol.upstream.request import UpstreamRequest
 from protocol.wire.http1.messages import ResponseHead
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import encode_json
+from protocol.wire.sse import KEEP_ALIVE, encode_event
 
 #: Bytes of one answer: a few hundred embeddings are some megabytes, pictures come as URLs.
 MOST_ANSWER_BYTES = 64 * 1024 * 1024
@@ -27,7 +30,6 @@ _ERROR_SECONDS = 5.0
 
 _USER_AGENT = ("User-Agent", "oaiserve")
 _ID_FOR_CLIENT = r"[!-~]{1,256}"
-_STREAM_COMMENT = b": keep-alive\n\n"
 
 Result = typing.TypeVar("Result")
 
@@ -262,7 +264,7 @@ async def translated_events(
         while not gathered.at_end:
             came = await gathered.next(quiet_seconds)
             if came is None:
-                yield _STREAM_COMMENT
+                yield KEEP_ALIVE
                 continue
             source, data = came
             which = (source,) if len(answers) > 1 else ()
@@ -279,7 +281,7 @@ async def translated_events(
 
 def encode_events(events: typing.Iterable[dict[str, typing.Any]]) -> bytes:
     """Return server-sent events of data alone."""
-    return b"".join(b"data: %b\n\n" % encode_json(event) for event in events)
+    return b"".join([encode_event(encode_json(event)) for event in events])
 
 
 class BegunBody:

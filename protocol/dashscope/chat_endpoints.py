@@ -22,8 +22,9 @@ from protocol.dashscope.mapping.models import EndpointMemory
 from protocol.dashscope.mapping.native import NativeCall
 from protocol.dashscope.mapping.stream import ChatAggregator, ChatStreamMerger, ChatStreamTranslator
 from protocol.exchange import Request, Response
-from protocol.openai.answers import DONE_EVENT, EVENT_STREAM_FIELDS, json_response
+from protocol.openai.answers import EVENT_STREAM_FIELDS, json_response
 from protocol.wire.json_text import JsonObject
+from protocol.wire.sse import DONE_EVENT
 
 _Shape = typing.Callable[[JsonObject], typing.Optional[JsonObject]]
 

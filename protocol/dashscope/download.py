@@ -29,7 +29,8 @@ from protocol.dashscope.mapping.errors import DashScopeError, upstream_bad_respo
 from protocol.dashscope.mapping.image import download_url
 from protocol.upstream.destination import Destination, Proxy, parse_destination
 from protocol.upstream.failures import UpstreamFailed
-from protocol.upstream.pool import UpstreamLimits, UpstreamPool, UpstreamRequest
+from protocol.upstream.pool import UpstreamLimits, UpstreamPool
+from protocol.upstream.request import UpstreamRequest
 from protocol.wire.http1.writers import encode_fields
 
 _MOST_RESULT_BYTES = 32 * 1024 * 1024

@@ -9,7 +9,7 @@ from protocol.exchange import Answer, Endpoint, Request
 from protocol.mock.engine.resources import Resources
 from protocol.mock.engine.time_and_chance import TimeAndChance
 from protocol.mock.engine.world import World
-from protocol.mock.families import Families
+from protocol.mock.families import Families, Family
 from protocol.mock.inference.simple_chat import OtherChat
 from protocol.on_demand import load
 from protocol.openai.api.operations import Reference
@@ -19,6 +19,23 @@ from protocol.wire.json_text import JsonObject
 MODELS = "/models"
 
 
+class _Chat(Family, typing.Protocol):
+    """The family that answers chats: protocol/mock/inference/chat.py."""
+
+    def answer(self, request: Request, body: JsonObject) -> Answer:
+        """Answer POST /v1/chat/completions."""
+
+
+class _Sockets(Family, typing.Protocol):
+    """The family that has the WebSockets: protocol/mock/realtime/endpoints.py."""
+
+    def socket(self, key: str) -> Endpoint:
+        """Return the endpoint of an operation that becomes a WebSocket."""
+
+    def leave(self) -> None:
+        """Let all WebSockets close."""
+
+
 class Api:
     """Finds who answers a request. `forward` answers one through the service's routes, as if a client had sent it."""
 
@@ -26,11 +43,11 @@ class Api:
         self.world = World(time, Reference(_api_reference), forward=forward, ask=self._ask)
         self.families = Families(self.world)
         self._resources = Resources(self.world, self.families.handler)
+        self._sockets: _Sockets | None = None
 
     def other_chat(self) -> OtherChat:
         """Return what answers POST /v1/chat/completions, whatever the chat asks for."""
-        (chat,) = self.families.below("/chat")
-        return typing.cast(OtherChat, chat.answer)
+        return typing.cast(_Chat, self.families.below("/chat")[0]).answer
 
     def endpoint(self, request: Request, path: str) -> Endpoint:
         """Return the endpoint for a method and a path without /v1; ApiError 404 or 405, worded as OpenAI's."""
@@ -45,8 +62,9 @@ class Api:
             )  # fmt: skip
         operation = self.world.reference.operation(key)
         if operation.verb == "opens":
-            (realtime,) = self.families.below("/realtime")
-            return typing.cast(Endpoint, realtime.socket(key))
+            if self._sockets is None:
+                self._sockets = typing.cast(_Sockets, self.families.below("/realtime")[0])
+            return self._sockets.socket(key)
         return self._resources.endpoint(operation, found.names)
 
     def models(self) -> list[JsonObject]:
@@ -56,9 +74,8 @@ class Api:
 
     def leave(self) -> None:
         """End what would not end by itself: the server is going away."""
-        realtime = self.families.made("Realtime")
-        if realtime is not None:
-            realtime.leave()
+        if self._sockets is not None:
+            self._sockets.leave()
 
     async def close(self) -> None:
         """End what is under way."""

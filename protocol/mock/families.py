@@ -1,4 +1,7 @@
-"""The families of the mock's endpoints: who answers below which path, loaded with the first request there."""
+"""The families of the mock's endpoints: who answers below which path, loaded with the first request there.
+
+The engine answers every operation by its verb. A family knows better for some operations of one subject.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ from protocol.openai.api.operations import Operation
 
 
 class Family(typing.Protocol):
-    """What the engine cannot know of itself: a class that is made of the world, and answers some operations."""
+    """Answers the operations of one subject for which the engine's verbs do not suffice."""
+
+    def __init__(self, world: World) -> None:
+        """Make the family of one mock, whose parts share `world`."""
 
     def operations(self) -> dict[str, Handler]:
         """Return the handlers by operation."""
@@ -23,11 +29,11 @@ class Families:
     def __init__(self, world: World) -> None:
         self._world = world
         self._handlers: dict[str, Handler] = {}
-        self._families: dict[str, typing.Any] = {}
+        self._families: dict[type[Family], Family] = {}
         self._known_roots: set[str] = set()
 
     def handler(self, operation: Operation) -> Handler | None:
-        """Return what answers an operation, None where that is the engine's business."""
+        """Return the handler of an operation, None where the engine answers."""
         root = f"/{operation.path.split('/', 2)[1]}"
         if root not in self._known_roots:
             self._known_roots.add(root)
@@ -35,18 +41,13 @@ class Families:
                 self._handlers.update(family.operations())
         return self._handlers.get(operation.key)
 
-    def below(self, root: str) -> list[typing.Any]:
-        """Return the families below a path such as "/files", made now where they are not there yet."""
+    def below(self, root: str) -> list[Family]:
+        """Return the families that answer below a path such as "/files"."""
         occasion = f"mock {root}"
-        return [self._made(kind) for kind in (load(occasion) if occasion in ON_DEMAND else ())]
+        return [self._family(kind) for kind in (load(occasion) if occasion in ON_DEMAND else ())]
 
-    def made(self, name: str) -> typing.Any:
-        """Return the family of that class's name, None where nobody has asked it anything yet."""
-        return self._families.get(name)
-
-    def _made(self, kind: typing.Callable[[World], Family]) -> Family:
-        name = kind.__name__  # type: ignore[attr-defined]
-        family = self._families.get(name)
+    def _family(self, kind: type[Family]) -> Family:
+        family = self._families.get(kind)
         if family is None:
-            family = self._families[name] = kind(self._world)
+            family = self._families[kind] = kind(self._world)
         return family

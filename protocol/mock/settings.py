@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 from protocol.config import (
+    Section,
     option,
     parse_choice,
     parse_factor,
@@ -16,8 +15,7 @@ from protocol.config import (
 )
 
 
-@dataclasses.dataclass(frozen=True)
-class MockSettings:
+class MockSettings(Section):
     """Section [mock]."""
 
     text: str = option("powered by openai", parse_text, "what every answer says")

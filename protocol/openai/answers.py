@@ -9,9 +9,10 @@ import re
 import typing
 
 from protocol.errors import ApiError
-from protocol.exchange import Response
+from protocol.exchange import ErrorShapes, Response
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject, encode_json
+from protocol.wire.sse import NAMED_EVENT, encode_event
 
 #: Header fields that never change, encoded once.
 JSON_FIELDS = encode_fields([("content-type", "application/json")])
@@ -20,7 +21,6 @@ JSON_FIELDS = encode_fields([("content-type", "application/json")])
 EVENT_STREAM_FIELDS = encode_fields(
     [("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache"), ("x-accel-buffering", "no")]
 )
-DONE_EVENT = b"data: [DONE]\n\n"
 
 # The first segments of the API's paths: these may be asked for without /v1 in front, as some clients do.
 _API_ROOTS = frozenset(
@@ -49,12 +49,16 @@ def error_response(error: ApiError) -> Response:
 
 def error_event(error: ApiError) -> bytes:
     """Return the event that tells of an error within a stream; no [DONE] may follow it."""
-    return b"data: %b\n\n" % encode_json(error.as_dict())
+    return encode_event(encode_json(error.as_dict()))
+
+
+#: How the server tells clients of this API that something went wrong.
+ERROR_SHAPES = ErrorShapes(error_response, error_event)
 
 
 def event_bytes(events: typing.Iterable[JsonObject]) -> bytes:
     """Return typed events as they are sent: named by their `type`, with no [DONE] behind the last one."""
-    return b"".join(b"event: %b\ndata: %b\n\n" % (event["type"].encode(), encode_json(event)) for event in events)
+    return b"".join([NAMED_EVENT % (event["type"].encode(), encode_json(event)) for event in events])
 
 
 def api_path(path: str) -> str | None:

@@ -9,13 +9,18 @@ from __future__ import annotations
 import binascii
 import typing
 
-from protocol.openai.answers import DONE_EVENT
 from protocol.wire.json_text import JsonObject, encode_json
+from protocol.wire.sse import DONE_EVENT, EVENT_END, EVENT_START
 
 #: Says which software made an answer, as OpenAI's does: clients log it, nothing depends on it.
 SYSTEM_FINGERPRINT = "fp_6f61697365"
 
 _REMEMBERED_MODELS = 64
+
+# The chunk with the usage: behind the beginning that all chunks have comes an object that is given, or one of which the
+# two counts that change are filled in.
+_USAGE_CHUNK = b'%b[],"usage":%b}' + EVENT_END
+_PREPARED_USAGE_CHUNK = b'%b[],"usage":%b"prompt_tokens":%d%b"total_tokens":%d%b}' + EVENT_END
 
 
 class SpokenCall(typing.NamedTuple):
@@ -182,15 +187,22 @@ def _chunk_prefix(answered: Answered) -> bytes:
             "system_fingerprint": SYSTEM_FINGERPRINT,
         }
     )
-    return b'data: %b,"choices":' % head[:-1]
+    return b'%b%b,"choices":' % (EVENT_START, head[:-1])
+
+
+def _chunk_ending(with_usage: bool) -> bytes:
+    """Return what follows a chunk's choices; in a stream with usage all chunks but the last have none yet."""
+    return (b',"usage":null}' if with_usage else b"}") + EVENT_END
 
 
 def chat_chunk_tails(speeches: typing.Sequence[Speech], *, with_usage: bool) -> list[list[bytes]]:
     """Return what follows the common beginning of each chunk, grouped by frame; the same for every such answer."""
 
+    ending = _chunk_ending(with_usage)
+
     def tail(index: int, delta: JsonObject, logprobs: JsonObject | None, finish_reason: str | None = None) -> bytes:
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
-        return encode_json([choice]) + (b',"usage":null}\n\n' if with_usage else b"}\n\n")
+        return encode_json([choice]) + ending
 
     steps = [_delta_steps(speech) for speech in speeches]
     frames: list[list[bytes]] = [
@@ -256,7 +268,7 @@ def _call_delta(index: int, call: SpokenCall, piece: str) -> JsonObject:
 def _join_frames(prefix: bytes, tails: typing.Sequence[typing.Sequence[bytes]], usage: bytes) -> list[bytes]:
     frames = [prefix + prefix.join(group) for group in tails]
     if usage:
-        frames[-1] += b'%b[],"usage":%b}\n\n' % (prefix, usage)
+        frames[-1] += _USAGE_CHUNK % (prefix, usage)
     frames[-1] += DONE_EVENT
     return frames
 
@@ -296,7 +308,7 @@ class FixedChat:
         if include_usage:
             prompt = answered.prompt_tokens
             before, between, after = self._usage
-            frames[-1] += b'%b[],"usage":%b"prompt_tokens":%d%b"total_tokens":%d%b}\n\n' % (
+            frames[-1] += _PREPARED_USAGE_CHUNK % (
                 prefix, before, prompt, between, prompt + self.tokens, after,
             )  # fmt: skip
         frames[-1] += DONE_EVENT
@@ -349,8 +361,8 @@ def text_completion(answered: Answered, speeches: typing.Sequence[Speech]) -> Js
 
 def text_frames(answered: Answered, speeches: typing.Sequence[Speech], *, include_usage: bool = False) -> list[bytes]:
     """Return the legacy stream's frames, as chat_frames does."""
-    prefix = b'data: %b,"choices":' % encode_json(_text_head(answered))[:-1]
-    ending = b',"usage":null}\n\n' if include_usage else b"}\n\n"
+    prefix = b'%b%b,"choices":' % (EVENT_START, encode_json(_text_head(answered))[:-1])
+    ending = _chunk_ending(include_usage)
     frames: list[list[bytes]] = [[]]
     for step in range(max(len(speech.pieces) for speech in speeches)):
         if step:
@@ -365,7 +377,7 @@ def text_frames(answered: Answered, speeches: typing.Sequence[Speech], *, includ
     usage = encode_json(_usage_of(answered, speeches)) if include_usage else b""
     joined = [prefix.join(group) for group in tails]
     if usage:
-        joined[-1] += b'%b[],"usage":%b}\n\n' % (prefix, usage)
+        joined[-1] += _USAGE_CHUNK % (prefix, usage)
     joined[-1] += DONE_EVENT
     return joined
 

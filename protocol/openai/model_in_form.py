@@ -13,11 +13,11 @@ class ModelRewriter:
     """Passes a form through as it comes, in pieces of any size, with another value in its part "model".
 
     `rename` gets the model that the form names, at most 1024 bytes of UTF-8, and says which one to send; the same one
-    leaves the form as it is. Where the form has no such part, `rename("")` is asked when the closing boundary comes,
+    leaves the form as it is. Where the form has no such part, `rename("")` is asked when the closing delimiter comes,
     and an answer other than "" is added as a last part: so an override holds, and a mapping adds nothing.
 
     At most a part's head, a model or a boundary waits inside. Raises ApiError 400 for a form that is malformed or may
-    be read in two ways (see the module's text), from then on every time; what came out before stays as it was.
+    be read in two ways (protocol/wire/multipart.py says which), from then on every time. What came out before stays.
     """
 
     def __init__(self, content_type: str, rename: typing.Callable[[str], str]) -> None:
@@ -30,9 +30,6 @@ class ModelRewriter:
         self._has_parts = False
         #: The model that the form names, None until its part has been read; as it came, not as it was renamed.
         self.model: str | None = None
-        #: How many bytes longer the form gets, None until that is settled: with the part "model", or at the form's end.
-        #: Known before anything is sent, it makes a Content-Length; otherwise the body must be chunked.
-        self.growth: int | None = None
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes and return those that can be sent on."""
@@ -47,12 +44,15 @@ class ModelRewriter:
         return b"".join(self._out)
 
     def _take(self, kind: FormKind, raw: bytes) -> None:
-        if kind == "data" and self._value is not None:
-            self._hold(raw)
+        value = self._value
+        if kind == "data" and value is not None:
+            value += raw
+            if len(value) > _MODEL_BYTES:
+                raise bad_form(f"its model has more than {_MODEL_BYTES} bytes")
             return
-        if kind in ("delimiter", "close"):
+        if kind in ("delimiter", "close-delimiter"):
             self._out.append(self._finish_part())
-        if kind == "close" and self.model is None:
+        if kind == "close-delimiter" and self.model is None:
             self._out.append(self._added_part())
         self._out.append(raw)
         if kind == "head":
@@ -65,11 +65,6 @@ class ModelRewriter:
                 raise bad_form("it has more than one part named 'model'")
             self._value = bytearray()
 
-    def _hold(self, data: bytes) -> None:
-        self._value += data
-        if len(self._value) > _MODEL_BYTES:
-            raise bad_form(f"its model has more than {_MODEL_BYTES} bytes")
-
     def _finish_part(self) -> bytes:
         """Return the value to send for the part that ends, b"" when it was sent on already."""
         if self._value is None:
@@ -79,19 +74,14 @@ class ModelRewriter:
             self.model = came.decode("utf-8")
         except UnicodeDecodeError as exc:
             raise bad_form(f"its model must be UTF-8, but is {came[:100]!r}") from exc
-        value = self._rename(self.model).encode("utf-8")
-        self.growth = len(value) - len(came)
-        return value
+        return self._rename(self.model).encode("utf-8")
 
     def _added_part(self) -> bytes:
         model = self._rename("")
-        self.growth = 0
         if not model:
             return b""
         # The closing delimiter begins with the line end that stands before every boundary but the very first.
         line_end = b"\r\n" if self._has_parts else b""
-        part = b'%b%b\r\ncontent-disposition: form-data; name="model"\r\n\r\n%b%b' % (
+        return b'%b%b\r\ncontent-disposition: form-data; name="model"\r\n\r\n%b%b' % (
             line_end, self._dash_boundary, model.encode("utf-8"), b"" if self._has_parts else b"\r\n",
         )  # fmt: skip
-        self.growth = len(part)
-        return part

@@ -13,17 +13,20 @@ Theory of operation
   brackets are left of a window, and taking out pairs leaves little but `]]]` and `[[[`, which says whether the nest
   ends within the window. If it does, the window shrinks, down to a few bytes that are walked bracket by bracket.
 
-All is linear in the body's length, needs one window of memory, and never recurses. Whatever is wrong inside a nest or
+All is linear in the body's length, needs one window of memory, and never recurses. What is wrong inside a nest or
 behind the object stays unseen: the upstream's own parser refuses it. What is wrong among the outermost members ends the
 scan, since parsers that forgive it might see other members than the scan does; only a comma before the last brace is
-let pass. So do more than ten thousand members that are models, or too big for the first of the three means: no client
-sends them, and whoever does is after our time.
+let pass.
+
+The second and the third means cost a round of the loop for each member. More than ten thousand such rounds end the scan
+as well: no client sends so many members that are models or that are too big for the first means, and whoever does wants
+to keep the relay busy.
 
 Names that come twice
 ---------------------
-RFC 8259 §4 leaves it open which member counts. Python's json, Go and JSON.parse take the last, so that is the one that
-`find_model` reports. Others take the first, and Go ignores the case of names as well. `replace_model` therefore replaces
-the value of each of them, in whatever case: no parser finds another model.
+RFC 8259 §4 leaves it open which member counts. Python's json, Go and JSON.parse take the last, so `find_model` reports
+that one. Others take the first, and Go ignores the case of names as well. `replace_model` therefore replaces the value
+of each of them, in whatever case: no parser finds another model.
 """
 
 from __future__ import annotations
@@ -40,7 +43,7 @@ _QUOTE = re.compile(rb"[ \t\n\r]*\"")
 _COLON = re.compile(rb"[ \t\n\r]*:[ \t\n\r]*")
 _AFTER_MEMBER = re.compile(rb"[ \t\n\r]*([,}])")
 
-# Numbers and literals, told apart from nothing else: NaN and Infinity come from Python's clients.
+# A number or a literal; which one does not matter. NaN and Infinity are neither, but Python's clients send them.
 _SCALAR = re.compile(rb"[-+.0-9A-Za-z]+")
 
 # "model" in any case, and with any of its letters escaped.
@@ -65,7 +68,7 @@ _STRING_OR_BRACKETS = re.compile(rb'"[^"]*"?|[\[{]+|[\]}]+')
 _ROUND_UP = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
-_MOST_LOOKS = 10_000
+_MOST_ROUNDS = 10_000
 _MEMBERS_BYTES = 1024
 _WALK_BYTES = 128
 _WINDOW_BYTES = 65536
@@ -82,8 +85,9 @@ class _NotAnObject(Exception):
 def find_model(body: bytes) -> tuple[str, int, int] | None:
     """Return the model that a JSON object names, and where its string begins and ends, quotes included.
 
-    None when the body is no JSON object, as far as that is looked at, or has no outermost "model", or one that is not a
-    string. Of several the last counts. Never raises. UTF-8 (RFC 8259 §8.1), with a byte order mark or without.
+    None when the scan finds that the body is no JSON object, when it has no outermost "model", or when that is not a
+    string. Of several the last counts. Never raises. The body is UTF-8 (RFC 8259 §8.1), with a byte order mark or
+    without.
     """
     found = None
     try:
@@ -93,15 +97,18 @@ def find_model(body: bytes) -> tuple[str, int, int] | None:
                 found = start, end
     except _NotAnObject:
         return None
-    model = None if found is None else _string_value(body[found[0] : found[1]])
-    return None if model is None else (model, *found)
+    if found is None:
+        return None
+    start, end = found
+    model = _string_value(body[start:end])
+    return None if model is None else (model, start, end)
 
 
 def replace_model(body: bytes, model: str) -> bytes:
     """Return the body with `model` as the value of its outermost "model", and not a byte changed besides.
 
     A value of any type is replaced, and each one where there are several, "Model" and "MODEL" included. Where there is
-    no "model" it becomes the first member. A body that is no JSON object comes back itself: `is body` holds only then.
+    no "model" it becomes the first member. A body that is no JSON object comes back as the same object, and no other.
     """
     value = json.dumps(model).encode("ascii")
     pieces: list[bytes] = []
@@ -132,8 +139,10 @@ def _scan_object(body: bytes) -> tuple[int, typing.Iterator[tuple[str, int, int]
 
 def _scan_members(body: bytes, at: int) -> typing.Iterator[tuple[str, int, int]]:
     """Yield name, start and end of the value of each member that is named "model" in any case; raise _NotAnObject."""
-    for _ in range(_MOST_LOOKS):
-        at = _OTHER_MEMBERS.match(body, at, at + _MEMBERS_BYTES).end()
+    for _ in range(_MOST_ROUNDS):
+        others = _OTHER_MEMBERS.match(body, at, at + _MEMBERS_BYTES)
+        if others is not None:  # as always: it matches nothing, too
+            at = others.end()
         if _CLOSE.match(body, at):
             return
         name_start = _expect(_QUOTE, body, at) - 1

@@ -2,68 +2,42 @@
 
 What happens to a request
 -------------------------
-The head alone decides how (`_Plan`, kept with the head): which fields go on, to what target, and whether the body is
-held. A body is held where it is small, or where it is JSON whose model has to be replaced; then it can be sent again.
-Any other body streams through, and a multipart one has its model replaced on the way.
+The head alone decides how (protocol/relay/plan.py; the Plan is kept with the head): which fields go on, to what target,
+and whether the body is held. A body is held where it is small, or where it is JSON whose model has to be replaced; then
+it can be sent again. Any other body streams through, and a form has its model replaced on the way.
 
-`_answer` is the retry law. Nothing has gone to the client while it runs, so it may try again, within one deadline:
-
-    no connection                     again, after a pause
-    429, 500, 502, 503, 504           again, after a pause or what retry-after says, if the body can be sent again
-    broke off, or took too long       not here (it may have been carried out), but the route's next backend may
-    any other answer                  is the answer
-
-What is left of it in the end goes out as BackendFailed, for the route's next backend or for the client: the upstream's
-own status and body, or an error of ours. Once an answer has begun there is no way back; what breaks off then, breaks
-off for the client too.
-
-Nearly every request needs none of that: a connection is idle, and the answer is a good one. So the first attempt runs
-without a coroutine (`_FirstAttempt`), and hands whatever turns out otherwise over to the law, which goes on from there.
+Nearly every request finds an idle connection and gets a good answer. So the first attempt runs without a coroutine
+(`_FirstAttempt`), and hands whatever turns out otherwise over to the retry law (protocol/relay/retry.py), which goes on
+from there. Once an answer has begun there is no way back: what breaks off then, breaks off for the client too.
 """
 
 from __future__ import annotations
 
 import asyncio
-import dataclasses
-import json
 import os
 import random
 import re
 import time
 import typing
-import urllib.parse
 
-from protocol.config import option, parse_choice, parse_integer, parse_seconds, parse_switch, parse_text
-from protocol.errors import ApiError, UsageError
+from protocol.errors import ApiError
 from protocol.exchange import Answer, BackendFailed, Endpoint, Paced, Pending, Request, Response, Rest
-from protocol.openai.answers import api_path, error_response, model_object
-from protocol.openai.model_in_form import ModelRewriter
-from protocol.openai.model_in_json import find_model, replace_model
-from protocol.relay.header_rules import is_loop, request_fields, response_fields
+from protocol.openai.answers import error_response
+from protocol.relay.header_rules import response_fields
+from protocol.relay.model_list import ModelList
 from protocol.relay.passage import EventPassage, NoBody, Passage
-from protocol.relay.retry import Failure, Health, read_retry_after
+from protocol.relay.plan import Planner
+from protocol.relay.retry import RETRIED_STATUSES, Failure, Health, Outcome, read_retry_after, retried
+from protocol.relay.settings import RelaySettings
 from protocol.service.log import Log
-from protocol.upstream.destination import parse_destination, parse_proxy, proxy_from_environment
+from protocol.upstream.access import UpstreamAccess
+from protocol.upstream.answer import UpstreamAnswer, UpstreamTunnel
+from protocol.upstream.connection import NO_ANSWER, UpstreamConnection
 from protocol.upstream.failures import UpstreamFailed
-from protocol.upstream.pool import (
-    UpstreamAnswer,
-    UpstreamConnection,
-    UpstreamLimits,
-    UpstreamPool,
-    UpstreamRequest,
-    UpstreamTunnel,
-)
-from protocol.upstream.settings import TlsMaker, parse_base_url, parse_key, parse_proxy_url
-from protocol.wire.http1.messages import SHORT_BODY_BYTES, RequestHead, ResponseHead
-from protocol.wire.http1.writers import encode_fields, request_lines
+from protocol.upstream.pool import UpstreamPool
+from protocol.upstream.request import UpstreamRequest
+from protocol.wire.http1.messages import ResponseHead
 from protocol.wire.json_text import JsonObject
-
-_RETRIED_STATUSES = frozenset((429, 500, 502, 503, 504))
-_FIRST_PAUSE_SECONDS = 0.5
-_LONGEST_PAUSE_SECONDS = 8.0
-
-# An upstream that asks for a longer pause than this is taken at its word: it is not asked again.
-_LONGEST_OBEYED_SECONDS = 15.0
 
 # An error's body is held so that another backend may be asked instead; one that is larger or slower streams through.
 _ERROR_BYTES = 256 * 1024
@@ -72,101 +46,8 @@ _ERROR_SECONDS = 5.0
 # `on_disconnect = drain`: how long and how far an answer is read whose client has left.
 _DRAIN_SECONDS = 300.0
 _DRAIN_BYTES = 16 * 1024 * 1024
-_MODELS_SECONDS = 60.0
-_MODELS_BYTES = 4 * 1024 * 1024
-_REMEMBERED_MODEL_LISTS = 100
-_DOT_SEGMENT = re.compile(r"/(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
-_PLAIN_ID = re.compile(r"[!-~]{1,256}")
 
-# What takes a model, so that one may be put in where the request names none. Other JSON endpoints refuse the member.
-_MODEL_PATHS = frozenset(
-    f"/{path}"
-    for path in (
-        "chat/completions", "completions", "responses", "embeddings", "moderations", "images/generations",
-        "audio/speech",
-    )
-)  # fmt: skip
-
-# The same for forms.
-_FORM_MODEL_PATHS = frozenset(("/audio/transcriptions", "/audio/translations", "/images/edits", "/images/variations"))
-
-# Of the caller's request for the list of models, what the upstream gets to see.
-_MODELS_FIELDS = ("host", "authorization", "api-key", "openai-organization", "openai-project", "user-agent", "via")
-
-
-def parse_models(text: str) -> dict[str, str]:
-    """Read lines of `asked = sent`; ValueError says what is expected."""
-    models = {}
-    for line in text.splitlines():
-        asked, equals, sent = (part.strip() for part in line.partition("="))
-        if not line.strip():
-            continue
-        if not equals or not asked or not sent:
-            raise ValueError("expected one 'asked = sent' a line, e.g. gpt-4o = qwen-max")
-        models[asked] = sent
-    return models
-
-
-@dataclasses.dataclass(frozen=True)
-class RelaySettings:
-    """Section [relay]."""
-
-    base_url: str = option(
-        "https://api.openai.com/v1", parse_base_url, "the upstream, with or without /v1; unix:/path/to/socket"
-    )
-    api_key: str = option(
-        "${OPENAI_API_KEY:-}",
-        parse_key,
-        "sent instead of the caller's; empty: the caller's own is passed on",
-        secret=True,
-    )
-    model: str = option("", parse_text, "send every request to this model")
-    models: dict[str, str] = option("", parse_models, "rename: one 'asked = sent' a line")
-    timeout: float = option("120", parse_seconds, "seconds without a byte, however long the whole answer takes")
-    connect_timeout: float = option("30", parse_seconds, "seconds until a connection is there, TLS and proxy included")
-    first_byte_timeout: float = option("0", parse_seconds, "seconds until the answer begins; 0 is as timeout")
-    total_timeout: float = option(
-        "0", parse_seconds, "seconds for all attempts until an answer is complete; 0 is no limit"
-    )
-    retries: int = option(
-        "2", parse_integer(0, 10), "how often a request is sent again before the next backend is asked"
-    )
-    cooldown: float = option(
-        "30", parse_seconds, "seconds that a backend rests which keeps failing, if there is another; 0: never"
-    )
-    proxy: str = option(
-        "",
-        parse_proxy_url,
-        "http://[user:password@]host:port for CONNECT; empty: HTTPS_PROXY, HTTP_PROXY, NO_PROXY",
-        secret=True,
-    )
-    ca_file: str = option("", parse_text, "authorities to trust (PEM) instead of the system's")
-    verify: bool = option("yes", parse_switch, "yes or no; no trusts anybody who answers: dangerous")
-    keepalive: float = option(
-        "0", parse_seconds, "seconds of silence before a comment is sent in an event stream; 0: never"
-    )
-    on_disconnect: str = option(
-        "close", parse_choice("close", "drain"), "close or drain: read an answer on whose client left"
-    )
-    max_connections: int = option("5000", parse_integer(1, 10**6), "connections to the upstream at once, a worker")
-    max_idle: int = option("100", parse_integer(0, 10**6), "connections kept for later")
-    idle_timeout: float = option("30", parse_seconds, "seconds that a kept connection may rest")
-    max_age: float = option("600", parse_seconds, "seconds after which a connection is not used again")
-
-
-class _Plan:
-    """What a head alone decides: all of it is the same for every request with that head."""
-
-    __slots__ = ("endpoint", "fields", "is_tunnel", "lines", "rewrites_json", "rewrites_multipart", "target")
-
-    def __init__(self, endpoint: Endpoint, method: str, target: str, fields: bytes) -> None:
-        self.endpoint = endpoint
-        self.target = target
-        self.fields = fields
-        self.lines = request_lines(method, target, fields)
-        self.is_tunnel = False
-        self.rewrites_json = False
-        self.rewrites_multipart = False
+_PRINTABLE_ID = re.compile(r"[!-~]{1,256}")
 
 
 class Relay:
@@ -194,48 +75,20 @@ class Relay:
         self._settings = settings
         self._log = log
         self._clock = clock
-        self._instance = instance or os.urandom(8).hex()
         self._draw = draw
-        self._destination = parse_destination(settings.base_url)
-        self._renames = bool(settings.model or settings.models)
         self._key = settings.api_key.encode("ascii")
-        self._note = f"relay {name}"
         self._held = Endpoint(self._answer, name)
         self._streamed = Endpoint(self._answer, name, streams_body=True)
         self._health = Health(settings.cooldown if has_fallback else 0.0)
-        self._lists: dict[str, tuple[float, list[JsonObject]]] = {}
-        self._pool = self._make_pool(environ)
-
-    def _make_pool(self, environ: typing.Mapping[str, str]) -> UpstreamPool:
-        settings, where = self._settings, f"[relay] of the backend '{self.name}'"
-        try:
-            proxy = (
-                parse_proxy(settings.proxy) if settings.proxy else proxy_from_environment(self._destination, environ)
-            )
-        except ValueError as exc:
-            raise UsageError(f"{where}: {exc}") from exc
-        tls = TlsMaker(settings.ca_file, settings.verify)
-        if self._destination.tls and not settings.verify:
-            self._log.say(f"{where}: verify = no is dangerous: whoever stands in between reads and changes everything")
-        if settings.ca_file:
-            try:
-                tls()
-            except OSError as exc:
-                why = exc.strerror or "none found"
-                raise UsageError(f"{where}: ca_file = {settings.ca_file}: expected certificates (PEM): {why}") from exc
+        access = UpstreamAccess(f"[relay] of the backend '{name}'", settings, environ, warn=log.say)
         drains = settings.on_disconnect == "drain"
-        limits = UpstreamLimits(
-            connect_timeout=settings.connect_timeout,
-            first_byte_timeout=settings.first_byte_timeout or settings.timeout,
-            timeout=settings.timeout,
-            max_connections=settings.max_connections,
-            max_idle=settings.max_idle,
-            idle_timeout=settings.idle_timeout,
-            max_age=settings.max_age,
-            drain_seconds=_DRAIN_SECONDS if drains else 0.0,
-            drain_bytes=_DRAIN_BYTES if drains else 0,
+        self._pool = access.make_pool(
+            name, drain_seconds=_DRAIN_SECONDS if drains else 0.0, drain_bytes=_DRAIN_BYTES if drains else 0
         )
-        return UpstreamPool(self.name, self._destination, limits, tls=tls, proxy=proxy)
+        self._planner = Planner(name, settings, access.destination, instance or os.urandom(8).hex())
+        self._models = ModelList(
+            name, self._pool, settings.models, is_shared=bool(self._key), timeout=settings.timeout, clock=clock
+        )
 
     @property
     def open_connections(self) -> int:
@@ -244,7 +97,14 @@ class Relay:
 
     def endpoint(self, request: Request) -> Endpoint:
         """Choose how the body is taken; ApiError 405 for TRACE, 508 for a loop, 400 for a path that climbs."""
-        return self._plan(request).endpoint
+        return self._held if self._planner.plan(request).is_held else self._streamed
+
+    async def models(self, request: Request) -> list[JsonObject]:
+        """Return the upstream's models, kept for a minute and longer while it fails, and the names that are mapped.
+
+        ApiError, of the upstream's status or 502 or 504, where there never was a list.
+        """
+        return await self._models.read(self._planner.request_fields(request.head))
 
     def leave(self) -> None:
         """Cut nothing: what two others say to each other has its time until the server has drained."""
@@ -253,128 +113,17 @@ class Relay:
         """Close the connections to the upstream."""
         await self._pool.close()
 
-    # ---- what the head decides ----------------------------------------------------------------------------------
-
-    def _plan(self, request: Request) -> _Plan:
-        head = request.head
-        if request.path != head.path:
-            return self._make_plan(request)  # a door led here; its head stands for other paths as well
-        plan = head.notes.get(self._note)
-        if plan is None:
-            plan = head.notes[self._note] = self._make_plan(request)
-        return plan
-
-    def _make_plan(self, request: Request) -> _Plan:
-        head = request.head
-        self._refuse_unsafe(request)
-        fields = self._request_fields(head)
-        content_type = head.fields.get("content-type").partition(";")[0].strip().lower()
-        if request.path != head.path:
-            # Pages post to a door without a preflight as text/plain; behind it JSON is expected.
-            fields = [field for field in fields if field[0] != "content-type"] + [("content-type", "application/json")]
-            content_type = "application/json"
-        is_json = content_type.endswith("json") or not content_type
-        plan = _Plan(self._streamed, head.method, self._target(request), encode_fields(fields))
-        plan.rewrites_json = self._renames and head.has_body and is_json
-        plan.rewrites_multipart = self._renames and content_type == "multipart/form-data"
-        is_small = head.content_length is not None and head.content_length <= SHORT_BODY_BYTES
-        plan.is_tunnel = head.upgrade.lower() == "websocket"
-        if not plan.is_tunnel and (plan.rewrites_json or (is_small and not plan.rewrites_multipart)):
-            plan.endpoint = self._held
-        return plan
-
-    def _request_fields(self, head: RequestHead) -> list[tuple[str, str]]:
-        return request_fields(
-            head, host=self._destination.authority, api_key=self._settings.api_key, instance=self._instance
-        )
-
-    def _refuse_unsafe(self, request: Request) -> None:
-        """Refuse what would turn the relay against its upstream or its owner."""
-        if request.method == "TRACE":
-            # RFC 9110 §9.3.8: the answer would repeat the request, and with it our key.
-            raise ApiError(
-                405, "TRACE is not relayed.", code="method_not_allowed", fields=[("allow", "GET, POST, DELETE")]
-            )
-        if is_loop(request.head, self._instance):
-            raise ApiError(
-                508, f"The request has been here before: base_url of the backend '{self.name}' leads back here.",
-                code="loop_detected",
-            )  # fmt: skip
-        if _DOT_SEGMENT.search(request.path):
-            raise ApiError(400, f"The path must not hold '.' or '..' segments, but is {request.path[:100]!r}.")
-
-    def _target(self, request: Request) -> str:
-        path = api_path(request.path) or request.path
-        query = request.head.query
-        if self._renames and "model=" in query:
-            query = "&".join(map(self._renamed_parameter, query.split("&")))
-        return f"{self._destination.base_path}{path}{'?' + query if query else ''}"
-
-    def _renamed_parameter(self, parameter: str) -> str:
-        name, equals, value = parameter.partition("=")
-        if name != "model" or not equals:
-            return parameter
-        asked = urllib.parse.unquote_plus(value)
-        sent = self._sent_model(asked)
-        return parameter if sent == asked else f"model={urllib.parse.quote(sent, safe='')}"
-
-    def _sent_model(self, asked: str) -> str:
-        """Return what a model that was asked for is called at the upstream."""
-        return self._settings.model or self._settings.models.get(asked, asked)
-
-    # ---- the body -----------------------------------------------------------------------------------------------
-
-    def _to_send(self, request: Request, plan: _Plan) -> UpstreamRequest:
-        head = request.head
-        if plan.is_tunnel:
-            return UpstreamRequest(head.method, plan.target, plan.fields, stream=request.stream, tunnel=True)
-        if request.stream is None or request.body:
-            body = self._renamed_body(request) if plan.rewrites_json else request.body
-            if plan.rewrites_multipart:
-                rewriter = self._rewriter(request)
-                body = rewriter.feed(body) + rewriter.close()
-            return UpstreamRequest(head.method, plan.target, plan.fields, body)
-        if plan.rewrites_multipart:
-            stream = _rewritten(request.stream, self._rewriter(request))
-            return UpstreamRequest(head.method, plan.target, plan.fields, stream=stream)
-        return UpstreamRequest(head.method, plan.target, plan.fields, stream=request.stream, length=head.content_length)
-
-    def _rewriter(self, request: Request) -> ModelRewriter:
-        takes_model = api_path(request.path) in _FORM_MODEL_PATHS
-
-        def rename(asked: str) -> str:
-            # "" asks what to put into a form without a model: nothing where forms have none, such as uploads of files.
-            return self._sent_model(asked) if asked or takes_model else ""
-
-        return ModelRewriter(request.fields.get("content-type"), rename)
-
-    def _renamed_body(self, request: Request) -> bytes:
-        body = request.body
-        found = find_model(body)
-        if found is not None:
-            sent = self._sent_model(found[0])
-            return body if sent == found[0] else replace_model(body, sent)
-        if not self._settings.model or api_path(request.path) not in _MODEL_PATHS:
-            return body
-        replaced = replace_model(body, self._settings.model)
-        if replaced is body:
-            # Passed on as it is, a body that another parser does understand would escape the owner's choice of a model.
-            raise ApiError(
-                400, "The body must be a JSON object in UTF-8, without Content-Encoding.", code="invalid_json"
-            )
-        return replaced
-
-    # ---- the retry law ------------------------------------------------------------------------------------------
+    # ---- attempts -----------------------------------------------------------------------------------------------
 
     def _answer(self, request: Request) -> Answer:
         """Answer as the upstream does; BackendFailed where it has no answer of use, ApiError for a bad request."""
-        plan = self._plan(request)
-        if plan.endpoint is self._held and self._health.is_well:
+        plan = self._planner.plan(request)
+        if plan.is_held and self._health.is_well:
             deadline = self._deadline(request)
-            body = self._renamed_body(request) if plan.rewrites_json else request.body
+            body = self._planner.renamed_body(request) if plan.rewrites_json else request.body
             connection = self._pool.begin(request.head.method, plan.lines, body, deadline)
             if connection is not None:
-                return _FirstAttempt(self, request, connection)
+                return _FirstAttempt(self, self._pool, request, connection)
         return self.answer_in_time(request, None)
 
     def _deadline(self, request: Request) -> float:
@@ -386,14 +135,22 @@ class Relay:
     async def answer_in_time(self, request: Request, begun: UpstreamConnection | None) -> Response:
         """Answer with all the waiting that this may take; `begun` is where the first attempt is under way already."""
         health = self._health
-        now = asyncio.get_running_loop().time()
-        if begun is None and health.rests(now):
-            raise BackendFailed(self._resting(request, health.rest_until - now))
-        self._deadline(request)
-        to_send = self._to_send(request, self._plan(request))
+        seconds = health.seconds_to_rest(asyncio.get_running_loop().time())
+        if begun is None and seconds is not None:
+            raise BackendFailed(self._resting(request, seconds))
+        deadline = self._deadline(request)
+        plan = self._planner.plan(request)
+        to_send = self._planner.request_to_send(request, plan)
+        outgoing = request.stream if plan.is_tunnel else None
+
+        async def attempt() -> Outcome:
+            nonlocal begun
+            connection, begun = begun, None
+            return await self._attempt(request, to_send, outgoing, connection)
+
         is_probe = health.begin()
         try:
-            return await self._try(request, to_send, begun)
+            return await retried(attempt, self._settings.retries, deadline, self._draw)
         except BackendFailed as failure:
             # Too many requests is a matter of the caller's account; the backend is well.
             if failure.response.status != 429:
@@ -401,41 +158,30 @@ class Relay:
             raise
         finally:
             if is_probe:
-                health.probing = False
-
-    async def _try(self, request: Request, to_send: UpstreamRequest, begun: UpstreamConnection | None) -> Response:
-        for tried in range(self._settings.retries + 1):
-            outcome = await self._attempt(request, to_send, begun)
-            begun = None
-            if isinstance(outcome, Response):
-                self._health.failures = 0
-                return outcome
-            pause = self._pause(tried, outcome.retry_after)
-            try:
-                if tried == self._settings.retries or not await self._wait(pause, request.deadline):
-                    break
-            except asyncio.CancelledError:
-                outcome.drop()
-                raise
-            outcome.drop()
-        if outcome.rest is not None:
-            return outcome.response  # it cannot be held, and so no other backend be asked
-        raise BackendFailed(outcome.response)
+                health.end_probe()
 
     async def _attempt(
-        self, request: Request, to_send: UpstreamRequest, begun: UpstreamConnection | None
-    ) -> Response | Failure:
+        self,
+        request: Request,
+        to_send: UpstreamRequest,
+        outgoing: typing.AsyncIterator[bytes] | None,
+        begun: UpstreamConnection | None,
+    ) -> Outcome:
         """Send the request once; return what goes to the client, or what is left of an attempt that failed."""
-        answer = None
+        answer: UpstreamAnswer | UpstreamTunnel | None = None
         try:
-            answer = await self._pool.send(to_send, request.deadline, begun)
+            if outgoing is None:
+                answer = await self._pool.send(to_send, request.deadline, begun)
+            else:
+                answer = await self._pool.open_tunnel(to_send, outgoing, request.deadline)
             status = answer.head.status
             request.attempts.append(f"{self.name}={status}")
-            if status < 400:
-                return self._begun(request, answer)
-            response = await self._held_error(request, answer)
+            if isinstance(answer, UpstreamTunnel):
+                self._health.note_success()
+                return Response(101, self._fields(request, answer.head), answer)
+            response = self._begun(request, answer) if status < 400 else await self._held_error(request, answer)
         except UpstreamFailed as exc:
-            if answer is not None:
+            if isinstance(answer, UpstreamAnswer):
                 answer.discard()
                 request.attempts.pop()
             request.attempts.append(f"{self.name}={exc.status}")
@@ -445,29 +191,14 @@ class Relay:
             if answer is not None:
                 await answer.aclose()
             raise
-        if status not in _RETRIED_STATUSES:
+        if status not in RETRIED_STATUSES:
+            self._health.note_success()
             return response
-        can_repeat = to_send.stream is None or to_send.tunnel
-        retry_after = read_retry_after(answer.head, self._clock()) if can_repeat else None
+        retry_after = read_retry_after(answer.head, self._clock()) if to_send.stream is None else None
         return Failure(response, retry_after, None if answer.complete else answer)
 
-    def _pause(self, tried: int, retry_after: float | None) -> float | None:
-        """Return how long to wait before the next attempt; None where there is to be none."""
-        if retry_after is None or retry_after > _LONGEST_OBEYED_SECONDS:
-            return None
-        # Full jitter: clients that failed together come back apart.
-        return retry_after or self._draw() * min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2**tried)
-
-    async def _wait(self, seconds: float | None, deadline: float) -> bool:
-        """Wait; False, at once, when there is to be no next attempt or would be no time left for it."""
-        if seconds is None or (deadline and asyncio.get_running_loop().time() + seconds >= deadline):
-            return False
-        await asyncio.sleep(seconds)
-        return True
-
     def _note_failure(self) -> None:
-        until = self._health.failed(asyncio.get_running_loop().time())
-        if until:
+        if self._health.note_failure(asyncio.get_running_loop().time()):
             self._log.say(f"The backend '{self.name}' keeps failing and rests for {self._settings.cooldown:g} seconds")
 
     def _resting(self, request: Request, seconds: float) -> Response:
@@ -487,37 +218,23 @@ class Relay:
 
     # ---- answers ------------------------------------------------------------------------------------------------
 
-    def first_answer(self, request: Request, connection: UpstreamConnection) -> Response | None:
-        """Return the answer to a first attempt if it is there and a good one; UpstreamFailed.
-
-        None while its head is on its way, and where the retry law must have a look at it.
-        """
-        head = connection.poll_head()
-        if head is None or head.status >= 400 or head.status == 101:
+    def first_answer(self, request: Request, connection: UpstreamConnection, head: ResponseHead) -> Response | None:
+        """Return the answer to a first attempt, None where the retry law must have a look at it; UpstreamFailed."""
+        if head.status >= 400 or head.status == 101:
             return None
         request.attempts.append(f"{self.name}={head.status}")
         try:
-            response = self._begun(request, UpstreamAnswer(self._pool, connection))
+            response = self._begun(request, self._pool.answer_on(connection, head))
         except UpstreamFailed:
             request.attempts.pop()
             raise
-        self._health.failures = 0
+        self._health.note_success()
         return response
 
-    def let_go(self, connection: UpstreamConnection) -> None:
-        """Give up an attempt whose client has gone."""
-        self._pool.let_go(connection)
-
-    def await_head(self, connection: UpstreamConnection) -> None:
-        """Let the time for an answer's head begin anew."""
-        connection.wait_at_most(self._pool.limits.first_byte_timeout, "no answer began")
-
-    def _begun(self, request: Request, answer: UpstreamAnswer | UpstreamTunnel) -> Response:
+    def _begun(self, request: Request, answer: UpstreamAnswer) -> Response:
         """Turn an answer that has begun into ours; UpstreamFailed when it is broken before a byte could go on."""
         head = answer.head
         fields = self._fields(request, head)
-        if isinstance(answer, UpstreamTunnel):
-            return Response(101, fields, answer)
         first = answer.take()
         if answer.complete:
             return _whole(request, head, fields, first)
@@ -555,101 +272,55 @@ class Relay:
         request_id = ""
         lines = []
         for name, value in response_fields(head):
-            if name == "x-request-id" and _PLAIN_ID.fullmatch(value):
+            if name == "x-request-id" and _PRINTABLE_ID.fullmatch(value):
                 request_id = value
             else:
                 lines.append(f"{name}: {value}\r\n")
         block = "".join(lines).encode("latin-1")
         return request_id, block.replace(self._key, b"*" * len(self._key)) if self._key else block
 
-    # ---- models -------------------------------------------------------------------------------------------------
-
-    async def models(self, request: Request) -> list[JsonObject]:
-        """Return the upstream's models, kept for a minute and longer while it fails, and the names that are mapped.
-
-        ApiError, of the upstream's status or 502 or 504, where there never was a list.
-        """
-        fields = [(name, value) for name, value in self._request_fields(request.head) if name in _MODELS_FIELDS]
-        # What one caller may see is nothing for another.
-        who = repr([] if self._key else fields)
-        now = asyncio.get_running_loop().time()
-        kept = self._lists.pop(who, None)
-        if kept is None or now - kept[0] > _MODELS_SECONDS:
-            try:
-                kept = (now, await self._fetch_models(fields))
-            except ApiError:
-                if kept is None:
-                    raise
-        self._lists[who] = kept
-        if len(self._lists) > _REMEMBERED_MODEL_LISTS:
-            del self._lists[next(iter(self._lists))]
-        return self._with_mapped(kept[1])
-
-    async def _fetch_models(self, fields: list[tuple[str, str]]) -> list[JsonObject]:
-        block = encode_fields([*fields, ("accept", "application/json")])
-        target = f"{self._destination.base_path}/models"
-        deadline = asyncio.get_running_loop().time() + self._settings.timeout
-        answer = await self._pool.send(UpstreamRequest("GET", target, block), deadline)
-        try:
-            body = await answer.hold(_MODELS_BYTES, self._settings.timeout)
-            if not answer.complete:
-                raise ApiError(502, f"The list of models of the backend '{self.name}' is too long or too slow.")
-        finally:
-            answer.discard()
-        return _listed_models(self.name, answer.head.status, body)
-
-    def _with_mapped(self, models: list[JsonObject]) -> list[JsonObject]:
-        by_id = {model["id"]: model for model in models}
-        for asked, sent in self._settings.models.items():
-            if asked not in by_id:
-                by_id[asked] = {**by_id.get(sent, model_object(asked, 0, self.name)), "id": asked}
-        return list(by_id.values())
-
 
 class _FirstAttempt(Pending):
     """A request on its way to an upstream that has it, and perhaps its answer."""
 
-    __slots__ = ("_connection", "_relay", "_request")
+    __slots__ = ("_connection", "_is_ours", "_pool", "_relay", "_request")
 
-    def __init__(self, relay: Relay, request: Request, connection: UpstreamConnection) -> None:
+    def __init__(self, relay: Relay, pool: UpstreamPool, request: Request, connection: UpstreamConnection) -> None:
         self._relay = relay
+        self._pool = pool
         self._request = request
-        self._connection: UpstreamConnection | None = connection
-        connection.notify = self._look
+        self._connection = connection
+        self._is_ours = True  # the connection, until somebody else reads its answer
+        connection.listen(self._look)
 
     def _look(self) -> None:
         """Deliver the answer if it has come."""
         connection = self._connection
+        if not self._is_ours:
+            return  # delivered, and whoever has it does not listen yet
         try:
-            response = self._relay.first_answer(self._request, connection)
-            if response is None and connection.head is None:
-                self._relay.await_head(connection)
+            head = connection.poll_head()
+            if head is None:
+                connection.wait_at_most(self._pool.limits.first_byte_timeout, NO_ANSWER)
                 return
+            response = self._relay.first_answer(self._request, connection, head)
         except UpstreamFailed:
             response = None  # it is raised again to the retry law
         if response is None:
-            connection.stop_waiting()
+            connection.deafen()
             self.deliver(Rest(self._go_on))
         else:
-            self._connection = None
+            self._is_ours = False
             self.deliver(response)
 
     def _go_on(self) -> typing.Coroutine[typing.Any, typing.Any, Response]:
-        connection, self._connection = self._connection, None
-        return self._relay.answer_in_time(self._request, connection)
+        self._is_ours = False
+        return self._relay.answer_in_time(self._request, self._connection)
 
     def cancel(self) -> None:
-        connection, self._connection = self._connection, None
-        if connection is not None:
-            self._relay.let_go(connection)
-
-
-async def _rewritten(body: typing.AsyncIterator[bytes], rewriter: ModelRewriter) -> typing.AsyncIterator[bytes]:
-    async for data in body:
-        data = rewriter.feed(data)
-        if data:
-            yield data
-    yield rewriter.close()
+        if self._is_ours:
+            self._is_ours = False
+            self._pool.let_go(self._connection)
 
 
 def _whole(request: Request, head: ResponseHead, fields: bytes, body: bytes) -> Response:
@@ -659,20 +330,3 @@ def _whole(request: Request, head: ResponseHead, fields: bytes, body: bytes) -> 
     if head.content_length is None and body:
         return Response(head.status, fields, Paced([body], first_delay=0.0, delay=0.0))
     return Response(head.status, fields, body)
-
-
-def _listed_models(name: str, status: int, body: bytes) -> list[JsonObject]:
-    """Return the model objects of a list; ApiError where it is none."""
-    try:
-        value = json.loads(body)
-    except (ValueError, RecursionError):
-        value = None
-    if status >= 400:
-        error = value.get("error") if isinstance(value, dict) else None
-        said = error.get("message") if isinstance(error, dict) else None
-        message = f"The backend '{name}' answered {status} to the request for its models"
-        raise ApiError(status, f"{message}: {said}" if isinstance(said, str) else f"{message}.")
-    models = value.get("data") if isinstance(value, dict) else value
-    if not isinstance(models, list):
-        raise ApiError(502, f"The backend '{name}' answered the request for its models with something else.")
-    return [model for model in models if isinstance(model, dict) and isinstance(model.get("id"), str)]

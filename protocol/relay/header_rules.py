@@ -1,14 +1,14 @@
 """Which header fields pass between client and upstream: one table, both ways.
 
-`request_fields` and `is_loop` take an `instance` beside what was agreed: two relays that are chained on purpose must be
-told apart from one that is pointed at itself, so each backend hands in a token of its own (some random hex digits, made
-once; the same in all workers of one server). Without one, every relay in the chain counts as the same.
-
 What is not in the table passes, in its order and as it came: OpenAI-Organization, Idempotency-Key, x-stainless-*,
 traceparent, User-Agent, Accept-Encoding and vendors' fields one way, x-request-id, retry-after, x-ratelimit-* and
 openai-* the other. Server and Via of an answer pass too: they are the origin's word on who made it (RFC 9110 §7.6.3 and
 §10.2.4), and its support asks for them. The upstream's x-request-id is the one that can be looked up there, so the
 server must not send another beside it.
+
+A relay that is pointed at itself would pass a request round until nothing is left. Via shows that, but relays may also
+be chained on purpose. So each signs its hop with an `instance`, some random hex digits that all workers of one server
+share, and refuses only what it has signed itself. Without an instance all relays of a chain count as the same.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _TABLE = (
     (">", "forwarded x-forwarded x-forwarded-* x-original-forwarded-for x-real-ip true-client-ip x-client-ip "
      "x-cluster-client-ip fastly-client-ip fly-client-ip x-appengine-user-ip cf-*",
      "who the client is and which proxies stand in front of us; some upstreams also believe it"),
-    (">", "cdn-loop", "RFC 8586: a CDN before us and one before the upstream would be taken for a loop; Via finds those"),
+    (">", "cdn-loop", "RFC 8586: a CDN before us and one before the upstream would pass for a loop; Via finds those"),
     (">", "origin referer sec-* access-control-request-* dnt",
      "the browser's word on the page that asks: CORS is settled with us"),
     (">", "proxy-*", "for proxies on the client's side, or made for them (the httpoxy family)"),
@@ -72,8 +72,8 @@ _BARRED_REQUEST_NAMES, _BARRED_REQUEST_PREFIXES = _names(">")
 _BARRED_RESPONSE_NAMES, _BARRED_RESPONSE_PREFIXES = _names("<")
 _BARRED_WITH_OUR_KEY = _BARRED_REQUEST_NAMES | _KEY_FIELDS
 
-# What a connection mostly says, and what then bars nothing beyond the table.
-_PLAIN_CONNECTION = frozenset(("", "keep-alive", "close", "Keep-Alive", "Close", "upgrade", "Upgrade"))
+# What Connection says nearly always; it bars nothing then that the table lets pass.
+_USUAL_CONNECTION = frozenset(("", "keep-alive", "close", "Keep-Alive", "Close", "upgrade", "Upgrade"))
 
 _FieldPairs = typing.List[typing.Tuple[str, str]]
 
@@ -82,8 +82,8 @@ def request_fields(head: RequestHead, *, host: str, api_key: str, instance: str 
     """Return the fields of the request to the upstream, whose authority is `host`; its framing is the writer's to add.
 
     With an `api_key` it takes the place of every key that the client sent; with "" the client's own go on, as they
-    came. `instance` is the token in our Via hop. An Upgrade goes on for WebSockets only: with h2c a client would talk to
-    the upstream past this table.
+    came. `instance` is the token in our Via hop. An Upgrade goes on for WebSockets only: by h2c a client would get past
+    this table.
     """
     fields = [("host", host)]
     barred = _BARRED_WITH_OUR_KEY if api_key else _BARRED_REQUEST_NAMES
@@ -123,8 +123,7 @@ def response_fields(head: ResponseHead) -> _FieldPairs:
 def is_loop(head: RequestHead, instance: str = "") -> bool:
     """Tell whether the request has come through this very relay before (RFC 9110 §7.6.3)."""
     via = head.fields.get("via")
-    # The short way for nearly all requests.
-    if VIA_NAME not in via:
+    if VIA_NAME not in via:  # as of nearly all requests
         return False
     pseudonym = _via_pseudonym(instance)
     return any(hop.split()[1:2] == [pseudonym] for hop in via.split(","))
@@ -136,13 +135,13 @@ def _via_pseudonym(instance: str) -> str:
 
 def _named_by_connection(connection: str) -> frozenset[str] | None:
     """Return the fields that Connection bars (RFC 9110 §7.6.1), None where it bars nothing that the table lets pass."""
-    if connection in _PLAIN_CONNECTION:
+    if connection in _USUAL_CONNECTION:
         return None
     return frozenset(name.strip(" \t").lower() for name in connection.split(","))
 
 
 def _websocket_fields(head: RequestHead, *, without_key: bool) -> _FieldPairs:
-    """Return what a WebSocket's opening needs (RFC 6455 §4.1), perhaps without the key among its subprotocols."""
+    """Return what a WebSocket's opening needs (RFC 6455 §4.1), on demand without the key among its subprotocols."""
     fields = [("connection", "upgrade"), ("upgrade", head.upgrade)]
     for name, value in head.fields.pairs:
         if not name.startswith("sec-websocket-"):

@@ -1,29 +1,30 @@
-"""An upstream's body on its way to the client: pushed on in the same turn of the loop, with or without comments between."""
+"""An upstream's body on its way to the client.
+
+What arrives goes on in the same turn of the event loop, without a task and without waiting for more. When the client
+reads too slowly, the server pauses the passage; the upstream's bytes then wait in its connection, which stops reading.
+"""
 
 from __future__ import annotations
 
 import asyncio
 
 from protocol.exchange import Pushed, Sink
+from protocol.upstream.answer import UpstreamAnswer
 from protocol.upstream.failures import UpstreamFailed
-from protocol.upstream.pool import UpstreamAnswer
-
-_KEEP_ALIVE_COMMENT = b": keep-alive\n\n"
-
-# HTML standard §9.2.6: an event ends with an empty line; a line ends with CR LF, LF or CR.
-_EVENT_ENDS = (b"\n\n", b"\n\r\n", b"\r\r\n", b"\r\r")
+from protocol.wire.sse import EVENT_END, KEEP_ALIVE, missing_end
 
 
 class Passage(Pushed):
-    """A body on its way through: what the upstream sends goes to the client in the same turn of the loop."""
+    """Any body; `first` is what of it has come already."""
 
     __slots__ = ("_answer", "_first", "_paused", "_sink")
+
+    _sink: Sink  # since `begin`
 
     def __init__(self, answer: UpstreamAnswer, first: bytes) -> None:
         self._answer = answer
         self._first = first
         self._paused = False
-        self._sink: Sink | None = None
 
     def begin(self, sink: Sink) -> None:
         self._sink = sink
@@ -43,7 +44,6 @@ class Passage(Pushed):
         self._look()
 
     def cancel(self) -> None:
-        self._sink = None
         self._answer.let_go()
 
     def _look(self) -> None:
@@ -58,37 +58,35 @@ class Passage(Pushed):
                 if not data:
                     return
                 self._pass_on(data)
-                if self._paused or self._sink is None or not answer.has_more:
+                if self._paused or not answer.has_more:
                     return
         except UpstreamFailed as exc:
-            sink = self._sink
             self.cancel()
-            self._break_off(sink, exc)
+            self._break_off(exc)
 
     def _pass_on(self, data: bytes) -> None:
         self._sink.push(data)
 
     def _end(self, data: bytes) -> None:
-        sink, self._sink = self._sink, None
-        sink.end(data)
+        self._sink.end(data)
 
-    def _break_off(self, sink: Sink, error: UpstreamFailed) -> None:
-        sink.fail(error)
+    def _break_off(self, error: UpstreamFailed) -> None:
+        self._sink.fail(error)
 
 
 class EventPassage(Passage):
-    """An event stream on its way through; knows whether what has gone out ends with an event.
+    """An event stream; it knows whether what has gone out ends with an event.
 
-    With `keepalive` a comment goes out after so many seconds of silence, between events only: within one it would end
-    a line that is not complete. When the stream breaks off within an event, that one is ended, so that the error which
-    follows is read as an event of its own.
+    After `keepalive` seconds of silence (0: never) a comment goes out, between events only: within one it would end a
+    line that is not complete. When the stream breaks off within an event, that event is ended, so that the error which
+    follows is read as one of its own.
     """
 
     __slots__ = ("_alarm", "_keepalive", "_loop", "_quiet_since", "_tail")
 
     def __init__(self, answer: UpstreamAnswer, first: bytes, keepalive: float) -> None:
         super().__init__(answer, first)
-        self._tail = b"\n\n"
+        self._tail = EVENT_END
         self._keepalive = keepalive
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -102,11 +100,12 @@ class EventPassage(Passage):
     def _say_something(self) -> None:
         """Send a comment if it has been quiet for long enough, and look again."""
         now = self._loop.time()
-        if now - self._quiet_since >= self._keepalive:
+        is_due = now - self._quiet_since >= self._keepalive
+        if is_due:
             self._quiet_since = now
-            if self._between_events and not self._paused:
-                self._sink.push(_KEEP_ALIVE_COMMENT)
         self._alarm = self._loop.call_at(self._quiet_since + self._keepalive, self._say_something)
+        if is_due and not missing_end(self._tail) and not self._paused:
+            self._sink.push(KEEP_ALIVE)
 
     def cancel(self) -> None:
         self._stop_alarm()
@@ -127,14 +126,11 @@ class EventPassage(Passage):
         self._stop_alarm()
         super()._end(data)
 
-    def _break_off(self, sink: Sink, error: UpstreamFailed) -> None:
-        if not self._between_events:
-            sink.push(b"\n" if self._tail.endswith((b"\n", b"\r")) else b"\n\n")
-        sink.fail(error)
-
-    @property
-    def _between_events(self) -> bool:
-        return self._tail.endswith(_EVENT_ENDS)
+    def _break_off(self, error: UpstreamFailed) -> None:
+        end = missing_end(self._tail)
+        if end:
+            self._sink.push(end)
+        super()._break_off(error)
 
 
 class NoBody:

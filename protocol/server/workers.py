@@ -1,4 +1,4 @@
-"""Several processes on one port: a parent that starts workers, starts a dead one again, and passes on the signal to stop.
+"""Several processes on one port: a parent starts workers, starts a dead one again, and passes on the signal to stop.
 
 Each worker has a listening socket of its own with SO_REUSEPORT, among which the kernel spreads new connections; what a
 server counts and keeps (metrics, pooled upstream connections, limits) is each worker's own.
@@ -15,7 +15,8 @@ import time
 import typing
 
 from protocol.errors import UsageError
-from protocol.server.server import ServerSettings
+from protocol.server.settings import ServerSettings
+from protocol.server.worker_place import WorkerPlace
 
 # A worker that dies within this time of its start would only die again: the parent gives up after a few.
 _QUICK_DEATH_SECONDS = 5.0
@@ -25,14 +26,6 @@ _RESTART_PAUSE_SECONDS = 0.2
 
 class WorkersFailed(Exception):
     """The workers cannot be kept alive; the message says why."""
-
-
-class WorkerPlace(typing.NamedTuple):
-    """What a worker is given: its socket, a descriptor that is at its end when the parent has gone, whom to tell."""
-
-    sock: socket.socket
-    lifeline: int
-    ready: typing.Callable[[], typing.Any]
 
 
 Work = typing.Callable[[WorkerPlace], int]

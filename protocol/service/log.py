@@ -12,8 +12,7 @@ import time
 import traceback
 import typing
 
-from protocol.exchange import Request, caller_key
-from protocol.wire.http1.messages import RequestHead
+from protocol.exchange import Request
 
 
 class Log:
@@ -43,7 +42,7 @@ class Log:
 
     def started(self, request: Request) -> None:
         """Note that a request came."""
-        label = key_label(request.head)
+        label = request.facts.key_label or key_label(request)
         if self.form == "text":
             self._add(
                 f"{self._now()} - Request started - IP: {request.peer}, Method: {request.head.method}, "
@@ -54,7 +53,7 @@ class Log:
 
     def completed(self, request: Request, status: int, seconds: float) -> None:
         """Note that its answer has been sent; status 499 says that the client had gone."""
-        label = key_label(request.head)
+        label = request.facts.key_label or key_label(request)
         if self.form == "text":
             self._add(
                 f"{self._now()} - Request completed - IP: {request.peer}, Status: {status}, Time: {seconds:.2f}s, "
@@ -106,11 +105,9 @@ class Log:
         return self._stamp
 
 
-def key_label(head: RequestHead) -> str:
-    """Return the first eight hex digits of the key's MD5, "-" without a key."""
-    label = head.notes.get("key_label")
-    if label is None:
-        key = caller_key(head)
-        digest = hashlib.md5(key.encode("latin-1", "replace"), usedforsecurity=False).hexdigest() if key else "-"
-        label = head.notes["key_label"] = digest[:8]
+def key_label(request: Request) -> str:
+    """Return the first eight hex digits of the key's MD5, "-" without a key; worked out once for a repeated head."""
+    key = request.key
+    digest = hashlib.md5(key.encode("latin-1", "replace"), usedforsecurity=False).hexdigest() if key else "-"
+    label = request.facts.key_label = digest[:8]
     return label

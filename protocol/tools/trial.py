@@ -20,7 +20,7 @@ from protocol.errors import UsageError
 from protocol.wire.http1.messages import CLOSED, NEED_DATA, PAUSED, BadMessage, BodyPart, EndOfBody, ResponseHead
 from protocol.wire.http1.readers import ResponseReader
 from protocol.wire.http1.writers import RequestWriter, encode_fields
-from protocol.wire.sse import EventTooLong, SseEvent, SseReader
+from protocol.wire.sse import DONE, EventTooLong, SseEvent, SseReader
 
 _KEY_VARIABLES = ("OPENAI_API_KEY", "DASHSCOPE_API_KEY")
 _PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
@@ -660,7 +660,7 @@ class _Trial:
         """Write the words as they arrive."""
         # On past [DONE] to the end of the body, as the SDKs read: a body that never ends would hold them.
         for event in _events(parts):
-            if event.data == "[DONE]":
+            if event.data == DONE:
                 stream.done = True
                 continue
             text = _chunk_text(event.data)

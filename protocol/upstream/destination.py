@@ -1,26 +1,21 @@
-"""Where an upstream is: base URLs, proxies, and the TLS context for the way there.
-
-Proxies are found as curl and most other tools find them: HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY, in either case.
-"""
+"""Where an upstream is: what base URLs and the URLs of proxies say."""
 
 from __future__ import annotations
 
 import binascii
 import ipaddress
 import re
-import ssl
 import typing
 import urllib.parse
 
-# urllib.parse takes out line ends and tabs before it looks.
+# What a URL or a key may consist of. urllib.parse does not check it: line ends and tabs are taken out before it looks.
 PRINTABLE = re.compile(r"[!-~]+")
 
-
-# ---- where to ---------------------------------------------------------------------------------------------------
+IpAddress = typing.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
 class Destination(typing.NamedTuple):
-    """What a base URL names. `authority` is the Host field; `base_path` begins with a slash or is empty."""
+    """What a base URL names. `authority` is for the Host field; `base_path` begins with a slash and ends with none."""
 
     tls: bool
     host: str
@@ -81,62 +76,9 @@ def parse_proxy(text: str) -> Proxy:
     return Proxy(host, port or 80, f"Basic {token}" if at else "")
 
 
-def proxy_from_environment(destination: Destination, environ: typing.Mapping[str, str]) -> Proxy | None:
-    """Return what HTTPS_PROXY or HTTP_PROXY name, unless NO_PROXY exempts the host; lower-case names come first.
-
-    This machine itself is never reached through a proxy. ValueError names the variable that is not understood.
-    """
-    name = "https_proxy" if destination.tls else "http_proxy"
-    text = environ.get(name) or environ.get(name.upper()) or ""
-    exempt = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
-    if not text or destination.socket_path or _is_exempt(destination.host, destination.port, exempt):
-        return None
-    try:
-        return parse_proxy(text)
-    except ValueError as exc:
-        raise ValueError(f"the environment's {name.upper()}: {exc}") from exc
-
-
-def _is_exempt(host: str, port: int, exempt: str) -> bool:
-    address = parse_ip_address(host)
-    if host == "localhost" or (address is not None and address.is_loopback):
-        return True
-    return any(_exempts(entry.lower(), host, port, address) for entry in exempt.replace(",", " ").split())
-
-
-def _exempts(entry: str, host: str, port: int, address: typing.Any) -> bool:
-    """Tell whether one word of NO_PROXY fits: `*`, a host and all below it, an address, a network; perhaps a port."""
-    if address is not None and "/" in entry:
-        try:
-            return address in ipaddress.ip_network(entry, strict=False)
-        except ValueError:
-            return False
-    name, colon, wanted_port = entry.rpartition(":")
-    if colon and wanted_port.isdigit() and (":" not in name or name.endswith("]")):
-        if int(wanted_port) != port:
-            return False
-        entry = name
-    entry = entry.strip("[]").lstrip("*") or "*"
-    suffix = entry.lstrip(".")
-    return entry == "*" or host == suffix or host.endswith(f".{suffix}")
-
-
-def parse_ip_address(host: str) -> typing.Any:
+def parse_ip_address(host: str) -> IpAddress | None:
+    """Return the address that a host is written as, None for a name."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:
         return None
-
-
-def upstream_tls(ca_file: str, verify: bool) -> ssl.SSLContext:
-    """Return what TLS to an upstream trusts: the system's authorities, or those of `ca_file` (PEM) alone.
-
-    OSError when the file cannot be read or holds no certificate.
-    """
-    context = ssl.create_default_context(cafile=ca_file or None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    if not verify:
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 from protocol.errors import ApiError
 
-# ---- what goes wrong --------------------------------------------------------------------------------------------
-
 
 class UpstreamFailed(ApiError):
     """An upstream that did not answer, or not with HTTP. `unsent` says that it cannot have seen the request."""

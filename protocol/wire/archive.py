@@ -16,11 +16,14 @@ _DIRECTORY_ENTRY = b"PK\x01\x02"
 
 
 class ArchiveError(ValueError):
-    """Bytes that are no archive, or more than may come out of one."""
+    """The bytes are no archive, or one that unpacks to more than is allowed."""
 
 
 def read_archive(data: bytes, most_bytes: int) -> list[tuple[str, bytes]]:
-    """Return the files of an archive with their paths; ArchiveError for what is none, or unpacks to more than that."""
+    """Return the files of an archive with their paths.
+
+    Raises ArchiveError for bytes that are no archive, and for files of more than `most_bytes` in all.
+    """
     files = []
     try:
         count, at = struct.unpack_from("<10xHxxxxI", data, data.rindex(b"PK\x05\x06"))
@@ -55,9 +58,9 @@ def _unpacked(data: bytes, method: int, most_bytes: int) -> bytes:
 
 
 def write_archive(files: typing.Iterable[tuple[str, bytes]], start: int = 0) -> bytes:
-    """Return an archive of these paths and contents, stored; the same files give the same bytes.
+    """Return an archive of these paths and contents, uncompressed; the same files give the same bytes.
 
-    `start` is how many bytes stand before it in its file.
+    `start` is how many bytes stand before the archive in its file.
     """
     body, directory = bytearray(), bytearray()
     count = 0
@@ -66,7 +69,7 @@ def write_archive(files: typing.Iterable[tuple[str, bytes]], start: int = 0) -> 
         # Version 2.0, names in UTF-8 (bit 11), stored, 1980-01-01 00:00: the first moment that the format knows.
         sizes = (binascii.crc32(data), len(data), len(data), len(name), 0)
         common = struct.pack("<HHHHHIIIHH", 20, 0x800, _STORED, 0, 0x21, *sizes)
-        # Made by version 2.0 on Unix, a plain file that everyone may read.
+        # Made by version 2.0 on Unix: a regular file that everyone may read.
         directory += _DIRECTORY_ENTRY + struct.pack("<H", 3 << 8 | 20) + common
         directory += struct.pack("<HHHII", 0, 0, 0, 0o100644 << 16, start + len(body)) + name
         body += b"PK\x03\x04" + common + name + data

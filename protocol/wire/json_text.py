@@ -9,7 +9,7 @@ from protocol.errors import ApiError
 
 
 def parse_json(body: bytes) -> typing.Any:
-    """Return the value of a JSON text; ApiError 400 that says where it is not one."""
+    """Return the value of a request's body, a JSON text (RFC 8259); ApiError 400 that says where it is none."""
     try:
         text = body.decode("utf-8")
         if text.startswith("{"):
@@ -38,10 +38,20 @@ def _not_json(reason: str) -> ApiError:
     return ApiError(400, f"We could not parse the JSON body of your request: {reason}.", code="invalid_json")
 
 
+#: A JSON object as Python's json gives it; what stands in it is for its readers to judge.
 JsonObject = typing.Dict[str, typing.Any]
+
 _COMPACT_JSON = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
-def encode_json(value: typing.Any) -> bytes:
-    """Return compact JSON in UTF-8; a lone surrogate stays as the escape that it came in."""
+def encode_json(value: object) -> bytes:
+    """Return compact JSON in UTF-8; a lone surrogate, which UTF-8 cannot hold, stays the escape that it came as.
+
+    Raises RecursionError for what is nested too deeply, TypeError for what is no JSON value.
+    """
     return _COMPACT_JSON.encode(value).encode("utf-8", "backslashreplace")
+
+
+def write_json(value: object) -> str:
+    """Return compact JSON as text, for whoever encodes lone surrogates in another way; raises what encode_json does."""
+    return _COMPACT_JSON.encode(value)

@@ -8,7 +8,7 @@ the tokens' kinds: the reader here, and the rewriter of a form's model (protocol
     _read_preamble ──► _read_delimiter ──► _read_part_head ──► _begin_data ──► _read_data ──► _read_delimiter …
                              └──► _read_epilogue (after the closing one)
 
-Only what may still become a delimiter or the rest of a part's head waits inside. Data is searched with `bytes.find` and
+Only the beginning of a part's head, or of what may be a delimiter, waits inside. Data is searched with `bytes.find` and
 handed on as slices of what was fed.
 
 Why it is strict
@@ -41,15 +41,17 @@ _ESCAPED = re.compile(r'\\(["\\])')
 _FIELD = re.compile(rb"([!#$%&'*+\-.^_`|~0-9A-Za-z]+):[ \t]*([\t -~\x80-\xff]*)")
 _DISPOSITION = re.compile(r"form-data(.*)", re.IGNORECASE | re.DOTALL)
 
-# RFC 7578 §4.7: senders should not encode parts. These three change nothing.
-_PLAIN_ENCODINGS = frozenset(("7bit", "8bit", "binary"))
+# RFC 7578 §4.7: senders should not encode parts. These three encode nothing (RFC 2045 §6.2).
+_IDENTITY_ENCODINGS = frozenset(("7bit", "8bit", "binary"))
 
 # RFC 2046 §5.1.1: what follows a boundary: `--` at the end of the form, transport padding, a line end.
 _DELIMITER_END = re.compile(rb"(--)?[ \t]*\r\n")
 _DELIMITER_BEGUN = re.compile(rb"(?:-|(?:--)?[ \t]*\r?)")
 _LINE_BREAK = re.compile(rb"[\r\n]")
 _PADDING_BYTES = 256
-FormKind = typing.Literal["preamble", "delimiter", "head", "data", "close", "epilogue"]
+
+#: The tokens of a form; the names are those of RFC 2046 §5.1.1, but for "head", the header fields of a part.
+FormKind = typing.Literal["preamble", "delimiter", "head", "data", "close-delimiter", "epilogue"]
 
 
 class PartHead:
@@ -120,7 +122,7 @@ class MultipartReader:
         elif kind == "head":
             self._events.append(parse_part_head(raw))
             self._in_part = True
-        elif self._in_part and kind in ("delimiter", "close"):
+        elif self._in_part and kind in ("delimiter", "close-delimiter"):
             self._events.append(PartEnd())
             self._in_part = False
 
@@ -158,6 +160,7 @@ def _parse_parameters(text: str) -> list[tuple[str, str]] | None:
 
 
 def bad_form(reason: str) -> ApiError:
+    """Return the 400 for a body that is no form, or none that everybody reads in the same way."""
     return ApiError(400, f"We could not parse your multipart form: {reason}.")
 
 
@@ -177,7 +180,7 @@ def parse_part_head(raw: bytes) -> PartHead:
         # File names that are not UTF-8 are old browsers' and only ever shown.
         fields[name] = field[2].decode("utf-8", "replace").rstrip(" \t")
     encoding = fields.get(b"content-transfer-encoding", "binary")
-    if encoding.lower() not in _PLAIN_ENCODINGS:
+    if encoding.lower() not in _IDENTITY_ENCODINGS:
         raise bad_form(f"a part has the transfer encoding {encoding[:100]!r}; send its bytes as they are")
     name, filename = _parse_disposition(fields.get(b"content-disposition", ""))
     return PartHead(name, filename, fields.get(b"content-type", ""))
@@ -209,7 +212,10 @@ def _extended_filename(value: str) -> str:
 
 
 class FormScanner:
-    """Cuts a form into tokens and hands each to `take`; see the module's text. What `take` raises is final as well."""
+    """Cuts a form into tokens and hands each to `take`, in the way that the module's theory of operation tells.
+
+    Raises ApiError 400, from then on every time. An ApiError that `take` raises is final in the same way.
+    """
 
     def __init__(
         self, boundary: str, take: typing.Callable[[FormKind, bytes], None], max_head_bytes: int, max_parts: int
@@ -226,11 +232,13 @@ class FormScanner:
         self._step: typing.Callable[[], bool] = self._read_preamble
 
     def feed(self, data: bytes) -> None:
+        """Take bytes and hand on the tokens that they complete."""
         self._data = self._data[self._at :] + data
         self._at = 0
         self._run(self._read)
 
     def close(self) -> None:
+        """Hand on what is left at the end of the body; ApiError 400 when the form breaks off."""
         self._run(self._end)
 
     def _run(self, action: typing.Callable[[], None]) -> None:
@@ -251,7 +259,7 @@ class FormScanner:
         # RFC 2046 §5.1.1: the line end behind the closing boundary belongs to the epilogue, and both may be missing.
         begun = self._data[self._at :].rstrip(b" \t\r")
         if self._step == self._read_delimiter and begun.endswith(self._dash_boundary + b"--"):
-            self._hand_out("close", len(self._data))
+            self._hand_out("close-delimiter", len(self._data))
             self._step = self._read_epilogue
         if self._step != self._read_epilogue:
             closing = (self._dash_boundary + b"--").decode()
@@ -267,7 +275,8 @@ class FormScanner:
         data = self._data
         found = data.find(self._dash_boundary, self._at)
         if found < 0:
-            # Two bytes more than may belong to a boundary stay, so that what stands before it can be looked at.
+            # As many bytes stay as a boundary that has come but for its last byte, and the two before it, which are
+            # looked at when it is there.
             self._hand_out("preamble", len(data) - len(self._dash_boundary) - 1)
             return False
         if found and data[max(0, found - 2) : found] != b"\r\n":
@@ -286,7 +295,7 @@ class FormScanner:
                 return False
             raise bad_form(f"its boundary must be followed by CR LF or '--', but {data[after : after + 40]!r} came")
         if end[1]:
-            self._hand_out("close", end.end())
+            self._hand_out("close-delimiter", end.end())
             self._step = self._read_epilogue
             return True
         self._parts += 1
@@ -326,8 +335,8 @@ class FormScanner:
             if found > at and data[found - 1] in b"\r\n":
                 raise bad_form("a boundary stands after a bare CR or LF instead of CR LF")
             found = data.find(self._dash_boundary, found + 1)
-        # What may be the beginning of a delimiter begins with a line end. If there is none in the last bytes all can
-        # go, and a boundary at the very beginning of the next bytes is data.
+        # A delimiter begins with a line end. Where the last bytes have none, all can go: a boundary that the next bytes
+        # begin with is data.
         line_break = _LINE_BREAK.search(data, max(at, len(data) - len(self._dash_boundary) - 1))
         self._hand_out("data", line_break.start() if line_break else len(data))
         return False
@@ -336,6 +345,9 @@ class FormScanner:
         # RFC 2046 §5.1.1: to be ignored. Every parser stops at the closing delimiter.
         self._hand_out("epilogue", len(self._data))
         return False
+
+
+# ---- a whole form ---------------------------------------------------------------------------------------------------
 
 
 class FormFile(typing.NamedTuple):
@@ -350,12 +362,12 @@ class FormFile(typing.NamedTuple):
 class Form:
     """A form's `parts` in their order: pairs of a name and a text or a file.
 
-    `fields` are the texts by name, of which the last of a name counts, `files` the files.
+    `fields` holds the texts by name; the last one counts where a name comes again. `files` holds the files.
     """
 
     def __init__(self) -> None:
         self.parts: list[tuple[str, str | FormFile]] = []
-        self.fields: dict[str, typing.Any] = {}
+        self.fields: dict[str, str] = {}
         self.files: list[FormFile] = []
 
     def file(self, name: str) -> FormFile:
@@ -376,7 +388,7 @@ def parse_form(content_type: str, body: bytes) -> Form:
 
 
 async def read_form(content_type: str, stream: typing.AsyncIterable[bytes], most_bytes: int) -> Form:
-    """Read a body as a form as it comes; ApiError 400 for what is none, 413 for more than so many bytes in all."""
+    """Read a body as a form while it comes; ApiError 400 for what is none, 413 for more than `most_bytes` in all."""
     reader = MultipartReader(boundary_of(content_type))
     gatherer = _Gatherer()
     size = 0
@@ -397,7 +409,7 @@ class _Gatherer:
 
     def __init__(self) -> None:
         self.form = Form()
-        self._head: PartHead | None = None
+        self._head = PartHead("", None, "")  # of the part under way
         self._data = bytearray()
 
     def take(self, events: typing.Iterable[FormEvent]) -> None:

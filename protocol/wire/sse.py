@@ -2,18 +2,16 @@
 
 `SseReader` takes the bytes of a stream in any pieces. It turns every line end into LF, keeps what follows the last
 empty line as the unfinished event, and parses what stands before it. Line ends are ASCII, so cutting there never
-cuts a character. The standard's "dispatch" is an item of the list that `feed` returns; its reconnection belongs to
-whoever owns the connection.
+cuts a character. The standard's "dispatch" is an item of the list that `feed` returns. Its reconnection belongs to
+whoever owns the connection, so the field `retry` is passed over like an unknown one.
+
+The writers at the end are the only place that knows how an event looks. They take JSON texts, which are one line
+each, so they need not look for line ends.
 """
 
 from __future__ import annotations
 
-import typing
-
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-
-# More digits than a retry time can have, 30,000 years, and fewer than int() would refuse.
-_RETRY_DIGITS = 15
 
 
 class SseEvent:
@@ -51,8 +49,6 @@ class SseReader:
     """
 
     def __init__(self, *, max_event_bytes: int = 16_000_000) -> None:
-        #: The last `retry` of the stream: how long to wait before connecting again, None where none came.
-        self.retry_milliseconds: int | None = None
         self._max_event_bytes = max_event_bytes
         self._id: str | None = None
         self._unfinished = bytearray()  # since the last empty line, line ends already LF
@@ -151,45 +147,61 @@ class SseReader:
                 name = value or None
             elif field == "id" and "\0" not in value:
                 self._id = value
-            elif field == "retry":
-                self._read_retry(value)
         return SseEvent(name, "\n".join(data_lines), self._id) if data_lines else None
 
-    def _read_retry(self, value: str) -> None:
-        # §9.2.6: ASCII digits only; isdigit() alone takes other scripts' too.
-        if value.isascii() and value.isdigit() and len(value) <= _RETRY_DIGITS:
-            self.retry_milliseconds = int(value)
+
+# ---- writing ----------------------------------------------------------------------------------------------------
+
+# An event with a name, and the halves of one without. Streams of many short events fill these in
+# themselves, since a call for each would cost 4 % of what its JSON text costs (CPython 3.11).
+NAMED_EVENT = b"event: %b\ndata: %b\n\n"
+EVENT_START = b"data: "
+EVENT_END = b"\n\n"
+
+#: The data of the event that ends OpenAI's streams, where it is no JSON (API reference, "Streaming").
+DONE = "[DONE]"
+
+# HTML standard §9.2.6: an event ends with an empty line; a line ends with CR LF, LF or CR.
+_EVENT_ENDS = (b"\n\n", b"\n\r\n", b"\r\r\n", b"\r\r")
 
 
-def encode_event(data: str, event: str | None = None, id: str | None = None) -> bytes:
-    """Return an event as it stands in a stream: a reader gives these three back (HTML standard §9.2.5).
+def encode_event(data: bytes) -> bytes:
+    """Return an event without a name. `data` must be one line, as compact JSON is: no line end is looked for."""
+    return b"data: %b\n\n" % data
 
-    An empty name is none; an empty ID takes back what the stream said before. Each line of `data` becomes a data
-    line, whether it ends with CR LF, CR or LF. A lone surrogate, which UTF-8 cannot hold, becomes "?".
-    Raise ValueError for a name or an ID with a line end, or an ID with a NUL: a reader would take them for
-    something else.
+
+def encode_named_event(name: str, data: bytes) -> bytes:
+    """Return an event with a name, which must be one line; `data` is as for encode_event."""
+    return NAMED_EVENT % (name.encode(), data)
+
+
+def encode_native_event(id: int, name: bytes, comment: bytes, data: bytes) -> bytes:
+    """Return an event as DashScope writes it: numbered, with a comment, and no space behind the colons.
+
+    Readers take off one space where there is one (HTML standard §9.2.6), so both spellings mean the same. Name and
+    comment must be one line; `data` is as for encode_event.
     """
-    head = _encode_field("event", event) if event else ""
-    if id is not None:
-        if "\0" in id:
-            raise ValueError(f"an event's id must not hold a NUL: {id[:100]!r}")
-        head += _encode_field("id", id)
-    if "\n" in data or "\r" in data:
-        data = "\ndata: ".join(_lines(data))
-    return f"{head}data: {data}\n\n".encode("utf-8", "replace")
+    return b"id:%d\nevent:%b\n:%b\ndata:%b\n\n" % (id, name, comment, data)
 
 
 def encode_comment(text: str) -> bytes:
-    """Return a comment, which every reader ignores: what keeps a silent stream open (HTML standard §9.2.7)."""
-    return ("".join(f": {line}\n" for line in _lines(text)) + "\n").encode("utf-8", "replace")
+    """Return a comment of one line, which every reader ignores (HTML standard §9.2.7)."""
+    return f": {text}\n\n".encode()
 
 
-def _lines(text: str) -> list[str]:
-    """Return the lines as the format ends them; splitlines() would end them at eight other characters as well."""
-    return text.replace("\r\n", "\n").replace("\r", "\n").split("\n")
+#: What keeps a silent stream open: proxies on the way close connections on which nothing moves.
+KEEP_ALIVE = encode_comment("keep-alive")
+
+#: The event that ends a stream of chat completions.
+DONE_EVENT = encode_event(DONE.encode())
 
 
-def _encode_field(name: typing.Literal["event", "id"], value: str) -> str:
-    if "\n" in value or "\r" in value:
-        raise ValueError(f"an event's {name} must be one line: {value[:100]!r}")
-    return f"{name}: {value}\n"
+def missing_end(tail: bytes) -> bytes:
+    """Return the line ends that are missing behind `tail`, the last bytes of a stream, to end the event in it.
+
+    b"" says that nothing is missing: whatever comes next is an event of its own. Three bytes of tail are enough.
+    """
+    if tail.endswith(_EVENT_ENDS):
+        return b""
+    # Behind a CR one LF would be its second half.
+    return b"\n" if tail.endswith(b"\n") else b"\n\n"

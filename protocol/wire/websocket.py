@@ -22,8 +22,8 @@ many pieces costs no more than its length, and one that is no UTF-8 is refused a
 What breaks a rule raises WebSocketError with the code that the peer should get in a Close frame; nothing else is ever
 raised for what a peer sent. After it the reader stays dead: nobody can say where the next frame begins.
 
-The role matters for one rule: a client masks each frame, a server none (§5.1). The encoders mask when they are given
-the bytes for it, which must be random and fresh for every frame (§5.3): the caller's business.
+The role matters for one rule: a client masks each frame, a server none (§5.1). The encoders mask when they are given a
+masking key, which must be random and fresh for every frame (§5.3). That is left to the caller.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def check_handshake(head: RequestHead) -> None:
     if not _KEY.fullmatch(key):
         raise ApiError(400, f"Sec-WebSocket-Key must be 16 bytes in base64, once, but is {key[:100]!r}.")
     if head.has_body:
-        # One reader would take its bytes for a body, another for frames.
+        # One reader would take its bytes for a body, another for frames: so could a request be smuggled.
         raise ApiError(400, "A request that opens a WebSocket must have no body, but its fields announce one.")
 
 
@@ -188,47 +188,51 @@ FrameEvent = typing.Union[TextMessage, BinaryMessage, Ping, Pong, Close, Signal]
 
 # ---- frames (RFC 6455 §5.2) --------------------------------------------------------------------------------------
 
-# The first byte: FIN, three reserved bits for extensions, the opcode. The second: MASK, seven bits of length.
-_LAST, _RESERVED, _OPCODE = 0x80, 0x70, 0x0F
-_MASKED, _LENGTH = 0x80, 0x7F
+# The first byte: FIN, RSV1 to RSV3 for extensions, the opcode. The second: MASK, seven bits of payload length.
+_FIN, _RSV, _OPCODE = 0x80, 0x70, 0x0F
+_MASK, _PAYLOAD_LENGTH = 0x80, 0x7F
 
 _OPCODES = (_CONTINUATION, _TEXT, _BINARY, _CLOSE, _PING, _PONG) = (0, 1, 2, 8, 9, 10)
 
 _MAX_CONTROL_BYTES = 125  # §5.5
 
-# By the seven bits of the length: how many bytes of length follow, and what needs that many (§5.2: the fewest).
-_LONG_LENGTHS = {126: (2, 126), 127: (8, 65536)}
+# By the seven bits of payload length: how many bytes of extended length follow, and the least that they may say (§5.2:
+# a length is written in the fewest bytes).
+_EXTENDED_LENGTHS = {126: (2, 126), 127: (8, 65536)}
 
-# §7.1.5: what stands for a close frame without a code; it is never sent itself.
-_NO_CODE = 1005
+# §7.4.1, "No Status Rcvd": what stands for a close frame without a code; it is never sent itself.
+_NO_STATUS = 1005
 
 # §7.4.1 and IANA's registry of close codes, which adds 1012 to 1014. 1004, 1005, 1006 and 1015 are never sent;
 # 1016 to 2999 are for the protocol's future; §7.4.2: from 3000 on for libraries, from 4000 on for private use.
 _REGISTERED_CODES = frozenset((1000, 1001, 1002, 1003, *range(1007, 1015)))
 
 _ALL_BYTES = bytes(range(256))
-_LONG_MASKED_BYTES = 4096
+_TRANSLATED_BYTES = 4096
 
 
 def _may_be_sent(code: int) -> bool:
     return code in _REGISTERED_CODES or 3000 <= code < 5000
 
 
-def _apply_mask(data: bytes, mask: bytes) -> bytes:
-    """Return `data` with each byte XORed with the mask's byte at its place; the same takes it off (RFC 6455 §5.3)."""
-    if len(data) < _LONG_MASKED_BYTES:
-        return _xor(data, mask)
+def _apply_mask(data: bytes, masking_key: bytes) -> bytes:
+    """Return `data` with each byte XORed with the masking key's byte for its place (RFC 6455 §5.3).
+
+    Doing it twice gives the data back, so this unmasks as well.
+    """
+    if len(data) < _TRANSLATED_BYTES:
+        return _xor(data, masking_key)
     # Integers take 2.7 ms for a megabyte; four translations, each of every fourth byte, 1 to 1.8 (CPython 3.11).
     masked = bytearray(data)
     for place in range(4):
-        table = _xor(_ALL_BYTES, mask[place : place + 1] * 4)
+        table = _xor(_ALL_BYTES, masking_key[place : place + 1] * 4)
         masked[place::4] = data[place::4].translate(table)
     return bytes(masked)
 
 
-def _xor(data: bytes, mask: bytes) -> bytes:
+def _xor(data: bytes, masking_key: bytes) -> bytes:
     length = len(data)
-    repeated = (mask * (length // 4 + 1))[:length]
+    repeated = (masking_key * (length // 4 + 1))[:length]
     return (int.from_bytes(data, "little") ^ int.from_bytes(repeated, "little")).to_bytes(length, "little")
 
 
@@ -253,8 +257,8 @@ class FrameReader:
         self._message = bytearray()
         self._utf8 = codecs.getincrementaldecoder("utf-8")()
         # The data frame under way
-        self._is_last = False
-        self._mask = b""  # turned so that it begins with what the next byte needs; b"" for none
+        self._fin = False
+        self._masking_key = b""  # turned so that it begins with what the next byte needs; b"" for none
         self._remaining = 0
         self._step: typing.Callable[[], typing.Optional[FrameEvent]] = self._read_frame
 
@@ -281,24 +285,24 @@ class FrameReader:
             return self._need_data()
         first, second = data[at], data[at + 1]
         self._check_frame(first, second)
-        length, begin = second & _LENGTH, at + 2
-        if length in _LONG_LENGTHS:
-            begin += _LONG_LENGTHS[length][0]
-        if second & _MASKED:
+        length, begin = second & _PAYLOAD_LENGTH, at + 2
+        if length in _EXTENDED_LENGTHS:
+            begin += _EXTENDED_LENGTHS[length][0]
+        if second & _MASK:
             begin += 4
         if len(data) < begin:
             return self._need_data()
         opcode = first & _OPCODE
-        mask = data[begin - 4 : begin] if second & _MASKED else b""
+        masking_key = data[begin - 4 : begin] if second & _MASK else b""
         if opcode >= _CLOSE:
-            return self._read_control(opcode, begin, begin + length, mask)
-        if length in _LONG_LENGTHS:
-            length = self._long_length(length, data[at + 2 : at + 10])
+            return self._read_control(opcode, begin, begin + length, masking_key)
+        if length in _EXTENDED_LENGTHS:
+            length = self._extended_length(length, data[at + 2 : at + 10])
         if len(self._message) + length > self._max_message_bytes:
             raise self._die(1009, f"The message has more than the {self._max_message_bytes} bytes that are accepted.")
         self._opcode = opcode or self._opcode
-        self._is_last = first >= _LAST
-        self._mask = mask
+        self._fin = first >= _FIN
+        self._masking_key = masking_key
         self._remaining = length
         self._at = begin
         self._step = self._read_payload
@@ -307,26 +311,26 @@ class FrameReader:
     def _check_frame(self, first: int, second: int) -> None:
         """Refuse what the first two bytes of a frame can have wrong (RFC 6455 §5.1, §5.2, §5.4, §5.5)."""
         opcode = first & _OPCODE
-        if first & _RESERVED:
+        if first & _RSV:
             raise self._die(1002, f"No extension was agreed on, but a frame came with reserved bits: 0x{first:02x}.")
         if opcode not in _OPCODES:
             raise self._die(1002, f"A frame's opcode must be 0, 1, 2, 8, 9 or 10, but {opcode} came.")
-        if (second >= _MASKED) != self._expects_mask:
+        if (second >= _MASK) != self._expects_mask:
             rule = "A client must mask its frames" if self._expects_mask else "A server must not mask its frames"
             raise self._die(1002, f"{rule}, but one came {'without' if self._expects_mask else 'with'} a mask.")
         if opcode >= _CLOSE:
-            if first < _LAST:
+            if first < _FIN:
                 raise self._die(1002, f"A control frame must be whole, but a fragment came (opcode {opcode}).")
-            if second & _LENGTH > _MAX_CONTROL_BYTES:
+            if second & _PAYLOAD_LENGTH > _MAX_CONTROL_BYTES:
                 raise self._die(1002, f"A control frame has at most 125 bytes, but more came (opcode {opcode}).")
         elif opcode == _CONTINUATION and self._opcode == _CONTINUATION:
             raise self._die(1002, "A continuation came, but there is no message to continue.")
         elif opcode != _CONTINUATION and self._opcode != _CONTINUATION:
             raise self._die(1002, f"A message must end before the next, but within one a new one came ({opcode}).")
 
-    def _long_length(self, kind: int, data: bytes) -> int:
+    def _extended_length(self, kind: int, data: bytes) -> int:
         """Return the length that `data` begins with (RFC 6455 §5.2)."""
-        size, least = _LONG_LENGTHS[kind]
+        size, least = _EXTENDED_LENGTHS[kind]
         length = int.from_bytes(data[:size], "big")
         if length < least:
             raise self._die(1002, f"A length must take the fewest bytes, but {length} came in {size}.")
@@ -334,12 +338,12 @@ class FrameReader:
             raise self._die(1002, f"A length must have its highest bit clear, but 0x{length:x} came.")
         return length
 
-    def _read_control(self, opcode: int, begin: int, end: int, mask: bytes) -> FrameEvent:
+    def _read_control(self, opcode: int, begin: int, end: int, masking_key: bytes) -> FrameEvent:
         if len(self._data) < end:
             return self._need_data()
         payload = self._data[begin:end]
-        if mask:
-            payload = _xor(payload, mask)
+        if masking_key:
+            payload = _xor(payload, masking_key)
         self._at = end
         if opcode == _PING:
             return Ping(payload)
@@ -352,7 +356,7 @@ class FrameReader:
     def _parse_close(self, payload: bytes) -> Close:
         """Return the close frame with this payload: nothing, or a code and perhaps a reason (RFC 6455 §5.5.1)."""
         if not payload:
-            return Close(_NO_CODE, "")
+            return Close(_NO_STATUS, "")
         if len(payload) == 1:
             raise self._die(1002, f"A close frame has a code of two bytes or nothing, but {payload!r} came.")
         code = int.from_bytes(payload[:2], "big")
@@ -363,7 +367,7 @@ class FrameReader:
     def _read_payload(self) -> FrameEvent | None:
         """Take what there is of a data frame's payload; None says that the message goes on in the next frame."""
         message = self._take_payload()
-        is_end = self._is_last and not self._remaining
+        is_end = self._fin and not self._remaining
         if self._message or not is_end:  # else it came in one piece, as nearly every message does
             if self._opcode == _TEXT:
                 self._check_text(message)
@@ -382,10 +386,10 @@ class FrameReader:
         piece = self._data[self._at : self._at + self._remaining]
         self._at += len(piece)
         self._remaining -= len(piece)
-        if self._mask:
-            piece = _apply_mask(piece, self._mask)
+        if self._masking_key:
+            piece = _apply_mask(piece, self._masking_key)
             turn = len(piece) % 4
-            self._mask = self._mask[turn:] + self._mask[:turn]
+            self._masking_key = self._masking_key[turn:] + self._masking_key[:turn]
         return piece
 
     def _check_text(self, piece: bytes) -> None:
@@ -432,76 +436,54 @@ class FrameReader:
 # ---- writing ----------------------------------------------------------------------------------------------------
 
 
-def encode_text(text: str, mask: bytes = b"", *, fragment_bytes: int = 0) -> bytes:
-    """Return a message of text; a lone surrogate, which UTF-8 cannot hold, becomes "?".
+def encode_text(text: str, masking_key: bytes = b"") -> bytes:
+    """Return a message of text in one frame; a lone surrogate, which UTF-8 cannot hold, becomes "?".
 
-    `fragment_bytes` is how long the payload of one frame may get, 0 for one frame only (RFC 6455 §5.4); fragments may
-    be cut within a character. A client gives a `mask` of 4 random bytes for each frame, a server none.
-    Raises ValueError for a mask of another length.
+    A client gives a `masking_key` of 4 random bytes, fresh for each frame (RFC 6455 §5.3), a server none. Raises
+    ValueError for a key of another length.
     """
-    return _encode_message(_TEXT, text.encode("utf-8", "replace"), mask, fragment_bytes)
+    return _encode_frame(_TEXT, text.encode("utf-8", "replace"), masking_key)
 
 
-def encode_binary(data: bytes, mask: bytes = b"", *, fragment_bytes: int = 0) -> bytes:
-    """Return a message of bytes; the arguments, and ValueError, are as for encode_text."""
-    return _encode_message(_BINARY, data, mask, fragment_bytes)
+def encode_pong(data: bytes, masking_key: bytes = b"") -> bytes:
+    """Return a pong; ValueError for more than 125 bytes of data, so never for those of a Ping that was read.
+
+    The `masking_key` is as for encode_text.
+    """
+    return _encode_control(_PONG, data, masking_key)
 
 
-def encode_ping(data: bytes = b"", mask: bytes = b"") -> bytes:
-    """Return a ping; ValueError for more than 125 bytes of data, or for a mask that is neither 4 bytes nor none."""
-    return _encode_control(_PING, data, mask)
-
-
-def encode_pong(data: bytes = b"", mask: bytes = b"") -> bytes:
-    """Return a pong; ValueError as for encode_ping, so never for the data of a Ping that was read."""
-    return _encode_control(_PONG, data, mask)
-
-
-def encode_close(code: int = 1000, reason: str = "", mask: bytes = b"") -> bytes:
-    """Return a close frame (RFC 6455 §5.5.1); 1005 stands for none, so that what Close says can be sent back.
+def encode_close(code: int = 1000, reason: str = "", masking_key: bytes = b"") -> bytes:
+    """Return a close frame (RFC 6455 §5.5.1); 1005 stands for no code, so that what Close says can be sent back.
 
     The reason is cut to the 123 bytes that fit, never within a character. Raises ValueError for a code that must not
-    be sent (§7.4), for a reason without a code, or for a mask that is neither 4 bytes nor none.
+    be sent (§7.4), and for a reason without a code. The `masking_key` is as for encode_text.
     """
-    if code == _NO_CODE and not reason:
-        return _encode_control(_CLOSE, b"", mask)
+    if code == _NO_STATUS and not reason:
+        return _encode_control(_CLOSE, b"", masking_key)
     if not _may_be_sent(code):
         raise ValueError(f"not a close code that may be sent: {code}, reason {reason[:100]!r}")
     most = _MAX_CONTROL_BYTES - 2
     text = reason.encode("utf-8", "replace")[:most].decode("utf-8", "ignore")
-    return _encode_control(_CLOSE, code.to_bytes(2, "big") + text.encode("utf-8"), mask)
+    return _encode_control(_CLOSE, code.to_bytes(2, "big") + text.encode("utf-8"), masking_key)
 
 
-def _encode_control(opcode: int, payload: bytes, mask: bytes) -> bytes:
+def _encode_control(opcode: int, payload: bytes, masking_key: bytes) -> bytes:
     if len(payload) > _MAX_CONTROL_BYTES:
         raise ValueError(f"a control frame holds at most {_MAX_CONTROL_BYTES} bytes, not {len(payload)}")
-    return _encode_message(opcode, payload, mask, 0)
+    return _encode_frame(opcode, payload, masking_key)
 
 
-def _encode_message(opcode: int, payload: bytes, mask: bytes, fragment_bytes: int) -> bytes:
-    size = fragment_bytes or max(len(payload), 1)
-    if size < 0:
-        raise ValueError(f"fragment_bytes must not be negative: {fragment_bytes}")
-    count = max(-(-len(payload) // size), 1)
-    if mask and len(mask) != 4 * count:
-        raise ValueError(f"a mask has 4 bytes for each frame, {4 * count} for {count}, not {len(mask)}")
-    if count == 1:
-        return _encode_frame(_LAST | opcode, payload, mask)
-    frames = []
-    for number in range(count):
-        first = (_LAST if number == count - 1 else 0) | (_CONTINUATION if number else opcode)
-        part = payload[number * size : (number + 1) * size]
-        frames.append(_encode_frame(first, part, mask[4 * number : 4 * number + 4]))
-    return b"".join(frames)
-
-
-def _encode_frame(first: int, payload: bytes, mask: bytes) -> bytes:
+def _encode_frame(opcode: int, payload: bytes, masking_key: bytes) -> bytes:
+    """Return a frame that is whole: the first and last of its message."""
+    if masking_key and len(masking_key) != 4:
+        raise ValueError(f"a masking key has 4 bytes, not {len(masking_key)}")
     length = len(payload)
-    masked = _MASKED if mask else 0
+    mask = _MASK if masking_key else 0
     if length < 126:
-        head = bytes((first, masked | length))
+        head = bytes((_FIN | opcode, mask | length))
     elif length < 65536:
-        head = bytes((first, masked | 126)) + length.to_bytes(2, "big")
+        head = bytes((_FIN | opcode, mask | 126)) + length.to_bytes(2, "big")
     else:
-        head = bytes((first, masked | 127)) + length.to_bytes(8, "big")
-    return b"".join((head, mask, _apply_mask(payload, mask))) if mask else head + payload
+        head = bytes((_FIN | opcode, mask | 127)) + length.to_bytes(8, "big")
+    return b"".join((head, masking_key, _apply_mask(payload, masking_key))) if masking_key else head + payload

@@ -60,24 +60,33 @@ def on_core(core: int | None) -> Iterator[None]:
         os.sched_setaffinity(0, before)
 
 
-def python_environment(folder: pathlib.Path) -> dict[str, str]:
-    """Return the environment for a Python that keeps its compiled modules: below `folder`, not beside the source."""
-    environment = {**os.environ, "PYTHONPYCACHEPREFIX": str(folder / "bytecode")}
-    environment.pop("PYTHONDONTWRITEBYTECODE", None)
-    return environment
+def python_environment(folder: pathlib.Path, cached: bool = True) -> dict[str, str]:
+    """Return the environment for a Python that keeps its compiled modules: below `folder`, not beside the source.
+
+    Without `cached` it keeps none, and finds those of the standard library alone.
+    """
+    environment = dict(os.environ)
+    for name in ("PYTHONDONTWRITEBYTECODE", "PYTHONPYCACHEPREFIX"):
+        environment.pop(name, None)
+    return {**environment, **({"PYTHONPYCACHEPREFIX": str(folder / "bytecode")} if cached else _KEEPS_NO_BYTECODE)}
+
+
+_KEEPS_NO_BYTECODE = {"PYTHONDONTWRITEBYTECODE": "1"}
 
 
 class ServerProcess:
     """One server: started here, ended by its own process id, in a session of its own so that no worker is left."""
 
-    def __init__(self, name: str, command: Sequence[str], core: int | None, folder: pathlib.Path) -> None:
+    def __init__(
+        self, name: str, command: Sequence[str], core: int | None, folder: pathlib.Path, cached: bool = True
+    ) -> None:
         self.name = name
         self.started = time.perf_counter()
         with on_core(core):
             self._process = subprocess.Popen(
                 command,
                 cwd=folder,
-                env=python_environment(folder),
+                env=python_environment(folder, cached),
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
@@ -173,15 +182,36 @@ def compile_ahead(program: pathlib.Path, folder: pathlib.Path) -> None:
         raise CannotMeasure(f"{program} --version failed: {run.stderr.strip()[-300:]}")
 
 
+def build_forms(program: pathlib.Path, folder: pathlib.Path) -> dict[str, pathlib.Path]:
+    """Build the single file and the zipapp of a source tree, and return them by name, each alone in a folder."""
+    built = folder / "built"
+    command = [sys.executable, str(program), "bundle", str(built)]
+    run = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    if run.returncode:
+        raise CannotMeasure(f"{program} bundle failed: {run.stderr.strip()[-300:]}")
+    forms = {}
+    for name, file in (("single file", "oaiserve.py"), ("zipapp", "oaiserve.pyz")):
+        alone = folder / name.replace(" ", "-")
+        alone.mkdir(exist_ok=True)
+        forms[name] = alone / file
+        (built / file).replace(forms[name])
+    return forms
+
+
 @contextlib.contextmanager
 def oaiserve(
-    program: pathlib.Path, core: int | None, folder: pathlib.Path, *settings: str, backend: str = "mock"
+    program: pathlib.Path,
+    core: int | None,
+    folder: pathlib.Path,
+    *settings: str,
+    backend: str = "mock",
+    cached: bool = True,
 ) -> Iterator[Peer]:
-    """Run a backend with one worker, without a log, with `section.key=value` settings."""
+    """Run a backend with one worker, without a log, with `section.key=value` settings; `cached` as above."""
     command = [sys.executable, str(program), backend, "--port", "0", "--workers", "1", "--set", "server.log=off"]
     for setting in settings:
         command += ["--set", setting]
-    with running(ServerProcess("oaiserve", command, core, folder)) as process:
+    with running(ServerProcess("oaiserve", command, core, folder, cached)) as process:
         yield Peer("oaiserve", process.printed_port(), CHAT_PATH, process)
 
 

@@ -25,6 +25,7 @@ from peers import (
     Cores,
     Peer,
     bare,
+    build_forms,
     cpu_seconds,
     oaiserve,
     on_core,
@@ -228,10 +229,45 @@ def _paced_row(count: int, subject: str, runs: Sequence[dict[str, float]]) -> Ro
     return Row(work, subject, "ideal time", f"p50 {figures['p50']:.2f}x, p99 {figures['p99']:.2f}x", raw, figures)
 
 
+class Form(NamedTuple):
+    """A form of the program, and whether it finds its bytecode on the disk when it starts."""
+
+    name: str
+    program: pathlib.Path
+    cached: bool
+
+
 def measure_start(options: Options) -> Findings:
-    """Compare starting a process until its first answer with a Python that imports three modules and ends."""
-    pairs = [(_time_to_first_answer(options), _time_to_import(options)) for _ in range(2 * options.rounds + 1)]
-    del pairs[0]  # the first start compiles the modules
+    """Compare starting a process until its first answer with a Python that imports three modules and ends.
+
+    A mock's first answer is a chat completion, a relay's is that it is healthy.
+    """
+    rows = []
+    for form in _forms(options):
+        for backend in ("mock", "relay"):
+            pairs = [
+                (_time_to_first_answer(options, form, backend), _time_to_import(options, form.cached))
+                for _ in range(2 * options.rounds + 1)
+            ]
+            del pairs[0]  # the first start writes the bytecode, where it may
+            rows.append(_start_row(f"start to first answer, {backend}", form.name, pairs))
+    return Findings(rows, [])
+
+
+def _forms(options: Options) -> list[Form]:
+    """Return the tree, the single file and the zipapp; the one program that was named where that is not the tree."""
+    if not (options.program.parent / "protocol").is_dir():
+        name = options.program.name
+        return [Form(f"{name}, no bytecode", options.program, False), Form(name, options.program, True)]
+    built = build_forms(options.program, options.folder)
+    return [Form("tree", options.program, True)] + [
+        Form(f"{name}{'' if cached else ', no bytecode'}", program, cached)
+        for name, program in built.items()
+        for cached in (False, True)
+    ]
+
+
+def _start_row(work: str, form: str, pairs: Sequence[tuple[Start, Start]]) -> Row:
     ratios = [ours.seconds / theirs.seconds for ours, theirs in pairs]
     middle, other_middle = (statistics.median(one.seconds for one in side) for side in zip(*pairs))
     raw = f"{middle * 1000:.0f} ms, {other_middle * 1000:.0f} ms"
@@ -239,8 +275,7 @@ def measure_start(options: Options) -> Findings:
     if pairs[0][0].cpu_seconds:
         figures["cpu_ratio"] = statistics.median(ours.cpu_seconds / theirs.cpu_seconds for ours, theirs in pairs)
         raw += f", by CPU time {figures['cpu_ratio']:.2f}x"
-    row = Row("start to first answer", "oaiserve", f'python -c "{_IMPORTS}"', times(ratios), raw, figures)
-    return Findings([row], [])
+    return Row(work, form, f'python -c "{_IMPORTS}"', times(ratios), raw, figures)
 
 
 class Start(NamedTuple):
@@ -250,20 +285,27 @@ class Start(NamedTuple):
     cpu_seconds: float
 
 
-def _time_to_first_answer(options: Options) -> Start:
-    with oaiserve(options.program, options.cores.server, options.folder) as server:
-        health = f"GET /health HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode()
-        answer = ask_once(server.port, health)
+def _time_to_first_answer(options: Options, form: Form, backend: str) -> Start:
+    folder, core = options.folder, options.cores.server
+    with oaiserve(form.program, core, folder, backend=backend, cached=form.cached) as server:
+        if backend == "mock":
+            answer = ask_once(server.port, chat_request(server.port, server.path, chat_body(False)))
+        else:
+            answer = ask_once(server.port, _health_request(server.port))
         start = Start(time.perf_counter() - server.process.started, cpu_seconds(server.process.pid))
-    if answer.status != 200 or json.loads(answer.body).get("status") != "healthy":
-        raise WrongAnswer(f"oaiserve: expected a healthy server, got {answer.raw[:200]!r}")
+    if answer.status != 200:
+        raise WrongAnswer(f"{form.name}: expected a healthy {backend}, got {answer.raw[:200]!r}")
     return start
 
 
-def _time_to_import(options: Options) -> Start:
+def _health_request(port: int) -> bytes:
+    return f"GET /health HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode()
+
+
+def _time_to_import(options: Options, cached: bool) -> Start:
     used, began = children_seconds(), time.perf_counter()
     with on_core(options.cores.server):
-        environment = python_environment(options.folder)
+        environment = python_environment(options.folder, cached)
         subprocess.run([sys.executable, "-c", _IMPORTS], cwd=options.folder, env=environment, timeout=60, check=True)
     return Start(time.perf_counter() - began, children_seconds() - used)
 
@@ -272,6 +314,9 @@ def measure_memory(options: Options) -> Findings:
     """Compare memory after one answer, and what each kept-alive connection adds that has had an answer and is idle."""
     core, folder = options.cores.server, options.folder
     count = min(_IDLE_CONNECTIONS, options.file_limit - _SPARE_FILES)
+    with oaiserve(options.program, core, folder, backend="relay") as relay:
+        ask_once(relay.port, _health_request(relay.port))
+        idle_relay = resident_kilobytes(relay.process.pid)
     with oaiserve(options.program, core, folder, f"mock.text={_TEXT}") as ours:
         answer = check_peer(ours, _TEXT, stream=False)
         idle, each = _memory(ours, count)
@@ -280,7 +325,10 @@ def measure_memory(options: Options) -> Findings:
     idle_raw = f"{idle / 1024:.1f} MB, {other_idle / 1024:.1f} MB"
     each_raw = f"{each:.1f} kB, {other_each:.1f} kB (growth over {count:,})"
     rows = [
-        _memory_row("memory, idle after one answer", idle, other_idle, idle_raw),
+        _memory_row("memory, idle mock after one answer", idle, other_idle, idle_raw),
+        _memory_row(
+            "memory, idle relay", idle_relay, other_idle, f"{idle_relay / 1024:.1f} MB, {other_idle / 1024:.1f} MB"
+        ),
         _memory_row("memory, a kept-alive idle connection", each, other_each, each_raw),
     ]
     return Findings(rows, [])

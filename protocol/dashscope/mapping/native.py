@@ -1,4 +1,4 @@
-"""Where DashScope's native API is and how a caller gets in: base URL, paths, keys and request header fields.
+"""Where DashScope's native API is and how a caller gets in: paths, keys and request header fields.
 
 Native calls are `POST {base}/services/<group>/<task>/<function>` with `{"model", "input", "parameters"}`. Streaming and
 task mode are switched by header fields, never by the body. Source: Alibaba Cloud Model Studio, "DashScope API
@@ -7,13 +7,11 @@ reference".
 
 from __future__ import annotations
 
-import json
 import re
 import typing
 
 from protocol.errors import ApiError
-
-DASHSCOPE_DEFAULT_BASE = "https://dashscope.aliyuncs.com"
+from protocol.wire.json_text import write_json
 
 TEXT_GENERATION_PATH = "/services/aigc/text-generation/generation"
 MULTIMODAL_GENERATION_PATH = "/services/aigc/multimodal-generation/generation"
@@ -23,10 +21,6 @@ TEXT_RERANK_PATH = "/services/rerank/text-rerank/text-rerank"
 TEXT_TO_IMAGE_PATH = "/services/aigc/text2image/image-synthesis"
 IMAGE_TO_IMAGE_PATH = "/services/aigc/image2image/image-synthesis"
 SPEECH_SYNTHESIS_PATH = "/services/audio/tts/SpeechSynthesizer"
-
-_API_ROOT = "/api/v1"
-_COMPATIBLE_ROOT = "/compatible-mode/v1"
-_URL = re.compile(r"https?://[^\s/?#@]+(?:/[^\s?#]*)?", re.IGNORECASE)
 
 _MIN_KEY_CHARACTERS = 10
 # RFC 9110 §11.1: the scheme is case-insensitive. "Bearer " with an empty key reaches us trimmed to "Bearer".
@@ -62,25 +56,10 @@ class NativeCall:
         Raises the 400 for a body that is nested too deeply to be written again.
         """
         try:
-            text = json.dumps(self.body, ensure_ascii=False, separators=(",", ":"))
+            text = write_json(self.body)
         except RecursionError as exc:
             raise ApiError(400, "The request body is nested too deeply", type="invalid_request_error") from exc
         return text.encode("utf-8", "replace")
-
-
-def dashscope_base_url(text: str) -> str:
-    """Return the base URL of the native API, ending in `/api/v1`, from any of the spellings in use.
-
-    Accepted are the bare host, the host with `/api/v1`, and the host with `/compatible-mode/v1`, each with or without a
-    trailing slash; empty means the public host in mainland China. Raises ValueError for anything but an http(s) URL
-    without query and fragment.
-    """
-    url = text.strip().rstrip("/") or DASHSCOPE_DEFAULT_BASE
-    if not _URL.fullmatch(url):
-        raise ValueError(f"{text!r}: expected an http or https URL, e.g. {DASHSCOPE_DEFAULT_BASE}")
-    if url.endswith(_COMPATIBLE_ROOT):
-        url = url[: -len(_COMPATIBLE_ROOT)].rstrip("/")
-    return url if url.endswith(_API_ROOT) else url + _API_ROOT
 
 
 def dashscope_key(authorization: str | None, operator_key: str = "") -> str:

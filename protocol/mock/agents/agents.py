@@ -1,4 +1,4 @@
-"""Saved agents, and the credentials that vaults keep for them. The rest is as the description says."""
+"""Saved agents, and the credentials in vaults. The engine answers all other operations on them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ AGENTS = "/agents"
 
 
 class Agents:
-    """The behaviour of /agents and of vaults' credentials."""
+    """The family of /agents and of vaults' credentials."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -27,7 +27,7 @@ class Agents:
         return create_record(call, {"name": None, "instructions": None, **call.known()}).object
 
     def change_credential(self, call: Call) -> JsonObject:
-        """Answer POST …/credentials/{credential_id}: a new secret leaves alone what the credential is for."""
+        """Answer POST …/credentials/{credential_id}: a new secret leaves the rest of the credential as it was."""
         auth = call.body.get("auth")
         if type(auth) is dict:
             before = call.record().object["auth"]

@@ -1,7 +1,7 @@
-"""Automations: what is to be asked of an agent later, and the invocations that do it.
+"""Automations: what is to be asked of an agent later, and the invocations that ask it.
 
-One that is to run once does so when its time has come; the mock does not reckon with the calendar of a periodic one,
-which runs when it is invoked.
+An automation of type `once` runs when its time has come. A periodic one runs only when it is invoked: the mock does not
+know calendars.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ _INVOKE = "POST /agents/automations/{automation_id}/invocations"
 
 
 class Automations:
-    """The behaviour of /agents/automations."""
+    """The family of /agents/automations."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -29,7 +29,7 @@ class Automations:
             "POST /agents/automations": self.create,
             f"POST {automation}": self.update,
             f"POST {automation}/resume": self.resume,
-            f"POST {automation}/invocations": self.invoke,
+            _INVOKE: self.invoke,
         }
 
     def create(self, call: Call) -> JsonObject:
@@ -75,11 +75,12 @@ class Automations:
             self._sessions.say(session, target["instructions"])
         else:
             session = self._sessions.open(target)
-        known = {
-            "id": world.new_id("autoinv_"), "automation_id": automation.id, "source": source, "session_id": session.id,
+        id = world.new_id("autoinv_")
+        known: JsonObject = {
+            "id": id, "automation_id": automation.id, "source": source, "session_id": session.id,
             "scheduled_at": None, "error": None, "skip_reason": None,
         }  # fmt: skip
         made = world.make("AutomationInvocation", known)
-        invocation = world.store.add(f"{automation.path}/invocations", known["id"], made)
+        invocation = world.store.add(f"{automation.path}/invocations", id, made)
         world.live(invocation, world.reference.operation(_INVOKE).stages)
         return invocation

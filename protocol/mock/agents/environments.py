@@ -1,4 +1,4 @@
-"""Environments that agents work in: what was put into them can be listed, and nothing runs there."""
+"""Environments that agents work in. Files that were put into one are listed; nothing runs there."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import base64
 import binascii
 import typing
 
-from protocol.mock.assistants.threads import objects_of
 from protocol.mock.engine.resources import Handler, create_record, update_object
-from protocol.mock.engine.store import Record
+from protocol.mock.engine.store import Record, State
 from protocol.mock.engine.world import Call, World
 from protocol.mock.storage.files import FILES
+from protocol.mock.unchecked import object_of, objects_of
 from protocol.openai.api.operations import Stage
 from protocol.wire.json_text import JsonObject
 
@@ -19,13 +19,22 @@ ENVIRONMENTS = "/agents/environments"
 _ENVIRONMENT_TEMPLATES = f"{ENVIRONMENTS}/templates"
 _TEMPLATE_MEMBERS = ("capability_directories", "desktop", "files", "network", "packages", "plugins", "skills")
 _HOSTED_STAGES = (Stage("pending", 1), Stage("ready", 0))
-# Nothing connects to the mock from the user's own machine; it takes that as done.
+# The mock says that the user's own machine has connected, as none ever does.
 _SELF_HOSTED_STAGES = (Stage("pending", 1), Stage("connected", 0))
 _FILES_PAGE = 20
 
 
+class _EnvironmentState(State):
+    """What an environment knows and only its sessions show: what its request and its template said."""
+
+    __slots__ = ("settled",)
+
+    def __init__(self, settled: JsonObject) -> None:
+        self.settled = settled
+
+
 class Environments:
-    """The behaviour of /agents/environments and their templates."""
+    """The family of /agents/environments and their templates."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -43,16 +52,15 @@ class Environments:
 
     def create(self, call: Call) -> JsonObject:
         """Answer POST /agents/environments."""
-        asked = call.body.get("environment")
-        return new_environment(self._world, asked if type(asked) is dict else {}).object
+        return new_environment(self._world, object_of(call.body.get("environment"))).object
 
     def create_file(self, call: Call) -> JsonObject:
-        """Answer POST …/files; a file that is at its path already is replaced."""
+        """Answer POST …/files; the file takes the place of one that has the same path."""
         environment = self._world.find(ENVIRONMENTS, call.names["environment_id"])
         return _put_file(self._world, environment, sized_file(self._world, call.body)).object
 
     def list_files(self, call: Call) -> JsonObject:
-        """Answer the files of an environment, or those below a path; a page's token is where it begins."""
+        """Answer the files of an environment, or those below a path; a page's token is the number of its first file."""
         environment = self._world.find(ENVIRONMENTS, call.names["environment_id"])
         below = call.query.get("path") or ""
         found = [record.object for record in self._world.store.all(f"{environment.path}/files")]
@@ -81,7 +89,7 @@ class Environments:
 
 
 def new_environment(world: World, asked: JsonObject) -> Record:
-    """Remember an environment that a request describes, by a template perhaps; ApiError 404 for one that is unknown."""
+    """Remember an environment that a request describes; ApiError 404 for a template that is not known."""
     template = asked.get("environment_template_id")
     base = world.find(_ENVIRONMENT_TEMPLATES, str(template)).object if template is not None else {}
     settled = {name: base[name] for name in _TEMPLATE_MEMBERS if base.get(name) is not None}
@@ -90,7 +98,7 @@ def new_environment(world: World, asked: JsonObject) -> Record:
     settled.update(id=world.new_id("env_"), environment_id=None)
     made = world.make("AgentEnvironment", settled)
     environment = world.store.add(ENVIRONMENTS, settled["id"], made)
-    environment.notes["settled"] = settled
+    environment.state = _EnvironmentState(settled)
     world.live(environment, _SELF_HOSTED_STAGES if made["type"] == "self_hosted" else _HOSTED_STAGES)
     for file in settled["files"]:
         _put_file(world, environment, file)
@@ -98,12 +106,13 @@ def new_environment(world: World, asked: JsonObject) -> Record:
 
 
 def session_environment(world: World, asked: JsonObject) -> JsonObject:
-    """Return the environment of a session as its answers show it: none, one that is there, or a new one."""
+    """Return the environment of a session as its answers show it: none, the one that is named, or a new one."""
     if asked.get("type") not in ("openai_hosted", "self_hosted"):
         return {"type": "none"}
     known_id = asked.get("environment_id")
     environment = new_environment(world, asked) if known_id is None else world.find(ENVIRONMENTS, str(known_id))
-    shown = {**environment.object, **environment.notes.get("settled", {}), "id": environment.id}
+    state = environment.state_of(_EnvironmentState)
+    shown = {**environment.object, **(state.settled if state is not None else {}), "id": environment.id}
     return world.make("SessionEnvironment", shown)
 
 
@@ -113,7 +122,7 @@ def _put_file(world: World, environment: Record, file: JsonObject) -> Record:
 
 
 def sized_file(world: World, file: JsonObject) -> JsonObject:
-    """Return what is known of a file that is put into an environment: an id, and its size in bytes."""
+    """Return the description of a file for an environment, with an id and its size in bytes."""
     return {"id": world.new_id("envfile_"), **file, "size_bytes": _file_size(world, file)}
 
 
@@ -127,7 +136,7 @@ def _file_size(world: World, file: JsonObject) -> int:
 
 
 def _file_bytes(data: typing.Any) -> bytes:
-    """Return what base64 stands for; a text that is none counts as itself."""
+    """Return the bytes of base64, or those of a text that is not base64."""
     text = data if type(data) is str else ""
     try:
         return base64.b64decode(text, validate=True)

@@ -1,4 +1,4 @@
-"""Assistants: what one looks like whose request says little. The rest is as the description says."""
+"""Assistants. The engine answers all operations on them but their creation."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from protocol.wire.json_text import JsonObject
 
 ASSISTANTS = "/assistants"
 
-#: What an assistant has that its request does not name.
+# What an assistant has where its request does not say.
 _ASSISTANT_DEFAULTS: JsonObject = {
     "name": None, "description": None, "instructions": None, "tools": [], "metadata": {},
     "temperature": 1.0, "top_p": 1.0, "response_format": "auto",
@@ -17,7 +17,7 @@ _ASSISTANT_DEFAULTS: JsonObject = {
 
 
 class Assistants:
-    """The behaviour of /assistants."""
+    """The family of /assistants."""
 
     def __init__(self, world: World) -> None:
         self._world = world

@@ -1,28 +1,28 @@
-"""ChatKit: sessions for a web page's chat, and the threads that its users leave."""
+"""ChatKit: sessions for the chat of a web page, and the threads of its users."""
 
 from __future__ import annotations
-
-import typing
 
 from protocol.mock.engine.resources import Handler, create_record
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
+from protocol.mock.unchecked import object_of, without_nulls
 from protocol.wire.json_text import JsonObject
 
 _THREADS = "/chatkit/threads"
-_SECONDS = 600
-_REQUESTS = 10
+_SESSION_SECONDS = 600
+_REQUESTS_A_MINUTE = 10
 
-# What a session's configuration is where its request does not say.
-_DEFAULTS: JsonObject = {
+# The configuration of a session where its request does not say.
+_CONFIGURATION_DEFAULTS: JsonObject = {
     "automatic_thread_titling": {"enabled": True},
     "file_upload": {"enabled": False, "max_file_size": 512, "max_files": 10},
     "history": {"enabled": True, "recent_threads": None},
 }
+_WORKFLOW_DEFAULTS: JsonObject = {"state_variables": None, "version": None, "tracing": {"enabled": True}}
 
 
 class ChatKit:
-    """The behaviour of /chatkit."""
+    """The family of /chatkit."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -34,16 +34,16 @@ class ChatKit:
     def create(self, call: Call) -> JsonObject:
         """Answer POST /chatkit/sessions."""
         body, world = call.body, self._world
-        seconds = _member(body, "expires_after").get("seconds")
-        seconds = seconds if type(seconds) is int else _SECONDS
-        rate = _member(body, "rate_limits").get("max_requests_per_1_minute") or _REQUESTS
+        seconds = object_of(body.get("expires_after")).get("seconds")
+        seconds = seconds if type(seconds) is int else _SESSION_SECONDS
+        rate = object_of(body.get("rate_limits")).get("max_requests_per_1_minute") or _REQUESTS_A_MINUTE
         known = {
             "client_secret": world.new_id("ek_"),
             "expires_at": world.now() + seconds,
             "max_requests_per_1_minute": rate,
             "rate_limits": {"max_requests_per_1_minute": rate},
-            "workflow": _workflow(_member(body, "workflow")),
-            "chatkit_configuration": _over_defaults(_DEFAULTS, _member(body, "chatkit_configuration")),
+            "workflow": {**_WORKFLOW_DEFAULTS, **without_nulls(body.get("workflow"))},
+            "chatkit_configuration": _configuration(object_of(body.get("chatkit_configuration"))),
         }
         session = create_record(call, known)
         session.plan.append((world.clock() + seconds, _expire_session))
@@ -51,7 +51,7 @@ class ChatKit:
         return session.object
 
     def _greet(self, user: str) -> None:
-        """Leave the thread of a chat that has just begun."""
+        """Add the thread of a chat that has just begun, with the mock's text in it."""
         world = self._world
         id = world.new_id("cthr_")
         made = world.make("ChatKitThread", {"id": id, "user": user, "title": None})
@@ -66,18 +66,5 @@ def _expire_session(session: Record) -> None:
     session.object["status"] = "expired"
 
 
-def _workflow(asked: JsonObject) -> JsonObject:
-    return {"state_variables": None, "version": None, "tracing": {"enabled": True}, **_said_of(asked)}
-
-
-def _over_defaults(defaults: JsonObject, asked: JsonObject) -> JsonObject:
-    return {name: {**default, **_said_of(_member(asked, name))} for name, default in defaults.items()}
-
-
-def _member(value: JsonObject, name: str) -> JsonObject:
-    member = value.get(name)
-    return member if type(member) is dict else {}
-
-
-def _said_of(value: JsonObject) -> dict[str, typing.Any]:
-    return {name: member for name, member in value.items() if member is not None}
+def _configuration(asked: JsonObject) -> JsonObject:
+    return {name: {**default, **without_nulls(asked.get(name))} for name, default in _CONFIGURATION_DEFAULTS.items()}

@@ -1,4 +1,4 @@
-"""What an assistant's file search finds: as a run's step shows it, and as a message cites it."""
+"""The file search of an assistant: what it finds, as a run's step shows it and as a message cites it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import typing
 
 from protocol.mock.assistants.threads import message_text
 from protocol.mock.engine.world import World
-from protocol.mock.storage.vector_stores import search_files
+from protocol.mock.storage.vector_search import search_files
 from protocol.wire.json_text import JsonObject
 
 
@@ -22,7 +22,7 @@ def found_for_run(
     stores: typing.Sequence[str],
     messages: typing.Sequence[JsonObject],
 ) -> JsonObject:
-    """Return the search for the last thing that was asked, as a step has it; empty where nothing is found."""
+    """Return the search for the user's last message, in the form that a step has; {} where nothing is found."""
     tool = next((tool for tool in tools if tool["type"] == "file_search"), None)
     asked = [message_text(message) for message in messages if message["role"] == "user"]
     if tool is None or not asked:
@@ -40,7 +40,7 @@ def _found_in_file(result: JsonObject) -> JsonObject:
 
 
 def shown_step(step: JsonObject, include: typing.Any) -> JsonObject:
-    """Return a step as answers show it: the text that a search found only where `include` names it."""
+    """Return a step as answers show it: the text that a search found is left out unless `include` names it."""
     calls = step["step_details"].get("tool_calls") or []
     if include or not any(called["type"] == "file_search" for called in calls):
         return step
@@ -53,7 +53,7 @@ def shown_step(step: JsonObject, include: typing.Any) -> JsonObject:
 
 
 def file_citations(results: typing.Sequence[JsonObject], text: str) -> list[JsonObject]:
-    """Return the annotations that say in which files an answer was found; their marks go behind the text."""
+    """Return the annotations that say in which files an answer was found. Their marks go behind the text, in order."""
     citations = []
     for number, result in enumerate(results):
         mark = f"【{number}†{result['file_name']}】"

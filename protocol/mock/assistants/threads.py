@@ -1,7 +1,7 @@
 """Threads and their messages.
 
-A thread knows its last run, because messages must wait while a run is active, and because a run that has become due
-leaves a message. A thread that was only made up for an unknown id takes whatever comes.
+A thread knows its last run, for two reasons: messages are refused while a run is active, and a run that is due leaves
+its message only when it is looked at. A thread that was made up for an unknown id knows no run and refuses nothing.
 """
 
 from __future__ import annotations
@@ -10,8 +10,9 @@ import typing
 
 from protocol.errors import ApiError
 from protocol.mock.engine.resources import Handler, page_of
-from protocol.mock.engine.store import Record
+from protocol.mock.engine.store import Record, State
 from protocol.mock.engine.world import Call, World
+from protocol.mock.unchecked import object_of, objects_of
 from protocol.wire.json_text import JsonObject
 
 THREADS = "/threads"
@@ -19,12 +20,18 @@ THREADS = "/threads"
 #: The statuses in which a run holds its thread.
 ACTIVE_RUN_STATUSES = frozenset(["queued", "in_progress", "requires_action", "cancelling"])
 
-# Of a thread's notes: its last run's id, None before there is one; absent where nobody created the thread.
-_LAST_RUN = "run"
+
+class _ThreadState(State):
+    """What a thread knows and does not show: the id of its last run, "" before there is one."""
+
+    __slots__ = ("last_run_id",)
+
+    def __init__(self) -> None:
+        self.last_run_id = ""
 
 
 class Threads:
-    """The behaviour of /threads and of messages in them."""
+    """The family of /threads and of messages in them."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -52,7 +59,7 @@ class Threads:
     def list_messages(self, call: Call) -> JsonObject:
         """Answer the messages of a thread, or those of one run."""
         thread = self._world.find(THREADS, call.names["thread_id"])
-        active_run(self._world, thread)  # which leaves its message when it is due
+        active_run(self._world, thread)  # a run that is due leaves its message now
         messages = [record.object for record in self._world.store.all(f"{thread.path}/messages")]
         run_id = call.query.get("run_id")
         if run_id is not None:
@@ -66,15 +73,15 @@ def new_thread(world: World, body: JsonObject) -> Record:
     known = {"metadata": body.get("metadata") or {}, "tool_resources": resources}
     id = world.new_id("thread_")
     thread = world.store.add(THREADS, id, world.make("Thread", {**known, "id": id}))
-    thread.notes[_LAST_RUN] = None
+    thread.state = _ThreadState()
     for message in objects_of(body.get("messages")):
         add_message(world, thread, message)
     return thread
 
 
 def tool_resources(world: World, asked: typing.Any) -> JsonObject:
-    """Return what tools may use, with the vector stores made that a request describes along with it."""
-    resources = dict(asked) if type(asked) is dict else {}
+    """Return what tools may use. Vector stores that a request describes are made, and named instead."""
+    resources = dict(object_of(asked))
     search = resources.get("file_search")
     if type(search) is dict and search.get("vector_stores"):
         made = [world.ask("POST", "/vector_stores", store)["id"] for store in objects_of(search["vector_stores"])]
@@ -93,7 +100,7 @@ def add_message(world: World, thread: Record, body: JsonObject) -> Record:
 
 
 def put_message(world: World, thread: Record, known: JsonObject) -> Record:
-    """Remember a message of which this much is known."""
+    """Remember a message; what `known` lacks is made up."""
     id = world.new_id("msg_")
     nothing_wrong = {"incomplete_at": None, "incomplete_details": None}
     message = world.make("Message", {**nothing_wrong, **known, "id": id, "thread_id": thread.id})
@@ -101,7 +108,7 @@ def put_message(world: World, thread: Record, known: JsonObject) -> Record:
 
 
 def _message_parts(content: typing.Any) -> list[JsonObject]:
-    """Return a message's content as answers have it: every text is a part with annotations."""
+    """Return a message's content as answers have it: each text is a part with annotations."""
     if type(content) is str:
         return [text_part(content)]
     parts = []
@@ -112,7 +119,7 @@ def _message_parts(content: typing.Any) -> list[JsonObject]:
 
 
 def text_part(text: str, annotations: typing.Sequence[JsonObject] = ()) -> JsonObject:
-    """Return a part of a message that is text."""
+    """Return the part of a message that has a text."""
     return {"type": "text", "text": {"value": text, "annotations": list(annotations)}}
 
 
@@ -123,16 +130,13 @@ def message_text(message: JsonObject) -> str:
 
 def active_run(world: World, thread: Record) -> Record | None:
     """Return the run that holds a thread, brought up to date; None when the thread is free."""
-    run = world.store.get(f"{thread.path}/runs", thread.notes.get(_LAST_RUN) or "")
+    state = thread.state_of(_ThreadState)
+    run = world.store.get(f"{thread.path}/runs", state.last_run_id) if state is not None else None
     return run if run is not None and run.object["status"] in ACTIVE_RUN_STATUSES else None
 
 
 def note_run(thread: Record, run: Record) -> None:
     """Let a thread know its newest run."""
-    if _LAST_RUN in thread.notes:
-        thread.notes[_LAST_RUN] = run.id
-
-
-def objects_of(values: typing.Any) -> list[JsonObject]:
-    """Return the objects of an array, however little it was checked."""
-    return [value for value in values if type(value) is dict] if type(values) is list else []
+    state = thread.state_of(_ThreadState)
+    if state is not None:
+        state.last_run_id = run.id

@@ -1,4 +1,4 @@
-"""Asynchronous tasks of the mock: their state follows from the clock alone, so nothing runs while nobody asks.
+"""Asynchronous tasks of the mock. Their state follows from the clock alone, so nothing runs between requests.
 
 PENDING for half a second, RUNNING for a second, then SUCCEEDED or FAILED; a cancelled one stays CANCELED. Source:
 DashScope API reference, "Asynchronous tasks".
@@ -22,7 +22,7 @@ class _MockTask(typing.NamedTuple):
     id: str
     model: str
     created: float
-    count: int
+    total: int
     output: JsonObject
     usage: JsonObject
     failure: JsonObject | None
@@ -40,7 +40,7 @@ class MockTasks:
     def create(
         self, id: str, model: str, count: int, output: JsonObject, usage: JsonObject, failure: JsonObject | None = None
     ) -> None:
-        """Begin a task that makes `count` things and ends with `output` and `usage`, or with `failure`."""
+        """Begin a task that makes `count` things. It ends with `output` and `usage`, or with `failure`."""
         self._tasks[id] = _MockTask(id, model, self._clock(), count, output, usage, failure)
         if len(self._tasks) > self._most:
             oldest = next(iter(self._tasks))
@@ -55,9 +55,9 @@ class MockTasks:
         status = self._status(task)
         output: JsonObject = {"task_id": id, "task_status": status, **self._times(task, status)}
         output["task_metrics"] = {
-            "TOTAL": task.count,
-            "SUCCEEDED": task.count if status == "SUCCEEDED" else 0,
-            "FAILED": task.count if status == "FAILED" else 0,
+            "TOTAL": task.total,
+            "SUCCEEDED": task.total if status == "SUCCEEDED" else 0,
+            "FAILED": task.total if status == "FAILED" else 0,
         }
         if status == "FAILED" and task.failure is not None:
             output.update(task.failure)
@@ -74,7 +74,7 @@ class MockTasks:
         return True
 
     def rows(self, status: str = "", model: str = "") -> list[JsonObject]:
-        """Return what a list says of each task, the newest first; `status` and `model` choose when they are given."""
+        """Return the rows of a list, the newest task first; `status` and `model` filter unless they are ""."""
         rows = []
         for task in reversed(self._tasks.values()):
             row = {"task_id": task.id, "model_name": task.model, "status": self._status(task)}
@@ -102,7 +102,7 @@ class MockTasks:
 
 
 def _timestamp(seconds: float) -> str:
-    """Return a time as tasks tell it, in Beijing's time."""
+    """Return a time as tasks show it: the time of Beijing, with milliseconds."""
     milliseconds = int(seconds * 1000)
     moment = time.gmtime(milliseconds // 1000 + 8 * 3600)
     return f"{time.strftime('%Y-%m-%d %H:%M:%S', moment)}.{milliseconds % 1000:03d}"

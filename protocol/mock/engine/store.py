@@ -17,16 +17,27 @@ from protocol.wire.json_text import JsonObject, encode_json
 Change = typing.Callable[["Record"], object]
 
 
+class State:
+    """What a family knows of a record and does not show. Each kind of record has a class of its own."""
+
+    __slots__ = ()
+
+
+_State = typing.TypeVar("_State", bound=State)
+
+
 class Record:
     """One thing that is remembered.
 
     `object` is what answers show, `content` the bytes of a file. `plan` holds what will become of the record: pairs of
     the seconds of `TimeAndChance.clock` and a change. A change is made when somebody looks at the record after its time
-    has come. `notes` holds what the mock must know and does not show. `size` is how many bytes the record counts for,
-    besides its content.
+    has come. `size` is how many bytes the record counts for, besides its content.
+
+    `state` is what the record's family knows besides, None where there is nothing to know. `is_invented` marks a record
+    that nobody created: it was made up for an unknown id.
     """
 
-    __slots__ = ("collection", "content", "id", "notes", "object", "plan", "size")
+    __slots__ = ("collection", "content", "id", "is_invented", "object", "plan", "size", "state")
 
     def __init__(self, collection: str, id: str, object: JsonObject, content: bytes) -> None:
         self.collection = collection
@@ -34,13 +45,18 @@ class Record:
         self.object = object
         self.content = content
         self.plan: list[tuple[float, Change]] = []
-        self.notes: dict[str, typing.Any] = {}
+        self.state: State | None = None
+        self.is_invented = False
         self.size = len(encode_json(object))
 
     @property
     def path(self) -> str:
         """The record's own path; its collections are below it."""
         return f"{self.collection}/{self.id}"
+
+    def state_of(self, kind: type[_State]) -> _State | None:
+        """Return the state if it is of this class, else None."""
+        return self.state if isinstance(self.state, kind) else None
 
 
 class Store:
@@ -79,7 +95,7 @@ class Store:
         self._forget_oldest()
 
     def set_size(self, record: Record, size: int) -> None:
-        """Let a record count for so many bytes besides its content, because its notes are large."""
+        """Let a record count for so many bytes besides its content, because its state is large."""
         if self.has(record):
             self._bytes += size - record.size
         record.size = size

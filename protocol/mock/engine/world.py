@@ -102,7 +102,7 @@ class World:
         known = {**path_names(template, collection), "id": id}
         made = self.complete(shape, known) if shape is not None else {"id": id}
         record = self.store.add(collection, id, made)
-        record.notes["invented"] = True
+        record.is_invented = True
         return record
 
     def live(self, record: Record, stages: typing.Sequence[Stage]) -> None:

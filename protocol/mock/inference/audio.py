@@ -27,6 +27,7 @@ from protocol.openai.audio import CAPTION_TYPES, caption_time, speech_delta_even
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.multipart import FormFile
+from protocol.wire.sse import encode_event
 
 # API reference: characters of a speech, bytes of a recording.
 _SPEECH_MOST_CHARACTERS = 4096
@@ -312,7 +313,7 @@ def _token_usage(text: int, heard: int, made: int) -> JsonObject:
 
 
 def _speech_event(event: JsonObject) -> bytes:
-    return b"data: %b\n\n" % encode_json(event)
+    return encode_event(encode_json(event))
 
 
 async def _one_by_one(pieces: typing.Iterable[bytes]) -> typing.AsyncIterator[bytes]:

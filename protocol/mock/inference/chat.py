@@ -13,6 +13,7 @@ from protocol.exchange import Answer, Request
 from protocol.mock.answer.logprobs import token_logprobs
 from protocol.mock.answer.reply import OfferedTool, Question, ToolCall, ToolResult, reply
 from protocol.mock.engine.resources import Handler, page_of, update_object, with_warning
+from protocol.mock.engine.store import State
 from protocol.mock.engine.world import Call, World
 from protocol.mock.inference.simple_chat import FixedAnswers, includes_usage
 from protocol.mock.media.sound import SpokenSound, voice_seed
@@ -36,6 +37,15 @@ _MOST_CHOICES = 128
 _MOST_CHOSEN_BYTES = 200_000  # of bodies read, one for each choice that differs: under 1 s; further choices repeat them
 _SPOKEN_SECONDS = 3600  # how long a later request can refer to a spoken answer
 _INSTRUCTING_ROLES = ("system", "developer")
+
+
+class _StoredChat(State):
+    """What a stored completion knows and does not show: the messages that it answers."""
+
+    __slots__ = ("messages",)
+
+    def __init__(self, messages: list[JsonObject]) -> None:
+        self.messages = messages
 
 
 class ChatCompletions:
@@ -148,15 +158,18 @@ class ChatCompletions:
     def _store(self, body: JsonObject, messages: typing.Sequence[JsonObject], completion: JsonObject) -> None:
         kept = {**completion, "metadata": body.get("metadata") or {}, "choices": _kept_choices(completion["choices"])}
         record = self._world.store.add(STORED_CHATS, completion["id"], kept)
-        record.notes["messages"] = [
-            {"id": f"{completion['id']}-{number}", "content": None, **message}
-            for number, message in enumerate(messages)
-        ]
+        record.state = _StoredChat(
+            [
+                {"id": f"{completion['id']}-{number}", "content": None, **message}
+                for number, message in enumerate(messages)
+            ]
+        )
 
     def messages(self, call: Call) -> JsonObject:
         """Answer with the messages of a stored completion's request."""
         record = self._world.find(STORED_CHATS, call.names["completion_id"])
-        messages = [_stored_message(message) for message in record.notes.get("messages", [])]
+        stored = record.state_of(_StoredChat)
+        messages = [_stored_message(message) for message in (stored.messages if stored is not None else [])]
         return page_of(messages, {"order": "asc", **call.query})
 
 

@@ -80,7 +80,7 @@ class Videos:
 
     def _finished(self, call: Call, id: str) -> Record:
         record = self._world.find("/videos", id)
-        if record.object.get("status") != "completed" and not record.notes.get("invented"):
+        if record.object.get("status") != "completed" and not record.is_invented:
             raise ApiError(
                 400, f"Video '{id[:100]}' is not completed: its status is '{record.object.get('status')}'.",
                 param="video", code="video_not_completed",
@@ -122,7 +122,7 @@ class Videos:
         """Answer a video's file, or a picture of it; ApiError 404 before it is completed."""
         record = self._world.find("/videos", call.names["video_id"])
         video = record.object
-        if video.get("status") != "completed" and not record.notes.get("invented"):
+        if video.get("status") != "completed" and not record.is_invented:
             raise ApiError(404, "Video is not ready yet, use GET /v1/videos/{video_id} to check status.")
         format, media_type = _VARIANTS[call.query.get("variant") or "video"]
         match = _SIZE_TEXT.fullmatch(str(video.get("size")))

@@ -1,4 +1,4 @@
-"""The audit log of an organization: what was administered, by whom, newest first.
+"""The audit log of an organization: what was changed, by whom and when.
 
 Source: OpenAI API reference, "Audit logs". The log holds its last thousand entries.
 """
@@ -16,13 +16,14 @@ from protocol.mock.engine.resources import (
     update_object,
 )
 from protocol.mock.engine.world import Call, World
+from protocol.mock.organization.people import OWNER
 from protocol.wire.json_text import JsonObject
 
 _LOG = "/organization/audit_logs"
 _MOST_ENTRIES = 1000
-_USER = {"id": "user-owner", "email": "owner@example.com"}
+_USER = {name: OWNER[name] for name in ("id", "email")}
 
-# Operations that the log tells about; the types of its entries are the API reference's.
+# The operations that the log tells of, each with the type of its entry (API reference, "Audit logs").
 _AUDITED_OPERATIONS = """
 POST /organization/admin_api_keys api_key.created
 DELETE /organization/admin_api_keys/{key_id} api_key.deleted
@@ -77,7 +78,7 @@ POST /projects/{project_id}/users/{user_id}/roles role.assignment.created
 DELETE /projects/{project_id}/users/{user_id}/roles/{role_id} role.assignment.deleted
 """
 
-_PLAIN_VERBS: dict[str, Handler] = {
+_ENGINE_HANDLERS: dict[str, Handler] = {
     "creates": create_object,
     "updates": update_object,
     "deletes": delete_object,
@@ -86,7 +87,7 @@ _PLAIN_VERBS: dict[str, Handler] = {
 
 
 def audited(handlers: dict[str, Handler]) -> dict[str, Handler]:
-    """Return handlers that also write the audit log: these, and the engine's own for what else is audited."""
+    """Return these handlers, and the engine's for the other operations that are audited; all write the audit log."""
     logged = dict(handlers)
     for line in _AUDITED_OPERATIONS.split("\n"):
         key, _, event = line.rpartition(" ")
@@ -98,14 +99,14 @@ def audited(handlers: dict[str, Handler]) -> dict[str, Handler]:
 def _audited_handler(own: Handler | None, event: str) -> Handler:
     def handle(call: Call) -> JsonObject:
         call.parents()
-        answer: JsonObject = (own or _PLAIN_VERBS[call.operation.verb])(call)
-        _note(call, event, answer)
+        answer: JsonObject = (own or _ENGINE_HANDLERS[call.operation.verb])(call)
+        _add_entry(call, event, answer)
         return answer
 
     return handle
 
 
-def _note(call: Call, event: str, answer: JsonObject) -> None:
+def _add_entry(call: Call, event: str, answer: JsonObject) -> None:
     world = call.world
     id = world.new_id("audit_log-")
     subject = answer.get("id") or call.body.get("role_id") or next(reversed(list(call.names.values())), None)
@@ -130,7 +131,7 @@ def _note(call: Call, event: str, answer: JsonObject) -> None:
 
 
 class AuditLog:
-    """Lists the audit log."""
+    """The family that lists the audit log."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -140,12 +141,12 @@ class AuditLog:
         return {"GET /organization/audit_logs": self.entries}
 
     def entries(self, call: Call) -> JsonObject:
-        """Answer the entries that fit all filters."""
+        """Answer the entries that fit all filters of the query."""
         entries = [record.object for record in self._world.store.all(_LOG)]
-        return page_of([entry for entry in entries if _is_wanted_entry(entry, call.query)], call.query)
+        return page_of([entry for entry in entries if _fits(entry, call.query)], call.query)
 
 
-def _is_wanted_entry(entry: JsonObject, query: JsonObject) -> bool:
+def _fits(entry: JsonObject, query: JsonObject) -> bool:
     told: dict[str, typing.Any] = {
         "event_types": entry["type"],
         "project_ids": (entry.get("project") or {}).get("id"),

@@ -1,4 +1,4 @@
-"""The usage and the costs of an organization: buckets of time, in which a mock has nothing to bill.
+"""The usage and the costs of an organization: buckets of time, which are empty as the mock bills nothing.
 
 Source: OpenAI API reference, "Usage".
 """
@@ -13,12 +13,12 @@ _KINDS = (
     "audio_speeches", "audio_transcriptions", "code_interpreter_sessions", "completions", "decisions", "embeddings",
     "file_search_calls", "images", "moderations", "vector_stores", "web_search_calls",
 )  # fmt: skip
-# Seconds of a bucket; how many make a page unless the request says, and at most.
+# By width: the seconds of a bucket, how many buckets make a page unless the request says, and at most how many.
 _WIDTHS = {"1m": (60, 60, 1440), "1h": (3600, 24, 168), "1d": (86400, 7, 180)}
 
 
 class Usage:
-    """Answers what was used, bucket by bucket: nothing."""
+    """The family of /organization/usage and /organization/costs."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -29,7 +29,7 @@ class Usage:
         return {**kinds, "GET /organization/costs": self.buckets}
 
     def buckets(self, call: Call) -> JsonObject:
-        """Answer a page of buckets from `start_time` on, up to `end_time` or now."""
+        """Answer a page of buckets from `start_time` until `end_time`, or until now."""
         query = call.query
         seconds, usual, most = _WIDTHS.get(query.get("bucket_width", "1d"), _WIDTHS["1d"])
         start = _number(query.get("start_time"))

@@ -1,7 +1,7 @@
-"""Webhook endpoints and live sessions.
+"""Webhook endpoints.
 
-An endpoint's secret is answered once, when it is made or rotated. A test says that the event was taken: the mock calls
-nobody. Source: OpenAI API reference, "Webhooks" and "Live".
+An endpoint's secret is answered once, when it is made or rotated. The mock calls no endpoint: a test always says that
+the event was taken. Source: OpenAI API reference, "Webhooks".
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _SECRET_BYTES = 32
 
 
 class Webhooks:
-    """Endpoints that would be told of events."""
+    """The family of /webhook_endpoints and /webhook_event_types."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -41,7 +41,7 @@ class Webhooks:
         return self._with_secret(record)
 
     def rotate(self, call: Call) -> JsonObject:
-        """Give an endpoint another secret, and show it this once."""
+        """Give an endpoint a new secret, and show it this once."""
         record = call.record()
         record.object["updated_at"] = self._world.now()
         return self._with_secret(record)
@@ -54,45 +54,12 @@ class Webhooks:
         return self._world.complete(shape, {**record.object, "signing_secret": secret})
 
     def test(self, call: Call) -> JsonObject:
-        """Say that a test event arrived."""
+        """Say that the endpoint took a test event."""
         record = call.record()
         known = {"webhook_endpoint_id": record.id, "event_type": call.body["event_type"], "status_code": 200}
         return self._world.complete(call.operation.result, known)
 
     def event_types(self, call: Call) -> JsonObject:
-        """Answer what endpoints can be told of."""
-        return {
-            "object": "list",
-            "data": list(typing.cast(ChoiceShape, self._world.reference.shapes.named("WebhookEventType")).values),
-        }
-
-
-class LiveSessions:
-    """Live sessions: who created or forked one gets its id, and the answer to the offer of its transport."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-
-    def operations(self) -> dict[str, Handler]:
-        """Return the handlers by operation."""
-        return {
-            "POST /live/sessions": self.create,
-            "POST /live/sessions/{session_id}/fork": self.fork,
-        }
-
-    def create(self, call: Call) -> JsonObject:
-        """Begin a session."""
-        return self._begin(call)
-
-    def fork(self, call: Call) -> JsonObject:
-        """Begin a session that goes on from another."""
-        call.record()
-        return self._begin(call)
-
-    def _begin(self, call: Call) -> JsonObject:
-        world = self._world
-        id = world.new_id("live_")
-        known = {"session": {"id": id}, "transport": call.body.get("transport")}
-        made = world.complete(call.operation.result, known)
-        world.store.add("/live/sessions", id, made)
-        return made
+        """Answer the types of events."""
+        shape = typing.cast(ChoiceShape, self._world.reference.shapes.named("WebhookEventType"))
+        return {"object": "list", "data": list(shape.values)}

@@ -1,8 +1,8 @@
 """The sound that a client of a realtime session sends: the buffer that it goes into, and the speech found in it.
 
-There is no model of speech here. Sound is speech while it is loud: windows of 20 ms are compared with a level that the
-session's `threshold` moves. All times are of the sound itself, counted from the session's beginning, so that the same
-sound gives the same turns however fast it comes.
+Sound counts as speech while it is loud: the level of each 20 ms is compared with one that follows from the session's
+`threshold`. All times are those of the sound, counted from the beginning of the session. So the same sound gives the
+same turns however fast it comes.
 
 Source: OpenAI API reference, "Realtime", "Voice activity detection"; ITU-T G.711.
 """
@@ -16,26 +16,27 @@ import typing
 
 from protocol.errors import ApiError
 
-#: The formats of realtime sound: bytes of a millisecond.
+#: The formats of realtime sound, and how many bytes of each are a millisecond.
 REALTIME_BYTES_A_MS = {"audio/pcm": 48, "audio/pcmu": 8, "audio/pcma": 8}
 
 #: The most sound that waits to be committed, in bytes.
 MOST_BUFFERED_SOUND = 15 * 1024 * 1024
 
 _WINDOW_MS = 20
-# Of a window's samples every fourth is looked at: a second of sound takes half a millisecond (CPython 3.11).
+# Every fourth sample of a window is looked at, so that a second of sound takes half a millisecond (CPython 3.11).
 _WINDOW_STEP = 4
-# At a threshold of 1 the root of the mean square that is loud, of 32767; one of 0.5 takes a voice at 30 dB below full.
+# The root of the mean square that counts as loud at a threshold of 1, where full scale is 32767. At a threshold of 0.5
+# that is 30 dB below full scale.
 _FULL_THRESHOLD_LEVEL = 2000
-# So many loud windows in a row are speech; fewer are a click.
+# How many loud windows in a row are speech. Fewer are a click.
 _SPEECH_WINDOWS = 3
 
-# The least that may be committed.
+# The least sound that may be committed.
 _LEAST_COMMITTED_MS = 100
 
 
 class TurnDetection(typing.NamedTuple):
-    """When speech begins and ends: `threshold` from 0 to 1, `padding_ms` kept before it, `silence_ms` that end it."""
+    """How speech is found: `threshold` is 0 to 1, `padding_ms` is kept before speech, and `silence_ms` end it."""
 
     threshold: float
     padding_ms: int
@@ -43,7 +44,7 @@ class TurnDetection(typing.NamedTuple):
 
 
 class SpeechMark(typing.NamedTuple):
-    """Speech has begun at `at_ms`, or has ended there and sounds as `sound`."""
+    """Speech has started at `at_ms`, or has stopped there and is `sound`."""
 
     kind: typing.Literal["started", "stopped"]
     at_ms: int
@@ -51,26 +52,30 @@ class SpeechMark(typing.NamedTuple):
 
 
 class InputSound:
-    """The input buffer of a session in one of REALTIME_BYTES_A_MS; `detection` None leaves the turns to the client."""
+    """The input buffer of a session. `audio_format` is one of REALTIME_BYTES_A_MS.
+
+    With `detection` None the client says where speech ends.
+    """
 
     def __init__(self, audio_format: str, detection: TurnDetection | None) -> None:
         self.format = audio_format
         self.detection = detection
         self._bytes_a_ms = REALTIME_BYTES_A_MS[audio_format]
         self._sound = bytearray()
-        self._begin = 0  # where in all that came the buffer begins, in bytes
-        self._looked = 0  # how much of it has been looked at
+        # How many bytes came before those in the buffer, and how many of those in it have been looked at.
+        self._begin = 0
+        self._looked = 0
         self._loud_windows = 0
         self._silent_windows = 0
         self._is_speech = False
 
     @property
     def end_ms(self) -> int:
-        """How much sound has come in all."""
+        """How much sound has come in all, in milliseconds."""
         return (self._begin + len(self._sound)) // self._bytes_a_ms
 
     def append(self, sound: bytes) -> list[SpeechMark]:
-        """Add sound; return where speech began and ended in it. ApiError 400 when too much waits."""
+        """Add sound. Return where speech begins and ends in it; ApiError 400 when too much waits."""
         if len(self._sound) + len(sound) > MOST_BUFFERED_SOUND:
             raise ApiError(
                 400,
@@ -82,7 +87,7 @@ class InputSound:
         return [] if self.detection is None else self._look(self.detection)
 
     def commit(self) -> bytes:
-        """Take what waits; ApiError 400 when that is less than 100 ms."""
+        """Take the sound that waits; ApiError 400 when that is less than 100 ms."""
         waiting_ms = len(self._sound) / self._bytes_a_ms
         if waiting_ms < _LEAST_COMMITTED_MS:
             raise ApiError(
@@ -94,11 +99,11 @@ class InputSound:
         return self._take(len(self._sound))
 
     def clear(self) -> None:
-        """Drop what waits."""
+        """Drop the sound that waits."""
         self._take(len(self._sound))
 
     def _take(self, size: int) -> bytes:
-        """Take from the beginning; the speech that was under way, if any, is over."""
+        """Take so many bytes from the beginning. Speech that was under way is over then."""
         taken = bytes(self._sound[:size])
         self._drop(size)
         self._is_speech = False
@@ -121,7 +126,7 @@ class InputSound:
             if mark is not None:
                 marks.append(mark)
         if not self._is_speech:
-            # What is kept for the next speech's beginning.
+            # What may still be the beginning of speech is kept, with the padding before it.
             kept = detection.padding_ms * self._bytes_a_ms + _SPEECH_WINDOWS * window
             self._drop(max(0, self._looked - kept))
         return marks
@@ -156,7 +161,7 @@ class InputSound:
 
 
 def decode_sound(audio: str) -> bytes:
-    """Return the bytes of base64; ApiError 400 in OpenAI's words."""
+    """Return the bytes of base64; ApiError 400 in OpenAI's words for any other text."""
     try:
         return base64.b64decode(audio, validate=True)
     except ValueError as exc:  # binascii.Error is one

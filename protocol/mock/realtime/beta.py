@@ -1,7 +1,7 @@
-"""The older form of the realtime API ("beta"): its events and sessions, to and from those of general availability.
+"""The older form of the realtime API ("beta"): its events and sessions, from and to those of general availability.
 
 Clients ask for it by the field `OpenAI-Beta: realtime=v1` or the subprotocol `openai-beta.realtime-v1`. A session there
-is flat, says text and sound at once, and has fewer events, some of them under other names.
+is one flat object, may have text and sound at once, and has fewer events, some of them under other names.
 
 Source: OpenAI guide "Realtime", "Beta to GA migration"; the older reference's client and server events.
 """
@@ -11,8 +11,8 @@ from __future__ import annotations
 import typing
 
 from protocol.errors import ApiError
-from protocol.mock.assistants.threads import objects_of
 from protocol.mock.realtime.wire import Events, SocketTalk, event_type
+from protocol.mock.unchecked import objects_of
 from protocol.wire.json_text import JsonObject
 
 _TO_BETA_TYPES = {
@@ -29,7 +29,7 @@ _FROM_BETA_PARTS = {beta: part for part, beta in _TO_BETA_PARTS.items()}
 _TO_BETA_FORMATS = {"audio/pcm": "pcm16", "audio/pcmu": "g711_ulaw", "audio/pcma": "g711_alaw"}
 _FROM_BETA_FORMATS = {beta: name for name, beta in _TO_BETA_FORMATS.items()}
 
-# Members of a beta session or response that stand elsewhere: (side, member) in `audio`.
+# By member of a beta session or response: the side and the member of `audio` where it is now.
 _BETA_SOUND_MEMBERS = {
     "input_audio_transcription": ("input", "transcription"),
     "input_audio_noise_reduction": ("input", "noise_reduction"),
@@ -49,7 +49,7 @@ _BETA_TYPES = (
 
 
 class BetaTalk(SocketTalk):
-    """A session of general availability, spoken to in the older form."""
+    """Speaks the older form with the client, and that of general availability with a session."""
 
     def __init__(self, session: SocketTalk, *, check: typing.Callable[[JsonObject], JsonObject]) -> None:
         self._session = session
@@ -112,7 +112,7 @@ class BetaTalk(SocketTalk):
         return {**told, **self._beta_output(session), "speed": sound["output"]["speed"]}
 
     def _beta_output(self, owner: JsonObject) -> JsonObject:
-        """Return how a session or a response says what it says."""
+        """Return the members of a session or a response that are about its output."""
         output = owner["audio"]["output"]
         return {
             "modalities": _beta_modalities(owner["output_modalities"]), "voice": output["voice"],
@@ -190,7 +190,7 @@ def _beta_item(item: JsonObject) -> JsonObject:
 
 
 def _item_from_beta(item: JsonObject) -> JsonObject:
-    # The older "audio" and "text" are also what a user's parts may not be called, so nothing is lost.
+    # Nothing is lost: no part of a user's message is called "audio" or "text" in the newer form.
     return _with_parts(item, _FROM_BETA_PARTS)
 
 

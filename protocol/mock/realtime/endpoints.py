@@ -1,7 +1,8 @@
-"""The realtime endpoints: the WebSockets of sessions, and the keys by which browsers open them.
+"""The realtime endpoints: the WebSockets of all kinds of sessions, and the keys with which browsers open them.
 
-WebRTC and SIP are not there: a call cannot be opened here, and one that is answered, ended or passed on is a record of
-that name. What is said on a WebSocket is in realtime_session.py, and how in realtime_wire.py.
+The mock has neither WebRTC nor SIP. A call or a Live session cannot be opened by an offer; what ends one, or passes it
+on, changes a record and nothing else. wire.py has the conversation over a WebSocket; what is said in it is in
+session.py, beta.py, translation.py, live.py and responses_api.py.
 """
 
 from __future__ import annotations
@@ -13,9 +14,10 @@ from protocol.exchange import Endpoint, Request, Response
 from protocol.mock.engine.resources import Handler, create_object
 from protocol.mock.engine.world import Call, World
 from protocol.mock.realtime.beta import BetaTalk
+from protocol.mock.realtime.configuration import SessionKind, changed_session, new_session
 from protocol.mock.realtime.live import LiveTalk
-from protocol.mock.realtime.responses import ResponsesTalk
-from protocol.mock.realtime.session import RealtimeSession, SessionKind, changed_session, new_session
+from protocol.mock.realtime.responses_api import ResponsesTalk
+from protocol.mock.realtime.session import RealtimeSession
 from protocol.mock.realtime.translation import TranslationSession, new_translation
 from protocol.mock.realtime.wire import OpenSockets, SocketTalk
 from protocol.openai.api.notation import NamedShape, Shape
@@ -38,7 +40,7 @@ _BETA_CLIENT_EVENT = NamedShape("RealtimeBetaClientEvent")
 
 
 class Realtime:
-    """The behaviour of /realtime."""
+    """The family of /realtime and /live, and of all WebSockets."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -60,6 +62,7 @@ class Realtime:
             "POST /realtime/transcription_sessions": self.beta_session,
             "POST /realtime/translations/client_secrets": self.translation_secret,
             "POST /live/sessions": self.live_session,
+            "POST /live/sessions/{session_id}/fork": self.fork_live_session,
         }
 
     def socket(self, key: str) -> Endpoint:
@@ -84,7 +87,7 @@ class Realtime:
         return Endpoint(answer, f"mock {key}", streams_body=True)
 
     def _checker(self, shape: Shape | None) -> typing.Callable[[JsonObject], JsonObject]:
-        """Return what checks a client's event as `validate` says, and gives it back as one that can be answered."""
+        """Return what checks a client's event as `validate` says, and returns it with all that handlers rely on."""
 
         def check(message: JsonObject) -> JsonObject:
             self._world.check(shape, message)
@@ -174,17 +177,26 @@ class Realtime:
         secret = self._add_secret(inner.session, expires)
         return {**told, "client_secret": {"value": secret["value"], "expires_at": secret["expires_at"]}}
 
-    # ---- calls --------------------------------------------------------------------------------------------------
+    # ---- calls and Live sessions --------------------------------------------------------------------------------
 
     def call(self, call: Call) -> JsonObject:
         """Refuse POST /realtime/calls."""
         raise _no_webrtc("sdp", "GET /v1/realtime?model=…")
 
     def live_session(self, call: Call) -> JsonObject:
-        """Refuse POST /live/sessions; made-up ids allow for a made-up session."""
+        """Refuse POST /live/sessions, unless unknown ids are invented: then the session is made up too."""
         if self._world.settings.unknown_ids != "invent":
             raise _no_webrtc("transport.sdp", "GET /v1/live/sessions")
         return create_object(call)
+
+    def fork_live_session(self, call: Call) -> JsonObject:
+        """Answer POST …/fork: a session that goes on from another; it gets an id and an answer to its offer."""
+        call.record()
+        id = self._world.new_id("live_")
+        known = {"session": {"id": id}, "transport": call.body.get("transport")}
+        made: JsonObject = self._world.complete(call.operation.result, known)
+        self._world.store.add("/live/sessions", id, made)
+        return made
 
 
 def _no_webrtc(param: str, instead: str) -> ApiError:

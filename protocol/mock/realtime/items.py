@@ -1,9 +1,10 @@
-"""The conversation of a realtime session: its items in order, the sound in them, and what they ask of an answer.
+"""The conversation of a realtime session: its items in order, their sound, and what they ask of an answer.
 
-An item is kept as answers show it; the sound of its parts lies beside it and is only shown when it is asked for. The
-conversation is bounded, as a model's context is: when there is too much, the oldest items go, and nobody is told.
+An item is kept as events show it. Its sound lies beside it, as only `conversation.item.retrieve` shows that. Like a
+model's context the conversation is bounded: when there is too much, the oldest items go, and no event tells of that.
 
-Source: OpenAI API reference, "Realtime", "Client events" and "Server events"; the errors' words as its users meet them.
+Source: OpenAI API reference, "Realtime", "Client events" and "Server events"; the messages of errors as users report
+them.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from protocol.mock.answer.reply import OfferedTool, Question, ToolResult, count_
 from protocol.mock.realtime.audio import REALTIME_BYTES_A_MS, decode_sound, encode_sound
 from protocol.wire.json_text import JsonObject, encode_json
 
-#: How many items are remembered, and how many bytes of text and of sound.
+#: How many items a conversation has at most, and how many bytes of text and sound.
 MOST_REALTIME_ITEMS = 1000
 MOST_REALTIME_BYTES = 32 * 1024 * 1024
 
@@ -32,12 +33,12 @@ class RealtimeUsage(typing.NamedTuple):
 
 
 class RealtimeItems:
-    """Items in order, by their ids."""
+    """The items of a conversation, in order."""
 
     def __init__(self) -> None:
         self._items: list[JsonObject] = []
         self._sizes: dict[str, int] = {}
-        # (item's id, number of the part) -> the sound and its format
+        # By the id of an item and the number of a part: its sound and the format of that.
         self._sounds: dict[tuple[str, int], tuple[bytes, str]] = {}
         self._bytes = 0
 
@@ -54,9 +55,9 @@ class RealtimeItems:
         return ids[ids.index(id) - 1] if id in ids[1:] else None
 
     def add(self, item: JsonObject, previous_id: str | None = None) -> str | None:
-        """Add an item after another one, by default at the end; "root" is the beginning. Return the id before it.
+        """Add an item behind that of `previous_id`, by default at the end; "root" stands for the beginning.
 
-        ApiError 400 when the previous item does not exist, or one of this id does.
+        Return the id of the item before it. ApiError 400 when there is no such item, or one of the new id already.
         """
         if item["id"] in self._sizes:
             raise ApiError(
@@ -113,12 +114,12 @@ class RealtimeItems:
         return {**item, "content": parts}
 
     def sound_ms(self, item: JsonObject, part: int) -> int:
-        """Return how long an item's part sounds, 0 where it has no sound."""
+        """Return the length of a part's sound in milliseconds, 0 where it has none."""
         sound, audio_format = self._sounds.get((item["id"], part), (b"", "audio/pcm"))
         return len(sound) // REALTIME_BYTES_A_MS[audio_format]
 
     def truncate(self, item: JsonObject, part: int, end_ms: int) -> None:
-        """Cut the sound of an item's part, and forget its words: nobody heard all of them."""
+        """Cut the sound of a part, and forget its transcript: which of its words were heard is not known."""
         sound, audio_format = self._sounds[item["id"], part]
         self._sounds[item["id"], part] = sound[: end_ms * REALTIME_BYTES_A_MS[audio_format]], audio_format
         item["content"][part]["transcript"] = ""
@@ -135,7 +136,7 @@ class RealtimeItems:
 
 
 def take_item(item: JsonObject, id: str, audio_format: str) -> tuple[JsonObject, dict[int, bytes]]:
-    """Return a client's item as it is kept and shown, and its parts' sound. ApiError 400 for sound that is none."""
+    """Return a client's item as it is kept, and the sound of its parts; ApiError 400 for sound that is not base64."""
     kept = {
         "id": item.get("id") or id,
         "object": "realtime.item",
@@ -157,7 +158,7 @@ def take_item(item: JsonObject, id: str, audio_format: str) -> tuple[JsonObject,
 
 
 def item_words(item: JsonObject) -> str:
-    """Return all that an item says in words."""
+    """Return all words of an item."""
     content = item.get("content") or []
     words = [part.get("text") or part.get("transcript") or "" for part in content]
     words += [item.get(name) or "" for name in ("name", "arguments", "output")]
@@ -181,7 +182,7 @@ def realtime_question(items: typing.Sequence[JsonObject], asked: JsonObject, see
 
 
 def _realtime_tools(tools: typing.Any) -> list[OfferedTool]:
-    """Return the functions among tools; nobody is there to ask a remote server for its own."""
+    """Return the functions among tools. The tools of MCP servers are left out: the mock does not connect to them."""
     return [
         OfferedTool(tool["name"], tool.get("description") or "", tool.get("parameters"), "function")
         for tool in tools or []
@@ -192,5 +193,5 @@ def _realtime_tools(tools: typing.Any) -> list[OfferedTool]:
 def _realtime_choice(choice: typing.Any) -> tuple[str, str]:
     if type(choice) is dict:
         return ("required", choice.get("name") or "") if choice.get("type") == "function" else ("auto", "")
-    # The older form of the API lets a function's name stand by itself.
+    # In the older form of the API a function's name stands by itself.
     return (choice, "") if choice in ("none", "auto", "required") else ("required", choice) if choice else ("auto", "")

@@ -1,6 +1,6 @@
-"""A Live session over a WebSocket: it listens all the time, and speaks the mock's text after each stretch of speech.
+"""A Live session over a WebSocket: it listens all the time, and says the mock's text after each stretch of speech.
 
-There is nobody to delegate to: what a client appends is acknowledged, and decisions are not made.
+What a client appends for the model to know is acknowledged and not used. No work is ever delegated to the client.
 
 Source: OpenAI API reference, "Live" (client events, server events).
 """
@@ -24,7 +24,7 @@ _FORMAT: JsonObject = {"type": "audio/pcm", "rate": 24000}
 
 
 class LiveTalk(TurnTalk):
-    """A Live session; it begins with the client's `session.start`."""
+    """A Live session. It begins with the client's `session.start`."""
 
     longest_seconds = _SECONDS
 
@@ -69,7 +69,7 @@ class LiveTalk(TurnTalk):
         return [self._event("session.updated", session=self._session, **_client_event(message))]
 
     def append(self, message: JsonObject) -> Events:
-        """Take sound, unless it is muted; speech that ends in it is answered."""
+        """Take sound, unless the input is muted. Speech that ends in it is answered."""
         sound = decode_sound(message["audio"])
         if self._is_muted:
             return []
@@ -89,7 +89,7 @@ class LiveTalk(TurnTalk):
         return [self._event(f"{message['type']}d", **_client_event(message))]
 
     def add_context(self, message: JsonObject) -> Events:
-        """Answer what is appended for the model to know."""
+        """Acknowledge what is appended for the model to know."""
         when = {"start_ms": self._input.end_ms, "end_ms": self._input.end_ms}
         return [self._event(f"{message['type']}ed", **when, **_client_event(message))]
 
@@ -131,7 +131,7 @@ def _client_event(message: JsonObject | None) -> JsonObject:
 
 
 def _at_24_khz(sound: bytes) -> bytes:
-    """Return samples of 16 kHz as such of 24: every second one twice."""
+    """Return samples of 16 kHz as samples of 24 kHz: every second one comes twice."""
     samples = array.array("H", sound[: len(sound) // 4 * 4])
     out = array.array("H", bytes(len(samples) * 3))
     out[0::3], out[1::3], out[2::3] = samples[0::2], samples[1::2], samples[1::2]
@@ -139,7 +139,7 @@ def _at_24_khz(sound: bytes) -> bytes:
 
 
 def _at_16_khz(sound: bytes) -> bytes:
-    """Return samples of 24 kHz as such of 16: two of three."""
+    """Return samples of 24 kHz as samples of 16 kHz: of each three the first two."""
     samples = array.array("H", sound[: len(sound) // 6 * 6])
     out = array.array("H", bytes(len(samples) // 3 * 4))
     out[0::2], out[1::2] = samples[0::3], samples[1::3]

@@ -1,4 +1,4 @@
-"""A translation session: sound goes in, and for each stretch of speech in it the mock's text comes out, said aloud.
+"""A translation session: sound comes in, and after each stretch of speech in it the mock's text goes out, said aloud.
 
 Source: OpenAI API reference, "Realtime translations" (client events, server events).
 """
@@ -14,13 +14,13 @@ from protocol.mock.realtime.wire import Events, Turn, TurnFrames, TurnTalk, even
 from protocol.openai.answers import split_words
 from protocol.wire.json_text import JsonObject
 
-# There is nothing to set: the server finds the speech.
+# A client cannot set how speech is found.
 _TRANSLATED_SPEECH = TurnDetection(0.5, 300, 200)
 _TRANSLATION_RATE = 24000
 
 
 def new_translation(id: str, model: str, audio: JsonObject, expires_at: int) -> JsonObject:
-    """Return a translation session; `audio` is what is asked of it."""
+    """Return a translation session as it is at first; `audio` has what the client wants otherwise."""
     sides = {side: {**members, **(audio.get(side) or {})} for side, members in _TRANSLATION_AUDIO.items()}
     return {"id": id, "type": "translation", "model": model, "expires_at": expires_at, "audio": sides}
 
@@ -32,7 +32,7 @@ _TRANSLATION_AUDIO: dict[str, JsonObject] = {
 
 
 class TranslationSession(TurnTalk):
-    """A translation session, as new_translation gives it."""
+    """A translation session; `session` is its configuration as new_translation gives it."""
 
     def __init__(self, world: World, session: JsonObject, *, check: typing.Callable[[JsonObject], JsonObject]) -> None:
         super().__init__(world)
@@ -57,7 +57,7 @@ class TranslationSession(TurnTalk):
         return [self._event("session.updated", session=self.session)]
 
     def append(self, message: JsonObject) -> Events:
-        """Take sound; speech that ends in it is translated."""
+        """Take sound. Speech that ends in it is translated."""
         events: Events = []
         for mark in self._input.append(decode_sound(message["audio"])):
             if mark.kind == "stopped":
@@ -65,7 +65,7 @@ class TranslationSession(TurnTalk):
         return events
 
     def close(self, message: JsonObject) -> Events:
-        """Answer session.close: what has begun is said to its end."""
+        """Answer session.close. What has begun is said to its end first."""
         events: Events = []
         while self._turns:
             events += self.step()
@@ -78,7 +78,7 @@ class TranslationSession(TurnTalk):
         pieces = SpokenSound(len(words), "audio/pcm").pieces()
         form = {"format": "pcm16", "sample_rate": _TRANSLATION_RATE, "channels": 1}
         events: Events = []
-        # It cannot be said before it was heard.
+        # Nothing can be said before it was heard.
         self._said_ms = max(self._said_ms, heard_ms)
         for word, sound in zip(words, pieces):
             yield events

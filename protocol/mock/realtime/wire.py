@@ -1,9 +1,10 @@
 """A conversation over a WebSocket: frames in, a talk's events out as messages, no faster than the client reads.
 
-The server pulls the messages one by one (`WebSocketBody` is the body of the 101). Nothing of the client's is read while
-a message of ours has not left, and one message of the client's is answered before the next is looked at: so neither
-side can make the other hold more than the answer to one message. What takes time is a talk's next step, which waits for
-the pace of the mock's words and not for the client; what the client says meanwhile comes first.
+Theory of operation. The body of the 101 answer is a WebSocketBody, from which the server pulls our messages one by one.
+While a message of ours has not left, nothing of the client's is read; and each message of the client's is answered
+before the next one is looked at. So neither side can make the other hold more than the answer to one message. When
+there is nothing to answer, the body waits for whichever comes first: the client's next bytes, or the time at which the
+talk's next step is due by the pace of the mock's words. If both are there, the client comes first.
 """
 
 from __future__ import annotations
@@ -34,16 +35,16 @@ from protocol.wire.websocket import (
 
 Events = typing.List[JsonObject]
 
-# Steps without a pace are joined to pieces of about so many bytes.
+# Without a pace, steps are joined to pieces of about so many bytes.
 _STEPS_BYTES = 65536
 
 
 class SocketTalk:
-    """One side of a conversation over a WebSocket, without a clock: what is answered to what."""
+    """Our side of a conversation over a WebSocket, without a clock: what is answered to what."""
 
-    #: The most seconds that it may last; the reason that is told then.
+    #: How many seconds the conversation may last.
     longest_seconds = 3600
-    #: Whether it is over, so that the connection closes (1000).
+    #: Whether the conversation is over, so that the connection closes (1000).
     is_over = False
 
     def open(self) -> Events:
@@ -51,46 +52,39 @@ class SocketTalk:
         return []
 
     def receive(self, message: JsonObject) -> Events:
-        """Return what is said to a message of the client; ApiError becomes an `error` event."""
+        """Return what is said to a message of the client. Of an ApiError the client gets what `error` returns."""
         raise NotImplementedError
 
     def error(self, error: ApiError, message: JsonObject | None) -> JsonObject:
-        """Return the event that tells of an error in a message, None for one that is no JSON object."""
+        """Return the event that tells of an error; `message` is None where what came was not a JSON object."""
         raise NotImplementedError
 
     def expired(self) -> Events:
-        """Return what is said when it has lasted for `longest_seconds`."""
+        """Return what is said when the conversation has lasted for `longest_seconds`."""
         return []
 
     def pace(self) -> tuple[object, float] | None:
-        """Return what is to be said next and after how many seconds since its last step; None for nothing."""
+        """Return what has the next step, and how many seconds after the last one it is due; None where nothing has."""
         return None
 
     def step(self) -> Events:
-        """Return the next thing to be said of what `pace` told of."""
+        """Return what is said with the next step."""
         return []
 
 
+#: Yields what goes out before each next word is due, and returns what goes out at the end.
 TurnFrames = typing.Generator[Events, None, Events]
 
 
 class Turn:
-    """What is being said: `frames` yields what goes out before the next word is due, and returns the last of it.
+    """Something that is said a word at a time."""
 
-    `reason` tells it to stop.
-    """
+    __slots__ = ("frames", "has_begun")
 
-    __slots__ = ("frames", "has_begun", "is_default", "reason", "response")
-
-    frames: TurnFrames
-
-    def __init__(self, frames: TurnFrames | None = None) -> None:
-        if frames is not None:  # else they are made from the turn itself
-            self.frames = frames
-        self.reason = ""
-        self.has_begun = False  # whether the first word is out
-        self.response: JsonObject = {}
-        self.is_default = False  # a response of the conversation, of which one at a time may be made
+    def __init__(self, frames: TurnFrames) -> None:
+        self.frames = frames
+        #: Whether the first word is out.
+        self.has_begun = False
 
 
 class TurnTalk(SocketTalk):
@@ -124,7 +118,7 @@ class TurnTalk(SocketTalk):
         return {"type": type, "event_id": self._world.new_id("event_"), **members}
 
     def _add_turn(self, turn: Turn) -> Events:
-        """Let a turn begin; return its first events."""
+        """Let a turn begin, and return its first events."""
         self._turns.append(turn)
         return self._next_frame(turn)
 
@@ -133,11 +127,11 @@ class TurnTalk(SocketTalk):
             return next(turn.frames)
         except StopIteration as end:
             self._turns.remove(turn)
-            return end.value
+            last: Events = end.value
+            return last
 
-    def _stop(self, turn: Turn, reason: str) -> Events:
-        """Let a turn end now; return what is left to say."""
-        turn.reason = reason
+    def rest_of(self, turn: Turn) -> Events:
+        """Return all that is left to say in a turn, which is over then."""
         events: Events = []
         while turn in self._turns:
             events += self._next_frame(turn)
@@ -145,7 +139,7 @@ class TurnTalk(SocketTalk):
 
 
 def event_type(message: JsonObject, known: typing.Iterable[str]) -> str:
-    """Return the type of a client's event; ApiError 400 when it is none of those that are known."""
+    """Return the type of a client's event; ApiError 400 unless it is one of those that are known."""
     kind = message.get("type")
     try:
         if kind is None:
@@ -159,18 +153,18 @@ def event_type(message: JsonObject, known: typing.Iterable[str]) -> str:
 
 
 class OpenSockets:
-    """The WebSockets that are open, so that they can be told to end."""
+    """The WebSockets that are open, which must close when the server goes away."""
 
     def __init__(self) -> None:
         self._bodies: set[WebSocketBody] = set()
 
     def answer(self, request: Request, talk: SocketTalk, world: World, subprotocol: str = "") -> Response:
-        """Return the 101 that opens a talk over a request whose handshake is good."""
+        """Return the 101 that begins a talk. The request's handshake must have been checked."""
         body = WebSocketBody(request, talk, world, self._bodies)
         return Response(101, handshake_fields(request.fields, subprotocol), body)
 
     def leave(self) -> None:
-        """Let all of them close now (1001: the server is going away)."""
+        """Let all of them close (1001: the server is going away)."""
         for body in list(self._bodies):
             body.leave()
 
@@ -185,9 +179,9 @@ class WebSocketBody:
         self._open_bodies = open_bodies
         self._reader = FrameReader("server")
         self._messages = self._converse()
-        # What is waited for.
+        # What is waited for: the client's next bytes; the next step, and what has it; the order to close.
         self._arrival: asyncio.Future[bytes] | None = None
-        self._due: asyncio.Future[typing.Any] | None = None
+        self._due: asyncio.Future[object] | None = None
         self._due_for: object = None
         self._leaving: asyncio.Future[None] | None = None
 
@@ -198,7 +192,7 @@ class WebSocketBody:
         return await self._messages.__anext__()
 
     async def aclose(self) -> None:
-        """End; what is waited for is cancelled."""
+        """End, and cancel what is waited for."""
         await self._messages.aclose()
 
     def leave(self) -> None:
@@ -222,7 +216,7 @@ class WebSocketBody:
                 if not goes_on:
                     return
                 if said:
-                    await asyncio.sleep(0)  # let others have their turn: a thousand messages may have come
+                    await asyncio.sleep(0)  # a thousand messages may have come, and others want their turn
                     continue
                 if self._leaving.done():
                     yield encode_close(1001, "The server is going away.")
@@ -240,7 +234,7 @@ class WebSocketBody:
     # ---- what the client says -----------------------------------------------------------------------------------
 
     def _next_answer(self) -> tuple[bytes, bool]:
-        """Answer the client's frames up to the first that has an answer; return that, and whether to go on."""
+        """Answer the client's frames up to the first that has an answer. Return that answer, and whether to go on."""
         said, goes_on = b"", True
         while goes_on and not said:
             try:
@@ -277,7 +271,7 @@ class WebSocketBody:
     # ---- waiting ------------------------------------------------------------------------------------------------
 
     async def _step(self, seconds_left: float) -> bytes:
-        """Wait for the client's next bytes or until the talk's next step is due; return what that step says."""
+        """Wait for the client's next bytes, or until the talk's next step is due and return what it says."""
         if self._arrival is None:
             self._arrival = asyncio.ensure_future(_next_bytes(self._incoming))
         pace = self._talk.pace()
@@ -297,7 +291,7 @@ class WebSocketBody:
         return _messages(self._talk.step())
 
     def _take_arrival(self) -> bool:
-        """Feed what the client has sent, if anything has come."""
+        """Feed the client's bytes to the reader, and return whether any had come."""
         if self._arrival is None or not self._arrival.done():
             return False
         arrival, self._arrival = self._arrival, None

@@ -1,4 +1,4 @@
-"""Conversations: items that responses read and add to."""
+"""Conversations: items that responses go on from and add to."""
 
 from __future__ import annotations
 
@@ -9,18 +9,19 @@ from protocol.mock.engine.resources import Handler, create_record, page_of
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
 from protocol.mock.responses.items import input_items, shown_item
-from protocol.mock.responses.responses import CONVERSATIONS, Responses
+from protocol.mock.responses.memory import CONVERSATIONS, ResponseMemory
 from protocol.wire.json_text import JsonObject
 
-_MOST_GIVEN = 20  # of one request: API reference, "Create items"
+# How many items one request may add (API reference, "Create items").
+_MOST_GIVEN = 20
 
 
 class Conversations:
-    """The behaviour of /conversations; to change and to delete one is the engine's own."""
+    """The family of /conversations. The engine answers changes and deletions of a conversation."""
 
     def __init__(self, world: World) -> None:
         self._world = world
-        self._responses = Responses(world)
+        self._memory = ResponseMemory(world)
 
     def operations(self) -> dict[str, Handler]:
         """Return the handlers by operation."""
@@ -29,34 +30,34 @@ class Conversations:
             "POST /conversations": self.create,
             f"POST {items}": self.add_items,
             f"GET {items}": self.list_items,
-            f"GET {items}/{{item_id}}": self.give_item,
+            f"GET {items}/{{item_id}}": self.retrieve_item,
             f"DELETE {items}/{{item_id}}": self.delete_item,
         }
 
     def create(self, call: Call) -> JsonObject:
-        """Begin a conversation, perhaps with items."""
+        """Begin a conversation, with the items of the request."""
         given = self._items(call)
         record = create_record(call, {"metadata": call.body.get("metadata") or {}})
         self._add(record, given)
         return record.object
 
     def add_items(self, call: Call) -> JsonObject:
-        """Add items, and answer those."""
+        """Add items, and answer them."""
         conversation = self._conversation(call)
         added = [self._shown(record, call) for record in self._add(conversation, self._items(call))]
         return page_of(added, {"order": "asc", "limit": len(added) or 1})
 
     def list_items(self, call: Call) -> JsonObject:
-        """Answer a page of the items, the newest first unless the order is asked for."""
+        """Answer a page of the items, the newest first unless the request says otherwise."""
         records = self._world.store.all(f"{self._conversation(call).path}/items")
         return page_of([self._shown(record, call) for record in records], call.query)
 
-    def give_item(self, call: Call) -> JsonObject:
+    def retrieve_item(self, call: Call) -> JsonObject:
         """Answer one item."""
         return self._shown(self._item(call), call)
 
     def delete_item(self, call: Call) -> JsonObject:
-        """Forget an item, and answer the conversation that it was in."""
+        """Remove an item, and answer its conversation."""
         conversation, item = self._conversation(call), self._item(call)
         self._world.store.remove(item.collection, item.id)
         return conversation.object
@@ -82,7 +83,7 @@ class Conversations:
                 400, f"Invalid 'items': array too long. Expected an array with maximum length {_MOST_GIVEN}, but got"
                 f" an array with length {len(given)} instead.", param="items", code="array_above_max_length",
             )  # fmt: skip
-        return self._responses.resolved(input_items(given, self._world.new_id))
+        return self._memory.resolved(input_items(given, self._world.new_id))
 
     def _add(self, conversation: Record, items: typing.Sequence[JsonObject]) -> list[Record]:
         collection = f"{conversation.path}/items"

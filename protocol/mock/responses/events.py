@@ -1,10 +1,10 @@
 """The typed events of a streamed response (OpenAI API reference, "Streaming events"), as pure functions.
 
-Theory of operation. Everything that a stream tells is in the response that it ends with, so the events are made from
-that one: the response as it was at its beginning, then each item of the output grown from nothing to what it is, and
-the response itself. A stream that is resumed is therefore the same stream again, cut at a sequence number.
+Theory of operation. The events are made from the finished response, because everything that a stream tells is in it:
+first the response as it was at its beginning, then the growth of each item of the output, and at last the response
+itself. So a stream that is resumed is the same stream again, cut at a sequence number.
 
-Events come in frames, one for each word: what is sent at one moment.
+Events come in frames: a frame is what is sent at one moment, and each word after the first begins a new one.
 """
 
 from __future__ import annotations
@@ -14,25 +14,41 @@ import typing
 from protocol.openai.answers import split_words
 from protocol.wire.json_text import JsonObject
 
+#: Gives the padding for a delta.
 Obfuscate = typing.Callable[[str], str]
 
-#: An event stream's events: frames of events, each event with its `type` and `sequence_number`.
+#: The events of a stream, frame by frame; an event has its `type` and `sequence_number`.
 Frames = typing.List[typing.List[JsonObject]]
 
-# What a response does not know yet while it is being made.
-_BLANKS = {"output": [], "usage": None, "incomplete_details": None, "error": None, "completed_at": None}
+# Deltas are padded to a multiple of this length, so that their size on the wire does not tell the words.
+_PADDED_LENGTH = 16
+_PADDING_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789ab"
+
+# The members of a response whose values are only known at its end.
+_BLANKS: JsonObject = {"output": [], "usage": None, "incomplete_details": None, "error": None, "completed_at": None}
 
 
 def started_response(response: JsonObject, status: str) -> JsonObject:
-    """Return a response as it was before there was any output."""
+    """Return a response as it was before there was any output, in this status."""
     blanks = {name: value for name, value in _BLANKS.items() if name in response}
     return {**response, **blanks, "status": status}
 
 
-def response_frames(response: JsonObject, obfuscate: Obfuscate | None = None) -> Frames:
-    """Return the events that end with a response, whose status is completed, incomplete or failed.
+def padding(random_bits: typing.Callable[[int], int]) -> Obfuscate:
+    """Return a function that pads deltas with random letters; `random_bits(n)` gives an integer of n random bits."""
 
-    `obfuscate` gives the padding for a delta; None leaves it out.
+    def pad(word: str) -> str:
+        length = _PADDED_LENGTH - len(word) % _PADDED_LENGTH
+        bits = random_bits(6 * length)
+        return "".join(_PADDING_ALPHABET[bits >> 6 * at & 63] for at in range(length))
+
+    return pad
+
+
+def response_frames(response: JsonObject, obfuscate: Obfuscate | None = None) -> Frames:
+    """Return the events of the stream that ends with a response; its status is completed, incomplete or failed.
+
+    With `obfuscate` None deltas are not padded.
     """
     writer = _EventWriter(obfuscate)
     if response.get("background"):
@@ -43,7 +59,7 @@ def response_frames(response: JsonObject, obfuscate: Obfuscate | None = None) ->
         writer.emit("response.created", response=started_response(response, "in_progress"))
     writer.emit("response.in_progress", response=started_response(response, "in_progress"))
     for index, item in enumerate(response["output"]):
-        _ITEM_WRITERS.get(item["type"], _write_plainly)(writer, index, item, response)
+        _ITEM_WRITERS.get(item["type"], _write_whole)(writer, index, item, response)
     writer.emit(f"response.{response['status']}", response=response)
     return writer.frames
 
@@ -76,8 +92,8 @@ class _EventWriter:
         self.emit("response.output_item.done", output_index=index, item=item)
 
 
-def _write_plainly(writer: _EventWriter, index: int, item: JsonObject, response: JsonObject) -> None:
-    """Write an item that comes in one piece."""
+def _write_whole(writer: _EventWriter, index: int, item: JsonObject, response: JsonObject) -> None:
+    """Write an item that comes whole, without deltas."""
     writer.added(index, _in_progress(item))
     writer.done(index, item)
 
@@ -142,7 +158,7 @@ def _write_text(writer: _EventWriter, type: str, member: str, index: int, item: 
 
 
 def _write_stages(*stages: str) -> typing.Callable[[_EventWriter, int, JsonObject, JsonObject], None]:
-    """Return the writer of a call that only tells how far it is."""
+    """Return the writer of a call that only tells which stages it has come to."""
 
     def write(writer: _EventWriter, index: int, item: JsonObject, response: JsonObject) -> None:
         writer.added(index, _in_progress(item, results=None, tools=[]))
@@ -177,7 +193,7 @@ def _write_image(writer: _EventWriter, index: int, item: JsonObject, response: J
 
 
 def _partial_images(response: JsonObject) -> int:
-    """Return how many pictures on the way the tool was told to show; the API reference allows three."""
+    """Return how many partial pictures the image tool was told to show (API reference: three at most)."""
     for tool in response.get("tools") or []:
         if tool.get("type") == "image_generation":
             count = tool.get("partial_images")

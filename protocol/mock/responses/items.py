@@ -1,6 +1,6 @@
-"""Items of the Responses API: what a request puts in, what a reply puts out, and what of both an answer shows.
+"""Items of the Responses API: what a request puts in, what a reply puts out, and what answers show of both.
 
-All of it is pure. An item is remembered whole; `shown_item` leaves out what a request has to ask for by `include`.
+All of it is pure. An item is remembered whole; `shown_item` leaves out what answers have only if `include` names it.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ ITEM_PREFIXES = {
     "program": "prog_", "program_output": "progo_",
 }  # fmt: skip
 
-# Items that have a status when the API shows them.
+# The types of items that have a status in answers.
 _STATUS_ITEMS = frozenset(
     "message function_call function_call_output custom_tool_call custom_tool_call_output computer_call"
     " computer_call_output shell_call shell_call_output local_shell_call local_shell_call_output tool_search_call"
     " tool_search_output".split()
 )
-# A call that the client answers, by the type of its answer, and what errors call it.
+# By the type of an output: the type of the call that it answers, and what errors call that.
 _ANSWERED_CALLS = {
     "function_call_output": ("function_call", "function call"),
     "custom_tool_call_output": ("custom_tool_call", "custom tool call"),
@@ -46,13 +46,13 @@ _ANSWERED_CALLS = {
     "local_shell_call_output": ("local_shell_call", "local shell call"),
 }
 _CALLS_TO_ANSWER = {call: words for call, words in _ANSWERED_CALLS.values()}
-# Items that name no tool, by their type, and the tool whose calls they are.
+# By the type of a call that does not name its tool: the tool.
 _TOOLS_OF_CALLS = {
     "file_search_call": "file_search", "web_search_call": "web_search", "code_interpreter_call": "code_interpreter",
     "image_generation_call": "image_generation", "computer_call": "computer", "shell_call": "shell",
     "local_shell_call": "local_shell", "apply_patch_call": "apply_patch", "tool_search_call": "tool_search",
 }  # fmt: skip
-# Calls that the server makes itself, so that the item is the result too.
+# Calls that the server makes itself: their items hold the result too.
 _SERVED_CALLS = frozenset(
     "file_search_call web_search_call code_interpreter_call image_generation_call mcp_call tool_search_call".split()
 )
@@ -60,11 +60,11 @@ _REASONING_MODEL = re.compile(r"(?:o\d|gpt-(?:[5-9]|\d\d)(?!.*-chat)|codex|compu
 
 
 def is_reasoning_model(model: str) -> bool:
-    """Whether a model thinks before it answers: the o series, and gpt-5 and later but for those for chats."""
+    """Whether a model thinks before it answers: the o series does, and gpt-5 and later but for the chat models."""
     return bool(_REASONING_MODEL.match(model))
 
 
-# How many tokens a model reads at most, by the beginning of its name; the first that fits counts.
+# How many tokens a model reads at most, by the beginning of its name. The first row that fits counts.
 _CONTEXT_WINDOWS = (("gpt-4.1", 1_047_576), ("gpt-4", 128_000), ("gpt-3", 16_385), ("o", 200_000), ("gpt-5", 400_000))
 _WIDEST_WINDOW = 1_050_000
 
@@ -75,7 +75,7 @@ def context_window(model: str) -> int:
 
 
 class ItemChain:
-    """Items behind other items: what one response adds to a context, of which all that follow share the rest."""
+    """What one response adds to a context, behind the chain of items before it, which all later responses share."""
 
     __slots__ = ("before", "items")
 
@@ -97,7 +97,7 @@ class ItemChain:
 
 
 def input_items(value: typing.Any, new_id: typing.Callable[[str], str]) -> list[JsonObject]:
-    """Return a request's `input`, or the items of a conversation, as they are remembered: with ids, parts and status.
+    """Return the items of a request as they are remembered: with ids, parts and status.
 
     A text is a message of the user's. References to items stay as they are.
     """
@@ -122,7 +122,7 @@ def _input_item(item: JsonObject, new_id: typing.Callable[[str], str]) -> JsonOb
 
 
 def item_type(item: JsonObject) -> str:
-    """Return an item's type; what has none is a message when it has a role, and else a reference."""
+    """Return an item's type. Without one it is a message when it has a role, and else a reference."""
     kind = item.get("type")
     return kind if isinstance(kind, str) else "message" if "role" in item else "item_reference"
 
@@ -139,7 +139,7 @@ def _image_part(part: JsonObject) -> JsonObject:
 
 
 def check_calls_answered(items: typing.Sequence[JsonObject]) -> None:
-    """Check that each tool call has its output, and each output its call; ApiError 400 in OpenAI's words."""
+    """Check that each tool call has its output and each output its call; ApiError 400 in OpenAI's words."""
     called = {(item_type(item), item.get("call_id")) for item in items}
     for item in items:
         kind, call_id = item_type(item), item.get("call_id")
@@ -179,13 +179,13 @@ def _joined_text(content: typing.Any) -> str:
 
 
 def items_tokens(items: typing.Sequence[JsonObject], instructions: typing.Any = None) -> int:
-    """Count the tokens of what a model reads: words, at least one an item."""
+    """Count the tokens of what a model reads: its words, and at least one for each item."""
     spoken = count_tokens(instructions) if isinstance(instructions, str) else 0
     return spoken + sum(count_tokens(item_text(item)) or 1 for item in items)
 
 
 class Asked(typing.NamedTuple):
-    """What a context of items asks: the last prompt, the system's words, and what tools gave back since the prompt."""
+    """What a context asks: its last prompt, its instructions, and the results of tools since the prompt."""
 
     prompt: str
     instructions: str
@@ -193,8 +193,9 @@ class Asked(typing.NamedTuple):
 
 
 def asked_by(items: typing.Sequence[JsonObject], instructions: typing.Any = None) -> Asked:
-    """Read what a context asks, given all its items in their order."""
-    prompt, results = "", []
+    """Return what a context asks; `items` are all of it, the oldest first."""
+    prompt = ""
+    results: list[ToolResult] = []
     told = [instructions] if isinstance(instructions, str) else []
     tools: dict[typing.Any, str] = {}
     for item in items:
@@ -222,7 +223,7 @@ def tool_of(item: JsonObject) -> str:
 
 
 def output_text(text: str) -> JsonObject:
-    """Return the part of a message that the model says."""
+    """Return the part of a message that holds the model's words."""
     return {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
 
 
@@ -232,19 +233,19 @@ def message_item(id: str, text: str, *, status: str = "completed") -> JsonObject
 
 
 def reasoning_item(id: str, summary: str) -> JsonObject:
-    """Return what a model thought, of which only a summary is told, if any."""
+    """Return the item of what a model thought; answers show a summary of it or nothing."""
     parts = [{"type": "summary_text", "text": summary}] if summary else []
     return {"id": id, "type": "reasoning", "summary": parts, "encrypted_content": sealed(id)}
 
 
 def sealed(id: str) -> str:
-    """Return what stands for encrypted content: opaque, and always the same for an item."""
+    """Return a stand-in for encrypted content: opaque, and always the same for an item's id."""
     digest = hashlib.blake2b(id.encode("utf-8", "backslashreplace"), digest_size=64).digest()
     return base64.urlsafe_b64encode(b"\x80\x00\x00\x00\x00" + digest).decode()
 
 
 def shown_item(item: JsonObject, include: typing.Collection[str], top_logprobs: int = 0) -> JsonObject:
-    """Return an output item as an answer shows it: without what has to be asked for by `include`."""
+    """Return an output item as an answer shows it: without what only `include` brings."""
     kind = item["type"]
     if kind == "message" and "message.output_text.logprobs" in include and item.get("role") == "assistant":
         return {**item, "content": [_with_logprobs(part, top_logprobs) for part in item["content"]]}
@@ -267,7 +268,7 @@ def _with_logprobs(part: JsonObject, top_logprobs: int) -> JsonObject:
 
 
 def written_words(item: JsonObject) -> int:
-    """Count the pieces of what the model wrote in an item: the tokens of its output."""
+    """Count the tokens that the model wrote in an item; a word is one."""
     kind = item["type"]
     if kind == "message":
         return sum(len(split_words(part.get("text", ""))) for part in item["content"])

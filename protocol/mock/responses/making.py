@@ -1,8 +1,8 @@
 """Make a response: read what a context of items asks, and say it in items.
 
-Theory of operation. What a model would say is decided by protocol/mock/answer/reply.py. Calls that the server makes itself
-follow each other, each with its result in the next question; then comes a message, or calls for the client, which end
-the response. The reply takes each result off what the prompt asks for, so that this ends.
+Theory of operation. What the model says to a question is decided by protocol/mock/answer/reply.py. When it calls a tool
+that the server runs itself, the result goes into a further question. The response ends with the first reply that is a
+message, or that calls a tool of the client's. A reply asks for nothing whose result is there already, so this ends.
 """
 
 from __future__ import annotations
@@ -27,17 +27,21 @@ from protocol.mock.responses.items import (
     tool_of,
     written_words,
 )
-from protocol.mock.responses.tools import SERVED_TOOLS, Toolbox, ToolCaller
+from protocol.mock.responses.tool_calls import ToolCaller
+from protocol.mock.responses.toolbox import SERVED_TOOLS, Toolbox
+from protocol.mock.unchecked import without_nulls
 from protocol.openai.answers import split_words
 from protocol.wire.json_text import JsonObject
 
 _DEFAULT_MODEL = "gpt-4o"
-# Tokens of thought by effort: a stand-in, of which only the order means something.
+# Tokens of thought by effort. The figures are made up; only their order means something.
 _EFFORT_TOKENS = {"none": 0, "minimal": 8, "low": 32, "medium": 64, "high": 128, "xhigh": 256, "max": 512}
-_LIKELY_SCORE = 0.1  # of a search, from which on a prompt is about what was found
-_MOST_CALL_ROUNDS = 8  # of calls that the server makes in one response
+# The score of a search from which on the prompt counts as a question about the file that was found.
+_LIKELY_SCORE = 0.1
+# How many times a response may ask again with the results of the server's own tools.
+_MOST_ROUNDS = 8
 
-# What a response echoes as it was asked, and what it says where nothing was asked.
+# Members that a response repeats from its request, each with its value where the request does not say.
 _ECHOES: tuple[tuple[str, typing.Any], ...] = (
     ("instructions", None), ("max_output_tokens", None), ("max_tool_calls", None), ("parallel_tool_calls", True),
     ("previous_response_id", None), ("prompt", None), ("prompt_cache_key", None), ("prompt_cache_retention", None),
@@ -47,7 +51,7 @@ _ECHOES: tuple[tuple[str, typing.Any], ...] = (
 
 
 class MadeResponse(typing.NamedTuple):
-    """A response that is finished: as answers show it, its output whole, and its context with its own input."""
+    """A finished response: as answers show it, with its output whole, its context, and its conversation's id or ""."""
 
     object: JsonObject
     output: list[JsonObject]
@@ -62,8 +66,8 @@ class ResponseMaker:
         self._world = world
         self._caller = ToolCaller(world)
 
-    def made(self, body: JsonObject, context: ItemChain, conversation: str, *, is_silent: bool = False) -> MadeResponse:
-        """Return the response to a body whose context, its own input included, is given; a silent one says nothing.
+    def make(self, body: JsonObject, context: ItemChain, conversation: str, *, is_silent: bool = False) -> MadeResponse:
+        """Return the response to a body; `context` includes the body's own input. A silent response says nothing.
 
         ApiError 400 for a schema that nothing fits, and for a tool that is chosen and not offered; 404 for a vector
         store that is searched and not there.
@@ -94,7 +98,7 @@ class ResponseMaker:
         return MadeResponse(object, output, context, conversation)
 
     def _begun(self, body: JsonObject, conversation: str) -> JsonObject:
-        """Return a response with all that its request says of it."""
+        """Return a response before there is any output, with all that its request says of it."""
         model = body.get("model") or _DEFAULT_MODEL
         tier = body.get("service_tier")
         object: JsonObject = {
@@ -123,7 +127,7 @@ class ResponseMaker:
         return [reasoning_item(self._world.new_id("rs_"), _summary_of(asked) if wants_summary else "")]
 
     def _compacted(self, body: JsonObject, items: list[JsonObject]) -> list[JsonObject]:
-        """Return the compaction that a context calls for which is longer than the request wants it."""
+        """Return a compaction where the context is longer than the request wants it to be."""
         for management in body.get("context_management") or ():
             threshold = management.get("compact_threshold")
             if management.get("type") == "compaction" and threshold and items_tokens(items) >= threshold:
@@ -131,22 +135,22 @@ class ResponseMaker:
         return []
 
     def compaction(self) -> JsonObject:
-        """Return the item that stands for a context made shorter."""
+        """Return the item that stands for a whole context."""
         id = self._world.new_id("cmp_")
         return {"id": id, "type": "compaction", "encrypted_content": sealed(id)}
 
     def _said(self, body: JsonObject, items: list[JsonObject], asked: Asked) -> list[JsonObject]:
-        """Return what the model says: calls that the server makes, and then a message or calls for the client."""
+        """Return what the model says: calls of the server's tools, and then a message or calls of the client's."""
         toolbox = Toolbox(body.get("tools"), body.get("tool_choice"))
         said = self._listed(toolbox, items) + self._approved(items)
         question = self._question(body, toolbox, asked, said)
         most = body.get("max_tool_calls")
         served = 0
-        for _ in range(_MOST_CALL_ROUNDS):
+        for _ in range(_MOST_ROUNDS):
             answer = _reply(question, self._world.settings.text)
             if not answer.calls:
                 break
-            made = [self._caller.item(toolbox.offer(call.name), call) for call in answer.calls]
+            made = [self._caller.item(toolbox.called(call.name), call) for call in answer.calls]
             if most is not None:
                 room = max(0, most - served)
                 made = [item for at, item in enumerate(made) if at < room or not _is_served(item)]
@@ -173,8 +177,8 @@ class ResponseMaker:
         return question if question.named or question.choice != "auto" else self._with_search(question, toolbox, said)
 
     def _with_search(self, question: Question, toolbox: Toolbox, said: list[JsonObject]) -> Question:
-        """Name the file search when nothing else is asked for and the stores know something of the prompt."""
-        offer = toolbox.offer("file_search")
+        """Call for the file search when nothing else is called for and the stores know something of the prompt."""
+        offer = toolbox.find("file_search")
         if offer is None or any(result.name == "file_search" for result in question.results):
             return question
         if _reply(question, "").calls:
@@ -193,12 +197,12 @@ class ResponseMaker:
     # ---- MCP ----------------------------------------------------------------------------------------------------
 
     def _listed(self, toolbox: Toolbox, items: list[JsonObject]) -> list[JsonObject]:
-        """Return the lists of tools of the MCP servers whose lists are not in the context yet."""
+        """Return the items that list the tools of MCP servers; a list that is in the context is not repeated."""
         known = {item.get("server_label") for item in items if item_type(item) == "mcp_list_tools"}
         return [self._caller.listed(server) for server in toolbox.servers if server.get("server_label") not in known]
 
     def _approved(self, items: list[JsonObject]) -> list[JsonObject]:
-        """Return the calls that the last items of a context approve."""
+        """Return the calls that the client has approved and that have not been made yet."""
         requests = {item.get("id"): item for item in items if item_type(item) == "mcp_approval_request"}
         done = {item.get("approval_request_id") for item in items if item_type(item) == "mcp_call"}
         called = []
@@ -213,7 +217,7 @@ class ResponseMaker:
 
 
 def _reply(question: Question, text: str) -> Reply:
-    """Return the reply to a question; errors name the parameters as this API does."""
+    """Return the reply to a question. Errors name parameters as this API does, and not as chat completions do."""
     try:
         return reply(question, text)
     except ApiError as exc:
@@ -223,7 +227,7 @@ def _reply(question: Question, text: str) -> Reply:
 
 
 def _reasoning(model: str, body: JsonObject) -> JsonObject:
-    asked = {name: value for name, value in (body.get("reasoning") or {}).items() if value is not None}
+    asked = without_nulls(body.get("reasoning"))
     default = "medium" if is_reasoning_model(model) else None
     return {"effort": default, "summary": None, **asked}
 
@@ -236,7 +240,7 @@ def _text_form(body: JsonObject) -> JsonObject:
     return {"format": form, "verbosity": text.get("verbosity") or "medium"}
 
 
-# What a tool is where its request does not say so.
+# The members of a tool where the request does not say them.
 _TOOL_DEFAULTS: dict[str, JsonObject] = {
     "function": {"description": None, "strict": True},
     "file_search": {
@@ -251,11 +255,10 @@ _TOOL_DEFAULTS: dict[str, JsonObject] = {
 
 
 def _shown_tool(tool: JsonObject) -> JsonObject:
-    """Return a tool as a response shows it: what may be secret is left out."""
-    given = {
-        name: value for name, value in tool.items() if value is not None and name not in ("headers", "authorization")
-    }
-    return {"type": tool.get("type"), **_TOOL_DEFAULTS.get(tool.get("type"), {}), **given}
+    """Return a tool as a response shows it: without members that may be secret."""
+    kind = tool.get("type")
+    given = {name: value for name, value in without_nulls(tool).items() if name not in ("headers", "authorization")}
+    return {"type": kind, **(_TOOL_DEFAULTS.get(kind, {}) if type(kind) is str else {}), **given}
 
 
 def _summary_of(asked: Asked) -> str:
@@ -265,12 +268,12 @@ def _summary_of(asked: Asked) -> str:
 
 
 def _is_served(item: JsonObject) -> bool:
-    """Whether a call is the server's, and over."""
+    """Whether an item is a call of a tool that the server runs itself, and not a call for the client."""
     return tool_of(item) in SERVED_TOOLS or item["type"] == "mcp_call"
 
 
 def _citations(item: JsonObject, text: str) -> list[JsonObject]:
-    """Return the annotations of a text that rests on what a call found."""
+    """Return the annotations of a text that name what a call found."""
     if item["type"] == "file_search_call" and item["results"] and item["results"][0]["score"] > 0:
         best = item["results"][0]
         where = {"file_id": best["file_id"], "filename": best["filename"]}
@@ -283,8 +286,8 @@ def _citations(item: JsonObject, text: str) -> list[JsonObject]:
 
 
 def _cut_output(output: list[JsonObject], limit: int) -> tuple[list[JsonObject], bool]:
-    """Cut what the model writes to so many words; the item that is cut is incomplete, and the last one."""
-    kept = []
+    """Cut what the model writes to so many words. The item that is cut is incomplete and ends the output."""
+    kept: list[JsonObject] = []
     for item in output:
         words = written_words(item)
         if words > limit:
@@ -304,7 +307,7 @@ def _cut_item(item: JsonObject, limit: int) -> JsonObject:
 
 
 def usage_of(read: int, written: int, reasoning: int) -> JsonObject:
-    """Return the usage of a response that read and wrote so many tokens, some of them thoughts."""
+    """Return the usage of a response, in tokens; `reasoning` ones are among the `written`."""
     return {
         "input_tokens": read, "input_tokens_details": {"cache_write_tokens": 0, "cached_tokens": 0},
         "output_tokens": written, "output_tokens_details": {"reasoning_tokens": reasoning},

@@ -1,7 +1,15 @@
 """Batches that really run: each line of the input file goes as a request through our own routes.
 
-A batch is validating, in progress, finalizing and completed; what is wrong with its file makes it fail before any
-line is sent. The caller's key goes with each line. It is held as long as the batch runs, and shown nowhere.
+Theory of operation.
+
+    validating -> in_progress -> finalizing -> completed
+        |              |
+        v              v
+      failed        expired                    cancelling -> cancelled: from every state but those at an end
+
+A batch is one task. A mistake in the file makes the batch fail before any line is sent. A batch that is cancelled, or
+that takes longer than its window, sends no further line, and writes the answers that it has. The caller's key goes with
+each line. It is held as long as the batch runs, and shown nowhere.
 """
 
 from __future__ import annotations
@@ -20,22 +28,24 @@ from protocol.mock.storage.files import FILES, keep_file
 from protocol.wire.http1.messages import Fields, RequestHead
 from protocol.wire.json_text import JsonObject, encode_json, parse_json
 
-# How long a batch is looked at before and after its lines run, in seconds of the life cycles' clock.
+# How long a batch takes before and after its lines run, in seconds of the life cycles' clock.
 _VALIDATING_SECONDS = 1
 _FINALIZING_SECONDS = 1
 # API reference, "Create batch": `completion_window` is always 24h, and a file has so many requests at most.
 _WINDOW_SECONDS = 24 * 3600
 _MOST_LINES = 50_000
 _LINES_AT_ONCE = 8
-# An answer that is larger than this is none that a batch can hold.
+# The largest answer to a line that a batch holds.
 _MOST_ANSWER_BYTES = 16 * 1024 * 1024
-# How many of a file's mistakes are told.
+# How many mistakes of its file a batch lists.
 _MOST_ERRORS = 100
+# How many lines are read between the turns of others.
 _LINES_A_TURN = 200
 
 _ENDPOINT = re.compile(r"/v1/[a-z/_]+")
-# What tells a route who asks.
+# The fields that tell a route who asks.
 _CALLER_FIELDS = ("authorization", "api-key", "openai-organization", "openai-project")
+# The members of a batch that are null until there is something to tell.
 _UNTOLD = (
     "cancelled_at cancelling_at completed_at error_file_id errors expired_at failed_at finalizing_at in_progress_at"
     " metadata model output_file_id usage".split()
@@ -44,21 +54,21 @@ _RUNNING = ("validating", "in_progress", "finalizing")
 
 
 class Batches:
-    """The operations on batches."""
+    """The family of /batches."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
     def operations(self) -> dict[str, Handler]:
-        """Return the handlers by their operations' keys."""
+        """Return the handlers by operation."""
         return {"POST /batches": self.create, "POST /batches/{batch_id}/cancel": self.cancel}
 
     def create(self, call: Call) -> JsonObject:
-        """Begin a batch; what its file holds is looked at later."""
+        """Begin a batch. Its file is read later: what is wrong with it is no error of this request but the batch's."""
         world = self._world
         file = world.find(FILES, str(call.body.get("input_file_id")), param="input_file_id")
         purpose = file.object.get("purpose")
-        if purpose != "batch" and "invented" not in file.notes:
+        if purpose != "batch" and not file.is_invented:
             raise ApiError(
                 400, f"Invalid file purpose: expected 'batch', but '{file.id}' has '{purpose}'.", param="input_file_id",
                 code="invalid_file_purpose",
@@ -73,16 +83,16 @@ class Batches:
         counts = {"total": 0, "completed": 0, "failed": 0}
         record = create_record(call, {**untold, **times, "status": "validating", "request_counts": counts})
         if world.settings.speed:
-            world.spawn(_Run(world, record, file.content, call).run())
+            world.spawn(_BatchRun(world, record, file.content, call).run())
         return record.object
 
     def cancel(self, call: Call) -> JsonObject:
-        """Let a batch run out: lines that are under way come to their end, and no further one begins."""
+        """Cancel a batch: the lines that are under way come to their end, and no further one is sent."""
         record = call.record()
         status = record.object["status"]
         if status in _RUNNING:
             _enter(self._world, record, "cancelling")
-            if "invented" in record.notes:
+            if record.is_invented:
                 _enter(self._world, record, "cancelled")
         elif status not in ("cancelling", "cancelled"):
             raise ApiError(
@@ -101,8 +111,8 @@ class _Line(typing.NamedTuple):
     body: JsonObject
 
 
-class _Run:
-    """One batch from its validation to its files."""
+class _BatchRun:
+    """A batch that runs, from its validation to its files."""
 
     def __init__(self, world: World, record: Record, content: bytes, call: Call) -> None:
         self._world = world
@@ -110,19 +120,21 @@ class _Run:
         self._content = content
         self._endpoint = call.body["endpoint"]
         self._expires_after = call.body.get("output_expires_after")
-        self._peer = call.request.peer
-        fields = call.request.fields
+        request = call.request
+        self._peer = request.peer if request is not None else ""
+        fields = request.fields if request is not None else Fields([])
         self._caller = [(name, fields.get(name)) for name in _CALLER_FIELDS if name in fields]
         self._deadline = world.clock() + _WINDOW_SECONDS
-        # All ids are drawn now: what else goes on while the batch runs does not change them.
+        # All chance is drawn now, so that the ids do not depend on what else happens while the batch runs.
         self._output_id, self._error_id = world.new_id("file-"), world.new_id("file-")
         self._random = random.Random(world.random_bits(64))
-        self._answers: dict[int, tuple[bool, bytes]] = {}  # by line: whether it went well, and what to tell of it
+        # By the number of a line: whether it went well, and its line of the output or error file.
+        self._answers: dict[int, tuple[bool, bytes]] = {}
         self._usage: dict[str, int] = {}
 
     async def run(self) -> None:
-        """Go through the life cycle, until its end or until nobody remembers the batch."""
-        # What it holds meanwhile counts as the batch's own.
+        """Go through the life cycle, to its end or until the batch is forgotten."""
+        # The input counts for the batch as long as it is held: its file may be gone from the store by then.
         store, record, held_bytes = self._world.store, self._record, len(self._content)
         store.set_size(record, record.size + held_bytes)
         try:
@@ -166,12 +178,12 @@ class _Run:
     # ---- validation ---------------------------------------------------------------------------------------------
 
     async def _read_lines(self) -> tuple[list[_Line], list[JsonObject]]:
-        """Return the requests of the input file, and what is wrong with it."""
+        """Return the requests of the input file, and its mistakes as the batch tells them."""
         texts = [(number, text) for number, text in enumerate(self._content.split(b"\n"), 1) if text.strip()]
         if not texts:
-            return [], [_mistake("empty_file", "The input file is empty: it must have at least one request.")]
+            return [], [_Mistake("empty_file", "The input file is empty: it must have at least one request.").told()]
         if len(texts) > _MOST_LINES:
-            return [], [_mistake("too_many_tasks", f"The input file has more than {_MOST_LINES} requests.")]
+            return [], [_Mistake("too_many_tasks", f"The input file has more than {_MOST_LINES} requests.").told()]
         lines: list[_Line] = []
         errors: list[JsonObject] = []
         seen: set[str] = set()
@@ -187,7 +199,7 @@ class _Run:
                     )  # fmt: skip
                 lines.append(line)
             except _Mistake as exc:
-                errors.append(_mistake(*exc.args, line=number))
+                errors.append(exc.told(number))
             if number % _LINES_A_TURN == 0:
                 await asyncio.sleep(0)
         self._record.object["model"] = model if isinstance(model, str) else None
@@ -202,18 +214,18 @@ class _Run:
         await asyncio.gather(*(self._work(pending) for _ in range(_LINES_AT_ONCE)))
 
     async def _work(self, pending: typing.Iterator[tuple[int, _Line]]) -> None:
-        """Send lines, one after the other, as long as there are any."""
+        """Send lines one after the other, as long as there are any and the batch goes on."""
         for index, line in pending:
             went_well, told = await self._send(line)
             self._answers[index] = (went_well, encode_json(told))
             self._record.object["request_counts"]["completed" if went_well else "failed"] += 1
-            # A backend that answers at once must not keep everybody else waiting.
+            # Otherwise a backend that answers at once would keep everybody else waiting.
             await asyncio.sleep(0)
             if self._is_cancelled or self._is_late or not self._world.store.has(self._record):
                 return
 
     async def _send(self, line: _Line) -> tuple[bool, JsonObject]:
-        """Send a line; return whether it went well, and its line of the output or error file."""
+        """Send a line. Return whether it went well, and what the output or error file says of it."""
         told: JsonObject = {"id": self._new_id("batch_req_"), "custom_id": line.custom_id}
         told.update(response=None, error=None)
         request = self._request(line)
@@ -238,7 +250,7 @@ class _Run:
         return request
 
     async def _answer(self, line: _Line, request: Request) -> tuple[int, bytes]:
-        """Return the status and the body of the answer to a line, whoever gives it."""
+        """Return the status and the body of the answer to a line. Errors are answers too."""
         try:
             if line.body.get("stream"):
                 raise ApiError(400, "A batch's requests cannot be streamed.", param="stream", code="invalid_value")
@@ -259,7 +271,7 @@ class _Run:
     # ---- results ------------------------------------------------------------------------------------------------
 
     def _count(self, body: typing.Any) -> None:
-        """Add up what an answer says that it used, by the names of either API."""
+        """Add up the usage that an answer tells of, by the names of either API."""
         usage = body.get("usage") if isinstance(body, dict) else None
         if not isinstance(usage, dict):
             return
@@ -272,7 +284,7 @@ class _Run:
             self._usage[name] = self._usage.get(name, 0) + sum(found[:1])
 
     def _tell(self, lines: typing.Sequence[_Line]) -> None:
-        """Write the output and the error file, each where there is something to tell."""
+        """Write the output file and the error file, unless they would be empty, and tell the usage."""
         output = [told for _, (went_well, told) in sorted(self._answers.items()) if went_well]
         errors = [told for _, (went_well, told) in sorted(self._answers.items()) if not went_well]
         if self._is_late and not self._is_cancelled:
@@ -307,7 +319,7 @@ class _Run:
         self._record.object[f"{kind}_file_id"] = id
 
 
-# The same figures have other names in the Responses API and in the older ones.
+# The names of each figure: that of the Responses API, and that of the older APIs.
 _USAGE_NAMES = {
     "input_tokens": ("input_tokens", "prompt_tokens"),
     "output_tokens": ("output_tokens", "completion_tokens"),
@@ -319,15 +331,21 @@ _USAGE_DETAILS = {
 
 
 class _Mistake(Exception):
-    """What is wrong with a line: its arguments are a code, a sentence and, where there is one, the parameter."""
+    """A mistake in an input file."""
 
+    def __init__(self, code: str, message: str, param: str | None = None) -> None:
+        super().__init__(message)
+        self._code = code
+        self._message = message
+        self._param = param
 
-def _mistake(code: str, message: str, param: str | None = None, line: int | None = None) -> JsonObject:
-    return {"code": code, "message": message, "param": param, "line": line}
+    def told(self, line: int | None = None) -> JsonObject:
+        """Return the mistake as a batch tells it, with the number of its line."""
+        return {"code": self._code, "message": self._message, "param": self._param, "line": line}
 
 
 def _read_line(text: bytes, endpoint: str, seen: set[str]) -> _Line:
-    """Return the request of a line; _Mistake for what is none. `seen` are the ids of the lines before."""
+    """Return the request of a line; _Mistake where there is none. The line's id is added to those `seen` before."""
     try:
         line = parse_json(text.strip())
     except ApiError:

@@ -1,4 +1,4 @@
-"""Containers: places with files, which go when nobody has used them for a while."""
+"""Containers: folders of files. One that is not used for a while expires, and its files go."""
 
 from __future__ import annotations
 
@@ -7,24 +7,25 @@ from protocol.exchange import Response
 from protocol.mock.engine.resources import Handler, create_record, list_objects
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
-from protocol.mock.storage.files import FILES, file_response
+from protocol.mock.storage.files import FILES, FileState, content_type_of, expire, file_response
+from protocol.mock.unchecked import object_of
 from protocol.wire.json_text import JsonObject
 from protocol.wire.multipart import FormFile
 
 _CONTAINERS = "/containers"
-# API reference, "Containers": how long an unused one stays, and where its files are.
+# API reference, "Containers": when one that is not used expires, and where its files are.
 _EXPIRY = {"anchor": "last_active_at", "minutes": 20}
 _FOLDER = "/mnt/data"
 
 
 class Containers:
-    """The operations on containers and their files."""
+    """The family of /containers."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
     def operations(self) -> dict[str, Handler]:
-        """Return the handlers by their operations' keys."""
+        """Return the handlers by operation."""
         files = "/containers/{container_id}/files"
         return {
             "POST /containers": self.create,
@@ -47,7 +48,7 @@ class Containers:
         self._touch(record)
         for source in sources:
             file = self._world.make("ContainerFile", {"id": self._world.new_id("cfile_"), **_copied(record, source)})
-            self._keep(record, file, source.content, source.notes.get("content_type", ""))
+            self._keep(record, file, source.content, content_type_of(source))
         return record.object
 
     def list_files(self, call: Call) -> JsonObject:
@@ -66,10 +67,10 @@ class Containers:
             known.update(path=_path(file.filename), bytes=len(content))
         elif id is not None:
             source = self._world.find(FILES, str(id), param="file_id")
-            content, content_type = source.content, source.notes.get("content_type", "")
+            content, content_type = source.content, content_type_of(source)
             known = _copied(container, source)
         record = create_record(call, {**known, "created_at": self._world.now()}, content)
-        record.notes["content_type"] = content_type
+        record.state = FileState(content_type)
         return record.object
 
     def download(self, call: Call) -> Response:
@@ -79,10 +80,10 @@ class Containers:
 
     def _keep(self, container: Record, file: JsonObject, content: bytes, content_type: str) -> None:
         record = self._world.store.add(f"{container.path}/files", file["id"], file, content)
-        record.notes["content_type"] = content_type
+        record.state = FileState(content_type)
 
     def _usable(self, call: Call) -> Record:
-        """Return the container that the path names, and note that it is used; ApiError 404 for one that has expired."""
+        """Return the container that the path names, and note that it is in use; ApiError 404 once it has expired."""
         record = self._world.find(_CONTAINERS, call.names["container_id"])
         if record.object["status"] == "expired":
             raise ApiError(404, f"Container '{record.id}' is expired.", param="container_id", code="container_expired")
@@ -93,19 +94,13 @@ class Containers:
         world = self._world
         record.object["last_active_at"] = world.now()
         record.plan.clear()
-        expiry = record.object.get("expires_after")
-        minutes = expiry.get("minutes") if isinstance(expiry, dict) else None
+        minutes = object_of(record.object.get("expires_after")).get("minutes")
         if type(minutes) is int:
-            record.plan.append((world.clock() + minutes * 60, self._expire))
-
-    def _expire(self, record: Record) -> None:
-        record.object["status"] = "expired"
-        for file in self._world.store.all(f"{record.path}/files"):
-            self._world.store.remove(file.collection, file.id)
+            record.plan.append((world.clock() + minutes * 60, lambda record: expire(world, record)))
 
 
 def _copied(container: Record, source: Record) -> JsonObject:
-    """Return what a container's file takes over from an uploaded one."""
+    """Return what a container's file takes over from an uploaded file."""
     return {
         "bytes": len(source.content),
         "container_id": container.id,
@@ -115,5 +110,5 @@ def _copied(container: Record, source: Record) -> JsonObject:
 
 
 def _path(filename: str) -> str:
-    """Return where a file is put: always right below the container's folder."""
+    """Return the path of a file: directly below the container's folder, whatever folders its name has."""
     return f"{_FOLDER}/{filename.replace(chr(92), '/').rpartition('/')[2] or 'file'}"

@@ -1,4 +1,4 @@
-"""Files: uploaded, listed, downloaded and deleted; one that expires is really gone then."""
+"""Files: uploaded, listed, downloaded and deleted. One that expires is removed."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import urllib.parse
 from protocol.errors import ApiError
 from protocol.exchange import Response
 from protocol.mock.engine.resources import Handler, deleted_answer, list_objects
-from protocol.mock.engine.store import Record
+from protocol.mock.engine.store import Record, State
 from protocol.mock.engine.world import Call, World
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject
@@ -23,18 +23,27 @@ _MEDIA_TYPE = re.compile(r"[\w!#$&^.+-]+/[\w!#$&^.+-]+(?:; ?[\w-]+=[\w.-]+)*", r
 _UNQUOTABLE = re.compile(r'[^ -~]|["\\]')
 # API reference, "List files": the default and the most of `limit`.
 _FILES_A_PAGE = 10_000
-# API reference, "Upload file", `expires_after`: what becomes of a batch's input when nobody says otherwise.
+# API reference, "Upload file", `expires_after`: how long the input of a batch is kept by default.
 _BATCH_INPUT_SECONDS = 30 * 24 * 3600
 
 
+class FileState(State):
+    """What a file knows and does not show: its media type, "" where it is not known."""
+
+    __slots__ = ("content_type",)
+
+    def __init__(self, content_type: str) -> None:
+        self.content_type = content_type
+
+
 class Files:
-    """The operations on files that the engine cannot do of itself."""
+    """The family of /files."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
     def operations(self) -> dict[str, Handler]:
-        """Return the handlers by their operations' keys."""
+        """Return the handlers by operation."""
         return {
             "GET /files": self.list,
             "POST /files": self.upload,
@@ -43,7 +52,7 @@ class Files:
         }
 
     def list(self, call: Call) -> JsonObject:
-        """Answer a page of the files; it is as long as pages may be where no `limit` is set."""
+        """Answer a page of the files. Without `limit` it is as long as a page may be."""
         call.query.setdefault("limit", _FILES_A_PAGE)
         return list_objects(call)
 
@@ -96,15 +105,28 @@ def keep_file(
     }
     object = world.make("FileObject", known)
     record = world.store.add(FILES, known["id"], object, content)
-    record.notes["content_type"] = content_type
+    record.state = FileState(content_type)
     if seconds is not None:
         record.plan.append((world.clock() + seconds, lambda record: forget(world, record)))
     return record
 
 
 def forget(world: World, record: Record) -> None:
-    """Remove a record: a step of a plan, for what expires."""
+    """Remove a record that has expired."""
     world.store.remove(record.collection, record.id)
+
+
+def expire(world: World, record: Record) -> None:
+    """Let a container or a vector store expire: it stays, and its files go."""
+    record.object["status"] = "expired"
+    for file in world.store.all(f"{record.path}/files"):
+        forget(world, file)
+
+
+def content_type_of(record: Record) -> str:
+    """Return the media type of a file, "" where it is not known."""
+    state = record.state_of(FileState)
+    return state.content_type if state is not None else ""
 
 
 def form_file(call: Call, name: str) -> FormFile:
@@ -119,17 +141,16 @@ def form_file(call: Call, name: str) -> FormFile:
 
 def file_response(record: Record) -> Response:
     """Return the answer that downloads a record's content, under its `filename` or the last part of its `path`."""
-    content_type = record.notes.get("content_type") or ""
     filename = record.object.get("filename") or str(record.object.get("path") or record.id).rpartition("/")[2]
-    return download_response(record.content, filename, content_type)
+    return download_response(record.content, filename, content_type_of(record))
 
 
 def download_response(content: bytes, filename: str, content_type: str) -> Response:
-    """Return an answer that is saved as a file (RFC 6266; other names than plain ASCII as in its §4.3)."""
+    """Return an answer that clients save as a file (RFC 6266; a name that is not ASCII comes twice, as in its §4.3)."""
     if not _MEDIA_TYPE.fullmatch(content_type):
         content_type = _UNKNOWN_TYPE
-    plain = _UNQUOTABLE.sub("_", filename)
-    disposition = f'attachment; filename="{plain}"'
-    if plain != filename:
+    quotable = _UNQUOTABLE.sub("_", filename)
+    disposition = f'attachment; filename="{quotable}"'
+    if quotable != filename:
         disposition += f"; filename*=UTF-8''{urllib.parse.quote(filename, safe='', errors='replace')}"
     return Response(200, encode_fields([("content-type", content_type), ("content-disposition", disposition)]), content)

@@ -1,7 +1,7 @@
-"""Skills: folders of files in versions that never change, of which one is the default.
+"""Skills: folders of files in versions. A version never changes; one of them is the default.
 
-What a skill is called, and what it is for, stands at the head of its SKILL.md. Its content comes as a ZIP archive,
-whether it was uploaded as one or file by file.
+The name and the description of a skill are those at the head of its SKILL.md. A download is always a ZIP archive,
+whether the files were uploaded as one or one by one.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import typing
 from protocol.errors import ApiError
 from protocol.exchange import Response
 from protocol.mock.engine.resources import Handler, create_record, deleted_answer
-from protocol.mock.engine.store import Record
+from protocol.mock.engine.store import Record, State
 from protocol.mock.engine.world import Call, World
 from protocol.mock.storage.files import download_response
 from protocol.wire.archive import ArchiveError, read_archive, write_archive
@@ -20,7 +20,8 @@ from protocol.wire.json_text import JsonObject
 from protocol.wire.multipart import FormFile
 
 _SKILLS = "/skills"
-_SKILL_BYTES = 50 * 1024 * 1024  # of all files of a version, unpacked
+# The most bytes of a version's files in all, unpacked.
+_SKILL_BYTES = 50 * 1024 * 1024
 _MANIFEST = re.compile(r"(?:.*/)?SKILL\.md", re.IGNORECASE)
 _FRONT_MATTER = re.compile(r"\ufeff?---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
 _FRONT_MATTER_FIELD = re.compile(r"^(name|description):[ \t]*(.*?)[ \t\r]*$", re.MULTILINE)
@@ -28,14 +29,23 @@ _FRONT_MATTER_FIELD = re.compile(r"^(name|description):[ \t]*(.*?)[ \t\r]*$", re
 SkillFiles = typing.List[typing.Tuple[str, bytes]]
 
 
+class _SkillState(State):
+    """What a skill knows and does not show: the number of its newest version, which none after it may have again."""
+
+    __slots__ = ("newest_version",)
+
+    def __init__(self) -> None:
+        self.newest_version = 1
+
+
 class Skills:
-    """The operations on skills and their versions."""
+    """The family of /skills."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
     def operations(self) -> dict[str, Handler]:
-        """Return the handlers by their operations' keys."""
+        """Return the handlers by operation."""
         versions = "/skills/{skill_id}/versions"
         return {
             "POST /skills": self.create,
@@ -47,11 +57,11 @@ class Skills:
         }
 
     def create(self, call: Call) -> JsonObject:
-        """Make a skill, with its files as version 1."""
+        """Make a skill; the files of the request are its version 1."""
         files = _uploaded_files(call)
         described = _manifest_fields(files, {"name": "skill", "description": ""})
         record = create_record(call, {**described, "default_version": "1", "latest_version": "1"})
-        record.notes["versions"] = 1
+        record.state = _SkillState()
         self._add(record, "1", described, files)
         return record.object
 
@@ -67,19 +77,20 @@ class Skills:
         return _archive_response(self._version(record, record.object["default_version"]))
 
     def add_version(self, call: Call) -> JsonObject:
-        """Add a version, and make it the default where that is asked for."""
+        """Add a version, and make it the default if the request says so."""
         files = _uploaded_files(call)
         skill = self._world.find(_SKILLS, call.names["skill_id"])
-        number = skill.notes["versions"] = skill.notes.get("versions", 1) + 1
+        state = skill.state = skill.state_of(_SkillState) or _SkillState()
+        state.newest_version += 1
         described = _manifest_fields(files, {name: skill.object[name] for name in ("name", "description")})
-        version = self._add(skill, str(number), described, files)
+        version = self._add(skill, str(state.newest_version), described, files)
         skill.object["latest_version"] = version.id
         if call.body.get("default") is True:
             self._make_default(skill, version)
         return version.object
 
     def delete_version(self, call: Call) -> JsonObject:
-        """Remove a version, but never the default one."""
+        """Remove a version; ApiError 400 for the default one."""
         skill = self._world.find(_SKILLS, call.names["skill_id"])
         version = self._version(skill, call.names["version"])
         if version.id == skill.object["default_version"]:
@@ -100,7 +111,7 @@ class Skills:
         return _archive_response(self._version(skill, call.names["version"]))
 
     def _version(self, skill: Record, version: str) -> Record:
-        """Return a version; `latest` is one too. ApiError 404."""
+        """Return a version by its number or `latest`; ApiError 404."""
         if version == "latest":
             version = skill.object["latest_version"]
         return self._world.find(f"{skill.path}/versions", version, param="version")
@@ -117,7 +128,7 @@ class Skills:
 
 
 def _uploaded_files(call: Call) -> SkillFiles:
-    """Return a form's files with their paths, those of an archive out of it; ApiError 400 where they are too large."""
+    """Return the files of a form with their paths, unpacked where it is an archive; ApiError 400 for too many bytes."""
     uploaded = call.body.get("files")
     parts = [part for part in (uploaded if isinstance(uploaded, list) else [uploaded]) if isinstance(part, FormFile)]
     if len(parts) == 1 and parts[0].data.startswith(b"PK\x03\x04"):
@@ -132,7 +143,7 @@ def _uploaded_files(call: Call) -> SkillFiles:
 
 
 def _manifest_fields(files: SkillFiles, otherwise: JsonObject) -> JsonObject:
-    """Return the name and the description that the manifest gives, else what they are otherwise."""
+    """Return the name and the description in the manifest; where it lacks one, that of `otherwise`."""
     described = dict(otherwise)
     for path, content in files:
         front_matter = _FRONT_MATTER.match(content.decode("utf-8", "replace")) if _MANIFEST.fullmatch(path) else None

@@ -1,4 +1,4 @@
-"""Uploads: a large file in parts, put together in the order that its completion names."""
+"""Uploads: a large file that comes in parts. The request that completes it names their order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 
 from protocol.errors import ApiError
 from protocol.mock.engine.resources import Handler, create_record
-from protocol.mock.engine.store import Record
+from protocol.mock.engine.store import Record, State
 from protocol.mock.engine.world import Call, World
 from protocol.mock.storage.files import form_file, keep_file
 from protocol.wire.json_text import JsonObject
@@ -17,14 +17,24 @@ _UPLOAD_SECONDS = 3600
 _PART_BYTES = 64 * 1024 * 1024
 
 
+class _UploadState(State):
+    """What an upload knows of its file besides what it shows: the media type, and `expires_after` as in a request."""
+
+    __slots__ = ("content_type", "expires_after")
+
+    def __init__(self, content_type: str, expires_after: object) -> None:
+        self.content_type = content_type
+        self.expires_after = expires_after
+
+
 class Uploads:
-    """The operations on uploads."""
+    """The family of /uploads."""
 
     def __init__(self, world: World) -> None:
         self._world = world
 
     def operations(self) -> dict[str, Handler]:
-        """Return the handlers by their operations' keys."""
+        """Return the handlers by operation."""
         return {
             "POST /uploads": self.create,
             "POST /uploads/{upload_id}/parts": self.add_part,
@@ -37,13 +47,12 @@ class Uploads:
         world = self._world
         known = {"status": "pending", "expires_at": world.now() + _UPLOAD_SECONDS, "file": None}
         record = create_record(call, known)
-        record.notes["content_type"] = str(call.body.get("mime_type") or "")
-        record.notes["expires_after"] = call.body.get("expires_after")
+        record.state = _UploadState(str(call.body.get("mime_type") or ""), call.body.get("expires_after"))
         record.plan.append((world.clock() + _UPLOAD_SECONDS, lambda record: self._end(record, "expired")))
         return record.object
 
     def add_part(self, call: Call) -> JsonObject:
-        """Keep a part; parts may come in any order, and at the same time."""
+        """Keep a part. Parts may come in any order, and at the same time."""
         self._pending(call)
         data = form_file(call, "data").data
         if len(data) > _PART_BYTES:
@@ -54,23 +63,23 @@ class Uploads:
         return create_record(call, content=data).object
 
     def complete(self, call: Call) -> JsonObject:
-        """Put the parts together, in the order in which they are named, to a file."""
+        """Make a file of the parts, in the order in which the request names them."""
         upload = self._pending(call)
         ids = call.body.get("part_ids")
         content = b"".join(self._part(upload, id).content for id in (ids if isinstance(ids, list) else []))
-        if "invented" not in upload.notes:
+        if not upload.is_invented:
             _check_content(content, upload.object["bytes"], call.body.get("md5"))
-        notes = upload.notes
+        state = upload.state_of(_UploadState) or _UploadState("", None)
         file = keep_file(
             self._world, upload.object["filename"], content, upload.object["purpose"],
-            content_type=notes.get("content_type", ""), expires_after=notes.get("expires_after"),
+            content_type=state.content_type, expires_after=state.expires_after,
         )  # fmt: skip
         self._end(upload, "completed")
         upload.object["file"] = file.object
         return upload.object
 
     def cancel(self, call: Call) -> JsonObject:
-        """End an upload without a file; no part can be added any more."""
+        """End an upload without a file. No part can be added any more."""
         upload = self._pending(call)
         self._end(upload, "cancelled")
         return upload.object
@@ -79,7 +88,7 @@ class Uploads:
         """Return the upload that the path names; ApiError 400 where it is over."""
         upload = self._world.find(_UPLOADS, call.names["upload_id"])
         status = upload.object["status"]
-        if status != "pending" and "invented" not in upload.notes:
+        if status != "pending" and not upload.is_invented:
             raise ApiError(
                 400, f"The upload '{upload.id}' is {status}: only a pending one can be changed.", param="upload_id",
                 code="invalid_upload_status",
@@ -88,7 +97,7 @@ class Uploads:
 
     def _part(self, upload: Record, id: object) -> Record:
         parts = f"{upload.path}/parts"
-        if self._world.store.get(parts, str(id)) is None and "invented" not in upload.notes:
+        if self._world.store.get(parts, str(id)) is None and not upload.is_invented:
             raise ApiError(
                 400, f"The upload '{upload.id}' has no part '{str(id)[:100]}'.", param="part_ids", code="part_not_found"
             )

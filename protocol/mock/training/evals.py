@@ -1,7 +1,8 @@
-"""Evals: runs that rate every row of their data by every testing criterion.
+"""Evals: runs that rate each row of their data by each testing criterion.
 
-The rows are those of the request, of a file, or of what this mock has stored; a row without a sample is answered as a
-chat would be. A run's results are reckoned when it is made, and shown when its life cycle has come to its end.
+The rows are those of the request or of a file, or completions and responses that the mock has stored. A row without a
+sample gets one by the messages of the run's template. The results of a run are made when it is created, and shown when
+its life cycle is over.
 Source: OpenAI API reference, "Evals".
 """
 
@@ -14,11 +15,12 @@ from protocol.mock.answer.reply import Question, count_tokens, reply
 from protocol.mock.engine.resources import Handler, create_record
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
-from protocol.mock.training.graders import FormulaError, Grade, filled, grade, sample_of
+from protocol.mock.training.formula import FormulaError
+from protocol.mock.training.graders import Grade, filled, grade, sample_of
 from protocol.wire.json_text import JsonObject, parse_json
 
 _MOST_ROWS = 10_000
-# So many rows are rated before others get their turn.
+# How many rows are rated between the turns of others.
 _ROWS_A_TURN = 100
 _MODEL = "gpt-4o-mini"
 _UNFINISHED = ("queued", "in_progress")
@@ -26,7 +28,7 @@ _NO_ERROR = {"code": "", "message": ""}
 
 
 class Evals:
-    """Evals, their runs and what the runs found."""
+    """The family of /evals."""
 
     def __init__(self, world: World) -> None:
         self._world = world
@@ -37,11 +39,11 @@ class Evals:
             "POST /evals": self.create,
             "POST /evals/{eval_id}/runs": self.run,
             "POST /evals/{eval_id}/runs/{run_id}/cancel": self.cancel,
-            "GET /evals/{eval_id}/runs/{run_id}": self.give_run,
+            "GET /evals/{eval_id}/runs/{run_id}": self.retrieve_run,
         }
 
     def create(self, call: Call) -> JsonObject:
-        """Create an eval; its data source tells the schema of its rows."""
+        """Create an eval."""
         source = call.body["data_source_config"]
         has_sample = source["type"] != "custom" or bool(source.get("include_sample_schema"))
         properties: JsonObject = {"item": source.get("item_schema") or {"type": "object"}}
@@ -88,10 +90,15 @@ class Evals:
         return self._conclude(record, items, criteria)
 
     def _conclude(self, record: Record, items: list[JsonObject], criteria: typing.Sequence[JsonObject]) -> JsonObject:
-        """Let a run's results be told at the end of its life cycle; items of many rows are kept by then."""
+        """Let a run show its results with the last change of its life cycle."""
         if record.plan:
             due, enter = record.plan.pop()
-            record.plan.append((due, lambda record: (enter(record), self._finish(record, items, criteria))[0]))
+
+            def finish(record: Record) -> None:
+                enter(record)
+                self._finish(record, items, criteria)
+
+            record.plan.append((due, finish))
         return record.object
 
     # ---- rows ---------------------------------------------------------------------------------------------------
@@ -141,7 +148,7 @@ class Evals:
         criteria: typing.Sequence[JsonObject],
         sampling: _Sampling,
     ) -> JsonObject:
-        """Return the output item of a row: its sample and what every criterion says of it."""
+        """Return the output item of a row: its sample, and what each criterion says of it."""
         item = row.get("item") or {}
         messages, sample = sampling.sample(item, row.get("sample"))
         results = [_criterion_result(criterion, item, sample) for criterion in criteria]
@@ -160,7 +167,7 @@ class Evals:
         return self._world.make("EvalOutputItem", known)
 
     def _finish(self, run: Record, items: list[JsonObject], criteria: typing.Sequence[JsonObject]) -> None:
-        if len(items) <= _ROWS_A_TURN:
+        if len(items) <= _ROWS_A_TURN:  # those of more rows have been kept already
             for item in items:
                 self._keep(run, item)
         by_criterion = []
@@ -180,16 +187,16 @@ class Evals:
     def _keep(self, run: Record, item: JsonObject) -> None:
         self._world.store.add(f"{run.path}/output_items", item["id"], item)
 
-    def give_run(self, call: Call) -> JsonObject:
+    def retrieve_run(self, call: Call) -> JsonObject:
         """Answer a run."""
         call.parents()
         return call.record().object
 
     def cancel(self, call: Call) -> JsonObject:
-        """End a run that is not done; ApiError 400 for one that is."""
+        """End a run that is not over; ApiError 400 for one that is."""
         run = call.record()
         status = run.object.get("status")
-        if status not in _UNFINISHED and not run.notes.get("invented"):
+        if status not in _UNFINISHED and not run.is_invented:
             raise ApiError(400, f"Run {run.id} cannot be canceled: its status is '{status}'.", code="invalid_status")
         run.plan.clear()
         run.object["status"] = "canceled"
@@ -197,7 +204,7 @@ class Evals:
 
 
 class _Sampling:
-    """How rows without a sample get one: by the messages of the run's template."""
+    """Gives rows without a sample one, by the messages of the run's template."""
 
     def __init__(self, world: World, source: JsonObject) -> None:
         self._world = world
@@ -206,7 +213,7 @@ class _Sampling:
         self._messages = source.get("input_messages") or {}
 
     def sample(self, item: JsonObject, given: typing.Any) -> tuple[list[JsonObject], JsonObject]:
-        """Return the messages that were asked, and what templates find below `sample`."""
+        """Return the messages that asked for a row's sample, and the sample; `given` is the one that the row has."""
         if isinstance(given, dict):
             return [], given
         if not self._is_asked:
@@ -218,7 +225,7 @@ class _Sampling:
     def _filled(self, item: JsonObject) -> list[JsonObject]:
         template = self._messages.get("template")
         if template is None:
-            # `item.messages` names the member of a row that holds the messages.
+            # An item reference such as `item.messages` names the member of a row that has the messages.
             found: typing.Any = {"item": item}
             for step in str(self._messages.get("item_reference", "")).split("."):
                 found = found.get(step) if isinstance(found, dict) else None
@@ -254,14 +261,14 @@ def _sample_usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
 
 
 def _with_typed_input(criterion: JsonObject) -> JsonObject:
-    """Return a criterion whose messages say their type, as answers show them."""
+    """Return a criterion as answers show it: each of its messages says its type."""
     if "input" not in criterion or isinstance(criterion["input"], str):
         return criterion
     return {**criterion, "input": [{"type": "message", **message} for message in criterion["input"]]}
 
 
 def _content_text(content: typing.Any) -> str:
-    """Return the text of a message's content: a string, a part, or an array of them."""
+    """Return the text of a message's content, which is a string, a part, or an array of parts."""
     if isinstance(content, str):
         return content
     if isinstance(content, list):

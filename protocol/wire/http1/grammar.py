@@ -17,19 +17,19 @@ STATUS_LINE = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: ([\t -~\x80-\xf
 # RFC 9112 §5: field-line = field-name ":" OWS field-value OWS. RFC 9110 §5.5: field values hold VCHAR, obs-text, SP and
 # HTAB, so no CR, LF or NUL. No line may begin with white space (obs-fold, §5.2), no space may stand before the colon
 # (§5.1): both have been used to smuggle requests.
-_FIELD_LINE = rb"%b:[\t -~\x80-\xff]*\r\n" % TOKEN
-FIELD_LINES = re.compile(rb"(?:%b)*" % _FIELD_LINE)
+FIELD_LINE = rb"%b:[\t -~\x80-\xff]*\r\n" % TOKEN
+FIELD_LINES = re.compile(rb"(?:%b)*" % FIELD_LINE)
 FIELD_NAME = re.compile(TOKEN)
 FIELD_VALUE = re.compile(r"[\t -~\x80-\xff]*")
 
-# What can be told from an unfinished head: a line feed without its CR, a CR without its LF, a NUL.
+# Faults that show before a head is complete: a LF without its CR, a CR without its LF, a NUL.
 BARE_CONTROL = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\0")
 
-# RFC 9112 §7.1: chunk-size [ chunk-ext ]; sixteen hex digits are more than any file.
+# RFC 9112 §7.1: chunk-size [ chunk-ext ]. Sixteen hex digits are enough for any file.
 CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;[\t -~\x80-\xff]*)?)\r\n")
 
-# The same without an extension, and the most that is taken of such chunks in one go.
-PLAIN_CHUNK = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
+# The same without an extension, as nearly everybody writes it, and of a chunk below 4 GB.
+SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
 
 # What the beginning of an unfinished chunk line can be.
 CHUNK_LINE_START = re.compile(rb"[0-9A-Fa-f]{1,16}[ \t]*(?:;[\t -~\x80-\xff]*)?\r?")

@@ -6,7 +6,7 @@ import typing
 
 from protocol.wire.http1.grammar import ABSOLUTE_FORM, AUTHORITY, AUTHORITY_FORM, LENGTH
 
-#: Bodies up to this are short: what is worked out for the head of one holds for those of all others (HeadMemo).
+#: Bodies up to this are short: what is worked out for the head of one holds for the heads of all others (RequestMemo).
 SHORT_BODY_BYTES = 65536
 
 
@@ -99,34 +99,34 @@ class RequestHead:
     `content_length` is None where the length is not known beforehand; `has_body` says whether a body follows.
     `upgrade` holds the protocols that the client offers to change to, "" for none (RFC 9110 §7.8).
     A head is not to be changed: one that is repeated byte for byte may be the same object, on whatever connection.
-    `notes` is room for what the layers above work out from the head alone, so that a repeated head costs them nothing
+    `facts` is what the layers above have worked out from the head alone, so that a repeated head costs them nothing
     either. Of the length of a body it may tell that it is short (SHORT_BODY_BYTES), but not how short: heads that
-    differ in nothing else have their notes in common.
+    differ in nothing else have their facts in common. None where the reader was given nothing to make them with.
     """
 
     __slots__ = (
         "chunked",
         "content_length",
         "expects_continue",
+        "facts",
         "fields",
         "has_body",
         "host",
         "keep_alive",
         "method",
         "minor_version",
-        "notes",
         "path",
         "query",
         "target",
         "upgrade",
     )
 
-    def __init__(self, method: str, target: str, minor_version: int, fields: Fields) -> None:
+    def __init__(self, method: str, target: str, minor_version: int, fields: Fields, facts: typing.Any = None) -> None:
         self.method = method
         self.target = target
         self.minor_version = minor_version
         self.fields = fields
-        self.notes: dict[str, typing.Any] = {}
+        self.facts = facts  # Any: whoever gives them to the reader knows their type; nobody looks into them here
         authority, self.path, self.query = _split_target(method, target)
         self.host = fields.get("host") if authority is None else authority
         self.content_length, self.chunked = _request_framing(fields, minor_version)
@@ -139,14 +139,15 @@ class RequestHead:
     @property
     def has_short_body(self) -> bool:
         """Whether a body follows that is told to be short."""
-        return not self.chunked and 0 < self.content_length <= SHORT_BODY_BYTES
+        length = self.content_length
+        return length is not None and 0 < length <= SHORT_BODY_BYTES
 
     def resized(self, length: str) -> RequestHead:
         """Return the head that this one would be with the length, in digits, of another short body."""
         other = RequestHead.__new__(RequestHead)
         other.method, other.target, other.path, other.query = self.method, self.target, self.path, self.query
         other.host, other.minor_version, other.keep_alive = self.host, self.minor_version, self.keep_alive
-        other.upgrade, other.expects_continue, other.notes = self.upgrade, self.expects_continue, self.notes
+        other.upgrade, other.expects_continue, other.facts = self.upgrade, self.expects_continue, self.facts
         other.chunked, other.has_body, other.content_length = False, True, int(length)
         other.fields = self.fields.replaced("content-length", length)
         return other

@@ -10,9 +10,7 @@ import typing
 from protocol.wire.http1.grammar import FIELD_NAME, FIELD_VALUE, REQUEST_LINE
 from protocol.wire.http1.messages import RequestHead
 
-# ---- writers ----------------------------------------------------------------------------------------------------
-
-# Without a body these announce that they have none (RFC 9110 §8.6).
+# Requests of these methods announce a body even when they have none, as "content-length: 0" (RFC 9110 §8.6).
 _BODY_METHODS = frozenset(("POST", "PUT", "PATCH"))
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _REASONS = {
@@ -28,7 +26,7 @@ _REASONS = {
     503: "Service Unavailable", 504: "Gateway Timeout", 505: "HTTP Version Not Supported", 508: "Loop Detected",
 }  # fmt: skip
 
-# What is constant is computed once (RFC 9112 §4; the space stays where there is no reason to give).
+# Status lines never change, so they are written once (RFC 9112 §4: the space stays where there is no reason to give).
 _STATUS_LINES = {status: f"HTTP/1.1 {status} {_REASONS.get(status, '')}\r\n".encode() for status in range(100, 600)}
 
 
@@ -43,7 +41,7 @@ def encode_fields(fields: typing.Iterable[tuple[str, str]]) -> bytes:
 
 
 class _MessageWriter:
-    """The body of a message on its way out: sized, chunked, until the connection closes, or none at all."""
+    """Writes the body of a message: sized, chunked, until the connection closes, or none at all."""
 
     __slots__ = ("_remaining", "_silent", "is_chunked")
 
@@ -94,9 +92,10 @@ class ResponseWriter(_MessageWriter):
         `length` is the body's in bytes; None lets the body be chunked, or end with the connection in HTTP/1.0.
         """
         request = self._request
-        # RFC 9112 §6.1: no transfer coding for whom nobody knows to understand it, so not for an unread request either.
+        # RFC 9112 §6.1: transfer codings are for clients that are known to speak HTTP/1.1. Nothing is known of a
+        # client whose request could not be read.
         old = request is None or not request.minor_version
-        # RFC 9110 §6.4.1 and §8.6: these have no body, and 1xx and 204 must not announce one.
+        # RFC 9110 §6.4.1 and §8.6: answers with these have no body, and 1xx and 204 must not announce one.
         bodiless = status < 200 or status in (204, 304)
         self._silent = bodiless or (request is not None and request.method == "HEAD")
         self._remaining = length
@@ -120,7 +119,8 @@ class ResponseWriter(_MessageWriter):
 
     def whole(self, status: int, fields: bytes, body: bytes) -> bytes:
         """Return a complete answer: the same bytes as start, part and finish, in one piece."""
-        if status == 200 and self.keep_alive and is_answered_plainly(self._request):
+        request = self._request
+        if request is not None and status == 200 and self.keep_alive and is_answered_plainly(request):
             return sized_answer(fields, b"", body)
         return self.start(status, fields, len(body)) + self.part(body) + self.finish()
 

@@ -1,7 +1,7 @@
-"""Responses over a WebSocket: each message of the client asks for one, and the events of its stream come back.
+"""The Responses API over a WebSocket: each message of the client asks for a response, whose stream's events come back.
 
-Responses are made one after the other, in the order in which they were asked for, whatever lanes (`stream_id`) they are
-in. A response may follow one of the same connection that is not stored.
+Responses are made one after the other in the order of the messages, whatever lanes (`stream_id`) they are in. A
+response may follow another of the same connection even if that one is not stored.
 
 Source: OpenAI guide "WebSocket mode"; API reference, "Responses client events".
 """
@@ -15,11 +15,11 @@ from protocol.mock.responses.items import ItemChain
 from protocol.mock.responses.responses import Responses
 from protocol.wire.json_text import JsonObject
 
-# Responses that wait to be made, and contexts of responses that are remembered for the connection.
+# How many responses may wait to be made, and how many contexts a connection remembers.
 _MOST_WAITING_RESPONSES = 32
 _MOST_RECENT_RESPONSES = 16
 
-# What a message says to the connection and not to the response.
+# The members of a message that are not for the response.
 _SOCKET_MEMBERS = ("type", "stream_id", "event_id", "stream", "background")
 
 
@@ -54,7 +54,7 @@ class ResponsesTalk(TurnTalk):
         return [self.error(ApiError(400, message, code="websocket_connection_limit_reached"), None)]
 
     def _frames(self, message: JsonObject, body: JsonObject) -> TurnFrames:
-        """Make a response when its time has come, and tell its events, a word at a time."""
+        """Make a response when its turn has come, and tell its events a word at a time."""
         yield []
         try:
             events = self._responses.events(body, self._recent)
@@ -74,7 +74,7 @@ class ResponsesTalk(TurnTalk):
         return said
 
     def _refused_steer(self, message: JsonObject) -> JsonObject:
-        """Tell that a response cannot be steered: it is made at once, and only told slowly."""
+        """Return the event that refuses to steer a response: it was made at once, and is only told slowly."""
         self._steers += 1
         told = {name: message.get(name) for name in ("input", "previous_response_id")}
         error = {

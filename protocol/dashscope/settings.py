@@ -1,0 +1,80 @@
+"""Section [dashscope] of the configuration. Every start reads it, so it imports nothing that connects or answers."""
+
+from __future__ import annotations
+
+import re
+
+from protocol.config import option, parse_seconds, parse_text
+from protocol.upstream.destination import parse_destination
+from protocol.upstream.settings import ConnectionSettings, parse_key, parse_max_connections
+
+_DEFAULT_BASE = "https://dashscope.aliyuncs.com"
+_API_ROOT = "/api/v1"
+_COMPATIBLE_ROOT = "/compatible-mode/v1"
+_URL = re.compile(r"https?://[^\s/?#@]+(?:/[^\s?#]*)?", re.IGNORECASE)
+
+# The endpoints of chat by their names in protocol/dashscope/mapping/models.py, which is too long to load for two words.
+_CHAT_ENDPOINTS = ("text", "multimodal")
+
+
+def parse_dashscope_url(text: str) -> str:
+    """Return the base URL of the native API, ending in `/api/v1`, from any of the spellings in use.
+
+    These are the bare host, the host with `/api/v1`, and the host with `/compatible-mode/v1`, each with or without a
+    trailing slash; empty means the public host in mainland China. ValueError for anything but an http(s) URL without
+    query and fragment.
+    """
+    url = text.strip().rstrip("/") or _DEFAULT_BASE
+    if not _URL.fullmatch(url):
+        raise ValueError(f"{text!r}: expected an http or https URL, e.g. {_DEFAULT_BASE}")
+    if url.endswith(_COMPATIBLE_ROOT):
+        url = url[: -len(_COMPATIBLE_ROOT)].rstrip("/")
+    if not url.endswith(_API_ROOT):
+        url += _API_ROOT
+    parse_destination(url)
+    return url
+
+
+def parse_endpoints(text: str) -> dict[str, str]:
+    """Read lines of `pattern = text | multimodal`; ValueError says what is expected."""
+    endpoints = {}
+    for line in text.splitlines():
+        pattern, equals, endpoint = (part.strip() for part in line.partition("="))
+        if not line.strip():
+            continue
+        if not equals or not pattern or endpoint not in _CHAT_ENDPOINTS:
+            raise ValueError(
+                "expected one 'pattern = text' or 'pattern = multimodal' a line, e.g. qwen4-* = multimodal"
+            )
+        endpoints[pattern] = endpoint
+    return endpoints
+
+
+class DashScopeSettings(ConnectionSettings):
+    """Section [dashscope]."""
+
+    base_url: str = option(
+        "${DASHSCOPE_BASE_URL:-https://dashscope.aliyuncs.com}", parse_dashscope_url,
+        "the region's host, with or without /api/v1; keys hold for one region",
+    )  # fmt: skip
+    api_key: str = option(
+        "${DASHSCOPE_API_KEY:-}", parse_key, "sent for every caller; empty: each caller brings a key", secret=True
+    )
+    default_model: str = option("farui-plus", parse_text, "asked where a chat request names no model")
+    endpoints: dict[str, str] = option(
+        "", parse_endpoints, "which chat endpoint takes a model: one 'pattern = text' or 'pattern = multimodal' a line"
+    )
+    timeout: float = option(
+        "300", parse_seconds, "seconds without a byte; DashScope itself gives up a plain call after 300"
+    )
+    connect_timeout: float = ConnectionSettings.connect_timeout
+    first_byte_timeout: float = option("0", parse_seconds, "seconds until an answer begins; 0 is as timeout")
+    total_timeout: float = option("0", parse_seconds, "seconds until a request's answer is complete; 0 is no limit")
+    proxy: str = ConnectionSettings.proxy
+    ca_file: str = ConnectionSettings.ca_file
+    verify: bool = ConnectionSettings.verify
+    keepalive: float = ConnectionSettings.keepalive
+    max_connections: int = option("5000", parse_max_connections, "connections to DashScope at once, a worker")
+    max_idle: int = ConnectionSettings.max_idle
+    idle_timeout: float = ConnectionSettings.idle_timeout
+    max_age: float = ConnectionSettings.max_age

@@ -1,0 +1,70 @@
+"""How the native mock answers: at once, at the pace of its words, or with an error."""
+
+from __future__ import annotations
+
+import typing
+
+from protocol.errors import ApiError
+from protocol.exchange import Answer, Paced, Response
+from protocol.mock.dashscope.chat import NativeGroups, encode_native_events
+from protocol.mock.dashscope.service_call import AskedError, ServiceCall
+from protocol.openai.answers import JSON_FIELDS
+from protocol.wire.http1.writers import encode_fields
+from protocol.wire.json_text import JsonObject, encode_json
+
+_STREAM_FIELDS = encode_fields(
+    [("content-type", "text/event-stream;charset=UTF-8"), ("cache-control", "no-cache"), ("x-accel-buffering", "no")]
+)
+
+
+def output_response(request_id: str, output: JsonObject, usage: JsonObject | None = None) -> Response:
+    """Return an answer with this output."""
+    body: JsonObject = {"output": output, "request_id": request_id}
+    if usage is not None:
+        body["usage"] = usage
+    return Response(200, JSON_FIELDS, encode_json(body))
+
+
+def error_response(error: ApiError, request_id: str) -> Response:
+    """Return an error as DashScope answers it."""
+    fields = JSON_FIELDS + encode_fields(error.fields) if error.fields else JSON_FIELDS
+    body = {"code": error.code or "InvalidParameter", "message": error.message, "request_id": request_id}
+    return Response(error.status, fields, encode_json(body))
+
+
+class Pace:
+    """The pace of the mock's words: `first_delay` seconds before the first, `delay` before each further one."""
+
+    def __init__(
+        self, delay: float, first_delay: float, sleep: typing.Callable[[float], typing.Awaitable[object]]
+    ) -> None:
+        self._delay = delay
+        self._first_delay = first_delay
+        self._sleep = sleep
+
+    def stream(self, call: ServiceCall, groups: NativeGroups) -> Response:
+        """Return a stream of events, or half of one and an error where the request asks for that."""
+        if call.asked_error is None:
+            return self._paced(encode_native_events(groups))
+        return self._failing(call, groups[: (len(groups) + 1) // 2], call.asked_error)
+
+    def failing_stream(self, call: ServiceCall, error: AskedError) -> Response:
+        """Return a stream whose only event is an error."""
+        return self._failing(call, [], error)
+
+    def _failing(self, call: ServiceCall, groups: NativeGroups, error: AskedError) -> Response:
+        return self._paced(encode_native_events(groups, (error.status, error.body(call.request.id))))
+
+    def _paced(self, frames: list[bytes]) -> Response:
+        if not (self._delay or self._first_delay):
+            frames = [b"".join(frames)]
+        return Response(200, _STREAM_FIELDS, Paced(frames, first_delay=self._first_delay, delay=self._delay))
+
+    def after_words(self, response: Response, words: int) -> Answer:
+        """Return an answer, or one that waits as long as a stream of so many words would take."""
+        seconds = self._first_delay + self._delay * max(0, words - 1)
+        return self._later(response, seconds) if seconds else response
+
+    async def _later(self, response: Response, seconds: float) -> Response:
+        await self._sleep(seconds)
+        return response

@@ -1,0 +1,69 @@
+"""Pictures: the native endpoints that paint, each with answers in a shape of its own.
+
+Source: DashScope API reference, "Wanx", "Qwen-Image".
+"""
+
+from __future__ import annotations
+
+import re
+import typing
+
+from protocol.exchange import Answer
+from protocol.mock.dashscope.refusals import bad_parameter
+from protocol.mock.dashscope.service_call import ServiceCall
+from protocol.mock.dashscope.task_endpoints import TaskEndpoints
+from protocol.mock.served_files import mock_file_url
+from protocol.wire.json_text import JsonObject
+
+_SIZE = r"([1-9]\d{1,3})\*([1-9]\d{1,3})"
+_LEAST_SIDE, _MOST_SIDE = 64, 2048
+_MOST_IMAGES = 6
+
+
+class PictureEndpoints:
+    """Answers with URLs of pictures, which are painted when they are fetched."""
+
+    def __init__(self, tasks: TaskEndpoints, random_bits: typing.Callable[[int], int]) -> None:
+        self._tasks = tasks
+        self._random_bits = random_bits
+
+    def paint(self, call: ServiceCall) -> Answer:
+        """Answer a prompt: the results are the URLs of pictures."""
+        prompt = call.input.get("prompt")
+        if (type(prompt) is not str or not prompt) and "image2image" not in call.request.path:
+            raise bad_parameter("Field required: input.prompt")
+        urls, usage = self._pictures(call)
+        results: list[JsonObject] = [{"url": url} for url in urls]
+        for result in results if type(prompt) is str else []:
+            result["orig_prompt"] = prompt
+            if call.parameters.get("prompt_extend") is not False:
+                result["actual_prompt"] = prompt
+        return self._tasks.answer(call, len(urls), {"results": results}, usage)
+
+    def paint_messages(self, call: ServiceCall) -> Answer:
+        """Answer messages: the reply is a message whose parts are pictures."""
+        messages = call.input.get("messages")
+        if type(messages) is not list or not messages:
+            raise bad_parameter("Field required: input.messages")
+        urls, usage = self._pictures(call)
+        message = {"role": "assistant", "content": [{"image": url} for url in urls]}
+        output = {"choices": [{"finish_reason": "stop", "message": message}]}
+        return self._tasks.answer(call, len(urls), output, usage)
+
+    def _pictures(self, call: ServiceCall) -> tuple[list[str], JsonObject]:
+        """Return the URLs of the pictures that a call asks for, and the usage."""
+        count, size = call.parameters.get("n", 1), call.parameters.get("size", "1024*1024")
+        if type(count) is not int or not 1 <= count <= _MOST_IMAGES:
+            raise bad_parameter(f"Range of n should be [1, {_MOST_IMAGES}]")
+        sides = re.fullmatch(_SIZE, size) if type(size) is str else None
+        width, height = (int(sides[1]), int(sides[2])) if sides else (0, 0)
+        if not all(_LEAST_SIDE <= side <= _MOST_SIDE for side in (width, height)):
+            expected = f"width*height, each side from {_LEAST_SIDE} to {_MOST_SIDE}, e.g. 1024*1024"
+            raise bad_parameter(f"size should be {expected}")
+        seed = call.parameters.get("seed")
+        first = seed if type(seed) is int else self._random_bits(32)
+        urls = [
+            mock_file_url(call.request, f"{width}x{height}-{(first + number) & 0xFFFFFFFF:08x}.png")
+            for number in range(count)
+        ]
+        return urls, {"image_count": count, "width": width, "height": height}

@@ -1,0 +1,189 @@
+"""What goes to the upstream: target, fields and body of a request, its model renamed where the owner wants that."""
+
+from __future__ import annotations
+
+import re
+import typing
+import urllib.parse
+
+from protocol.errors import ApiError
+from protocol.exchange import Request
+from protocol.openai.answers import api_path
+from protocol.openai.model_in_form import ModelRewriter
+from protocol.openai.model_in_json import find_model, replace_model
+from protocol.relay.header_rules import is_loop, request_fields
+from protocol.relay.settings import RelaySettings
+from protocol.upstream.destination import Destination
+from protocol.upstream.request import UpstreamRequest
+from protocol.wire.http1.messages import SHORT_BODY_BYTES, RequestHead
+from protocol.wire.http1.writers import encode_fields, request_lines
+
+_DOT_SEGMENT = re.compile(r"/(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
+
+# What takes a model, so that one may be put in where the request names none. Other JSON endpoints refuse the member.
+_MODEL_PATHS = frozenset(
+    f"/{path}"
+    for path in (
+        "chat/completions", "completions", "responses", "embeddings", "moderations", "images/generations",
+        "audio/speech",
+    )
+)  # fmt: skip
+
+# The same for forms.
+_FORM_MODEL_PATHS = frozenset(("/audio/transcriptions", "/audio/translations", "/images/edits", "/images/variations"))
+
+
+class Plan:
+    """What a head alone decides: all of it is the same for every request with that head.
+
+    `is_held` says that the body is wanted in one piece, so that the request can be sent again. `lines` are those of
+    `request_lines`.
+    """
+
+    __slots__ = ("fields", "is_held", "is_tunnel", "lines", "rewrites_form", "rewrites_json", "target")
+
+    def __init__(self, method: str, target: str, fields: bytes) -> None:
+        self.target = target
+        self.fields = fields
+        self.lines = request_lines(method, target, fields)
+        self.is_held = False
+        self.is_tunnel = False
+        self.rewrites_json = False
+        self.rewrites_form = False
+
+
+class Planner:
+    """Makes the upstream's requests of the clients' for one backend, whose name is `name`.
+
+    `instance` is the token by which a request that comes round again is known.
+    """
+
+    def __init__(self, name: str, settings: RelaySettings, destination: Destination, instance: str) -> None:
+        self._name = name
+        self._settings = settings
+        self._renames = bool(settings.model or settings.models)
+        self._destination = destination
+        self._instance = instance
+
+    # ---- what the head decides ----------------------------------------------------------------------------------
+
+    def plan(self, request: Request) -> Plan:
+        """Return the plan for a request's head; ApiError 405 for TRACE, 508 for a loop, 400 for a path that climbs."""
+        head = request.head
+        if request.path != head.path:
+            return self._make_plan(request)  # a door led here; its head stands for other paths as well
+        plans = request.facts.plans
+        plan: Plan | None = plans.get(self._name)
+        if plan is None:
+            plan = plans[self._name] = self._make_plan(request)
+        return plan
+
+    def _make_plan(self, request: Request) -> Plan:
+        head = request.head
+        self._refuse_unsafe(request)
+        fields = self.request_fields(head)
+        content_type = head.fields.get("content-type").partition(";")[0].strip().lower()
+        if request.path != head.path:
+            # Pages post to a door without a preflight as text/plain; behind it JSON is expected.
+            fields = [field for field in fields if field[0] != "content-type"] + [("content-type", "application/json")]
+            content_type = "application/json"
+        is_json = content_type.endswith("json") or not content_type
+        is_small = head.content_length is not None and head.content_length <= SHORT_BODY_BYTES
+        plan = Plan(head.method, self._target(request), encode_fields(fields))
+        plan.rewrites_json = self._renames and head.has_body and is_json
+        plan.rewrites_form = self._renames and content_type == "multipart/form-data"
+        plan.is_tunnel = head.upgrade.lower() == "websocket"
+        plan.is_held = not plan.is_tunnel and (plan.rewrites_json or (is_small and not plan.rewrites_form))
+        return plan
+
+    def request_fields(self, head: RequestHead) -> list[tuple[str, str]]:
+        """Return the fields that go to the upstream, Host and the key among them."""
+        return request_fields(
+            head, host=self._destination.authority, api_key=self._settings.api_key, instance=self._instance
+        )
+
+    def _refuse_unsafe(self, request: Request) -> None:
+        """Refuse what would turn the relay against its upstream or its owner."""
+        if request.method == "TRACE":
+            # RFC 9110 §9.3.8: the answer would repeat the request, and with it our key.
+            raise ApiError(
+                405, "TRACE is not relayed.", code="method_not_allowed", fields=[("allow", "GET, POST, DELETE")]
+            )
+        if is_loop(request.head, self._instance):
+            raise ApiError(
+                508, f"The request has been here before: base_url of the backend '{self._name}' leads back here.",
+                code="loop_detected",
+            )  # fmt: skip
+        if _DOT_SEGMENT.search(request.path):
+            raise ApiError(400, f"The path must not hold '.' or '..' segments, but is {request.path[:100]!r}.")
+
+    def _target(self, request: Request) -> str:
+        path = api_path(request.path) or request.path
+        query = request.head.query
+        if self._renames and "model=" in query:
+            query = "&".join(map(self._renamed_parameter, query.split("&")))
+        return f"{self._destination.base_path}{path}{'?' + query if query else ''}"
+
+    def _renamed_parameter(self, parameter: str) -> str:
+        name, equals, value = parameter.partition("=")
+        if name != "model" or not equals:
+            return parameter
+        asked = urllib.parse.unquote_plus(value)
+        sent = self._sent_model(asked)
+        return parameter if sent == asked else f"model={urllib.parse.quote(sent, safe='')}"
+
+    def _sent_model(self, asked: str) -> str:
+        """Return what a model that was asked for is called at the upstream."""
+        return self._settings.model or self._settings.models.get(asked, asked)
+
+    # ---- the body -----------------------------------------------------------------------------------------------
+
+    def request_to_send(self, request: Request, plan: Plan) -> UpstreamRequest:
+        """Return the request to send, with its body held or on its way; ApiError as `renamed_body`."""
+        head = request.head
+        if plan.is_tunnel:
+            return UpstreamRequest(head.method, plan.target, plan.fields)
+        if request.stream is None or request.body:
+            body = self.renamed_body(request) if plan.rewrites_json else request.body
+            if plan.rewrites_form:
+                rewriter = self._form_rewriter(request)
+                body = rewriter.feed(body) + rewriter.close()
+            return UpstreamRequest(head.method, plan.target, plan.fields, body)
+        if plan.rewrites_form:
+            stream = _rewritten(request.stream, self._form_rewriter(request))
+            return UpstreamRequest(head.method, plan.target, plan.fields, stream=stream)
+        return UpstreamRequest(head.method, plan.target, plan.fields, stream=request.stream, length=head.content_length)
+
+    def _form_rewriter(self, request: Request) -> ModelRewriter:
+        takes_model = api_path(request.path) in _FORM_MODEL_PATHS
+
+        def rename(asked: str) -> str:
+            # "" asks what to put into a form without a model: nothing where forms have none, such as uploads of files.
+            return self._sent_model(asked) if asked or takes_model else ""
+
+        return ModelRewriter(request.fields.get("content-type"), rename)
+
+    def renamed_body(self, request: Request) -> bytes:
+        """Return the held JSON body with its model renamed; ApiError 400 for one in which it cannot be replaced."""
+        body = request.body
+        found = find_model(body)
+        if found is not None:
+            sent = self._sent_model(found[0])
+            return body if sent == found[0] else replace_model(body, sent)
+        if not self._settings.model or api_path(request.path) not in _MODEL_PATHS:
+            return body
+        replaced = replace_model(body, self._settings.model)
+        if replaced is body:
+            # Passed on as it is, a body that another parser does understand would escape the owner's choice of a model.
+            raise ApiError(
+                400, "The body must be a JSON object in UTF-8, without Content-Encoding.", code="invalid_json"
+            )
+        return replaced
+
+
+async def _rewritten(body: typing.AsyncIterator[bytes], rewriter: ModelRewriter) -> typing.AsyncIterator[bytes]:
+    async for data in body:
+        data = rewriter.feed(data)
+        if data:
+            yield data
+    yield rewriter.close()

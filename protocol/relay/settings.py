@@ -1,0 +1,56 @@
+"""Section [relay] of the configuration. Every start reads it, so it imports nothing that connects or answers."""
+
+from __future__ import annotations
+
+from protocol.config import option, parse_choice, parse_integer, parse_seconds, parse_text
+from protocol.upstream.settings import ConnectionSettings, parse_base_url, parse_key, parse_max_connections
+
+
+def parse_models(text: str) -> dict[str, str]:
+    """Read lines of `asked = sent`; ValueError says what is expected."""
+    models = {}
+    for line in text.splitlines():
+        asked, equals, sent = (part.strip() for part in line.partition("="))
+        if not line.strip():
+            continue
+        if not equals or not asked or not sent:
+            raise ValueError("expected one 'asked = sent' a line, e.g. gpt-4o = qwen-max")
+        models[asked] = sent
+    return models
+
+
+class RelaySettings(ConnectionSettings):
+    """Section [relay]."""
+
+    base_url: str = option(
+        "https://api.openai.com/v1", parse_base_url, "the upstream, with or without /v1; unix:/path/to/socket"
+    )
+    api_key: str = option(
+        "${OPENAI_API_KEY:-}", parse_key, "sent instead of the caller's; empty: the caller's own is passed on",
+        secret=True,
+    )  # fmt: skip
+    model: str = option("", parse_text, "send every request to this model")
+    models: dict[str, str] = option("", parse_models, "rename: one 'asked = sent' a line")
+    timeout: float = option("120", parse_seconds, "seconds without a byte, however long the whole answer takes")
+    connect_timeout: float = ConnectionSettings.connect_timeout
+    first_byte_timeout: float = option("0", parse_seconds, "seconds until the answer begins; 0 is as timeout")
+    total_timeout: float = option(
+        "0", parse_seconds, "seconds for all attempts until an answer is complete; 0 is no limit"
+    )
+    retries: int = option(
+        "2", parse_integer(0, 10), "how often a request is sent again before the next backend is asked"
+    )
+    cooldown: float = option(
+        "30", parse_seconds, "seconds that a backend rests which keeps failing, if there is another; 0: never"
+    )
+    proxy: str = ConnectionSettings.proxy
+    ca_file: str = ConnectionSettings.ca_file
+    verify: bool = ConnectionSettings.verify
+    keepalive: float = ConnectionSettings.keepalive
+    on_disconnect: str = option(
+        "close", parse_choice("close", "drain"), "close or drain: read an answer on whose client left"
+    )
+    max_connections: int = option("5000", parse_max_connections, "connections to the upstream at once, a worker")
+    max_idle: int = ConnectionSettings.max_idle
+    idle_timeout: float = ConnectionSettings.idle_timeout
+    max_age: float = ConnectionSettings.max_age

@@ -1,0 +1,497 @@
+"""One client's connection: the asyncio shell around the reader of requests.
+
+Life of a connection
+--------------------
+`data_received` feeds the reader and then runs what the connection is at, its phase, a method held in `_receive`:
+
+    _read_requests   between requests or within a head: reads as many requests as there are and can be answered
+    _hold_body       the endpoint wants the body in one piece, and it is on its way
+    _wake_stream     the answer is being made or sent; the endpoint may be reading the body
+    _discard         the last answer is out; what the client still sends is dropped until it closes (leaving.py)
+
+Requests of one connection are answered one after the other. A pipelined request waits, unread, in the reader, and when
+too many bytes wait there the socket is no longer read: order, bound and back-pressure come from that alone.
+
+An answer that is ready is parsed, routed, rendered and written within `data_received`: no task, no queue, no await.
+A request that comes whole, with a head that is known, leaves out even the reader's events, the gathering of answers
+and the Exchange that others are (`_answer_whole`). What has to wait is an Exchange; sending.py has its life.
+
+Time limits
+-----------
+There is one Deadline a connection, since it waits for one thing at a time:
+
+    between requests, nothing has come              idle_timeout, then it is closed in stages
+    within a head                                   head_timeout for the whole of it, then 408
+    within a body that is held                      body_timeout for the whole of it, then 408
+    within a body that is read as it comes          body_timeout for the waiting in it, then the reading raises 408
+    the client does not take what was written       idle_timeout since it last took something, then it is aborted
+    the staged close                                what StagedClose says, then it is aborted
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import typing
+
+from protocol.deadline import Deadline
+from protocol.errors import ApiError
+from protocol.exchange import Endpoint, HeadFacts, Request, Response
+from protocol.server.leaving import Probe, SocketIntake, StagedClose, reset
+from protocol.server.receiving import BodyStream, HeldBody
+from protocol.server.sending import (
+    UNROUTED,
+    Exchange,
+    Output,
+    ServerForExchanges,
+    ask,
+    note_completed,
+    refusal,
+    rendered,
+)
+from protocol.server.settings import ServerSettings
+from protocol.service.forwarded_for import TrustedProxies
+from protocol.wire.http1.memo import RequestMemo
+from protocol.wire.http1.messages import CLOSED, NEED_DATA, BadMessage, RequestHead
+from protocol.wire.http1.readers import RequestReader
+from protocol.wire.http1.writers import is_answered_plainly
+
+# A caller's request id is passed on and logged, so it must be short and plain.
+_SANE_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
+
+# Pipelined requests answered in one go, before other connections have their turn; their answers leave in one write.
+_REQUESTS_A_TURN = 16
+# Bytes of later requests or of an unread body that may wait inside before the socket is no longer read.
+_UNREAD_BYTES = 65536
+# Bytes of an answer that may wait for the client before its producer is stopped.
+_UNSENT_BYTES = 65536
+
+
+class ServerForConnections(ServerForExchanges, typing.Protocol):
+    """What a connection needs of the server; limits are in seconds, infinite where there is none."""
+
+    settings: ServerSettings
+    proxies: TrustedProxies
+    heads: RequestMemo
+    connections: set[Connection]
+    receive_buffer: memoryview
+    head_seconds: float
+    body_seconds: float
+    idle_seconds: float
+
+    def route(self, request: Request) -> Endpoint:
+        """Choose the endpoint from the head; ApiError where there is none."""
+
+    def new_id(self) -> str:
+        """Return a request id that no other request has."""
+
+
+class Connection(asyncio.BufferedProtocol):
+    """One client's connection; see the module's text for its phases."""
+
+    # What is read so often is read faster so, and a connection is 0.7 kB smaller.
+    __slots__ = (
+        "_behind_proxy", "_client", "_closing", "_exchange", "_head_begun", "_held", "_peer", "_receive", "_server",
+        "_stream", "_transport", "_unsent_bytes", "deadline", "intake", "is_spoilt", "is_tunnel", "loop", "output",
+        "reader",
+    )  # fmt: skip
+
+    _transport: asyncio.Transport
+    output: Output
+    intake: SocketIntake
+
+    def __init__(self, server: ServerForConnections) -> None:
+        settings = server.settings
+        self._server = server
+        self.loop = server.loop
+        self.reader = RequestReader(max_head=settings.max_head, max_body=settings.max_body, memo=server.heads)
+        self.deadline = Deadline(server.loop, self._time_out)
+        self.is_tunnel = self.is_spoilt = False
+        self._peer = "-"
+        self._behind_proxy = False  # one whose word for the client's address is taken
+        self._client: tuple[RequestHead | None, str] = (None, "")  # whom it speaks for, by the last head
+        # A function and not a bound method: that would be a cycle, left to the collector.
+        self._receive: typing.Callable[[Connection], typing.Any] = Connection._read_requests
+        self._exchange: Exchange | None = None  # the request that has begun and is not over
+        self._held: HeldBody | None = None  # its body, on its way
+        self._stream: BodyStream | None = None  # or this
+        self._closing: StagedClose | None = None
+        self._head_begun = False  # a head has its time limit
+        self._unsent_bytes = 0  # what the client had not taken when that was last looked at
+
+    # ---- what asyncio calls -------------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        transport = typing.cast(asyncio.Transport, transport)
+        self._transport = transport
+        self.output = Output(transport)
+        self.intake = SocketIntake(transport, self.loop)
+        transport.set_write_buffer_limits(high=_UNSENT_BYTES)
+        peer = transport.get_extra_info("peername")
+        self._peer = peer[0] if isinstance(peer, tuple) else "-"
+        server = self._server
+        self._behind_proxy = bool(server.settings.trusted_proxies) and server.proxies.trusts(self._peer)
+        server.connections.add(self)
+        self.deadline.expire_in(server.head_seconds)
+        if len(server.connections) > server.settings.max_connections:
+            limit = server.settings.max_connections
+            self._refuse(
+                ApiError(503, f"All {limit} connections are in use; try again soon.", fields=[("retry-after", "1")])
+            )
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return self._server.receive_buffer
+
+    def buffer_updated(self, size: int) -> None:
+        self.data_received(bytes(self._server.receive_buffer[:size]))
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the client sent; tests call it, and asyncio through `buffer_updated`."""
+        receive = self._receive
+        if receive is Connection._discard:
+            self._linger()
+        elif receive is not Connection._read_requests or not self._answer_whole(data):
+            self.reader.feed(data)
+            receive(self)
+
+    def eof_received(self) -> bool:
+        self.intake.has_ended = True
+        if self._closing is not None:
+            return False
+        self.reader.feed(b"")
+        self._receive(self)
+        # The client may only have closed its own direction: its answer is still owed (RFC 9112 §9.6). TLS closes both.
+        stays = self._transport.can_write_eof() and not self._transport.is_closing()
+        exchange = self._exchange
+        if stays and exchange is not None and exchange.is_awaited and exchange.provoke():
+            Probe(self._transport, self.loop, self._is_awaited)
+        return stays
+
+    def _is_awaited(self) -> bool:
+        return self._exchange is not None and self._exchange.is_awaited
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._server.connections.discard(self)
+        self._transport.close()  # CPython before 3.11 warns of a TLS transport that nobody but its client closed
+        self.deadline.close()
+        # What refers back here is let go of, so that it need not wait for the collector.
+        exchange, self._exchange, self._stream = self._exchange, None, None
+        if exchange is not None:
+            exchange.abandon()
+            self.output.break_off(self.loop)  # an endpoint that will not be cancelled stops where it next sends
+        self._receive = Connection._discard
+
+    def pause_writing(self) -> None:
+        self.output.writable = self.loop.create_future()
+        if self._exchange is not None:
+            self._exchange.pause()
+        self._await_reader()
+
+    def resume_writing(self) -> None:
+        output = self.output
+        writable, output.writable = output.writable, None
+        if writable is not None and not writable.done():
+            writable.set_result(None)
+        self.deadline.when = 0.0
+        exchange = self._exchange
+        if exchange is not None and exchange.resume():
+            return
+        if self._closing is not None:
+            self._closing.restart()
+        elif self._receive is Connection._hold_body:
+            self._await_body()
+        elif self._stream is not None:
+            self._stream.limit_wait()
+        elif exchange is None and self._receive is Connection._read_requests:
+            self.deadline.expire_in(self._server.idle_seconds)
+            self.loop.call_soon(self._read_on)
+
+    # ---- requests -----------------------------------------------------------------------------------------------
+
+    def _read_requests(self) -> None:
+        """Read and answer what has come, up to a bound; the answers leave in one write."""
+        output = self.output
+        output.gathered = []
+        again = False
+        try:
+            for _ in range(_REQUESTS_A_TURN):
+                if output.writable is not None:
+                    # A client that sends requests and reads no answers is not read either.
+                    self.intake.pause()
+                    break
+                event = self.reader.next_event()
+                if type(event) is RequestHead:
+                    self._take_request(event)
+                    if self._exchange is not None or self._receive is not Connection._read_requests:
+                        break
+                elif event is NEED_DATA:
+                    if not self.intake.is_open:
+                        self.intake.resume()
+                    self._await_head()
+                    break
+                elif event is CLOSED:
+                    self.close()
+                    break
+            else:
+                again = True
+        except BadMessage as exc:
+            self._refuse(ApiError(exc.status, exc.message))
+        finally:
+            output.flush()
+        if again:
+            self._pause_reading_if_much_waits()
+            self.loop.call_soon(self._read_on)
+
+    def _read_on(self) -> None:
+        if self._receive is Connection._read_requests and self._exchange is None and not self._transport.is_closing():
+            self._read_requests()
+
+    def _answer_whole(self, data: bytes) -> bool:
+        """Answer a request that is all there, with a known head, if it is one; what it takes is what others take.
+
+        It leaves out what there is for waiting and for pipelining: 6 µs a request (CPython 3.11).
+        """
+        reader, server = self.reader, self._server
+        head = reader.known_head(data)
+        if head is None:
+            return False
+        facts: HeadFacts = head.facts
+        endpoint = facts.direct_endpoint
+        if endpoint is None or self.output.writable is not None or server.draining:
+            return False
+        body = reader.read_whole(data)
+        if body is None:
+            return False
+        started_at = self.loop.time()
+        request = self._begin(head, facts)
+        request.body = body
+        answer = ask(server, endpoint, request)
+        if type(answer) is Response and answer.status == 200:
+            data = rendered(answer, request, server)
+            if data:
+                self._transport.write(data)
+                reader.next_message()
+                now = note_completed(server, request, endpoint, 200, started_at)
+                self.deadline.expire_at(now + server.idle_seconds)
+                return True
+        self.deadline.when = 0.0
+        self._receive = Connection._wake_stream
+        exchange = self._exchange = Exchange(self, server, request, endpoint, started_at)
+        exchange.take(answer)
+        return True
+
+    def _begin(self, head: RequestHead, facts: HeadFacts) -> Request:
+        """Make a request of a head, and count and log it."""
+        server = self._server
+        callers_id = facts.callers_id
+        if callers_id is None:
+            callers_id = facts.callers_id = _callers_id(head)
+        request = Request(
+            head, callers_id or server.new_id(), self._client_address(head) if self._behind_proxy else self._peer
+        )
+        server.metrics.in_flight += 1
+        if server.log.records_requests:
+            server.log.started(request)
+        return request
+
+    def _client_address(self, head: RequestHead) -> str:
+        """Return whom the trusted proxy says that it speaks for; worked out once for a head that is repeated."""
+        if self._client[0] is not head:
+            forwarded_for = head.fields.get("x-forwarded-for")
+            self._client = head, self._server.proxies.client(self._peer, forwarded_for)
+        return self._client[1]
+
+    def _take_request(self, head: RequestHead) -> None:
+        """Route a request that has begun, and take its body as the endpoint wants it."""
+        server = self._server
+        started_at = self.loop.time()
+        self._head_begun = False
+        self.deadline.when = 0.0
+        facts: HeadFacts = head.facts
+        request = self._begin(head, facts)
+        try:
+            # What a head is routed to depends on nothing else, so a repeated head need not be routed again.
+            endpoint = facts.endpoint
+            if endpoint is None:
+                endpoint = facts.endpoint = server.route(request)
+                if not endpoint.streams_body and is_answered_plainly(head):
+                    facts.direct_endpoint = endpoint
+        except Exception as exc:
+            exchange = self._exchange = Exchange(self, server, request, UNROUTED, started_at)
+            exchange.fail_with(exc)
+            return
+        exchange = self._exchange = Exchange(self, server, request, endpoint, started_at)
+        self.output.continue_due = head.expects_continue
+        if endpoint.streams_body:
+            self.reader.max_body = None
+            self._receive = Connection._wake_stream
+            request.stream = self._stream = BodyStream(self, server.body_seconds)
+            exchange.answer()
+        else:
+            self._held = HeldBody(self.reader)
+            self._receive = Connection._hold_body
+            self._hold_body()
+
+    # ---- bodies -------------------------------------------------------------------------------------------------
+
+    def _hold_body(self) -> None:
+        exchange, held = self._exchange, self._held
+        assert exchange is not None and held is not None
+        try:
+            body = held.read()
+        except BadMessage as exc:
+            exchange.refuse(ApiError(exc.status, exc.message))
+            return
+        if body is None:
+            if not self.intake.is_open:
+                self.intake.resume()
+            self._await_body()
+            return
+        self._held = None
+        self.end_wait_for_body()
+        self._receive = Connection._wake_stream
+        exchange.answer(body)
+
+    def _wake_stream(self) -> None:
+        """Take bytes that came while an answer is on its way: for the endpoint that reads them, or for later."""
+        if self._stream is not None:
+            self._stream.wake()
+        self._pause_reading_if_much_waits()
+
+    def _pause_reading_if_much_waits(self) -> None:
+        if self.reader.buffered > _UNREAD_BYTES:
+            self.intake.pause()
+
+    def skip_body(self) -> bool:
+        """Pass over what has come of the request's body; whether its end is reached, where the next request begins."""
+        reader = self.reader
+        try:
+            while not reader.is_over:
+                if reader.next_event() is NEED_DATA:
+                    return False
+            return True
+        except BadMessage:
+            return False
+
+    def spoil(self) -> None:
+        """Note that nobody can say where the next request begins."""
+        self.is_spoilt = True
+
+    def enter_tunnel(self) -> None:
+        """Note that the connection changes to another protocol (RFC 9110 §15.2.2)."""
+        self.is_tunnel = True
+
+    # ---- the end of a request, and of the connection ------------------------------------------------------------
+
+    def go_on(self, keep_alive: bool, now: float) -> None:
+        """Go on to the next request after an answer, or close."""
+        reader = self.reader
+        self._exchange = None
+        if self._stream is not None:
+            self._stream = None
+            reader.max_body = self._server.settings.max_body
+        if not keep_alive or not (reader.is_over or self.skip_body()):
+            self.close()
+            return
+        reader.next_message()
+        self._receive = Connection._read_requests
+        if self.output.gathered is None:
+            # Not called from _read_requests, which goes on by itself.
+            self.deadline.expire_at(now + self._server.idle_seconds)
+            if reader.buffered or self.intake.has_ended:
+                self.loop.call_soon(self._read_on)
+            elif not self.intake.is_open:
+                self.intake.resume()
+
+    def _refuse(self, error: ApiError) -> None:
+        """Answer what is no request, and end the connection so that the client can still read the answer."""
+        self.output.write(refusal(error, self._server))
+        self._server.metrics.completed("none", error.status, 0.0)
+        self.close()
+
+    def close(self) -> None:
+        """Close after what is written; in stages while the client may still be sending (RFC 9112 §9.6)."""
+        self.output.flush()
+        self._exchange = None
+        self._receive = Connection._discard
+        self._closing = StagedClose(self._transport, self.loop, self.deadline)
+        self._linger()
+        self._closing.begin(self.intake)
+
+    def _discard(self) -> None:
+        """Drop what comes: the phase after the last answer."""
+
+    def _linger(self) -> None:
+        if self._closing is not None and self.output.writable is None:
+            self._closing.wait()
+
+    def reset(self) -> None:
+        """End the connection so that the client sees an error, and no clean end of a body."""
+        self._exchange = None
+        reset(self._transport)
+
+    @property
+    def is_answering(self) -> bool:
+        """Whether a request has begun and its answer has not left altogether."""
+        transport = self._transport
+        return self._exchange is not None or transport.is_closing() or transport.get_write_buffer_size() > 0
+
+    def abandon(self) -> None:
+        """Close at once."""
+        if self._exchange is not None:
+            self._exchange.cancel()
+        if self.is_answering:
+            self._transport.abort()
+        else:
+            self._transport.close()
+
+    # ---- time ---------------------------------------------------------------------------------------------------
+
+    def _await_head(self) -> None:
+        if not self.reader.buffered:
+            if not self.deadline.when:
+                self.deadline.expire_in(self._server.idle_seconds)
+        elif not self._head_begun:
+            # A head that drips has its time as a whole.
+            self._head_begun = True
+            self.deadline.expire_in(self._server.head_seconds)
+
+    def _await_body(self) -> None:
+        if self.output.continue_due:
+            self.output.ask_for_body()
+        if not self.deadline.when:
+            self.deadline.expire_in(self._server.body_seconds)
+
+    def end_wait_for_body(self) -> None:
+        """Let the time limit for the body hold no more, but the one for a client that takes nothing."""
+        self.deadline.when = 0.0
+        if self.output.writable is not None:
+            self._await_reader()
+
+    def _await_reader(self) -> None:
+        self._unsent_bytes = self._transport.get_write_buffer_size()
+        self.deadline.expire_in(self._server.idle_seconds)
+
+    def _time_out(self) -> None:
+        settings = self._server.settings
+        if self.output.writable is not None and self._transport.get_write_buffer_size() < self._unsent_bytes:
+            # It reads slowly, but it reads.
+            self._await_reader()
+        elif self.output.writable is not None or self._closing is not None:
+            self._transport.abort()
+        elif self._exchange is not None:
+            error = ApiError(408, f"The body did not come within {settings.body_timeout:g} seconds.")
+            if self._receive is Connection._hold_body:
+                self._exchange.refuse(error)
+            elif self._stream is not None:
+                self._stream.fail(error)
+        elif self.reader.buffered:
+            self._refuse(ApiError(408, f"The request's head did not come within {settings.head_timeout:g} seconds."))
+        else:
+            self.close()
+
+
+def _callers_id(head: RequestHead) -> str:
+    """Return the request id that the caller chose, "" for none that is fit to be passed on."""
+    request_id = head.fields.get("x-request-id")
+    return request_id if _SANE_ID.fullmatch(request_id) else ""

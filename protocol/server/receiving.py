@@ -1,0 +1,138 @@
+"""Request bodies coming in: held until they are whole, or read by their endpoint as they come."""
+
+from __future__ import annotations
+
+import asyncio
+import typing
+
+from protocol.deadline import Deadline
+from protocol.errors import ApiError
+from protocol.server.leaving import SocketIntake
+from protocol.server.sending import Output
+from protocol.wire.http1.messages import NEED_DATA, BadMessage, BodyPart
+from protocol.wire.http1.readers import RequestReader
+
+
+class HeldBody:
+    """A request's body whose endpoint wants it in one piece."""
+
+    __slots__ = ("_held", "_reader")
+
+    def __init__(self, reader: RequestReader) -> None:
+        self._reader = reader
+        self._held: bytes | bytearray = b""
+
+    def read(self) -> bytes | None:
+        """Return the body once it is whole, None while more must come; BadMessage."""
+        next_event = self._reader.next_event
+        while True:
+            event = next_event()
+            if type(event) is BodyPart:
+                self._take(event.data)
+            elif event is NEED_DATA:
+                return None
+            else:
+                held = self._held
+                return held if type(held) is bytes else bytes(held)
+
+    def _take(self, data: bytes) -> None:
+        held = self._held
+        if not held:
+            self._held = data  # most bodies come in one piece, which need not be copied
+        elif isinstance(held, bytearray):
+            held += data
+        else:
+            self._held = bytearray(held) + data
+
+
+class BodyLine(typing.Protocol):
+    """What a body that is read as it comes needs of its connection."""
+
+    loop: asyncio.AbstractEventLoop
+    deadline: Deadline
+    intake: SocketIntake
+    is_tunnel: bool
+    output: Output
+    reader: RequestReader
+
+    def spoil(self) -> None:
+        """Note that nobody can say where the next request begins."""
+
+    def end_wait_for_body(self) -> None:
+        """Let the time limit for the body hold no more."""
+
+
+class BodyStream:
+    """A request's body as its endpoint reads it: straight from the reader, the socket paused while nobody does.
+
+    Only the waiting for bytes counts against `seconds`, not what the endpoint does between. After status 101 it is what
+    the client sends in the new protocol, which has no such limit.
+    """
+
+    __slots__ = ("_done", "_error", "_line", "_seconds_left", "_waiter")
+
+    def __init__(self, line: BodyLine, seconds: float) -> None:
+        self._line = line
+        self._seconds_left = seconds
+        self._waiter: asyncio.Future[None] | None = None
+        self._error: ApiError | None = None
+        self._done = False
+
+    def __aiter__(self) -> BodyStream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        line = self._line
+        while not self._done:
+            if self._error is not None:
+                raise self._error
+            try:
+                event = line.reader.next_event()
+            except BadMessage as exc:
+                self._error = ApiError(exc.status, exc.message)
+                line.spoil()
+                continue
+            if type(event) is BodyPart:
+                return event.data
+            if event is NEED_DATA:
+                await self._more()
+            elif line.is_tunnel:
+                rest = line.reader.take_rest()
+                if rest:
+                    return rest
+                if line.intake.has_ended:
+                    break
+                await self._more()
+            else:
+                break
+        self._done = True
+        raise StopAsyncIteration
+
+    async def _more(self) -> None:
+        line = self._line
+        line.intake.resume()
+        line.output.ask_for_body()
+        began = line.loop.time()
+        self._waiter = line.loop.create_future()
+        self.limit_wait()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+            self._seconds_left -= line.loop.time() - began
+            line.end_wait_for_body()
+
+    def limit_wait(self) -> None:
+        """Set the time limit for what is waited for, if anything is; none holds in a tunnel."""
+        if self._waiter is not None and not self._line.is_tunnel:
+            self._line.deadline.expire_in(self._seconds_left)
+
+    def wake(self) -> None:
+        """Say that there may be bytes."""
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def fail(self, error: ApiError) -> None:
+        """Let the endpoint's reading raise."""
+        self._error = error
+        self.wake()

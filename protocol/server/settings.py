@@ -1,0 +1,46 @@
+"""What can be set of the server: section [server], for the server itself, its workers and the command line."""
+
+from __future__ import annotations
+
+from protocol.config import (
+    Section,
+    option,
+    parse_choice,
+    parse_integer,
+    parse_list,
+    parse_seconds,
+    parse_size,
+    parse_text,
+)
+from protocol.service.forwarded_for import parse_networks
+
+
+class ServerSettings(Section):
+    """Section [server]."""
+
+    host: str = option("127.0.0.1", parse_text, "address to listen on; 0.0.0.0 is every IPv4 one, :: every one")
+    port: int = option("8080", parse_integer(0, 65535), "TCP port; 0 takes any free one, the banner says which")
+    workers: int = option("1", parse_integer(0, 256), "processes that share the port; 0 is one a core")
+    cors_origins: tuple[str, ...] = option(
+        "*", parse_list, "origins whose pages may call: * or a list; empty sends no CORS fields"
+    )
+    certfile: str = option("", parse_text, "certificate chain (PEM); when it is given the server speaks TLS")
+    keyfile: str = option("", parse_text, "its private key (PEM), if that is not in certfile")
+    max_head: int = option("64k", parse_size, "bytes of a request's line and fields; more is 431")
+    max_body: int = option("65M", parse_size, "bytes of a body that has to be held; more is 413")
+    head_timeout: float = option(
+        "30", parse_seconds, "seconds for a whole head, and for a new connection to begin one; 0 is no limit"
+    )
+    body_timeout: float = option(
+        "300", parse_seconds, "seconds to wait, in all, for the bytes of one body; 0 is no limit"
+    )
+    idle_timeout: float = option(
+        "75", parse_seconds, "seconds a kept connection, or a client that reads nothing, may rest; 0 is no limit"
+    )
+    drain_timeout: float = option("30", parse_seconds, "seconds that running requests may take when the server stops")
+    max_connections: int = option("20000", parse_integer(1, 10**6), "connections at once, a worker; more are told 503")
+    trusted_proxies: tuple[str, ...] = option(
+        "", parse_networks, "proxies (addresses, networks) whose X-Forwarded-For names the client, for the log"
+    )
+    log: str = option("text", parse_choice("text", "json", "off"), "text, json or off")
+    log_file: str = option("", parse_text, "file to append the log to; empty is standard error")

@@ -1,0 +1,161 @@
+"""What an upstream says back: the answer to a request, or after 101 the other side of a tunnel."""
+
+from __future__ import annotations
+
+import asyncio
+import typing
+
+from protocol.upstream.connection import UpstreamConnection
+from protocol.wire.http1.messages import BadMessage, ResponseHead
+
+_SILENCE = "nothing came for too long"
+
+
+class UpstreamAnswer:
+    """An answer whose head is here; iterate over it for its body, or `take` what has come. UpstreamFailed.
+
+    Between two bytes `timeout` seconds may pass (0: any number). When the body has been taken whole, `give_back` gets
+    the connection; where nobody wants the rest, `let_go` does.
+    """
+
+    __slots__ = ("_connection", "_give_back", "_let_go", "_reader", "_timeout", "complete", "head")
+
+    def __init__(
+        self,
+        connection: UpstreamConnection,
+        head: ResponseHead,
+        timeout: float,
+        give_back: typing.Callable[[UpstreamConnection], None],
+        let_go: typing.Callable[[UpstreamConnection], None],
+    ) -> None:
+        self.head = head
+        #: Whether nothing more is to be had: the connection serves others, or is closed.
+        self.complete = False
+        self._connection = connection
+        self._reader = connection.reader
+        self._timeout = timeout
+        self._give_back = give_back
+        self._let_go = let_go
+
+    def __aiter__(self) -> UpstreamAnswer:
+        return self
+
+    async def __anext__(self) -> bytes:
+        while not self.complete:
+            data = self.take()
+            if data:
+                return data
+            if not self.complete:
+                await self._connection.more(self._timeout, _SILENCE)
+        raise StopAsyncIteration
+
+    def take(self) -> bytes:
+        """Return what of the body is here already, b"" for nothing. UpstreamFailed, once all before it is taken."""
+        reader = self._reader
+        try:
+            data = reader.take_body()
+        except BadMessage as exc:
+            raise self._connection.failure() from exc
+        if reader.is_over:
+            self.complete = True
+            self._give_back(self._connection)
+        return data
+
+    def listen(self, notify: typing.Callable[[], object]) -> None:
+        """Have `notify` called when there may be something to take, or something is wrong."""
+        self._connection.listen(notify)
+
+    def deafen(self) -> None:
+        """Have nothing called; when much waits, the upstream is no longer read."""
+        self._connection.deafen()
+
+    def take_or_wait(self) -> bytes:
+        """Do what `take` does; while more is to come, its time limit begins. UpstreamFailed where no more can come."""
+        data = self.take()
+        if not self.complete:
+            if not data:
+                self._connection.check()
+            self._connection.wait_at_most(self._timeout, _SILENCE)
+        return data
+
+    @property
+    def has_more(self) -> bool:
+        """Whether another `take_or_wait` may have something to give, or to raise, at once."""
+        return not self.complete and (self._reader.buffered > 0 or not self._connection.is_open)
+
+    async def hold(self, most: int, seconds: float) -> bytes:
+        """Return the body as far as it comes within `seconds` and `most` bytes, or a read more. UpstreamFailed."""
+        pieces: list[bytes] = []
+        size = 0
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        while not self.complete and size <= most and loop.time() < until:
+            data = self.take()
+            pieces.append(data)
+            size += len(data)
+            if not data and not self.complete:
+                await self._connection.more(self._timeout, _SILENCE, max(0.001, until - loop.time()))
+        return b"".join(pieces)
+
+    async def aclose(self) -> None:
+        """Say that nobody wants the rest."""
+        self.let_go()
+
+    def let_go(self) -> None:
+        """Do what `aclose` does."""
+        if not self.complete:
+            self.complete = True
+            self._let_go(self._connection)
+
+    def discard(self) -> None:
+        """Close the connection unless the body was taken whole, also where `let_go` would have the rest read."""
+        if not self.complete:
+            self.complete = True
+            self._connection.dismiss()
+
+
+class UpstreamTunnel:
+    """What follows a 101: bytes of another protocol, in both directions until either side ends it.
+
+    Iterate over it for what the upstream says; `outgoing` is what is said to it, read once the iteration begins.
+    """
+
+    __slots__ = ("_connection", "_outgoing", "_pump", "head")
+
+    def __init__(
+        self, connection: UpstreamConnection, head: ResponseHead, outgoing: typing.AsyncIterator[bytes]
+    ) -> None:
+        self.head = head
+        self._connection = connection
+        self._outgoing = outgoing
+        self._pump: asyncio.Task[None] | None = None
+
+    def __aiter__(self) -> UpstreamTunnel:
+        return self
+
+    async def __anext__(self) -> bytes:
+        connection = self._connection
+        if self._pump is None:
+            self._pump = asyncio.get_running_loop().create_task(self._send())
+        while True:
+            data = connection.reader.take_rest()
+            if data:
+                return data
+            if not connection.is_open:
+                raise StopAsyncIteration
+            await connection.more(0.0, "")
+
+    async def _send(self) -> None:
+        connection = self._connection
+        async for data in self._outgoing:
+            connection.send(data)
+            await connection.drained(0.0)
+        # The client has said its last word; what is on its way to the upstream still goes out.
+        connection.close_when_sent()
+
+    async def aclose(self) -> None:
+        """Close the connection, whatever is still under way."""
+        if self._pump is not None:
+            self._pump.cancel()
+            await asyncio.gather(self._pump, return_exceptions=True)
+        self._connection.dismiss()

@@ -1,0 +1,205 @@
+"""The bodies of messages: by length, in chunks, or until the connection closes (RFC 9112 §6.3 and §7.1).
+
+Theory of operation
+-------------------
+The framing of a head chooses the first step, and every way ends at `_paused`, where the next message waits:
+
+    _check_length ──► _read_length ──► _end_of_body ──────────────────────────────► _paused
+    _read_chunk_size ◄──► _read_chunk_data          (a chunk of size 0 is the last)
+             │   └──► _read_trailers ─────────────────────────────────────────────► _paused
+             └──► _read_rest_of_chunk_line          (and back when its LF has come)
+    _read_until_close  (responses only) ──────────────────────────────────────────► _paused
+    _end_of_body       (no body) ─────────────────────────────────────────────────► _paused
+
+A body is never gathered: each piece is an event of its own, as long as it happened to arrive, and only the framing
+between the pieces waits until it is whole. All framing is bounded: a chunk line by what is left for extensions, the
+trailers like a head.
+"""
+
+from __future__ import annotations
+
+from protocol.wire.http1.buffer import MessageBuffer
+from protocol.wire.http1.grammar import CHUNK_LINE, CHUNK_LINE_START, SIZE_LINE
+from protocol.wire.http1.messages import NEED_DATA, BadMessage, BodyPart, EndOfBody, Event
+
+# The most that `take_body` takes of chunks in one go.
+_CHUNKS_BYTES = 65536
+_CHUNK_LINE_START_BYTES = 100
+
+
+class _ChunkedReader(MessageBuffer):
+    """Reads bodies in the chunked transfer coding, with the trailers behind them (RFC 9112 §7.1)."""
+
+    __slots__ = ("_extension_bytes", "_remaining")
+
+    _remaining: int  # bytes that are still to come of the chunk, or of a body whose length the head tells
+    _extension_bytes: int  # of all chunks of the body so far
+
+    def _read_chunk_size(self) -> Event:
+        data, at = self._data, self._at
+        line = CHUNK_LINE.match(data, at)
+        if line is None:
+            return self._await_chunk_line()
+        self._at = line.end()
+        # Extensions are skipped (RFC 9112 §7.1.1), but not without end: they could carry more than the body.
+        self._check_extensions(len(line[2]))
+        self._extension_bytes += len(line[2])
+        self._remaining = int(line[1], 16)
+        if not self._remaining:
+            self._step = _ChunkedReader._read_trailers
+            return self._read_trailers()
+        self._count(self._remaining)
+        self._step = _ChunkedReader._read_chunk_data
+        return self._read_chunk_data()
+
+    def _await_chunk_line(self) -> Event:
+        """Judge what can be told from an unfinished chunk line, without going over its bytes again and again."""
+        data, at = self._data, self._at
+        if at == len(data):
+            return self._need_body()
+        start = data[at : at + _CHUNK_LINE_START_BYTES].partition(b"\n")[0]
+        if not CHUNK_LINE_START.fullmatch(start) or data.find(b"\n", max(at, self._searched)) >= 0:
+            raise BadMessage(400, f"A chunk must begin with its size in hex digits and CR LF, but {start!r} came.")
+        # A size has 16 digits at most and the CR is one byte. The rest is extension, and counts although it goes on.
+        self._check_extensions(len(data) - at - 17)
+        self._searched = len(data)
+        self._step = _ChunkedReader._read_rest_of_chunk_line
+        return self._need_body()
+
+    def _read_rest_of_chunk_line(self) -> Event:
+        if self._data.find(b"\n", self._searched) < 0:
+            return self._await_chunk_line()
+        self._step = _ChunkedReader._read_chunk_size
+        return self._read_chunk_size()
+
+    def _check_extensions(self, more: int) -> None:
+        if self._extension_bytes + more > self._max_head:
+            raise BadMessage(400, f"The chunk extensions of one body have more than {self._max_head} bytes.")
+
+    def _read_chunk_data(self) -> Event:
+        if self._remaining:
+            part = self._take(self._remaining)
+            if part is None:
+                return self._need_body()
+            self._remaining -= len(part)
+            return BodyPart(part)
+        ending = self._data[self._at : self._at + 2]
+        if not b"\r\n".startswith(ending):
+            raise BadMessage(400, f"A chunk's data must be followed by CR LF, but {ending!r} came.")
+        if len(ending) < 2:
+            return self._need_body()
+        self._at += 2
+        self._step = _ChunkedReader._read_chunk_size
+        return self._read_chunk_size()
+
+    def _read_trailers(self) -> Event:
+        data, at = self._data, self._at
+        if data.startswith(b"\r\n", at):
+            self._at = at + 2
+            return self._end_of_body()
+        if len(data) - at < 2 and b"\r\n".startswith(data[at:]):
+            return self._need_body()
+        end = self._find_section_end("trailer section")
+        if not end:
+            return self._need_body()
+        trailers = self._parse_fields(at, end - 2)
+        self._at = end
+        self._step = MessageBuffer._paused
+        return EndOfBody(trailers)
+
+    def _take_chunks(self) -> bytes:
+        """Return the data of the whole chunks that come next, b"" where the next one needs the ordinary steps.
+
+        Those are for extensions, trailers, faults, and chunks that have come in part. A chunk costs 0.5 instead of
+        1.4 µs (CPython 3.11). The caller sees to `max_body`.
+        """
+        data, at = self._data, self._at
+        parts = []
+        enough = at + _CHUNKS_BYTES
+        line = SIZE_LINE.match(data, at)
+        while line is not None and at < enough:
+            start = line.end()
+            end = start + int(line[1], 16)
+            if end == start or data[end : end + 2] != b"\r\n":
+                break
+            parts.append(data[start:end])
+            at = end + 2
+            line = SIZE_LINE.match(data, at)
+        self._at = at
+        return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+class BodyReader(_ChunkedReader):
+    """Reads the body behind a head, however it is framed (RFC 9112 §6.3)."""
+
+    __slots__ = ()
+
+    def _begin_body(self, length: int | None, chunked: bool) -> None:
+        """Choose the first step of a body from its head's framing; neither means that it ends with the connection."""
+        self._received = 0
+        if chunked:
+            self._extension_bytes = 0
+            self._step = _ChunkedReader._read_chunk_size
+        elif length is None:
+            self._step = BodyReader._read_until_close
+        elif length:
+            self._remaining = length
+            self._step = BodyReader._check_length
+        else:
+            self._step = MessageBuffer._end_of_body
+
+    def _check_length(self) -> Event:
+        """Judge the length when the body is wanted and not before: `max_body` may be changed after the head."""
+        if self.max_body is not None and self._remaining > self.max_body:
+            raise BadMessage(413, f"The body has {self._remaining} bytes; at most {self.max_body} are accepted.")
+        self._step = BodyReader._read_length
+        return self._read_length()
+
+    def _read_length(self) -> Event:
+        part = self._take(self._remaining)
+        if part is None:
+            return self._need_body()
+        self._remaining -= len(part)
+        if not self._remaining:
+            self._step = MessageBuffer._end_of_body
+        return BodyPart(part)
+
+    def _read_until_close(self) -> Event:
+        part = self._take(len(self._data))
+        if part is not None:
+            self._count(len(part))
+            return BodyPart(part)
+        return self._end_of_body() if self._ended else NEED_DATA
+
+    def take_body(self) -> bytes:
+        """Return in one piece what has come of the body, b"" for nothing; `is_over` tells whether its end has come.
+
+        BadMessage only once everything before the fault has been taken. What waits may not be taken all at once.
+        """
+        step = self._step
+        parts: list[bytes] = []
+        if self.max_body is not None:
+            pass
+        elif step is BodyReader._check_length:
+            # A body that has come whole, as nearly all do: 0.3 instead of 1.3 µs (CPython 3.11).
+            start, end = self._at, self._at + self._remaining
+            if end <= len(self._data):
+                self._at = end
+                self._step = MessageBuffer._paused
+                return self._data[start:end]
+        elif step is _ChunkedReader._read_chunk_size:
+            data = self._take_chunks()
+            if data:
+                if self._at == len(self._data) or len(data) >= _CHUNKS_BYTES:
+                    return data
+                parts.append(data)
+        try:
+            event = self._step(self)
+            while type(event) is BodyPart:
+                parts.append(event.data)
+                event = self._step(self)
+        except BadMessage:
+            self._step = MessageBuffer._dead
+            if not parts:
+                raise
+        return parts[0] if len(parts) == 1 else b"".join(parts)

@@ -1,0 +1,1 @@
+"""What can fail besides the tests: `python tests/check` runs it all."""

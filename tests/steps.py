@@ -1,0 +1,41 @@
+"""Counting what a piece of work costs, where a clock would also measure how busy the machine is.
+
+A step is a call, of a Python function, a generator's next turn or a built-in. What happens within a built-in, say the
+search of a pattern, is one step however long it takes: where that is what could grow, a test takes so much input that
+work with the square of it would not end within the time limit of every test, by far.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+
+def steps_of(work: Callable[[], object]) -> int:
+    """Do the work and return its steps, those of this thread; what it raises goes on to the caller."""
+    count = 0
+
+    def on_profile(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal count
+        if event in ("call", "c_call"):
+            count += 1
+
+    before = sys.getprofile()
+    sys.setprofile(on_profile)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+    return count
+
+
+def assert_grows_in_proportion(work: Callable[[int], object], size: int, slack: int = 300) -> None:
+    """Fail when twice the size costs more than twice the steps, give or take what is done once.
+
+    Work with the square of the size would cost four times as many.
+    """
+    work(size // 2)  # what is made at the first use, and kept
+    once, twice = steps_of(lambda: work(size)), steps_of(lambda: work(2 * size))
+    assert twice <= 2.3 * once + slack, f"{once} steps for {size}, {twice} for {2 * size}"
