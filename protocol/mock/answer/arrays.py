@@ -63,7 +63,7 @@ class ArrayMaker:
         rows = self._rows(reading, place)
         if rows:
             return min(_NAMED_ITEMS, len(rows))
-        if not self._values.prompt.text or not found or "enum" not in found[0] and "type" not in found[0]:
+        if not self._values.prompt.text or not found or ("enum" not in found[0] and "type" not in found[0]):
             return 1
         name, item = singular(place.name), found[0]
         if "enum" in item:

@@ -277,7 +277,7 @@ def _spelt(clause: Clause, name: str) -> int:
     found = re.search(rf"(?<![a-z0-9_])(?:{rule})(?![a-z0-9_])", clause.text)
     if found is None or clause.is_negated(clause.start + found.start()):
         return -1
-    is_exact = found[0] == name.casefold() and len(words) == 1 or "_" in found[0] or "-" in found[0]
+    is_exact = (found[0] == name.casefold() and len(words) == 1) or "_" in found[0] or "-" in found[0]
     if not is_exact and not clause.is_request(set(map(stem, words))):
         return -1
     return found.start()

@@ -291,7 +291,7 @@ def _proper_name(start: int, said: str, text: str) -> typing.Iterator[tuple[int,
     while said:
         first, _, rest = said.partition(" ")
         small = first.rstrip(",").lower().replace("\u2019", "'")
-        if not (small in _NO_NAME or small.startswith(_MONTHS) and begins):
+        if not (small in _NO_NAME or (small.startswith(_MONTHS) and begins)):
             break
         start += len(said) - len(rest) if rest else len(said)
         said = rest

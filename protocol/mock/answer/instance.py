@@ -211,9 +211,9 @@ class _Maker:
         try:
             for value in candidates:
                 self.checker.spend(place.path)
-                if all(self.checker.fits(value, schema) for schema in wanted):
-                    if not avoided or json_key(value) not in avoided:
-                        return [value]
+                is_valid = all(self.checker.fits(value, schema) for schema in wanted)
+                if is_valid and (not avoided or json_key(value) not in avoided):
+                    return [value]
                 self.hints = hints  # the members of the failed candidate had used some up
         except Unsatisfiable as exc:
             self.hints = hints

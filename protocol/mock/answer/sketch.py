@@ -279,7 +279,7 @@ def _usual_schema(name: str) -> dict[str, typing.Any]:
     last = words[-1]
     if words[0] in _FLAGS or last in _FLAGS:
         return {"type": "boolean"}
-    if last in _INTEGERS or words[0] in ("num", "number", "count", "total") and len(words) > 1:
+    if last in _INTEGERS or (words[0] in ("num", "number", "count", "total") and len(words) > 1):
         return {"type": "integer"}
     if last in _NUMBERS:
         return {"type": "number"}

@@ -139,7 +139,7 @@ class NativeMock:
 
         def service(request: Request) -> Answer:
             call = read_call(request)
-            if call.task and manner == "at once" or not call.task and manner == "task":
+            if (call.task and manner == "at once") or (not call.task and manner == "task"):
                 kind = "asynchronous" if call.task else "synchronous"
                 raise refusal("AccessDenied", f"current user api does not support {kind} calls.")
             error = call.asked_error

@@ -245,8 +245,8 @@ def prompt_words(messages: typing.Sequence[JsonObject]) -> int:
     return words
 
 
-def cut_at_stop(text: str, stop: str | list[str] | None) -> str:
-    """Cut a text before the first of the stop sequences."""
+def cut_at_stop(text: str, stop: object) -> str:
+    """Cut a text before the first of the stop sequences, a string or an array of strings."""
     sequences = [stop] if isinstance(stop, str) else stop if isinstance(stop, list) else []
     found = [
         text.find(sequence) for sequence in sequences if isinstance(sequence, str) and sequence and sequence in text

@@ -211,21 +211,21 @@ class SchemaChecker:
 
     # arrays
 
-    def _check_unique(self, value: list, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
+    def _check_unique(self, value: list[typing.Any], schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         seen: dict[object, int] = {}
         for place, item in enumerate(value if schema[keyword] else ()):
             first = seen.setdefault(json_key(item), place)
             if first != place:
                 yield at.member(place).violation(f"expected items that differ, but this equals item {first}")
 
-    def _check_items(self, value: list, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
+    def _check_items(self, value: list[typing.Any], schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         if keyword == "items" and "prefixItems" in schema:
             return  # `prefixItems` has its turn, and checks both
         first, rest = tuple_items(schema)
         for place, item in enumerate(value):
             yield from self.problems(item, first[place] if place < len(first) else rest, at.member(place))
 
-    def _check_contains(self, value: list, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
+    def _check_contains(self, value: list[typing.Any], schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         count = sum(self._holds(item, schema[keyword], at) for item in value)
         fewest, most = schema.get("minContains", 1), schema.get("maxContains", len(value))
         if not fewest <= count <= most:

@@ -60,7 +60,7 @@ def _markup_text(text: str) -> str:
     until = ""  # the end of the part that is being left out
     for piece in _markup_pieces(text):
         if until:
-            if piece.lower().startswith(until) or until == "-->" and until in piece:
+            if piece.lower().startswith(until) or (until == "-->" and until in piece):
                 until = ""
             continue
         if not _MARKUP_TAG.fullmatch(piece):

@@ -327,8 +327,12 @@ class Conformity:
     def _named_check(self, shape: NamedShape) -> Check:
         check = self._named.get(shape.name)
         if check is None:
+
+            def check_when_made(value: typing.Any) -> None:
+                self._named[shape.name](value)
+
             # A shape may hold itself: the check that is being made finds this one in its own place.
-            self._named[shape.name] = lambda value: self._named[shape.name](value)
+            self._named[shape.name] = check_when_made
             check = self._named[shape.name] = self.check(self._shapes.named(shape.name))
         return check
 
