@@ -10,7 +10,6 @@ from protocol.mock.engine.resources import Resources
 from protocol.mock.engine.time_and_chance import TimeAndChance
 from protocol.mock.engine.world import World
 from protocol.mock.families import Families, Family
-from protocol.mock.inference.simple_chat import OtherChat
 from protocol.on_demand import load
 from protocol.openai.api.operations import Reference
 from protocol.wire.json_text import JsonObject
@@ -45,7 +44,7 @@ class Api:
         self._resources = Resources(self.world, self.families.handler)
         self._sockets: _Sockets | None = None
 
-    def other_chat(self) -> OtherChat:
+    def other_chat(self) -> typing.Callable[[Request, JsonObject], Answer]:
         """Return what answers POST /v1/chat/completions, whatever the chat asks for."""
         return typing.cast(_Chat, self.families.below("/chat")[0]).answer
 
