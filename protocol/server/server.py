@@ -65,8 +65,8 @@ from protocol.wire.http1.writers import (
     ResponseWriter,
     chunked_answer,
     encode_fields,
-    is_answered_plainly,
     sized_answer,
+    takes_ready_answer,
 )
 
 # A caller's request id is passed on and logged, so it must be short and plain.
@@ -484,7 +484,7 @@ class _Connection(asyncio.BufferedProtocol):
             endpoint = head.notes.get("endpoint")
             if endpoint is None:
                 endpoint = head.notes["endpoint"] = server.route(request)
-                if not endpoint.streams_body and is_answered_plainly(head):
+                if not endpoint.streams_body and takes_ready_answer(head):
                     head.notes["plain endpoint"] = endpoint
             self._endpoint = endpoint
         except Exception as exc:

@@ -174,10 +174,11 @@ class BodyReader(_ChunkedReader):
     def take_body(self) -> bytes:
         """Return in one piece what has come of the body, b"" for nothing; `is_over` tells whether its end has come.
 
-        BadMessage only once everything before the fault has been taken. What waits may not be taken all at once.
+        It may leave bytes for the next call. Where a body is broken, what came before the fault is returned first, and
+        the next call raises BadMessage.
         """
         step = self._step
-        parts: list[bytes] = []
+        data = b""
         if self.max_body is not None:
             pass
         elif step is BodyReader._check_length:
@@ -189,10 +190,9 @@ class BodyReader(_ChunkedReader):
                 return self._data[start:end]
         elif step is _ChunkedReader._read_chunk_size:
             data = self._take_chunks()
-            if data:
-                if self._at == len(self._data) or len(data) >= _CHUNKS_BYTES:
-                    return data
-                parts.append(data)
+            if data and (self._at == len(self._data) or len(data) >= _CHUNKS_BYTES):
+                return data
+        parts = [data] if data else []
         try:
             event = self._step(self)
             while type(event) is BodyPart:
