@@ -32,9 +32,9 @@ from protocol.wire.http1.writers import (
     ResponseWriter,
     chunked_answer,
     encode_fields,
-    is_answered_plainly,
     request_lines,
     sized_answer,
+    takes_ready_answer,
     whole_request,
 )
 
@@ -1534,15 +1534,15 @@ def test_whole_stream_gives_the_bytes_of_start_part_and_finish(
 
 @pytest.mark.parametrize("body", [b"", b"hello"])
 @pytest.mark.parametrize(
-    ("request_bytes", "is_plain"),
+    ("request_bytes", "is_ready"),
     [(GET_11, True), (GET_CLOSE, False), (GET_10, False), (GET_10_KEPT, False), (HEAD_11, False)],
     ids=["1.1", "close", "1.0", "1.0-kept", "head"],
 )
 def test_plain_answers_are_the_bytes_of_start_part_and_finish(
-    request_bytes: bytes, is_plain: bool, body: bytes
+    request_bytes: bytes, is_ready: bool, body: bytes
 ) -> None:
-    assert is_answered_plainly(request_head(request_bytes)) is is_plain
-    if not is_plain:
+    assert takes_ready_answer(request_head(request_bytes)) is is_ready
+    if not is_ready:
         return
     sized, chunked = answering(request_bytes), answering(request_bytes)
     expected = sized.start(200, FIELDS + b"a: b\r\n", len(body)) + sized.part(body) + sized.finish()

@@ -54,7 +54,7 @@ from protocol.service.forwarded_for import TrustedProxies
 from protocol.wire.http1.memo import RequestMemo
 from protocol.wire.http1.messages import CLOSED, NEED_DATA, BadMessage, RequestHead
 from protocol.wire.http1.readers import RequestReader
-from protocol.wire.http1.writers import is_answered_plainly
+from protocol.wire.http1.writers import takes_ready_answer
 
 # A caller's request id is passed on and logged, so it must be short and plain.
 _SANE_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
@@ -314,7 +314,7 @@ class Connection(asyncio.BufferedProtocol):
             endpoint = facts.endpoint
             if endpoint is None:
                 endpoint = facts.endpoint = server.route(request)
-                if not endpoint.streams_body and is_answered_plainly(head):
+                if not endpoint.streams_body and takes_ready_answer(head):
                     facts.direct_endpoint = endpoint
         except Exception as exc:
             exchange = self._exchange = Exchange(self, server, request, UNROUTED, started_at)

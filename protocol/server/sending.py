@@ -199,7 +199,7 @@ def refusal(error: ApiError, server: ServerForExchanges) -> bytes:
 
 
 def rendered(response: Response, request: Request, server: ServerForExchanges) -> bytes:
-    """Return all of an answer that is ready, b"" for any other; only where `is_answered_plainly` and for status 200."""
+    """Return all of an answer that is ready, b"" for any other; only where `takes_ready_answer` and for status 200."""
     body, fields = response.body, response.fields
     if type(fields) is not bytes:
         return b""

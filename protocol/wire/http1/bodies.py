@@ -59,7 +59,7 @@ class _ChunkedReader(MessageBuffer):
             return self._need_body()
         start = data[at : at + _CHUNK_LINE_START_BYTES].partition(b"\n")[0]
         if not CHUNK_LINE_START.fullmatch(start) or data.find(b"\n", max(at, self._searched)) >= 0:
-            raise BadMessage(400, f"A chunk must begin with its size in hex digits and CR LF, but {start!r} came.")
+            raise self._refuse(400, f"A chunk must begin with its size in hex digits and CR LF, but {start!r} came.")
         # A size has 16 digits at most and the CR is one byte. The rest is extension, and counts although it goes on.
         self._check_extensions(len(data) - at - 17)
         self._searched = len(data)
@@ -74,7 +74,7 @@ class _ChunkedReader(MessageBuffer):
 
     def _check_extensions(self, more: int) -> None:
         if self._extension_bytes + more > self._max_head:
-            raise BadMessage(400, f"The chunk extensions of one body have more than {self._max_head} bytes.")
+            raise self._refuse(400, f"The chunk extensions of one body have more than {self._max_head} bytes.")
 
     def _read_chunk_data(self) -> Event:
         if self._remaining:
@@ -85,7 +85,7 @@ class _ChunkedReader(MessageBuffer):
             return BodyPart(part)
         ending = self._data[self._at : self._at + 2]
         if not b"\r\n".startswith(ending):
-            raise BadMessage(400, f"A chunk's data must be followed by CR LF, but {ending!r} came.")
+            raise self._refuse(400, f"A chunk's data must be followed by CR LF, but {ending!r} came.")
         if len(ending) < 2:
             return self._need_body()
         self._at += 2
@@ -151,7 +151,7 @@ class BodyReader(_ChunkedReader):
     def _check_length(self) -> Event:
         """Judge the length when the body is wanted and not before: `max_body` may be changed after the head."""
         if self.max_body is not None and self._remaining > self.max_body:
-            raise BadMessage(413, f"The body has {self._remaining} bytes; at most {self.max_body} are accepted.")
+            raise self._refuse(413, f"The body has {self._remaining} bytes; at most {self.max_body} are accepted.")
         self._step = BodyReader._read_length
         return self._read_length()
 
@@ -174,10 +174,11 @@ class BodyReader(_ChunkedReader):
     def take_body(self) -> bytes:
         """Return in one piece what has come of the body, b"" for nothing; `is_over` tells whether its end has come.
 
-        BadMessage only once everything before the fault has been taken. What waits may not be taken all at once.
+        It may leave bytes for the next call. Where a body is broken, what came before the fault is returned first, and
+        the next call raises BadMessage.
         """
         step = self._step
-        parts: list[bytes] = []
+        data = b""
         if self.max_body is not None:
             pass
         elif step is BodyReader._check_length:
@@ -189,17 +190,15 @@ class BodyReader(_ChunkedReader):
                 return self._data[start:end]
         elif step is _ChunkedReader._read_chunk_size:
             data = self._take_chunks()
-            if data:
-                if self._at == len(self._data) or len(data) >= _CHUNKS_BYTES:
-                    return data
-                parts.append(data)
+            if data and (self._at == len(self._data) or len(data) >= _CHUNKS_BYTES):
+                return data
+        parts = [data] if data else []
         try:
             event = self._step(self)
             while type(event) is BodyPart:
                 parts.append(event.data)
                 event = self._step(self)
         except BadMessage:
-            self._step = MessageBuffer._dead
             if not parts:
                 raise
         return parts[0] if len(parts) == 1 else b"".join(parts)

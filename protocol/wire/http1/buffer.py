@@ -50,11 +50,7 @@ class MessageBuffer:
 
     def next_event(self) -> Event:
         """Return the next event, or NEED_DATA, PAUSED or CLOSED; raise BadMessage, and nothing else."""
-        try:
-            return self._step(self)
-        except BadMessage:
-            self._step = MessageBuffer._dead
-            raise
+        return self._step(self)
 
     @property
     def is_over(self) -> bool:
@@ -81,6 +77,11 @@ class MessageBuffer:
     def _paused(self) -> Event:
         return PAUSED
 
+    def _refuse(self, status: int, message: str) -> BadMessage:
+        """Return the BadMessage to raise; nothing is read after it."""
+        self._step = MessageBuffer._dead
+        return BadMessage(status, message)
+
     def _dead(self) -> Event:
         raise BadMessage(400, "The connection is unusable since its last broken message.")
 
@@ -102,11 +103,11 @@ class MessageBuffer:
     def _count(self, size: int) -> None:
         self._received += size
         if self.max_body is not None and self._received > self.max_body:
-            raise BadMessage(413, f"The body has more than the {self.max_body} bytes that are accepted.")
+            raise self._refuse(413, f"The body has more than the {self.max_body} bytes that are accepted.")
 
     def _need_body(self) -> Event:
         if self._ended:
-            raise BadMessage(400, "The connection ended within the body.")
+            raise self._refuse(400, "The connection ended within the body.")
         return NEED_DATA
 
     # -- sections of field lines: heads (with the line before them) and trailers
@@ -121,16 +122,16 @@ class MessageBuffer:
         end = data.find(b"\r\n\r\n", max(at, self._searched - 3)) + 4
         size = (end if end > 3 else len(data)) - at
         if size > self._max_head:
-            raise BadMessage(431, f"The {what} has more than {self._max_head} bytes.")
+            raise self._refuse(431, f"The {what} has more than {self._max_head} bytes.")
         if end > 3:
             return end
         bare = BARE_CONTROL.search(data, max(at, self._searched - 1))
         if bare:
-            raise BadMessage(
+            raise self._refuse(
                 400, f"The {what} holds {bare_control_shown(data, bare.start())}; its lines end with CR LF."
             )
         if self._ended:
-            raise BadMessage(400, f"The connection ended within the {what}.")
+            raise self._refuse(400, f"The connection ended within the {what}.")
         self._searched = len(data)
         return 0
 
@@ -138,12 +139,12 @@ class MessageBuffer:
         """Return the fields between `start` and `end`, which holds whole lines (RFC 9112 §5)."""
         data = self._data
         if not FIELD_LINES.fullmatch(data, start, end):
-            raise BadMessage(400, bad_field_reason(data[start:end]))
+            raise self._refuse(400, bad_field_reason(data[start:end]))
         if start == end:
             return Fields([])
         lines = data[start : end - 2].decode("latin-1").split("\r\n")
         if len(lines) > self._max_fields:
-            raise BadMessage(431, f"The head has {len(lines)} fields; at most {self._max_fields} are accepted.")
+            raise self._refuse(431, f"The head has {len(lines)} fields; at most {self._max_fields} are accepted.")
         pairs = []
         for line in lines:
             name, _, value = line.partition(":")

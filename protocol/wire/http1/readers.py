@@ -150,7 +150,7 @@ class RequestReader(_MessageReader[RequestHead]):
         if self._at + 1 == len(self._data) and not self._ended:
             return NEED_DATA
         if not self._data.startswith(b"\r\n", self._at):
-            raise BadMessage(400, not_a_request_reason(self._data[self._at : self._at + 100]))
+            raise self._refuse(400, not_a_request_reason(self._data[self._at : self._at + 100]))
         self._at += 2
         self._step = RequestReader._read_head_after_empty_line
         return self._read_head_after_empty_line()
@@ -161,26 +161,30 @@ class RequestReader(_MessageReader[RequestHead]):
     def _parse_head(self) -> RequestHead | None:
         data, at = self._data, self._at
         if not FIELD_NAME.match(data, at):
-            raise BadMessage(400, not_a_request_reason(data[at : at + 100]))
+            raise self._refuse(400, not_a_request_reason(data[at : at + 100]))
         line_end = data.find(b"\r\n", at, at + self._max_line + 2)
         if line_end < 0 and len(data) - at > self._max_line + 1:
-            raise BadMessage(*long_request_line_reason(data[at : at + self._max_line]))
+            raise self._refuse(*long_request_line_reason(data[at : at + self._max_line]))
         end = self._find_section_end("request's head")
         if not end:
             return None
         line = REQUEST_LINE.match(data, at)
         if line is None:
-            raise BadMessage(400, bad_request_line_reason(data[at:line_end]))
+            raise self._refuse(400, bad_request_line_reason(data[at:line_end]))
         if len(line[2]) > self._max_target:
-            raise BadMessage(414, f"The request target has more than {self._max_target} bytes.")
+            raise self._refuse(414, f"The request target has more than {self._max_target} bytes.")
         if line[3] != b"1":
             version = f"HTTP/{line[3].decode()}.{line[4].decode()}"
-            raise BadMessage(505, f"The version must be HTTP/1.1 or HTTP/1.0, but {version} came.")
+            raise self._refuse(505, f"The version must be HTTP/1.1 or HTTP/1.0, but {version} came.")
         # RFC 9110 §2.5: a higher minor version is to be read as the highest one that is known.
         minor_version = min(int(line[4]), 1)
         fields = self._parse_fields(line.end(), end - 2)
-        check_host(fields, minor_version)
-        head = RequestHead(line[1].decode(), line[2].decode(), minor_version, fields, self._memo.make_facts())
+        try:
+            check_host(fields, minor_version)
+            head = RequestHead(line[1].decode(), line[2].decode(), minor_version, fields, self._memo.make_facts())
+        except BadMessage:
+            self._step = MessageBuffer._dead
+            raise
         self._at = end
         self._last_bytes, self._last_head = self._memo.keep(data[at:end], head)
         return head
@@ -227,18 +231,22 @@ class ResponseReader(_MessageReader[ResponseHead]):
     def _parse_head(self) -> ResponseHead | None:
         data, at = self._data, self._at
         if not b"HTTP/1.".startswith(data[at : at + 7]):
-            raise BadMessage(400, f"An answer must begin with 'HTTP/1.1', but {data[at : at + 100]!r} came.")
+            raise self._refuse(400, f"An answer must begin with 'HTTP/1.1', but {data[at : at + 100]!r} came.")
         end = self._find_section_end("answer's head")
         if not end:
             return None
         line = STATUS_LINE.match(data, at)
         if line is None:
-            raise BadMessage(400, bad_status_line_reason(data[at : data.find(b"\r\n", at)]))
+            raise self._refuse(400, bad_status_line_reason(data[at : data.find(b"\r\n", at)]))
         fields = self._parse_fields(line.end(), end - 2)
         status = int(line[2])
         minor_version = min(int(line[1]), 1)  # RFC 9110 §2.5, as for requests
         tunnel = self._method == "CONNECT" and 200 <= status < 300
-        head = ResponseHead(status, (line[3] or b"").decode("latin-1"), minor_version, fields, tunnel)
+        try:
+            head = ResponseHead(status, (line[3] or b"").decode("latin-1"), minor_version, fields, tunnel)
+        except BadMessage:
+            self._step = MessageBuffer._dead
+            raise
         self._at = end
         if not tunnel:
             self._last_bytes, self._last_head = self._memo.keep(data[at:end], head)

@@ -120,7 +120,7 @@ class ResponseWriter(_MessageWriter):
     def whole(self, status: int, fields: bytes, body: bytes) -> bytes:
         """Return a complete answer: the same bytes as start, part and finish, in one piece."""
         request = self._request
-        if request is not None and status == 200 and self.keep_alive and is_answered_plainly(request):
+        if request is not None and status == 200 and self.keep_alive and takes_ready_answer(request):
             return sized_answer(fields, b"", body)
         return self.start(status, fields, len(body)) + self.part(body) + self.finish()
 
@@ -129,8 +129,8 @@ class ResponseWriter(_MessageWriter):
         return self.start(status, fields, None) + self.part(body) + self.finish()
 
 
-def is_answered_plainly(request: RequestHead) -> bool:
-    """Whether `sized_answer` and `chunked_answer` may answer: HTTP/1.1, a connection that stays, and no HEAD."""
+def takes_ready_answer(request: RequestHead) -> bool:
+    """Tell whether `sized_answer` and `chunked_answer` may answer: HTTP/1.1, a connection that stays, and no HEAD."""
     return request.keep_alive and request.minor_version == 1 and request.method != "HEAD"
 
 
