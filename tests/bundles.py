@@ -103,5 +103,5 @@ def run_python(
     clean = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     return subprocess.run(
         [sys.executable, "-S", "-W", "error", "-X", "utf8", *arguments],
-        capture_output=True, encoding="utf-8", timeout=20, cwd=cwd, env={**clean, **environ},
+        capture_output=True, encoding="utf-8", timeout=100, cwd=cwd, env={**clean, **environ},
     )  # fmt: skip

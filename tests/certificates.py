@@ -21,7 +21,7 @@ class Certificate:
             ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes",
              "-keyout", self.key_file, "-out", self.cert_file, "-days", "2", "-subj", "/CN=localhost",
              "-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"],
-            check=True, capture_output=True, timeout=20,
+            check=True, capture_output=True, timeout=100,
         )  # fmt: skip
 
     def server_context(self) -> ssl.SSLContext:
@@ -64,4 +64,4 @@ class Authority:
 
 
 def _openssl(*arguments: str) -> None:
-    subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=20)
+    subprocess.run(["openssl", *arguments], check=True, capture_output=True, timeout=100)

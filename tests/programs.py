@@ -29,7 +29,7 @@ class Program:
         while words not in (line := self.process.stderr.readline()):
             assert line, "the log has ended"
 
-    def stop(self, number=signal.SIGTERM, timeout=25):
+    def stop(self, number=signal.SIGTERM, timeout=100):
         """Send a signal and return (exit status, what it wrote to standard error)."""
         self.process.send_signal(number)
         _, errors = self.process.communicate(timeout=timeout)
@@ -46,7 +46,7 @@ def running(command, *options, **environ):
     try:
         banner = [process.stdout.readline()]
         if not banner[0]:
-            raise AssertionError(f"no banner; standard error: {process.communicate(timeout=25)[1]}")
+            raise AssertionError(f"no banner; standard error: {process.communicate(timeout=100)[1]}")
         while "stop it" not in banner[-1]:
             banner.append(process.stdout.readline())
         yield Program(process, "".join(banner))
@@ -56,7 +56,7 @@ def running(command, *options, **environ):
         process.communicate()
 
 
-def run(command, *arguments, timeout=28, **environ):
+def run(command, *arguments, timeout=100, **environ):
     """Run the program to its end; return (exit status, standard output, standard error)."""
     done = subprocess.run(
         [*command, *arguments], capture_output=True, text=True, timeout=timeout, env={**os.environ, **environ}
@@ -66,7 +66,7 @@ def run(command, *arguments, timeout=28, **environ):
 
 def ask(port, method, path, body=None, **fields):
     """Make one request with the standard library's client; return (status, fields, body)."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=25)
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=100)
     try:
         text = body if body is None or isinstance(body, (bytes, str)) else json.dumps(body)
         connection.request(method, path, text, {name.replace("_", "-"): value for name, value in fields.items()})
@@ -78,7 +78,7 @@ def ask(port, method, path, body=None, **fields):
 
 def exchange(port, data):
     """Send bytes, end the sending side, and return all that comes back."""
-    with socket.create_connection(("127.0.0.1", port), timeout=25) as sock:
+    with socket.create_connection(("127.0.0.1", port), timeout=100) as sock:
         sock.sendall(data)
         sock.shutdown(socket.SHUT_WR)
         received = b""

@@ -45,7 +45,7 @@ def test_returns_the_paths_that_it_wrote_and_leaves_nothing_else(tmp_path: pathl
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no executable bit")
 def test_both_products_are_executable(tmp_path: pathlib.Path) -> None:
     for path in build(tmp_path):
-        result = subprocess.run([path, "you"], capture_output=True, encoding="utf-8", timeout=20)
+        result = subprocess.run([path, "you"], capture_output=True, encoding="utf-8", timeout=100)
         assert (result.returncode, result.stderr) == (3, "")
 
 

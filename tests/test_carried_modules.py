@@ -461,5 +461,5 @@ def test_starts_at_once_many_times_and_none_meets_half_a_file(tmp_path: pathlib.
             )
             for _ in range(6)
         ]  # fmt: skip
-        assert [start.communicate(timeout=20) for start in starts] == [(HELLO, "")] * 6
+        assert [start.communicate(timeout=100) for start in starts] == [(HELLO, "")] * 6
         assert caches_beside(program) == cache_names(program)

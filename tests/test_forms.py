@@ -173,7 +173,7 @@ def test_lists_are_listed(mock, path):
 
 
 def test_realtime_begins_a_session(mock):
-    with socket.create_connection(("127.0.0.1", mock.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", mock.port), timeout=100) as sock:
         sock.sendall(
             b"GET /v1/realtime?model=gpt-realtime HTTP/1.1\r\nhost: x\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
             b"sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"

@@ -88,7 +88,7 @@ class Socket:
             event = self._reader.next_event()
             if isinstance(event, (TextMessage, BinaryMessage, Pong, Close)):
                 return event
-            piece = await asyncio.wait_for(self.pull(), 5)
+            piece = await asyncio.wait_for(self.pull(), 60)
             if not piece:
                 return None
             self._reader.feed(piece)

@@ -63,7 +63,7 @@ def translated():
 
 def through(url, path, body, status=200):
     """Return the body of what the translator answers to an OpenAI client."""
-    connection = http.client.HTTPConnection(url[len("http://") :], timeout=10)
+    connection = http.client.HTTPConnection(url[len("http://") :], timeout=100)
     try:
         connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
         response = connection.getresponse()
@@ -113,7 +113,7 @@ def test_image_through_the_translator_is_the_picture_of_its_task(translated):
     url, paths = translated
     body = {"model": "wanx2.1-t2i-turbo", "prompt": "a cat", "size": "512x768", "n": 1}
     answer = json.loads(through(url, "/v1/images/generations", body))
-    picture = urllib.request.build_opener(urllib.request.ProxyHandler({})).open(answer["data"][0]["url"], timeout=10)
+    picture = urllib.request.build_opener(urllib.request.ProxyHandler({})).open(answer["data"][0]["url"], timeout=100)
     with picture:
         assert picture_size(picture.read()) == (512, 768)
     assert any(path.startswith("/api/v1/tasks/") for path in paths())

@@ -83,7 +83,7 @@ def test_bundle_needs_a_source_tree_beside_the_program(capsys):
 def test_whoever_reads_the_output_may_go(command):
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run([*command, "--check"], stdout=writing, stderr=subprocess.PIPE, timeout=28)
+    done = subprocess.run([*command, "--check"], stdout=writing, stderr=subprocess.PIPE, timeout=100)
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, b"")
 
@@ -92,11 +92,12 @@ def test_whoever_reads_the_output_may_go(command):
 def test_ctrl_c_ends_a_trial_without_a_traceback(command):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}"
-        process = subprocess.Popen([*command, "try", url, "--key", "sk-any"], stderr=subprocess.PIPE)
-        with silent.accept()[0]:
-            process.send_signal(signal.SIGINT)
-            _, errors = process.communicate(timeout=25)
-    assert (process.returncode, errors) == (130, b"")
+        arguments = [*command, "try", url, "--key", "sk-any"]
+        with subprocess.Popen(arguments, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            with silent.accept()[0]:
+                process.send_signal(signal.SIGINT)
+                output, errors = process.communicate()
+    assert (process.returncode, errors) == (130, b"") and output.endswith(b"Stopped.\n")
 
 
 # ---- embedding

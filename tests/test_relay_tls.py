@@ -27,7 +27,7 @@ def upstream(authority):
 
 
 def ask(server, body):
-    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=100)
     try:
         connection.request("POST", CHAT, json.dumps(body), {"content-type": "application/json"})
         response = connection.getresponse()

@@ -225,6 +225,7 @@ def test_stays_dead_after_an_event_too_long():
     assert (len(first.value.events), second.value.events) == (1, [])
 
 
+@pytest.mark.limit(30)
 def test_long_event_in_small_pieces_is_not_searched_again_and_again():
     # 0.2 s; a reader that touches all it holds at every piece would move a terabyte and meet the test's time limit.
     reader = SseReader()

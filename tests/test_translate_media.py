@@ -463,7 +463,7 @@ def certificate_for(host: str, folder: pathlib.Path) -> tuple[str, ssl.SSLContex
     command = "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 2".split()
     names = ["-subj", f"/CN={host}", "-addext", f"subjectAltName=DNS:{host}"]
     subprocess.run(
-        [*command, *names, "-keyout", key_file, "-out", cert_file], check=True, capture_output=True, timeout=20
+        [*command, *names, "-keyout", key_file, "-out", cert_file], check=True, capture_output=True, timeout=100
     )
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(cert_file, key_file)

@@ -489,6 +489,7 @@ def test_one_event_of_the_realtime_api_fits():
     assert read(frame(BINARY, length=b"\x7f" + (15 * 2**20 * 4 // 3 + 1000).to_bytes(8, "big"))).refused == 0
 
 
+@pytest.mark.limit(30)
 def test_long_message_in_small_pieces_costs_its_length():
     # 0.5 s; a reader that joined what it holds at every piece would move a terabyte, and meet the test's time limit.
     piece = b"x" * 50
@@ -502,6 +503,7 @@ def test_long_message_in_small_pieces_costs_its_length():
     assert event.text == "x" * 10_000_000
 
 
+@pytest.mark.limit(30)
 def test_many_small_frames_in_one_piece_cost_their_length():
     # 0.3 s; a reader that copied the rest of the piece for every frame would move half a terabyte, and meet the limit.
     reader = FrameReader()

@@ -48,7 +48,7 @@ class Parent:
 
     def end(self):
         """Return (exit status, standard output, standard error) when it has ended."""
-        output, errors = self.process.communicate(timeout=28)
+        output, errors = self.process.communicate(timeout=100)
         return self.process.returncode, output, errors
 
 
