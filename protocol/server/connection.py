@@ -271,7 +271,7 @@ class Connection(asyncio.BufferedProtocol):
             if data:
                 self._transport.write(data)
                 reader.next_message()
-                now = note_completed(server, request, endpoint, 200, started_at)
+                now = note_completed(server, request, endpoint, 200, started_at, answer.request_id)
                 self.deadline.expire_at(now + server.idle_seconds)
                 return True
         self.deadline.when = 0.0

@@ -74,8 +74,8 @@ class ServerForExchanges(typing.Protocol):
     def cancel(self, task: asyncio.Task[None]) -> None:
         """Cancel what answers a request, once."""
 
-    def common_fields(self, request: Request) -> bytes:
-        """Return the field lines of every answer."""
+    def common_fields(self, request: Request, request_id: str) -> bytes:
+        """Return the field lines of every answer to a request, with the id that the answer carries."""
 
     def common_fields_without_request(self) -> bytes:
         """Return the same, where no request could be read."""
@@ -203,17 +203,20 @@ def rendered(response: Response, request: Request, server: ServerForExchanges) -
     body, fields = response.body, response.fields
     if type(fields) is not bytes:
         return b""
+    if response.attempts:
+        fields += _attempts_field(response.attempts)
     if type(body) is bytes:
-        return sized_answer(server.common_fields(request), fields, body)
+        return sized_answer(server.common_fields(request, response.request_id or request.id), fields, body)
     if type(body) is not Paced or body.first_delay or body.delay or not body.frames:
         return b""
-    return chunked_answer(server.common_fields(request), fields, b"".join(body.frames))
+    common = server.common_fields(request, response.request_id or request.id)
+    return chunked_answer(common, fields, b"".join(body.frames))
 
 
 class Exchange:
     """One request that has begun, and its answer on the way out; see the module's text. It is the Sink of its body.
 
-    `_writer` frames an answer that is sent in pieces, and is there from its head on; so is `_response`.
+    `_writer` frames an answer that is sent in pieces, and is there from its head on. So is `_response`, until the end.
     """
 
     __slots__ = (
@@ -222,7 +225,6 @@ class Exchange:
     )  # fmt: skip
 
     _filler: bytes  # what means nothing in the middle of the answer's body
-    _response: Response | None
     _writer: ResponseWriter
 
     def __init__(
@@ -237,6 +239,7 @@ class Exchange:
         self._is_over = False
         self._task: asyncio.Task[None] | None = None
         self._producer: Producer | None = None
+        self._response: Response | None = None
         self._status = 0  # of the answer, once its head is out
 
     # ---- what the connection asks and tells ---------------------------------------------------------------------
@@ -314,7 +317,6 @@ class Exchange:
         task, self._task = self._task, None  # a task that was cancelled refers back here
         if task is not None:
             self._server.cancel(task)
-        self._response = None
         if not self._is_over:
             self._complete(_CLIENT_LEFT)
 
@@ -370,7 +372,7 @@ class Exchange:
                 if isinstance(body, bytes):
                     data = writer.whole(response.status, fields, body)
                 elif body.first_delay or body.delay:
-                    self._respond_paced(response.status, fields, body, writer)
+                    self._respond_paced(response, fields, body, writer)
                     return
                 else:
                     data = writer.whole_stream(response.status, fields, b"".join(body.frames))
@@ -379,10 +381,10 @@ class Exchange:
             server.log.failure(request, exc)
             self._respond(server.errors.response(_internal_error("while processing your request")))
             return
-        self._status = response.status
+        self._status = status = response.status
         self._output.write(data)
         self._is_over = True
-        now = note_completed(server, request, self._endpoint, response.status, self._started_at)
+        now = note_completed(server, request, self._endpoint, status, self._started_at, response.request_id)
         self._line.go_on(keep_alive, now)
 
     def _make_writer(self) -> ResponseWriter:
@@ -392,9 +394,10 @@ class Exchange:
         writer.keep_alive = writer.keep_alive and self._line.skip_body()
         return writer
 
-    def _respond_paced(self, status: int, fields: bytes, body: Paced, writer: ResponseWriter) -> None:
-        data = writer.start(status, fields, None)
-        self._status = status
+    def _respond_paced(self, response: Response, fields: bytes, body: Paced, writer: ResponseWriter) -> None:
+        data = writer.start(response.status, fields, None)
+        self._status = response.status
+        self._response = response
         self._writer = writer
         self._output.write(data)
         self._filler = self._filler_for_body()
@@ -508,7 +511,7 @@ class Exchange:
 
     def fail(self, error: Exception) -> None:
         """Break a pushed body off (Sink)."""
-        response, self._response, self._producer = self._response, None, None
+        response, self._producer = self._response, None
         if response is not None:
             self._break_off(response, error)
 
@@ -527,7 +530,7 @@ class Exchange:
         if not self._status or output.gathered is not None:
             # Not even the head has left.
             output.gathered = None
-            self._task = None
+            self._task = self._response = None
             self._respond(answer_to(exc, server, self._endpoint, self._request))
             return
         writer = self._writer
@@ -541,7 +544,7 @@ class Exchange:
         if is_told:
             output.write(writer.part(server.errors.event(error)))
         output.flush()
-        self._task = self._response = None
+        self._task = None
         self._complete(error.status)
         if is_told or writer.is_chunked or response.length is not None:
             self._line.close()
@@ -552,30 +555,36 @@ class Exchange:
         """Return the field lines of an answer, of which `writer` adds those about the connection."""
         if self._server.draining:
             writer.keep_alive = False
-        return self._server.common_fields(self._request) + _encoded_fields(response)
+        request = self._request
+        return self._server.common_fields(request, response.request_id or request.id) + _encoded_fields(response)
 
     def _finish(self) -> None:
         """End an answer that was sent in pieces."""
-        self._producer = self._response = None
+        self._producer = None
         self._line.go_on(self._writer.keep_alive, self._complete(self._status))
 
     def _complete(self, status: int) -> float:
         """Count and log the request, whose answer is out or never will be; return the time."""
+        response, self._response = self._response, None
         self._is_over = True
-        return note_completed(self._server, self._request, self._endpoint, status, self._started_at)
+        answer_id = response.request_id if response is not None else ""
+        return note_completed(self._server, self._request, self._endpoint, status, self._started_at, answer_id)
 
 
 def note_completed(
-    server: ServerForExchanges, request: Request, endpoint: Endpoint, status: int, started_at: float
+    server: ServerForExchanges, request: Request, endpoint: Endpoint, status: int, started_at: float, answer_id: str
 ) -> float:
-    """Count and log a request that is over; return the time, which is the loop's like `started_at`."""
+    """Count and log a request that is over; return the time, which is the loop's like `started_at`.
+
+    `answer_id` is the id that the answer carries, "" for the request's own.
+    """
     now = server.loop.time()
     seconds = now - started_at
     metrics, log = server.metrics, server.log
     metrics.in_flight -= 1
     metrics.completed(endpoint.label, status, seconds)
     if log.records_requests:
-        log.completed(request, status, seconds)
+        log.completed(request, status, seconds, answer_id)
     return now
 
 
@@ -584,8 +593,12 @@ def _internal_error(when: str) -> ApiError:
 
 
 def _encoded_fields(response: Response) -> bytes:
-    fields = response.fields
-    return fields if isinstance(fields, bytes) else encode_fields(fields)
+    fields = response.fields if isinstance(response.fields, bytes) else encode_fields(response.fields)
+    return fields + _attempts_field(response.attempts) if response.attempts else fields
+
+
+def _attempts_field(attempts: tuple[str, ...]) -> bytes:
+    return b"x-oaiserve-attempts: %b\r\n" % ",".join(attempts).encode("ascii")
 
 
 def _body_of(response: Response) -> bytes:

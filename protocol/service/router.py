@@ -189,12 +189,15 @@ def _answer_of(endpoint: Endpoint, request: Request) -> Answer:
 
 async def _first_that_answers(backends: typing.Sequence[Backend], request: Request) -> Response:
     response = error_response(ApiError(503, "No backend answers."))
+    attempts: tuple[str, ...] = ()
     for backend in backends:
         try:
             answer = _answer_with(backend, request)
-            return answer if isinstance(answer, Response) else await answer
+            response = answer if isinstance(answer, Response) else await answer
+            return response.after(attempts)
         except BackendFailed as failure:
-            response = failure.response
+            response = failure.response.after(attempts)
+            attempts += failure.attempts
     return response
 
 
