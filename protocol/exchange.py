@@ -18,7 +18,7 @@ import typing
 
 from protocol.errors import ApiError
 from protocol.wire.http1.messages import Fields, RequestHead
-from protocol.wire.json_text import parse_json
+from protocol.wire.json_text import JsonObject, parse_json
 
 _BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
 
@@ -321,11 +321,13 @@ class Backend(typing.Protocol):
     """What the router can send requests to. A further backend is one module with this, and one line in oaiserve.py."""
 
     name: str
+    #: The beginning of the paths that it answers besides OpenAI's, "" for none.
+    own_root: str
 
     def endpoint(self, request: Request) -> Endpoint:
         """Choose from the head alone who answers; ApiError 404 or 405 where nobody does."""
 
-    def models(self, request: Request) -> typing.Union[list, typing.Awaitable[list]]:
+    def models(self, request: Request) -> list[JsonObject] | typing.Awaitable[list[JsonObject]]:
         """Return the OpenAI model objects that this backend offers."""
 
     def leave(self) -> None:

@@ -499,6 +499,7 @@ def test_tasks_are_refused_where_the_service_answers_at_once():
 def test_paths_below_the_root_reach_a_mock_that_is_routed_for_anything():
     class Other:
         name = "other"
+        own_root = ""
 
         def endpoint(self, request):
             raise AssertionError(request.path)

@@ -26,9 +26,9 @@ from protocol.dashscope.mapping.errors import DashScopeError
 from protocol.dashscope.mapping.models import dashscope_model, dashscope_model_list
 from protocol.dashscope.mapping.native import dashscope_key
 from protocol.dashscope.settings import DashScopeSettings
-from protocol.errors import ApiError
 from protocol.exchange import BackendFailed, Endpoint, Request, Response
 from protocol.openai.answers import api_path, error_response, json_response
+from protocol.openai.refusals import method_not_allowed, unknown_url
 from protocol.service.log import Log
 from protocol.upstream.access import UpstreamAccess
 from protocol.wire.json_text import JsonObject
@@ -49,6 +49,8 @@ class DashScope:
     bits, `sleep` waits for seconds between polls. `resolve` finds a host's addresses for downloads; by default the
     system does. UsageError where the settings cannot work.
     """
+
+    own_root = ""
 
     def __init__(
         self,
@@ -113,13 +115,10 @@ class DashScope:
         is_model = path.startswith("/models/")
         methods = {"GET": self._one_model} if is_model else self._endpoints.get(path)
         if methods is None:
-            raise ApiError(404, f"Invalid URL ({request.method} {request.path})", code="unknown_url")
+            raise unknown_url(request)
         endpoint = methods.get(request.method)
         if endpoint is None:
-            raise ApiError(
-                405, f"Not allowed to {request.method} on {request.path}.", code="method_not_allowed",
-                fields=[("allow", ", ".join([*methods, "OPTIONS"]))],
-            )  # fmt: skip
+            raise method_not_allowed(request, methods)
         return endpoint
 
     def models(self, request: Request) -> list[JsonObject]:

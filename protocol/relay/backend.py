@@ -59,6 +59,8 @@ class Relay:
     random number from 0 to 1. UsageError where the settings cannot work.
     """
 
+    own_root = ""
+
     def __init__(
         self,
         name: str,
