@@ -190,8 +190,9 @@ class Pending(Producer):
             answer = yield from delivered
         except asyncio.CancelledError:
             self.cancel()
-            if not delivered.cancelled() and isinstance(delivered.result(), Response):
-                cancel_body(delivered.result())
+            came = None if delivered.cancelled() else delivered.result()
+            if isinstance(came, Response):
+                cancel_body(came)
             raise
         return answer if isinstance(answer, Response) else (yield from answer.__await__())
 
@@ -218,6 +219,7 @@ Body = typing.Union[bytes, Paced, Pushed, typing.AsyncIterator[bytes]]
 FieldsToSend = typing.Union[bytes, typing.Sequence[typing.Tuple[str, str]]]
 
 
+@typing.final
 class Response:
     """An answer. `fields` are pairs, or a block made by `encode_fields` where they never change.
 

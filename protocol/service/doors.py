@@ -39,13 +39,19 @@ class ServiceState(typing.Protocol):
     """What the doors ask of the running service."""
 
     version: str
-    draining: bool
-    #: Backends by name with their kind, and routes as (pattern, names).
-    backends: typing.Mapping[str, str]
-    routes: typing.Sequence[tuple[str, typing.Sequence[str]]]
+    now: typing.Callable[[], float]
 
-    def now(self) -> float:
-        """Return seconds since the epoch."""
+    @property
+    def draining(self) -> bool:
+        """Whether the service is stopping."""
+
+    @property
+    def backends(self) -> typing.Mapping[str, str]:
+        """The kind of each backend, by its name."""
+
+    @property
+    def routes(self) -> typing.Sequence[tuple[str, typing.Sequence[str]]]:
+        """The routes: patterns for models, with the names of backends."""
 
     def metrics(self) -> str:
         """Return the text of /metrics."""
