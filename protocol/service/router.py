@@ -199,7 +199,7 @@ async def _list_later(models: typing.Awaitable[_Models]) -> Response:
 
 
 async def _merged_models(backends: typing.Sequence[Backend], request: Request) -> _Models:
-    """Ask all backends at once. One that cannot say leaves the others' models; if none can, the first error comes out."""
+    """Ask all backends at once. One that cannot say leaves the others' models; if none can, its error comes out."""
     listings = await asyncio.gather(*(_models_of(backend, request) for backend in backends))
     lists = [listing for listing in listings if isinstance(listing, list)]
     for listing in listings:
