@@ -42,7 +42,7 @@ from protocol.server.output import Output
 from protocol.server.receiving import BodyStream, HeldBody, skip_body
 from protocol.server.sending import Exchange, ServerForExchanges
 from protocol.server.settings import ServerSettings
-from protocol.service.forwarded_for import ProxiedClient, TrustedProxies
+from protocol.service.forwarded_for import TrustedProxies
 from protocol.wire.http1.memo import RequestMemo
 from protocol.wire.http1.messages import CLOSED, NEED_DATA, BadMessage, RequestHead
 from protocol.wire.http1.readers import RequestReader
@@ -70,6 +70,25 @@ class ServerForConnections(ServerForExchanges, typing.Protocol):
 
     def route(self, request: Request) -> Endpoint:
         """Choose the endpoint from the head; ApiError where there is none."""
+
+
+class ProxiedClient:
+    """Whom a trusted proxy speaks for on one connection, worked out once for a head that is repeated there."""
+
+    __slots__ = ("_address", "_head", "_peer", "_proxies")
+
+    def __init__(self, proxies: TrustedProxies, peer: str) -> None:
+        self._proxies = proxies
+        self._peer = peer
+        self._head: RequestHead | None = None
+        self._address = ""
+
+    def client(self, head: RequestHead) -> str:
+        """Return the address of the client that sent a request with this head."""
+        if self._head is not head:
+            self._head = head
+            self._address = self._proxies.client(self._peer, head.fields.get("x-forwarded-for"))
+        return self._address
 
 
 class Connection(asyncio.BufferedProtocol):

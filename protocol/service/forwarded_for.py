@@ -11,8 +11,6 @@ from __future__ import annotations
 import ipaddress
 import typing
 
-from protocol.wire.http1.messages import RequestHead
-
 _IpAddress = typing.Union[ipaddress.IPv4Address, ipaddress.IPv6Address]
 
 
@@ -56,25 +54,6 @@ class TrustedProxies:
 
     def _has(self, address: _IpAddress) -> bool:
         return any(address in network for network in self._networks)
-
-
-class ProxiedClient:
-    """Whom a trusted proxy speaks for on one connection, worked out once for a head that is repeated there."""
-
-    __slots__ = ("_address", "_head", "_peer", "_proxies")
-
-    def __init__(self, proxies: TrustedProxies, peer: str) -> None:
-        self._proxies = proxies
-        self._peer = peer
-        self._head: RequestHead | None = None
-        self._address = ""
-
-    def client(self, head: RequestHead) -> str:
-        """Return the address of the client that sent a request with this head."""
-        if self._head is not head:
-            self._head = head
-            self._address = self._proxies.client(self._peer, head.fields.get("x-forwarded-for"))
-        return self._address
 
 
 def _without_port(text: str) -> str:
