@@ -147,8 +147,8 @@ class Service:
         self.routes = [(route.pattern, route.backends) for route in settings.routes]
         self._metrics = Metrics()
         self._backends = _make_backends(settings, log, instance or _new_instance(), self._forward)
-        self._router = Router(settings.routes, self._backends, CorsPolicy(settings.server.cors_origins))
-        self._router.doors = service_doors(self, self._router.forward)
+        cors = CorsPolicy(settings.server.cors_origins)
+        self._router = Router(settings.routes, self._backends, cors, lambda forward: service_doors(self, forward))
         self._server = Server(self._router, ERROR_SHAPES, settings.server, log, self._metrics, on_request=on_request)
 
     def _forward(self, request: Request) -> Answer:

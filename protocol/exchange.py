@@ -18,7 +18,7 @@ import typing
 
 from protocol.errors import ApiError
 from protocol.wire.http1.messages import Fields, RequestHead
-from protocol.wire.json_text import parse_json
+from protocol.wire.json_text import JsonObject, parse_json
 
 _BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
 
@@ -54,24 +54,23 @@ class HeadFacts:
 class Request:
     """A request: its head, and its body held (`body`) or on its way (`stream`), as its endpoint chose.
 
-    `id` is the caller's x-request-id when that is sane, else made here. `peer` is the client's address. `path` is the
-    target's, percent-encoded as it came and without the query; a door may lead to another one. `attempts` lists what
-    was tried upstream, as `name=status`. `deadline` is when all attempts must be over, in the loop's time, 0 for never.
-    Who answers may put another `id` in its place, for the answer to carry; `logged_id` stays what it was.
+    `id` is the caller's x-request-id when that is sane, else made here. The log knows the request by it, and so does
+    the client, unless the answer carries another one. `peer` is the client's address. `path` is the target's,
+    percent-encoded as it came and without the query; a door may lead to another one. `deadline` is when all attempts
+    must be over, in the loop's time, 0 for never.
     """
 
-    __slots__ = ("_json", "attempts", "body", "deadline", "facts", "head", "id", "logged_id", "path", "peer", "stream")
+    __slots__ = ("_json", "body", "deadline", "facts", "head", "id", "path", "peer", "stream")
 
     def __init__(self, head: RequestHead, id: str, peer: str) -> None:
         self.head = head
         facts: HeadFacts | None = head.facts
         self.facts = HeadFacts() if facts is None else facts  # None of a head that no server has read
-        self.id = self.logged_id = id
+        self.id = id
         self.path = head.path
         self.peer = peer
         self.body = b""
         self.stream: typing.AsyncIterator[bytes] | None = None
-        self.attempts: list[str] = []
         self.deadline = 0.0
         self._json: typing.Any = None
 
@@ -107,6 +106,13 @@ class Request:
         if type(value) is not dict:
             raise ApiError(400, f"The body must be a JSON object, but it is {_json_kind(value)}.")
         return value
+
+    def named(self, id: str) -> Request:
+        """Return the same request under another id."""
+        other = Request(self.head, id, self.peer)
+        other.path, other.body, other.stream = self.path, self.body, self.stream
+        other.deadline = self.deadline
+        return other
 
     def replace_body(self, value: dict[str, typing.Any]) -> None:
         """Put another JSON object in the place of the body."""
@@ -184,8 +190,9 @@ class Pending(Producer):
             answer = yield from delivered
         except asyncio.CancelledError:
             self.cancel()
-            if not delivered.cancelled() and isinstance(delivered.result(), Response):
-                cancel_body(delivered.result())
+            came = None if delivered.cancelled() else delivered.result()
+            if isinstance(came, Response):
+                cancel_body(came)
             raise
         return answer if isinstance(answer, Response) else (yield from answer.__await__())
 
@@ -212,6 +219,7 @@ Body = typing.Union[bytes, Paced, Pushed, typing.AsyncIterator[bytes]]
 FieldsToSend = typing.Union[bytes, typing.Sequence[typing.Tuple[str, str]]]
 
 
+@typing.final
 class Response:
     """An answer. `fields` are pairs, or a block made by `encode_fields` where they never change.
 
@@ -219,15 +227,50 @@ class Response:
     every case, at once when the client goes. When it raises, the client sees a broken-off body, never a clean end.
     `length` is the body's length in bytes where a stream's is known beforehand. After status 101 the request's `stream`
     and this body are the two directions of the new protocol.
+
+    `request_id` is the id that the answer carries, "" for the request's own: an upstream's support knows the request by
+    no other. `attempts` lists what was tried upstream, as `name=status`; the client reads it in x-oaiserve-attempts.
     """
 
-    __slots__ = ("body", "fields", "length", "status")
+    __slots__ = ("attempts", "body", "fields", "length", "request_id", "status")
 
-    def __init__(self, status: int, fields: FieldsToSend, body: Body = b"", length: int | None = None) -> None:
+    def __init__(
+        self,
+        status: int,
+        fields: FieldsToSend,
+        body: Body = b"",
+        length: int | None = None,
+        request_id: str = "",
+        attempts: tuple[str, ...] = (),
+    ) -> None:
         self.status = status
         self.fields = fields
         self.body = body
         self.length = length
+        self.request_id = request_id
+        self.attempts = attempts
+
+    def known_as(self, request_id: str) -> Response:
+        """Return the same answer, to carry another id."""
+        return Response(self.status, self.fields, self.body, self.length, request_id, self.attempts)
+
+    def after(self, attempts: tuple[str, ...]) -> Response:
+        """Return the same answer, to tell of what was tried before as well, if it tells of attempts at all."""
+        if not attempts or not self.attempts:
+            return self
+        return Response(self.status, self.fields, self.body, self.length, self.request_id, attempts + self.attempts)
+
+
+def split_request_id(fields: typing.Sequence[tuple[str, str]]) -> tuple[str, list[tuple[str, str]]]:
+    """Return the x-request-id among an error's fields, "" for none, and the others: the answer carries one id alone."""
+    request_id = ""
+    others = []
+    for name, value in fields:
+        if name == "x-request-id":
+            request_id = value
+        else:
+            others.append((name, value))
+    return request_id, others
 
 
 Answer = typing.Union[Response, Pending, typing.Awaitable[Response]]
@@ -267,22 +310,26 @@ class BackendFailed(Exception):
     """A backend could not answer, and nothing has gone to the client yet: the route's next backend may.
 
     `response` is what the client gets if there is no next one: the upstream's own answer, or an error of ours.
+    `attempts` is what the next backend's answer tells of it, if that is not what this one tells.
     """
 
-    def __init__(self, response: Response) -> None:
+    def __init__(self, response: Response, attempts: tuple[str, ...] = ()) -> None:
         super().__init__(f"status {response.status}")
         self.response = response
+        self.attempts = attempts or response.attempts
 
 
 class Backend(typing.Protocol):
     """What the router can send requests to. A further backend is one module with this, and one line in oaiserve.py."""
 
     name: str
+    #: The beginning of the paths that it answers besides OpenAI's, "" for none.
+    own_root: str
 
     def endpoint(self, request: Request) -> Endpoint:
         """Choose from the head alone who answers; ApiError 404 or 405 where nobody does."""
 
-    def models(self, request: Request) -> typing.Union[list, typing.Awaitable[list]]:
+    def models(self, request: Request) -> list[JsonObject] | typing.Awaitable[list[JsonObject]]:
         """Return the OpenAI model objects that this backend offers."""
 
     def leave(self) -> None:
@@ -290,6 +337,75 @@ class Backend(typing.Protocol):
 
     async def close(self) -> None:
         """Give back what the backend holds."""
+
+
+# ---- answers for who wants them whole -----------------------------------------------------------------------------
+
+
+async def gather(answer: Answer, most_bytes: int, too_large: ApiError) -> tuple[Response, bytes]:
+    """Return an answer and its body in one piece, without the pauses of a paced one.
+
+    `too_large` is raised where the body has more than `most_bytes`; ApiError 502 where a pushed one breaks off. What
+    the answer or an iterated body raises comes out.
+    """
+    response = answer if isinstance(answer, Response) else await answer
+    body = response.body
+    if isinstance(body, bytes):
+        return response, body
+    if isinstance(body, Paced):
+        return response, b"".join(body.frames)
+    if isinstance(body, Pushed):
+        return response, await _gather_pushed(body, most_bytes, too_large)
+    gathered = bytearray()
+    async for data in body:
+        gathered += data
+        if len(gathered) > most_bytes:
+            raise too_large
+    return response, bytes(gathered)
+
+
+async def _gather_pushed(body: Pushed, most_bytes: int, too_large: ApiError) -> bytes:
+    sink = _GatheringSink(asyncio.get_running_loop(), most_bytes, too_large)
+    body.begin(sink)
+    try:
+        return await sink.whole
+    finally:
+        if not sink.is_over:
+            body.cancel()
+
+
+class _GatheringSink:
+    """Takes a pushed body until it is whole; `is_over` says that nothing more will come."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, most_bytes: int, too_large: ApiError) -> None:
+        self.whole: asyncio.Future[bytes] = loop.create_future()
+        self.is_over = False
+        self._most_bytes = most_bytes
+        self._too_large = too_large
+        self._data = bytearray()
+
+    def push(self, data: bytes) -> None:
+        """Take a piece (Sink)."""
+        self._data += data
+        if len(self._data) > self._most_bytes and not self.whole.done():
+            self.whole.set_exception(self._too_large)
+
+    def end(self, data: bytes) -> None:
+        """Take the last piece (Sink)."""
+        self.push(data)
+        self.is_over = True
+        if not self.whole.done():
+            self.whole.set_result(bytes(self._data))
+
+    def fail(self, error: Exception) -> None:
+        """Learn that the rest does not come (Sink)."""
+        self.is_over = True
+        if not self.whole.done():
+            known = error if isinstance(error, ApiError) else ApiError(502, "The answer broke off.")
+            self.whole.set_exception(known)
+
+
+# ---- what a request's head says -----------------------------------------------------------------------------------
 
 
 def _json_kind(value: typing.Any) -> str:

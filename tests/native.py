@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
@@ -287,8 +288,8 @@ async def translator(
         )
         for backend in settings.backends
     }  # fmt: skip
-    router = Router([Route("*", tuple(backends))], backends, CorsPolicy(("*",)))
-    router.doors = service_doors(_State(), router.forward)
+    doors = functools.partial(service_doors, _State())
+    router = Router([Route("*", tuple(backends))], backends, CorsPolicy(("*",)), doors)
     server = Server(router, ERROR_SHAPES, settings.server, Log("text", lines.append), Metrics())
     await server.listen()
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import gc
 import gzip
 import json
@@ -214,8 +215,7 @@ async def house(
         for backend in settings.backends
         if backend.name in upstreams
     }
-    router = Router(routes, relays, CorsPolicy(("*",)))
-    router.doors = service_doors(DoorState(), router.forward)
+    router = Router(routes, relays, CorsPolicy(("*",)), functools.partial(service_doors, DoorState()))
     running = Server(router, ERROR_SHAPES, settings.server, log, Metrics())
     await running.listen()
     try:

@@ -19,6 +19,8 @@ from protocol.wire.http1.readers import RequestReader
 class Named:
     """A backend that answers with its own name and the path it was asked for."""
 
+    own_root = ""
+
     def __init__(self, name, models=(), *, streams=False, fails=False, waits=False):
         self.name = name
         self.listed = [model_object(id, 0, name) for id in models]
@@ -59,9 +61,9 @@ class Pathless(Named):
 
 def router(routes, *backends):
     by_name = {backend.name: backend for backend in backends}
-    made = Router([Route(pattern, tuple(names.split())) for pattern, names in routes], by_name, CorsPolicy(("*",)))
-    made.doors = {"/health": {"GET": Endpoint(lambda request: Response(200, (), b"door"), "health")}}
-    return made
+    doors = {"/health": {"GET": Endpoint(lambda request: Response(200, (), b"door"), "health")}}
+    table = [Route(pattern, tuple(names.split())) for pattern, names in routes]
+    return Router(table, by_name, CorsPolicy(("*",)), lambda forward: doors)
 
 
 def request(line, body=b"", **fields):

@@ -17,7 +17,7 @@ import typing
 import urllib.parse
 
 from protocol.dashscope.audio_endpoints import Sound
-from protocol.dashscope.calls import Caller, NativeClient, answer_under, hide_key
+from protocol.dashscope.calls import Caller, NativeClient, hide_key
 from protocol.dashscope.chat_endpoints import Talk
 from protocol.dashscope.download import Downloader
 from protocol.dashscope.image_endpoints import Images
@@ -26,9 +26,9 @@ from protocol.dashscope.mapping.errors import DashScopeError
 from protocol.dashscope.mapping.models import dashscope_model, dashscope_model_list
 from protocol.dashscope.mapping.native import dashscope_key
 from protocol.dashscope.settings import DashScopeSettings
-from protocol.errors import ApiError
 from protocol.exchange import BackendFailed, Endpoint, Request, Response
 from protocol.openai.answers import api_path, error_response, json_response
+from protocol.openai.refusals import method_not_allowed, unknown_url
 from protocol.service.log import Log
 from protocol.upstream.access import UpstreamAccess
 from protocol.wire.json_text import JsonObject
@@ -49,6 +49,8 @@ class DashScope:
     bits, `sleep` waits for seconds between polls. `resolve` finds a host's addresses for downloads; by default the
     system does. UsageError where the settings cannot work.
     """
+
+    own_root = ""
 
     def __init__(
         self,
@@ -113,13 +115,10 @@ class DashScope:
         is_model = path.startswith("/models/")
         methods = {"GET": self._one_model} if is_model else self._endpoints.get(path)
         if methods is None:
-            raise ApiError(404, f"Invalid URL ({request.method} {request.path})", code="unknown_url")
+            raise unknown_url(request)
         endpoint = methods.get(request.method)
         if endpoint is None:
-            raise ApiError(
-                405, f"Not allowed to {request.method} on {request.path}.", code="method_not_allowed",
-                fields=[("allow", ", ".join([*methods, "OPTIONS"]))],
-            )  # fmt: skip
+            raise method_not_allowed(request, methods)
         return endpoint
 
     def models(self, request: Request) -> list[JsonObject]:
@@ -149,9 +148,8 @@ class DashScope:
             response = await handler(request, caller)
         except DashScopeError as exc:
             hide_key(exc, caller.key)
-            raise self._for_client(request, exc) from exc
-        request.attempts.append(f"{self.name}={response.status}")
-        return response
+            raise self._for_client(caller, exc) from exc
+        return response.known_as(caller.answer_id)
 
     def _caller(self, request: Request) -> Caller:
         authorization = request.fields.get("authorization")
@@ -162,15 +160,18 @@ class DashScope:
             request.deadline = asyncio.get_running_loop().time() + self._settings.total_timeout
         return Caller(request, key, request.deadline)
 
-    def _for_client(self, request: Request, error: DashScopeError) -> Exception:
+    def _for_client(self, caller: Caller, error: DashScopeError) -> Exception:
         """Return what is raised for an error: for the route's next backend to try, or straight for the client."""
-        request.attempts.append(f"{self.name}={error.status}")
         if error.code in _LOGGED_CODES:
-            self._log.say(f"Request {request.id}: {error.message}")
+            self._log.say(f"Request {caller.request.id}: {error.message}")
         fields = dict(error.fields)
-        answer_under(request, fields.pop("x-request-id", None))
-        error.fields = tuple(fields.items())  # the server sends the id itself
-        return BackendFailed(error_response(error)) if error.status in self._passed_on else error
+        caller.answer_under(fields.pop("x-request-id", None))
+        if caller.answer_id:
+            fields["x-request-id"] = caller.answer_id
+        error.fields = tuple(fields.items())
+        if error.status not in self._passed_on:
+            return error
+        return BackendFailed(error_response(error), (f"{self.name}={error.status}",))
 
     async def _list_models(self, request: Request, caller: Caller) -> Response:
         return json_response(dashscope_model_list())

@@ -35,20 +35,23 @@ Result = typing.TypeVar("Result")
 
 
 class Caller:
-    """On whose behalf native calls are made: the request, the key, and when all must be over (loop time, 0: never)."""
+    """On whose behalf native calls are made: the request, the key, and when all must be over (loop time, 0: never).
 
-    __slots__ = ("deadline", "key", "request")
+    `answer_id` is DashScope's id for the request, as soon as there is one: the id which its support can look up.
+    """
+
+    __slots__ = ("answer_id", "deadline", "key", "request")
 
     def __init__(self, request: Request, key: str, deadline: float) -> None:
         self.request = request
         self.key = key
         self.deadline = deadline
+        self.answer_id = ""
 
-
-def answer_under(request: Request, request_id: object) -> None:
-    """Answer a request under DashScope's id for it: that is the one which its support can look up."""
-    if isinstance(request_id, str) and re.fullmatch(_ID_FOR_CLIENT, request_id):
-        request.id = request_id
+    def answer_under(self, request_id: object) -> None:
+        """Let the answer carry DashScope's id for the request, where that is fit for it."""
+        if isinstance(request_id, str) and re.fullmatch(_ID_FOR_CLIENT, request_id):
+            self.answer_id = request_id
 
 
 class NativeClient:
@@ -97,7 +100,7 @@ class NativeClient:
         except UpstreamFailed as exc:
             raise as_dashscope_error(exc) from exc
         if 200 <= answer.head.status < 300:
-            answer_under(caller.request, answer.head.fields.get("x-request-id"))
+            caller.answer_under(answer.head.fields.get("x-request-id"))
             return answer
         raise await _read_error(answer)
 
@@ -116,7 +119,7 @@ async def _read_error(answer: UpstreamAnswer) -> DashScopeError:
 async def _read_object(answer: UpstreamAnswer, caller: Caller) -> dict[str, typing.Any]:
     head: ResponseHead = answer.head
     value = read_answer(await read_whole(answer, MOST_ANSWER_BYTES), head.fields.pairs)
-    answer_under(caller.request, value.get("request_id"))
+    caller.answer_under(value.get("request_id"))
     return value
 
 

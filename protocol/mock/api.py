@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import typing
 
-from protocol.errors import ApiError
 from protocol.exchange import Answer, Endpoint, Request
 from protocol.mock.engine.resources import Resources
 from protocol.mock.engine.time_and_chance import TimeAndChance
@@ -12,6 +11,7 @@ from protocol.mock.engine.world import World
 from protocol.mock.families import Families, Family
 from protocol.on_demand import load
 from protocol.openai.api.operations import Reference
+from protocol.openai.refusals import method_not_allowed, unknown_url
 from protocol.wire.json_text import JsonObject
 
 #: The collection of models that came to be here, such as fine-tuned ones.
@@ -52,13 +52,10 @@ class Api:
         """Return the endpoint for a method and a path without /v1; ApiError 404 or 405, worded as OpenAI's."""
         found = self.world.reference.find(path)
         if found is None:
-            raise ApiError(404, f"Invalid URL ({request.method} {request.path})", code="unknown_url")
+            raise unknown_url(request)
         key = found.methods.get("GET" if request.method == "HEAD" else request.method)
         if key is None:
-            raise ApiError(
-                405, f"Not allowed to {request.method} on {request.path}.", code="method_not_allowed",
-                fields=[("allow", ", ".join([*found.methods, "OPTIONS"]))],
-            )  # fmt: skip
+            raise method_not_allowed(request, found.methods)
         operation = self.world.reference.operation(key)
         if operation.verb == "opens":
             if self._sockets is None:

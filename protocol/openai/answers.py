@@ -9,7 +9,7 @@ import re
 import typing
 
 from protocol.errors import ApiError
-from protocol.exchange import ErrorShapes, Response
+from protocol.exchange import ErrorShapes, Response, split_request_id
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.sse import NAMED_EVENT, encode_event
@@ -43,8 +43,11 @@ def json_response(value: typing.Any, status: int = 200) -> Response:
 
 def error_response(error: ApiError) -> Response:
     """Return an error in OpenAI's shape, with the fields that it carries."""
-    fields = JSON_FIELDS + encode_fields(error.fields) if error.fields else JSON_FIELDS
-    return Response(error.status, fields, encode_json(error.as_dict()))
+    body = encode_json(error.as_dict())
+    if not error.fields:
+        return Response(error.status, JSON_FIELDS, body)
+    request_id, fields = split_request_id(error.fields)
+    return Response(error.status, JSON_FIELDS + encode_fields(fields), body, request_id=request_id)
 
 
 def error_event(error: ApiError) -> bytes:

@@ -21,7 +21,7 @@ import time
 import typing
 
 from protocol.errors import ApiError
-from protocol.exchange import Answer, BackendFailed, Endpoint, Paced, Pending, Request, Response, Rest
+from protocol.exchange import Answer, BackendFailed, Body, Endpoint, Paced, Pending, Request, Response, Rest
 from protocol.openai.answers import error_response
 from protocol.relay.header_rules import response_fields
 from protocol.relay.model_list import ModelList
@@ -58,6 +58,8 @@ class Relay:
     comes round again is known; workers of one server should share it. `clock` gives seconds since the epoch, `draw` a
     random number from 0 to 1. UsageError where the settings cannot work.
     """
+
+    own_root = ""
 
     def __init__(
         self,
@@ -137,16 +139,18 @@ class Relay:
         health = self._health
         seconds = health.seconds_to_rest(asyncio.get_running_loop().time())
         if begun is None and seconds is not None:
-            raise BackendFailed(self._resting(request, seconds))
+            raise BackendFailed(self._resting(seconds))
         deadline = self._deadline(request)
         plan = self._planner.plan(request)
         to_send = self._planner.request_to_send(request, plan)
         outgoing = request.stream if plan.is_tunnel else None
 
+        attempts: list[str] = []  # what was tried, as `name=status`
+
         async def attempt() -> Outcome:
             nonlocal begun
             connection, begun = begun, None
-            return await self._attempt(request, to_send, outgoing, connection)
+            return await self._attempt(request, to_send, outgoing, connection, attempts)
 
         is_probe = health.begin()
         try:
@@ -166,6 +170,7 @@ class Relay:
         to_send: UpstreamRequest,
         outgoing: typing.AsyncIterator[bytes] | None,
         begun: UpstreamConnection | None,
+        attempts: list[str],
     ) -> Outcome:
         """Send the request once; return what goes to the client, or what is left of an attempt that failed."""
         answer: UpstreamAnswer | UpstreamTunnel | None = None
@@ -175,18 +180,22 @@ class Relay:
             else:
                 answer = await self._pool.open_tunnel(to_send, outgoing, request.deadline)
             status = answer.head.status
-            request.attempts.append(f"{self.name}={status}")
+            attempts.append(f"{self.name}={status}")
+            tried = tuple(attempts)
             if isinstance(answer, UpstreamTunnel):
                 self._health.note_success()
-                return Response(101, self._fields(request, answer.head), answer)
-            response = self._begun(request, answer) if status < 400 else await self._held_error(request, answer)
+                return self._passed_on(answer.head, answer, None, tried)
+            if status < 400:
+                response = self._begun(request, answer, tried)
+            else:
+                response = await self._held_error(request, answer, tried)
         except UpstreamFailed as exc:
             if isinstance(answer, UpstreamAnswer):
                 answer.discard()
-                request.attempts.pop()
-            request.attempts.append(f"{self.name}={exc.status}")
+                attempts.pop()
+            attempts.append(f"{self.name}={exc.status}")
             self._log.say(f"Request {request.id}: {exc.message}")
-            return Failure(self._as_response(request, exc), 0.0 if exc.unsent else None)
+            return Failure(_as_response(exc, tuple(attempts)), 0.0 if exc.unsent else None)
         except asyncio.CancelledError:
             if answer is not None:
                 await answer.aclose()
@@ -201,20 +210,13 @@ class Relay:
         if self._health.note_failure(asyncio.get_running_loop().time()):
             self._log.say(f"The backend '{self.name}' keeps failing and rests for {self._settings.cooldown:g} seconds")
 
-    def _resting(self, request: Request, seconds: float) -> Response:
+    def _resting(self, seconds: float) -> Response:
         seconds = max(1, round(seconds + 0.5))
         error = ApiError(
             503, f"The backend '{self.name}' keeps failing; it is asked again in {seconds} s.", code="upstream_resting",
             fields=[("retry-after", str(seconds))],
         )  # fmt: skip
-        request.attempts.append(f"{self.name}=503")
-        return self._as_response(request, error)
-
-    def _as_response(self, request: Request, error: ApiError) -> Response:
-        fields = [*error.fields, ("x-oaiserve-attempts", ",".join(request.attempts))]
-        return error_response(
-            ApiError(error.status, error.message, type=error.type, param=error.param, code=error.code, fields=fields)
-        )
+        return _as_response(error, (f"{self.name}=503",))
 
     # ---- answers ------------------------------------------------------------------------------------------------
 
@@ -222,50 +224,47 @@ class Relay:
         """Return the answer to a first attempt, None where the retry law must have a look at it; UpstreamFailed."""
         if head.status >= 400 or head.status == 101:
             return None
-        request.attempts.append(f"{self.name}={head.status}")
-        try:
-            response = self._begun(request, self._pool.answer_on(connection, head))
-        except UpstreamFailed:
-            request.attempts.pop()
-            raise
+        response = self._begun(request, self._pool.answer_on(connection, head), (f"{self.name}={head.status}",))
         self._health.note_success()
         return response
 
-    def _begun(self, request: Request, answer: UpstreamAnswer) -> Response:
+    def _begun(self, request: Request, answer: UpstreamAnswer, attempts: tuple[str, ...]) -> Response:
         """Turn an answer that has begun into ours; UpstreamFailed when it is broken before a byte could go on."""
         head = answer.head
-        fields = self._fields(request, head)
+        request_id, fields = self._known_fields(head)
         first = answer.take()
+        length = head.content_length
+        body: Body
         if answer.complete:
-            return _whole(request, head, fields, first)
-        if b"text/event-stream" in fields and head.content_length is None and "content-encoding" not in head.fields:
-            return Response(head.status, fields, EventPassage(answer, first, self._settings.keepalive))
-        return Response(head.status, fields, Passage(answer, first), head.content_length)
+            body, length = _framed_as_it_came(request, head, first)
+        elif b"text/event-stream" in fields and length is None and "content-encoding" not in head.fields:
+            body = EventPassage(answer, first, self._settings.keepalive)
+        else:
+            body = Passage(answer, first)
+        return Response(head.status, fields, body, length, request_id, attempts)
 
-    async def _held_error(self, request: Request, answer: UpstreamAnswer) -> Response:
+    async def _held_error(self, request: Request, answer: UpstreamAnswer, attempts: tuple[str, ...]) -> Response:
         """Return an error's answer with its body held; one that is too long or too slow streams through."""
         head = answer.head
-        fields = self._fields(request, head)
         body = await answer.hold(_ERROR_BYTES, _ERROR_SECONDS)
         if self._key and self._key in body:
             # Some upstreams repeat the key that they refuse.
             body = body.replace(self._key, b"*" * len(self._key))
         if answer.complete:
-            return _whole(request, head, fields, body)
-        return Response(head.status, fields, Passage(answer, body), head.content_length)
+            return self._passed_on(head, *_framed_as_it_came(request, head, body), attempts)
+        return self._passed_on(head, Passage(answer, body), head.content_length, attempts)
 
-    def _fields(self, request: Request, head: ResponseHead) -> bytes:
-        """Return the field lines that go on."""
-        known = head.notes.get("fields")
+    def _passed_on(self, head: ResponseHead, body: Body, length: int | None, attempts: tuple[str, ...]) -> Response:
+        """Return an upstream's answer, with the fields that go on."""
+        request_id, fields = self._known_fields(head)
+        return Response(head.status, fields, body, length, request_id, attempts)
+
+    def _known_fields(self, head: ResponseHead) -> tuple[str, bytes]:
+        """Return what `_make_fields` makes of a head, once for one that is repeated."""
+        known: tuple[str, bytes] | None = head.facts
         if known is None:
-            known = head.notes["fields"] = self._make_fields(head)
-        request_id, block = known
-        if request_id:
-            request.id = request_id  # the server sends it
-        attempts = request.attempts
-        return b"%bx-oaiserve-attempts: %b\r\n" % (
-            block, (attempts[0] if len(attempts) == 1 else ",".join(attempts)).encode("ascii"),
-        )  # fmt: skip
+            known = head.facts = self._make_fields(head)
+        return known
 
     def _make_fields(self, head: ResponseHead) -> tuple[str, bytes]:
         """Return the request id and the lines of all other fields; the reader has checked each."""
@@ -323,10 +322,16 @@ class _FirstAttempt(Pending):
             self._pool.let_go(self._connection)
 
 
-def _whole(request: Request, head: ResponseHead, fields: bytes, body: bytes) -> Response:
-    """Return an answer that is complete, framed as it came: sized or chunked."""
+def _as_response(error: ApiError, attempts: tuple[str, ...]) -> Response:
+    """Return the answer to an attempt that brought none."""
+    response = error_response(error)
+    return Response(response.status, response.fields, response.body, None, response.request_id, attempts)
+
+
+def _framed_as_it_came(request: Request, head: ResponseHead, body: bytes) -> tuple[Body, int | None]:
+    """Return a body that is complete, with its length where that must be told: sized or chunked, as it came."""
     if request.method == "HEAD":
-        return Response(head.status, fields, NoBody(), head.content_length)
+        return NoBody(), head.content_length
     if head.content_length is None and body:
-        return Response(head.status, fields, Paced([body], first_delay=0.0, delay=0.0))
-    return Response(head.status, fields, body)
+        return Paced([body], first_delay=0.0, delay=0.0), None
+    return body, None

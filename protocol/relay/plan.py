@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 import typing
-import urllib.parse
 
 from protocol.errors import ApiError
 from protocol.exchange import Request
 from protocol.openai.answers import api_path
+from protocol.openai.asked_model import body_kind, with_renamed_model
 from protocol.openai.model_in_form import ModelRewriter
 from protocol.openai.model_in_json import find_model, replace_model
 from protocol.relay.header_rules import is_loop, request_fields
@@ -82,16 +82,15 @@ class Planner:
         head = request.head
         self._refuse_unsafe(request)
         fields = self.request_fields(head)
-        content_type = head.fields.get("content-type").partition(";")[0].strip().lower()
+        kind = body_kind(head.fields)
         if request.path != head.path:
             # Pages post to a door without a preflight as text/plain; behind it JSON is expected.
             fields = [field for field in fields if field[0] != "content-type"] + [("content-type", "application/json")]
-            content_type = "application/json"
-        is_json = content_type.endswith("json") or not content_type
+            kind = "json"
         is_small = head.content_length is not None and head.content_length <= SHORT_BODY_BYTES
         plan = Plan(head.method, self._target(request), encode_fields(fields))
-        plan.rewrites_json = self._renames and head.has_body and is_json
-        plan.rewrites_form = self._renames and content_type == "multipart/form-data"
+        plan.rewrites_json = self._renames and head.has_body and kind == "json"
+        plan.rewrites_form = self._renames and kind == "form"
         plan.is_tunnel = head.upgrade.lower() == "websocket"
         plan.is_held = not plan.is_tunnel and (plan.rewrites_json or (is_small and not plan.rewrites_form))
         return plan
@@ -120,17 +119,9 @@ class Planner:
     def _target(self, request: Request) -> str:
         path = api_path(request.path) or request.path
         query = request.head.query
-        if self._renames and "model=" in query:
-            query = "&".join(map(self._renamed_parameter, query.split("&")))
+        if self._renames:
+            query = with_renamed_model(query, self._sent_model)
         return f"{self._destination.base_path}{path}{'?' + query if query else ''}"
-
-    def _renamed_parameter(self, parameter: str) -> str:
-        name, equals, value = parameter.partition("=")
-        if name != "model" or not equals:
-            return parameter
-        asked = urllib.parse.unquote_plus(value)
-        sent = self._sent_model(asked)
-        return parameter if sent == asked else f"model={urllib.parse.quote(sent, safe='')}"
 
     def _sent_model(self, asked: str) -> str:
         """Return what a model that was asked for is called at the upstream."""

@@ -31,33 +31,22 @@ There is one Deadline a connection, since it waits for one thing at a time:
 from __future__ import annotations
 
 import asyncio
-import re
 import typing
 
 from protocol.deadline import Deadline
 from protocol.errors import ApiError
 from protocol.exchange import Endpoint, HeadFacts, Request, Response
+from protocol.server.answering import UNROUTED, ask, begin_request, note_completed, refusal, rendered
 from protocol.server.leaving import Probe, SocketIntake, StagedClose, reset
-from protocol.server.receiving import BodyStream, HeldBody
-from protocol.server.sending import (
-    UNROUTED,
-    Exchange,
-    Output,
-    ServerForExchanges,
-    ask,
-    note_completed,
-    refusal,
-    rendered,
-)
+from protocol.server.output import Output
+from protocol.server.receiving import BodyStream, HeldBody, skip_body
+from protocol.server.sending import Exchange, ServerForExchanges
 from protocol.server.settings import ServerSettings
 from protocol.service.forwarded_for import TrustedProxies
 from protocol.wire.http1.memo import RequestMemo
 from protocol.wire.http1.messages import CLOSED, NEED_DATA, BadMessage, RequestHead
 from protocol.wire.http1.readers import RequestReader
 from protocol.wire.http1.writers import takes_ready_answer
-
-# A caller's request id is passed on and logged, so it must be short and plain.
-_SANE_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
 
 # Pipelined requests answered in one go, before other connections have their turn; their answers leave in one write.
 _REQUESTS_A_TURN = 16
@@ -82,8 +71,24 @@ class ServerForConnections(ServerForExchanges, typing.Protocol):
     def route(self, request: Request) -> Endpoint:
         """Choose the endpoint from the head; ApiError where there is none."""
 
-    def new_id(self) -> str:
-        """Return a request id that no other request has."""
+
+class ProxiedClient:
+    """Whom a trusted proxy speaks for on one connection, worked out once for a head that is repeated there."""
+
+    __slots__ = ("_address", "_head", "_peer", "_proxies")
+
+    def __init__(self, proxies: TrustedProxies, peer: str) -> None:
+        self._proxies = proxies
+        self._peer = peer
+        self._head: RequestHead | None = None
+        self._address = ""
+
+    def client(self, head: RequestHead) -> str:
+        """Return the address of the client that sent a request with this head."""
+        if self._head is not head:
+            self._head = head
+            self._address = self._proxies.client(self._peer, head.fields.get("x-forwarded-for"))
+        return self._address
 
 
 class Connection(asyncio.BufferedProtocol):
@@ -91,9 +96,8 @@ class Connection(asyncio.BufferedProtocol):
 
     # What is read so often is read faster so, and a connection is 0.7 kB smaller.
     __slots__ = (
-        "_behind_proxy", "_client", "_closing", "_exchange", "_head_begun", "_held", "_peer", "_receive", "_server",
-        "_stream", "_transport", "_unsent_bytes", "deadline", "intake", "is_spoilt", "is_tunnel", "loop", "output",
-        "reader",
+        "_closing", "_exchange", "_head_begun", "_held", "_peer", "_proxied", "_receive", "_server", "_stream",
+        "_transport", "deadline", "intake", "is_spoilt", "is_tunnel", "loop", "output", "reader",
     )  # fmt: skip
 
     _transport: asyncio.Transport
@@ -108,8 +112,7 @@ class Connection(asyncio.BufferedProtocol):
         self.deadline = Deadline(server.loop, self._time_out)
         self.is_tunnel = self.is_spoilt = False
         self._peer = "-"
-        self._behind_proxy = False  # one whose word for the client's address is taken
-        self._client: tuple[RequestHead | None, str] = (None, "")  # whom it speaks for, by the last head
+        self._proxied: ProxiedClient | None = None  # where `_peer` is a trusted proxy
         # A function and not a bound method: that would be a cycle, left to the collector.
         self._receive: typing.Callable[[Connection], typing.Any] = Connection._read_requests
         self._exchange: Exchange | None = None  # the request that has begun and is not over
@@ -117,7 +120,6 @@ class Connection(asyncio.BufferedProtocol):
         self._stream: BodyStream | None = None  # or this
         self._closing: StagedClose | None = None
         self._head_begun = False  # a head has its time limit
-        self._unsent_bytes = 0  # what the client had not taken when that was last looked at
 
     # ---- what asyncio calls -------------------------------------------------------------------------------------
 
@@ -130,7 +132,8 @@ class Connection(asyncio.BufferedProtocol):
         peer = transport.get_extra_info("peername")
         self._peer = peer[0] if isinstance(peer, tuple) else "-"
         server = self._server
-        self._behind_proxy = bool(server.settings.trusted_proxies) and server.proxies.trusts(self._peer)
+        if server.settings.trusted_proxies and server.proxies.trusts(self._peer):
+            self._proxied = ProxiedClient(server.proxies, self._peer)
         server.connections.add(self)
         self.deadline.expire_in(server.head_seconds)
         if len(server.connections) > server.settings.max_connections:
@@ -188,10 +191,7 @@ class Connection(asyncio.BufferedProtocol):
         self._await_reader()
 
     def resume_writing(self) -> None:
-        output = self.output
-        writable, output.writable = output.writable, None
-        if writable is not None and not writable.done():
-            writable.set_result(None)
+        self.output.resume()
         self.deadline.when = 0.0
         exchange = self._exchange
         if exchange is not None and exchange.resume():
@@ -263,7 +263,8 @@ class Connection(asyncio.BufferedProtocol):
         if body is None:
             return False
         started_at = self.loop.time()
-        request = self._begin(head, facts)
+        peer = self._peer if self._proxied is None else self._proxied.client(head)
+        request = begin_request(server, head, facts, peer)
         request.body = body
         answer = ask(server, endpoint, request)
         if type(answer) is Response and answer.status == 200:
@@ -271,7 +272,7 @@ class Connection(asyncio.BufferedProtocol):
             if data:
                 self._transport.write(data)
                 reader.next_message()
-                now = note_completed(server, request, endpoint, 200, started_at)
+                now = note_completed(server, request, endpoint, 200, started_at, answer.request_id)
                 self.deadline.expire_at(now + server.idle_seconds)
                 return True
         self.deadline.when = 0.0
@@ -280,27 +281,6 @@ class Connection(asyncio.BufferedProtocol):
         exchange.take(answer)
         return True
 
-    def _begin(self, head: RequestHead, facts: HeadFacts) -> Request:
-        """Make a request of a head, and count and log it."""
-        server = self._server
-        callers_id = facts.callers_id
-        if callers_id is None:
-            callers_id = facts.callers_id = _callers_id(head)
-        request = Request(
-            head, callers_id or server.new_id(), self._client_address(head) if self._behind_proxy else self._peer
-        )
-        server.metrics.in_flight += 1
-        if server.log.records_requests:
-            server.log.started(request)
-        return request
-
-    def _client_address(self, head: RequestHead) -> str:
-        """Return whom the trusted proxy says that it speaks for; worked out once for a head that is repeated."""
-        if self._client[0] is not head:
-            forwarded_for = head.fields.get("x-forwarded-for")
-            self._client = head, self._server.proxies.client(self._peer, forwarded_for)
-        return self._client[1]
-
     def _take_request(self, head: RequestHead) -> None:
         """Route a request that has begun, and take its body as the endpoint wants it."""
         server = self._server
@@ -308,7 +288,8 @@ class Connection(asyncio.BufferedProtocol):
         self._head_begun = False
         self.deadline.when = 0.0
         facts: HeadFacts = head.facts
-        request = self._begin(head, facts)
+        peer = self._peer if self._proxied is None else self._proxied.client(head)
+        request = begin_request(server, head, facts, peer)
         try:
             # What a head is routed to depends on nothing else, so a repeated head need not be routed again.
             endpoint = facts.endpoint
@@ -362,17 +343,6 @@ class Connection(asyncio.BufferedProtocol):
         if self.reader.buffered > _UNREAD_BYTES:
             self.intake.pause()
 
-    def skip_body(self) -> bool:
-        """Pass over what has come of the request's body; whether its end is reached, where the next request begins."""
-        reader = self.reader
-        try:
-            while not reader.is_over:
-                if reader.next_event() is NEED_DATA:
-                    return False
-            return True
-        except BadMessage:
-            return False
-
     def spoil(self) -> None:
         """Note that nobody can say where the next request begins."""
         self.is_spoilt = True
@@ -390,7 +360,7 @@ class Connection(asyncio.BufferedProtocol):
         if self._stream is not None:
             self._stream = None
             reader.max_body = self._server.settings.max_body
-        if not keep_alive or not (reader.is_over or self.skip_body()):
+        if not keep_alive or not (reader.is_over or skip_body(reader)):
             self.close()
             return
         reader.next_message()
@@ -469,12 +439,12 @@ class Connection(asyncio.BufferedProtocol):
             self._await_reader()
 
     def _await_reader(self) -> None:
-        self._unsent_bytes = self._transport.get_write_buffer_size()
+        self.output.note_untaken()
         self.deadline.expire_in(self._server.idle_seconds)
 
     def _time_out(self) -> None:
         settings = self._server.settings
-        if self.output.writable is not None and self._transport.get_write_buffer_size() < self._unsent_bytes:
+        if self.output.writable is not None and self.output.has_moved():
             # It reads slowly, but it reads.
             self._await_reader()
         elif self.output.writable is not None or self._closing is not None:
@@ -489,9 +459,3 @@ class Connection(asyncio.BufferedProtocol):
             self._refuse(ApiError(408, f"The request's head did not come within {settings.head_timeout:g} seconds."))
         else:
             self.close()
-
-
-def _callers_id(head: RequestHead) -> str:
-    """Return the request id that the caller chose, "" for none that is fit to be passed on."""
-    request_id = head.fields.get("x-request-id")
-    return request_id if _SANE_ID.fullmatch(request_id) else ""

@@ -8,7 +8,7 @@ import typing
 from protocol.deadline import Deadline
 from protocol.errors import ApiError
 from protocol.server.leaving import SocketIntake
-from protocol.server.sending import Output
+from protocol.server.output import Output
 from protocol.wire.http1.messages import NEED_DATA, BadMessage, BodyPart
 from protocol.wire.http1.readers import RequestReader
 
@@ -136,3 +136,14 @@ class BodyStream:
         """Let the endpoint's reading raise."""
         self._error = error
         self.wake()
+
+
+def skip_body(reader: RequestReader) -> bool:
+    """Pass over what has come of a body that nobody reads; return whether that is all, so that a request comes next."""
+    try:
+        while not reader.is_over:
+            if reader.next_event() is NEED_DATA:
+                return False
+        return True
+    except BadMessage:
+        return False

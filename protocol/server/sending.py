@@ -31,117 +31,45 @@ import asyncio
 import typing
 
 from protocol.errors import ApiError
-from protocol.exchange import (
-    Answer,
-    BackendFailed,
-    Endpoint,
-    ErrorShapes,
-    Paced,
-    Pending,
-    Producer,
-    Pushed,
-    Request,
-    Response,
-    Rest,
-    cancel_body,
+from protocol.exchange import Answer, Endpoint, Paced, Pending, Producer, Pushed, Request, Response, Rest, cancel_body
+from protocol.server.answering import (
+    ServerForRequests,
+    answer_to,
+    ask,
+    error_answer,
+    error_body,
+    internal_error,
+    note_completed,
+    own_fields,
+    rendered,
 )
+from protocol.server.output import Output
 from protocol.server.pacing import PacedAnswer, Pacer
-from protocol.service.log import Log
-from protocol.service.metrics import Metrics
-from protocol.wire.http1.writers import (
-    CONTINUE,
-    ResponseWriter,
-    chunked_answer,
-    encode_fields,
-    sized_answer,
-)
+from protocol.server.receiving import skip_body
+from protocol.wire.http1.readers import RequestReader
+from protocol.wire.http1.writers import CONTINUE, ResponseWriter
 
 # What the log and the metrics call the status of an answer whose client had gone (nginx's number for it).
 _CLIENT_LEFT = 499
 
 
-class ServerForExchanges(typing.Protocol):
+class ServerForExchanges(ServerForRequests, typing.Protocol):
     """What an exchange needs of the server."""
 
-    loop: asyncio.AbstractEventLoop
-    log: Log
-    metrics: Metrics
     pacer: Pacer
-    errors: ErrorShapes
     draining: bool
-    on_request: typing.Callable[[Request], None] | None
 
     def cancel(self, task: asyncio.Task[None]) -> None:
         """Cancel what answers a request, once."""
-
-    def common_fields(self, request: Request) -> bytes:
-        """Return the field lines of every answer."""
-
-    def common_fields_without_request(self) -> bytes:
-        """Return the same, where no request could be read."""
-
-
-class Output:
-    """What is written to one client. `writable` is a future while the client reads too slowly, else None.
-
-    Pieces of one turn can be gathered to leave in one write, which is one system call and, mostly, one segment: while
-    `gathered` is a list, and not None, what is written is added to it and waits for `flush`.
-    `continue_due` says that the client waits to be asked for its request's body (RFC 9110 §10.1.1).
-    """
-
-    __slots__ = ("_transport", "continue_due", "gathered", "writable")
-
-    def __init__(self, transport: asyncio.Transport) -> None:
-        self._transport = transport
-        self.gathered: list[bytes] | None = None
-        self.writable: asyncio.Future[None] | None = None
-        self.continue_due = False
-
-    def write(self, data: bytes) -> None:
-        """Write, or add to what is gathered."""
-        if self.gathered is not None:
-            self.gathered.append(data)
-        elif data:
-            self._transport.write(data)
-
-    def send(self, data: bytes) -> None:
-        """Write now, behind what has been gathered."""
-        if self.gathered is None:
-            if data:
-                self._transport.write(data)
-        else:
-            self.gathered.append(data)
-            self.flush()
-
-    def flush(self) -> None:
-        """Write what has been gathered, and gather no more."""
-        gathered, self.gathered = self.gathered, None
-        if gathered:
-            self._transport.write(gathered[0] if len(gathered) == 1 else b"".join(gathered))
-
-    def ask_for_body(self) -> None:
-        """Ask for the request's body where the client waits for that, and only once."""
-        if self.continue_due:
-            self.continue_due = False
-            self.send(CONTINUE)
-
-    def break_off(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Let whoever waits to write, or will wait, be cancelled: the client has gone."""
-        self.gathered = None
-        if self.writable is None:
-            self.writable = loop.create_future()
-        self.writable.cancel()
 
 
 class Line(typing.Protocol):
     """What an exchange needs of its connection."""
 
     output: Output
+    reader: RequestReader
     #: Whether a body was broken, so that nobody can say where the next request begins.
     is_spoilt: bool
-
-    def skip_body(self) -> bool:
-        """Pass over what has come of the request's body; whether its end is reached."""
 
     def enter_tunnel(self) -> None:
         """Note that the connection changes to another protocol (RFC 9110 §15.2.2)."""
@@ -156,64 +84,10 @@ class Line(typing.Protocol):
         """End the connection so that the client sees an error."""
 
 
-def _never_asked(request: Request) -> Answer:
-    raise RuntimeError("a request without an endpoint was asked to be answered")
-
-
-#: Stands for the endpoint of a request for which there is none.
-UNROUTED = Endpoint(_never_asked, "none")
-
-
-def ask(server: ServerForExchanges, endpoint: Endpoint, request: Request) -> Answer:
-    """Return the endpoint's answer, or the one to what it raised."""
-    if server.on_request is not None:
-        server.on_request(request)
-    try:
-        return endpoint.answer(request)
-    except Exception as exc:
-        return answer_to(exc, server, endpoint, request)
-
-
-def answer_to(exc: Exception, server: ServerForExchanges, endpoint: Endpoint, request: Request) -> Response:
-    """Turn what an endpoint raised into its answer; the only place where any exception is."""
-    if isinstance(exc, BackendFailed):
-        return exc.response
-    if not isinstance(exc, ApiError):
-        server.log.failure(request, exc)
-        exc = _internal_error("while processing your request")
-    return error_answer(exc, server, endpoint)
-
-
-def error_answer(error: ApiError, server: ServerForExchanges, endpoint: Endpoint) -> Response:
-    """Return the answer that tells of an error, in the shape that the endpoint's clients expect."""
-    if endpoint.error_response is not None:
-        return endpoint.error_response(error)
-    return server.errors.response(error)
-
-
-def refusal(error: ApiError, server: ServerForExchanges) -> bytes:
-    """Return the answer to what cannot be read as a request; the connection must end behind it."""
-    response = server.errors.response(error)
-    fields = server.common_fields_without_request() + _encoded_fields(response)
-    return ResponseWriter(None).whole(error.status, fields, _body_of(response))
-
-
-def rendered(response: Response, request: Request, server: ServerForExchanges) -> bytes:
-    """Return all of an answer that is ready, b"" for any other; only where `takes_ready_answer` and for status 200."""
-    body, fields = response.body, response.fields
-    if type(fields) is not bytes:
-        return b""
-    if type(body) is bytes:
-        return sized_answer(server.common_fields(request), fields, body)
-    if type(body) is not Paced or body.first_delay or body.delay or not body.frames:
-        return b""
-    return chunked_answer(server.common_fields(request), fields, b"".join(body.frames))
-
-
 class Exchange:
     """One request that has begun, and its answer on the way out; see the module's text. It is the Sink of its body.
 
-    `_writer` frames an answer that is sent in pieces, and is there from its head on; so is `_response`.
+    `_writer` frames an answer that is sent in pieces, and is there from its head on. So is `_response`, until the end.
     """
 
     __slots__ = (
@@ -222,7 +96,6 @@ class Exchange:
     )  # fmt: skip
 
     _filler: bytes  # what means nothing in the middle of the answer's body
-    _response: Response | None
     _writer: ResponseWriter
 
     def __init__(
@@ -237,6 +110,7 @@ class Exchange:
         self._is_over = False
         self._task: asyncio.Task[None] | None = None
         self._producer: Producer | None = None
+        self._response: Response | None = None
         self._status = 0  # of the answer, once its head is out
 
     # ---- what the connection asks and tells ---------------------------------------------------------------------
@@ -271,7 +145,7 @@ class Exchange:
         writer = ResponseWriter(self._request.head)
         writer.keep_alive = False
         response = error_answer(error, self._server, self._endpoint)
-        self._output.write(writer.whole(error.status, self._fields_of(response, writer), _body_of(response)))
+        self._output.write(writer.whole(error.status, self._fields_of(response, writer), error_body(response)))
         self._complete(error.status)
         self._line.close()
 
@@ -314,7 +188,6 @@ class Exchange:
         task, self._task = self._task, None  # a task that was cancelled refers back here
         if task is not None:
             self._server.cancel(task)
-        self._response = None
         if not self._is_over:
             self._complete(_CLIENT_LEFT)
 
@@ -370,31 +243,32 @@ class Exchange:
                 if isinstance(body, bytes):
                     data = writer.whole(response.status, fields, body)
                 elif body.first_delay or body.delay:
-                    self._respond_paced(response.status, fields, body, writer)
+                    self._respond_paced(response, fields, body, writer)
                     return
                 else:
                     data = writer.whole_stream(response.status, fields, b"".join(body.frames))
                 keep_alive = writer.keep_alive
         except Exception as exc:
             server.log.failure(request, exc)
-            self._respond(server.errors.response(_internal_error("while processing your request")))
+            self._respond(server.errors.response(internal_error("while processing your request")))
             return
-        self._status = response.status
+        self._status = status = response.status
         self._output.write(data)
         self._is_over = True
-        now = note_completed(server, request, self._endpoint, response.status, self._started_at)
+        now = note_completed(server, request, self._endpoint, status, self._started_at, response.request_id)
         self._line.go_on(keep_alive, now)
 
     def _make_writer(self) -> ResponseWriter:
         """Return the writer of an answer whose endpoint reads the request's body no more."""
         writer = ResponseWriter(self._request.head)
         # The connection ends with this answer if the body is still on its way.
-        writer.keep_alive = writer.keep_alive and self._line.skip_body()
+        writer.keep_alive = writer.keep_alive and skip_body(self._line.reader)
         return writer
 
-    def _respond_paced(self, status: int, fields: bytes, body: Paced, writer: ResponseWriter) -> None:
-        data = writer.start(status, fields, None)
-        self._status = status
+    def _respond_paced(self, response: Response, fields: bytes, body: Paced, writer: ResponseWriter) -> None:
+        data = writer.start(response.status, fields, None)
+        self._status = response.status
+        self._response = response
         self._writer = writer
         self._output.write(data)
         self._filler = self._filler_for_body()
@@ -508,7 +382,7 @@ class Exchange:
 
     def fail(self, error: Exception) -> None:
         """Break a pushed body off (Sink)."""
-        response, self._response, self._producer = self._response, None, None
+        response, self._producer = self._response, None
         if response is not None:
             self._break_off(response, error)
 
@@ -527,7 +401,7 @@ class Exchange:
         if not self._status or output.gathered is not None:
             # Not even the head has left.
             output.gathered = None
-            self._task = None
+            self._task = self._response = None
             self._respond(answer_to(exc, server, self._endpoint, self._request))
             return
         writer = self._writer
@@ -535,13 +409,13 @@ class Exchange:
             error = exc
         else:
             server.log.failure(self._request, exc)
-            error = _internal_error("in the middle of this answer")
-        fields = _encoded_fields(response)
+            error = internal_error("in the middle of this answer")
+        fields = own_fields(response)
         is_told = b"text/event-stream" in fields and b"content-encoding:" not in fields and response.length is None
         if is_told:
             output.write(writer.part(server.errors.event(error)))
         output.flush()
-        self._task = self._response = None
+        self._task = None
         self._complete(error.status)
         if is_told or writer.is_chunked or response.length is not None:
             self._line.close()
@@ -552,44 +426,17 @@ class Exchange:
         """Return the field lines of an answer, of which `writer` adds those about the connection."""
         if self._server.draining:
             writer.keep_alive = False
-        return self._server.common_fields(self._request) + _encoded_fields(response)
+        request = self._request
+        return self._server.common_fields(request, response.request_id or request.id) + own_fields(response)
 
     def _finish(self) -> None:
         """End an answer that was sent in pieces."""
-        self._producer = self._response = None
+        self._producer = None
         self._line.go_on(self._writer.keep_alive, self._complete(self._status))
 
     def _complete(self, status: int) -> float:
         """Count and log the request, whose answer is out or never will be; return the time."""
+        response, self._response = self._response, None
         self._is_over = True
-        return note_completed(self._server, self._request, self._endpoint, status, self._started_at)
-
-
-def note_completed(
-    server: ServerForExchanges, request: Request, endpoint: Endpoint, status: int, started_at: float
-) -> float:
-    """Count and log a request that is over; return the time, which is the loop's like `started_at`."""
-    now = server.loop.time()
-    seconds = now - started_at
-    metrics, log = server.metrics, server.log
-    metrics.in_flight -= 1
-    metrics.completed(endpoint.label, status, seconds)
-    if log.records_requests:
-        log.completed(request, status, seconds)
-    return now
-
-
-def _internal_error(when: str) -> ApiError:
-    return ApiError(500, f"The server had an error {when}.", code="internal_error")
-
-
-def _encoded_fields(response: Response) -> bytes:
-    fields = response.fields
-    return fields if isinstance(fields, bytes) else encode_fields(fields)
-
-
-def _body_of(response: Response) -> bytes:
-    """Return the body of an error's answer."""
-    if not isinstance(response.body, bytes):
-        raise TypeError("the body of an answer that tells of an error must be bytes")
-    return response.body
+        answer_id = response.request_id if response is not None else ""
+        return note_completed(self._server, self._request, self._endpoint, status, self._started_at, answer_id)

@@ -129,15 +129,15 @@ class Server:
         """Choose the endpoint from the head; ApiError where there is none."""
         return self._application.route(request)
 
-    def common_fields(self, request: Request) -> bytes:
-        """Return the field lines of every answer: Date (RFC 9110 §6.6.1), the request id, and CORS."""
+    def common_fields(self, request: Request, request_id: str) -> bytes:
+        """Return the field lines of every answer: Date (RFC 9110 §6.6.1), the id that it carries, and CORS."""
         cors = request.facts.cors_fields
         if cors is None:
             cors = request.facts.cors_fields = self.cors.block(request.fields.get("origin"))
         second = int(time.time())
         if second != self._second:
             self._make_date(second)
-        return b"%b%b\r\n%b" % (self._dated, request.id.encode(), cors)
+        return b"%b%b\r\n%b" % (self._dated, request_id.encode(), cors)
 
     def common_fields_without_request(self) -> bytes:
         """Return the same where no request could be read; the answer gets an id nevertheless."""

@@ -7,12 +7,13 @@ import json
 import typing
 
 from protocol.errors import ApiError
-from protocol.exchange import Answer, Endpoint, Request, Response
+from protocol.exchange import Answer, Endpoint, Request, Response, split_request_id
 from protocol.openai.answers import JSON_FIELDS, json_response
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject, encode_json
 
 _HTML_FIELDS = encode_fields([("content-type", "text/html; charset=utf-8"), ("vary", "Accept")])
+_INFO_FIELDS = JSON_FIELDS + b"vary: Accept\r\n"
 _METRICS_FIELDS = encode_fields([("content-type", "text/plain; version=0.0.4; charset=utf-8")])
 
 # What the chat door fills in where the caller leaves it out.
@@ -38,13 +39,19 @@ class ServiceState(typing.Protocol):
     """What the doors ask of the running service."""
 
     version: str
-    draining: bool
-    #: Backends by name with their kind, and routes as (pattern, names).
-    backends: typing.Mapping[str, str]
-    routes: typing.Sequence[tuple[str, typing.Sequence[str]]]
+    now: typing.Callable[[], float]
 
-    def now(self) -> float:
-        """Return seconds since the epoch."""
+    @property
+    def draining(self) -> bool:
+        """Whether the service is stopping."""
+
+    @property
+    def backends(self) -> typing.Mapping[str, str]:
+        """The kind of each backend, by its name."""
+
+    @property
+    def routes(self) -> typing.Sequence[tuple[str, typing.Sequence[str]]]:
+        """The routes: patterns for models, with the names of backends."""
 
     def metrics(self) -> str:
         """Return the text of /metrics."""
@@ -56,9 +63,7 @@ def service_doors(state: ServiceState, forward: typing.Callable[[Request], Answe
     def info(request: Request) -> Response:
         if "text/html" in request.fields.get("accept").lower():
             return Response(200, _HTML_FIELDS, _info_page(state, request.head.host).encode())
-        response = json_response(_info(state, request.head.host))
-        response.fields = JSON_FIELDS + b"vary: Accept\r\n"
-        return response
+        return Response(200, _INFO_FIELDS, encode_json(_info(state, request.head.host)))
 
     def health(request: Request) -> Response:
         status = "draining" if state.draining else "healthy"
@@ -97,8 +102,9 @@ def _as_chat(request: Request) -> Request:
 def _door_error(error: ApiError) -> Response:
     """Return an error in the door's shape: `{"error": "<short>", "message": "<detail>"}`."""
     short = _SHORT_ERRORS.get(error.status, "Error")
-    fields = JSON_FIELDS + encode_fields(error.fields)
-    return Response(error.status, fields, encode_json({"error": short, "message": error.message}))
+    request_id, fields = split_request_id(error.fields)
+    body = encode_json({"error": short, "message": error.message})
+    return Response(error.status, JSON_FIELDS + encode_fields(fields), body, request_id=request_id)
 
 
 def _base_url(host: str) -> str:

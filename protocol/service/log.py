@@ -51,8 +51,11 @@ class Log:
         else:
             self._add_json("request_started", request, label)
 
-    def completed(self, request: Request, status: int, seconds: float) -> None:
-        """Note that its answer has been sent; status 499 says that the client had gone."""
+    def completed(self, request: Request, status: int, seconds: float, answer_id: str = "") -> None:
+        """Note that its answer has been sent, after so many seconds; status 499 says that the client had gone.
+
+        `answer_id` is the id that the answer carried, if that was not the request's own.
+        """
         label = request.facts.key_label or key_label(request)
         if self.form == "text":
             self._add(
@@ -60,8 +63,7 @@ class Log:
                 f"API Key Hash: {label}\n"
             )
         else:
-            # An answer may carry the id by which it is known upstream.
-            more = {"answer_id": request.id} if request.id != request.logged_id else {}
+            more = {"answer_id": answer_id} if answer_id and answer_id != request.id else {}
             self._add_json("request_completed", request, label, status=status, seconds=round(seconds, 6), **more)
 
     def say(self, message: str) -> None:
@@ -75,7 +77,7 @@ class Log:
         """Write where a defect of ours came up: frames only, for a message or value may hold what is secret."""
         frames = traceback.extract_tb(exc.__traceback__)
         places = " < ".join(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames[-8:]))
-        self.say(f"Request {request.logged_id} failed inside with {type(exc).__name__} at {places}")
+        self.say(f"Request {request.id} failed inside with {type(exc).__name__} at {places}")
 
     def flush(self) -> None:
         """Write what has been gathered."""
@@ -85,7 +87,7 @@ class Log:
 
     def _add_json(self, event: str, request: Request, label: str, **more: typing.Any) -> None:
         record = {
-            "time": self._now(), "event": event, "request_id": request.logged_id, "ip": request.peer,
+            "time": self._now(), "event": event, "request_id": request.id, "ip": request.peer,
             "method": request.head.method, "path": request.head.path, "api_key_hash": label, **more,
         }  # fmt: skip
         self._add(json.dumps(record) + "\n")

@@ -29,7 +29,7 @@ def error_response(error: ApiError, request_id: str) -> Response:
     """Return an error as DashScope answers it."""
     fields = JSON_FIELDS + encode_fields(error.fields) if error.fields else JSON_FIELDS
     body = {"code": error.code or "InvalidParameter", "message": error.message, "request_id": request_id}
-    return Response(error.status, fields, encode_json(body))
+    return Response(error.status, fields, encode_json(body), request_id=request_id)
 
 
 class Pace:

@@ -121,14 +121,15 @@ class NativeMock:
 
         def guarded(request: Request) -> Answer:
             # The id that the body names is the one of the header, as at DashScope.
-            request.id = self._new_id()
+            named = request.named(self._new_id())
             try:
-                error = asked_error(read_key(request)) if wants_key else None
+                error = asked_error(read_key(named)) if wants_key else None
                 if error is not None and not error.when:
                     raise error.as_error()
-                return answer(request)
+                given = answer(named)
             except ApiError as exc:
-                return error_response(exc, request.id)
+                return error_response(exc, named.id)
+            return given.known_as(named.id) if isinstance(given, Response) else _known_later(given, named.id)
 
         return Endpoint(guarded, label, error_response=lambda error: error_response(error, self._new_id()))
 
@@ -196,3 +197,7 @@ class NativeMock:
 
     def _serve_file(self, request: Request) -> Answer:
         return serve_file(request, self._text)
+
+
+async def _known_later(answer: typing.Awaitable[Response], request_id: str) -> Response:
+    return (await answer).known_as(request_id)

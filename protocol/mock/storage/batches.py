@@ -20,7 +20,7 @@ import re
 import typing
 
 from protocol.errors import ApiError
-from protocol.exchange import BackendFailed, Paced, Pushed, Request, Response
+from protocol.exchange import BackendFailed, Request, gather
 from protocol.mock.engine.resources import Handler, create_record
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
@@ -229,13 +229,13 @@ class _BatchRun:
         told: JsonObject = {"id": self._new_id("batch_req_"), "custom_id": line.custom_id}
         told.update(response=None, error=None)
         request = self._request(line)
-        status, answer = await self._answer(line, request)
+        status, request_id, answer = await self._answer(line, request)
         try:
             body = parse_json(answer)
         except ApiError:
             told["error"] = {"code": "invalid_response", "message": f"The answer (status {status}) was not JSON."}
             return False, told
-        told["response"] = {"status_code": status, "request_id": request.id, "body": body}
+        told["response"] = {"status_code": status, "request_id": request_id, "body": body}
         went_well = status < 400
         if went_well:
             self._count(body)
@@ -249,21 +249,19 @@ class _BatchRun:
         request.body = body
         return request
 
-    async def _answer(self, line: _Line, request: Request) -> tuple[int, bytes]:
-        """Return the status and the body of the answer to a line. Errors are answers too."""
+    async def _answer(self, line: _Line, request: Request) -> tuple[int, str, bytes]:
+        """Return the status, the request id and the body of the answer to a line. Errors are answers too."""
         try:
             if line.body.get("stream"):
                 raise ApiError(400, "A batch's requests cannot be streamed.", param="stream", code="invalid_value")
-            answer = self._world.forward(request)
-            response = answer if isinstance(answer, Response) else await answer
-        except BackendFailed as failure:
-            response = failure.response
+            try:
+                answer = self._world.forward(request)
+                response, body = await gather(answer, _MOST_ANSWER_BYTES, _too_large())
+            except BackendFailed as failure:
+                response, body = await gather(failure.response, _MOST_ANSWER_BYTES, _too_large())
         except ApiError as exc:
-            return exc.status, encode_json(exc.as_dict())
-        try:
-            return response.status, await _whole_body(response)
-        except ApiError as exc:
-            return exc.status, encode_json(exc.as_dict())
+            return exc.status, request.id, encode_json(exc.as_dict())
+        return response.status, response.request_id or request.id, body
 
     def _new_id(self, prefix: str) -> str:
         return f"{prefix}{self._random.getrandbits(96):024x}"
@@ -370,61 +368,6 @@ def _read_line(text: bytes, endpoint: str, seen: set[str]) -> _Line:
     if line["url"] != endpoint:
         raise _Mistake("url_mismatch", f"The URL of this request must be the batch's: {endpoint}.", "url")
     return _Line(line["custom_id"], line["body"])
-
-
-# ---- bodies -----------------------------------------------------------------------------------------------------
-
-
-async def _whole_body(response: Response) -> bytes:
-    """Return a response's body in one piece; ApiError 502 where it breaks off or is too large to be held."""
-    body = response.body
-    if isinstance(body, bytes):
-        return body
-    if isinstance(body, Paced):
-        return b"".join(body.frames)
-    if isinstance(body, Pushed):
-        sink = _Sink(body)
-        body.begin(sink)
-        try:
-            return await sink.whole
-        finally:
-            if not sink.is_over:
-                body.cancel()
-    gathered = bytearray()
-    async for data in body:
-        gathered += data
-        if len(gathered) > _MOST_ANSWER_BYTES:
-            raise _too_large()
-    return bytes(gathered)
-
-
-class _Sink:
-    """Gathers a pushed body."""
-
-    def __init__(self, body: Pushed) -> None:
-        self.whole: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self.is_over = False  # nothing more will come
-        self._data = bytearray()
-
-    def push(self, data: bytes) -> None:
-        """Take a piece."""
-        self._data += data
-        if len(self._data) > _MOST_ANSWER_BYTES and not self.whole.done():
-            self.whole.set_exception(_too_large())
-
-    def end(self, data: bytes) -> None:
-        """Take the last piece."""
-        self.push(data)
-        self.is_over = True
-        if not self.whole.done():
-            self.whole.set_result(bytes(self._data))
-
-    def fail(self, error: Exception) -> None:
-        """Learn that the rest does not come."""
-        self.is_over = True
-        if not self.whole.done():
-            known = error if isinstance(error, ApiError) else ApiError(502, "The answer broke off.")
-            self.whole.set_exception(known)
 
 
 def _too_large() -> ApiError:

@@ -160,17 +160,18 @@ class ResponseHead:
     """Status line and fields of an answer; a status below 200 announces another head (RFC 9110 §15.2).
 
     `tunnel` says that it opens a tunnel (2xx to CONNECT): its framing fields mean nothing then (RFC 9112 §6.3, step 2).
-    As with a RequestHead, one that is repeated may be the same object, and `notes` is room for the layers above.
+    As with a RequestHead, one that is repeated may be the same object. `facts` is None until whoever owns the
+    connections keeps something there that it has worked out from the head.
     """
 
-    __slots__ = ("chunked", "content_length", "fields", "keep_alive", "minor_version", "notes", "reason", "status")
+    __slots__ = ("chunked", "content_length", "facts", "fields", "keep_alive", "minor_version", "reason", "status")
 
     def __init__(self, status: int, reason: str, minor_version: int, fields: Fields, tunnel: bool = False) -> None:
         self.status = status
         self.reason = reason
         self.minor_version = minor_version
         self.fields = fields
-        self.notes: dict[str, typing.Any] = {}
+        self.facts: typing.Any = None  # Any: its owner knows its type; nobody looks into it here
         self.content_length, self.chunked = (None, False) if tunnel else _response_framing(fields, minor_version)
         self.keep_alive = _keeps_alive(fields.tokens("connection"), minor_version)
 

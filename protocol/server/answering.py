@@ -1,0 +1,166 @@
+"""What is done for every request, however long its answer takes: count it, log it, ask its endpoint, render an answer.
+
+These are functions and not methods of an object, because for most requests no object is made: what is ready is rendered
+to one block of bytes and written (Connection._answer_whole). The others are an Exchange (sending.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import typing
+
+from protocol.errors import ApiError
+from protocol.exchange import Answer, BackendFailed, Endpoint, ErrorShapes, HeadFacts, Paced, Request, Response
+from protocol.service.log import Log
+from protocol.service.metrics import Metrics
+from protocol.wire.http1.messages import RequestHead
+from protocol.wire.http1.writers import ResponseWriter, chunked_answer, encode_fields, sized_answer
+
+# A caller's request id is passed on and logged, so it must be short and of harmless characters.
+_SANE_ID = re.compile(r"[A-Za-z0-9._:\-]{1,128}")
+
+
+class ServerForRequests(typing.Protocol):
+    """What is needed of the server for every request."""
+
+    loop: asyncio.AbstractEventLoop
+    log: Log
+    metrics: Metrics
+    errors: ErrorShapes
+    on_request: typing.Callable[[Request], None] | None
+
+    def new_id(self) -> str:
+        """Return a request id that no other request has."""
+
+    def common_fields(self, request: Request, request_id: str) -> bytes:
+        """Return the field lines of every answer to a request, with the id that the answer carries."""
+
+    def common_fields_without_request(self) -> bytes:
+        """Return the same, where no request could be read."""
+
+
+# ---- the beginning and the end --------------------------------------------------------------------------------------
+
+
+def begin_request(server: ServerForRequests, head: RequestHead, facts: HeadFacts, peer: str) -> Request:
+    """Make a request of a head that came from `peer`, and count and log it."""
+    callers_id = facts.callers_id
+    if callers_id is None:
+        callers_id = facts.callers_id = _callers_id(head)
+    request = Request(head, callers_id or server.new_id(), peer)
+    server.metrics.in_flight += 1
+    if server.log.records_requests:
+        server.log.started(request)
+    return request
+
+
+def note_completed(
+    server: ServerForRequests, request: Request, endpoint: Endpoint, status: int, started_at: float, answer_id: str
+) -> float:
+    """Count and log a request that is over; return the time, which is the loop's like `started_at`.
+
+    `answer_id` is the id that the answer carries, "" for the request's own.
+    """
+    now = server.loop.time()
+    seconds = now - started_at
+    metrics, log = server.metrics, server.log
+    metrics.in_flight -= 1
+    metrics.completed(endpoint.label, status, seconds)
+    if log.records_requests:
+        log.completed(request, status, seconds, answer_id)
+    return now
+
+
+def _callers_id(head: RequestHead) -> str:
+    """Return the request id that the caller chose, "" for none that is fit to be passed on."""
+    request_id = head.fields.get("x-request-id")
+    return request_id if _SANE_ID.fullmatch(request_id) else ""
+
+
+# ---- the endpoint ---------------------------------------------------------------------------------------------------
+
+
+def _never_asked(request: Request) -> Answer:
+    raise RuntimeError("a request without an endpoint was asked to be answered")
+
+
+#: Stands for the endpoint of a request for which there is none.
+UNROUTED = Endpoint(_never_asked, "none")
+
+
+def ask(server: ServerForRequests, endpoint: Endpoint, request: Request) -> Answer:
+    """Return the endpoint's answer, or the one to what it raised."""
+    if server.on_request is not None:
+        server.on_request(request)
+    try:
+        return endpoint.answer(request)
+    except Exception as exc:
+        return answer_to(exc, server, endpoint, request)
+
+
+def answer_to(exc: Exception, server: ServerForRequests, endpoint: Endpoint, request: Request) -> Response:
+    """Return the answer to what an endpoint raised; what is no error of ours is logged, and the client is not told."""
+    if isinstance(exc, BackendFailed):
+        return exc.response
+    if not isinstance(exc, ApiError):
+        server.log.failure(request, exc)
+        exc = internal_error("while processing your request")
+    return error_answer(exc, server, endpoint)
+
+
+def error_answer(error: ApiError, server: ServerForRequests, endpoint: Endpoint) -> Response:
+    """Return the answer that tells of an error, in the shape that the endpoint's clients expect."""
+    if endpoint.error_response is not None:
+        return endpoint.error_response(error)
+    return server.errors.response(error)
+
+
+def internal_error(when: str) -> ApiError:
+    """Return the error for a defect of ours; where it is, the log says."""
+    return ApiError(500, f"The server had an error {when}.", code="internal_error")
+
+
+# ---- answers as bytes -----------------------------------------------------------------------------------------------
+
+
+def rendered(response: Response, request: Request, server: ServerForRequests) -> bytes:
+    """Return all of an answer that is ready, b"" for any other.
+
+    Only for status 200, and for a request whose head has a `direct_endpoint` (HeadFacts).
+    """
+    body, fields = response.body, response.fields
+    if type(fields) is not bytes:
+        return b""
+    if response.attempts:
+        fields += _attempts_field(response.attempts)
+    if type(body) is bytes:
+        return sized_answer(server.common_fields(request, response.request_id or request.id), fields, body)
+    if type(body) is not Paced or body.first_delay or body.delay or not body.frames:
+        return b""
+    common = server.common_fields(request, response.request_id or request.id)
+    return chunked_answer(common, fields, b"".join(body.frames))
+
+
+def refusal(error: ApiError, server: ServerForRequests) -> bytes:
+    """Return the answer to what cannot be read as a request; the connection must end behind it."""
+    response = server.errors.response(error)
+    fields = server.common_fields_without_request() + own_fields(response)
+    return ResponseWriter(None).whole(error.status, fields, error_body(response))
+
+
+def own_fields(response: Response) -> bytes:
+    """Return the field lines that an answer has besides the common ones."""
+    fields = response.fields if isinstance(response.fields, bytes) else encode_fields(response.fields)
+    return fields + _attempts_field(response.attempts) if response.attempts else fields
+
+
+def error_body(response: Response) -> bytes:
+    """Return the body of an error's answer, which is never a stream."""
+    if not isinstance(response.body, bytes):
+        raise TypeError("the body of an answer that tells of an error must be bytes")
+    return response.body
+
+
+def _attempts_field(attempts: tuple[str, ...]) -> bytes:
+    return b"x-oaiserve-attempts: %b\r\n" % ",".join(attempts).encode("ascii")
