@@ -196,7 +196,7 @@ def limit_by_alarm(seconds: float) -> Iterator[None]:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtest_makereport() -> None:
+def pytest_runtest_makereport(call: pytest.CallInfo[None]) -> None:
     """Let no alarm ring while pytest puts a report together: that would end the run instead of the test."""
-    if HAS_ALARM:
+    if HAS_ALARM and (call.when != "setup" or call.excinfo is not None):
         signal.setitimer(signal.ITIMER_REAL, 0)
