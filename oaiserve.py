@@ -384,10 +384,14 @@ def _serve_command(options: argparse.Namespace) -> int:
         raise UsageError(f"there is no command {options.command!r}; there are {', '.join([*_KINDS, *_COMMANDS])}")
     if options.target is not None:
         raise UsageError(f"{options.target!r} is one word too many; the address is set by --host and --port")
-    settings, source = _settings_from(options)
-    instance = _new_instance()
-    # So that --check and a parent of workers say what is wrong.
-    _make_backends(settings, Log("off", _write_stderr), instance, _nobody_answers)
+    gc.disable()  # as little as possible of what a start makes is garbage: the collector would look in vain
+    try:
+        settings, source = _settings_from(options)
+        instance = _new_instance()
+        # So that --check and a parent of workers say what is wrong.
+        _make_backends(settings, Log("off", _write_stderr), instance, _nobody_answers)
+    finally:
+        gc.enable()
     if options.check:
         print(f"; from {source}\n{describe(settings)}", end="")
         return 0

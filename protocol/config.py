@@ -7,11 +7,11 @@ table. Only a value that says so is taken from the environment: `${NAME}`, `${NA
 
 from __future__ import annotations
 
-import configparser
 import re
 import typing
 
 from protocol.errors import UsageError
+from protocol.on_demand import load
 
 _REFERENCE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(:-[^}]*)?\}|)")
 _SIZE = re.compile(r"([0-9]{1,15})([kMG]?)")
@@ -146,12 +146,6 @@ class Settings(typing.NamedTuple):
     routes: tuple[Route, ...]
 
 
-class _IniParser(configparser.ConfigParser):
-    def optionxform(self, optionstr: str) -> str:
-        """Leave a key as it is: ConfigParser would make it lower case, and model names differ by case."""
-        return optionstr
-
-
 class Configuration:
     """Gathers texts from their sources, later ones over earlier ones, and turns them into Settings.
 
@@ -179,17 +173,9 @@ class Configuration:
 
     def read_text(self, text: str, path: str) -> None:
         """Take what the text of an ini file says; `path` names it in messages."""
-        parser = _IniParser(
-            delimiters=("=",), comment_prefixes=("#", ";"), inline_comment_prefixes=(";",), interpolation=None,
-            empty_lines_in_values=False, default_section="\0",
-        )  # fmt: skip
-        try:
-            parser.read_string(text, path)
-        except configparser.Error as exc:
-            raise UsageError(_ini_mistake(exc, path, text)) from exc
-        for section in parser.sections():
-            for key, value in parser.items(section):
-                self.set(section, key, value, f"{path} [{section}] {key}")
+        (read_ini,) = load("config file")
+        for section, key, value in read_ini(text, path):
+            self.set(section, key, value, f"{path} [{section}] {key}")
 
     def set(self, section: str, key: str, text: str, where: str) -> None:
         """Set one key; `where` names its source in messages."""
@@ -333,17 +319,3 @@ def _as_ini(value: object) -> str:
 def _backend_name(section: str) -> tuple[str, str]:
     kind, _, name = section.partition(" ")
     return name.strip() or kind, kind
-
-
-def _ini_mistake(exc: configparser.Error, path: str, text: str) -> str:
-    if isinstance(exc, configparser.DuplicateOptionError):
-        return f"{path} [{exc.section}] {exc.option}: stands there twice (line {exc.lineno}); keep one"
-    if isinstance(exc, configparser.DuplicateSectionError):
-        return f"{path} [{exc.section}]: stands there twice (line {exc.lineno}); join the two"
-    if isinstance(exc, configparser.MissingSectionHeaderError):
-        return f"{path} line {exc.lineno}: {exc.line.strip()[:80]!r} stands before the first [section]"
-    if isinstance(exc, configparser.ParsingError):
-        number = exc.errors[0][0]
-        line = text.splitlines()[number - 1]
-        return f"{path} line {number}: {line[:80]!r} is not understood; expected 'key = value', [section] or a comment"
-    return f"{path}: {' '.join(str(exc).split())}"

@@ -17,6 +17,15 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     "try": (("protocol.tools.trial", "run_trial"),),
     "bundle": (("protocol.tools.bundle", "write_bundle"), ("protocol.tools.bundle", "BundleError")),
     "workers": (("protocol.server.workers", "run_workers"), ("protocol.server.workers", "WorkersFailed")),
+    "config file": (("protocol.config_file", "read_ini"),),
+    # A browser at GET /.
+    "info page": (("protocol.service.page", "info_page"),),
+    # A request whose model is in a form, and one whose model is to be replaced in JSON.
+    "form with a model": (("protocol.openai.model_in_form", "ModelRewriter"),),
+    "JSON with a model": (
+        ("protocol.openai.model_in_json", "find_model"),
+        ("protocol.openai.model_in_json", "replace_model"),
+    ),
     # A route that names a backend of the kind.
     "mock": (("protocol.mock.backend", "Mock"),),
     "relay": (("protocol.relay.backend", "Relay"),),

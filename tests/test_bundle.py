@@ -16,7 +16,7 @@ import oaiserve
 from protocol.tools.bundle import BundleError, write_bundle
 
 SECTION = """
-# ==================== begin {path} ====================
+# ==================== begin {path} after {lines} ====================
 r'''
 {text}'''
 # ==================== end {path} ====================
@@ -32,7 +32,12 @@ def test_single_file_is_a_header_the_starter_and_each_module_as_it_stands(tmp_pa
     assert "# Built from version 1.2 by `python oaiserve.py bundle`, do not edit" in header
     assert header.endswith("".join(f"#   {path}\n" for path in TREE) + "\n")
     assert starter
-    assert modules == "\n" + "".join(SECTION.format(path=path, text=text) for path, text in TREE.items())
+    lines = f"{header}{starter}".count("\n") + 1
+    sections = []
+    for path, carried in TREE.items():
+        sections.append(SECTION.format(path=path, lines=lines + 3, text=carried))
+        lines += sections[-1].count("\n")
+    assert modules == "\n" + "".join(sections)
 
 
 def test_returns_the_paths_that_it_wrote_and_leaves_nothing_else(tmp_path: pathlib.Path) -> None:
@@ -359,7 +364,9 @@ def test_refuses_import_cycles(tmp_path: pathlib.Path, imports: dict[str, str], 
 
 def test_module_reached_by_two_ways_is_carried_once(tmp_path: pathlib.Path) -> None:
     single, _ = build(tmp_path, tree_of({"a": "cb", "b": "d", "c": "d", "d": ""}))
-    carried = re.findall(r"^# =+ begin protocol/(\w)\.py =+$", pathlib.Path(single).read_text("utf-8"), re.MULTILINE)
+    carried = re.findall(
+        r"^# =+ begin protocol/(\w)\.py after \d+ =+$", pathlib.Path(single).read_text("utf-8"), re.MULTILINE
+    )
     assert carried == ["a", "b", "c", "d"]
     assert run_python(single, "you").returncode == 3
 
@@ -460,7 +467,7 @@ def test_the_command_builds_the_real_tree_to_programs_that_run(real: pathlib.Pat
 
 def test_the_real_tree_keeps_its_description_and_all_of_its_modules(real: pathlib.Path) -> None:
     text = (real / "oaiserve.py").read_text("utf-8")
-    carried = set(re.findall(r"^# =+ begin (protocol/\S+) =+$", text, re.MULTILINE))
+    carried = set(re.findall(r"^# =+ begin (protocol/\S+) after \d+ =+$", text, re.MULTILINE))
     modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "protocol").rglob("*.py")}
     assert carried | set(STARTER) == modules
     code = "import oaiserve; print(oaiserve.__doc__, end='')"

@@ -11,7 +11,7 @@ import typing
 import urllib.parse
 
 from protocol.exchange import Request
-from protocol.openai.model_in_form import ModelRewriter
+from protocol.on_demand import load
 from protocol.wire.http1.messages import Fields
 
 BodyKind = typing.Literal["json", "form", "other"]
@@ -32,9 +32,10 @@ def asked_model(request: Request) -> str:
     """
     kind = body_kind(request.fields) if request.body else "other"
     if kind == "form":
-        form = ModelRewriter(request.fields.get("content-type"), _unchanged)
+        (model_rewriter,) = load("form with a model")
+        form = model_rewriter(request.fields.get("content-type"), _unchanged)
         form.feed(request.body)
-        return form.model or ""
+        return str(form.model or "")
     if kind == "json":
         body = request.json()
         model = body.get("model") if type(body) is dict else None

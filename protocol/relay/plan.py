@@ -7,10 +7,9 @@ import typing
 
 from protocol.errors import ApiError
 from protocol.exchange import Request
+from protocol.on_demand import load
 from protocol.openai.answers import api_path
 from protocol.openai.asked_model import body_kind, with_renamed_model
-from protocol.openai.model_in_form import ModelRewriter
-from protocol.openai.model_in_json import find_model, replace_model
 from protocol.relay.header_rules import is_loop, request_fields
 from protocol.relay.settings import RelaySettings
 from protocol.upstream.destination import Destination
@@ -50,6 +49,16 @@ class Plan:
         self.is_tunnel = False
         self.rewrites_json = False
         self.rewrites_form = False
+
+
+class _BodyRewriter(typing.Protocol):
+    """What replaces the model in a body as it comes: protocol/openai/model_in_form.py."""
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes and return those that can be sent on."""
+
+    def close(self) -> bytes:
+        """Return the last bytes at the end of the body."""
 
 
 class Planner:
@@ -145,25 +154,29 @@ class Planner:
             return UpstreamRequest(head.method, plan.target, plan.fields, stream=stream)
         return UpstreamRequest(head.method, plan.target, plan.fields, stream=request.stream, length=head.content_length)
 
-    def _form_rewriter(self, request: Request) -> ModelRewriter:
+    def _form_rewriter(self, request: Request) -> _BodyRewriter:
         takes_model = api_path(request.path) in _FORM_MODEL_PATHS
 
         def rename(asked: str) -> str:
             # "" asks what to put into a form without a model: nothing where forms have none, such as uploads of files.
             return self._sent_model(asked) if asked or takes_model else ""
 
-        return ModelRewriter(request.fields.get("content-type"), rename)
+        (model_rewriter,) = load("form with a model")
+        rewriter: _BodyRewriter = model_rewriter(request.fields.get("content-type"), rename)
+        return rewriter
 
     def renamed_body(self, request: Request) -> bytes:
         """Return the held JSON body with its model renamed; ApiError 400 for one in which it cannot be replaced."""
         body = request.body
+        find_model, replace_model = load("JSON with a model")
         found = find_model(body)
         if found is not None:
             sent = self._sent_model(found[0])
-            return body if sent == found[0] else replace_model(body, sent)
+            renamed: bytes = body if sent == found[0] else replace_model(body, sent)
+            return renamed
         if not self._settings.model or api_path(request.path) not in _MODEL_PATHS:
             return body
-        replaced = replace_model(body, self._settings.model)
+        replaced: bytes = replace_model(body, self._settings.model)
         if replaced is body:
             # Passed on as it is, a body that another parser does understand would escape the owner's choice of a model.
             raise ApiError(
@@ -172,7 +185,7 @@ class Planner:
         return replaced
 
 
-async def _rewritten(body: typing.AsyncIterator[bytes], rewriter: ModelRewriter) -> typing.AsyncIterator[bytes]:
+async def _rewritten(body: typing.AsyncIterator[bytes], rewriter: _BodyRewriter) -> typing.AsyncIterator[bytes]:
     async for data in body:
         data = rewriter.feed(data)
         if data:

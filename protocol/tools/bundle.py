@@ -312,14 +312,22 @@ def _check_reached(main: _Module, modules: dict[str, _Module]) -> None:
 def _products(starter: str, texts: dict[str, str], version: str) -> dict[str, bytes]:
     header = _SHEBANG + _HEADER.format(version=version)
     contents = _CONTENTS.format(contents="\n".join(f"#   {path}" for path in texts))
-    modules = "".join(_section(path, text) for path, text in texts.items())
+    begin = f"{header}{contents}\n{starter}\n"
+    modules = _sections(texts, begin.count("\n"))
     members = {"__main__.py": _ZIPAPP_MAIN, "modules.txt": modules, "oaiserve.py": f"{header}\n{starter}"}
     archive = write_archive([(path, text.encode()) for path, text in members.items()], len(_SHEBANG))
     return {
-        "oaiserve.py": f"{header}{contents}\n{starter}\n{modules}".encode(),
+        "oaiserve.py": f"{begin}{modules}".encode(),
         "oaiserve.pyz": _SHEBANG.encode() + archive,
     }
 
 
-def _section(path: str, text: str) -> str:
-    return f"\n# {_RULE} begin {path} {_RULE}\nr{_QUOTES}\n{text}{_QUOTES}\n# {_RULE} end {path} {_RULE}\n"
+def _sections(texts: dict[str, str], lines: int) -> str:
+    """Return the modules between their banners; so many lines of the single file stand before them."""
+    sections = []
+    for path, text in texts.items():
+        lines += 3  # an empty one, the banner, the quotes
+        begin = f"\n# {_RULE} begin {path} after {lines} {_RULE}\nr{_QUOTES}\n"
+        sections.append(f"{begin}{text}{_QUOTES}\n# {_RULE} end {path} {_RULE}\n")
+        lines += text.count("\n") + 2
+    return "".join(sections)

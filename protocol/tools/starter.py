@@ -19,7 +19,8 @@ import sys
 import types
 from collections.abc import Sequence
 
-_BANNER = b"\n# ==================== "
+_FUTURE = "\nfrom __future__ import annotations\n"  # stands in every module
+_BEGIN = b"\n# ==================== begin "  # then the file, and the line that stands before its text
 
 
 class _Carried(importlib.machinery.SourceFileLoader):
@@ -35,16 +36,15 @@ class _Carried(importlib.machinery.SourceFileLoader):
         self.may_write = True
         self.folders: list[str] = []  # the __path__ of our packages and of nobody else's
         self.modules: dict[str, tuple[str, bytes, int]] = {}  # "protocol.errors" -> file, text, lines before it
-        lines = 0
         if b"\r" in texts:
             texts = texts.replace(b"\r\n", b"\n")
-        for part in texts.split(_BANNER):
-            if part.startswith(b"begin "):
-                head, text = part.split(b"\nr'''\n", 1)
-                file = head.split()[1].decode()
-                key = file.replace("/__init__.py", ".py")[:-3].replace("/", ".") if "/" in file else ""
-                self.modules[key] = (file, text[:-3], 0 if apart else lines + 2)
-            lines += part.count(b"\n") + 1
+        for part in texts.split(_BEGIN)[1:]:
+            head, text = part.split(b"\nr'''\n", 1)
+            file, _, line, *_ = head.decode().split()
+            key = file.replace("/__init__.py", ".py")[:-3].replace("/", ".") if "/" in file else ""
+            self.modules[key] = (file, text.split(b"'''\n", 1)[0], 0 if apart else int(line))
+        # A folder that holds no caches, and gets none, is not asked for one module after the other.
+        self.has_caches = not sys.dont_write_bytecode or os.path.isdir(os.path.dirname(self._cache(name) or ""))
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
@@ -68,10 +68,10 @@ class _Carried(importlib.machinery.SourceFileLoader):
         file, text, lines = self.modules[self._key(name)]
         text = text.replace(b"\nfrom protocol.", b"\nfrom " + b"." * (file.count("/") + 1) + b"protocol.")
         path = self._path_of(file)
-        known = importlib.util.source_hash(b"%b:%d\n%b" % (os.fsencode(path), lines, text))
-        header = importlib.util.MAGIC_NUMBER + b"\3\0\0\0" + known
-        cache = self._cache(name)
+        cache = self._cache(name) if self.has_caches else None
         if cache is not None:
+            known = importlib.util.source_hash(b"%b:%d\n%b" % (os.fsencode(path), lines, text))
+            header = importlib.util.MAGIC_NUMBER + b"\3\0\0\0" + known
             try:
                 data = self.get_data(cache)
                 code = marshal.loads(data[len(header) :]) if data.startswith(header) else None
@@ -124,7 +124,7 @@ def _start(name: str) -> _Carried:
     """Let the modules in this file, or beside it, be found."""
     loader = globals().get("__loader__") or importlib.machinery.SourceFileLoader(name, __file__)
     path, texts = os.path.abspath(__file__), loader.get_data(__file__)
-    apart = _BANNER not in texts
+    apart = _BEGIN not in texts
     if apart:
         path, texts = os.path.dirname(path), loader.get_data(os.path.join(os.path.dirname(__file__), "modules.txt"))
     carried = _Carried(name, path, texts, apart)
@@ -136,10 +136,13 @@ def _start(name: str) -> _Carried:
 if __name__ == "__main__":
     # CPython keeps what it parsed of a script until the script ends: here 4 MB of strings, in one list with all names.
     for holder in gc.get_referrers(_Carried.__name__):
-        if type(holder) is list:
+        if type(holder) is list and any(type(part) is str and _FUTURE in part for part in holder):
             holder.clear()
+    gc.disable()  # nothing of what a start makes is garbage; the collector would look for it in vain, 5 ms
     # What the program imports as `oaiserve`, or who embeds it has imported, is this same one and no second copy.
-    sys.exit((sys.modules.get("oaiserve") or _start("oaiserve").load("oaiserve")).main())
+    program = sys.modules.get("oaiserve") or _start("oaiserve").load("oaiserve")
+    gc.enable()
+    sys.exit(program.main())
 
 _carried = _start(__name__)
 if _carried.apart:
