@@ -124,7 +124,7 @@ def options_of(section: type[Section]) -> dict[str, Option]:
 
 
 class Route(typing.NamedTuple):
-    """Requests for a model that fits `pattern` (`*` and `?`) go to the first backend, and on to the next if it fails."""
+    """Requests for a model that fits `pattern` (`*` and `?`) go to the first backend, and to the next if it fails."""
 
     pattern: str
     backends: tuple[str, ...]

@@ -65,10 +65,13 @@ class SseReader:
         if self._at_start:
             data = self._without_byte_order_mark(data)
         finished = self._take_finished(data)
+        is_too_long = len(self._unfinished) > self._max_event_bytes
         if len(finished) >= self._max_event_bytes:
-            finished = self._before_too_long(finished)
+            sound = self._before_too_long(finished)
+            is_too_long = is_too_long or len(sound) < len(finished)
+            finished = sound
         events = self._parse(finished) if finished else []
-        if self._failed or len(self._unfinished) > self._max_event_bytes:
+        if is_too_long:
             self._failed = True
             self._unfinished.clear()
             raise EventTooLong(self._max_event_bytes, events)
@@ -115,11 +118,10 @@ class SseReader:
         return finished
 
     def _before_too_long(self, finished: bytes) -> bytes:
-        """Return what stands before the first event that breaks the bound, and fail if there is one."""
+        """Return what stands before the first event that breaks the bound: all, where none does."""
         blocks = finished.split(b"\n\n")
         for number, block in enumerate(blocks):
             if len(block.strip(b"\n")) >= self._max_event_bytes:  # its last line end is no longer there
-                self._failed = True
                 return b"\n\n".join(blocks[:number])
         return finished
 
