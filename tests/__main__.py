@@ -253,9 +253,11 @@ class Run:
             codes = [wait(process) for process in self._processes]
         finally:
             counted: collections.Counter[str] = collections.Counter()
-            for number in range(len(self._processes)):
-                # Nothing was written: pytest could not even begin.
-                counted.update(read_json(self._totals(number)) or {"failed": 1})
+            written = [read_json(self._totals(number)) for number in range(len(self._processes))]
+            for count in written:
+                counted.update(count)
+            # Where nothing was written, pytest could not even begin: for the same reason in each, when in all.
+            counted["failed"] += written.count({}) if any(written) else 1
             totals.update(counted)
             self._show(codes)
         if self._readers:
@@ -268,9 +270,12 @@ class Run:
         return os.path.join(self._folder, f"totals-{number}.json")
 
     def _show(self, codes: list[int]) -> None:
-        """Show what was held; where pytest could not do what was asked, each process says the same: the first one's."""
+        """Show what was held; where pytest could not do what was asked, each process says the same: the first one's.
+
+        After Ctrl-C there are no `codes`.
+        """
         has_said = False
-        for reader, code in zip(self._readers, [*codes, *[CTRL_C] * len(self._readers)]):
+        for reader, code in zip(self._readers, codes or [1] * len(self._readers)):
             held = reader.held()
             if code > 1 and has_said or not (code or self._shows_all):
                 continue
