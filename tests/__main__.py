@@ -155,7 +155,7 @@ def test_all(
         return 1
     code = runs[0].start(processes, straight=processes == 1).finish(totals)
     # Beyond 1, "some tests failed", pytest says that it could not do what was asked.
-    if code > 1 or code and {"-x", "--exitfirst"} & set(arguments):
+    if code > 1 or (code and {"-x", "--exitfirst"} & set(arguments)):
         runs = runs[:1]
     codes = [code]
     for run in runs[1:]:
@@ -250,7 +250,13 @@ class Run:
         """Wait for the end, add the counts to `totals` and return pytest's exit code, the greatest of several."""
         codes = []
         try:
-            codes = [wait(process) for process in self._processes]
+            codes = [process.wait() for process in self._processes]
+        except KeyboardInterrupt:
+            # The terminal has told pytest as well: let it end what the tests started, and print what it knows.
+            give_up = time.monotonic() + 10
+            for process in self._processes:
+                end(process, give_up)
+            raise
         finally:
             counted: collections.Counter[str] = collections.Counter()
             written = [read_json(self._totals(number)) for number in range(len(self._processes))]
@@ -277,7 +283,7 @@ class Run:
         has_said = False
         for reader, code in zip(self._readers, codes or [1] * len(self._readers)):
             held = reader.held()
-            if code > 1 and has_said or not (code or self._shows_all):
+            if (code > 1 and has_said) or not (code or self._shows_all):
                 continue
             sys.stdout.buffer.write(held)
             sys.stdout.flush()
@@ -298,7 +304,7 @@ class Reader(threading.Thread):
     def run(self) -> None:
         for line in self._lines or ():
             # The name of a test file and a letter a test; or, from the second line on, the letters alone.
-            if line.startswith(b"tests") or line.strip() and not line.strip(b".sFExX\r\n"):
+            if line.startswith(b"tests") or (line.strip() and not line.strip(b".sFExX\r\n")):
                 with self._printing:
                     sys.stdout.buffer.write(line)
                     sys.stdout.flush()
@@ -311,17 +317,12 @@ class Reader(threading.Thread):
         return b"".join(self._held)
 
 
-def wait(process: subprocess.Popen[bytes]) -> int:
+def end(process: subprocess.Popen[bytes], give_up: float) -> None:
     try:
-        return process.wait()
-    except KeyboardInterrupt:
-        # The terminal has told pytest as well: let it end what the tests started, and print what it knows.
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        raise
+        process.wait(max(0, give_up - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 if __name__ == "__main__":
