@@ -155,7 +155,7 @@ def test_all(
         return 1
     code = runs[0].start(processes, straight=processes == 1).finish(totals)
     # Beyond 1, "some tests failed", pytest says that it could not do what was asked.
-    if code > 1 or code and {"-x", "--exitfirst"} & set(arguments):
+    if code > 1 or (code and {"-x", "--exitfirst"} & set(arguments)):
         runs = runs[:1]
     codes = [code]
     for run in runs[1:]:
@@ -250,12 +250,20 @@ class Run:
         """Wait for the end, add the counts to `totals` and return pytest's exit code, the greatest of several."""
         codes = []
         try:
-            codes = [wait(process) for process in self._processes]
+            codes = [process.wait() for process in self._processes]
+        except KeyboardInterrupt:
+            # The terminal has told pytest as well: let it end what the tests started, and print what it knows.
+            give_up = time.monotonic() + 10
+            for process in self._processes:
+                end(process, give_up)
+            raise
         finally:
             counted: collections.Counter[str] = collections.Counter()
-            for number in range(len(self._processes)):
-                # Nothing was written: pytest could not even begin.
-                counted.update(read_json(self._totals(number)) or {"failed": 1})
+            written = [read_json(self._totals(number)) for number in range(len(self._processes))]
+            for count in written:
+                counted.update(count)
+            # Where nothing was written, pytest could not even begin: for the same reason in each, when in all.
+            counted["failed"] += written.count({}) if any(written) else 1
             totals.update(counted)
             self._show(codes)
         if self._readers:
@@ -268,11 +276,14 @@ class Run:
         return os.path.join(self._folder, f"totals-{number}.json")
 
     def _show(self, codes: list[int]) -> None:
-        """Show what was held; where pytest could not do what was asked, each process says the same: the first one's."""
+        """Show what was held; where pytest could not do what was asked, each process says the same: the first one's.
+
+        After Ctrl-C there are no `codes`.
+        """
         has_said = False
-        for reader, code in zip(self._readers, [*codes, *[CTRL_C] * len(self._readers)]):
+        for reader, code in zip(self._readers, codes or [1] * len(self._readers)):
             held = reader.held()
-            if code > 1 and has_said or not (code or self._shows_all):
+            if (code > 1 and has_said) or not (code or self._shows_all):
                 continue
             sys.stdout.buffer.write(held)
             sys.stdout.flush()
@@ -293,7 +304,7 @@ class Reader(threading.Thread):
     def run(self) -> None:
         for line in self._lines or ():
             # The name of a test file and a letter a test; or, from the second line on, the letters alone.
-            if line.startswith(b"tests") or line.strip() and not line.strip(b".sFExX\r\n"):
+            if line.startswith(b"tests") or (line.strip() and not line.strip(b".sFExX\r\n")):
                 with self._printing:
                     sys.stdout.buffer.write(line)
                     sys.stdout.flush()
@@ -306,17 +317,12 @@ class Reader(threading.Thread):
         return b"".join(self._held)
 
 
-def wait(process: subprocess.Popen[bytes]) -> int:
+def end(process: subprocess.Popen[bytes], give_up: float) -> None:
     try:
-        return process.wait()
-    except KeyboardInterrupt:
-        # The terminal has told pytest as well: let it end what the tests started, and print what it knows.
-        try:
-            process.wait(10)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-        raise
+        process.wait(max(0, give_up - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 if __name__ == "__main__":

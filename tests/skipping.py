@@ -67,12 +67,11 @@ def run(main: Callable[[], Awaitable[None]], *, debug: bool = False) -> None:
 
     async def wrapped() -> None:
         await main()
-        for _ in range(50):
-            left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-            if not left:
-                return
+        turns = 50
+        while left := asyncio.all_tasks() - {asyncio.current_task()}:
+            assert turns, left
+            turns -= 1
             await asyncio.sleep(0.001)
-        raise AssertionError(left)
 
     loop = SkippingLoop()
     loop.set_debug(debug)

@@ -83,7 +83,7 @@ def test_bundle_needs_a_source_tree_beside_the_program(capsys):
 def test_whoever_reads_the_output_may_go(command):
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run([*command, "--check"], stdout=writing, stderr=subprocess.PIPE, timeout=100)
+    done = subprocess.run([*command, "--check"], check=False, stdout=writing, stderr=subprocess.PIPE, timeout=100)
     os.close(writing)
     assert (done.returncode, done.stderr) == (1, b"")
 
@@ -124,7 +124,7 @@ def test_a_log_file_is_written_to_its_end():
 
 
 def test_start_says_that_a_log_file_cannot_be_written():
-    with pytest.raises(oaiserve.UsageError, match="log_file = '/nowhere/at/all.log': cannot be written"):
+    with pytest.raises(oaiserve.UsageError, match=r"log_file = ./nowhere/at/all\.log.: cannot be written"):
         oaiserve.start(set={"server.log": "text", "server.log_file": "/nowhere/at/all.log"})
 
 
