@@ -158,6 +158,11 @@ def test_excuses_what_others_call_and_nothing_else():
     assert sort_dead(output, {"connection_made": "asyncio"}) == ["protocol/a.py:9: unused function 'forgotten'"]
 
 
+def test_what_is_loaded_on_demand_is_used_where_it_is_defined_and_nowhere_else():
+    output = "protocol/a.py:3: unused class 'A' (60% confidence)\nprotocol/b.py:9: unused class 'A' (60% confidence)\n"
+    assert sort_dead(output, {}, {("protocol/a.py", "A")}) == ["protocol/b.py:9: unused class 'A'"]
+
+
 def test_an_excuse_that_is_no_longer_needed_is_found():
     assert sort_dead("", {"connection_made": "asyncio"}) == [
         "tests/check/tools.py:1: connection_made need not be excused: vulture finds no such thing"
