@@ -108,7 +108,7 @@ def test_all(
         return 1
     code = runs[0].start(processes, straight=processes == 1).finish(totals)
     # Beyond 1, "some tests failed", pytest says that it could not do what was asked.
-    if code > 1 or code and {"-x", "--exitfirst"} & set(arguments):
+    if code > 1 or (code and {"-x", "--exitfirst"} & set(arguments)):
         runs = runs[:1]
     codes = [code]
     for run in runs[1:]:
@@ -224,7 +224,7 @@ class Run:
         has_said = False
         for reader, code in zip(self._readers, [*codes, *[CTRL_C] * len(self._readers)]):
             held = reader.held()
-            if code > 1 and has_said or not (code or self._shows_all):
+            if (code > 1 and has_said) or not (code or self._shows_all):
                 continue
             sys.stdout.buffer.write(held)
             sys.stdout.flush()
@@ -255,7 +255,7 @@ class Reader(threading.Thread):
     def run(self) -> None:
         for line in self._lines or ():
             # The name of a test file and a letter a test; or, from the second line on, the letters alone.
-            if line.startswith(b"tests") or line.strip() and not line.strip(b".sFExX\r\n"):
+            if line.startswith(b"tests") or (line.strip() and not line.strip(b".sFExX\r\n")):
                 with self._printing:
                     sys.stdout.buffer.write(line)
                     sys.stdout.flush()

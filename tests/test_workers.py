@@ -132,7 +132,7 @@ def test_a_platform_that_cannot_share_a_port_is_told_what_to_set():
 del socket.SO_REUSEPORT
 run(2, lambda place: 0)
 """) as parent:
-        status, output, errors = parent.end()
+        status, _, errors = parent.end()
     assert status == 1
     assert errors.endswith("UsageError: [server] workers = 2: this platform cannot share a port; set it to 1\n")
 

@@ -87,9 +87,13 @@ def _check_form(path: str, tree: ast.Module) -> Iterator[str]:
     at_top = {id(node) for node in tree.body}
     guarded = {id(node) for outer in tree.body if isinstance(outer, (ast.If, ast.Try)) for node in outer.body}
     for node in ast.walk(tree):
-        text = node.value if isinstance(node, ast.Constant) else None
-        if isinstance(text, str) and _DOTTED.fullmatch(text) and path != TABLE:
-            yield f'{path}:{node.lineno}: "{text}": what is loaded later stands in {TABLE}'
+        if (
+            isinstance(node, ast.Constant)
+            and isinstance(node.value, str)
+            and path != TABLE
+            and _DOTTED.fullmatch(node.value)
+        ):
+            yield f'{path}:{node.lineno}: "{node.value}": what is loaded later stands in {TABLE}'
         if not isinstance(node, (ast.Import, ast.ImportFrom)):
             continue
         where = f"{path}:{node.lineno}:"
