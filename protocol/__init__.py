@@ -6,7 +6,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
     errors -> nothing
         What a caller or a user is refused with: status, type and code, or one line on the terminal.
     on_demand -> nothing
-        What is imported when: one table.
+        What is loaded when: one table. Whoever calls its `load` may load what his line allows him to import.
     deadline -> nothing
         The one lazy timer.
     config -> errors
@@ -26,7 +26,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         Connections in, and the processes that share the port. It knows no OpenAI: error shapes are handed in.
     relay -> errors, config, wire, exchange, upstream, openai, service/log
         The backend that passes on, byte for byte.
-    dashscope/mapping -> errors, openai
+    dashscope/mapping -> errors, wire, openai
         DashScope's native API in OpenAI's terms, and back: pure functions.
     dashscope -> errors, config, wire, exchange, upstream, openai, service/log, dashscope/mapping
         The backend that translates.

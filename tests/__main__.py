@@ -17,7 +17,6 @@ well, else 1, or 130 after Ctrl-C.
 from __future__ import annotations
 
 import collections
-import importlib.util
 import json
 import os
 import shutil
@@ -26,15 +25,11 @@ import sys
 import tempfile
 import threading
 import time
-import venv
-from typing import Any
 
-PINS = ("pytest==8.4.2", "h11==0.16.0")
+from environment import ROOT, CannotInstall, Environment
+
+ENVIRONMENT = Environment("py", ("pytest==8.4.2", "h11==0.16.0"))
 TARGETS = ("source", "file", "zipapp")
-
-ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-ENVIRONMENT = os.path.join(ROOT, ".venv-tests", "py{}.{}".format(*sys.version_info))
-PYTHON = os.path.join(ENVIRONMENT, *(("Scripts", "python.exe") if os.name == "nt" else ("bin", "python")))
 
 # With one of these, pytest wants the terminal for itself, or there is nothing to share.
 FOR_ONE_PROCESS = frozenset(
@@ -52,10 +47,10 @@ def main(arguments: list[str]) -> int:
     totals: collections.Counter[str] = collections.Counter()
     try:
         targets, processes, arguments = take_options(arguments)
-        make_environment()
+        ENVIRONMENT.make()
         with tempfile.TemporaryDirectory(prefix="oaiserve-tests-") as folder:
             code = test_all(targets, processes, arguments, folder, totals)
-    except CannotRun as exc:
+    except (CannotInstall, CannotRun) as exc:
         print(f"python tests: {exc}", file=sys.stderr, flush=True)
         totals["failed"] += 1
         code = 1
@@ -88,48 +83,6 @@ def take_options(arguments: list[str]) -> tuple[tuple[str, ...], int, list[str]]
         processes = "1"
     targets = tuple(target for target in TARGETS if target in chosen or not chosen)
     return targets, int(processes or os.cpu_count() or 1), rest
-
-
-# The environment of the tests
-
-
-def make_environment() -> None:
-    """Make the virtual environment unless it is there, whole, and of these pins and this Python."""
-    stamp = os.path.join(ENVIRONMENT, "oaiserve-pins.json")
-    wanted = {"pins": list(PINS), "python": sys.version, "base": sys.base_prefix}
-    if read_json(stamp) == wanted:
-        return
-    print(f"python tests: putting {' and '.join(PINS)} into {os.path.relpath(ENVIRONMENT, ROOT)}", flush=True)
-    shutil.rmtree(ENVIRONMENT, ignore_errors=True)
-    try:
-        install = make_venv()
-        subprocess.run([*install, "--quiet", "--disable-pip-version-check", *PINS], check=True)
-    except (OSError, subprocess.CalledProcessError) as exc:
-        raise CannotRun(f"could not install {', '.join(PINS)} into {ENVIRONMENT}: {exc}") from exc
-    with open(stamp, "w", encoding="utf-8") as file:  # last, so that a half-made environment is made again
-        json.dump(wanted, file)
-
-
-def make_venv() -> list[str]:
-    """Make an empty environment and return the command that installs into it."""
-    if importlib.util.find_spec("ensurepip"):
-        venv.create(ENVIRONMENT, with_pip=True)
-        return [PYTHON, "-m", "pip", "install"]
-    if importlib.util.find_spec("pip"):  # Debian without python3-venv
-        venv.create(ENVIRONMENT, with_pip=False)
-        return [sys.executable, "-m", "pip", "--python", PYTHON, "install"]
-    raise CannotRun(
-        f"{sys.executable} has neither ensurepip nor pip: install one (Debian: python3-venv), or use another"
-    )
-
-
-def read_json(path: str) -> dict[str, Any]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            content: dict[str, Any] = json.load(file)
-            return content
-    except (OSError, ValueError):
-        return {}
 
 
 # The runs
@@ -192,7 +145,7 @@ def make_programs(targets: tuple[str, ...], folder: str, environment: dict[str, 
     if targets == ("source",):
         return programs
     built = os.path.join(folder, "built")
-    command = [PYTHON, os.path.join(ROOT, "oaiserve.py"), "bundle", built]
+    command = [ENVIRONMENT.python, os.path.join(ROOT, "oaiserve.py"), "bundle", built]
     if subprocess.run(command, cwd=folder, env=environment, check=False).returncode:
         print("python tests: `oaiserve.py bundle` failed: no single file and no zipapp to test", flush=True)
         return programs
@@ -217,10 +170,10 @@ class Run:
         self._folder = os.path.join(folder, f"{target}-run")
         self._environment = dict(environment, OAISERVE_TARGET=program)
         # Compiling the tree and its tests takes longer than many a test: that is kept for the next run.
-        kept = os.path.join(ENVIRONMENT, "pycache")
+        kept = os.path.join(ENVIRONMENT.folder, "pycache")
         cache = kept if target == "source" else environment["PYTHONPYCACHEPREFIX"]
         # -I: neither the working directory nor PYTHONPATH may lend the program a module; it ignores -X's variable.
-        python = [PYTHON, "-I", "-X", f"pycache_prefix={cache}", "-m", "pytest"]
+        python = [ENVIRONMENT.python, "-I", "-X", f"pycache_prefix={cache}", "-m", "pytest"]
         settings = ["-c", os.path.join(ROOT, "pyproject.toml"), "--rootdir", ROOT]
         self._command = [*python, *settings, *arguments]
         self._shows_all = bool(arguments)
@@ -259,7 +212,7 @@ class Run:
             raise
         finally:
             counted: collections.Counter[str] = collections.Counter()
-            written = [read_json(self._totals(number)) for number in range(len(self._processes))]
+            written = [read_totals(self._totals(number)) for number in range(len(self._processes))]
             for count in written:
                 counted.update(count)
             # Where nothing was written, pytest could not even begin: for the same reason in each, when in all.
@@ -288,6 +241,16 @@ class Run:
             sys.stdout.buffer.write(held)
             sys.stdout.flush()
             has_said = True
+
+
+def read_totals(path: str) -> dict[str, int]:
+    """Return what a pytest process counted, nothing where it could not even begin."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            counted: dict[str, int] = json.load(file)
+            return counted
+    except (OSError, ValueError):
+        return {}
 
 
 class Reader(threading.Thread):

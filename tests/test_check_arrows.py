@@ -1,4 +1,4 @@
-"""tests/check/arrows.py and plan.py: on small trees, since the real one is held to its plan by `python tests/check`."""
+"""tests/check/arrows.py, on_demand.py and plan.py on small trees; `python tests/check` holds the real one to its plan."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import textwrap
 
 import pytest
 from check.arrows import check_arrows
+from check.on_demand import BadTable, loaded_names
 from check.plan import BadPlan, Plan, covers, read_plan
 
 PLAN = '''\
@@ -73,14 +74,11 @@ def test_a_room_may_import_itself():
     assert findings({"wire/sse": "from protocol.errors import A\nfrom protocol.wire.http1.readers import B\n"}) == []
 
 
-def test_a_module_that_is_named_in_a_string_is_imported():
-    assert findings({"wire/sse": 'from protocol.errors import A\nLATER = {"log": "protocol.service.log"}\n'}) == [
-        "protocol/wire/sse.py:2: wire may not import service/log, only errors (plan in protocol/__init__.py)"
+def test_a_module_is_named_in_a_string_in_the_table_alone():
+    text = HOUSE["protocol/wire/sse.py"]
+    assert findings({"wire/sse": text + 'LATER = {"log": "protocol.service.log"}\n'}) == [
+        'protocol/wire/sse.py:2: "protocol.service.log": what is loaded later stands in protocol/on_demand.py'
     ]
-
-
-def test_a_string_that_names_no_module_any_more_is_found():
-    assert findings({"errors": 'LATER = "protocol.gone"\n'}) == ["protocol/errors.py:1: there is no protocol/gone.py"]
 
 
 @pytest.mark.parametrize(
@@ -157,6 +155,127 @@ def test_a_circle_within_a_room_is_found():
         "protocol/wire/http1/readers.py:1: a circle: protocol/wire/sse.py -> protocol/wire/http1/readers.py"
         " -> protocol/wire/sse.py"
     ]
+
+
+# What is loaded later
+
+TABLE = """\
+ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
+    "relay": (("protocol.relay.backend", "Relay"),),
+    "read /a": (("protocol.wire.sse", "Event"),),
+    "read /b": (
+        ("protocol.wire.http1.readers", "Reader"),
+        ("protocol.service.log", "Log"),
+    ),
+}
+"""
+LOADING = {
+    "oaiserve.py": "from protocol.on_demand import load\n\ndef run():\n    (relay,) = load('relay')\n",
+    "protocol/__init__.py": PLAN.replace(
+        "    wire ->", "    on_demand -> nothing\n        A table.\n    wire ->"
+    ).replace("relay -> ", "relay -> on_demand, "),
+    "protocol/on_demand.py": TABLE,
+    "protocol/wire/sse.py": "from protocol.errors import ApiError\n\nclass Event: ...\n",
+    "protocol/wire/http1/readers.py": "def Reader(): ...\n",
+    "protocol/service/log.py": "Log: object = None\nOther = 1\n",
+    "protocol/relay/backend.py": (
+        "from protocol.on_demand import load\n\nRelay = None\n\ndef read(root):\n"
+        "    occasion = f'read {root}'\n    return load(occasion)\n"
+    ),
+}
+
+
+def loading(path: str = "", old: str = "", new: str = "") -> list[str]:
+    """Check the house whose relay and wiring load what they need, after a change of one text."""
+    files = {**HOUSE, **LOADING}
+    if path:
+        assert old in files[path]
+        files[path] = files[path].replace(old, new)
+    return check_arrows(files)
+
+
+def test_what_is_loaded_later_counts_as_imported():
+    assert loading() == []
+
+
+def test_what_is_loaded_later_is_held_to_the_plan():
+    text = "from protocol.on_demand import load\n"
+    assert loading("protocol/__init__.py", "wire, service/log", "wire") == [
+        "protocol/relay/backend.py:7: relay may not load service/log, only on_demand, wire"
+        " (plan in protocol/__init__.py)"
+    ]
+    assert loading(
+        "protocol/service/doors.py", "from protocol.errors", f"{text}load('relay')\nfrom protocol.errors"
+    ) == [
+        "protocol/service/doors.py:1: service may not import on_demand, only errors, wire"
+        " (plan in protocol/__init__.py)",
+        "protocol/service/doors.py:2: service may not load relay/backend, only errors, wire"
+        " (plan in protocol/__init__.py)",
+    ]
+
+
+def test_what_is_loaded_later_closes_no_circle():
+    plan = LOADING["protocol/__init__.py"].replace("    wire -> errors", "    wire -> errors, on_demand")
+    sse = "from protocol.on_demand import load\nfrom protocol.errors import A\nclass Event: ...\nload('read /b')\n"
+    readers = "from protocol.wire.sse import Event\ndef Reader(): ...\n"
+    table = TABLE.replace('        ("protocol.service.log", "Log"),\n', "")
+    changed = {
+        "protocol/__init__.py": plan.replace(", service/log", ""),
+        "protocol/on_demand.py": table,
+        "protocol/wire/sse.py": sse,
+        "protocol/wire/http1/readers.py": readers,
+    }
+    assert check_arrows({**HOUSE, **LOADING, **changed}) == []
+
+
+@pytest.mark.parametrize(
+    ("path", "old", "new", "sentence"),
+    [
+        ("oaiserve.py", "'relay'", "'rely'", "oaiserve.py:4: protocol/on_demand.py has no occasion 'rely'"),
+        (
+            "protocol/relay/backend.py",
+            "f'read {root}'",
+            "f'{root}'",
+            "protocol/relay/backend.py:7: which occasion is loaded cannot be read: write its beginning out",
+        ),
+        (
+            "protocol/relay/backend.py",
+            "load(occasion)",
+            "load(root)",
+            "protocol/relay/backend.py:7: which occasion is loaded cannot be read: write its beginning out",
+        ),
+        (
+            "protocol/on_demand.py",
+            "relay.backend",
+            "relay.back",
+            "protocol/on_demand.py:2: there is no protocol/relay/back.py",
+        ),
+        ("protocol/on_demand.py", '"Log"', '"Logs"', "protocol/on_demand.py:6: protocol/service/log.py has no Logs"),
+        ("protocol/on_demand.py", '"read /a"', '"write"', "protocol/on_demand.py:3: nobody loads 'write'"),
+    ],
+)
+def test_the_table_and_who_asks_it_fit_together(path: str, old: str, new: str, sentence: str):
+    assert sentence in loading(path, old, new)
+
+
+def test_what_the_table_names_is_used():
+    assert loaded_names(LOADING) == {
+        ("protocol/relay/backend.py", "Relay"),
+        ("protocol/wire/sse.py", "Event"),
+        ("protocol/wire/http1/readers.py", "Reader"),
+        ("protocol/service/log.py", "Log"),
+    }
+
+
+@pytest.mark.parametrize(
+    "text", ["", "ON_DEMAND: dict = dict()", "ON_DEMAND: dict = {'a': [('b', 'c')]}", "ON_DEMAND: dict = {'a': (b,)}"]
+)
+def test_a_table_that_is_not_written_out_is_refused(text: str):
+    with pytest.raises(BadTable, match=r"^protocol/on_demand\.py:1: expected"):
+        check_arrows({"protocol/on_demand.py": text})
+
+
+# Rooms and their plan
 
 
 def test_a_room_that_the_plan_lacks_is_found():

@@ -72,9 +72,7 @@ def test_finds_paths_that_are_gone_in_comments_and_docstrings_alone():
 
 
 def test_finds_paths_that_are_gone_in_prose_and_leaves_code_alone():
-    page = (
-        "`protocol/wire/`, `tests/check`, .venv-tests/x, a/tests/x\n\n```\nprotocol/yours.py\n```\n\nprotocol/gone.\n"
-    )
+    page = "`protocol/wire/`, `tests/check`, .venv-tests/x, a/tests/x, tests/test_*.py\n\n```\nprotocol/yours.py\n```\n\nprotocol/gone.\n"
     assert list(check_paths({"README.md": page}, FILES)) == ["README.md:7: there is no protocol/gone"]
 
 
@@ -115,6 +113,8 @@ def test_finds_tests_that_are_gone():
     assert list(check_test_names({"README.md": page}, texts)) == [
         "README.md:2: there is no test tests/test_sse.py::test_he"
     ]
+    page = "python tests -k here  # some\npython tests --target source -k gone\n"
+    assert list(check_test_names({"README.md": page}, texts)) == ["README.md:2: there is no test whose name has gone"]
 
 
 def test_the_changelog_begins_with_the_program_s_version():
@@ -156,6 +156,11 @@ def test_excuses_what_others_call_and_nothing_else():
         "protocol/a.py:9: unused function 'forgotten' (60% confidence)\n"
     )
     assert sort_dead(output, {"connection_made": "asyncio"}) == ["protocol/a.py:9: unused function 'forgotten'"]
+
+
+def test_what_is_loaded_on_demand_is_used_where_it_is_defined_and_nowhere_else():
+    output = "protocol/a.py:3: unused class 'A' (60% confidence)\nprotocol/b.py:9: unused class 'A' (60% confidence)\n"
+    assert sort_dead(output, {}, {("protocol/a.py", "A")}) == ["protocol/b.py:9: unused class 'A'"]
 
 
 def test_an_excuse_that_is_no_longer_needed_is_found():

@@ -7,6 +7,7 @@ import pathlib
 import pytest
 from mocks import mock_settings
 
+import oaiserve
 from protocol.config import (
     Configuration,
     Route,
@@ -213,16 +214,12 @@ def test_integers_are_plain_digits_within_bounds():
 
 
 def test_shipped_file_says_what_the_program_does_without_it():
-    import oaiserve
-
     shipped = oaiserve._configuration()
     shipped.read_file(str(SOURCE / "config.ini"))
     assert shipped.settings(None, {}) == oaiserve._configuration().settings(None, {})
 
 
 def test_shipped_file_documents_every_key():
-    import oaiserve
-
     text = (SOURCE / "config.ini").read_text(encoding="utf-8")
     sections = {"server": ServerSettings, **{name: kind.settings for name, kind in oaiserve._KINDS.items()}}
     for name, cls in sections.items():

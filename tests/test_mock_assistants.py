@@ -296,7 +296,7 @@ def test_a_file_search_cites_what_it_found():
     desk.ask("POST", desk.path, {"tool_resources": {"file_search": {"vector_store_ids": [store["id"]]}}})
     desk.run()
     assert desk.later()["status"] == "completed"
-    search, said = desk.steps()
+    search, _ = desk.steps()
     (result,) = search["step_details"]["tool_calls"][0]["file_search"]["results"]
     assert (result["file_id"], result["file_name"], result["content"]) == (file["id"], "space.txt", None)
     step = desk.steps("&include[]=step_details.tool_calls[*].file_search.results[*].content")[0]

@@ -233,12 +233,12 @@ def test_replaces_nothing_but_the_model_at_any_split(case: tuple[bytes, bytes, s
     assert ("model", b"new") in [(part[0], part[3]) for part in read(expected)]
 
 
-def test_rename_is_asked_once_with_the_model_that_came() -> None:
-    for body, asked in [(field(b"model", b"a") + END, ["a"]), (field(b"n", b"1") + END, [""])]:
-        names: list[str] = []
-        rewriter = ModelRewriter(TYPE, lambda model: names.append(model) or model)
-        assert rewriter.feed(body) + rewriter.close() == body
-        assert names == asked
+@pytest.mark.parametrize(("body", "asked"), [(field(b"model", b"a") + END, "a"), (field(b"n", b"1") + END, "")])
+def test_rename_is_asked_once_with_the_model_that_came(body: bytes, asked: str) -> None:
+    names: list[str] = []
+    rewriter = ModelRewriter(TYPE, lambda model: names.append(model) or model)
+    assert rewriter.feed(body) + rewriter.close() == body
+    assert names == [asked]
 
 
 def test_the_model_is_known_as_soon_as_the_part_has_ended() -> None:

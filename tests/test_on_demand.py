@@ -10,7 +10,7 @@ from protocol.openai.api.operations import Reference
 from protocol.openai.reference.whole import API_REFERENCE
 
 REFERENCE = Reference(lambda: API_REFERENCE)
-FAMILIES = {occasion: occasion[len("mock ") :] for occasion in ON_DEMAND if occasion.startswith("mock /")}
+FAMILIES = {occasion: occasion[len("mock below ") :] for occasion in ON_DEMAND if occasion.startswith("mock below /")}
 
 
 @pytest.mark.parametrize("occasion", ON_DEMAND)
@@ -23,7 +23,7 @@ def test_gives_what_the_table_names(occasion):
 
 def test_knows_no_other_occasion():
     with pytest.raises(KeyError):
-        load("mock /nothing")
+        load("mock below /nothing")
 
 
 @pytest.mark.parametrize(("occasion", "root"), FAMILIES.items(), ids=str)
@@ -38,5 +38,5 @@ def test_every_operation_of_a_family_finds_it():
     for kind in kinds:
         for key in kind(api.world).operations():
             root = f"/{key.split(' ')[1].split('/')[1]}"
-            assert kind in load(f"mock {root}"), key
+            assert kind in load(f"mock below {root}"), key
             assert api.families.handler(REFERENCE.operation(key)) is not None

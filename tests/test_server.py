@@ -2606,7 +2606,7 @@ def test_tls_a_client_that_reads_nothing_is_not_sent_more_than_is_bounded(certif
     async def test(house, context):
         made = []
         house.add("/stream", streamed([b"x" * 65536] * 2000, made=made))
-        reader, writer = await house.connect(request("/stream"), ssl=context)
+        _, writer = await house.connect(request("/stream"), ssl=context)
         pulled = -1
         while not made or pulled != made[0].pulled:
             pulled = made[0].pulled if made else -1

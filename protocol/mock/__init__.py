@@ -1,9 +1,14 @@
 """The mock: every endpoint of the OpenAI API, answered by itself.
 
-`backend` finds a request's operation in the description of the API (protocol/openai/reference/), and `engine` carries it
-out on what is remembered. The other rooms hold what is particular to one family of endpoints. From the ground up, and
-with the other rooms of the mock that each may import (protocol/__init__.py says what the mock may import at all):
+`backend` answers chats of the simplest form by itself. Any other request loads `api`, which finds its operation in the
+description of the API (protocol/openai/reference/); `engine` carries it out on what is remembered. The other rooms hold
+what is particular to one family of endpoints. From the ground up, and with the other rooms of the mock that each may
+import or load (protocol/__init__.py says what the mock may import at all):
 
+    settings -> nothing
+        Its section of the configuration.
+    unchecked -> nothing
+        JSON read that may not be as the API describes it.
     json_schema -> nothing
         Schemas read, and values checked against them.
     text -> nothing
@@ -14,27 +19,30 @@ with the other rooms of the mock that each may import (protocol/__init__.py says
         Where the mock's own files can be fetched.
     answer -> json_schema
         What an answer says: which tools a prompt asks for, with what arguments, and JSON that fits.
-    engine -> nothing
+    engine -> settings
         Operations read from the description, and what their verbs do to what is remembered.
-    storage -> engine, text
+    storage -> unchecked, text, engine
         Files, and what is made of them: uploads, batches, vector stores, containers, skills.
-    inference -> answer, engine, media, served_files, storage, text
+    inference -> text, media, served_files, answer, engine, storage
         Chat, completions, images, sound, embeddings, moderations, videos.
-    responses -> answer, engine, media
+    responses -> unchecked, media, answer, engine
         Responses and conversations.
-    assistants -> answer, engine, inference, storage
+    assistants -> unchecked, answer, engine, storage, inference
         Assistants, threads and their runs; ChatKit.
-    agents -> answer, engine, inference, storage, assistants
+    agents -> unchecked, answer, engine, storage, inference
         Agents, their sessions, environments and automations.
-    realtime -> answer, engine, media, responses, assistants
+    realtime -> unchecked, media, answer, engine, responses
         Conversations over WebSocket: Realtime, translations, Responses, live sessions.
     training -> answer, engine
         Fine-tuning and evals.
     organization -> engine
         The administration of an organization, its log, its usage, its webhooks.
-    dashscope -> answer, json_schema, media, served_files, text
+    dashscope -> unchecked, json_schema, text, media, served_files, answer
         DashScope's native API as the mock answers it.
-    backend -> served_files, engine, storage, inference, responses, assistants, agents, realtime, training, organization,
-            dashscope
-        The table of who answers what.
+    families -> engine, storage, inference, responses, assistants, agents, realtime, training, organization
+        Who answers below which path: they are loaded with the first request there.
+    api -> engine, families
+        All of OpenAI's API.
+    backend -> settings, served_files, engine, inference, dashscope, api
+        What the rest of the house sees of the mock.
 """

@@ -43,7 +43,7 @@ class Families:
 
     def below(self, root: str) -> list[Family]:
         """Return the families that answer below a path such as "/files"."""
-        occasion = f"mock {root}"
+        occasion = f"mock below {root}"
         return [self._family(kind) for kind in (load(occasion) if occasion in ON_DEMAND else ())]
 
     def _family(self, kind: type[Family]) -> Family:

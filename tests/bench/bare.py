@@ -11,7 +11,8 @@ import argparse
 import asyncio
 import pathlib
 import re
-from typing import Callable, Sequence, cast
+from collections.abc import Sequence
+from typing import Callable, cast
 
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
 _STREAMED = re.compile(rb'"stream"\s*:\s*true')

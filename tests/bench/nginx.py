@@ -11,7 +11,7 @@ import pathlib
 import re
 import shutil
 import subprocess
-from typing import Iterator
+from collections.abc import Iterator
 
 from peers import CHAT_PATH, CannotMeasure, Peer, ServerProcess, free_port, running
 

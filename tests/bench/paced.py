@@ -14,7 +14,7 @@ import socket
 import struct
 import sys
 import time
-from typing import Sequence
+from collections.abc import Sequence
 
 from answers import chat_request
 from peers import raise_file_limit

@@ -15,7 +15,8 @@ import sys
 import tempfile
 import threading
 import time
-from typing import Iterator, NamedTuple, Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)")
 _START_SECONDS = 15.0
@@ -249,7 +250,7 @@ def free_port() -> int:
 
 def raise_file_limit() -> int:
     """Lift the soft limit of open files to the hard one, for this process and its children; return it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(ValueError, OSError):
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     return resource.getrlimit(resource.RLIMIT_NOFILE)[0]

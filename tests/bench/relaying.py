@@ -11,7 +11,8 @@ import json
 import socket
 import statistics
 import time
-from typing import Iterator, NamedTuple, Sequence
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from answers import WrongAnswer, answer_end, ask, chat_body, chat_request
 from load import Load
@@ -83,7 +84,7 @@ def _side_by_side(options: Options, delay: float) -> Iterator[SideBySide]:
 
 
 def _plain_answer() -> bytes:
-    message = {"role": "assistant", "content": _TEXT, "refusal": None, "annotations": []}
+    message: dict[str, object] = {"role": "assistant", "content": _TEXT, "refusal": None, "annotations": []}
     completion = {
         "id": "chatcmpl-bench",
         "object": "chat.completion",

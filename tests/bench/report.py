@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import statistics
-from typing import NamedTuple, Sequence
+from collections.abc import Sequence
+from typing import NamedTuple
 
 
 class Row(NamedTuple):

@@ -4,7 +4,7 @@
     lint      ruff's rules, as pyproject.toml chooses them
     types     mypy, strict, as Python 3.9 reads the code
     dead      vulture: what the program defines and does not use; the tests are no users
-    arrows    who imports whom, against the plan in the docstring of protocol/__init__.py
+    arrows    who imports or loads whom, against the plan in the docstring of protocol/__init__.py
     standard  the product imports where nothing is installed
     docs      links, paths, commands, options and the version in what is written
 
@@ -28,8 +28,13 @@ from environment import ROOT, CannotInstall
 from check.arrows import check_arrows
 from check.docs import check_commands, check_links, check_paths, check_test_names, check_version
 from check.files import all_files, read_files, read_program
+from check.on_demand import BadTable, loaded_names
 from check.standard import check_alone, check_imported
 from check.tools import ToolFailed, check_dead, check_format, check_lint, check_types, fix
+
+
+def _dead() -> list[str]:
+    return check_dead(loaded_names(read_program()))
 
 
 def _arrows() -> list[str]:
@@ -60,7 +65,7 @@ CHECKS: dict[str, Callable[[], list[str]]] = {
     "format": check_format,
     "lint": check_lint,
     "types": check_types,
-    "dead": check_dead,
+    "dead": _dead,
     "arrows": _arrows,
     "standard": _standard,
     "docs": _docs,
@@ -94,7 +99,7 @@ def main(arguments: list[str]) -> int:
 def _findings(check: Callable[[], list[str]]) -> list[str]:
     try:
         return check()
-    except (CannotInstall, ToolFailed, OSError, subprocess.CalledProcessError, SyntaxError) as exc:
+    except (BadTable, CannotInstall, ToolFailed, OSError, subprocess.CalledProcessError, SyntaxError) as exc:
         return [f"could not be made: {exc}"]
 
 

@@ -16,10 +16,11 @@ from collections.abc import Collection, Iterator, Mapping
 _FENCE = re.compile(r"^```.*?^```$", re.MULTILINE | re.DOTALL)
 _LINK = re.compile(r"(?<!!)\[[^\]\n]*\]\(([^)\s]+)\)")
 _HEADING = re.compile(r"^#+ +(.+?) *$", re.MULTILINE)
-_PATH = re.compile(r"(?<![\w/.<-])(?:protocol|tests|deploy|\.ci)/[\w/.-]*\w")
+_PATH = re.compile(r"(?<![\w/.<-])(?:protocol|tests|deploy|\.ci)/(?![\w/.-]*\*)[\w/.-]*\w")  # no pattern
 _RUN = re.compile(r"\bpython3? oaiserve\.py([^\n`]*)")
 _CHECK = re.compile(r"\bpython3? tests/check([^\n`#]*)")
 _TEST = re.compile(r"\b(tests/\w+\.py)::(\w+)")
+_CHOICE = re.compile(r"\bpython3? tests [^\n`#]*-k (\w+)")
 _OPTION = re.compile(r"(?<![\w-])--[a-z][a-z-]+")
 
 
@@ -87,8 +88,12 @@ def check_commands(pages: Mapping[str, str], help_text: str, checks: Collection[
 
 
 def check_test_names(pages: Mapping[str, str], texts: Mapping[str, str]) -> Iterator[str]:
-    """Yield the tests that a page names, as pytest does, and that are no more."""
+    """Yield the tests that a page names, or chooses by a part of their names as `-k` does, and that are no more."""
+    names = {name for text in texts.values() for name in re.findall(r"def (test_\w+)\(", text)}
     for path, text in pages.items():
+        for found in _CHOICE.finditer(text):
+            if not any(found[1] in name for name in names):
+                yield f"{path}:{_line(text, found)}: there is no test whose name has {found[1]}"
         for found in _TEST.finditer(text):
             if f"def {found[2]}(" not in texts.get(found[1], ""):
                 yield f"{path}:{_line(text, found)}: there is no test {found[0]}"

@@ -5,9 +5,10 @@
     exchange -> errors, wire
     relay -> errors, wire, exchange, service/log
 
-A room is a module or a folder of the package. A line names what the room may import beside itself: rooms that stand
-above it, or a part of one; after a comma it goes on in the next line. `nothing` is written out. `Pure: wire.` lists the
-rooms that know neither an event loop nor a clock. People read that docstring first, so the plan is written there alone.
+A room is a module or a folder of the package. A line names what the room may import beside itself, or load later: rooms
+that stand above it, or a part of one; after a comma it goes on in the next line. `nothing` is written out.
+`Pure: wire.` lists the rooms that know neither an event loop nor a clock. People read that docstring first, so the plan
+is written there alone.
 """
 
 from __future__ import annotations

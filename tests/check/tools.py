@@ -10,11 +10,11 @@ import os
 import re
 import subprocess
 import threading
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 
-from environment import ROOT, CannotInstall, make_environment
+from environment import ROOT, CannotInstall, Environment
 
-PINS = ("ruff==0.17.6", "mypy==1.19.1", "vulture==2.16")
+ENVIRONMENT = Environment("check-py", ("ruff==0.17.6", "mypy==1.19.1", "vulture==2.16"))
 
 #: Names that nobody here uses because somebody else calls them. Vulture would have them deleted.
 CALLED_BY_OTHERS = {
@@ -22,9 +22,12 @@ CALLED_BY_OTHERS = {
         ("connection_made", "get_buffer", "buffer_updated", "eof_received", "connection_lost"),
         "asyncio calls it on a protocol",
     ),
-    **dict.fromkeys(("pause_writing", "resume_writing"), "asyncio calls it when a transport's buffer fills or empties"),
+    "pause_writing": "asyncio calls it when a transport's buffer fills",
     "sizehint": "asyncio passes it to get_buffer",
     "optionxform": "configparser calls it for each key",
+    "find_spec": "Python calls it on a finder for each import",
+    "get_source": "linecache calls it on a loader for a traceback",
+    **dict.fromkeys(("has_location", "submodule_search_locations"), "Python reads it of a module's spec"),
 }
 
 _environment_lock = threading.Lock()
@@ -60,19 +63,22 @@ def check_types() -> list[str]:
     return [finding for part in parts for finding in _located(_run("mypy", "--no-error-summary", *part))]
 
 
-def check_dead() -> list[str]:
-    """What does the program define and not use? The tests are no users: what only they use is dead."""
-    return sort_dead(_run("vulture", "oaiserve.py", "protocol"), CALLED_BY_OTHERS)
+def check_dead(loaded: Collection[tuple[str, str]]) -> list[str]:
+    """What does the program define and not use? The tests are no users: what only they use is dead.
+
+    `loaded` are (path, name) of what is loaded on demand: no import names it.
+    """
+    return sort_dead(_run("vulture", "oaiserve.py", "protocol"), CALLED_BY_OTHERS, loaded)
 
 
-def sort_dead(output: str, called_by_others: Mapping[str, str]) -> list[str]:
-    """Return vulture's findings but those that are called by others; an entry of those that fits nothing is one too."""
+def sort_dead(output: str, called_by_others: Mapping[str, str], loaded: Collection[tuple[str, str]] = ()) -> list[str]:
+    """Return vulture's findings but those that are used after all; an entry of `called_by_others` may be one too."""
     findings, needed = [], set()
     for line in _located(output):
         names = re.findall(r"unused \w+ '(\w+)'", line)
         if names and names[0] in called_by_others:
             needed.add(names[0])
-        else:
+        elif not (names and (line.partition(":")[0], names[0]) in loaded):
             findings.append(re.sub(r" \(\d+% confidence\)$", "", line))
     for name in sorted(set(called_by_others) - needed):
         findings.append(f"tests/check/tools.py:1: {name} need not be excused: vulture finds no such thing")
@@ -81,12 +87,21 @@ def sort_dead(output: str, called_by_others: Mapping[str, str]) -> list[str]:
 
 def _located(output: str) -> list[str]:
     """Return the lines that name a place, without its column. Where none does, the output itself is the finding."""
-    found = [f"{place[1]}:{place[2]}: {place[3]}" for place in map(_PLACE.match, output.splitlines()) if place]
+    found: list[str] = []
+    for place in map(_PLACE.match, output.splitlines()):
+        if place and found and place[3].startswith("note: "):  # mypy goes on about the line before
+            found[-1] += f"\n    {place[3]}"
+        elif place:
+            found.append(f"{place[1]}:{place[2]}: {place[3]}")
     return found or [line for line in output.splitlines() if line.strip()]
 
 
 def _run(tool: str, *arguments: str) -> str:
-    command = [_python(), "-m", tool, *arguments]
+    with _environment_lock:  # the checks run side by side; the first one makes it
+        failure = _make_environment()
+    if failure:
+        raise failure
+    command = [ENVIRONMENT.python, "-m", tool, *arguments]
     environment = dict(os.environ, MYPYPATH=os.path.join(ROOT, "tests"), NO_COLOR="1", PYTHONDONTWRITEBYTECODE="1")
     done = subprocess.run(command, cwd=ROOT, env=environment, check=False, capture_output=True, text=True)
     # All of them say 1, or vulture 3, when they found something. Anything else is a failure of their own.
@@ -95,18 +110,11 @@ def _run(tool: str, *arguments: str) -> str:
     return done.stdout
 
 
-def _python() -> str:
-    with _environment_lock:  # the checks run side by side; the first one makes it
-        made = _environment()
-    if isinstance(made, CannotInstall):
-        raise made
-    return made
-
-
 @functools.cache
-def _environment() -> str | CannotInstall:
-    """Return the Python of the tools, or why there is none; what failed once is not tried for each tool again."""
+def _make_environment() -> CannotInstall | None:
+    """Return why there are no tools, None when there are; what failed once is not tried for each tool again."""
     try:
-        return make_environment("check-py", PINS)
+        ENVIRONMENT.make()
     except CannotInstall as exc:
         return exc
+    return None
