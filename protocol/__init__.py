@@ -26,7 +26,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         Connections in, and the processes that share the port. It knows no OpenAI: error shapes are handed in.
     relay -> errors, config, wire, exchange, upstream, openai, service/log
         The backend that passes on, byte for byte.
-    dashscope/mapping -> errors, openai
+    dashscope/mapping -> errors, wire, openai
         DashScope's native API in OpenAI's terms, and back: pure functions.
     dashscope -> errors, config, wire, exchange, upstream, openai, service/log, dashscope/mapping
         The backend that translates.
