@@ -12,13 +12,13 @@ import typing
 from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.sse import DONE_EVENT, EVENT_END, EVENT_START
 
-#: Says which software made an answer, as OpenAI's does: clients log it, nothing depends on it.
-SYSTEM_FINGERPRINT = "fp_6f61697365"
+# It tells which software made an answer, as OpenAI's does. Clients log it; nothing depends on it.
+_SYSTEM_FINGERPRINT = "fp_6f61697365"
 
 _REMEMBERED_MODELS = 64
 
-# The chunk with the usage: behind the beginning that all chunks have comes an object that is given, or one of which the
-# two counts that change are filled in.
+# The chunk with the usage, which follows the beginning that all chunks share. The usage is an object, or (prepared) the
+# parts of one between which the two counts that change are put.
 _USAGE_CHUNK = b'%b[],"usage":%b}' + EVENT_END
 _PREPARED_USAGE_CHUNK = b'%b[],"usage":%b"prompt_tokens":%d%b"total_tokens":%d%b}' + EVENT_END
 
@@ -84,7 +84,7 @@ class Answered(typing.NamedTuple):
     prompt_tokens: int
 
 
-def usage_object(prompt_tokens: int, completion_tokens: int, audio_tokens: int = 0) -> JsonObject:
+def _usage_object(prompt_tokens: int, completion_tokens: int, audio_tokens: int = 0) -> JsonObject:
     """Return the usage of a completion; `audio_tokens` of its tokens are spoken."""
     return {
         "prompt_tokens": prompt_tokens,
@@ -102,7 +102,7 @@ def usage_object(prompt_tokens: int, completion_tokens: int, audio_tokens: int =
 
 def _usage_of(answered: Answered, speeches: typing.Sequence[Speech]) -> JsonObject:
     spoken = sum(speech.tokens for speech in speeches if speech.audio is not None)
-    return usage_object(answered.prompt_tokens, sum(speech.tokens for speech in speeches), spoken)
+    return _usage_object(answered.prompt_tokens, sum(speech.tokens for speech in speeches), spoken)
 
 
 # ---- chat completions -------------------------------------------------------------------------------------------
@@ -121,12 +121,12 @@ def chat_completion(answered: Answered, speeches: typing.Sequence[Speech]) -> Js
                 "message": _message(speech),
                 "logprobs": _logprobs(speech.logprobs),
                 "finish_reason": speech.finish_reason,
-            }  # fmt: skip
+            }
             for index, speech in enumerate(speeches)
         ],
         "usage": _usage_of(answered, speeches),
         "service_tier": "default",
-        "system_fingerprint": SYSTEM_FINGERPRINT,
+        "system_fingerprint": _SYSTEM_FINGERPRINT,
     }
 
 
@@ -167,13 +167,13 @@ def _logprobs(entries: typing.Sequence[JsonObject]) -> JsonObject | None:
 
 
 def chat_frames(answered: Answered, speeches: typing.Sequence[Speech], *, include_usage: bool = False) -> list[bytes]:
-    """Return the stream's frames, one for each word, or a single one where no speech says anything.
+    """Return the stream's frames: one for each word, or a single one where no speech has words.
 
-    The first word's frame begins with the role chunks, the last one's ends with the chunks that carry the finish
-    reasons, the usage chunk if it is asked for, and [DONE].
+    The first frame begins with the role chunks. The last one ends with the chunks that carry the finish reasons, the
+    usage chunk if it is asked for, and [DONE].
     """
     usage = encode_json(_usage_of(answered, speeches)) if include_usage else b""
-    return _join_frames(_chunk_prefix(answered), chat_chunk_tails(speeches, with_usage=include_usage), usage)
+    return _join_frames(_chunk_prefix(answered), _chunk_tails(speeches, with_usage=include_usage), usage)
 
 
 def _chunk_prefix(answered: Answered) -> bytes:
@@ -184,20 +184,19 @@ def _chunk_prefix(answered: Answered) -> bytes:
             "created": answered.created,
             "model": answered.model,
             "service_tier": "default",
-            "system_fingerprint": SYSTEM_FINGERPRINT,
+            "system_fingerprint": _SYSTEM_FINGERPRINT,
         }
     )
     return b'%b%b,"choices":' % (EVENT_START, head[:-1])
 
 
 def _chunk_ending(with_usage: bool) -> bytes:
-    """Return what follows a chunk's choices; in a stream with usage all chunks but the last have none yet."""
+    """Return what follows a chunk's choices. In a stream with usage that is null in all chunks but the usage chunk."""
     return (b',"usage":null}' if with_usage else b"}") + EVENT_END
 
 
-def chat_chunk_tails(speeches: typing.Sequence[Speech], *, with_usage: bool) -> list[list[bytes]]:
-    """Return what follows the common beginning of each chunk, grouped by frame; the same for every such answer."""
-
+def _chunk_tails(speeches: typing.Sequence[Speech], *, with_usage: bool) -> list[list[bytes]]:
+    """Return what follows the common beginning in each chunk, grouped by frame. The speeches alone decide it."""
     ending = _chunk_ending(with_usage)
 
     def tail(index: int, delta: JsonObject, logprobs: JsonObject | None, finish_reason: str | None = None) -> bytes:
@@ -217,7 +216,7 @@ _DeltaSteps = typing.List[typing.List[typing.Tuple[JsonObject, typing.Optional[J
 
 
 def _delta_steps(speech: Speech) -> _DeltaSteps:
-    """Return a choice's deltas with their logprobs, those of each word together; the role comes with the first."""
+    """Return a choice's deltas with their logprobs, grouped by word. The first one carries the role."""
     is_text = not speech.calls and speech.audio is None
     opening: JsonObject = {"role": "assistant", "content": "" if is_text else None, "refusal": None}
     steps: _DeltaSteps = [[(opening, None)]]
@@ -241,7 +240,7 @@ def _delta_steps(speech: Speech) -> _DeltaSteps:
 
 
 def _spoken_steps(steps: _DeltaSteps, audio: SpokenAudio, speech: Speech) -> _DeltaSteps:
-    """Add the deltas of speech: each word's transcript before its sound, in the end nothing but the time it expires."""
+    """Add the deltas of spoken words: for each its transcript, then its sound; at last the time when these expire."""
     for number, (piece, sound) in enumerate(zip(speech.pieces or [""], audio.sounds)):
         if number:
             steps.append([])
@@ -276,9 +275,9 @@ def _join_frames(prefix: bytes, tails: typing.Sequence[typing.Sequence[bytes]], 
 class FixedChat:
     """Answers of one choice that always say the same, prepared: what the mock says when nothing special is asked.
 
-    Gives the bytes that `chat_completion` and `chat_frames` give, by putting the few parts that change between parts
-    that do not. What is the same for all answers of a second to requests for one model is joined once: 0.4 µs instead
-    of 12 for an object, 0.5 instead of 25 for a stream of three words (CPython 3.11).
+    It gives the bytes that `chat_completion` and `chat_frames` give, by putting the parts that change between those
+    that do not. What all answers of one second to requests for one model share is joined once. An object then takes
+    0.4 µs instead of 12, a stream of three words 0.5 instead of 25 (CPython 3.11).
     """
 
     def __init__(self, speech: Speech) -> None:
@@ -286,9 +285,9 @@ class FixedChat:
         self.tokens = speech.tokens
         self._created = -1
         self._by_model: dict[str, tuple[bytes, bytes]] = {}
-        self._tails = [(b"", *tails) for tails in chat_chunk_tails([speech], with_usage=False)]
+        self._tails = [(b"", *tails) for tails in _chunk_tails([speech], with_usage=False)]
         self._all_tails = (b"", *(tail for tails in self._tails for tail in tails[1:]))
-        self._usage_tails = [(b"", *tails) for tails in chat_chunk_tails([speech], with_usage=True)]
+        self._usage_tails = [(b"", *tails) for tails in _chunk_tails([speech], with_usage=True)]
         usage = encode_json(_usage_of(Answered("", 0, "", 0), [speech]))
         self._usage = _cut(usage, [b'"prompt_tokens":0', b'"total_tokens":%d' % self.tokens])
 
@@ -318,7 +317,7 @@ class FixedChat:
         return self._known(answered)[1] % answered.id.encode()
 
     def _known(self, answered: Answered) -> tuple[bytes, bytes]:
-        """Return what an object, and the beginning of a chunk, have between the parts that only this answer has."""
+        """Return templates of an object and of a chunk's beginning, without the parts that only this answer has."""
         if answered.created != self._created or len(self._by_model) > _REMEMBERED_MODELS:
             self._created = answered.created
             self._by_model.clear()
@@ -329,7 +328,7 @@ class FixedChat:
 
     def _make_known(self, answered: Answered) -> tuple[bytes, bytes]:
         marked = answered._replace(id="\0id", prompt_tokens=0)
-        # The id is what comes first, and no text holds '"usage":' with a quotation mark that is not escaped.
+        # The usage can be found by its key: within a text the quotation marks would be escaped.
         said, usage = encode_json(chat_completion(marked, [self.speech])).replace(b"%", b"%%").split(b'"usage":')
         before, after = _cut(said, [b"\\u0000id"])
         start, between, end = _cut(usage, [b'"prompt_tokens":0', b'"total_tokens":%d' % self.tokens])
@@ -341,6 +340,7 @@ class FixedChat:
 
 
 def _cut(text: bytes, marks: typing.Sequence[bytes]) -> list[bytes]:
+    """Return what stands before, between and behind the marks, which the text has in this order."""
     parts = []
     for mark in marks:
         before, _, text = text.partition(mark)
@@ -360,7 +360,7 @@ def text_completion(answered: Answered, speeches: typing.Sequence[Speech]) -> Js
 
 
 def text_frames(answered: Answered, speeches: typing.Sequence[Speech], *, include_usage: bool = False) -> list[bytes]:
-    """Return the legacy stream's frames, as chat_frames does."""
+    """Return the frames of a legacy stream: as those of `chat_frames`, but without roles."""
     prefix = b'%b%b,"choices":' % (EVENT_START, encode_json(_text_head(answered))[:-1])
     ending = _chunk_ending(include_usage)
     frames: list[list[bytes]] = [[]]
@@ -373,13 +373,8 @@ def text_frames(answered: Answered, speeches: typing.Sequence[Speech], *, includ
     frames[-1] += [
         encode_json([_text_choice(index, "", speech.finish_reason)]) + ending for index, speech in enumerate(speeches)
     ]
-    tails = [[b"", *group] for group in frames]
     usage = encode_json(_usage_of(answered, speeches)) if include_usage else b""
-    joined = [prefix.join(group) for group in tails]
-    if usage:
-        joined[-1] += _USAGE_CHUNK % (prefix, usage)
-    joined[-1] += DONE_EVENT
-    return joined
+    return _join_frames(prefix, frames, usage)
 
 
 def _text_head(answered: Answered) -> JsonObject:
@@ -388,7 +383,7 @@ def _text_head(answered: Answered) -> JsonObject:
         "object": "text_completion",
         "created": answered.created,
         "model": answered.model,
-        "system_fingerprint": SYSTEM_FINGERPRINT,
+        "system_fingerprint": _SYSTEM_FINGERPRINT,
     }
 
 
