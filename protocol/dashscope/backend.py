@@ -176,7 +176,7 @@ class DashScope:
         return Caller(request, key, request.deadline)
 
     def _for_client(self, caller: Caller, error: DashScopeError) -> Exception:
-        """Return what to raise for an error: what has the route's next backend asked, or the client's own answer."""
+        """Return what to raise for an error: BackendFailed where the next backend may help, else the error itself."""
         if error.code in _LOGGED_CODES:
             self._log.say(f"Request {caller.request.id}: {error.message}")
         fields = dict(error.fields)

@@ -95,7 +95,7 @@ def dashscope_key(authorization: str | None, operator_key: str = "") -> str:
 def native_headers(
     call: NativeCall, key: str, client_fields: typing.Sequence[tuple[str, str]] = ()
 ) -> list[tuple[str, str]]:
-    """Return the header fields of a native call. Of the client's own, DashScope's three switches are among them."""
+    """Return the header fields of a native call. Of the client's own only DashScope's three switches are passed on."""
     return _common_fields(key, call.stream, client_fields) + _call_fields(call, client_fields)
 
 

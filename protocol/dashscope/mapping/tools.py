@@ -76,7 +76,7 @@ def _read_function(function: object, where: str) -> JsonObject:
 
 
 def _read_tool_choice(request: typing.Mapping[str, typing.Any]) -> tuple[str, typing.Any]:
-    """Return the field with the choice, by name, and the choice; a `function_call` as a `tool_choice` has it."""
+    """Return the name of the field with the choice, and the choice; a `function_call` becomes a `tool_choice`."""
     if request.get("tool_choice") is not None:
         return "tool_choice", request["tool_choice"]
     choice = request.get("function_call")
