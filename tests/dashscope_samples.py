@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import typing
 
-from protocol.dashscope.mapping.stream import ChatAggregator, ChatStreamTranslator
+from protocol.dashscope.mapping.aggregator import ChatAggregator
+from protocol.dashscope.mapping.answer import CompletionFacts
+from protocol.dashscope.mapping.stream import ChatStreamTranslator
 
 CREATED = 1700000000
 
@@ -163,12 +165,16 @@ class Ids:
         return f"{self._count:08x}"
 
 
-def translator(**options: typing.Any) -> ChatStreamTranslator:
-    return ChatStreamTranslator(**{"model": "m", "created": CREATED, "make_id": Ids(), **options})
+def facts(model: str = "m", *, forced_tool: bool = False) -> CompletionFacts:
+    return CompletionFacts(model, CREATED, Ids(), forced_tool)
 
 
-def aggregator(**options: typing.Any) -> ChatAggregator:
-    return ChatAggregator(**{"model": "m", "created": CREATED, "make_id": Ids(), **options})
+def translator(*, forced_tool: bool = False, **options: typing.Any) -> ChatStreamTranslator:
+    return ChatStreamTranslator(facts(forced_tool=forced_tool), **options)
+
+
+def aggregator(*, forced_tool: bool = False, **options: typing.Any) -> ChatAggregator:
+    return ChatAggregator(facts(forced_tool=forced_tool), **options)
 
 
 def choices(chunks: typing.Iterable[dict[str, typing.Any]]) -> list[tuple[int, dict[str, typing.Any], str | None]]:

@@ -13,15 +13,15 @@ from dashscope_samples import (
     TOOLS_ANSWER,
     TWO_CHOICES_ANSWER,
     VISION_ANSWER,
-    Ids,
+    facts,
 )
 
-from protocol.dashscope.mapping.answer import merge_completions, native_to_completion, openai_usage
+from protocol.dashscope.mapping.answer import chat_completion, merge_completions, openai_usage
 
 
 def complete(answer: bytes | dict, **options: object) -> dict:
     native = json.loads(answer) if isinstance(answer, bytes) else answer
-    return native_to_completion(native, **{"model": "m", "created": CREATED, "make_id": Ids(), **options})
+    return chat_completion(native, facts(**options))
 
 
 def answer_of(message: dict, reason: object = "stop", **rest: object) -> dict:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from protocol.dashscope.mapping.chat import ChatPlan, final_chat_error, plan_chat, refuses_plain_call, retry_plan
-from protocol.dashscope.mapping.errors import DashScopeError, error_from_answer, upstream_unreachable
+from protocol.dashscope.mapping.errors import DashScopeError, error_from_answer, upstream_timeout
 from protocol.dashscope.mapping.native import MULTIMODAL_GENERATION_PATH, TEXT_GENERATION_PATH
 from protocol.errors import ApiError
 
@@ -459,7 +459,7 @@ def test_both_reasons_may_follow_one_another_but_none_twice() -> None:
 
 def test_nothing_else_is_tried_again() -> None:
     request = {"model": PLAIN, "messages": MESSAGES}
-    for error in (native_error("Range of top_p should be (0.0, 1.0]"), upstream_unreachable("x"), ApiError(400, "x")):
+    for error in (native_error("Range of top_p should be (0.0, 1.0]"), upstream_timeout(9), ApiError(400, "x")):
         assert retry_plan(request, plan_chat(request), error) is None
         assert not refuses_plain_call(error)
 

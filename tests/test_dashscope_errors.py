@@ -7,14 +7,12 @@ import pytest
 from protocol.dashscope.mapping.errors import (
     DashScopeError,
     error_from_answer,
-    internal_error,
     is_error_answer,
     native_error,
     native_error_body,
     read_answer,
     upstream_bad_response,
     upstream_timeout,
-    upstream_unreachable,
 )
 
 # upstream's status, code and message; the client's status and code ("" where it is the same), x-should-retry: false
@@ -196,21 +194,16 @@ def test_refuses_an_answer_that_is_none(answer: bytes, status: int, code: str) -
 
 
 def test_errors_of_our_own_making() -> None:
-    unreachable, bad, late = (
-        upstream_unreachable("refused"),
-        upstream_bad_response("no", b"x" * 999),
-        upstream_timeout(9),
-    )
-    assert (unreachable.status, unreachable.code) == (502, "upstream_unreachable")
+    bad, late = upstream_bad_response("no", b"x" * 999), upstream_timeout(9)
     assert (bad.status, bad.code, len(bad.message) < 300) == (502, "upstream_bad_response", True)
     assert (late.status, late.code) == (504, "timeout")
-    assert {unreachable.type, bad.type, late.type} == {"dashscope_error"}
+    assert {bad.type, late.type} == {"dashscope_error"}
 
 
-def test_a_defect_of_our_own_tells_nothing_but_its_request() -> None:
-    error = internal_error("r-3")
-    assert (error.status, error.type, error.code) == (500, "internal_error", "server_error")
-    assert error.fields == (("x-request-id", "r-3"),)
+def test_an_error_shows_no_secret_once_it_is_redacted() -> None:
+    error = error_from_answer({"code": "InvalidParameter", "message": "got sk-1, then sk-1"})
+    error.redact("sk-1")
+    assert error.message == "DashScope API error: got ***, then ***"
 
 
 @pytest.mark.parametrize(

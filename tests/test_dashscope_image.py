@@ -7,19 +7,22 @@ import pytest
 from protocol.dashscope.mapping.errors import DashScopeError
 from protocol.dashscope.mapping.image import (
     ImageResult,
-    created_task_id,
     download_url,
     image_results,
     images_answer,
-    is_task_done,
-    native_image_size,
     plan_image_edit,
     plan_images,
+)
+from protocol.dashscope.mapping.image_size import native_image_size
+from protocol.dashscope.mapping.native import IMAGE_TO_IMAGE_PATH, MULTIMODAL_GENERATION_PATH, TEXT_TO_IMAGE_PATH
+from protocol.dashscope.mapping.tasks import (
+    check_task_succeeded,
+    created_task_id,
+    has_task_ended,
     poll_delay_seconds,
     task_cancel_path,
     task_path,
 )
-from protocol.dashscope.mapping.native import IMAGE_TO_IMAGE_PATH, MULTIMODAL_GENERATION_PATH, TEXT_TO_IMAGE_PATH
 from protocol.errors import ApiError
 
 TASK_MODEL = "wan2.2-t2i-flash"
@@ -55,7 +58,7 @@ def request(model: str = TASK_MODEL, **rest: object) -> dict:
 def test_maps_the_task_of_the_sample() -> None:
     plan = plan_images(request(size="1024x1024", n=2))
     (call,) = plan.calls
-    assert (call.path, call.task, plan.task, plan.base64) == (TEXT_TO_IMAGE_PATH, True, True, False)
+    assert (call.path, call.task, plan.base64) == (TEXT_TO_IMAGE_PATH, True, False)
     assert call.body == {
         "model": TASK_MODEL,
         "input": {"prompt": "a cat"},
@@ -89,7 +92,7 @@ def test_maps_the_immediate_call_of_the_sample() -> None:
     ],
 )
 def test_families_decide_between_task_and_immediate_call(model: str, task: bool) -> None:
-    assert plan_images(request(model)).task is task
+    assert plan_images(request(model)).calls[0].task is task
 
 
 def test_extensions_pass_and_openais_own_options_do_not() -> None:
@@ -236,11 +239,13 @@ def test_an_id_that_could_change_the_path_is_refused(task_id: object) -> None:
 
 @pytest.mark.parametrize(("answer", "done"), [(PENDING, False), (RUNNING, False), (SUCCEEDED, True)])
 def test_a_task_is_waited_for_until_it_succeeds(answer: str, done: bool) -> None:
-    assert is_task_done(json.loads(answer)) is done
+    assert has_task_ended(json.loads(answer)) is done
+    if done:
+        check_task_succeeded(json.loads(answer))
 
 
 def test_a_suspended_task_is_waited_for() -> None:
-    assert not is_task_done({"output": {"task_status": "SUSPENDED"}})
+    assert not has_task_ended({"output": {"task_status": "SUSPENDED"}})
 
 
 @pytest.mark.parametrize(
@@ -254,8 +259,9 @@ def test_a_suspended_task_is_waited_for() -> None:
     ],
 )
 def test_a_task_that_ends_otherwise_is_an_error(answer: str, status: int, code: str, request_id: str) -> None:
+    assert has_task_ended(json.loads(answer))
     with pytest.raises(DashScopeError) as caught:
-        is_task_done(json.loads(answer))
+        check_task_succeeded(json.loads(answer))
     assert (caught.value.status, caught.value.code, caught.value.request_id) == (status, code, request_id)
 
 

@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.dashscope.mapping.messages import has_media_parts, mentions_json, native_messages
+from protocol.dashscope.mapping.messages import mentions_json, native_messages
+from protocol.dashscope.mapping.parts import has_media_parts
 from protocol.errors import ApiError
 
 USER = {"role": "user", "content": "hi"}

@@ -8,7 +8,7 @@ import pytest
 from dashscope_samples import FIRST_FRAME_ERROR, sse
 
 from protocol.dashscope.mapping.native import MULTIMODAL_GENERATION_PATH, SPEECH_SYNTHESIS_PATH
-from protocol.dashscope.mapping.speech import SpeechStreamReader, plan_speech, speech_done_event, split_speech_text
+from protocol.dashscope.mapping.speech import SpeechStreamTranslator, plan_speech, speech_done_event, split_speech_text
 from protocol.errors import ApiError
 from protocol.openai.audio import speech_delta_event, wav_header
 
@@ -182,7 +182,7 @@ def test_a_streamed_wav_has_sizes_that_say_unknown() -> None:
 def test_takes_the_sound_out_at_every_split() -> None:
     data = sse(FRAMES)
     for split in range(len(data) + 1):
-        reader = SpeechStreamReader()
+        reader = SpeechStreamTranslator()
         sound = reader.feed(data[:split]) + reader.feed(data[split:]) + reader.close()
         assert (sound, reader.error) == ([b"\0\0\1\0\2\0"], None)
         assert (reader.url, reader.usage) == ("http://tts.example.invalid/1.wav", {"characters": 5})
@@ -199,13 +199,13 @@ def test_takes_the_sound_out_at_every_split() -> None:
     ids=["error", "nothing", "bad base64", "no sound"],
 )
 def test_reports_a_stream_without_sound(data: bytes, status: int, code: str) -> None:
-    reader = SpeechStreamReader()
+    reader = SpeechStreamTranslator()
     assert reader.feed(data) + reader.close() == []
     assert reader.error is not None and (reader.error.status, reader.error.code) == (status, code)
 
 
 def test_sound_before_an_error_is_not_lost() -> None:
-    reader = SpeechStreamReader()
+    reader = SpeechStreamTranslator()
     assert reader.feed(sse(FRAMES[:1]) + FIRST_FRAME_ERROR) == [b"\0\0\1\0\2\0"]
     assert reader.error is not None
     assert reader.feed(sse(FRAMES)) == reader.close() == []

@@ -14,17 +14,17 @@ from dashscope_samples import (
     THINKING_ANSWER,
     THINKING_FRAMES,
     TOOL_FRAMES,
-    Ids,
     aggregator,
     choices,
+    facts,
     frame,
     sse,
     translator,
 )
 
-from protocol.dashscope.mapping.answer import native_to_completion
+from protocol.dashscope.mapping.answer import chat_completion
 from protocol.dashscope.mapping.errors import DashScopeError
-from protocol.dashscope.mapping.stream import ChatStreamMerger
+from protocol.dashscope.mapping.stream import parallel_translators
 
 ROLE = {"role": "assistant", "content": ""}
 
@@ -326,7 +326,7 @@ def test_aggregates_to_what_the_plain_answer_says(frames: list[str], answer: dic
     }
     stream = aggregator()
     stream.feed(sse(frames))
-    assert stream.close() == native_to_completion(plain, model="m", created=CREATED, make_id=Ids())
+    assert stream.close() == chat_completion(plain, facts())
 
 
 def test_aggregates_parallel_tool_calls() -> None:
@@ -370,7 +370,7 @@ def test_aggregates_log_probabilities() -> None:
 def test_accepts_a_whole_answer_in_place_of_a_stream() -> None:
     stream = aggregator()
     stream.feed(THINKING_ANSWER)
-    expected = native_to_completion(json.loads(THINKING_ANSWER), model="m", created=CREATED, make_id=Ids())
+    expected = chat_completion(json.loads(THINKING_ANSWER), facts())
     assert stream.close() == expected
 
 
@@ -389,18 +389,26 @@ def test_aggregation_of_nothing_raises() -> None:
 
 
 def test_merges_streams_of_one_choice_each_under_one_id_with_the_summed_usage() -> None:
-    merger = ChatStreamMerger(2, model="m", created=CREATED, make_id=Ids(), include_usage=True)
-    chunks = merger.feed(sse(TEXT_FRAMES[:1]), 0) + merger.feed(sse(TEXT_FRAMES), 1) + merger.close(1)
-    chunks += merger.feed(sse(TEXT_FRAMES[1:]), 0)
+    first, second = parallel_translators(2, facts(), include_usage=True)
+    chunks = first.feed(sse(TEXT_FRAMES[:1])) + second.feed(sse(TEXT_FRAMES)) + second.close()
+    chunks += first.feed(sse(TEXT_FRAMES[1:]))
     assert all(chunk["usage"] is None for chunk in chunks)
-    chunks += merger.close(0)
+    chunks += first.close()
     assert {chunk["id"] for chunk in chunks} == {"chatcmpl-00000001"}
     assert [reason for index, _, reason in choices(chunks) if index == 1][-1] == "stop"
     assert chunks[-1]["choices"] == [] and chunks[-1]["usage"]["total_tokens"] == 62
 
 
-def test_merged_streams_end_with_the_first_error() -> None:
-    merger = ChatStreamMerger(2, model="m", created=CREATED, make_id=Ids(), include_usage=True)
-    merger.feed(FIRST_FRAME_ERROR, 1)
-    assert merger.error is not None and merger.error.status == 400
-    assert merger.feed(sse(TEXT_FRAMES), 0) == merger.close(0) == []
+def test_streams_of_which_one_failed_have_no_sum_of_their_usage() -> None:
+    first, second = parallel_translators(2, facts(), include_usage=True)
+    assert second.feed(FIRST_FRAME_ERROR) == second.close() == []
+    assert second.error is not None and second.error.status == 400
+    assert all(chunk["usage"] is None for chunk in first.feed(sse(TEXT_FRAMES)) + first.close())
+
+
+def test_parallel_streams_without_usage_have_no_place_for_it() -> None:
+    chunks = [
+        chunk for each in parallel_translators(2, facts()) for chunk in each.feed(sse(TEXT_FRAMES)) + each.close()
+    ]
+    assert {chunk["choices"][0]["index"] for chunk in chunks} == {0, 1}
+    assert not any("usage" in chunk for chunk in chunks)

@@ -14,7 +14,7 @@ from protocol.exchange import Paced, Response
 from protocol.mock.inference.chat import prompt_words
 from protocol.mock.inference.simple_chat import simplest_words
 from protocol.openai.answers import split_words
-from protocol.openai.completions import Answered, FixedChat, Speech, chat_completion, chat_frames, text_frames
+from protocol.openai.completions import Choice, CompletionHead, FixedChat, chat_completion, chat_frames, text_frames
 from protocol.wire.json_text import encode_json
 from protocol.wire.sse import DONE_EVENT, SseReader, encode_event
 
@@ -131,9 +131,9 @@ def test_v1_may_be_left_out(path):
 @pytest.mark.parametrize("include_usage", [False, True])
 @pytest.mark.parametrize("make", [chat_frames, text_frames])
 def test_spliced_frames_are_the_events_of_whole_chunks(make, include_usage):
-    answered = Answered("chatcmpl-1", 1700000000, 'a "model" of 模', 12)
-    speeches = [Speech(split_words("powered by\nopenai"), "stop"), Speech(["你 "], "length")]
-    stream = b"".join(make(answered, speeches, include_usage=include_usage))
+    head = CompletionHead("chatcmpl-1", 1700000000, 'a "model" of 模', 12)
+    choices = [Choice(split_words("powered by\nopenai"), "stop"), Choice(["你 "], "length")]
+    stream = b"".join(make(head, choices, include_usage=include_usage))
     reader = SseReader()
     *chunks, done = [event.data for event in reader.feed(stream)]
     assert not reader.close()
@@ -146,25 +146,25 @@ def test_spliced_frames_are_the_events_of_whole_chunks(make, include_usage):
     "text", ["powered by openai", "", '你好 \U0001f600 "quoted" \\ \n line', "%b %d \0id -1 \0model"]
 )
 def test_prepared_answers_are_the_bytes_of_the_long_way(model, text):
-    answered = Answered("chatcmpl-1", 1700000000, model, 12)
-    speech = Speech(split_words(text), "stop")
-    fixed = FixedChat(speech)
-    assert fixed.completion(answered) == encode_json(chat_completion(answered, [speech]))
+    head = CompletionHead("chatcmpl-1", 1700000000, model, 12)
+    choice = Choice(split_words(text), "stop")
+    fixed = FixedChat(choice)
+    assert fixed.completion(head) == encode_json(chat_completion(head, [choice]))
     for include_usage in (False, True):
-        long_way = chat_frames(answered, [speech], include_usage=include_usage)
-        assert fixed.frames(answered, include_usage=include_usage) == long_way
+        long_way = chat_frames(head, [choice], include_usage=include_usage)
+        assert fixed.frames(head, include_usage=include_usage) == long_way
         if not include_usage:
-            assert fixed.stream(answered) == b"".join(long_way)
+            assert fixed.stream(head) == b"".join(long_way)
 
 
 def test_prepared_answers_of_other_models_and_later_seconds_are_the_long_ways():
-    speech = Speech(split_words("powered by openai"), "stop")
-    fixed = FixedChat(speech)
+    choice = Choice(split_words("powered by openai"), "stop")
+    fixed = FixedChat(choice)
     for number in (0, 1, 100, 2):
         for model in ("a", "b", *(f"model-{number}" for number in range(100)), "a"):
-            answered = Answered(f"chatcmpl-{number}", 1700000000 + number, model, 12 + number)
-            assert fixed.completion(answered) == encode_json(chat_completion(answered, [speech]))
-            assert fixed.frames(answered, include_usage=True) == chat_frames(answered, [speech], include_usage=True)
+            head = CompletionHead(f"chatcmpl-{number}", 1700000000 + number, model, 12 + number)
+            assert fixed.completion(head) == encode_json(chat_completion(head, [choice]))
+            assert fixed.frames(head, include_usage=True) == chat_frames(head, [choice], include_usage=True)
 
 
 SIMPLEST = [

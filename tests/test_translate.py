@@ -497,7 +497,7 @@ def test_one_choice_that_fails_ends_the_others(stream: bool) -> None:
         async with Native({TEXT: first_hangs}) as native, translator(native) as house:
             answered = await house.chat("qwen-max", n=2, stream=stream)
             assert answered.status == 429
-            await until(lambda: native.connections[0].done())
+            await until(native.connections[0].done)
 
     run(main)
 
@@ -514,7 +514,7 @@ def test_a_stream_of_several_choices_that_breaks_closes_all_connections() -> Non
         async with Native({TEXT: second_breaks}) as native, translator(native) as house:
             answered = await house.chat("qwen-max", n=2, stream=True)
             assert answered.events()[-1]["error"]["code"] == "InternalError.Algo"
-            await until(lambda: native.connections[0].done())
+            await until(native.connections[0].done)
 
     run(main)
 

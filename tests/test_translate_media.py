@@ -426,7 +426,7 @@ def test_a_client_that_leaves_during_a_download_closes_its_connection() -> None:
                 await house.begin(client, PICTURES, {**CAT, "response_format": "b64_json"})
                 await until(lambda: "/1.png" in native.paths)
                 client.leave()
-                await until(lambda: native.connections[-1].done())
+                await until(native.connections[-1].done)
 
     run(main)
 

@@ -1,15 +1,15 @@
-"""Speech and transcriptions: sound out of streams, and sound in forms."""
+"""Speech and transcriptions: sound out of streams, and recordings in forms."""
 
 from __future__ import annotations
 
 import typing
 
-from protocol.dashscope.calls import Caller, NativeClient, begin_body, encode_events, next_piece, translated_events
+from protocol.dashscope.calls import Caller, NativeClient, next_piece
 from protocol.dashscope.download import Downloader
 from protocol.dashscope.mapping.errors import upstream_bad_response
 from protocol.dashscope.mapping.speech import (
     SpeechPlan,
-    SpeechStreamReader,
+    SpeechStreamTranslator,
     plan_speech,
     speech_done_event,
     wav_samples,
@@ -20,16 +20,18 @@ from protocol.dashscope.mapping.transcript import (
     refuse_translation,
     transcription_answer,
 )
+from protocol.dashscope.request_form import read_request_form
+from protocol.dashscope.streaming import encode_events, streamed_response, translated_events
 from protocol.exchange import Request, Response
 from protocol.openai.answers import EVENT_STREAM_FIELDS
 from protocol.openai.audio import speech_delta_event
-from protocol.wire.multipart import read_form
+from protocol.wire.json_text import JsonObject
 
-# DashScope takes 10 MB as base64; what is larger is refused with its size, if it is not out of all proportion.
-_RECORDING_FORM_BYTES = 16 * 1024 * 1024
+# DashScope takes 10 MB as base64. The form may be larger: then the recording is refused by a message with its size.
+_MOST_FORM_BYTES = 16 * 1024 * 1024
 
 
-class Sound:
+class AudioEndpoints:
     """Answers requests for speech and transcriptions; `keepalive_seconds` of silence give a comment (0: never)."""
 
     def __init__(self, client: NativeClient, downloader: Downloader, *, keepalive_seconds: float) -> None:
@@ -37,66 +39,62 @@ class Sound:
         self._downloader = downloader
         self._keepalive_seconds = keepalive_seconds
 
-    async def speak(self, request: Request, caller: Caller) -> Response:
+    async def create_speech(self, request: Request, caller: Caller) -> Response:
         """Answer `POST /audio/speech`, as the sound comes."""
         plan = plan_speech(request.json_object())
         fields = EVENT_STREAM_FIELDS if plan.as_events else [("content-type", plan.media_type)]
-        return Response(200, fields, await begin_body(self._speech(plan, caller), caller))
+        return await streamed_response(fields, self._speech(plan, caller), caller)
 
-    async def _speech(self, plan: SpeechPlan, caller: Caller) -> typing.AsyncIterator[bytes]:
+    async def _speech(self, plan: SpeechPlan, caller: Caller) -> typing.AsyncGenerator[bytes, None]:
         """Give the sound of all calls, one after the other, bare or as events."""
         encode = _encode_delta if plan.as_events else bytes
         beginning = plan.beginning()
-        usages = []
+        usages: list[JsonObject] = []
         for call in plan.calls:
-            reader = SpeechStreamReader()
+            translator = SpeechStreamTranslator()
             answer = await self._client.open(call, caller)
-            heard = ended = False
+            ended = False
             try:
                 while not ended:
                     data = await next_piece(answer)
                     ended = not data
-                    sound = b"".join(reader.feed(data) if data else reader.close())
+                    sound = b"".join(translator.feed(data) if data else translator.close())
                     if sound:
-                        heard = True
                         yield encode(beginning + sound)
                         beginning = b""
-                    if reader.error is not None:
-                        raise reader.error
+                    if translator.error is not None:
+                        raise translator.error
             finally:
                 answer.discard()
-            if not heard:
-                yield encode(beginning + await self._sound_at(reader.url, plan, caller))
+            if not translator.heard:
+                yield encode(beginning + await self._sound_at(translator.url, plan, caller))
                 beginning = b""
-            usages.append(reader.usage)
+            usages.append(translator.usage)
         if plan.as_events:
             yield encode_events([speech_done_event(usages)])
 
     async def _sound_at(self, url: str, plan: SpeechPlan, caller: Caller) -> bytes:
-        """Return the sound of a stream that only told where it lies."""
+        """Return the sound of a stream that had none, and only told where it lies."""
         sound = await self._downloader.fetch(url, caller.deadline)
         sound = wav_samples(sound) if plan.raw_pcm else sound
         if not sound:
             raise upstream_bad_response("the file with the sound has none")
         return sound
 
-    async def transcribe(self, request: Request, caller: Caller) -> Response:
+    async def create_transcription(self, request: Request, caller: Caller) -> Response:
         """Answer `POST /audio/transcriptions`, a form with a recording."""
-        form = await read_form(request.fields.get("content-type"), request.stream, _RECORDING_FORM_BYTES)
+        form = await read_request_form(request, _MOST_FORM_BYTES)
         file = form.file("file")
         plan = plan_transcription(form.fields, file.filename, file.content_type, file.data)
         if not plan.stream:
             answer = await self._client.ask(plan.call, caller)
             content_type, body = transcription_answer(answer, plan.response_format)
             return Response(200, [("content-type", content_type)], body)
-        events = translated_events(
-            [await self._client.open(plan.call, caller)],
-            TranscriptStreamTranslator(),
-            keepalive_seconds=self._keepalive_seconds,
-        )
-        return Response(200, EVENT_STREAM_FIELDS, await begin_body(events, caller))
+        stream = (await self._client.open(plan.call, caller), TranscriptStreamTranslator())
+        events = translated_events([stream], keepalive_seconds=self._keepalive_seconds)
+        return await streamed_response(EVENT_STREAM_FIELDS, events, caller)
 
-    async def translate(self, request: Request, caller: Caller) -> Response:
+    async def create_translation(self, request: Request, caller: Caller) -> Response:
         """Answer `POST /audio/translations`: 400."""
         raise refuse_translation()
 

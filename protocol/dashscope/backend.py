@@ -1,13 +1,28 @@
 """The backend of kind dashscope: OpenAI's API on DashScope's native one.
 
-A request goes through four hands:
+Theory of operation
+-------------------
+    request ──► plan ──► native calls ──► their answers ──► answer
+                mapping/  calls.py         mapping/
 
-    DashScope          finds who answers, takes the caller's key, and turns what went wrong into the client's answer
-    Talk, Lists, Images, Sound        one for each kind of request: plan, calls, answer
-    protocol/dashscope                what is sent and what its answers mean: pure functions, where all mapping is
-    NativeClient       the calls, over one pool of connections
+The endpoint for a request's path and method is chosen from the head alone. It is called with the request and its
+Caller: the key (the operator's, else the client's own) and the time by which all must be over. Neither is stored; a
+key lives as long as its request.
 
-Nothing of a caller is stored. A key lives as long as its request.
+Each endpoint does three things. It makes a plan from the body: one native call or several, and how to read the answers
+(mapping/, pure functions and translators of streams; what a client sent wrong is an ApiError 400 from there). It
+carries the calls out (calls.py). It turns the answers into one, at once where they are whole, or piece by piece where
+they are streams (streaming.py).
+
+    ChatEndpoints         chat and legacy completions; a refused plan is tried once on the other chat endpoint, and once
+                          as a stream
+    EmbeddingEndpoints    embeddings and rerank
+    ImageEndpoints        pictures: calls, or tasks that are polled
+    AudioEndpoints        speech and transcriptions
+
+What goes wrong with DashScope is a DashScopeError, with the status that OpenAI's clients expect. This module turns it
+into what the router wants: the route's next backend is asked where one may help, else the client gets the error. Once a
+stream has begun, the error ends it.
 """
 
 from __future__ import annotations
@@ -16,12 +31,12 @@ import asyncio
 import typing
 import urllib.parse
 
-from protocol.dashscope.audio_endpoints import Sound
-from protocol.dashscope.calls import Caller, NativeClient, hide_key
-from protocol.dashscope.chat_endpoints import Talk
+from protocol.dashscope.audio_endpoints import AudioEndpoints
+from protocol.dashscope.calls import Caller, NativeClient
+from protocol.dashscope.chat_endpoints import ChatEndpoints
 from protocol.dashscope.download import Downloader
-from protocol.dashscope.image_endpoints import Images
-from protocol.dashscope.list_endpoints import Lists
+from protocol.dashscope.embedding_endpoints import EmbeddingEndpoints
+from protocol.dashscope.image_endpoints import ImageEndpoints
 from protocol.dashscope.mapping.errors import DashScopeError
 from protocol.dashscope.mapping.models import dashscope_model, dashscope_model_list
 from protocol.dashscope.mapping.native import dashscope_key
@@ -35,7 +50,7 @@ from protocol.wire.json_text import JsonObject
 
 # With these the route's next backend is asked, as it is behind a relay.
 _FAILED_STATUSES = frozenset((429, 500, 502, 503, 504))
-# An own word of ours goes into the log, DashScope's go to the caller alone.
+# What the operator may be able to mend is logged. All else is DashScope's word to the client alone.
 _LOGGED_CODES = frozenset(("upstream_unreachable", "upstream_bad_response", "timeout"))
 
 _Handler = typing.Callable[[Request, Caller], typing.Awaitable[Response]]
@@ -62,7 +77,7 @@ class DashScope:
         has_fallback: bool = True,
         clock: typing.Callable[[], float],
         random_bits: typing.Callable[[int], int],
-        sleep: typing.Callable[[float], typing.Awaitable[typing.Any]],
+        sleep: typing.Callable[[float], typing.Awaitable[object]],
         resolve: typing.Callable[[str], typing.Awaitable[typing.Sequence[str]]] | None = None,
     ) -> None:
         self.name = name
@@ -76,7 +91,7 @@ class DashScope:
             name, access.destination, access.limits,
             own_tls=access.tls, make_tls=access.checking_tls, find_proxy=access.proxy_to, resolve=resolve,
         )  # fmt: skip
-        talk = Talk(
+        chat = ChatEndpoints(
             client,
             default_model=settings.default_model,
             endpoints=settings.endpoints,
@@ -84,22 +99,22 @@ class DashScope:
             clock=clock,
             make_id=lambda: f"{random_bits(96):024x}",
         )
-        lists = Lists(client)
-        self._images = Images(client, downloader, clock=clock, sleep=sleep)
-        sound = Sound(client, downloader, keepalive_seconds=settings.keepalive)
+        embeddings = EmbeddingEndpoints(client)
+        self._images = ImageEndpoints(client, downloader, clock=clock, sleep=sleep)
+        audio = AudioEndpoints(client, downloader, keepalive_seconds=settings.keepalive)
         self._one_model = self._make_endpoint("/models/{id}", self._retrieve_model)
         self._endpoints = {
             path: {method: self._make_endpoint(path, handler, streams_body=takes_form)}
             for method, path, handler, takes_form in (
-                ("POST", "/chat/completions", talk.chat, False),
-                ("POST", "/completions", talk.complete, False),
-                ("POST", "/embeddings", lists.embed, False),
-                ("POST", "/rerank", lists.rerank, False),
-                ("POST", "/images/generations", self._images.generate, False),
-                ("POST", "/images/edits", self._images.edit, True),
-                ("POST", "/audio/speech", sound.speak, False),
-                ("POST", "/audio/transcriptions", sound.transcribe, True),
-                ("POST", "/audio/translations", sound.translate, True),
+                ("POST", "/chat/completions", chat.create_chat_completion, False),
+                ("POST", "/completions", chat.create_completion, False),
+                ("POST", "/embeddings", embeddings.create_embeddings, False),
+                ("POST", "/rerank", embeddings.rerank, False),
+                ("POST", "/images/generations", self._images.generate_images, False),
+                ("POST", "/images/edits", self._images.edit_images, True),
+                ("POST", "/audio/speech", audio.create_speech, False),
+                ("POST", "/audio/transcriptions", audio.create_transcription, True),
+                ("POST", "/audio/translations", audio.create_translation, True),
                 ("GET", "/models", self._list_models, False),
             )
         }
@@ -127,10 +142,10 @@ class DashScope:
         return dashscope_model_list()["data"]
 
     def leave(self) -> None:
-        """End nothing early: answers are as long as they are."""
+        """Do nothing: no answer here outlasts the time that the server has to stop in good order."""
 
     async def close(self) -> None:
-        """Close the connections to DashScope, once the tasks that nobody waits for are cancelled."""
+        """Close the connections to DashScope, once the tasks that nobody waits for have been cancelled."""
         await self._images.close()
         await self._pool.close()
 
@@ -147,25 +162,25 @@ class DashScope:
         try:
             response = await handler(request, caller)
         except DashScopeError as exc:
-            hide_key(exc, caller.key)
+            exc.redact(caller.key)
             raise self._for_client(caller, exc) from exc
         return response.known_as(caller.answer_id)
 
     def _caller(self, request: Request) -> Caller:
         authorization = request.fields.get("authorization")
         if not authorization and request.key:
-            authorization = f"Bearer {request.key}"  # from where Azure's clients and browsers put it
+            authorization = f"Bearer {request.key}"  # Azure's clients and browsers put it elsewhere
         key = dashscope_key(authorization, self._settings.api_key)
         if self._settings.total_timeout and not request.deadline:
             request.deadline = asyncio.get_running_loop().time() + self._settings.total_timeout
         return Caller(request, key, request.deadline)
 
     def _for_client(self, caller: Caller, error: DashScopeError) -> Exception:
-        """Return what is raised for an error: for the route's next backend to try, or straight for the client."""
+        """Return what to raise for an error: BackendFailed where the next backend may help, else the error itself."""
         if error.code in _LOGGED_CODES:
             self._log.say(f"Request {caller.request.id}: {error.message}")
         fields = dict(error.fields)
-        caller.answer_under(fields.pop("x-request-id", None))
+        caller.adopt_request_id(fields.pop("x-request-id", None))
         if caller.answer_id:
             fields["x-request-id"] = caller.answer_id
         error.fields = tuple(fields.items())

@@ -1,7 +1,7 @@
-"""Fetches what DashScope made and only names: pictures, and sound where the stream had none.
+"""Fetches what an answer of DashScope only names: pictures, and sound where the stream had none.
 
-A URL in an answer is taken for hostile, because an answer may say what its prompt talked it into, and this program
-stands where the client cannot reach: beside other services of its owner. So
+A URL in an answer is taken for hostile. A prompt may have talked the model into it, and this program can reach what
+the client cannot, such as other services of its owner. So
 
     the scheme      https; http becomes https
     the host        public: no address of it may be private, local or reserved; no user information
@@ -10,8 +10,8 @@ stands where the client cannot reach: beside other services of its owner. So
     redirects       not followed
     size and time   bounded, both
 
-The one exception is the base URL's own origin, to which keys are sent anyway: it is fetched from as it is, so that a
-stand-in on this machine can be used. No key and no field of the client goes along.
+The one exception is the base URL's own origin, to which keys are sent anyway: nothing of this holds for it but the
+bounds, so that a mock on this machine can be used. No key and no field of the client goes along, anywhere.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ import ssl
 import typing
 import urllib.parse
 
-from protocol.dashscope.calls import as_dashscope_error, read_whole
+from protocol.dashscope.calls import read_whole, to_dashscope_error
 from protocol.dashscope.mapping.errors import DashScopeError, upstream_bad_response
 from protocol.dashscope.mapping.image import download_url
 from protocol.upstream.destination import Destination, Proxy, parse_destination
@@ -41,10 +41,11 @@ FindProxy = typing.Callable[[Destination], typing.Optional[Proxy]]
 
 
 class Downloader:
-    """Fetches results by URL, with the guard that the module's text describes.
+    """Fetches results by URL, guarded as the module's docstring says.
 
-    `own` is the base URL's destination, `find_proxy` tells which proxy leads to another one, `make_tls` makes the
-    context that checks certificates. `resolve` finds a host's addresses; by default the system does.
+    `own` is the base URL's destination, `find_proxy` tells which proxy leads to another one. `own_tls` and `make_tls`
+    give their TLS contexts, of which the second one always checks certificates. `resolve` finds a host's addresses; by
+    default the system does.
     """
 
     def __init__(
@@ -93,7 +94,7 @@ class Downloader:
         try:
             addresses: typing.Sequence[str] = [str(ipaddress.ip_address(host))]
         except ValueError:
-            # Behind a proxy names may mean nothing here; it is the proxy that looks them up, and that its owner trusts.
+            # Behind a proxy a name may mean nothing here. The proxy looks it up, and its owner answers for that.
             addresses = [] if through_proxy else await self._resolve(host)
         if host == "localhost" or not all(_is_public(address) for address in addresses):
             raise upstream_bad_response("the address of the result is not public, so it is not fetched")
@@ -128,7 +129,7 @@ async def _fetch_from(pool: UpstreamPool, target: str, until: float) -> bytes:
 
 
 def _fetch_failed(exc: UpstreamFailed) -> DashScopeError:
-    error = as_dashscope_error(exc)
+    error = to_dashscope_error(exc)
     error.message += " This was for a result that its answer named."
     return error
 

@@ -1,47 +1,67 @@
-"""Pictures: made at once, or by tasks that are polled to their end and given up when the client leaves."""
+"""Pictures: made at once, or by tasks.
+
+Theory of operation
+-------------------
+Several calls for one request run side by side, four at once. Each gives pictures or an error. The pictures that were
+made are the answer; only where there is none, the first error is.
+
+A call that makes a task is answered with its id, and the task is polled. The delay before a poll is 1 s at first and
+grows to 5 s. The polling ends in one of these ways:
+
+    the task has ended           its pictures, or the error that it ended with
+    a poll fails                 two failures in a row are endured, if their status may pass (429, 5xx), because the
+                                 task itself goes on; then the error is raised
+    the time is up               504 after 300 s, or earlier where the request has a time limit
+    the client leaves            the polling is cancelled, wherever it waits
+
+In all but the first the task goes on, and would be billed, with nobody to wait for it. So DashScope is told to cancel
+it. A task of the event loop does that, because the one that polled may be on its way out already. When the backend
+closes it waits for those, which takes some seconds at most.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import binascii
+import functools
 import typing
 
 from protocol.dashscope.calls import Caller, NativeClient, run_together
 from protocol.dashscope.download import Downloader
 from protocol.dashscope.mapping.errors import DashScopeError, upstream_timeout
 from protocol.dashscope.mapping.image import (
-    TASK_LIMIT_SECONDS,
     ImagePlan,
     ImageResult,
-    created_task_id,
     image_results,
     images_answer,
-    is_task_done,
+    picture_url,
     plan_image_edit,
     plan_images,
+)
+from protocol.dashscope.mapping.native import NativeCall
+from protocol.dashscope.mapping.tasks import (
+    TASK_LIMIT_SECONDS,
+    check_task_succeeded,
+    created_task_id,
+    has_task_ended,
     poll_delay_seconds,
     task_cancel_path,
     task_path,
 )
-from protocol.dashscope.mapping.native import NativeCall
-from protocol.errors import ApiError
+from protocol.dashscope.request_form import read_request_form
 from protocol.exchange import Request, Response
 from protocol.openai.answers import json_response
 from protocol.wire.json_text import JsonObject
-from protocol.wire.multipart import FormFile, read_form
 
-_PICTURE_CALLS_AT_ONCE = 4
-_PICTURE_FORM_BYTES = 48 * 1024 * 1024
-_PICTURE_URL_BYTES = 10 * 1024 * 1024  # of each data URL; DashScope takes no more
-_PICTURE_BEGINNINGS = ((b"\xff\xd8\xff", "image/jpeg"), (b"RIFF", "image/webp"), (b"GIF8", "image/gif"))
+_CALLS_AT_ONCE = 4
+_MOST_FORM_BYTES = 48 * 1024 * 1024
 
-# A task that is well must not be lost to a poll that was not answered; this many in a row mean something else.
-_POLL_FAILURES_ENDURED = 2
-_POLL_ENDURED_STATUSES = (429, 500, 502, 503, 504)
+_MOST_POLL_FAILURES = 2  # in a row
+_PASSING_STATUSES = (429, 500, 502, 503, 504)
 _CANCEL_SECONDS = 3.0
 
 
-class Images:
+class ImageEndpoints:
     """Answers requests for pictures.
 
     `clock` gives seconds since the epoch; `sleep` waits for seconds between the polls of a task.
@@ -53,7 +73,7 @@ class Images:
         downloader: Downloader,
         *,
         clock: typing.Callable[[], float],
-        sleep: typing.Callable[[float], typing.Awaitable[typing.Any]],
+        sleep: typing.Callable[[float], typing.Awaitable[object]],
     ) -> None:
         self._client = client
         self._downloader = downloader
@@ -61,69 +81,63 @@ class Images:
         self._sleep = sleep
         self._cancelling: set[asyncio.Task[None]] = set()
 
-    async def generate(self, request: Request, caller: Caller) -> Response:
+    async def generate_images(self, request: Request, caller: Caller) -> Response:
         """Answer `POST /images/generations`."""
         return await self._answer(plan_images(request.json_object()), caller)
 
-    async def edit(self, request: Request, caller: Caller) -> Response:
+    async def edit_images(self, request: Request, caller: Caller) -> Response:
         """Answer `POST /images/edits`, a form with the fields of a generation and the pictures to edit."""
-        form = await read_form(request.fields.get("content-type"), request.stream, _PICTURE_FORM_BYTES)
-        pictures = [_picture_url(file) for file in form.files if file.name in ("image", "image[]")]
+        form = await read_request_form(request, _MOST_FORM_BYTES)
+        pictures = [
+            picture_url(file.data, file.content_type, file.name)
+            for file in form.files
+            if file.name in ("image", "image[]")
+        ]
         if any(file.name == "mask" for file in form.files):
             form.fields["mask"] = "a file"
         return await self._answer(plan_image_edit(form.fields, pictures), caller)
 
     async def close(self) -> None:
-        """Wait, for some seconds at most, until the tasks of clients that left have been cancelled."""
+        """Wait, for some seconds at most, until the tasks that nobody waits for have been cancelled."""
         await asyncio.gather(*self._cancelling, return_exceptions=True)
 
     async def _answer(self, plan: ImagePlan, caller: Caller) -> Response:
-        made = await run_together([self._job(call, caller) for call in plan.calls], _PICTURE_CALLS_AT_ONCE)
-        results = [result for outcome in made if isinstance(outcome, list) for result in outcome]
+        jobs = [functools.partial(self._make_pictures, call, caller) for call in plan.calls]
+        made = await run_together(jobs, _CALLS_AT_ONCE)
+        results = [result for outcome in made if not isinstance(outcome, DashScopeError) for result in outcome]
         if not results:
-            raise typing.cast(DashScopeError, made[0])
+            raise next(outcome for outcome in made if isinstance(outcome, DashScopeError))
         contents = await self._contents(results, caller) if plan.base64 else None
         return json_response(images_answer(results, int(self._clock()), contents))
 
-    def _job(
-        self, call: NativeCall, caller: Caller
-    ) -> typing.Callable[[], typing.Awaitable[list[ImageResult] | DashScopeError]]:
-        async def make() -> list[ImageResult] | DashScopeError:
-            try:
-                return image_results(await (self._finish_task if call.task else self._client.ask)(call, caller))
-            except DashScopeError as exc:
-                return exc  # of several pictures the good ones count
-
-        return make
+    async def _make_pictures(self, call: NativeCall, caller: Caller) -> list[ImageResult] | DashScopeError:
+        """Return at least one picture, or why there is none: an error must not end the calls beside this one."""
+        try:
+            answer = await (self._finish_task(call, caller) if call.task else self._client.ask(call, caller))
+            return image_results(answer)
+        except DashScopeError as exc:
+            return exc
 
     async def _contents(self, results: typing.Sequence[ImageResult], caller: Caller) -> list[str]:
         """Return the pictures themselves, as base64."""
-
-        def job(url: str) -> typing.Callable[[], typing.Awaitable[bytes]]:
-            return lambda: self._downloader.fetch(url, caller.deadline)
-
-        contents = await run_together([job(result.url) for result in results], _PICTURE_CALLS_AT_ONCE)
+        jobs = [functools.partial(self._downloader.fetch, result.url, caller.deadline) for result in results]
+        contents = await run_together(jobs, _CALLS_AT_ONCE)
         return [binascii.b2a_base64(content, newline=False).decode("ascii") for content in contents]
 
     # ---- tasks --------------------------------------------------------------------------------------------------
 
     async def _finish_task(self, call: NativeCall, caller: Caller) -> JsonObject:
-        """Start a task and return its answer when it is done. It is cancelled when nobody waits for it any more."""
+        """Make a task, wait until it ends, and return its answer; DashScopeError."""
         task_id = created_task_id(await self._client.ask(call, caller))
-        done = False
         try:
             answer = await self._poll(task_id, caller)
-            done = True
-            return answer
-        except _TaskFailed as exc:
-            done = True
-            raise exc.error from None
-        finally:
-            if not done:
-                # In a task of its own: this one may be on its way out, and must not keep anybody waiting.
-                cancelling = asyncio.get_running_loop().create_task(self._cancel(task_id, caller))
-                self._cancelling.add(cancelling)
-                cancelling.add_done_callback(self._cancelling.discard)
+        except BaseException:
+            cancelling = asyncio.get_running_loop().create_task(self._cancel(task_id, caller))
+            self._cancelling.add(cancelling)
+            cancelling.add_done_callback(self._cancelling.discard)
+            raise
+        check_task_succeeded(answer)
+        return answer
 
     async def _poll(self, task_id: str, caller: Caller) -> JsonObject:
         waited = 0.0
@@ -142,10 +156,10 @@ class Images:
                 failures = 0
             except DashScopeError as exc:
                 failures += 1
-                if exc.status not in _POLL_ENDURED_STATUSES or failures > _POLL_FAILURES_ENDURED:
+                if exc.status not in _PASSING_STATUSES or failures > _MOST_POLL_FAILURES:
                     raise
                 continue
-            if _is_done(answer):
+            if has_task_ended(answer):
                 return answer
 
     async def _cancel(self, task_id: str, caller: Caller) -> None:
@@ -155,32 +169,3 @@ class Images:
             await self._client.ask_task("POST", task_cancel_path(task_id), caller, deadline)
         except DashScopeError:
             pass  # nobody is left who could be told
-
-
-class _TaskFailed(Exception):
-    """A task has ended by itself, without a result."""
-
-    def __init__(self, error: DashScopeError) -> None:
-        super().__init__(error.message)
-        self.error = error
-
-
-def _is_done(answer: JsonObject) -> bool:
-    try:
-        return is_task_done(answer)
-    except DashScopeError as exc:
-        raise _TaskFailed(exc) from None
-
-
-def _picture_url(file: FormFile) -> str:
-    """Return a picture as a data URL; its type is what the client says, else what it begins with."""
-    media_type = file.content_type.partition(";")[0].strip().lower()
-    if not media_type.startswith("image/") or not media_type.isascii() or " " in media_type:
-        media_type = next((kind for begin, kind in _PICTURE_BEGINNINGS if file.data.startswith(begin)), "image/png")
-    url = f"data:{media_type};base64," + binascii.b2a_base64(file.data, newline=False).decode("ascii")
-    if len(url) > _PICTURE_URL_BYTES:
-        raise ApiError(
-            413, f"{file.name}: expected a picture of at most {_PICTURE_URL_BYTES} bytes as base64, got {len(url)}",
-            type="invalid_request_error", param=file.name, code="file_too_large",
-        )  # fmt: skip
-    return url

@@ -1,6 +1,6 @@
-"""OpenAI's shapes: errors, ids, model objects, chat completions and their chunks (OpenAI API reference).
+"""OpenAI's shapes for every endpoint: JSON answers, errors, events, the list of models, and the API's paths.
 
-Everything is plain JSON values and bytes; the ids, times and random bits come from the caller.
+Source: OpenAI API reference, "Error codes", "Streaming", "Models".
 """
 
 from __future__ import annotations
@@ -14,30 +14,31 @@ from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.sse import NAMED_EVENT, encode_event
 
-#: Header fields that never change, encoded once.
+#: Header fields of a JSON answer, encoded once.
 JSON_FIELDS = encode_fields([("content-type", "application/json")])
 
-# Buffering proxies are told to let events through (nginx: X-Accel-Buffering).
+#: Header fields of a stream. X-Accel-Buffering tells nginx, and proxies like it, to let each event through at once.
 EVENT_STREAM_FIELDS = encode_fields(
     [("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache"), ("x-accel-buffering", "no")]
 )
 
-# The first segments of the API's paths: these may be asked for without /v1 in front, as some clients do.
+# The first segments of the API's paths. A path that begins with one is the API's, also without the /v1 in front.
 _API_ROOTS = frozenset(
     "agents assistants audio batches chat chatkit completions containers content_provenance_checks conversations"
     " decisions edits embeddings evals files fine_tuning images live models moderations organization projects realtime"
-    " rerank responses safety skills threads uploads vaults vector_stores videos webhook_endpoints webhook_event_types".split()
+    " rerank responses safety skills threads uploads vaults vector_stores videos webhook_endpoints"
+    " webhook_event_types".split()
 )
 
-# A word with the white space after it (and, at the start, before it). Scripts that are written without spaces go
-# character by character, as a model's tokens roughly do: kana, CJK ideographs, Hangul.
+# A word with the white space after it; the first word also has what is before it. Scripts that are written without
+# spaces (kana, CJK ideographs, Hangul) are cut into characters, roughly as a model's tokens are.
 _SPACELESS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _WORD = rf"^\s+(?=\s*\Z)|\s*(?:[{_SPACELESS}]|[^\s{_SPACELESS}]+)\s*"
 _ASCII_WORD = re.compile(r"^\s+(?=\s*\Z)|\s*\S+\s*")
 
 
 def json_response(value: typing.Any, status: int = 200) -> Response:
-    """Return a JSON answer."""
+    """Return an answer with a JSON value."""
     return Response(status, JSON_FIELDS, encode_json(value))
 
 
@@ -51,7 +52,7 @@ def error_response(error: ApiError) -> Response:
 
 
 def error_event(error: ApiError) -> bytes:
-    """Return the event that tells of an error within a stream; no [DONE] may follow it."""
+    """Return the event that tells of an error within a stream. It is the last one: no [DONE] follows."""
     return encode_event(encode_json(error.as_dict()))
 
 
@@ -60,12 +61,12 @@ ERROR_SHAPES = ErrorShapes(error_response, error_event)
 
 
 def event_bytes(events: typing.Iterable[JsonObject]) -> bytes:
-    """Return typed events as they are sent: named by their `type`, with no [DONE] behind the last one."""
+    """Return typed events as bytes, each named by its `type`. A stream of such events has no [DONE] at its end."""
     return b"".join([NAMED_EVENT % (event["type"].encode(), encode_json(event)) for event in events])
 
 
 def api_path(path: str) -> str | None:
-    """Return an API path without its /v1, e.g. "/chat/completions"; None for a path that is none of the API's."""
+    """Return an API path without its /v1, e.g. "/chat/completions"; None for a path that is not the API's."""
     if path.startswith("/v1/") and len(path) > 4:
         return path[3:]
     if path[1:].partition("/")[0] in _API_ROOTS:
@@ -74,8 +75,8 @@ def api_path(path: str) -> str | None:
 
 
 def split_words(text: str) -> list[str]:
-    """Cut a text into the pieces that a stream sends: words with their following space; joined they are the text."""
-    # To compile the long pattern takes 2 ms, so that is left to who needs it.
+    """Cut a text into the pieces that a stream sends: words with the white space behind. Joined they are the text."""
+    # The long pattern takes 2 ms to compile, so it is compiled when a text first needs it.
     return _ASCII_WORD.findall(text) if text.isascii() else re.findall(_WORD, text)
 
 

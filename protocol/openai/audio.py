@@ -6,7 +6,11 @@ import binascii
 import struct
 import typing
 
+#: Of all sound that the audio endpoints make, a second.
 SPEECH_SAMPLE_RATE = 24_000
+#: The media types of captions, by format.
+CAPTION_TYPES = {"srt": "application/x-subrip; charset=utf-8", "vtt": "text/vtt; charset=utf-8"}
+
 _SAMPLE_BYTES = 2
 _WAV_UNKNOWN_SIZE = 0xFFFFFFFF
 
@@ -14,7 +18,7 @@ _WAV_UNKNOWN_SIZE = 0xFFFFFFFF
 def wav_header(data_bytes: int | None = None) -> bytes:
     """Return the 44 bytes before the samples of a WAV file: PCM, 24 kHz, mono, 16 bit.
 
-    Without `data_bytes` both sizes are 0xFFFFFFFF, by which players know that the length is not known yet.
+    Without `data_bytes` both sizes are 0xFFFFFFFF: players take that for a length that is not known yet.
     """
     data_size = _WAV_UNKNOWN_SIZE if data_bytes is None else data_bytes
     file_size = _WAV_UNKNOWN_SIZE if data_bytes is None else 36 + data_bytes
@@ -29,12 +33,8 @@ def speech_delta_event(sound: bytes) -> dict[str, typing.Any]:
     return {"type": "speech.audio.delta", "audio": binascii.b2a_base64(sound, newline=False).decode("ascii")}
 
 
-#: The media types of captions.
-CAPTION_TYPES = {"srt": "application/x-subrip; charset=utf-8", "vtt": "text/vtt; charset=utf-8"}
-
-
 def caption_time(seconds: float, mark: str) -> str:
-    """Return a time as captions have it; `mark` stands before the milliseconds: a comma in SRT, a point in VTT."""
+    """Return a time as captions have it. Before the milliseconds stands `mark`: a comma in SRT, a point in VTT."""
     milliseconds = round(seconds * 1000)
     minutes, rest = divmod(milliseconds, 60_000)
     return f"{minutes // 60:02}:{minutes % 60:02}:{rest // 1000:02}{mark}{rest % 1000:03}"

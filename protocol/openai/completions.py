@@ -1,7 +1,8 @@
-"""Chat completions and legacy completions: what an answer says, and its JSON and its chunks (OpenAI API reference).
+"""Chat completions and legacy completions: their choices, as a whole object or as the chunks of a stream.
 
-A Speech is what one choice says, cut into the pieces that a stream sends. The functions turn speeches into a whole
-object, or into frames: the events of a stream, grouped by what is sent at one moment.
+A Choice has what it says cut into the pieces that a stream sends. Functions make choices into an object, or into
+frames: the events of a stream, grouped by what is sent at one moment. Source: OpenAI API reference, "Chat",
+"Completions (legacy)".
 """
 
 from __future__ import annotations
@@ -12,19 +13,19 @@ import typing
 from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.sse import DONE_EVENT, EVENT_END, EVENT_START
 
-#: Says which software made an answer, as OpenAI's does: clients log it, nothing depends on it.
-SYSTEM_FINGERPRINT = "fp_6f61697365"
+# It tells which software made an answer, as OpenAI's does. Clients log it; nothing depends on it.
+_SYSTEM_FINGERPRINT = "fp_6f61697365"
 
 _REMEMBERED_MODELS = 64
 
-# The chunk with the usage: behind the beginning that all chunks have comes an object that is given, or one of which the
-# two counts that change are filled in.
+# The chunk with the usage, which follows the beginning that all chunks share. The usage is an object, or (prepared) the
+# parts of one between which the two counts that change are put.
 _USAGE_CHUNK = b'%b[],"usage":%b}' + EVENT_END
 _PREPARED_USAGE_CHUNK = b'%b[],"usage":%b"prompt_tokens":%d%b"total_tokens":%d%b}' + EVENT_END
 
 
-class SpokenCall(typing.NamedTuple):
-    """A call within an answer: of a "function", of a "custom" tool, or a "legacy" `function_call`, which has no id.
+class ChoiceCall(typing.NamedTuple):
+    """A call that a choice makes: of a "function", of a "custom" tool, or a "legacy" `function_call`, which has no id.
 
     `pieces` are those of its arguments, or of a custom tool's input.
     """
@@ -35,10 +36,10 @@ class SpokenCall(typing.NamedTuple):
     pieces: typing.Sequence[str]
 
 
-class SpokenAudio(typing.NamedTuple):
-    """How a choice sounds: the bytes of each of its pieces, or of silence where it has none.
+class ChoiceAudio(typing.NamedTuple):
+    """How a choice sounds: the bytes of each of its pieces, or those of silence where it has none.
 
-    `expires_at` is when the sound can no longer be referred to, in seconds since the epoch.
+    `expires_at` is the time from which on a request can no longer refer to the sound, in seconds since the epoch.
     """
 
     id: str
@@ -46,10 +47,10 @@ class SpokenAudio(typing.NamedTuple):
     sounds: typing.Sequence[bytes]
 
 
-class Speech:
-    """What one choice says: the `pieces` of its text, or `calls`; `finish_reason` as in the API reference.
+class Choice:
+    """One choice: the `pieces` of its text, or `calls`; `finish_reason` is as in the API reference.
 
-    `logprobs` has the entry of each piece where the request asks for them; with `audio` the pieces are spoken.
+    `logprobs` has an entry for each piece where the request asks for them. With `audio` the pieces are spoken.
     """
 
     __slots__ = ("audio", "calls", "finish_reason", "logprobs", "pieces")
@@ -59,9 +60,9 @@ class Speech:
         pieces: typing.Sequence[str],
         finish_reason: str,
         *,
-        calls: typing.Sequence[SpokenCall] = (),
+        calls: typing.Sequence[ChoiceCall] = (),
         logprobs: typing.Sequence[JsonObject] = (),
-        audio: SpokenAudio | None = None,
+        audio: ChoiceAudio | None = None,
     ) -> None:
         self.audio = audio
         self.pieces = pieces
@@ -75,8 +76,8 @@ class Speech:
         return len(self.pieces) + sum(len(call.pieces) for call in self.calls)
 
 
-class Answered(typing.NamedTuple):
-    """What is the same in an object and in all chunks of one answer."""
+class CompletionHead(typing.NamedTuple):
+    """What an object, or all chunks of a stream, begin with; and the number of the prompt's tokens, for the usage."""
 
     id: str
     created: int
@@ -84,7 +85,7 @@ class Answered(typing.NamedTuple):
     prompt_tokens: int
 
 
-def usage_object(prompt_tokens: int, completion_tokens: int, audio_tokens: int = 0) -> JsonObject:
+def _usage_object(prompt_tokens: int, completion_tokens: int, audio_tokens: int = 0) -> JsonObject:
     """Return the usage of a completion; `audio_tokens` of its tokens are spoken."""
     return {
         "prompt_tokens": prompt_tokens,
@@ -100,45 +101,45 @@ def usage_object(prompt_tokens: int, completion_tokens: int, audio_tokens: int =
     }
 
 
-def _usage_of(answered: Answered, speeches: typing.Sequence[Speech]) -> JsonObject:
-    spoken = sum(speech.tokens for speech in speeches if speech.audio is not None)
-    return usage_object(answered.prompt_tokens, sum(speech.tokens for speech in speeches), spoken)
+def _usage_of(head: CompletionHead, choices: typing.Sequence[Choice]) -> JsonObject:
+    spoken = sum(choice.tokens for choice in choices if choice.audio is not None)
+    return _usage_object(head.prompt_tokens, sum(choice.tokens for choice in choices), spoken)
 
 
 # ---- chat completions -------------------------------------------------------------------------------------------
 
 
-def chat_completion(answered: Answered, speeches: typing.Sequence[Speech]) -> JsonObject:
+def chat_completion(head: CompletionHead, choices: typing.Sequence[Choice]) -> JsonObject:
     """Return the chat completion object."""
     return {
-        "id": answered.id,
+        "id": head.id,
         "object": "chat.completion",
-        "created": answered.created,
-        "model": answered.model,
+        "created": head.created,
+        "model": head.model,
         "choices": [
             {
                 "index": index,
-                "message": _message(speech),
-                "logprobs": _logprobs(speech.logprobs),
-                "finish_reason": speech.finish_reason,
-            }  # fmt: skip
-            for index, speech in enumerate(speeches)
+                "message": _message(choice),
+                "logprobs": _logprobs(choice.logprobs),
+                "finish_reason": choice.finish_reason,
+            }
+            for index, choice in enumerate(choices)
         ],
-        "usage": _usage_of(answered, speeches),
+        "usage": _usage_of(head, choices),
         "service_tier": "default",
-        "system_fingerprint": SYSTEM_FINGERPRINT,
+        "system_fingerprint": _SYSTEM_FINGERPRINT,
     }
 
 
-def _message(speech: Speech) -> JsonObject:
+def _message(choice: Choice) -> JsonObject:
     message: JsonObject = {"role": "assistant", "content": None, "refusal": None, "annotations": []}
-    if speech.audio is not None:
-        message["audio"] = _audio(speech.audio, "".join(speech.pieces))
+    if choice.audio is not None:
+        message["audio"] = _audio(choice.audio, "".join(choice.pieces))
         return message
-    if not speech.calls:
-        message["content"] = "".join(speech.pieces)
+    if not choice.calls:
+        message["content"] = "".join(choice.pieces)
         return message
-    for call in speech.calls:
+    for call in choice.calls:
         said = _called(call, "".join(call.pieces))
         if call.kind == "legacy":
             message["function_call"] = said["function"]
@@ -147,7 +148,7 @@ def _message(speech: Speech) -> JsonObject:
     return message
 
 
-def _audio(audio: SpokenAudio, transcript: str) -> JsonObject:
+def _audio(audio: ChoiceAudio, transcript: str) -> JsonObject:
     data = _base64_text(b"".join(audio.sounds))
     return {"id": audio.id, "data": data, "expires_at": audio.expires_at, "transcript": transcript}
 
@@ -156,7 +157,7 @@ def _base64_text(data: bytes) -> str:
     return binascii.b2a_base64(data, newline=False).decode("ascii")
 
 
-def _called(call: SpokenCall, said: str) -> JsonObject:
+def _called(call: ChoiceCall, said: str) -> JsonObject:
     if call.kind == "custom":
         return {"custom": {"name": call.name, "input": said}}
     return {"function": {"name": call.name, "arguments": said}}
@@ -166,68 +167,67 @@ def _logprobs(entries: typing.Sequence[JsonObject]) -> JsonObject | None:
     return {"content": list(entries), "refusal": None} if entries else None
 
 
-def chat_frames(answered: Answered, speeches: typing.Sequence[Speech], *, include_usage: bool = False) -> list[bytes]:
-    """Return the stream's frames, one for each word, or a single one where no speech says anything.
+def chat_frames(head: CompletionHead, choices: typing.Sequence[Choice], *, include_usage: bool = False) -> list[bytes]:
+    """Return the stream's frames: one for each word, or a single one where no choice has words.
 
-    The first word's frame begins with the role chunks, the last one's ends with the chunks that carry the finish
-    reasons, the usage chunk if it is asked for, and [DONE].
+    The first frame begins with the role chunks. The last one ends with the chunks that carry the finish reasons, the
+    usage chunk if it is asked for, and [DONE].
     """
-    usage = encode_json(_usage_of(answered, speeches)) if include_usage else b""
-    return _join_frames(_chunk_prefix(answered), chat_chunk_tails(speeches, with_usage=include_usage), usage)
+    usage = encode_json(_usage_of(head, choices)) if include_usage else b""
+    return _join_frames(_chunk_prefix(head), _chunk_tails(choices, with_usage=include_usage), usage)
 
 
-def _chunk_prefix(answered: Answered) -> bytes:
-    head = encode_json(
+def _chunk_prefix(head: CompletionHead) -> bytes:
+    encoded = encode_json(
         {
-            "id": answered.id,
+            "id": head.id,
             "object": "chat.completion.chunk",
-            "created": answered.created,
-            "model": answered.model,
+            "created": head.created,
+            "model": head.model,
             "service_tier": "default",
-            "system_fingerprint": SYSTEM_FINGERPRINT,
+            "system_fingerprint": _SYSTEM_FINGERPRINT,
         }
     )
-    return b'%b%b,"choices":' % (EVENT_START, head[:-1])
+    return b'%b%b,"choices":' % (EVENT_START, encoded[:-1])
 
 
 def _chunk_ending(with_usage: bool) -> bytes:
-    """Return what follows a chunk's choices; in a stream with usage all chunks but the last have none yet."""
+    """Return what follows a chunk's choices. In a stream with usage that is null in all chunks but the usage chunk."""
     return (b',"usage":null}' if with_usage else b"}") + EVENT_END
 
 
-def chat_chunk_tails(speeches: typing.Sequence[Speech], *, with_usage: bool) -> list[list[bytes]]:
-    """Return what follows the common beginning of each chunk, grouped by frame; the same for every such answer."""
-
+def _chunk_tails(choices: typing.Sequence[Choice], *, with_usage: bool) -> list[list[bytes]]:
+    """Return what follows the common beginning in each chunk, grouped by frame. The choices alone decide it."""
     ending = _chunk_ending(with_usage)
 
     def tail(index: int, delta: JsonObject, logprobs: JsonObject | None, finish_reason: str | None = None) -> bytes:
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
         return encode_json([choice]) + ending
 
-    steps = [_delta_steps(speech) for speech in speeches]
+    steps = [_delta_steps(choice) for choice in choices]
     frames: list[list[bytes]] = [
         [tail(index, *delta) for index, ones in enumerate(steps) if step < len(ones) for delta in ones[step]]
         for step in range(max(map(len, steps)))
     ]
-    frames[-1] += [tail(index, {}, None, speech.finish_reason) for index, speech in enumerate(speeches)]
+    frames[-1] += [tail(index, {}, None, choice.finish_reason) for index, choice in enumerate(choices)]
     return frames
 
 
 _DeltaSteps = typing.List[typing.List[typing.Tuple[JsonObject, typing.Optional[JsonObject]]]]
 
 
-def _delta_steps(speech: Speech) -> _DeltaSteps:
-    """Return a choice's deltas with their logprobs, those of each word together; the role comes with the first."""
-    is_text = not speech.calls and speech.audio is None
+def _delta_steps(choice: Choice) -> _DeltaSteps:
+    """Return a choice's deltas with their logprobs, grouped by word. The first one carries the role."""
+    is_text = not choice.calls and choice.audio is None
     opening: JsonObject = {"role": "assistant", "content": "" if is_text else None, "refusal": None}
     steps: _DeltaSteps = [[(opening, None)]]
-    if speech.audio is not None:
-        return _spoken_steps(steps, speech.audio, speech)
-    for number, piece in enumerate(speech.pieces):
+    if choice.audio is not None:
+        return _audio_steps(steps, choice.audio, choice)
+    for number, piece in enumerate(choice.pieces):
         if number:
             steps.append([])
-        steps[-1].append(({"content": piece}, _logprobs(speech.logprobs[number : number + 1])))
-    for index, call in enumerate(speech.calls):
+        steps[-1].append(({"content": piece}, _logprobs(choice.logprobs[number : number + 1])))
+    for index, call in enumerate(choice.calls):
         first = _call_opening(index, call)
         if index == 0:
             steps[0] = [({**opening, **first}, None)]
@@ -240,25 +240,25 @@ def _delta_steps(speech: Speech) -> _DeltaSteps:
     return steps
 
 
-def _spoken_steps(steps: _DeltaSteps, audio: SpokenAudio, speech: Speech) -> _DeltaSteps:
-    """Add the deltas of speech: each word's transcript before its sound, in the end nothing but the time it expires."""
-    for number, (piece, sound) in enumerate(zip(speech.pieces or [""], audio.sounds)):
+def _audio_steps(steps: _DeltaSteps, audio: ChoiceAudio, choice: Choice) -> _DeltaSteps:
+    """Add the deltas of spoken words: for each its transcript, then its sound; at last the time when these expire."""
+    for number, (piece, sound) in enumerate(zip(choice.pieces or [""], audio.sounds)):
         if number:
             steps.append([])
-        logprobs = _logprobs(speech.logprobs[number : number + 1])
+        logprobs = _logprobs(choice.logprobs[number : number + 1])
         steps[-1].append(({"audio": {"id": audio.id, "transcript": piece}}, logprobs))
         steps[-1].append(({"audio": {"id": audio.id, "data": _base64_text(sound)}}, None))
     steps[-1].append(({"audio": {"expires_at": audio.expires_at}}, None))
     return steps
 
 
-def _call_opening(index: int, call: SpokenCall) -> JsonObject:
+def _call_opening(index: int, call: ChoiceCall) -> JsonObject:
     if call.kind == "legacy":
         return {"function_call": {"name": call.name, "arguments": ""}}
     return {"tool_calls": [{"index": index, "id": call.id, "type": call.kind, **_called(call, "")}]}
 
 
-def _call_delta(index: int, call: SpokenCall, piece: str) -> JsonObject:
+def _call_delta(index: int, call: ChoiceCall, piece: str) -> JsonObject:
     if call.kind == "legacy":
         return {"function_call": {"arguments": piece}}
     member = {"custom": {"input": piece}} if call.kind == "custom" else {"function": {"arguments": piece}}
@@ -276,37 +276,37 @@ def _join_frames(prefix: bytes, tails: typing.Sequence[typing.Sequence[bytes]], 
 class FixedChat:
     """Answers of one choice that always say the same, prepared: what the mock says when nothing special is asked.
 
-    Gives the bytes that `chat_completion` and `chat_frames` give, by putting the few parts that change between parts
-    that do not. What is the same for all answers of a second to requests for one model is joined once: 0.4 µs instead
-    of 12 for an object, 0.5 instead of 25 for a stream of three words (CPython 3.11).
+    It gives the bytes that `chat_completion` and `chat_frames` give, by putting the parts that change between those
+    that do not. What all answers of one second to requests for one model share is joined once. An object then takes
+    0.4 µs instead of 12, a stream of three words 0.5 instead of 25 (CPython 3.11).
     """
 
-    def __init__(self, speech: Speech) -> None:
-        self.speech = speech
-        self.tokens = speech.tokens
+    def __init__(self, choice: Choice) -> None:
+        self.choice = choice
+        self.tokens = choice.tokens
         self._created = -1
         self._by_model: dict[str, tuple[bytes, bytes]] = {}
-        self._tails = [(b"", *tails) for tails in chat_chunk_tails([speech], with_usage=False)]
+        self._tails = [(b"", *tails) for tails in _chunk_tails([choice], with_usage=False)]
         self._all_tails = (b"", *(tail for tails in self._tails for tail in tails[1:]))
-        self._usage_tails = [(b"", *tails) for tails in chat_chunk_tails([speech], with_usage=True)]
-        usage = encode_json(_usage_of(Answered("", 0, "", 0), [speech]))
+        self._usage_tails = [(b"", *tails) for tails in _chunk_tails([choice], with_usage=True)]
+        usage = encode_json(_usage_of(CompletionHead("", 0, "", 0), [choice]))
         self._usage = _cut(usage, [b'"prompt_tokens":0', b'"total_tokens":%d' % self.tokens])
 
-    def completion(self, answered: Answered) -> bytes:
+    def completion(self, head: CompletionHead) -> bytes:
         """Return the chat completion object as JSON."""
-        prompt = answered.prompt_tokens
-        return self._known(answered)[0] % (answered.id.encode(), prompt, prompt + self.tokens)
+        prompt = head.prompt_tokens
+        return self._known(head)[0] % (head.id.encode(), prompt, prompt + self.tokens)
 
-    def stream(self, answered: Answered) -> bytes:
+    def stream(self, head: CompletionHead) -> bytes:
         """Return the frames of a stream without a usage chunk, joined."""
-        return self._prefix(answered).join(self._all_tails) + DONE_EVENT
+        return self._prefix(head).join(self._all_tails) + DONE_EVENT
 
-    def frames(self, answered: Answered, *, include_usage: bool) -> list[bytes]:
+    def frames(self, head: CompletionHead, *, include_usage: bool) -> list[bytes]:
         """Return the stream's frames; `include_usage` asks for a chunk with the usage."""
-        prefix = self._prefix(answered)
+        prefix = self._prefix(head)
         frames = [prefix.join(tails) for tails in (self._usage_tails if include_usage else self._tails)]
         if include_usage:
-            prompt = answered.prompt_tokens
+            prompt = head.prompt_tokens
             before, between, after = self._usage
             frames[-1] += _PREPARED_USAGE_CHUNK % (
                 prefix, before, prompt, between, prompt + self.tokens, after,
@@ -314,23 +314,23 @@ class FixedChat:
         frames[-1] += DONE_EVENT
         return frames
 
-    def _prefix(self, answered: Answered) -> bytes:
-        return self._known(answered)[1] % answered.id.encode()
+    def _prefix(self, head: CompletionHead) -> bytes:
+        return self._known(head)[1] % head.id.encode()
 
-    def _known(self, answered: Answered) -> tuple[bytes, bytes]:
-        """Return what an object, and the beginning of a chunk, have between the parts that only this answer has."""
-        if answered.created != self._created or len(self._by_model) > _REMEMBERED_MODELS:
-            self._created = answered.created
+    def _known(self, head: CompletionHead) -> tuple[bytes, bytes]:
+        """Return templates of an object and of a chunk's beginning, without the parts that only this answer has."""
+        if head.created != self._created or len(self._by_model) > _REMEMBERED_MODELS:
+            self._created = head.created
             self._by_model.clear()
-        known = self._by_model.get(answered.model)
+        known = self._by_model.get(head.model)
         if known is None:
-            known = self._by_model[answered.model] = self._make_known(answered)
+            known = self._by_model[head.model] = self._make_known(head)
         return known
 
-    def _make_known(self, answered: Answered) -> tuple[bytes, bytes]:
-        marked = answered._replace(id="\0id", prompt_tokens=0)
-        # The id is what comes first, and no text holds '"usage":' with a quotation mark that is not escaped.
-        said, usage = encode_json(chat_completion(marked, [self.speech])).replace(b"%", b"%%").split(b'"usage":')
+    def _make_known(self, head: CompletionHead) -> tuple[bytes, bytes]:
+        marked = head._replace(id="\0id", prompt_tokens=0)
+        # The usage can be found by its key: within a text the quotation marks would be escaped.
+        said, usage = encode_json(chat_completion(marked, [self.choice])).replace(b"%", b"%%").split(b'"usage":')
         before, after = _cut(said, [b"\\u0000id"])
         start, between, end = _cut(usage, [b'"prompt_tokens":0', b'"total_tokens":%d' % self.tokens])
         completion = b'%b%%b%b"usage":%b"prompt_tokens":%%d%b"total_tokens":%%d%b' % (
@@ -341,6 +341,7 @@ class FixedChat:
 
 
 def _cut(text: bytes, marks: typing.Sequence[bytes]) -> list[bytes]:
+    """Return what stands before, between and behind the marks, which the text has in this order."""
     parts = []
     for mark in marks:
         before, _, text = text.partition(mark)
@@ -351,44 +352,42 @@ def _cut(text: bytes, marks: typing.Sequence[bytes]) -> list[bytes]:
 # ---- legacy completions -----------------------------------------------------------------------------------------
 
 
-def text_completion(answered: Answered, speeches: typing.Sequence[Speech]) -> JsonObject:
+def text_completion(head: CompletionHead, choices: typing.Sequence[Choice]) -> JsonObject:
     """Return the legacy completion object."""
-    choices = [
-        _text_choice(index, "".join(speech.pieces), speech.finish_reason) for index, speech in enumerate(speeches)
-    ]
-    return {**_text_head(answered), "choices": choices, "usage": _usage_of(answered, speeches)}
+    return {
+        **_text_head(head),
+        "choices": [
+            _text_choice(index, "".join(choice.pieces), choice.finish_reason) for index, choice in enumerate(choices)
+        ],
+        "usage": _usage_of(head, choices),
+    }
 
 
-def text_frames(answered: Answered, speeches: typing.Sequence[Speech], *, include_usage: bool = False) -> list[bytes]:
-    """Return the legacy stream's frames, as chat_frames does."""
-    prefix = b'%b%b,"choices":' % (EVENT_START, encode_json(_text_head(answered))[:-1])
+def text_frames(head: CompletionHead, choices: typing.Sequence[Choice], *, include_usage: bool = False) -> list[bytes]:
+    """Return the frames of a legacy stream: as those of `chat_frames`, but without roles."""
+    prefix = b'%b%b,"choices":' % (EVENT_START, encode_json(_text_head(head))[:-1])
     ending = _chunk_ending(include_usage)
     frames: list[list[bytes]] = [[]]
-    for step in range(max(len(speech.pieces) for speech in speeches)):
+    for step in range(max(len(choice.pieces) for choice in choices)):
         if step:
             frames.append([])
-        for index, speech in enumerate(speeches):
-            if step < len(speech.pieces):
-                frames[-1].append(encode_json([_text_choice(index, speech.pieces[step], None)]) + ending)
+        for index, choice in enumerate(choices):
+            if step < len(choice.pieces):
+                frames[-1].append(encode_json([_text_choice(index, choice.pieces[step], None)]) + ending)
     frames[-1] += [
-        encode_json([_text_choice(index, "", speech.finish_reason)]) + ending for index, speech in enumerate(speeches)
+        encode_json([_text_choice(index, "", choice.finish_reason)]) + ending for index, choice in enumerate(choices)
     ]
-    tails = [[b"", *group] for group in frames]
-    usage = encode_json(_usage_of(answered, speeches)) if include_usage else b""
-    joined = [prefix.join(group) for group in tails]
-    if usage:
-        joined[-1] += _USAGE_CHUNK % (prefix, usage)
-    joined[-1] += DONE_EVENT
-    return joined
+    usage = encode_json(_usage_of(head, choices)) if include_usage else b""
+    return _join_frames(prefix, frames, usage)
 
 
-def _text_head(answered: Answered) -> JsonObject:
+def _text_head(head: CompletionHead) -> JsonObject:
     return {
-        "id": answered.id,
+        "id": head.id,
         "object": "text_completion",
-        "created": answered.created,
-        "model": answered.model,
-        "system_fingerprint": SYSTEM_FINGERPRINT,
+        "created": head.created,
+        "model": head.model,
+        "system_fingerprint": _SYSTEM_FINGERPRINT,
     }
 
 

@@ -1,8 +1,8 @@
 """DashScope's native chat answers as OpenAI's chat completions.
 
-An answer comes in one of three forms: `output.choices[].message` (the one asked for), `output.text` (older models), and
-`output.choices[].messages` (an old plugin mode). Any field may be null. Sources: DashScope API reference, "Text
-generation", response; OpenAI API reference, "The chat completion object".
+An answer has one of three forms: `output.choices[].message`, which is asked for; `output.text`, with which older models
+answer all the same; and `output.choices[].messages`, of an old plugin mode. Any field may be null. Sources: DashScope
+API reference, "Text generation", response; OpenAI API reference, "The chat completion object".
 """
 
 from __future__ import annotations
@@ -11,26 +11,41 @@ import json
 import re
 import typing
 
-# A native finish reason of none, as JSON null or as the word.
+from protocol.wire.json_text import JsonObject
+
+# How DashScope says that a choice goes on: by JSON null, or by the word.
 _UNFINISHED = (None, "", "null")
 _FINISH_REASONS = ("stop", "length", "tool_calls", "content_filter")
 
 _PROMPT_MODALITIES = ("audio_tokens", "image_tokens", "video_tokens", "text_tokens")
 _COMPLETION_MODALITIES = ("audio_tokens", "text_tokens")
 
-# How search answers cite their sources: [1], or [ref_1].
+# Answers with a web search cite their sources as [1] or [ref_1].
 _CITATION_MARK = re.compile(r"\[(?:ref_)?(\d{1,4})\]")
 
-# What DashScope says beside the choices and OpenAI has no field for: handed on under its own name.
-ANSWER_EXTENSIONS = ("search_info", "tool_info")
+# Beside the choices DashScope tells of these. OpenAI has no field for them, so they keep their names.
+_EXTENSIONS = ("search_info", "tool_info")
+
+
+class CompletionFacts(typing.NamedTuple):
+    """What a chat completion says and its native answer does not.
+
+    `model` is the name that the client used, `created` is in Unix seconds, `make_id` returns fresh hex digits for ids
+    that DashScope left out, `forced_tool` says that one function was named in `tool_choice`.
+    """
+
+    model: str
+    created: int
+    make_id: typing.Callable[[], str]
+    forced_tool: bool = False
 
 
 class NativeChoice:
-    """One choice of a native answer or of one frame of a stream; text and reasoning are "" where there is none."""
+    """One choice of a native answer or of one event of a stream; text and reasoning are "" where there is none."""
 
     __slots__ = ("finish_reason", "index", "logprobs", "reasoning", "text", "tool_calls")
 
-    def __init__(self, index: int, message: dict[str, typing.Any], holder: dict[str, typing.Any]) -> None:
+    def __init__(self, index: int, message: JsonObject, holder: JsonObject) -> None:
         self.index = index
         self.text = joined_content(message.get("content"))
         reasoning = message.get("reasoning_content")
@@ -41,35 +56,24 @@ class NativeChoice:
 
     @property
     def finished(self) -> bool:
-        """Whether DashScope gave a reason for the end; the word "null" is none."""
+        """Whether DashScope gave a reason for the choice's end."""
         return self.finish_reason not in _UNFINISHED
 
 
-def native_to_completion(
-    answer: typing.Mapping[str, typing.Any],
-    *,
-    model: str,
-    created: int,
-    make_id: typing.Callable[[], str],
-    forced_tool: bool = False,
-) -> dict[str, typing.Any]:
-    """Return the chat completion for a native answer.
-
-    `model` is the name the client used, `created` is in Unix seconds, `make_id` returns fresh hex digits for ids that
-    DashScope left out, `forced_tool` says that one function was named in `tool_choice`.
-    """
-    completion: dict[str, typing.Any] = {
-        "id": completion_id(answer, make_id),
+def chat_completion(answer: typing.Mapping[str, typing.Any], facts: CompletionFacts) -> JsonObject:
+    """Return the chat completion for a native answer."""
+    completion: JsonObject = {
+        "id": completion_id(answer, facts.make_id),
         "object": "chat.completion",
-        "created": created,
-        "model": model,
+        "created": facts.created,
+        "model": facts.model,
         "system_fingerprint": None,
         "choices": [],
         "usage": openai_usage(answer.get("usage")),
     }
     extensions = answer_extensions(answer)
     for choice in native_choices(answer):
-        calls = [_tool_call(call, make_id) for call in choice.tool_calls]
+        calls = [_tool_call(call, facts.make_id) for call in choice.tool_calls]
         completion["choices"].append(
             completion_choice(
                 choice.index,
@@ -77,7 +81,7 @@ def native_to_completion(
                 reasoning=choice.reasoning,
                 tool_calls=calls,
                 logprobs=choice.logprobs,
-                finish_reason=openai_finish_reason(choice.finish_reason, bool(calls), forced_tool),
+                finish_reason=openai_finish_reason(choice.finish_reason, bool(calls), facts.forced_tool),
                 search_info=extensions.get("search_info"),
             )
         )
@@ -90,13 +94,13 @@ def completion_choice(
     *,
     text: str,
     reasoning: str,
-    tool_calls: list[dict[str, typing.Any]],
-    logprobs: dict[str, typing.Any] | None,
+    tool_calls: list[JsonObject],
+    logprobs: JsonObject | None,
     finish_reason: str,
     search_info: object = None,
-) -> dict[str, typing.Any]:
+) -> JsonObject:
     """Return one element of `choices` of a chat completion; content is null where there are only tool calls."""
-    message: dict[str, typing.Any] = {
+    message: JsonObject = {
         "role": "assistant",
         "content": None if tool_calls and not text else text,
         "refusal": None,
@@ -111,8 +115,8 @@ def completion_choice(
     return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": finish_reason}
 
 
-def merge_completions(completions: typing.Sequence[dict[str, typing.Any]]) -> dict[str, typing.Any]:
-    """Return one chat completion for several of one choice each: the first, with all choices and the summed usage."""
+def merge_completions(completions: typing.Sequence[JsonObject]) -> JsonObject:
+    """Return one chat completion for several of one choice each: all choices, and the sum of the usages."""
     merged = dict(completions[0])
     merged["choices"] = [
         {**choice, "index": index} for index, completion in enumerate(completions) for choice in completion["choices"]
@@ -122,7 +126,10 @@ def merge_completions(completions: typing.Sequence[dict[str, typing.Any]]) -> di
 
 
 def native_choices(answer: typing.Mapping[str, typing.Any]) -> list[NativeChoice]:
-    """Return the choices of a native answer or frame, none where `output` is null; a missing index is the position."""
+    """Return the choices of a native answer or event, none where `output` is null.
+
+    A choice without an index has that of its position.
+    """
     output = as_object(answer.get("output"))
     choices = []
     for position, holder in enumerate(as_list(output.get("choices"))):
@@ -140,32 +147,32 @@ def completion_id(answer: typing.Mapping[str, typing.Any], make_id: typing.Calla
     return "chatcmpl-" + (request_id if isinstance(request_id, str) and request_id else make_id())
 
 
-def answer_extensions(answer: typing.Mapping[str, typing.Any]) -> dict[str, typing.Any]:
-    """Return what an answer says of searches and tools run by DashScope itself, if anything."""
+def answer_extensions(answer: typing.Mapping[str, typing.Any]) -> JsonObject:
+    """Return what an answer tells of searches and tools that DashScope itself ran, if anything."""
     output = as_object(answer.get("output"))
-    found = {name: output[name] for name in ANSWER_EXTENSIONS if output.get(name)}
+    found = {name: output[name] for name in _EXTENSIONS if output.get(name)}
     if not any(as_object(found.get("search_info")).values()):
-        found.pop("search_info", None)  # later frames of a stream have empty lists
+        found.pop("search_info", None)  # in later events of a stream its lists are empty
     return found
 
 
 def openai_finish_reason(reason: object, has_tool_calls: bool, forced_tool: bool) -> str:
-    """Return the reason in OpenAI's words for an answer that has ended.
+    """Return the finish reason in OpenAI's words for a choice that has ended.
 
-    No reason means that it was cut (DashScope does so after about 300 s): "length". "stop" beside tool calls is
-    "tool_calls", except where the function was forced; OpenAI, too, says "stop" then.
+    Without a native reason the choice was cut, as DashScope does after about 300 s: "length". "stop" beside tool calls
+    becomes "tool_calls", except where one function was forced: then OpenAI, too, says "stop".
     """
     if reason in _UNFINISHED:
         return "length"
     if reason == "stop" and has_tool_calls and not forced_tool:
         return "tool_calls"
-    return reason if reason in _FINISH_REASONS else "stop"
+    return reason if isinstance(reason, str) and reason in _FINISH_REASONS else "stop"
 
 
-def openai_usage(native: object) -> dict[str, typing.Any]:
-    """Return usage in OpenAI's form; what is missing counts as 0, a missing total is the sum.
+def openai_usage(native: object) -> JsonObject:
+    """Return a native usage in OpenAI's form; a missing count is 0, a missing total is the sum.
 
-    Input tokens include media and output tokens include reasoning on both sides.
+    In both APIs the input tokens include those of media, and the output tokens those of reasoning.
     """
     usage = as_object(native)
     prompt = token_count(usage, "input_tokens")
@@ -174,7 +181,7 @@ def openai_usage(native: object) -> dict[str, typing.Any]:
     prompt_details = {"cached_tokens": token_count(cached, "cached_tokens")}
     input_details = as_object(usage.get("input_tokens_details"))
     for name in _PROMPT_MODALITIES:
-        # Older models tell these beside the sums, newer ones in the details.
+        # Older models give these beside the sums, newer ones within the details.
         count = token_count(input_details, name) or token_count(usage, name)
         if count:
             prompt_details[name] = count
@@ -192,9 +199,9 @@ def openai_usage(native: object) -> dict[str, typing.Any]:
     }
 
 
-def sum_usages(usages: typing.Sequence[dict[str, typing.Any]]) -> dict[str, typing.Any]:
+def sum_usages(usages: typing.Sequence[JsonObject]) -> JsonObject:
     """Return the sum of several usages in OpenAI's form, details included."""
-    total: dict[str, typing.Any] = {}
+    total: JsonObject = {}
     for usage in usages:
         for name, value in usage.items():
             if isinstance(value, dict):
@@ -225,7 +232,7 @@ def token_count(usage: typing.Mapping[str, typing.Any], name: str) -> int:
     return value if isinstance(value, int) else 0
 
 
-def as_object(value: object) -> dict[str, typing.Any]:
+def as_object(value: object) -> JsonObject:
     """Return a JSON object, an empty one in place of anything else."""
     return value if isinstance(value, dict) else {}
 
@@ -235,7 +242,7 @@ def as_list(value: object) -> list[typing.Any]:
     return value if isinstance(value, list) else []
 
 
-def _message(holder: dict[str, typing.Any]) -> dict[str, typing.Any]:
+def _message(holder: JsonObject) -> JsonObject:
     if isinstance(holder.get("message"), dict):
         return holder["message"]
     for message in reversed(as_list(holder.get("messages"))):
@@ -244,7 +251,7 @@ def _message(holder: dict[str, typing.Any]) -> dict[str, typing.Any]:
     return {}
 
 
-def _tool_call(call: dict[str, typing.Any], make_id: typing.Callable[[], str]) -> dict[str, typing.Any]:
+def _tool_call(call: JsonObject, make_id: typing.Callable[[], str]) -> JsonObject:
     function = as_object(call.get("function"))
     return {
         "id": call.get("id") or "call_" + make_id(),
@@ -256,13 +263,13 @@ def _tool_call(call: dict[str, typing.Any], make_id: typing.Callable[[], str]) -
     }
 
 
-def _logprobs(native: object) -> dict[str, typing.Any] | None:
+def _logprobs(native: object) -> JsonObject | None:
     content = as_object(native).get("content")
     return {"content": content, "refusal": None} if isinstance(content, list) and content else None
 
 
-def _citations(text: str, search_info: object) -> list[dict[str, typing.Any]]:
-    """Return a url_citation for each mark in the text; a source that no mark points at has no place to be told."""
+def _citations(text: str, search_info: object) -> list[JsonObject]:
+    """Return a url_citation for each mark in the text. A source without a mark has no place in it, and gets none."""
     sources = {}
     for source in as_list(as_object(search_info).get("search_results")):
         if isinstance(source, dict) and isinstance(source.get("url"), str):

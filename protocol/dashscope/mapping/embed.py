@@ -1,8 +1,8 @@
 """Embeddings and rerank: OpenAI's (and, for rerank, the common `/v1/rerank`) as native calls, and the answers back.
 
-DashScope takes only so many inputs a call, so one request becomes a plan of several calls whose answers are merged in
-order. Sources: DashScope API reference, "Text embedding", "Multimodal embedding", "Text rerank"; OpenAI API reference,
-"Create embeddings".
+DashScope takes a limited number of inputs a call, so one request becomes a plan of several calls, whose answers are
+merged in order. Sources: DashScope API reference, "Text embedding", "Multimodal embedding", "Text rerank"; OpenAI API
+reference, "Create embeddings".
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ from protocol.dashscope.mapping.fields import (
     refuse_field,
     required_text,
 )
-from protocol.dashscope.mapping.messages import native_part
 from protocol.dashscope.mapping.models import model_key
 from protocol.dashscope.mapping.native import (
     MULTIMODAL_EMBEDDING_PATH,
@@ -31,7 +30,9 @@ from protocol.dashscope.mapping.native import (
     TEXT_RERANK_PATH,
     NativeCall,
 )
+from protocol.dashscope.mapping.parts import native_part
 from protocol.errors import ApiError
+from protocol.wire.json_text import JsonObject
 
 _OLD_MODEL = r"text-embedding-v[12].*"
 _ASYNC_MODEL = r"text-embedding-async-.*"
@@ -61,7 +62,7 @@ _RERANK_MOST_DOCUMENTS = 500
 class EmbeddingPlan:
     """The native calls for one embeddings request, in the order of its inputs; they may run at once.
 
-    `sizes` is the number of inputs in each call, `base64` whether the client wants packed floats.
+    `sizes` has the number of inputs in each call. `base64` says that the client wants packed floats.
     """
 
     __slots__ = ("base64", "calls", "model", "sizes")
@@ -76,8 +77,8 @@ class EmbeddingPlan:
 def plan_embeddings(request: typing.Mapping[str, typing.Any]) -> EmbeddingPlan:
     """Return the plan for an embeddings request, or raise the ApiError 400 that names the field at fault.
 
-    Inputs that are objects (`{"text"}`, `{"image"}`, OpenAI's image parts), and models for them, go to the multimodal
-    service. Token arrays are refused: DashScope takes text only.
+    The multimodal service is called for its models, and for inputs that are objects (`{"text"}`, `{"image"}`, OpenAI's
+    image parts). Token arrays are refused: DashScope takes text only.
     """
     model = required_text(request, "model")
     inputs = _read_inputs(request.get("input"))
@@ -93,8 +94,8 @@ def plan_embeddings(request: typing.Mapping[str, typing.Any]) -> EmbeddingPlan:
     return EmbeddingPlan(model, calls, sizes, encoding == "base64")
 
 
-def merge_embeddings(plan: EmbeddingPlan, answers: typing.Sequence[dict[str, typing.Any]]) -> dict[str, typing.Any]:
-    """Return the embeddings object for the native answers, which stand in the order of the plan's calls.
+def merge_embeddings(plan: EmbeddingPlan, answers: typing.Sequence[JsonObject]) -> JsonObject:
+    """Return the embeddings object for the native answers, in the order of the plan's calls.
 
     Raises DashScopeError 502 where an answer has not one embedding for each input.
     """
@@ -124,12 +125,12 @@ def plan_rerank(request: typing.Mapping[str, typing.Any]) -> NativeCall:
     documents = request.get("documents")
     if not isinstance(documents, list) or not 1 <= len(documents) <= _RERANK_MOST_DOCUMENTS:
         raise refuse_field("documents", f"a list of 1 to {_RERANK_MOST_DOCUMENTS} documents", documents)
-    # Only the models for pictures take objects; the others want the bare text.
+    # Only the models for pictures take objects. The others take texts.
     keep_objects = "-vl-" in model_key(model)
     native_documents = [
         _rerank_document(document, f"documents[{number}]", keep_objects) for number, document in enumerate(documents)
     ]
-    parameters: dict[str, typing.Any] = {}
+    parameters: JsonObject = {}
     top_n = optional_integer(request, "top_n", 1)
     if top_n is not None:
         parameters["top_n"] = top_n
@@ -143,7 +144,7 @@ def plan_rerank(request: typing.Mapping[str, typing.Any]) -> NativeCall:
     return NativeCall(TEXT_RERANK_PATH, body)
 
 
-def rerank_answer(answer: typing.Mapping[str, typing.Any], model: str) -> dict[str, typing.Any]:
+def rerank_answer(answer: typing.Mapping[str, typing.Any], model: str) -> JsonObject:
     """Return `{"id", "model", "results": [{"index", "relevance_score", "document"?}], "usage"}`, the best first."""
     results = []
     for result in as_list(as_object(answer.get("output")).get("results")):
@@ -183,7 +184,7 @@ def _text_calls(
     parameters = {name: request[name] for name in _TEXT_EXTENSIONS if request.get(name) is not None}
     batch = _TEXT_BATCH
     if re.fullmatch(_OLD_MODEL, model_key(model)):
-        # These models know neither dimension nor output_type, and refuse what they do not know.
+        # These models refuse dimension and output_type, which they do not know.
         batch = _OLD_TEXT_BATCH
         if dimensions not in (None, _OLD_DIMENSION):
             raise refuse_field("dimensions", f"{_OLD_DIMENSION}, the only size of this model", dimensions)
@@ -204,20 +205,20 @@ def _multimodal_calls(
     batch = _SMALL_MULTIMODAL_BATCH if re.fullmatch(_SMALL_BATCH_MODEL, model_key(model)) else _MULTIMODAL_BATCH
     if not parameters.get("enable_fusion"):
         return _batched_calls(MULTIMODAL_EMBEDDING_PATH, model, "contents", contents, parameters, batch)
-    # Fused inputs give one vector together and cannot be split.
+    # Fused inputs give one vector together, so they go in one call.
     calls, _ = _batched_calls(MULTIMODAL_EMBEDDING_PATH, model, "contents", contents, parameters, len(contents))
     return calls, [1]
 
 
 def _batched_calls(
-    path: str, model: str, name: str, inputs: list[typing.Any], parameters: dict[str, typing.Any], batch: int
+    path: str, model: str, name: str, inputs: list[typing.Any], parameters: JsonObject, batch: int
 ) -> tuple[list[NativeCall], list[int]]:
     batches = [inputs[start : start + batch] for start in range(0, len(inputs), batch)]
     calls = [NativeCall(path, {"model": model, "input": {name: part}, "parameters": parameters}) for part in batches]
     return calls, [len(part) for part in batches]
 
 
-def _content(item: object, where: str) -> dict[str, typing.Any]:
+def _content(item: object, where: str) -> JsonObject:
     if isinstance(item, str):
         return {"text": item}
     if isinstance(item, dict) and isinstance(item.get("multi_images"), list):
@@ -226,7 +227,7 @@ def _content(item: object, where: str) -> dict[str, typing.Any]:
 
 
 def _read_vectors(answer: typing.Mapping[str, typing.Any], size: int) -> list[list[float]]:
-    """Return the vectors of one answer in the order of its inputs, whatever the order in the answer."""
+    """Return the vectors of one answer in the order of the inputs, which need not be the answer's."""
     output = as_object(answer.get("output"))
     found: dict[int, list[float]] = {}
     for position, item in enumerate(as_list(output.get("embeddings"))):

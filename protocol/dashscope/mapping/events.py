@@ -1,9 +1,17 @@
 """DashScope's server-sent events: bytes in any pieces, JSON objects and errors out.
 
-Reading goes line by line and not, as the HTML standard's "Server-sent events" has it, event by event: some gateways
-leave out the empty lines, and each `data:` line is one JSON object anyway. The `event:` and `:HTTP_STATUS/nnn` seen
-last belong to it; under HTTP 200 they are where an error tells its true status. A body that begins with "{" is no event
-stream, although one was asked for; it is taken as one event when it is whole.
+Theory of operation
+-------------------
+    bytes ──► NativeEventReader ──► NativeEvent ──► a StreamTranslator ──► what the client gets
+
+The reader does not wait for the empty line that ends an event (HTML standard, "Server-sent events"), because some
+gateways leave it out. It goes line by line: each `data:` line is one JSON object. The `event:` and `:HTTP_STATUS/nnn`
+lines seen last belong to it; an error inside a stream, which comes under HTTP 200, has its true status there.
+
+A body that begins with "{" is no event stream, although one was asked for. It is one event, once it is whole.
+
+Neither the reader nor a translator raises, because what came before an error must still go out. The reader gives the
+error as an event. The translator keeps it as `error`, returns what came before it, and is silent from then on.
 """
 
 from __future__ import annotations
@@ -13,18 +21,21 @@ import re
 import typing
 
 from protocol.dashscope.mapping.errors import DashScopeError, error_from_answer, is_error_answer, upstream_bad_response
+from protocol.wire.json_text import JsonObject
 
 _BOM = b"\xef\xbb\xbf"
 _STATUS = re.compile(rb":\s*HTTP_STATUS/(\d{3})")
-_MAX_BYTES = 32 * 1024 * 1024  # a frame of speech is some kilobytes, a whole picture some megabytes
+_MAX_EVENT_BYTES = 32 * 1024 * 1024  # an event with speech has some kilobytes, one with a whole picture some megabytes
+
+Output = typing.TypeVar("Output")
 
 
 class NativeEvent:
-    """One event: the JSON object in its data, or the error that it is (then `answer` is empty)."""
+    """One event: the JSON object in its data, or the error that it tells of (then `answer` is empty)."""
 
     __slots__ = ("answer", "error")
 
-    def __init__(self, answer: dict[str, typing.Any], error: DashScopeError | None = None) -> None:
+    def __init__(self, answer: JsonObject, error: DashScopeError | None = None) -> None:
         self.answer = answer
         self.error = error
 
@@ -32,12 +43,11 @@ class NativeEvent:
 class NativeEventReader:
     """Reads native server-sent events from bytes in any pieces.
 
-    It never raises: data that is not a JSON object and an event above `max_event_bytes` become an event with the error
-    502 `upstream_bad_response`, after which the rest of the stream means nothing. Source: HTML standard, "Server-sent
-    events", and what DashScope's gateways do to it.
+    Data that is not a JSON object, and an event of more than `max_event_bytes`, become an event with the error 502
+    `upstream_bad_response`. What follows such an event means nothing.
     """
 
-    def __init__(self, max_event_bytes: int = _MAX_BYTES) -> None:
+    def __init__(self, max_event_bytes: int = _MAX_EVENT_BYTES) -> None:
         self._max_event_bytes = max_event_bytes
         self._buffer = bytearray()
         self._searched = 0
@@ -56,7 +66,7 @@ class NativeEventReader:
         return events
 
     def close(self) -> list[NativeEvent]:
-        """Return the event in what is left, whose last line end may be missing."""
+        """Return the event in what is left: its line end may be missing."""
         rest = bytes(self._buffer)
         self._buffer.clear()
         if self._take == self._take_body:
@@ -64,7 +74,7 @@ class NativeEventReader:
         return self._read_line(rest)
 
     def _take_beginning(self) -> list[NativeEvent]:
-        """Leave out a byte order mark and decide whether this is a stream or a body of JSON."""
+        """Leave out a byte order mark, and decide whether this is a stream or a body of JSON."""
         if self._buffer.startswith(_BOM):
             del self._buffer[: len(_BOM)]
         begin = self._buffer.lstrip()
@@ -89,7 +99,8 @@ class NativeEventReader:
         return [event for line in lines for event in self._read_line(bytes(line))]
 
     def _read_line(self, line: bytes) -> list[NativeEvent]:
-        # Lines are cut before they are decoded: a character may be spread over two reads, a line feed is never in one.
+        # Bytes are cut into lines before they are decoded: a read may end inside a character, and no byte of a
+        # character of several is a line feed.
         line = line.rstrip(b"\r")
         status = _STATUS.match(line)
         if status:
@@ -117,3 +128,46 @@ class NativeEventReader:
 
 def _bad_event(reason: str, evidence: bytes = b"") -> NativeEvent:
     return NativeEvent({}, upstream_bad_response(reason, evidence))
+
+
+class StreamTranslator(typing.Generic[Output]):
+    """Turns the bytes of one native stream into what the client gets; a subclass says into what.
+
+    `error` is what ended the stream early, if anything did: look at it after each call.
+    """
+
+    def __init__(self) -> None:
+        self.error: DashScopeError | None = None
+        self._reader = NativeEventReader()
+
+    def feed(self, data: bytes) -> list[Output]:
+        """Return what these bytes give, up to the first error."""
+        return [] if self.error is not None else self._take_events(self._reader.feed(data))
+
+    def close(self) -> list[Output]:
+        """Return the last that a stream gives, after its clean end. If its connection broke, do not call this."""
+        if self.error is not None:
+            return []
+        outputs = self._take_events(self._reader.close())
+        if self.error is None:
+            outputs.extend(self._end())
+        return outputs
+
+    def _take_events(self, events: list[NativeEvent]) -> list[Output]:
+        outputs: list[Output] = []
+        for event in events:
+            if event.error is not None:
+                self.error = event.error
+                break
+            outputs.extend(self._take(event.answer))
+            if self.error is not None:
+                break
+        return outputs
+
+    def _take(self, answer: JsonObject) -> typing.Sequence[Output]:
+        """Return what one event gives; where it cannot be used, set `error`."""
+        raise NotImplementedError
+
+    def _end(self) -> typing.Sequence[Output]:
+        """Return what follows the last event; where something is missing, set `error`."""
+        raise NotImplementedError

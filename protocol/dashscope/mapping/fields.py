@@ -1,12 +1,11 @@
 """Typed fields of a client's JSON request; a wrong one becomes a 400 that names it.
 
-Every reader answers None for a field that is absent or null: OpenAI's API treats the two alike. A boolean is not a
-number, although Python thinks so.
+An optional field that is null counts as absent, as in OpenAI's API: its reader returns None for both. A boolean is not
+a number here, although it is one in Python.
 """
 
 from __future__ import annotations
 
-import json
 import typing
 
 from protocol.errors import ApiError
@@ -22,17 +21,6 @@ def refuse_field(param: str, expected: str, got: object, code: str | None = None
     return ApiError(
         400, f"{param}: expected {expected}, got {evidence}", type="invalid_request_error", param=param, code=code
     )
-
-
-def read_request_object(body: bytes) -> dict[str, typing.Any]:
-    """Return the JSON object of a request body, or raise the 400 for anything else."""
-    try:
-        request = json.loads(body)
-    except (ValueError, RecursionError) as exc:
-        raise ApiError(400, f"The request body is not valid JSON: {exc}", type="invalid_request_error") from exc
-    if not isinstance(request, dict):
-        raise ApiError(400, "The request body must be a JSON object", type="invalid_request_error")
-    return request
 
 
 def required_text(request: typing.Mapping[str, typing.Any], name: str) -> str:

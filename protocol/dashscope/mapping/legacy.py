@@ -1,4 +1,4 @@
-"""OpenAI's legacy completions by way of chat: the prompt as one user message, and the chat's answers in their shape.
+"""OpenAI's legacy completions by way of chat: the prompt as one user message, the chat's answers in the older shape.
 
 Source: OpenAI API reference, "Completions (legacy)".
 """
@@ -8,8 +8,9 @@ from __future__ import annotations
 import typing
 
 from protocol.dashscope.mapping.fields import refuse_field
+from protocol.wire.json_text import JsonObject
 
-# What a chat cannot do; the values listed ask for nothing.
+# What no chat can do. The values listed ask for nothing.
 _IMPOSSIBLE = {
     "best_of": (None, 1),
     "echo": (None, False),
@@ -18,7 +19,7 @@ _IMPOSSIBLE = {
 }
 
 
-def chat_request_of_completion(request: typing.Mapping[str, typing.Any]) -> dict[str, typing.Any]:
+def chat_request_for_completion(request: typing.Mapping[str, typing.Any]) -> JsonObject:
     """Return the chat request for a legacy completion request, or raise the ApiError 400 that names the field."""
     prompt = request.get("prompt")
     if isinstance(prompt, list) and len(prompt) == 1:
@@ -35,19 +36,28 @@ def chat_request_of_completion(request: typing.Mapping[str, typing.Any]) -> dict
     return chat
 
 
-def completion_of_chat(chat: typing.Mapping[str, typing.Any]) -> dict[str, typing.Any] | None:
-    """Return the legacy object for a chat completion or one of its chunks; None for a chunk that says nothing here.
+def text_completion(chat: typing.Mapping[str, typing.Any]) -> JsonObject:
+    """Return the legacy completion for a chat completion. It has no place for the reasoning of a model that thinks."""
+    choices = [_choice(choice, choice["message"].get("content")) for choice in chat["choices"]]
+    return _completion(chat, choices)
 
-    The reasoning of a model that thinks has no place in it.
-    """
-    choices = []
-    for choice in chat["choices"]:
-        said = choice.get("message") or choice.get("delta") or {}
-        text, reason = said.get("content") or "", choice["finish_reason"]
-        if text or reason:
-            choices.append({"index": choice["index"], "text": text, "logprobs": None, "finish_reason": reason})
-    if not choices and not chat.get("usage"):
-        return None
+
+def text_completion_chunk(chunk: typing.Mapping[str, typing.Any]) -> JsonObject | None:
+    """Return the legacy chunk for a chunk of a chat completion; None where it has neither text, reason nor usage."""
+    choices = [
+        _choice(choice, choice["delta"].get("content"))
+        for choice in chunk["choices"]
+        if choice["delta"].get("content") or choice["finish_reason"]
+    ]
+    return _completion(chunk, choices) if choices or chunk.get("usage") else None
+
+
+def _choice(choice: JsonObject, text: str | None) -> JsonObject:
+    reason = choice["finish_reason"]
+    return {"index": choice["index"], "text": text or "", "logprobs": None, "finish_reason": reason}
+
+
+def _completion(chat: typing.Mapping[str, typing.Any], choices: list[JsonObject]) -> JsonObject:
     legacy = {**chat, "object": "text_completion", "choices": choices}
     legacy["id"] = "cmpl-" + str(chat["id"]).partition("-")[2]
     return legacy

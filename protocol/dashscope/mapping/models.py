@@ -1,10 +1,10 @@
 """What is known of DashScope's models: which endpoint takes them, how they think, what they support.
 
-Nothing here forbids a model that is not listed: names come and go, and an unknown one is passed through. Patterns are
-matched against the lower-case id without a `vendor/` prefix; dated snapshots and `-latest` behave like their family.
-They are kept as text here and in the other modules of DashScope: the module `re` remembers what it has compiled, and a
-start that never sees this backend is spared some 10 ms.
-Source: Alibaba Cloud Model Studio, "Models".
+A model that is not listed is not refused, because models come and go: the patterns tell what its family can do. They
+are matched against the lower-case id without a `vendor/` prefix; dated snapshots and `-latest` behave as their family.
+
+The patterns stay text, here and in the other modules of DashScope: `re` keeps what it has compiled, and a start on
+which no such request comes is spared some 10 ms. Source: Alibaba Cloud Model Studio, "Models".
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import typing
 from protocol.dashscope.mapping.errors import DashScopeError
 from protocol.dashscope.mapping.native import MULTIMODAL_GENERATION_PATH, TEXT_GENERATION_PATH
 from protocol.errors import ApiError
+from protocol.wire.json_text import JsonObject
 
 TEXT_ENDPOINT = "text"
 MULTIMODAL_ENDPOINT = "multimodal"
@@ -29,14 +30,14 @@ THINKING_ON_DEMAND = "off"
 NEVER_THINKING = "never"
 UNKNOWN_THINKING = "unknown"
 
-_ENDPOINT_MEMORY_MODELS = 256
-_MODEL_URL_ERROR = "url error"
+_MOST_REMEMBERED = 256
+_URL_ERROR = "url error"
 
-_MODEL_LIST_CREATED = 1735689600  # 2025-01-01: DashScope tells no date, and the field is required
-_MODEL_OWNERS = (("deepseek", "deepseek"), ("glm", "zhipu"), ("kimi", "moonshot"), ("minimax", "minimax"))
-_MODEL_DEFAULT_OWNER = "alibaba"
+_CREATED = 1735689600  # 2025-01-01: DashScope tells no date, and the field is required
+_OWNERS = (("deepseek", "deepseek"), ("glm", "zhipu"), ("kimi", "moonshot"), ("minimax", "minimax"))
+_DEFAULT_OWNER = "alibaba"
 
-# id, context tokens, most output tokens; None where nothing reliable is published.
+# By model: its id, its context and its longest output in tokens; None where nothing reliable is published.
 _KNOWN_CHAT_MODELS: tuple[tuple[str, int | None, int | None], ...] = (
     ("farui-plus", 12_000, 2_000),
     ("qwen-max", 131_072, 8_192),
@@ -170,8 +171,8 @@ _THINKING_MODELS = (
         THINKING_ON_DEMAND,
     ),
     (
-        # Of deepseek-v4, kimi-k2.6, MiniMax and older GLM no document says so, but they can think, and to take a plain
-        # call for a stream does no harm.
+        # No document says so of deepseek-v4, kimi-k2.6, MiniMax and older GLM. But they can think, and a plain call
+        # may be made as a stream without harm.
         r"qwen3\.[5-9]-.*|qwen3-\d+(?:\.\d+)?b.*|glm-.*|deepseek-v4.*|kimi-k2\.6.*|minimax-m2.*",
         THINKING_BY_DEFAULT,
     ),
@@ -215,8 +216,8 @@ def endpoint_for(
 ) -> str:
     """Return TEXT_ENDPOINT or MULTIMODAL_ENDPOINT for a chat request.
 
-    Media parts decide alone. Then come the operator's `routes` (glob → endpoint, first match), the endpoint that was
-    found to work (`remembered`), and the family of the model's id.
+    Where there are media parts, only one endpoint will do. Else the first of these decides: the operator's `routes`
+    (glob → endpoint, first match), the endpoint that was found to work (`remembered`), the model's family.
     """
     if has_media:
         return MULTIMODAL_ENDPOINT
@@ -234,12 +235,12 @@ def is_wrong_endpoint(error: ApiError) -> bool:
     return (
         isinstance(error, DashScopeError)
         and error.native_code.lower() == "invalidparameter"
-        and _MODEL_URL_ERROR in error.native_message.lower()
+        and _URL_ERROR in error.native_message.lower()
     )
 
 
 def no_endpoint_error(error: DashScopeError) -> DashScopeError:
-    """Return the 404 for a model that both chat endpoints refused; the words are upstream's."""
+    """Return the 404 for a model that both chat endpoints refused, in DashScope's words."""
     return DashScopeError(
         404,
         error.native_message,
@@ -252,9 +253,9 @@ def no_endpoint_error(error: DashScopeError) -> DashScopeError:
 
 
 class EndpointMemory:
-    """Endpoints that were found by trying, by model; the model not asked for longest is forgotten first."""
+    """The endpoints that were found by trying, by model. Beyond `most_models` the least recently asked is forgotten."""
 
-    def __init__(self, most_models: int = _ENDPOINT_MEMORY_MODELS) -> None:
+    def __init__(self, most_models: int = _MOST_REMEMBERED) -> None:
         self._most_models = most_models
         self._endpoints: collections.OrderedDict[str, str] = collections.OrderedDict()
 
@@ -288,7 +289,7 @@ def is_stream_only(model: str) -> bool:
 
 
 def takes_max_completion_tokens(model: str) -> bool:
-    """Tell whether the model knows `max_completion_tokens`; the others know `max_tokens` only."""
+    """Tell whether the model takes `max_completion_tokens`; the others take `max_tokens` only."""
     return re.fullmatch(_COMPLETION_LIMIT_MODEL, model_key(model)) is not None
 
 
@@ -317,16 +318,16 @@ def effort_scale_of(model: str) -> str | None:
 
 
 def most_output_tokens(model: str) -> int | None:
-    """Return the limit that `max_tokens` is cut to, where more than that is refused by DashScope."""
+    """Return the most `max_tokens` that DashScope takes for the model, None where no limit is known."""
     return _FARUI_MAX_TOKENS if re.fullmatch(_FARUI_MODEL, model_key(model)) else None
 
 
-def dashscope_model_list() -> dict[str, typing.Any]:
+def dashscope_model_list() -> JsonObject:
     """Return the answer to `GET /v1/models`: the known models that can be reached, farui-plus first."""
     return {"object": "list", "data": [_model_object(*row) for row in _KNOWN_CHAT_MODELS + _KNOWN_OTHER_MODELS]}
 
 
-def dashscope_model(model: str) -> dict[str, typing.Any]:
+def dashscope_model(model: str) -> JsonObject:
     """Return the answer to `GET /v1/models/{id}`, or raise the 404; ids are compared without regard to case."""
     for row in _KNOWN_CHAT_MODELS + _KNOWN_OTHER_MODELS:
         if row[0].lower() == model.lower():
@@ -340,8 +341,8 @@ def dashscope_model(model: str) -> dict[str, typing.Any]:
     )
 
 
-def _model_object(model: str, context_tokens: int | None, output_tokens: int | None) -> dict[str, typing.Any]:
-    known = {"id": model, "object": "model", "created": _MODEL_LIST_CREATED, "owned_by": _model_owner(model)}
+def _model_object(model: str, context_tokens: int | None, output_tokens: int | None) -> JsonObject:
+    known = {"id": model, "object": "model", "created": _CREATED, "owned_by": _owner(model)}
     if context_tokens:
         known["context_window"] = context_tokens
     if output_tokens:
@@ -349,8 +350,8 @@ def _model_object(model: str, context_tokens: int | None, output_tokens: int | N
     return known
 
 
-def _model_owner(model: str) -> str:
-    for prefix, owner in _MODEL_OWNERS:
+def _owner(model: str) -> str:
+    for prefix, owner in _OWNERS:
         if model.lower().startswith(prefix):
             return owner
-    return _MODEL_DEFAULT_OWNER
+    return _DEFAULT_OWNER

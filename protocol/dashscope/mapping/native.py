@@ -1,4 +1,4 @@
-"""Where DashScope's native API is and how a caller gets in: paths, keys and request header fields.
+"""Paths, keys and header fields of DashScope's native API.
 
 Native calls are `POST {base}/services/<group>/<task>/<function>` with `{"model", "input", "parameters"}`. Streaming and
 task mode are switched by header fields, never by the body. Source: Alibaba Cloud Model Studio, "DashScope API
@@ -11,7 +11,7 @@ import re
 import typing
 
 from protocol.errors import ApiError
-from protocol.wire.json_text import write_json
+from protocol.wire.json_text import JsonObject, write_json
 
 TEXT_GENERATION_PATH = "/services/aigc/text-generation/generation"
 MULTIMODAL_GENERATION_PATH = "/services/aigc/multimodal-generation/generation"
@@ -22,12 +22,15 @@ TEXT_TO_IMAGE_PATH = "/services/aigc/text2image/image-synthesis"
 IMAGE_TO_IMAGE_PATH = "/services/aigc/image2image/image-synthesis"
 SPEECH_SYNTHESIS_PATH = "/services/audio/tts/SpeechSynthesizer"
 
+#: DashScope takes seeds below this (and from 0).
+SEED_MODULUS = 2**31
+
 _MIN_KEY_CHARACTERS = 10
 # RFC 9110 §11.1: the scheme is case-insensitive. "Bearer " with an empty key reaches us trimmed to "Bearer".
 _BEARER = re.compile(r"bearer(?:[ ]+(.*))?", re.IGNORECASE | re.DOTALL)
 _KEY = re.compile(r"[!-~]+")
 
-# All else a client sends concerns its connection with us, or its SDK, and stays here.
+# Of the client's header fields these go to DashScope. All others are about its connection with us, or its SDK.
 _FORWARDED_FIELDS = {
     "x-dashscope-workspace": "X-DashScope-WorkSpace",
     "x-dashscope-datainspection": "X-DashScope-DataInspection",
@@ -39,12 +42,12 @@ _RELAYED_FIELDS = ("x-request-id", "retry-after", "retry-after-ms")
 class NativeCall:
     """One native call to make: `path` below the base URL, `body`, and whether it is to be a stream or a task.
 
-    A stream answers with server-sent events; a task answers at once with an id that is then polled.
+    A stream is answered with server-sent events, a task at once with an id that is polled.
     """
 
     __slots__ = ("body", "path", "stream", "task")
 
-    def __init__(self, path: str, body: dict[str, typing.Any], *, stream: bool = False, task: bool = False) -> None:
+    def __init__(self, path: str, body: JsonObject, *, stream: bool = False, task: bool = False) -> None:
         self.path = path
         self.body = body
         self.stream = stream
@@ -92,7 +95,7 @@ def dashscope_key(authorization: str | None, operator_key: str = "") -> str:
 def native_headers(
     call: NativeCall, key: str, client_fields: typing.Sequence[tuple[str, str]] = ()
 ) -> list[tuple[str, str]]:
-    """Return the header fields of a native call; of the client's own only DashScope's three switches are passed on."""
+    """Return the header fields of a native call. Of the client's own only DashScope's three switches are passed on."""
     return _common_fields(key, call.stream, client_fields) + _call_fields(call, client_fields)
 
 
@@ -114,7 +117,7 @@ def _common_fields(key: str, stream: bool, client_fields: typing.Sequence[tuple[
     fields = [
         ("Authorization", "Bearer " + key),
         ("Accept", "text/event-stream" if stream else "application/json"),
-        # Bodies are gzip only if that is offered, and a compressed event stream arrives in lumps.
+        # DashScope would compress an event stream where gzip is offered, and such a stream arrives in lumps.
         ("Accept-Encoding", "identity"),
     ]
     for name, value in client_fields:
@@ -136,8 +139,8 @@ def _call_fields(call: NativeCall, client_fields: typing.Sequence[tuple[str, str
     return fields
 
 
-def _mentions_oss(body: dict[str, typing.Any]) -> bool:
-    """Tell whether a URL of the temporary upload store is in the body: such URLs are only resolved on request."""
+def _mentions_oss(body: JsonObject) -> bool:
+    """Tell whether the body has a URL of the temporary upload store, which DashScope resolves only on request."""
     pending: list[object] = [body]
     while pending:
         value = pending.pop()

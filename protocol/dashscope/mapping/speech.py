@@ -1,7 +1,8 @@
 """Text to speech: OpenAI's speech request as native streams, and the sound in them.
 
-Qwen's voices give PCM, 24 kHz, mono, 16 bit, signed, little-endian, and take up to 600 characters a call; a longer text
-is cut at sentence ends and its pieces are joined again. CosyVoice gives what format it is asked for, in one call.
+Qwen's voices give PCM (24 kHz, mono, 16 bit, signed, little-endian) and take at most 600 characters a call: a longer
+text is cut at the ends of sentences, and the pieces' sounds are joined. CosyVoice takes any text in one call, and gives
+the format that it is asked for.
 Sources: DashScope API reference, "Qwen-TTS", "CosyVoice"; OpenAI API reference, "Create speech".
 """
 
@@ -13,8 +14,8 @@ import struct
 import typing
 
 from protocol.dashscope.mapping.answer import as_object, token_count
-from protocol.dashscope.mapping.errors import DashScopeError, upstream_bad_response
-from protocol.dashscope.mapping.events import NativeEvent, NativeEventReader
+from protocol.dashscope.mapping.errors import upstream_bad_response
+from protocol.dashscope.mapping.events import StreamTranslator
 from protocol.dashscope.mapping.fields import (
     optional_choice,
     optional_flag,
@@ -26,6 +27,7 @@ from protocol.dashscope.mapping.fields import (
 from protocol.dashscope.mapping.models import model_key
 from protocol.dashscope.mapping.native import MULTIMODAL_GENERATION_PATH, SPEECH_SYNTHESIS_PATH, NativeCall
 from protocol.openai.audio import SPEECH_SAMPLE_RATE, wav_header
+from protocol.wire.json_text import JsonObject
 
 _FORMATS = ("mp3", "opus", "aac", "flac", "wav", "pcm")
 _QWEN_FORMATS = ("wav", "pcm")
@@ -36,9 +38,9 @@ _MEDIA_TYPES = {
     "wav": "audio/wav",
     "pcm": "audio/pcm",
 }
-_LONGEST_PIECE = 600
+_MOST_CHARACTERS = 600
 
-# Where a long text is cut: after a sentence, else at a pause, else at a space.
+# A long text is cut after a sentence, else at a pause, else at a space.
 _CUTS = (
     r"(?:[.!?…][\"')\]”’]*(?=\s)|[。！？][”’」』]*|\n)\s*",
     r"[,;:，；：、]\s*",
@@ -48,7 +50,7 @@ _QWEN_MODEL = r"qwen(?!-audio-).*"
 _INSTRUCTED_MODEL = r".*-instruct.*"
 _WEBSOCKET_MODEL = r"cosyvoice-v[12]|sambert-.*"
 
-# OpenAI's voices by the nearest native one; every other name is DashScope's and passes.
+# The native voice that is nearest to each of OpenAI's. Any other name is taken for one of DashScope's own.
 _QWEN_VOICES = {
     "alloy": "Cherry",
     "nova": "Serena",
@@ -72,8 +74,8 @@ _COSY_FASTEST_RATE = 2.0
 class SpeechPlan:
     """The native streams for one speech request, to be made one after the other, and what to answer with.
 
-    `audio_format` is "wav", "pcm", "mp3" or "opus"; `raw_pcm` says that the streams carry PCM, so that a WAV needs its
-    header from us; `as_events` that the client wants server-sent events instead of the bare sound.
+    `audio_format` is "wav", "pcm", "mp3" or "opus". `raw_pcm` says that the streams carry PCM: then a WAV file's header
+    is made here. `as_events` says that the client wants server-sent events instead of the bare sound.
     """
 
     __slots__ = ("as_events", "audio_format", "calls", "raw_pcm")
@@ -97,8 +99,8 @@ class SpeechPlan:
 def plan_speech(request: typing.Mapping[str, typing.Any]) -> SpeechPlan:
     """Return the plan for `POST /v1/audio/speech`, or raise the ApiError 400 that names the field at fault.
 
-    A format that a model cannot give is refused with `unsupported_response_format` if it was asked for; if none was,
-    Qwen's voices answer in WAV although OpenAI's default is MP3.
+    A format that the model cannot give is refused with the code `unsupported_response_format`. Where the request names
+    no format, Qwen's voices answer in WAV, although OpenAI's default is MP3.
     """
     model = required_text(request, "model")
     text = required_text(request, "input")
@@ -110,9 +112,9 @@ def plan_speech(request: typing.Mapping[str, typing.Any]) -> SpeechPlan:
     if re.fullmatch(_WEBSOCKET_MODEL, key):
         raise refuse_field("model", "a model that can be reached by HTTP, e.g. cosyvoice-v3-flash", model)
     if not re.fullmatch(_QWEN_MODEL, key):
-        audio_format = _format(wanted or "mp3", _COSY_FORMATS)
+        audio_format = _possible_format(wanted or "mp3", _COSY_FORMATS)
         return SpeechPlan([_cosy_call(model, text, voice, audio_format, speed)], audio_format, False, as_events)
-    audio_format = _format(wanted or "wav", _QWEN_FORMATS)
+    audio_format = _possible_format(wanted or "wav", _QWEN_FORMATS)
     options = _qwen_options(request, key)
     native_voice = _QWEN_VOICES.get(voice.lower(), voice)
     calls = [
@@ -126,8 +128,8 @@ def plan_speech(request: typing.Mapping[str, typing.Any]) -> SpeechPlan:
     return SpeechPlan(calls, audio_format, True, as_events)
 
 
-def split_speech_text(text: str, most_characters: int = _LONGEST_PIECE) -> list[str]:
-    """Return the text in pieces of at most `most_characters`, cut at sentence ends where there are any."""
+def split_speech_text(text: str, most_characters: int = _MOST_CHARACTERS) -> list[str]:
+    """Return the text in pieces of at most `most_characters`, cut at the ends of sentences where there are any."""
     pieces = []
     rest = text.strip()
     while len(rest) > most_characters:
@@ -138,9 +140,9 @@ def split_speech_text(text: str, most_characters: int = _LONGEST_PIECE) -> list[
 
 
 def wav_samples(file: bytes) -> bytes:
-    """Return the samples of a WAV file: its `data` chunk, b"" where it has none; what is no WAV file is samples itself.
+    """Return the samples of a WAV file: its `data` chunk, b"" where it has none. Other bytes are taken for samples.
 
-    A size beyond the end, which files have that were written as a stream, means to the end.
+    A file that was written as a stream gives a size beyond its end: then the chunk goes to the end.
     """
     if file[:4] != b"RIFF" or file[8:12] != b"WAVE":
         return file
@@ -149,48 +151,24 @@ def wav_samples(file: bytes) -> bytes:
         size = struct.unpack_from("<I", file, at + 4)[0]
         if file[at : at + 4] == b"data":
             return file[at + 8 : at + 8 + size]
-        at += 8 + size + size % 2  # chunks begin at even places
+        at += 8 + size + size % 2  # a chunk begins at an even place
     return b""
 
 
-class SpeechStreamReader:
-    """Takes the sound out of a native stream; `error` is set when the stream reports one or gives no sound.
+class SpeechStreamTranslator(StreamTranslator[bytes]):
+    """Takes the sound out of a native stream; a stream without sound is an error, unless it names a URL for it.
 
-    `url` is where the whole sound lies for 24 hours, as told by the last frame; `usage` is native.
+    `heard` tells whether sound has come, `url` where all of it lies for 24 hours, as the last event tells. `usage` is
+    native.
     """
 
     def __init__(self) -> None:
-        self.error: DashScopeError | None = None
+        super().__init__()
+        self.heard = False
         self.url = ""
-        self.usage: dict[str, typing.Any] = {}
-        self._reader = NativeEventReader()
-        self._heard = False
+        self.usage: JsonObject = {}
 
-    def feed(self, data: bytes) -> list[bytes]:
-        """Return the pieces of sound that these bytes complete."""
-        return self._take(self._reader.feed(data)) if self.error is None else []
-
-    def close(self) -> list[bytes]:
-        """Return the last piece after a clean end of the stream."""
-        if self.error is not None:
-            return []
-        pieces = self._take(self._reader.close())
-        if self.error is None and not self._heard and not self.url:
-            self.error = upstream_bad_response("the stream has no sound")
-        return pieces
-
-    def _take(self, events: list[NativeEvent]) -> list[bytes]:
-        pieces = []
-        for event in events:
-            self.error = event.error
-            piece = self._sound(event.answer) if event.error is None else b""
-            if self.error is not None:
-                break
-            if piece:
-                pieces.append(piece)
-        return pieces
-
-    def _sound(self, answer: dict[str, typing.Any]) -> bytes:
+    def _take(self, answer: JsonObject) -> list[bytes]:
         self.usage = as_object(answer.get("usage")) or self.usage
         audio = as_object(as_object(answer.get("output")).get("audio"))
         self.url = audio.get("url") or self.url
@@ -198,13 +176,18 @@ class SpeechStreamReader:
             sound = binascii.a2b_base64(audio.get("data") or "")
         except (ValueError, TypeError):
             self.error = upstream_bad_response("the sound in an event is not base64")
-            return b""
-        self._heard = self._heard or bool(sound)
-        return sound
+            return []
+        self.heard = self.heard or bool(sound)
+        return [sound] if sound else []
+
+    def _end(self) -> list[bytes]:
+        if not self.heard and not self.url:
+            self.error = upstream_bad_response("the stream has no sound")
+        return []
 
 
-def speech_done_event(usages: typing.Sequence[dict[str, typing.Any]]) -> dict[str, typing.Any]:
-    """Return the last event, with the usage of all streams; where characters are billed they count as input."""
+def speech_done_event(usages: typing.Sequence[JsonObject]) -> JsonObject:
+    """Return the last event, with the usage of all streams; characters, where those are billed, count as input."""
     spent = sum(token_count(usage, "input_tokens") or token_count(usage, "characters") for usage in usages)
     made = sum(token_count(usage, "output_tokens") for usage in usages)
     usage = {"input_tokens": spent, "output_tokens": made, "total_tokens": spent + made}
@@ -220,15 +203,15 @@ def _read_voice(request: typing.Mapping[str, typing.Any]) -> str:
     return voice
 
 
-def _format(wanted: str, possible: typing.Sequence[str]) -> str:
+def _possible_format(wanted: str, possible: typing.Sequence[str]) -> str:
     if wanted in possible:
         return wanted
     expected = "one of " + ", ".join(possible) + " for this model"
     raise refuse_field("response_format", expected, wanted, code="unsupported_response_format")
 
 
-def _qwen_options(request: typing.Mapping[str, typing.Any], key: str) -> dict[str, typing.Any]:
-    options: dict[str, typing.Any] = {}
+def _qwen_options(request: typing.Mapping[str, typing.Any], key: str) -> JsonObject:
+    options: JsonObject = {}
     language = optional_text(request, "language_type")
     if language:
         options["language_type"] = language
@@ -244,7 +227,7 @@ def _qwen_options(request: typing.Mapping[str, typing.Any], key: str) -> dict[st
 
 
 def _cosy_call(model: str, text: str, voice: str, audio_format: str, speed: float | None) -> NativeCall:
-    native_input: dict[str, typing.Any] = {
+    native_input: JsonObject = {
         "text": text,
         "voice": _COSY_VOICE if voice.lower() in _QWEN_VOICES else voice,
         "format": audio_format,
@@ -256,7 +239,7 @@ def _cosy_call(model: str, text: str, voice: str, audio_format: str, speed: floa
 
 
 def _cut(text: str, most_characters: int) -> int:
-    """Return where to cut; white space after the piece does not count, as it is left out."""
+    """Return where to cut. White space at the end of a piece is left out, so it does not count."""
     window = text[: most_characters + 1]
     for pattern in _CUTS:
         ends = [match.end() for match in re.finditer(pattern, window)]

@@ -1,30 +1,29 @@
-"""Speech to text: OpenAI's transcription request as a native chat call with a sound, and the answers back.
+"""Speech to text: OpenAI's transcription request as a native chat call with a recording, and the answers back.
 
-Only short recordings (up to 5 minutes, 10 MB as base64) go this way. DashScope gives the text, the language and the
-seconds, but no times of words: where times are wanted, one segment spans all. Sources: DashScope API reference,
-"Qwen-ASR"; OpenAI API reference, "Create transcription".
+DashScope takes short recordings in this way: up to 5 minutes, and 10 MB as base64. It gives the text, the language and
+the length in seconds, but no times of words. Where the client wants times, one segment spans the whole text. Sources:
+DashScope API reference, "Qwen-ASR"; OpenAI API reference, "Create transcription".
 """
 
 from __future__ import annotations
 
-import binascii
 import json
 import re
 import typing
 
 from protocol.dashscope.mapping.answer import as_list, as_object, native_choices, token_count
-from protocol.dashscope.mapping.errors import DashScopeError
-from protocol.dashscope.mapping.events import NativeEvent, NativeEventReader
+from protocol.dashscope.mapping.data_url import data_url
+from protocol.dashscope.mapping.events import StreamTranslator
 from protocol.dashscope.mapping.fields import optional_choice, optional_text, refuse_field, required_text
 from protocol.dashscope.mapping.models import model_key
 from protocol.dashscope.mapping.native import MULTIMODAL_GENERATION_PATH, NativeCall
 from protocol.errors import ApiError
 from protocol.openai.audio import CAPTION_TYPES, caption_time
+from protocol.wire.json_text import JsonObject
 
-_ASR_DEFAULT_MODEL = "qwen3-asr-flash"
-_ASR_OPENAI_MODELS = r"whisper-1|gpt-4o-(?:mini-)?transcribe.*"
-_ASR_SHORT_MODEL = r".*-asr-flash(?!-filetrans|-realtime).*"
-_MOST_AUDIO_BYTES = 10 * 1024 * 1024  # of the data URL
+_DEFAULT_MODEL = "qwen3-asr-flash"
+_OPENAI_MODELS = r"whisper-1|gpt-4o-(?:mini-)?transcribe.*"
+_SHORT_RECORDING_MODEL = r".*-asr-flash(?!-filetrans|-realtime).*"
 _AUDIO_TYPES = {
     "aac": "audio/aac",
     "amr": "audio/amr",
@@ -42,13 +41,13 @@ _AUDIO_TYPES = {
     "wma": "audio/x-ms-wma",
 }
 _MEDIA_TYPE = r"(?:audio|video)/[A-Za-z0-9.+-]+"
-_MOST_SECONDS = 86_400  # anything above is no length of a short recording
+_MOST_SECONDS = 86_400  # anything above is no short recording's length
 _FORMATS = ("json", "text", "verbose_json", "srt", "vtt")
 _STREAMED_FORMATS = ("json", "text")
 
 
 class TranscriptionPlan:
-    """The native call for one transcription request, the format of the answer, and whether it is to be streamed."""
+    """The native call for one transcription request, the answer's format, and whether the client wants a stream."""
 
     __slots__ = ("call", "response_format", "stream")
 
@@ -67,10 +66,10 @@ def plan_transcription(
     """
     model = required_text(fields, "model")
     key = model_key(model)
-    if re.fullmatch(_ASR_OPENAI_MODELS, key):
-        model = _ASR_DEFAULT_MODEL
-    elif not re.fullmatch(_ASR_SHORT_MODEL, key):
-        raise refuse_field("model", f"a model for short recordings, e.g. {_ASR_DEFAULT_MODEL}", model)
+    if re.fullmatch(_OPENAI_MODELS, key):
+        model = _DEFAULT_MODEL
+    elif not re.fullmatch(_SHORT_RECORDING_MODEL, key):
+        raise refuse_field("model", f"a model for short recordings, e.g. {_DEFAULT_MODEL}", model)
     response_format = optional_choice(fields, "response_format", _FORMATS) or "json"
     stream = _flag(fields, "stream")
     if stream and response_format not in _STREAMED_FORMATS:
@@ -79,11 +78,11 @@ def plan_transcription(
     prompt = optional_text(fields, "prompt")
     if prompt:
         messages.insert(0, {"role": "system", "content": [{"text": prompt}]})
-    asr_options: dict[str, typing.Any] = {"enable_itn": _flag(fields, "enable_itn")}
+    asr_options: JsonObject = {"enable_itn": _flag(fields, "enable_itn")}
     language = optional_text(fields, "language")
     if language:
         asr_options["language"] = language
-    parameters: dict[str, typing.Any] = {"result_format": "message", "asr_options": asr_options}
+    parameters: JsonObject = {"result_format": "message", "asr_options": asr_options}
     if stream:
         parameters["incremental_output"] = True
     body = {"model": model, "input": {"messages": messages}, "parameters": parameters}
@@ -101,15 +100,15 @@ def refuse_translation() -> ApiError:
 
 
 def transcription_answer(answer: typing.Mapping[str, typing.Any], response_format: str) -> tuple[str, bytes]:
-    """Return the Content-Type and the body for a native answer; silence is an empty text."""
-    text = "".join(choice.text for choice in native_choices(answer)[:1])
+    """Return the Content-Type and the body for a native answer; of silence the text is empty."""
+    text = _text(answer)
     usage = as_object(answer.get("usage"))
     seconds = _seconds(usage)
     if response_format == "text":
         return "text/plain; charset=utf-8", _bytes(text + "\n")
     if response_format in ("srt", "vtt"):
         return CAPTION_TYPES[response_format], _bytes(_captions(response_format, text, seconds))
-    body: dict[str, typing.Any] = {"text": text, "usage": _usage(usage)}
+    body: JsonObject = {"text": text, "usage": _usage(usage)}
     if response_format == "verbose_json":
         body = {
             "task": "transcribe",
@@ -121,43 +120,31 @@ def transcription_answer(answer: typing.Mapping[str, typing.Any], response_forma
     return "application/json", _bytes(json.dumps(body, ensure_ascii=False))
 
 
-class TranscriptStreamTranslator:
-    """Turns the bytes of a native stream into OpenAI's transcript events; look at `error` after each call."""
+class TranscriptStreamTranslator(StreamTranslator[JsonObject]):
+    """Turns the bytes of a native stream into `transcript.text.delta` events, and at the end `transcript.text.done`."""
 
     def __init__(self) -> None:
-        self.error: DashScopeError | None = None
-        self._reader = NativeEventReader()
+        super().__init__()
         self._texts: list[str] = []
-        self._usage: dict[str, typing.Any] = {}
+        self._usage: JsonObject = {}
 
-    def feed(self, data: bytes) -> list[dict[str, typing.Any]]:
-        """Return the `transcript.text.delta` events that these bytes give."""
-        return self._translate(self._reader.feed(data)) if self.error is None else []
-
-    def close(self) -> list[dict[str, typing.Any]]:
-        """Return the last events after a clean end of the stream: at the end `transcript.text.done` with it all."""
-        if self.error is not None:
+    def _take(self, answer: JsonObject) -> list[JsonObject]:
+        self._usage = as_object(answer.get("usage")) or self._usage
+        text = _text(answer)
+        if not text:
             return []
-        events = self._translate(self._reader.close())
-        if self.error is None:
-            done: dict[str, typing.Any] = {"type": "transcript.text.done", "text": "".join(self._texts)}
-            if "seconds" not in self._usage:
-                done["usage"] = _usage(self._usage)  # this event knows usage in tokens only
-            events.append(done)
-        return events
+        self._texts.append(text)
+        return [{"type": "transcript.text.delta", "delta": text}]
 
-    def _translate(self, events: list[NativeEvent]) -> list[dict[str, typing.Any]]:
-        deltas = []
-        for event in events:
-            self.error = event.error
-            if event.error is not None:
-                break
-            self._usage = as_object(event.answer.get("usage")) or self._usage
-            text = "".join(choice.text for choice in native_choices(event.answer)[:1])
-            if text:
-                self._texts.append(text)
-                deltas.append({"type": "transcript.text.delta", "delta": text})
-        return deltas
+    def _end(self) -> list[JsonObject]:
+        done: JsonObject = {"type": "transcript.text.done", "text": "".join(self._texts)}
+        if "seconds" not in self._usage:
+            done["usage"] = _usage(self._usage)  # OpenAI's event has no usage by duration
+        return [done]
+
+
+def _text(answer: typing.Mapping[str, typing.Any]) -> str:
+    return "".join(choice.text for choice in native_choices(answer)[:1])
 
 
 def _flag(fields: typing.Mapping[str, typing.Any], name: str) -> bool:
@@ -170,23 +157,14 @@ def _flag(fields: typing.Mapping[str, typing.Any], name: str) -> bool:
 
 
 def _audio_url(filename: str, media_type: str, sound: bytes) -> str:
-    """Return the sound as a data URL; the type is the file name's, else what the client calls it."""
+    """Return the sound as a data URL. Its type follows from the file's name, else from the client's Content-Type."""
     if not sound:
         raise refuse_field("file", "a recording", filename)
     ending = filename.rpartition(".")[2].lower()
     native_type = _AUDIO_TYPES.get(ending, media_type.partition(";")[0].strip())
     if not re.fullmatch(_MEDIA_TYPE, native_type):
         native_type = "audio/wav"
-    url = f"data:{native_type};base64," + binascii.b2a_base64(sound, newline=False).decode("ascii")
-    if len(url) > _MOST_AUDIO_BYTES:
-        raise ApiError(
-            413,
-            f"file: expected a recording of at most {_MOST_AUDIO_BYTES} bytes as base64, got {len(url)}",
-            type="invalid_request_error",
-            param="file",
-            code="file_too_large",
-        )
-    return url
+    return data_url(sound, native_type, param="file", kind="recording")
 
 
 def _seconds(usage: typing.Mapping[str, typing.Any]) -> float:
@@ -199,8 +177,8 @@ def _bytes(text: str) -> bytes:
     return text.encode("utf-8", "replace")
 
 
-def _usage(usage: typing.Mapping[str, typing.Any]) -> dict[str, typing.Any]:
-    """Return the usage by duration, which is what DashScope bills, or by tokens where it tells no duration."""
+def _usage(usage: typing.Mapping[str, typing.Any]) -> JsonObject:
+    """Return the usage by duration, by which DashScope bills, or by tokens where it tells no duration."""
     if "seconds" in usage:
         return {"type": "duration", "seconds": _seconds(usage)}
     spent, made = token_count(usage, "input_tokens"), token_count(usage, "output_tokens")
@@ -215,7 +193,7 @@ def _language(answer: typing.Mapping[str, typing.Any]) -> str:
     return ""
 
 
-def _segment(text: str, seconds: float) -> dict[str, typing.Any]:
+def _segment(text: str, seconds: float) -> JsonObject:
     """Return the one segment of verbose_json; what DashScope does not measure is 0."""
     return {
         "id": 0,
@@ -232,7 +210,7 @@ def _segment(text: str, seconds: float) -> dict[str, typing.Any]:
 
 
 def _captions(response_format: str, text: str, seconds: float) -> str:
-    """Return one caption that stands from beginning to end."""
+    """Return one caption, shown from beginning to end."""
     if response_format == "srt":
         return f"1\n00:00:00,000 --> {caption_time(seconds, ',')}\n{text}\n\n"
     return f"WEBVTT\n\n00:00:00.000 --> {caption_time(seconds, '.')}\n{text}\n\n"

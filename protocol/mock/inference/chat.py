@@ -20,7 +20,7 @@ from protocol.mock.media.sound import SpokenSound, voice_seed
 from protocol.openai.answers import json_response, split_words
 from protocol.openai.api.checks import check_body
 from protocol.openai.api.notation import NamedShape
-from protocol.openai.completions import Answered, Speech, SpokenAudio, SpokenCall, chat_completion, chat_frames
+from protocol.openai.completions import Choice, ChoiceAudio, ChoiceCall, CompletionHead, chat_completion, chat_frames
 from protocol.wire.json_text import JsonObject
 
 STORED_CHATS = "/chat/completions"
@@ -79,15 +79,15 @@ class ChatCompletions:
             body = {**self._world.conforming(_CREATE_CHAT, body), "model": model}
         if not warning and self._shapes_nothing(body):
             return self._fixed.answer(body, model, prompt_words(messages))
-        answered = Answered(self._world.new_id("chatcmpl-"), self._world.now(), model, prompt_words(messages))
-        speeches = self._speeches(body, messages, len(request.body))
+        head = CompletionHead(self._world.new_id("chatcmpl-"), self._world.now(), model, prompt_words(messages))
+        choices = self._choices(body, messages, len(request.body))
         if body.get("store"):
-            self._store(body, messages, chat_completion(answered, speeches))
+            self._store(body, messages, chat_completion(head, choices))
         if body.get("stream"):
-            frames = chat_frames(answered, speeches, include_usage=includes_usage(body))
+            frames = chat_frames(head, choices, include_usage=includes_usage(body))
             return with_warning(self._world.stream(frames), warning)
-        response = with_warning(json_response(chat_completion(answered, speeches)), warning)
-        return self._world.after_words(response, max(speech.tokens for speech in speeches))
+        response = with_warning(json_response(chat_completion(head, choices)), warning)
+        return self._world.after_words(response, max(choice.tokens for choice in choices))
 
     def _sound_messages(self, body: JsonObject) -> list[JsonObject]:
         """Return the messages that are as the API has them: a lenient `validate` lets others in."""
@@ -109,13 +109,13 @@ class ChatCompletions:
 
     # ---- what a choice says -------------------------------------------------------------------------------------
 
-    def _speeches(self, body: JsonObject, messages: typing.Sequence[JsonObject], body_size: int) -> list[Speech]:
+    def _choices(self, body: JsonObject, messages: typing.Sequence[JsonObject], body_size: int) -> list[Choice]:
         count = choice_count(body)
         different = max(1, min(count, _MOST_CHOSEN_BYTES // body_size))
-        speeches = [self._speech(body, messages, number) for number in range(different)]
-        return [speeches[number % different] for number in range(count)]
+        choices = [self._choice(body, messages, number) for number in range(different)]
+        return [choices[number % different] for number in range(count)]
 
-    def _speech(self, body: JsonObject, messages: typing.Sequence[JsonObject], number: int) -> Speech:
+    def _choice(self, body: JsonObject, messages: typing.Sequence[JsonObject], number: int) -> Choice:
         question = chat_question(body, messages, number)
         said = reply(question, self._world.settings.text)
         if said.calls:
@@ -125,9 +125,9 @@ class ChatCompletions:
         if body.get("logprobs") is True:
             logprobs = token_logprobs(pieces, body.get("top_logprobs") or 0, question.seed)
         audio = self._audio(body, pieces, number) if asks_for_audio(body) else None
-        return Speech(pieces, reason, logprobs=logprobs, audio=audio)
+        return Choice(pieces, reason, logprobs=logprobs, audio=audio)
 
-    def _audio(self, body: JsonObject, pieces: typing.Sequence[str], number: int) -> SpokenAudio:
+    def _audio(self, body: JsonObject, pieces: typing.Sequence[str], number: int) -> ChoiceAudio:
         """Return how an answer sounds; ApiError 400 in OpenAI's words for a stream in another format than pcm16."""
         audio = body.get("audio")
         asked = audio if type(audio) is dict else {}
@@ -140,9 +140,9 @@ class ChatCompletions:
             message += " Supported values are: 'pcm16'."
             raise ApiError(400, message, param="audio.format", code="unsupported_value")
         sound = SpokenSound(len(pieces), str(form), seed=voice_seed(asked.get("voice")) + number)
-        return SpokenAudio(self._world.new_id("audio_"), self._world.now() + _SPOKEN_SECONDS, sound.pieces())
+        return ChoiceAudio(self._world.new_id("audio_"), self._world.now() + _SPOKEN_SECONDS, sound.pieces())
 
-    def _calling(self, body: JsonObject, calls: typing.Sequence[ToolCall], *, is_named: bool) -> Speech:
+    def _calling(self, body: JsonObject, calls: typing.Sequence[ToolCall], *, is_named: bool) -> Choice:
         # A call that the request named ends with "stop": API reference, tool_choice.
         is_legacy = not body.get("tools")
         reason = "stop" if is_named else "function_call" if is_legacy else "tool_calls"
@@ -150,8 +150,8 @@ class ChatCompletions:
         for call in calls:
             pieces, reason = cut_to_length(split_words(call.arguments), body, reason)
             id = "" if is_legacy else self._world.new_id("call_")
-            spoken.append(SpokenCall("legacy" if is_legacy else call.kind, id, call.name, pieces))
-        return Speech([], reason, calls=spoken[:1] if is_legacy else spoken)
+            spoken.append(ChoiceCall("legacy" if is_legacy else call.kind, id, call.name, pieces))
+        return Choice([], reason, calls=spoken[:1] if is_legacy else spoken)
 
     # ---- stored completions -------------------------------------------------------------------------------------
 

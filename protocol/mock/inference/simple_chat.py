@@ -11,7 +11,7 @@ import typing
 from protocol.exchange import Answer, Request, Response
 from protocol.mock.engine.time_and_chance import TimeAndChance
 from protocol.openai.answers import JSON_FIELDS, split_words
-from protocol.openai.completions import Answered, FixedChat, Speech
+from protocol.openai.completions import Choice, CompletionHead, FixedChat
 from protocol.wire.json_text import JsonObject
 
 OtherChat = typing.Callable[[Request, JsonObject], Answer]
@@ -46,7 +46,7 @@ class FixedAnswers:
 
     def __init__(self, time: TimeAndChance) -> None:
         self._time = time
-        self._chat = FixedChat(Speech(split_words(time.settings.text), "stop"))
+        self._chat = FixedChat(Choice(split_words(time.settings.text), "stop"))
 
     @property
     def tokens(self) -> int:
@@ -56,14 +56,14 @@ class FixedAnswers:
     def answer(self, body: JsonObject, model: str, words: int) -> Answer:
         """Answer a chat whose prompt has so many words."""
         time, chat = self._time, self._chat
-        answered = Answered(time.new_id("chatcmpl-"), time.now(), model, words)
+        head = CompletionHead(time.new_id("chatcmpl-"), time.now(), model, words)
         if not body.get("stream"):
-            response = Response(200, JSON_FIELDS, chat.completion(answered))
+            response = Response(200, JSON_FIELDS, chat.completion(head))
             return time.after_words(response, chat.tokens) if time.is_paced else response
         with_usage = includes_usage(body)
         if time.is_paced or with_usage:
-            return time.stream(chat.frames(answered, include_usage=with_usage))
-        return time.stream([chat.stream(answered)])
+            return time.stream(chat.frames(head, include_usage=with_usage))
+        return time.stream([chat.stream(head)])
 
 
 def simplest_words(body: JsonObject) -> int:

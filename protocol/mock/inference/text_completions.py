@@ -9,7 +9,7 @@ from protocol.mock.engine.world import Call, World
 from protocol.mock.inference.chat import checked_model, choice_count, cut_at_stop, cut_to_length
 from protocol.mock.inference.simple_chat import includes_usage
 from protocol.openai.answers import json_response, split_words
-from protocol.openai.completions import Answered, Speech, text_completion, text_frames
+from protocol.openai.completions import Choice, CompletionHead, text_completion, text_frames
 
 
 class TextCompletions:
@@ -28,17 +28,17 @@ class TextCompletions:
         model = checked_model(body)
         prompts = _prompts(body.get("prompt"))
         words = sum(len(prompt.split()) if isinstance(prompt, str) else len(prompt) for prompt in prompts)
-        answered = Answered(world.new_id("cmpl-"), world.now(), model, words)
+        head = CompletionHead(world.new_id("cmpl-"), world.now(), model, words)
         text = cut_at_stop(world.settings.text, body.get("stop"))
         pieces, reason = cut_to_length(split_words(text), body, "stop")
-        speeches = []
+        choices = []
         for prompt in prompts:
             echo = [prompt] if body.get("echo") and isinstance(prompt, str) and prompt else []
-            speeches += [Speech([*echo, *pieces], reason)] * choice_count(body)
+            choices += [Choice([*echo, *pieces], reason)] * choice_count(body)
         if body.get("stream"):
-            return world.stream(text_frames(answered, speeches, include_usage=includes_usage(body)))
-        response = json_response(text_completion(answered, speeches))
-        return world.after_words(response, max(speech.tokens for speech in speeches))
+            return world.stream(text_frames(head, choices, include_usage=includes_usage(body)))
+        response = json_response(text_completion(head, choices))
+        return world.after_words(response, max(choice.tokens for choice in choices))
 
 
 def _prompts(prompt: typing.Any) -> list[typing.Any]:

@@ -1,7 +1,7 @@
 """Agents, their sessions, environments and automations, and vaults.
 
-The notation is that of protocol/openai/api/{notation,operations}.py; what it says is the OpenAI API reference's.
-Where an object is asked for by fewer members than it is answered with, the first has New before its name.
+Source: OpenAI API reference. Notation: protocol/openai/api/{notation,operations}.py. Where an object has fewer members
+in requests than in answers, New stands before the name that it has in requests.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ NewAgentWebSearch = {type "web_search", mode? "disabled"|"cached"|"live", contex
 AgentPlace = {city? str, country? str, region? str, timezone? str}
 AgentComputerUse = {type "computer_use", include_screenshots bool}
 NewAgentComputerUse = {type "computer_use", include_screenshots? bool}
-# A saved agent keeps what it needs to reach an MCP server, but no secrets; a session may bring some, and shows none.
+# A saved agent knows how to reach an MCP server, but no secrets. A session may bring those; answers do not show them.
 SavedAgentMcp = {type "mcp", server_label str, transport {type "http", server_url str, headers map str}|AgentStdio,
   connection_origin "service"|"environment", allowed_tools? [str], credential_id? str, request_metadata map any,
   required bool}
@@ -174,7 +174,7 @@ SubagentAction = {id str, type "send_subagent_input_call", turn_id str, status S
 SubagentWait = {id str, type "wait_for_subagents_call", turn_id str, status SessionItemStatus, sender_agent_id str,
   recipient_agent_ids [str]}
 
-# No prompt makes the mock open subagents, leave artifacts or be traced: these lists stay empty.
+# These lists stay empty: the mock opens no subagents, leaves no artifacts and is not traced.
 GET /agents/sessions/{session_id}/subagents lists Subagent
   ? {after? str, limit? int 0..100, order? "asc"|"desc"}
 GET /agents/sessions/{session_id}/subagents/{subagent_id} gives Subagent
@@ -325,7 +325,7 @@ POST /vaults/{vault_id}/credentials/{credential_id} updates Credential
 DELETE /vaults/{vault_id}/credentials/{credential_id} deletes {id str, object "vault.credential.deleted",
   deleted bool}
 
-# Tokens, passwords and values go in and never come out: what is answered has no members for them.
+# Requests have tokens, passwords and values. Answers have no members for them.
 Credential = {id str, object "vault.credential", created_at time, updated_at time, vault_id str, name str,
   auth CredentialAuth, metadata map str}
 CredentialAuth = {type "mcp_oauth", mcp_server_url str, expires_at? str, refresh? {client_id str, resource? str,

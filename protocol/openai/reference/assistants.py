@@ -1,6 +1,6 @@
 """Assistants, threads and ChatKit.
 
-The notation is that of protocol/openai/api/{notation,operations}.py; what it says is the OpenAI API reference's.
+Source: OpenAI API reference. Notation: protocol/openai/api/{notation,operations}.py.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ FileSearchTool = {type "file_search", file_search? {max_num_results? int 1..50, 
 AssistantEffort = "none"|"minimal"|"low"|"medium"|"high"|"xhigh"|"max"
 AssistantResponseFormat = "auto"|TextFormatParamText|ResponseFormatJSONObject|ResponseFormatJSONSchema
 ToolResources = {code_interpreter? {file_ids? [str] ..20}, file_search? {vector_store_ids? [str] ..1}}
-# What makes a thread or an assistant may have a vector store made along with it.
+# The request that makes a thread or an assistant may have a vector store made along with it.
 NewToolResources = {code_interpreter? {file_ids? [str] ..20}, file_search? {vector_store_ids? [str] ..1,
   vector_stores? [{chunking_strategy? {type "auto"}|{type "static", static {chunk_overlap_tokens int 0..,
   max_chunk_size_tokens int 100..4096}}, file_ids? [str] ..10000, metadata? Metadata}] ..1}}
@@ -132,7 +132,7 @@ ChatKitSession = {id str, object "chatkit.session", client_secret str, expires_a
   max_files? int}, history {enabled bool, recent_threads? int}}, max_requests_per_1_minute int,
   rate_limits {max_requests_per_1_minute int}}
 
-# Threads come from the people who chat in a web page; here each session leaves one, with a greeting in it.
+# At OpenAI a thread begins when somebody chats in a web page. Here each session makes one, with a greeting in it.
 GET /chatkit/threads lists ChatKitThread
   ? {after? str, before? str, limit? int 0..100, order? "asc"|"desc", user? str}
 GET /chatkit/threads/{thread_id} gives ChatKitThread

@@ -1,6 +1,6 @@
 """Chat completions and legacy completions.
 
-The notation is that of protocol/openai/api/{notation,operations}.py; what it says is the OpenAI API reference's.
+Source: OpenAI API reference. Notation: protocol/openai/api/{notation,operations}.py.
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ ModerationReport = {model str, results [{categories map bool, category_applied_i
 ModerationFailure = {code str, message str, type "error"}
 
 ChatRequest = {messages [ChatMessage] 1.., model str, audio? {format "wav"|"aac"|"mp3"|"flac"|"opus"|"pcm16",
-  voice str|{id str}}, frequency_penalty? num -2..2, function_call? "none"|"auto"|Named, functions? [ChatFunction] ..128,
-  logit_bias? map int, logprobs? bool, max_completion_tokens? int 0.., max_tokens? int 0.., metadata? Metadata,
-  modalities? ["text"|"audio"], moderation? ModerationRequest, n? int 1..128, parallel_tool_calls? bool,
+  voice str|{id str}}, frequency_penalty? num -2..2, function_call? "none"|"auto"|Named,
+  functions? [ChatFunction] ..128, logit_bias? map int, logprobs? bool, max_completion_tokens? int 0..,
+  max_tokens? int 0.., metadata? Metadata, modalities? ["text"|"audio"], moderation? ModerationRequest,
+  n? int 1..128, parallel_tool_calls? bool,
   prediction? {content str|[ChatTextPart], type "content"}, presence_penalty? num -2..2, prompt_cache_key? str,
   prompt_cache_options? {mode? "implicit"|"explicit", ttl? "30m"}, prompt_cache_retention? "in_memory"|"24h",
   reasoning_effort? "none"|"minimal"|"low"|"medium"|"high"|"xhigh"|"max", response_format? ResponseFormat,
@@ -65,7 +66,7 @@ ChatImagePart = {image_url {url str, detail? str}, type "image_url", prompt_cach
 ChatAudioPart = {input_audio {data str, format str}, type "input_audio", prompt_cache_breakpoint? CacheBreakpoint}
 ChatFilePart = {file {file_data? str, file_id? str, filename? str}, type "file",
   prompt_cache_breakpoint? CacheBreakpoint}
-# Not OpenAI's: what others that speak its API take.
+# OpenAI has no such part. Other servers that speak its API do.
 ChatVideoPart = {video_url map any, type "video_url"}
 CacheBreakpoint = {mode "explicit", ttl? "30m"|"12h"}
 ChatTool = {function ChatFunction, type "function"}|{custom {name str, description? str, format? {type "text"}|
@@ -84,7 +85,8 @@ POST /completions answers Completion
     frequency_penalty? num -2..2, logit_bias? map int, logprobs? int 0..5, max_tokens? int 0.., n? int 1..128,
     presence_penalty? num -2..2, seed? int, stop? str|[str] ..4, stream? bool, stream_options? StreamOptions,
     suffix? str, temperature? num 0..2, top_p? num 0..1, user? str}
-Completion = {id str, choices [{finish_reason "stop"|"length"|"content_filter", index int, logprobs? {text_offset? [int],
-  token_logprobs? [num], tokens? [str], top_logprobs? [map num]}, text str}], created time, model str,
+Completion = {id str, choices [{finish_reason "stop"|"length"|"content_filter", index int,
+  logprobs? {text_offset? [int], token_logprobs? [num], tokens? [str], top_logprobs? [map num]}, text str}],
+  created time, model str,
   object "text_completion", system_fingerprint? str, usage? CompletionUsage}
 """

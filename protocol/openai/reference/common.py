@@ -1,13 +1,13 @@
 """Shapes that several parts of the API share.
 
-The notation is that of protocol/openai/api/notation.py; what it says is the OpenAI API reference's.
+Source: OpenAI API reference. Notation: protocol/openai/api/notation.py.
 """
 
 from __future__ import annotations
 
 COMMON_REFERENCE = """\
 FunctionTool = {function {name str, description? str, parameters? map any, strict? bool}, type "function"}
-# What a request may attach to an object; answers show it as it is.
+# Whatever a client attaches to an object. Answers show it unchanged.
 Metadata = map (str ..512) ..16
 Moderation = {model str, policy? {input? ModerationPolicyInput, output? ModerationPolicyInput}}
 ModerationInputError = {code str, message str, type "error"}

@@ -1,6 +1,6 @@
 """Files, uploads, batches, containers and skills.
 
-The notation is that of protocol/openai/api/{notation,operations}.py; what it says is the OpenAI API reference's.
+Source: OpenAI API reference. Notation: protocol/openai/api/{notation,operations}.py.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ Batch = {id str, completion_window str, created_at time, endpoint str, input_fil
 BatchErrors = {data? [{code? str, line? int, message? str, param? str}], object? str}
 BatchUsage = {input_tokens int, input_tokens_details {cached_tokens int}, output_tokens int,
   output_tokens_details {reasoning_tokens int}, total_tokens int}
-# Its life is not told here: it takes as long as its lines do.
+# The stages of a batch are not described here: it takes as long as its lines do.
 POST /batches creates Batch as batch_
   < {completion_window "24h", endpoint "/v1/responses"|"/v1/chat/completions"|"/v1/embeddings"|"/v1/completions"|
     "/v1/moderations"|"/v1/images/generations"|"/v1/images/edits"|"/v1/videos", input_file_id str, metadata? Metadata,
@@ -62,14 +62,14 @@ GET /containers/{container_id}/files lists ContainerFile
   ? {after? str, limit? int 0..100, order? "asc"|"desc"}
 ContainerFile = {id str, bytes int, container_id str, created_at time, object "container.file", path str,
   source "user"|"assistant"}
-# A file of the form, or the id of one in /files.
+# The file comes in the form, or as the id of one in /files.
 POST /containers/{container_id}/files creates ContainerFile as cfile_
   form {file? file, file_id? str}
 GET /containers/{container_id}/files/{file_id} gives ContainerFile
 DELETE /containers/{container_id}/files/{file_id} deletes {id str, deleted bool, object "container.file.deleted"}
 GET /containers/{container_id}/files/{file_id}/content gives bytes
 
-# Versions are numbered from 1; `latest` is the last one's other name.
+# Versions are numbered from 1. The last one is also called `latest`.
 GET /skills lists Skill
   ? {after? str, limit? int 0..100, order? "asc"|"desc"}
 Skill = {id str, created_at time, default_version str, description str, latest_version str, name str, object "skill"}

@@ -1,13 +1,13 @@
 """Images, audio, videos and what tells where they come from.
 
-The notation is that of protocol/openai/api/{notation,operations}.py; what it says is the OpenAI API reference's.
+Source: OpenAI API reference. Notation: protocol/openai/api/{notation,operations}.py.
 """
 
 from __future__ import annotations
 
 MEDIA_REFERENCE = """\
 # `size` is "auto" or WIDTHxHEIGHT. The mock makes PNG, WebP and JPEG, and refuses the other formats.
-# With `stream` the answer is events: ImagePartial and ImageCompleted, whose types of edits begin with image_edit.
+# With `stream` the answer is events, ImagePartial and ImageCompleted. For an edit their types begin with image_edit.
 POST /images/generations answers Images|ImagePartial|ImageCompleted
   < {prompt str 1..32000, background? "transparent"|"opaque"|"auto", complexity? "low"|"medium"|"high",
     frame_count? int 2..16, frame_duration_ms? int 0.., model? str, moderation? "low"|"auto", n? int 1..10,
@@ -45,7 +45,8 @@ POST /audio/speech answers bytes
   < {input str 1..4096, model str, voice str|VoiceID, instructions? str 0..4096, response_format? "mp3"|"opus"|"aac"|
     "flac"|"wav"|"pcm", speed? num 0.25..4, stream_format? "sse"|"audio"}
 
-# srt, vtt and text are no JSON. With `stream` the answer is events: deltas, SpeakerSegments of diarized_json, and done.
+# Only the formats srt, vtt and text are not JSON. With `stream` the answer is events: TranscriptionDeltas, for
+# diarized_json SpeakerSegments, then TranscriptionDone.
 POST /audio/transcriptions answers Transcription|TranscriptionVerbose|TranscriptionDiarized|TranscriptionDelta|
     SpeakerSegment|TranscriptionDone
   form {file file, model str, chunking_strategy? "auto"|{type "server_vad", prefix_padding_ms? int,

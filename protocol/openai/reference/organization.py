@@ -1,6 +1,6 @@
 """The administration of organizations and projects.
 
-The notation is that of protocol/openai/api/{notation,operations}.py; what it says is the OpenAI API reference's.
+Source: OpenAI API reference. Notation: protocol/openai/api/{notation,operations}.py.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ GET /organization/admin_api_keys/{key_id} gives AdminAPIKey
 DELETE /organization/admin_api_keys/{key_id} deletes {id str, deleted bool,
   object "organization.admin_api_key.deleted"}
 
-# An entry has its details in a member that is called as its type is.
+# An entry's details are in a member that has the name of its type.
 GET /organization/audit_logs lists {id str, effective_at time, type AuditEventType, project? {id? str, name? str},
   actor? AuditActor}
   ? {actor_emails? [str], actor_ids? [str], after? str, before? str, effective_at? {gt? int, gte? int, lt? int,

@@ -1,12 +1,12 @@
 """Realtime and Live sessions, their WebSockets, and webhooks.
 
-The notation is that of protocol/openai/api/{notation,operations}.py; what it says is the OpenAI API reference's.
+Source: OpenAI API reference. Notation: protocol/openai/api/{notation,operations}.py.
 """
 
 from __future__ import annotations
 
 REALTIME_REFERENCE = """\
-# The WebSocket of a session. `<` is what clients may say on it.
+# The WebSocket of a session. `<` describes the events that clients may send.
 GET /realtime opens nothing
   ? {model? str, call_id? str, intent? str}
   < RealtimeClientEvent
@@ -41,7 +41,7 @@ RealtimeItem = {type "message", role "system", content [{type? "input_text", tex
   {type "mcp_approval_request", id str, server_label str, name str, arguments str}
 RealtimeItemStatus = "completed"|"incomplete"|"in_progress"
 
-# The same WebSocket in the older form, for clients that send `OpenAI-Beta: realtime=v1`.
+# The same WebSocket in its older form, for clients that send `OpenAI-Beta: realtime=v1`.
 RealtimeBetaClientEvent = {type "session.update", event_id? str, session RealtimeBetaSession}|
   {type "transcription_session.update", event_id? str, session RealtimeBetaTranscription}|
   {type "input_audio_buffer.append", event_id? str, audio str}|
@@ -63,7 +63,7 @@ RealtimeBetaItem = {type "message", role "user"|"assistant"|"system", content [{
   {type "function_call_output", call_id str, output str, id? str, object? str, status? RealtimeItemStatus}
 RealtimeBetaFormat = "pcm16"|"g711_ulaw"|"g711_alaw"
 
-# Translation: sound goes in, and comes out in another language, for as long as the session lasts.
+# Translation: sound goes in and comes out in another language, as long as the session lasts.
 GET /realtime/translations opens nothing
   ? {model? str}
   < {type "session.update", event_id? str, session {audio? RealtimeTranslationAudio}}|
@@ -100,7 +100,7 @@ RealtimeTranscription = {delay? "minimal"|"low"|"medium"|"high"|"xhigh", keyword
   languages? [str], model? str, prompt? str}
 RealtimeNoiseReduction = {strength? num, type? "near_field"|"far_field"}
 
-# Calls come in by WebRTC or SIP, which is not there; what may be said of one is taken all the same.
+# Calls would come by WebRTC or SIP, which the mock has not. Requests about a call are answered all the same.
 POST /realtime/calls/{call_id}/accept sets nothing
   < RealtimeSessionCreate
 POST /realtime/calls/{call_id}/hangup sets nothing
@@ -154,7 +154,7 @@ POST /realtime/translations/client_secrets answers {expires_at time, session {id
 RealtimeTranslationAudio = {input? {noise_reduction? {type "near_field"|"far_field", strength? num},
   transcription? {model str}}, output? {language? str}}
 
-# Responses over a WebSocket: each message asks for one, and its stream's events come back.
+# Responses over a WebSocket: each message asks for one and is answered by the events of its stream.
 GET /responses opens nothing
   < {type "response.create", stream_id? str}|{type "response.steer", previous_response_id str, input any}
 

@@ -1,13 +1,13 @@
 """Responses and conversations.
 
-The notation is that of protocol/openai/api/{notation,operations}.py; what it says is the OpenAI API reference's.
+Source: OpenAI API reference. Notation: protocol/openai/api/{notation,operations}.py.
 """
 
 from __future__ import annotations
 
 RESPONSES_REFERENCE = """\
-# A background response goes through these stages; all others are made at once. OpenAI takes no max_output_tokens
-# below 16; here it may be so short that a short text is cut.
+# A background response goes through these stages. Any other is made at once. OpenAI refuses max_output_tokens below 16;
+# here they are taken, so that also a short text can be cut.
 POST /responses creates Response as resp_ through queued 1 in_progress 2 completed
   < {access_programs? {cyber? "standard"|"daybreak_blue"|"daybreak_red"}, background? bool,
     context_management? [{type str, compact_threshold? int 0..}], conversation? str|VoiceID, image? ImageContext,
@@ -51,7 +51,7 @@ POST /responses/{response_id}/cancel sets Response with {status "cancelled"}
 GET /responses/{response_id}/input_items lists ResponseItem
   ? {after? str, include? Includes, limit? int 0..100, order? "asc"|"desc"}
 
-# The ids of items begin as their types say: msg_, fc_, fco_, rs_ and so on (protocol/mock/responses/items.py).
+# The type of an item decides how its id begins: msg_, fc_, fco_, rs_ and so on (protocol/mock/responses/items.py).
 POST /conversations creates Conversation as conv_
   < {items? [InputItem] ..20, metadata? Metadata}
 Conversation = {id str, created_at time, metadata any, object "conversation"}
@@ -105,7 +105,7 @@ OutputTokensDetails = {reasoning_tokens int}
 ImageCompression = {context_compression "enabled"|"disabled"}
 ToolUsageImageGenInputTokensDetails = {image_tokens int, text_tokens int}
 
-# Items: what may be put in, what comes out, and what is listed.
+# Items: of the input, of the output, and as they are listed.
 InputItems = [InputItem]
 InputItem = EasyInputMessage|InputMessage|OutputMessage|FileSearchCall|ComputerCall|ComputerCallOutput|
   WebSearchCall|FunctionCall|FunctionCallOutput|ToolSearchCall|ToolSearchOutput|AdditionalTools|ConfigurationUpdate|
@@ -159,7 +159,7 @@ OutputText = {annotations [{file_id str, filename str, index int, type "file_cit
   bytes [int], logprob num}]}]}
 AgentMessageContentText = {text str, type "text"}
 
-# Thoughts, and what keeps a context short.
+# Reasoning and compaction.
 ReasoningItem = {id str, summary [SummaryText], type "reasoning", content? [ReasoningText], encrypted_content? str,
   status? ItemStatus}
 SummaryText = {text str, type "summary_text"}
@@ -273,7 +273,7 @@ ApplyPatchCallOutput = {call_id str, status "completed"|"failed", type "apply_pa
 ApplyPatchCallOutputItem = {id str, call_id str, status "completed"|"failed", type "apply_patch_call_output",
   caller? Caller, created_by? str, output? str}
 
-# Tools that are found on the way.
+# Tools that a search finds, while the response is made.
 ToolSearchCall = {arguments any, type "tool_search_call", id? str, call_id? str, execution? "server"|"client",
   status? ItemStatus}
 ToolSearchCallItem = {id str, arguments any, call_id? str, execution "server"|"client", status ItemStatus,

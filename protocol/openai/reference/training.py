@@ -1,6 +1,6 @@
 """Models, moderations, fine-tuning, evals, safety and decisions.
 
-The notation is that of protocol/openai/api/{notation,operations}.py; what it says is the OpenAI API reference's.
+Source: OpenAI API reference. Notation: protocol/openai/api/{notation,operations}.py.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ ModerationResult = {categories {harassment bool, "harassment/threatening" bool, 
   "illicit/violent" num, "self-harm" num, "self-harm/instructions" num, "self-harm/intent" num, sexual num,
   "sexual/minors" num, violence num, "violence/graphic" num}, flagged bool}
 
-# A grader rates a sample from 0 to 1, or within its range.
+# A grader rates a sample from 0 to 1, or within the range that it has.
 POST /fine_tuning/alpha/graders/run answers {metadata {errors GraderErrors, execution_time num, name str,
   sampled_model_name? str, scores map any, token_usage? int, type str}, model_grader_token_usage_per_model map any,
   reward num, sub_rewards map any}

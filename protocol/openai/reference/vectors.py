@@ -1,6 +1,6 @@
 """Vector stores and embeddings.
 
-The notation is that of protocol/openai/api/{notation,operations}.py; what it says is the OpenAI API reference's.
+Source: OpenAI API reference. Notation: protocol/openai/api/{notation,operations}.py.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ POST /vector_stores/{vector_store_id} updates VectorStore
   < {expires_after? VectorStoreExpiry, metadata? Metadata, name? str}
 DELETE /vector_stores/{vector_store_id} deletes {id str, deleted bool, object "vector_store.deleted"}
 
-# A file's id here is its id in /files; it is ready after a second.
+# A file has the id here that it has in /files. It is ready after a second.
 GET /vector_stores/{vector_store_id}/files lists VectorStoreFile
   ? {after? str, before? str, filter? FileState, limit? int 0..100, order? "asc"|"desc"}
 FileState = "in_progress"|"completed"|"failed"|"cancelled"
@@ -53,7 +53,7 @@ POST /vector_stores/{vector_store_id}/file_batches/{batch_id}/cancel
 GET /vector_stores/{vector_store_id}/file_batches/{batch_id}/files lists VectorStoreFile
   ? {after? str, before? str, filter? FileState, limit? int 0..100, order? "asc"|"desc"}
 
-# The best results first; a score is from 0 to 1.
+# The best results come first. A score is from 0 to 1.
 POST /vector_stores/{vector_store_id}/search answers {object str, search_query [str], data [SearchResult],
     has_more bool, next_page str|null}
   < {query str|[str], filters? SearchFilter, max_num_results? int 1..50, ranking_options? {ranker? "none"|"auto"|
@@ -62,7 +62,7 @@ SearchResult = {attributes? FileAttributes, content [{text str, type "text"}], f
 SearchFilter = {key str, type "eq"|"ne"|"gt"|"gte"|"lt"|"lte"|"in"|"nin", value str|num|bool|[str|num]}|
   {filters [SearchFilter], type "and"|"or"}
 
-# Base64 is of floats of 32 bits, little-endian. How many inputs there may be depends on what they are: 2,048 at most.
+# In base64 the floats have 32 bits and are little-endian. There may be 2,048 inputs at most.
 POST /embeddings answers {data [{embedding [num]|str, index int, object "embedding"}], model str, object "list",
   usage {prompt_tokens int, total_tokens int}}
   < {input str|[str]|[int]|[[int]], model str, dimensions? int, encoding_format? "float"|"base64", user? str}

@@ -1,4 +1,4 @@
-"""The parts of the description, in the order in which the API reference has them."""
+"""The whole description, in the order of the API reference."""
 
 from __future__ import annotations
 

@@ -1,0 +1,149 @@
+"""Native streams as the body of one answer.
+
+Theory of operation
+-------------------
+    UpstreamAnswer ─┐                      ┌─► StreamTranslator ─┐
+    UpstreamAnswer ─┼─► _GatheredAnswers ──┼─► StreamTranslator ─┼─► server-sent events ──► _BegunBody ──► the server
+    UpstreamAnswer ─┘                      └─► StreamTranslator ─┘
+
+One answer with `n` choices may come from several native streams, one a choice. Pieces of them are translated as they
+come, each by its own translator, and at most one piece of each waits: a slow client slows DashScope down, and no stream
+holds up the others.
+
+The first piece of the body is awaited before there is an answer. What fails until then is raised, so that the client
+gets it under a status of its own, or the route's next backend is asked. What fails later ends the body.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import typing
+
+from protocol.dashscope.calls import Caller, next_piece
+from protocol.dashscope.mapping.errors import DashScopeError
+from protocol.dashscope.mapping.events import StreamTranslator
+from protocol.exchange import FieldsToSend, Response
+from protocol.upstream.answer import UpstreamAnswer
+from protocol.wire.json_text import JsonObject, encode_json
+from protocol.wire.sse import KEEP_ALIVE, encode_event
+
+
+async def streamed_response(
+    fields: FieldsToSend, pieces: typing.AsyncGenerator[bytes, None], caller: Caller
+) -> Response:
+    """Return the answer whose body gives `pieces`, once the first one is here; raise what comes instead of it."""
+    return Response(200, fields, _BegunBody(await pieces.__anext__(), pieces, caller.key))
+
+
+def encode_events(events: typing.Iterable[JsonObject]) -> bytes:
+    """Return the objects as server-sent events without names."""
+    return b"".join([encode_event(encode_json(event)) for event in events])
+
+
+async def translated_events(
+    streams: typing.Sequence[tuple[UpstreamAnswer, StreamTranslator[JsonObject]]],
+    *,
+    encode: typing.Callable[[list[JsonObject]], bytes] = encode_events,
+    last: bytes = b"",
+    keepalive_seconds: float = 0.0,
+) -> typing.AsyncGenerator[bytes, None]:
+    """Give what native streams translate to, encoded as it comes, then `last`; raise the error that ends them early.
+
+    Once something has gone out, so many seconds of silence give a comment; 0: never.
+    """
+    gathered = _GatheredAnswers([answer for answer, _ in streams])
+    quiet_seconds = 0.0
+    try:
+        while not gathered.at_end:
+            came = await gathered.next(quiet_seconds)
+            if came is None:
+                yield KEEP_ALIVE
+                continue
+            number, data = came
+            translator = streams[number][1]
+            events = translator.feed(data) if data else translator.close()
+            encoded = encode(events) if events else b""
+            if encoded:
+                quiet_seconds = keepalive_seconds
+                yield encoded
+            if translator.error is not None:
+                raise translator.error
+        yield last
+    finally:
+        gathered.close()
+
+
+class _GatheredAnswers:
+    """Reads several answers as they come: at most one piece of each waits here."""
+
+    def __init__(self, answers: typing.Sequence[UpstreamAnswer]) -> None:
+        self._answers = answers
+        self._open = set(range(len(answers)))
+        self._reads: dict[asyncio.Task[bytes], int] = {}
+
+    @property
+    def at_end(self) -> bool:
+        return not self._open
+
+    async def next(self, quiet_seconds: float) -> tuple[int, bytes] | None:
+        """Return an answer's number and some bytes of it, b"" at its end; None after so many seconds of silence.
+
+        0 waits without limit. DashScopeError.
+        """
+        if len(self._answers) == 1 and not quiet_seconds:
+            data = await next_piece(self._answers[0])  # spares a task for each piece
+            return self._came(0, data)
+        loop = asyncio.get_running_loop()
+        for number in self._open.difference(self._reads.values()):
+            self._reads[loop.create_task(next_piece(self._answers[number]))] = number
+        done, _ = await asyncio.wait(self._reads, timeout=quiet_seconds or None, return_when=asyncio.FIRST_COMPLETED)
+        if not done:
+            return None
+        # The read that was begun first: an answer that always has something must not hold up the others.
+        read = next(read for read in self._reads if read in done)
+        return self._came(self._reads.pop(read), read.result())
+
+    def _came(self, number: int, data: bytes) -> tuple[int, bytes]:
+        if not data:
+            self._open.discard(number)
+        return number, data
+
+    def close(self) -> None:
+        """Let go of what has not been read."""
+        for read in self._reads:
+            if not read.cancel() and not read.cancelled():
+                read.exception()  # seen, so that asyncio does not complain that nobody looked
+        for answer in self._answers:
+            answer.discard()
+
+
+class _BegunBody:
+    """A streamed body whose first piece is here already; `key` is cut out of the errors that come later.
+
+    It stands for an asynchronous generator, and closing it must run that generator's `finally`, which lets go of the
+    connections. Python does not run it where the generator was never begun. This one was: for its first piece.
+    """
+
+    __slots__ = ("_first", "_key", "_pieces")
+
+    def __init__(self, first: bytes, pieces: typing.AsyncGenerator[bytes, None], key: str) -> None:
+        self._first = first
+        self._pieces = pieces
+        self._key = key
+
+    def __aiter__(self) -> _BegunBody:
+        return self
+
+    async def __anext__(self) -> bytes:
+        first, self._first = self._first, b""
+        if first:
+            return first
+        try:
+            return await self._pieces.__anext__()
+        except DashScopeError as exc:
+            exc.redact(self._key)
+            raise
+
+    async def aclose(self) -> None:
+        """Let go of everything, at once."""
+        await self._pieces.aclose()
