@@ -285,7 +285,7 @@ def start(
     def live() -> None:
         try:
             loop.run_until_complete(run())
-        except BaseException as exc:  # handed to the caller, who waits for it
+        except BaseException as exc:  # noqa: BLE001  # handed to the caller, who waits for it
             outcome.append(exc)
         finally:
             loop.run_until_complete(loop.shutdown_asyncgens())

@@ -88,7 +88,7 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
 }
 
 
-@functools.lru_cache(maxsize=None)  # an import that finds its module takes 4 µs, and answers may need several
+@functools.cache  # an import that finds its module takes 4 µs, and answers may need several
 def load(occasion: str) -> tuple[typing.Any, ...]:
     """Import what an occasion needs and return it, in the table's order; KeyError for an occasion that has nothing."""
     # The package has another name in the single file, so that nobody else's `protocol` is disturbed.

@@ -69,21 +69,25 @@ class _Carried(importlib.machinery.SourceFileLoader):
         text = text.replace(b"\nfrom protocol.", b"\nfrom " + b"." * (file.count("/") + 1) + b"protocol.")
         path = self._path_of(file)
         cache = self._cache(name) if self.has_caches else None
-        if cache is not None:
-            known = importlib.util.source_hash(b"%b:%d\n%b" % (os.fsencode(path), lines, text))
-            header = importlib.util.MAGIC_NUMBER + b"\3\0\0\0" + known
-            try:
-                data = self.get_data(cache)
-                code = marshal.loads(data[len(header) :]) if data.startswith(header) else None
-            except (OSError, EOFError, ValueError, TypeError):  # there is none, or half of one
-                code = None
-            if isinstance(code, types.CodeType):
-                return code
-        code = self._moved_down(compile(text.decode(), path, "exec", dont_inherit=True), lines)
-        if cache is not None and self.may_write and not sys.dont_write_bytecode:
+        if cache is None:
+            return self._compiled(text, path, lines)
+        known = importlib.util.source_hash(b"%b:%d\n%b" % (os.fsencode(path), lines, text))
+        header = importlib.util.MAGIC_NUMBER + b"\3\0\0\0" + known
+        try:
+            data = self.get_data(cache)
+            cached = marshal.loads(data[len(header) :]) if data.startswith(header) else None
+        except (OSError, EOFError, ValueError, TypeError):  # there is none, or half of one
+            cached = None
+        if isinstance(cached, types.CodeType):
+            return cached
+        code = self._compiled(text, path, lines)
+        if self.may_write and not sys.dont_write_bytecode:
             self.set_data(cache, header + marshal.dumps(code))  # whole or not at all, and silent
             self.may_write = os.path.exists(cache)  # where one cannot be written, the others need not be tried
         return code
+
+    def _compiled(self, text: bytes, path: str, lines: int) -> types.CodeType:
+        return self._moved_down(compile(text.decode(), path, "exec", dont_inherit=True), lines)
 
     def get_source(self, name: str) -> str:
         """Return the module's text, with each line where its code has it."""

@@ -387,4 +387,5 @@ class _Maker:
         if kind in ("number", "integer"):
             numbers = number_hints(self.hints, place.name, kind == "integer")[1]
             return itertools.chain(numbers, number_candidates(reading, kind == "integer", turn))
-        return iter([None] if kind == "null" else [turn % 2 == 0, turn % 2 == 1])
+        scalars: list[bool | None] = [None] if kind == "null" else [turn % 2 == 0, turn % 2 == 1]
+        return iter(scalars)

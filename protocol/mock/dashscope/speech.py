@@ -88,5 +88,7 @@ class SpeechEndpoints:
             for url in urls
         ]
         # A request that has `file_url` gets one result, one that has `file_urls` a list.
-        output = {"result": {"transcription_url": results[0]["transcription_url"]}} if one else {"results": results}
+        output: JsonObject = (
+            {"result": {"transcription_url": results[0]["transcription_url"]}} if one else {"results": results}
+        )
         return self._tasks.answer(call, len(urls), output, {"duration": len(urls)})

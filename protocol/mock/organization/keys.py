@@ -63,7 +63,7 @@ class Keys:
 
     def _account_key(self, call: Call, account: Record) -> JsonObject:
         world = self._world
-        value, known = self._secret("sk-svcacct-", call)
+        _, known = self._secret("sk-svcacct-", call)
         name = call.body.get("name") if call.operation.path.endswith("/api_keys") else None
         told = {"id": world.new_id("key_"), "name": name or "Secret Key", "created_at": world.now(), **known}
         owner = {"type": "service_account", "service_account": {**account.object, "role": "member"}}

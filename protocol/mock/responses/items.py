@@ -45,7 +45,7 @@ _ANSWERED_CALLS = {
     "apply_patch_call_output": ("apply_patch_call", "apply patch call"),
     "local_shell_call_output": ("local_shell_call", "local shell call"),
 }
-_CALLS_TO_ANSWER = {call: words for call, words in _ANSWERED_CALLS.values()}
+_CALLS_TO_ANSWER = dict(_ANSWERED_CALLS.values())
 # By the type of a call that does not name its tool: the tool.
 _TOOLS_OF_CALLS = {
     "file_search_call": "file_search", "web_search_call": "web_search", "code_interpreter_call": "code_interpreter",
