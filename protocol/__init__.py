@@ -9,7 +9,9 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         What is loaded when: one table. Whoever calls its `load` may load what his line allows him to import.
     deadline -> nothing
         The one lazy timer.
-    config -> errors
+    config_file -> errors
+        The text of a config.ini, and what is wrong in it.
+    config -> errors, on_demand, config_file
         Settings from the command line, the environment and config.ini, each described once.
     wire -> errors
         One format each, bytes to events and back: HTTP/1.1, server-sent events, forms, WebSocket, zip, JSON.
@@ -17,14 +19,14 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         A request and its answer, as backends see them.
     upstream -> errors, deadline, config, wire
         Connections out: destination, TLS, proxy, pool, and what can fail there.
-    openai -> errors, wire, exchange
+    openai -> errors, on_demand, wire, exchange
         OpenAI's shapes: answers and errors, completions, sound; where a request names its model. `reference/` describes
         the whole API, in the notation that `api/` reads.
-    service -> errors, config, wire, exchange, openai
+    service -> errors, on_demand, config, wire, exchange, openai
         What stands around the backends: router, doors, CORS, log, metrics.
     server -> errors, deadline, config, wire, exchange, service
         Connections in, and the processes that share the port. It knows no OpenAI: error shapes are handed in.
-    relay -> errors, config, wire, exchange, upstream, openai, service/log
+    relay -> errors, on_demand, config, wire, exchange, upstream, openai, service/log
         The backend that passes on, byte for byte.
     dashscope/mapping -> errors, wire, openai
         DashScope's native API in OpenAI's terms, and back: pure functions.
