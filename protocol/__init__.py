@@ -10,7 +10,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
     deadline -> nothing
         The one lazy timer.
     config_file -> errors
-        The text of a config.ini.
+        The text of a config.ini, and what is wrong in it.
     config -> errors, on_demand, config_file
         Settings from the command line, the environment and config.ini, each described once.
     wire -> errors
