@@ -4,9 +4,9 @@ The server reads a head and asks the application for the Endpoint that will answ
 one piece: they are called when it is there, and those that need not wait return their Response at once, without a
 task. An endpoint that streams its body is called with the head and reads `request.stream` as it goes.
 
-What has to wait is written as a coroutine and an asynchronous iterator, which is plain to read and costs a task: 10 µs
-and 4 µs more for each piece of a body (CPython 3.11). Where that matters, a Pending answer and a Pushed body are told
-when there is something to do, and tell the server in turn.
+An answer that has to be waited for is a coroutine, and its body an asynchronous iterator. That is easy to read and
+costs a task: 10 µs, and 4 µs more for each piece of a body (CPython 3.11). Where that matters there are a Pending
+answer and a Pushed body: whoever makes them is called back when there is something to do, and calls the server.
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ _KEY_SUBPROTOCOL = "openai-insecure-api-key."
 
 
 class HeadFacts:
-    """What is known of every request with the same head, however often that is repeated; each is worked out once.
+    """What a head alone says of every request that has it.
 
-    Most clients repeat their head byte for byte, so the server keeps these beside the heads that it remembers
-    (RequestHead.facts). None says of each that nobody has asked yet.
+    Most clients repeat their head byte for byte. So the server keeps these facts beside the heads that it remembers
+    (RequestHead.facts), and each is worked out once, when somebody first asks: until then it is None.
     """
 
     __slots__ = ("callers_id", "cors_fields", "direct_endpoint", "endpoint", "key", "key_label", "plans")
@@ -43,8 +43,8 @@ class HeadFacts:
         self.callers_id: str | None = None
         #: The field lines of the answer that browsers want.
         self.cors_fields: bytes | None = None
-        #: Who answers. `direct_endpoint` is the same, if neither the endpoint nor the head asks for anything unusual:
-        #: the body is held, and the answer's framing and the connection's fate are those of nearly every request.
+        #: Who answers. `direct_endpoint` is the same one, or None where the endpoint reads the body itself or the head
+        #: asks for more than HTTP/1.1's usual answer: then the connection must look closer before it answers.
         self.endpoint: Endpoint | None = None
         self.direct_endpoint: Endpoint | None = None
         #: By the name of a backend, what that has worked out; of a type that only the backend knows.
@@ -168,15 +168,15 @@ class Pushed(Producer):
     __slots__ = ()
 
     def begin(self, sink: Sink) -> None:
-        """Send to `sink` from now on; what is there already goes at once."""
+        """Send to `sink` from now on, beginning at once with what has come already."""
         raise NotImplementedError
 
 
 class Pending(Producer):
     """An answer that is on its way. Whoever makes it calls `deliver`, once, and later than it was returned.
 
-    What is delivered is the Response, or the Rest of a way that turned out to be longer: `cancel` is still called if
-    nobody comes to await that.
+    What is delivered is the Response; or a Rest, where it turned out that more has to be waited for than callbacks can
+    do. Before somebody awaits the Rest, `cancel` may still be called.
     """
 
     __slots__ = ("deliver",)
@@ -198,7 +198,11 @@ class Pending(Producer):
 
 
 class Rest:
-    """The rest of the way to an answer: a coroutine that is made when it is awaited, and before that holds nothing."""
+    """What is left to do for an answer, as a coroutine that `make` makes.
+
+    It is made when it is awaited and not before: a coroutine that nobody comes to await is warned of by Python, and
+    what it had taken would not be given back.
+    """
 
     __slots__ = ("_make",)
 
@@ -251,18 +255,18 @@ class Response:
         self.attempts = attempts
 
     def known_as(self, request_id: str) -> Response:
-        """Return the same answer, to carry another id."""
+        """Return the same answer with another id."""
         return Response(self.status, self.fields, self.body, self.length, request_id, self.attempts)
 
     def after(self, attempts: tuple[str, ...]) -> Response:
-        """Return the same answer, to tell of what was tried before as well, if it tells of attempts at all."""
+        """Return the same answer with what was tried before it, if it tells of attempts at all."""
         if not attempts or not self.attempts:
             return self
         return Response(self.status, self.fields, self.body, self.length, self.request_id, attempts + self.attempts)
 
 
 def split_request_id(fields: typing.Sequence[tuple[str, str]]) -> tuple[str, list[tuple[str, str]]]:
-    """Return the x-request-id among an error's fields, "" for none, and the others: the answer carries one id alone."""
+    """Return the x-request-id among an error's fields, "" for none, and the others. An answer carries one id."""
     request_id = ""
     others = []
     for name, value in fields:
@@ -310,7 +314,7 @@ class BackendFailed(Exception):
     """A backend could not answer, and nothing has gone to the client yet: the route's next backend may.
 
     `response` is what the client gets if there is no next one: the upstream's own answer, or an error of ours.
-    `attempts` is what the next backend's answer tells of it, if that is not what this one tells.
+    `attempts` is what the next backend's answer tells of this one's; by default what `response` tells.
     """
 
     def __init__(self, response: Response, attempts: tuple[str, ...] = ()) -> None:

@@ -1,1 +1,12 @@
-"""The asyncio shell: connections, their answers, their ends."""
+"""Connections in: asyncio around the readers and writers of wire/http1.
+
+server      listens, and holds what all connections share
+connection  one client: its phases, its requests, its time limits
+receiving   bodies of requests coming in
+answering   what is done for every request: count, log, ask its endpoint, render an answer
+sending     an Exchange, which is a request whose answer takes longer, and its body going out
+output      what is written to one client
+pacing      bodies whose frames leave at known times
+leaving     how a connection ends, and how a client that has gone is noticed
+workers     several processes on one port
+"""

@@ -16,13 +16,13 @@ and the body of a Response is one of these:
     iterator    is awaited by a task, piece by piece
 
 What still makes the answer is `_producer` or `_task`, never both; neither, when nothing is awaited. A client that reads
-too slowly stops a producer by `pause` and a task by `Output.writable`. One that leaves cancels them (`abandon`).
+too slowly stops a producer by `pause`, and a task by `Output.writable`. When it leaves, both are cancelled (`abandon`).
 
-An exchange ends in one of three ways, and tells its connection: the answer is out (`Line.go_on`), its body broke off
-and the client has been told, or can tell by the framing (`Line.close`), or it must be told by a reset (`Line.reset`).
+An exchange ends in one of three ways, and tells its connection. The answer is out: `Line.go_on`. Its body broke off,
+and the client has been told or sees it by the framing: `Line.close`. It broke off and nothing shows it: `Line.reset`.
 
-Most exchanges need none of this: what is ready and plain to frame is rendered to one block of bytes by `rendered`, and
-an Exchange is not even made (`Connection.data_received`).
+Most requests need none of this: their answer is ready and its framing leaves no choice, so it is rendered to one block
+of bytes and no Exchange is made (`Connection._answer_whole`).
 """
 
 from __future__ import annotations
@@ -137,7 +137,7 @@ class Exchange:
             self._task = self._server.loop.create_task(self._await_answer(answer))
 
     def fail_with(self, exc: Exception) -> None:
-        """Answer a request that no endpoint has been asked to answer."""
+        """Answer a request that could not be routed."""
         self._respond(answer_to(exc, self._server, self._endpoint, self._request))
 
     def refuse(self, error: ApiError) -> None:
@@ -155,7 +155,7 @@ class Exchange:
             self._producer.pause()
 
     def resume(self) -> bool:
-        """Let the answer go on, if it is one that was paused; whether it is."""
+        """Let a producer go on; return whether there is one."""
         if self._producer is None:
             return False
         self._producer.resume()
@@ -338,12 +338,9 @@ class Exchange:
         """Write the head, which waits for the first bytes."""
         output, line = self._output, self._line
         is_tunnel = response.status == 101
-        if self._endpoint.streams_body:
-            writer = ResponseWriter(self._request.head)
-            if is_tunnel or line.is_spoilt:
-                writer.keep_alive = False
-        else:
-            writer = self._make_writer()
+        writer = ResponseWriter(self._request.head) if self._endpoint.streams_body else self._make_writer()
+        if is_tunnel or line.is_spoilt:
+            writer.keep_alive = False
         head = writer.start(response.status, self._fields_of(response, writer), response.length)
         output.flush()  # the answers before this one
         if is_tunnel:

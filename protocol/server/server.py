@@ -39,7 +39,8 @@ class Application(typing.Protocol):
 class Server:
     """Listens, holds the connections, and ends them in good order.
 
-    `on_request` is called with each request once its body is held or its endpoint begins (for embedding).
+    `application` says who answers a request, `errors` how an error looks to its clients. `on_request` is called with
+    each request once its body is held, or its endpoint is about to read it (for embedding).
     """
 
     def __init__(
@@ -52,18 +53,15 @@ class Server:
         *,
         on_request: typing.Callable[[Request], None] | None = None,
     ) -> None:
+        # What connections ask for (ServerForConnections).
+        self.loop = asyncio.get_running_loop()
         self.settings = settings
         self.errors = errors
         self.log = log
         self.metrics = metrics
-        self.cors = CorsPolicy(settings.cors_origins)
-        self.proxies = TrustedProxies(settings.trusted_proxies)
-        self.draining = False
-        self.port = 0
-        self.connections: set[Connection] = set()
-        self._application = application
         self.on_request = on_request
-        self.loop = asyncio.get_running_loop()
+        self.proxies = TrustedProxies(settings.trusted_proxies)
+        self.heads = RequestMemo(HeadFacts)
         self.pacer = Pacer(self.loop)
         # What is read is taken out before anything else is read, so one buffer serves all connections. asyncio's own
         # reads get 256 kB of fresh memory each, which may be mapped and unmapped every time: up to 12 µs a request.
@@ -72,11 +70,17 @@ class Server:
         self.head_seconds = settings.head_timeout or math.inf
         self.body_seconds = settings.body_timeout or math.inf
         self.idle_seconds = settings.idle_timeout or math.inf
-        self.heads = RequestMemo(HeadFacts)
+        self.connections: set[Connection] = set()
+        self.draining = False
+        #: The port that is listened on; 0 before `listen`.
+        self.port = 0
+        self._application = application
+        self._cors = CorsPolicy(settings.cors_origins)
         self._listener: asyncio.AbstractServer | None = None
         self._cancelled: set[asyncio.Task[None]] = set()
         self._id_prefix = f"req_{os.urandom(8).hex()}"
         self._id_counter = itertools.count(1)
+        # The second for which the Date field was made, and that field with the name of the next one.
         self._second = -1
         self._dated = b""
 
@@ -133,7 +137,7 @@ class Server:
         """Return the field lines of every answer: Date (RFC 9110 §6.6.1), the id that it carries, and CORS."""
         cors = request.facts.cors_fields
         if cors is None:
-            cors = request.facts.cors_fields = self.cors.block(request.fields.get("origin"))
+            cors = request.facts.cors_fields = self._cors.block(request.fields.get("origin"))
         second = int(time.time())
         if second != self._second:
             self._make_date(second)
@@ -142,7 +146,7 @@ class Server:
     def common_fields_without_request(self) -> bytes:
         """Return the same where no request could be read; the answer gets an id nevertheless."""
         self._make_date(int(time.time()))
-        return b"%b%b\r\n%b" % (self._dated, self.new_id().encode(), self.cors.block(""))
+        return b"%b%b\r\n%b" % (self._dated, self.new_id().encode(), self._cors.block(""))
 
     def _make_date(self, second: int) -> None:
         self._second = second
