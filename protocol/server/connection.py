@@ -20,6 +20,7 @@ Time limits
 -----------
 There is one Deadline a connection, since it waits for one thing at a time:
 
+    from the connection to its first head's end     head_timeout, then 408, or closed in stages if nothing came
     between requests, nothing has come              idle_timeout, then it is closed in stages
     within a head                                   head_timeout for the whole of it, then 408
     within a body that is held                      body_timeout for the whole of it, then 408
@@ -247,9 +248,10 @@ class Connection(asyncio.BufferedProtocol):
             self._read_requests()
 
     def _answer_whole(self, data: bytes) -> bool:
-        """Answer a request that is all there, with a known head, if it is one; what it takes is what others take.
+        """Answer `data` if it is one request, all of it, with a head that is known; return whether it was.
 
-        It leaves out what there is for waiting and for pipelining: 6 µs a request (CPython 3.11).
+        The answer is the one that the ordinary way would give. This way leaves out what serves waiting and pipelining,
+        which saves 6 µs a request (CPython 3.11).
         """
         reader, server = self.reader, self._server
         head = reader.known_head(data)

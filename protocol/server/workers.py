@@ -2,6 +2,22 @@
 
 Each worker has a listening socket of its own with SO_REUSEPORT, among which the kernel spreads new connections; what a
 server counts and keeps (metrics, pooled upstream connections, limits) is each worker's own.
+
+Theory of operation
+-------------------
+The parent runs no event loop. It sleeps in `select` on two pipes, and looks after its workers each time it wakes:
+
+    signal pipe    the interpreter writes here when a signal comes: a worker has died, or all are to stop
+    ready pipe     each worker writes a byte once it listens; when as many have come as there are workers, the parent
+                   announces the port
+
+A third pipe, the lifeline, tells the workers of the parent: its writing end is open in the parent alone, so a worker
+reads the end of it when the parent has gone, however that happened, and stops.
+
+A worker that dies is started again after a pause, which keeps one that dies at once from taking a core. When a few in
+a row die right after their start, the parent gives up. The address is held by a socket of the parent that is bound and
+never listens: otherwise somebody else could take the port while no worker listens, and with port 0 each worker would
+get another one.
 """
 
 from __future__ import annotations

@@ -12,10 +12,11 @@ _EXPOSED_FIELDS = ", ".join(
     + ["openai-processing-ms", "openai-version", "openai-organization", "openai-model", "x-oaiserve-attempts"]
 )
 
-# A cache must not hand one origin's answer to another, and so neither the answer without the field.
+# Where the answer names an origin, a cache must not hand it to another one. The answer to a caller that is refused, or is
+# no page, has to say so too: a cache that got it first would hand it to the pages that are allowed (RFC 9110 §12.5.5).
 _VARY = b"vary: Origin\r\n"
 
-# Browsers cap it (Chromium at two hours, Firefox at a day).
+# How long a page need not ask again. Browsers have limits of their own: two hours in Chromium, a day in Firefox.
 _MAX_AGE_SECONDS = 86400
 
 _ANY_METHOD = "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
