@@ -12,8 +12,8 @@ _EXPOSED_FIELDS = ", ".join(
     + ["openai-processing-ms", "openai-version", "openai-organization", "openai-model", "x-oaiserve-attempts"]
 )
 
-# Where the answer names an origin, a cache must not hand it to another one. The answer to a caller that is refused, or is
-# no page, has to say so too: a cache that got it first would hand it to the pages that are allowed (RFC 9110 §12.5.5).
+# Where an answer names an origin, a cache must not hand it to another one (RFC 9110 §12.5.5). An answer that names none
+# says so too: a cache that has it would hand it to the pages that may read what they ask for.
 _VARY = b"vary: Origin\r\n"
 
 # How long a page need not ask again. Browsers have limits of their own: two hours in Chromium, a day in Firefox.
