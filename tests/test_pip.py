@@ -52,7 +52,7 @@ def test_wheel_holds_one_module_and_its_metadata(built: pathlib.Path) -> None:
         assert wheel.testzip() is None
         names = ["METADATA", "WHEEL", "entry_points.txt", "licenses/LICENSE", "RECORD"]
         assert wheel.namelist() == ["oaiserve.py", *(f"{INFO}/{name}" for name in names)]
-        assert b"# ==================== begin protocol/errors.py ====================" in wheel.read("oaiserve.py")
+        assert b"# ==================== begin protocol/errors.py after " in wheel.read("oaiserve.py")
         metadata = BytesParser().parsebytes(wheel.read(f"{INFO}/METADATA"))
         assert wheel.read(f"{INFO}/entry_points.txt") == b"[console_scripts]\noaiserve = oaiserve:main\n"
         assert wheel.read(f"{INFO}/licenses/LICENSE") == (ROOT / "LICENSE").read_bytes()

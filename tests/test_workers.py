@@ -99,7 +99,7 @@ def work(place):
     signal.signal(signal.SIGTERM, note)
     place.ready()
     while len(told) < 2:
-        signal.pause()
+        time.sleep(0.01)
     return 0
 
 sys.exit(run(1, work))

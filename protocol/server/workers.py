@@ -178,8 +178,8 @@ class _Supervisor:
 
     def _stop(self) -> int:
         """Let the workers drain; a second signal is passed on, and those that outstay their time are killed."""
+        told = self._stop_signals  # before they are told: a signal that comes meanwhile is one more to pass on
         self._tell_workers(signal.SIGTERM)
-        told = self._stop_signals
         give_up = time.monotonic() + self._drain_seconds + _QUICK_DEATH_SECONDS
         while self._started_at and time.monotonic() < give_up:
             self._wait(0.5)
