@@ -19,7 +19,6 @@ import asyncio
 import collections
 import contextlib
 import gc
-import getpass
 import os
 import random
 import signal
@@ -539,10 +538,10 @@ def _write_stderr(lines: str) -> None:
 
 
 def _try_command(options: argparse.Namespace) -> int:
-    (run_trial,) = load("try")
+    run_trial, ask_hidden = load("try")
     status: int = run_trial(
         options.target or "http://127.0.0.1:8080", key=options.key, model=options.model, timeout_seconds=30.0,
-        out=sys.stdout, environ=os.environ, ask_key=getpass.getpass if sys.stdin.isatty() else None,
+        out=sys.stdout, environ=os.environ, ask_key=ask_hidden if sys.stdin.isatty() else None,
     )  # fmt: skip
     return status
 

@@ -14,10 +14,12 @@ import typing
 #: By occasion: the modules that are imported then, each with the name that is wanted of it.
 ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     # A command.
-    "try": (("protocol.tools.trial", "run_trial"),),
+    "try": (("protocol.tools.trial", "run_trial"), ("protocol.tools.trial", "ask_hidden")),
     "bundle": (("protocol.tools.bundle", "write_bundle"), ("protocol.tools.bundle", "BundleError")),
     "workers": (("protocol.server.workers", "run_workers"), ("protocol.server.workers", "WorkersFailed")),
     "config file": (("protocol.config_file", "read_ini"),),
+    # A line of the log that tells of a key.
+    "key label": (("protocol.service.key_label", "md5_label"),),
     # A browser at GET /.
     "info page": (("protocol.service.page", "info_page"),),
     # A request whose model is in a form, and one whose model is to be replaced in JSON.

@@ -6,13 +6,13 @@ shows as the first eight hex digits of its MD5: a label that tells callers apart
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 import traceback
 import typing
 
 from protocol.exchange import Request
+from protocol.on_demand import load
 
 
 class Log:
@@ -110,6 +110,9 @@ class Log:
 def key_label(request: Request) -> str:
     """Return the first eight hex digits of the key's MD5, "-" without a key; worked out once for a repeated head."""
     key = request.key
-    digest = hashlib.md5(key.encode("latin-1", "replace"), usedforsecurity=False).hexdigest() if key else "-"
-    label = request.facts.key_label = digest[:8]
+    label = "-"
+    if key:
+        (md5_label,) = load("key label")
+        label = md5_label(key)
+    request.facts.key_label = label
     return label

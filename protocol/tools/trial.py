@@ -14,6 +14,7 @@ with the key in it.
 from __future__ import annotations
 
 import contextlib
+import getpass
 import re
 import socket
 import ssl
@@ -35,6 +36,11 @@ _LONGEST_WAIT = 86_400.0  # seconds
 
 _FAILED = "failed"
 _NOT_RUN = "not run"
+
+
+def ask_hidden(prompt: str) -> str:
+    """Ask at the terminal, and do not show what is typed there."""
+    return getpass.getpass(prompt)
 
 
 def run_trial(
