@@ -22,6 +22,9 @@ from protocol.wire.http1.buffer import MessageBuffer
 from protocol.wire.http1.grammar import CHUNK_LINE, CHUNK_LINE_START, SIZE_LINE
 from protocol.wire.http1.messages import NEED_DATA, BadMessage, BodyPart, EndOfBody, Event
 
+_read_chunk_line = CHUNK_LINE.match
+_read_size_line = SIZE_LINE.match
+
 # The most that `take_body` takes of chunks in one go.
 _CHUNKS_BYTES = 65536
 _CHUNK_LINE_START_BYTES = 100
@@ -37,7 +40,7 @@ class _ChunkedReader(MessageBuffer):
 
     def _read_chunk_size(self) -> Event:
         data, at = self._data, self._at
-        line = CHUNK_LINE.match(data, at)
+        line = _read_chunk_line(data, at)
         if line is None:
             return self._await_chunk_line()
         self._at = line.end()
@@ -116,7 +119,7 @@ class _ChunkedReader(MessageBuffer):
         data, at = self._data, self._at
         parts = []
         enough = at + _CHUNKS_BYTES
-        line = SIZE_LINE.match(data, at)
+        line = _read_size_line(data, at)
         while line is not None and at < enough:
             start = line.end()
             end = start + int(line[1], 16)
@@ -124,7 +127,7 @@ class _ChunkedReader(MessageBuffer):
                 break
             parts.append(data[start:end])
             at = end + 2
-            line = SIZE_LINE.match(data, at)
+            line = _read_size_line(data, at)
         self._at = at
         return parts[0] if len(parts) == 1 else b"".join(parts)
 

@@ -11,6 +11,9 @@ from protocol.wire.http1.grammar import BARE_CONTROL, FIELD_LINES
 from protocol.wire.http1.messages import NEED_DATA, NO_TRAILERS, PAUSED, BadMessage, Event, Fields
 from protocol.wire.http1.refusals import bad_field_reason, bare_control_shown
 
+_are_field_lines = FIELD_LINES.fullmatch
+_find_bare_control = BARE_CONTROL.search
+
 # A state's method, whose argument is the reader: a subclass of MessageBuffer, so that no narrower type fits them all.
 _Step = typing.Callable[[typing.Any], Event]
 
@@ -125,7 +128,7 @@ class MessageBuffer:
             raise self._refuse(431, f"The {what} has more than {self._max_head} bytes.")
         if end > 3:
             return end
-        bare = BARE_CONTROL.search(data, max(at, self._searched - 1))
+        bare = _find_bare_control(data, max(at, self._searched - 1))
         if bare:
             raise self._refuse(
                 400, f"The {what} holds {bare_control_shown(data, bare.start())}; its lines end with CR LF."
@@ -138,7 +141,7 @@ class MessageBuffer:
     def _parse_fields(self, start: int, end: int) -> Fields:
         """Return the fields between `start` and `end`, which holds whole lines (RFC 9112 §5)."""
         data = self._data
-        if not FIELD_LINES.fullmatch(data, start, end):
+        if not _are_field_lines(data, start, end):
             raise self._refuse(400, bad_field_reason(data[start:end]))
         if start == end:
             return Fields([])

@@ -6,6 +6,10 @@ import typing
 
 from protocol.wire.http1.grammar import ABSOLUTE_FORM, AUTHORITY, AUTHORITY_FORM, LENGTH
 
+_is_authority = AUTHORITY.fullmatch
+_is_length = LENGTH.fullmatch
+_read_absolute_form = ABSOLUTE_FORM.fullmatch
+
 #: Bodies up to this are short: what is worked out for the head of one holds for the heads of all others (RequestMemo).
 SHORT_BODY_BYTES = 65536
 
@@ -226,8 +230,8 @@ def _split_target(method: str, target: str) -> tuple[str | None, str, str]:
         return None, path, query
     if target == "*" and method == "OPTIONS":
         return None, "*", ""
-    absolute = ABSOLUTE_FORM.fullmatch(target)
-    if absolute and absolute[1] and AUTHORITY.fullmatch(absolute[1]):
+    absolute = _read_absolute_form(target)
+    if absolute and absolute[1] and _is_authority(absolute[1]):
         empty_path = "*" if method == "OPTIONS" and not absolute[3] else "/"
         return absolute[1], absolute[2] or empty_path, absolute[3] or ""
     raise BadMessage(
@@ -243,7 +247,7 @@ def check_host(fields: Fields, minor_version: int) -> None:
         return
     if fields.count("host") > 1:
         raise BadMessage(400, "The Host field must stand there once, but it came several times.")
-    if not AUTHORITY.fullmatch(fields.get("host")):
+    if not _is_authority(fields.get("host")):
         host = fields.get("host")[:100]
         raise BadMessage(400, f"The Host field must be a host, perhaps with a port, but is {host!r}.")
 
@@ -283,7 +287,7 @@ def _content_length(value: str) -> int:
     first, *others = (member.strip(" \t") for member in value.split(","))
     if any(other != first for other in others):
         raise BadMessage(400, f"Content-Length came with differing values: {value[:100]!r}.")
-    if not LENGTH.fullmatch(first):
+    if not _is_length(first):
         raise BadMessage(400, f"Content-Length must be decimal digits, at most 18, but is {value[:100]!r}.")
     return int(first)
 

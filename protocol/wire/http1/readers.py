@@ -45,6 +45,10 @@ from protocol.wire.http1.refusals import (
     not_a_request_reason,
 )
 
+_begins_as_field_name = FIELD_NAME.match
+_read_request_line = REQUEST_LINE.match
+_read_status_line = STATUS_LINE.match
+
 
 class _MessageReader(BodyReader, typing.Generic[AnyHead]):
     """What readers of both roles share: a head that comes again is not read again."""
@@ -160,7 +164,7 @@ class RequestReader(_MessageReader[RequestHead]):
 
     def _parse_head(self) -> RequestHead | None:
         data, at = self._data, self._at
-        if not FIELD_NAME.match(data, at):
+        if not _begins_as_field_name(data, at):
             raise self._refuse(400, not_a_request_reason(data[at : at + 100]))
         line_end = data.find(b"\r\n", at, at + self._max_line + 2)
         if line_end < 0 and len(data) - at > self._max_line + 1:
@@ -168,7 +172,7 @@ class RequestReader(_MessageReader[RequestHead]):
         end = self._find_section_end("request's head")
         if not end:
             return None
-        line = REQUEST_LINE.match(data, at)
+        line = _read_request_line(data, at)
         if line is None:
             raise self._refuse(400, bad_request_line_reason(data[at:line_end]))
         if len(line[2]) > self._max_target:
@@ -235,7 +239,7 @@ class ResponseReader(_MessageReader[ResponseHead]):
         end = self._find_section_end("answer's head")
         if not end:
             return None
-        line = STATUS_LINE.match(data, at)
+        line = _read_status_line(data, at)
         if line is None:
             raise self._refuse(400, bad_status_line_reason(data[at : data.find(b"\r\n", at)]))
         fields = self._parse_fields(line.end(), end - 2)

@@ -10,6 +10,10 @@ import typing
 from protocol.wire.http1.grammar import FIELD_NAME, FIELD_VALUE, REQUEST_LINE
 from protocol.wire.http1.messages import RequestHead
 
+_is_field_name = FIELD_NAME.fullmatch
+_is_field_value = FIELD_VALUE.fullmatch
+_is_request_line = REQUEST_LINE.fullmatch
+
 # Requests of these methods announce a body even when they have none, as "content-length: 0" (RFC 9110 §8.6).
 _BODY_METHODS = frozenset(("POST", "PUT", "PATCH"))
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -34,7 +38,7 @@ def encode_fields(fields: typing.Iterable[tuple[str, str]]) -> bytes:
     """Return field lines for a head; ValueError for a name or value that would break out of its line."""
     lines = []
     for name, value in fields:
-        if not FIELD_VALUE.fullmatch(value) or not FIELD_NAME.fullmatch(name.encode("latin-1")):
+        if not _is_field_value(value) or not _is_field_name(name.encode("latin-1")):
             raise ValueError(f"field {name!r} has characters that a header field must not have")
         lines.append(f"{name}: {value}\r\n")
     return "".join(lines).encode("latin-1")
@@ -158,7 +162,7 @@ def request_lines(method: str, target: str, fields: bytes) -> bytes:
     ValueError for a method or target that would break out of the line.
     """
     line = f"{method} {target} HTTP/1.1\r\n".encode("latin-1")
-    if not REQUEST_LINE.fullmatch(line):
+    if not _is_request_line(line):
         raise ValueError(f"not a request line: {line[:100]!r}")
     return line + fields
 
