@@ -176,11 +176,14 @@ def compile_ahead(program: pathlib.Path, folder: pathlib.Path) -> None:
     """
     if not program.exists():
         raise CannotMeasure(f"there is no {program}: give the server to measure with --server FILE")
-    command = [sys.executable, str(program), "--version"]
     environment = python_environment(folder)
-    run = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    if run.returncode:
-        raise CannotMeasure(f"{program} --version failed: {run.stderr.strip()[-300:]}")
+    for backend in ("mock", "relay"):
+        command = [sys.executable, str(program), backend, "--check"]  # loads all that its start does
+        run = subprocess.run(
+            command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
+        )
+        if run.returncode:
+            raise CannotMeasure(f"{program} {backend} --check failed: {run.stderr.strip()[-300:]}")
 
 
 def build_forms(program: pathlib.Path, folder: pathlib.Path) -> dict[str, pathlib.Path]:
