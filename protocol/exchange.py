@@ -107,6 +107,15 @@ class Request:
             raise ApiError(400, f"The body must be a JSON object, but it is {_json_kind(value)}.")
         return value
 
+    def end_within(self, seconds: float) -> float:
+        """Let all attempts be over in so many seconds, 0 for never; return when that is, in the loop's time.
+
+        The backend that is asked first says it for those that are asked after it.
+        """
+        if seconds and not self.deadline:
+            self.deadline = asyncio.get_running_loop().time() + seconds
+        return self.deadline
+
     def named(self, id: str) -> Request:
         """Return the same request under another id."""
         other = Request(self.head, id, self.peer)

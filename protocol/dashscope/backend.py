@@ -27,7 +27,6 @@ stream has begun, the error ends it.
 
 from __future__ import annotations
 
-import asyncio
 import typing
 import urllib.parse
 
@@ -171,9 +170,7 @@ class DashScope:
         if not authorization and request.key:
             authorization = f"Bearer {request.key}"  # Azure's clients and browsers put it elsewhere
         key = dashscope_key(authorization, self._settings.api_key)
-        if self._settings.total_timeout and not request.deadline:
-            request.deadline = asyncio.get_running_loop().time() + self._settings.total_timeout
-        return Caller(request, key, request.deadline)
+        return Caller(request, key, request.end_within(self._settings.total_timeout))
 
     def _for_client(self, caller: Caller, error: DashScopeError) -> Exception:
         """Return what to raise for an error: BackendFailed where the next backend may help, else the error itself."""

@@ -121,18 +121,12 @@ class Relay:
         """Answer as the upstream does; BackendFailed where it has no answer of use, ApiError for a bad request."""
         plan = self._planner.plan(request)
         if plan.is_held and self._health.is_well:
-            deadline = self._deadline(request)
+            deadline = request.end_within(self._settings.total_timeout)
             body = self._planner.renamed_body(request) if plan.rewrites_json else request.body
             connection = self._pool.begin(request.head.method, plan.lines, body, deadline)
             if connection is not None:
                 return _FirstAttempt(self, self._pool, request, connection)
         return self.answer_in_time(request, None)
-
-    def _deadline(self, request: Request) -> float:
-        """Return when all attempts must be over; the first backend that is asked sets it for those after it."""
-        if self._settings.total_timeout and not request.deadline:
-            request.deadline = asyncio.get_running_loop().time() + self._settings.total_timeout
-        return request.deadline
 
     async def answer_in_time(self, request: Request, begun: UpstreamConnection | None) -> Response:
         """Answer with all the waiting that this may take; `begun` is where the first attempt is under way already."""
@@ -140,7 +134,7 @@ class Relay:
         seconds = health.seconds_to_rest(asyncio.get_running_loop().time())
         if begun is None and seconds is not None:
             raise BackendFailed(self._resting(seconds))
-        deadline = self._deadline(request)
+        deadline = request.end_within(self._settings.total_timeout)
         plan = self._planner.plan(request)
         to_send = self._planner.request_to_send(request, plan)
         outgoing = request.stream if plan.is_tunnel else None
