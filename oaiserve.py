@@ -54,9 +54,9 @@ __version__ = "0.1.0"
 class _Surroundings(typing.NamedTuple):
     """What a backend may need beside its settings.
 
-    `instance` is a token by which this server knows a request of its own that comes back; its workers share it.
-    `has_fallback` says that some route has another backend behind this one. `forward` answers a held request of the
-    backend's own through the routes, once they are there.
+    By `instance`, a token that all workers share, a server recognizes a request of its own that comes back to it.
+    `has_fallback` says that some route has another backend behind this one. `forward` sends a request that the backend
+    has made itself through the routes; it works once the router is there.
     """
 
     log: Log
@@ -100,7 +100,7 @@ class _Kind(typing.NamedTuple):
     make: typing.Callable[[BackendSettings, _Surroundings], Backend]
 
 
-#: A further kind of backend is its rooms, a line here, and one in protocol/on_demand.py.
+#: A new kind of backend needs its rooms, a line here, and one in protocol/on_demand.py.
 _KINDS = {
     "mock": _Kind(MockSettings, _make_mock),
     "relay": _Kind(RelaySettings, _make_relay),
@@ -160,7 +160,7 @@ class Service:
 
     @property
     def port(self) -> int:
-        """The port that was had."""
+        """The port that the server listens on."""
         return self._server.port
 
     def metrics(self) -> str:
@@ -383,7 +383,7 @@ def _serve_command(options: argparse.Namespace) -> int:
         raise UsageError(f"there is no command {options.command!r}; there are {', '.join([*_KINDS, *_COMMANDS])}")
     if options.target is not None:
         raise UsageError(f"{options.target!r} is one word too many; the address is set by --host and --port")
-    gc.disable()  # as little as possible of what a start makes is garbage: the collector would look in vain
+    gc.disable()  # next to nothing that a start makes is garbage: the collector would look for it in vain, 5 ms
     try:
         settings, source = _settings_from(options)
         instance = _new_instance()
