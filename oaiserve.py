@@ -399,6 +399,8 @@ def _serve_command(options: argparse.Namespace) -> int:
         if count > 1:
             return _run_workers(count, settings, source, instance)
         return asyncio.run(_serve_until_told(settings, source, instance, None))
+    except BrokenPipeError:
+        raise  # who should have read the banner has gone; that the address cannot be had would be a wrong track
     except OSError as exc:
         print(f"oaiserve: {listen_failure(exc, settings.server)}", file=sys.stderr)
         return 1

@@ -37,6 +37,18 @@ def test_version_is_one_line(command):
     assert run(command, "--version") == (0, f"{oaiserve.__version__}\n", "")
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows ends a broken pipe in another way")
+@pytest.mark.parametrize("arguments", [["--port", "0"], ["--port", "0", "--workers", "2"]], ids=" ".join)
+def test_says_nothing_to_who_has_gone(command, arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run([*command, *arguments], stdout=writer, stderr=subprocess.PIPE, text=True, timeout=60)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_help_teaches(command):
     status, text, errors = run(command, "--help")
     assert (status, errors) == (0, "")
