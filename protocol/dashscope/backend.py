@@ -102,21 +102,7 @@ class DashScope:
         self._images = ImageEndpoints(client, downloader, clock=clock, sleep=sleep)
         audio = AudioEndpoints(client, downloader, keepalive_seconds=settings.keepalive)
         self._one_model = self._make_endpoint("/models/{id}", self._retrieve_model)
-        self._endpoints = {
-            path: {method: self._make_endpoint(path, handler, streams_body=takes_form)}
-            for method, path, handler, takes_form in (
-                ("POST", "/chat/completions", chat.create_chat_completion, False),
-                ("POST", "/completions", chat.create_completion, False),
-                ("POST", "/embeddings", embeddings.create_embeddings, False),
-                ("POST", "/rerank", embeddings.rerank, False),
-                ("POST", "/images/generations", self._images.generate_images, False),
-                ("POST", "/images/edits", self._images.edit_images, True),
-                ("POST", "/audio/speech", audio.create_speech, False),
-                ("POST", "/audio/transcriptions", audio.create_transcription, True),
-                ("POST", "/audio/translations", audio.create_translation, True),
-                ("GET", "/models", self._list_models, False),
-            )
-        }
+        self._endpoints = self._make_endpoints(chat, embeddings, audio)
 
     @property
     def open_connections(self) -> int:
@@ -149,6 +135,26 @@ class DashScope:
         await self._pool.close()
 
     # ---- one request --------------------------------------------------------------------------------------------
+
+    def _make_endpoints(
+        self, chat: ChatEndpoints, embeddings: EmbeddingEndpoints, audio: AudioEndpoints
+    ) -> dict[str, dict[str, Endpoint]]:
+        """Return who answers, by path and method. A form streams: its files may be larger than what is held."""
+        return {
+            path: {method: self._make_endpoint(path, handler, streams_body=takes_form)}
+            for method, path, handler, takes_form in (
+                ("POST", "/chat/completions", chat.create_chat_completion, False),
+                ("POST", "/completions", chat.create_completion, False),
+                ("POST", "/embeddings", embeddings.create_embeddings, False),
+                ("POST", "/rerank", embeddings.rerank, False),
+                ("POST", "/images/generations", self._images.generate_images, False),
+                ("POST", "/images/edits", self._images.edit_images, True),
+                ("POST", "/audio/speech", audio.create_speech, False),
+                ("POST", "/audio/transcriptions", audio.create_transcription, True),
+                ("POST", "/audio/translations", audio.create_translation, True),
+                ("GET", "/models", self._list_models, False),
+            )
+        }
 
     def _make_endpoint(self, path: str, handler: _Handler, *, streams_body: bool = False) -> Endpoint:
         async def answer(request: Request) -> Response:
