@@ -50,25 +50,22 @@ def _split_url(text: str, schemes: typing.Sequence[str]) -> tuple[str, str, int,
     wanted = f"expected {' or '.join(scheme + '://' for scheme in schemes)} and a host, perhaps :port and /path"
     try:
         url = urllib.parse.urlsplit(text)
-        host, port = _ascii_host(url.hostname or ""), url.port or 0
-    except (ValueError, UnicodeError) as exc:
+        host, port = url.hostname or "", url.port or 0
+    except ValueError as exc:
         raise ValueError(wanted) from exc
-    if url.scheme not in schemes or not host or url.query or url.fragment or not PRINTABLE.fullmatch(text):
+    if url.scheme not in schemes or url.query or url.fragment or not PRINTABLE.fullmatch(text):
+        raise ValueError(wanted)
+    if not host or not _has_good_labels(host):
         raise ValueError(wanted)
     if "@" in url.netloc and "https" in schemes:
         raise ValueError("expected no user information before the host: keys belong into api_key")
     return url.scheme, host, port, url.path
 
 
-def _ascii_host(host: str) -> str:
-    """Return a host as it is looked up (RFC 3490, ToASCII); UnicodeError for one that cannot be."""
-    if not host.isascii():
-        return host.encode("idna").decode("ascii")
-    # The codec does the same with such a host, but loading its tables takes 3 ms, at every start.
-    labels = host.split(".")
-    if not all(0 < len(label) < 64 for label in labels[:-1]) or len(labels[-1]) >= 64:
-        raise UnicodeError("label empty or too long")
-    return host
+def _has_good_labels(host: str) -> bool:
+    """Tell whether each label has 1 to 63 characters (RFC 1035 §2.3.4); behind a last point there may be none."""
+    *labels, last = host.split(".")
+    return all(0 < len(label) < 64 for label in labels) and len(last) < 64
 
 
 class Proxy(typing.NamedTuple):
