@@ -36,9 +36,9 @@ class Families:
         """Return the handler of an operation, None where the engine answers."""
         root = f"/{operation.path.split('/', 2)[1]}"
         if root not in self._known_roots:
-            self._known_roots.add(root)
             for family in self.below(root):
                 self._handlers.update(family.operations())
+            self._known_roots.add(root)  # last: a family that could not be loaded is tried again, and not passed over
         return self._handlers.get(operation.key)
 
     def below(self, root: str) -> list[Family]:
