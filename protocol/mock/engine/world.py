@@ -48,6 +48,8 @@ class World:
         self.time = time
         self.settings = time.settings
         self.is_paced = time.is_paced
+        #: Whether an uploaded file may be anything: where ids are invented, or requests are not checked strictly.
+        self.takes_any_upload = self.settings.unknown_ids == "invent" or self.settings.validate != "strict"
         # What `time` has is so often needed that it is the world's own, too.
         self.now = time.now
         self.clock = time.clock

@@ -48,8 +48,6 @@ class Audio:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        settings = world.settings
-        self._takes_anything = settings.unknown_ids == "invent" or settings.validate != "strict"
 
     def operations(self) -> dict[str, Handler]:
         """Return the handlers by operation."""
@@ -112,7 +110,7 @@ class Audio:
         """Return the transcript of a recording; ApiError 400 for a file that is none, 413 for more than 25 MiB."""
         text, file = self._world.settings.text, call.body.get("file")
         if not isinstance(file, FormFile):
-            if not self._takes_anything:
+            if not self._world.takes_any_upload:
                 message = "Missing required parameter: 'file'."
                 raise ApiError(400, message, param="file", code="missing_required_parameter")
             file = FormFile("file", "", "", b"")
@@ -121,7 +119,7 @@ class Audio:
             raise ApiError(413, message, type="invalid_request_error", param="file", code="content_size_limit_exceeded")
         seconds = sound_seconds(file.data)
         if seconds is None:
-            if not self._takes_anything and not _RECORDING_BEGIN.match(file.data):
+            if not self._world.takes_any_upload and not _RECORDING_BEGIN.match(file.data):
                 message = "Audio file might be corrupted or unsupported"
                 raise ApiError(400, message, param="file", code="invalid_value")
             seconds = WORD_SECONDS * spoken_words(text)

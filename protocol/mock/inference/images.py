@@ -121,8 +121,6 @@ class MockImages:
 
     def __init__(self, world: World) -> None:
         self._world = world
-        settings = world.settings
-        self._takes_anything = settings.unknown_ids == "invent" or settings.validate != "strict"
 
     def operations(self) -> dict[str, Handler]:
         """Return the handlers by operation."""
@@ -153,7 +151,7 @@ class MockImages:
 
     def _order(self, call: Call, name: str, inputs: typing.Sequence[PictureHead | None]) -> _Order:
         body = call.body
-        if not self._takes_anything:
+        if not self._world.takes_any_upload:
             check_image_request(body)
         model = body.get("model")
         if type(model) is not str or not model:
@@ -170,10 +168,10 @@ class MockImages:
         asked = call.body.get(param)
         files = [self._picture(one, param) for one in (asked if type(asked) is list else [asked])]
         heads = [read_picture_head(data) for data in files if data is not None]
-        if not heads and not self._takes_anything:
+        if not heads and not self._world.takes_any_upload:
             message = f"Missing required parameter: '{param}'."
             raise ApiError(400, message, param=param, code="missing_required_parameter")
-        if None in heads and not self._takes_anything:
+        if None in heads and not self._world.takes_any_upload:
             raise ApiError(
                 400, f"Invalid image file or mode for {param} {heads.index(None) + 1}, please check your image file.",
                 type="image_generation_user_error", param=param, code="invalid_image_file",
@@ -199,7 +197,7 @@ class MockImages:
 
     def _check_mask(self, call: Call, inputs: typing.Sequence[PictureHead | None]) -> None:
         """Check that a mask is a picture as large as the first uploaded one; ApiError 400."""
-        if call.body.get("mask") is None or self._takes_anything:
+        if call.body.get("mask") is None or self._world.takes_any_upload:
             return
         mask, first = self._inputs(call, "mask")[0], inputs[0]
         if mask is not None and first is not None and mask[1:] != first[1:]:
