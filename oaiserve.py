@@ -122,6 +122,11 @@ def _make_backends(
     return backends
 
 
+def _key_holders(backends: typing.Mapping[str, Backend]) -> tuple[str, ...]:
+    """Return the names of the backends that send a key of the owner's for whoever calls."""
+    return tuple(name for name, backend in backends.items() if backend.holds_key)
+
+
 def _configuration() -> Configuration:
     return Configuration(ServerSettings, {name: kind.settings for name, kind in _KINDS.items()})
 
@@ -147,6 +152,7 @@ class Service:
         self._metrics = Metrics()
         self._backends = _make_backends(settings, log, instance or _new_instance(), self._forward)
         cors = CorsPolicy(settings.server.cors_origins)
+        self.key_holders = _key_holders(self._backends)
         self._router = Router(settings.routes, self._backends, cors, lambda forward: service_doors(self, forward))
         self._server = Server(self._router, ERROR_SHAPES, settings.server, log, self._metrics, on_request=on_request)
 
@@ -388,7 +394,7 @@ def _serve_command(options: argparse.Namespace) -> int:
         settings, source = _settings_from(options)
         instance = _new_instance()
         # So that --check and a parent of workers say what is wrong.
-        _make_backends(settings, Log("off", _write_stderr), instance, _nobody_answers)
+        key_holders = _key_holders(_make_backends(settings, Log("off", _write_stderr), instance, _nobody_answers))
     finally:
         gc.enable()
     if options.check:
@@ -397,7 +403,7 @@ def _serve_command(options: argparse.Namespace) -> int:
     count = settings.server.workers or os.cpu_count() or 1
     try:
         if count > 1:
-            return _run_workers(count, settings, source, instance)
+            return _run_workers(count, settings, source, instance, key_holders)
         return asyncio.run(_serve_until_told(settings, source, instance, None))
     except BrokenPipeError:
         raise  # who should have read the banner has gone; that the address cannot be had would be a wrong track
@@ -406,14 +412,14 @@ def _serve_command(options: argparse.Namespace) -> int:
         return 1
 
 
-def _run_workers(count: int, settings: Settings, source: str, instance: str) -> int:
+def _run_workers(count: int, settings: Settings, source: str, instance: str, key_holders: typing.Sequence[str]) -> int:
     run_workers, workers_failed = load("workers")
     try:
         status: int = run_workers(
             count,
             settings.server,
             lambda place: asyncio.run(_serve_until_told(settings, source, instance, place)),
-            lambda port: print(_banner(settings, port, source), flush=True),
+            lambda port: print(_banner(settings, port, source, key_holders), flush=True),
         )
     except workers_failed as exc:
         print(f"oaiserve: {exc}", file=sys.stderr)
@@ -462,7 +468,7 @@ async def _serve_until_told(settings: Settings, source: str, instance: str, plac
         service = Service(settings, log, instance=instance)
         await service.listen(place.sock if place is not None else None)
         if place is None:
-            print(_banner(settings, service.port, source), flush=True)
+            print(_banner(settings, service.port, source, service.key_holders), flush=True)
         else:
             place.ready()
         await told.wait()
@@ -495,25 +501,34 @@ def _url(settings: ServerSettings, port: int) -> str:
     return f"{'https' if settings.certfile else 'http'}://{host}:{port}"
 
 
-def _banner(settings: Settings, port: int, source: str) -> str:
+def _banner(settings: Settings, port: int, source: str, key_holders: typing.Sequence[str]) -> str:
     url = _url(settings.server, port)
     routes = "; ".join(f"{route.pattern} = {', '.join(route.backends)}" for route in settings.routes)
+    notes = [*_worker_notes(settings), *_key_notes(settings.server, key_holders)]
     return (
         f"oaiserve {__version__} listens on {url} (OpenAI base URL: {url}/v1)\n"
         f"  settings: {source}; routes: {routes}\n"
-        f"{_worker_note(settings)}"
+        f"{''.join(f'  mind:     {note}' + chr(10) for note in notes)}"
         f"  try it:   {chat_example(url)}\n"
         "  stop it:  Ctrl-C"
     )
 
 
-def _worker_note(settings: Settings) -> str:
-    """Return a line for who may wonder where an object went: the mock's memory is a worker's own."""
+def _worker_notes(settings: Settings) -> typing.Iterator[str]:
+    """Give a line for who may wonder where an object went: the mock's memory is a worker's own."""
     routed = {name for route in settings.routes for name in route.backends}
     has_mock = any(backend.kind == "mock" and backend.name in routed for backend in settings.backends)
-    if settings.server.workers == 1 or not has_mock:
-        return ""
-    return "  mind:     each worker of the mock remembers its own files and other objects; --workers 1 keeps all\n"
+    if settings.server.workers != 1 and has_mock:
+        yield "each worker of the mock remembers its own files and other objects; --workers 1 keeps all"
+
+
+def _key_notes(settings: ServerSettings, key_holders: typing.Sequence[str]) -> typing.Iterator[str]:
+    """Give a line for who lets others spend a key, perhaps without knowing: no caller is asked for a key here."""
+    if key_holders and not settings.is_local:
+        yield (
+            f"whoever reaches this port spends the key of {', '.join(key_holders)}: nobody is asked for a key; "
+            "--host 127.0.0.1 lets this machine alone in"
+        )
 
 
 @contextlib.contextmanager

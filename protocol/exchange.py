@@ -338,6 +338,8 @@ class Backend(typing.Protocol):
     name: str
     #: The beginning of the paths that it answers besides OpenAI's, "" for none.
     own_root: str
+    #: Whether it sends a key of the owner's for whoever calls: what callers may do is done on the owner's account then.
+    holds_key: bool
 
     def endpoint(self, request: Request) -> Endpoint:
         """Choose from the head alone who answers; ApiError 404 or 405 where nobody does."""

@@ -80,6 +80,7 @@ class DashScope:
         resolve: typing.Callable[[str], typing.Awaitable[typing.Sequence[str]]] | None = None,
     ) -> None:
         self.name = name
+        self.holds_key = settings.holds_key
         self._settings = settings
         self._log = log
         self._passed_on = _FAILED_STATUSES if has_fallback else frozenset()

@@ -74,6 +74,7 @@ class Relay:
         draw: typing.Callable[[], float] = random.random,
     ) -> None:
         self.name = name
+        self.holds_key = settings.holds_key
         self._settings = settings
         self._log = log
         self._clock = clock

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 from protocol.config import (
     Section,
     option,
@@ -44,3 +46,12 @@ class ServerSettings(Section):
     )
     log: str = option("text", parse_choice("text", "json", "off"), "text, json or off")
     log_file: str = option("", parse_text, "file to append the log to; empty is standard error")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether `host` is this machine's own: nobody else on the network can connect."""
+        host = self.host.strip("[]").lower()
+        try:
+            return ipaddress.ip_address(host.partition("%")[0]).is_loopback
+        except ValueError:
+            return host == "localhost"

@@ -66,3 +66,8 @@ class ConnectionSettings(Section):
     max_idle: int = option("100", parse_integer(0, 10**6), "connections kept for later")
     idle_timeout: float = option("30", parse_seconds, "seconds that a kept connection may rest")
     max_age: float = option("600", parse_seconds, "seconds after which a connection is not used again")
+
+    @property
+    def holds_key(self) -> bool:
+        """Whether the upstream gets a key of the owner's, whoever calls (Backend.holds_key)."""
+        return bool(self.api_key)
