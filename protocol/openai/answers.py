@@ -66,11 +66,11 @@ def event_bytes(events: typing.Iterable[JsonObject]) -> bytes:
 
 
 def api_path(path: str) -> str | None:
-    """Return an API path without its /v1, e.g. "/chat/completions"; None for a path that is not the API's."""
+    """Return an API path without its /v1 and a slash at its end, e.g. "/chat/completions"; None for any other path."""
     if path.startswith("/v1/") and len(path) > 4:
-        return path[3:]
+        return path[3:-1] if path.endswith("/") else path[3:]
     if path[1:].partition("/")[0] in _API_ROOTS:
-        return path
+        return path[:-1] if path.endswith("/") else path
     return None
 
 

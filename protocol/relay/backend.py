@@ -99,7 +99,7 @@ class Relay:
         return self._pool.open_connections
 
     def endpoint(self, request: Request) -> Endpoint:
-        """Choose how the body is taken; ApiError 405 for TRACE, 508 for a loop, 400 for a path that climbs."""
+        """Choose how the body is taken; ApiError 405 for TRACE, 508 for a loop."""
         return self._held if self._planner.plan(request).is_held else self._streamed
 
     async def models(self, request: Request) -> list[JsonObject]:

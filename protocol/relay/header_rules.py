@@ -40,6 +40,13 @@ _TABLE = (
     (">", "origin referer sec-* access-control-request-* dnt",
      "the browser's word on the page that asks: CORS is settled with us"),
     (">", "proxy-*", "for proxies on the client's side, or made for them (the httpoxy family)"),
+    (">", "x-original-url x-original-uri x-original-host x-rewrite-url x-rewrite-uri x-envoy-* x-http-method "
+     "x-http-method-override x-method-override x-http-host-override x-host x-http-path-override "
+     "x-http-destinationurl base-url request-uri x-middleware-subrequest x-amz-website-redirect-location",
+     "some servers believe these more than the request line: they would choose another place, or another method"),
+    (">", "x-remote-user remote-user x-authenticated-* x-user-id-token x-webauth-user x-ssl-* ssl-client-* "
+     "x-client-cert x-client-dn x-goog-iap-* x-ms-client-principal* x-amzn-oidc-*",
+     "the word of a proxy that has checked who the client is; nobody has"),
 
     ("<", "set-cookie set-cookie2", "the upstream's session with us: it would be stored for our origin, and shared"),
     ("<", "access-control-* timing-allow-origin cross-origin-*", "our own CORS rules hold; both together are refused"),
@@ -55,8 +62,20 @@ _TABLE = (
      "an upstream that echoes its request would hand our key to the client"),
 )  # fmt: skip
 
-# Where clients put keys; the first is OpenAI's, and where ours goes. The others are Azure's, Anthropic's and Google's.
-_KEY_FIELDS = frozenset(("authorization", "api-key", "x-api-key", "x-goog-api-key", "ocp-apim-subscription-key"))
+# Where clients put keys; the first is OpenAI's, and where ours goes. Azure's, Anthropic's and Google's follow, then
+# those of other vendors and gateways. A key beside ours would be billed or believed in its place.
+_KEY_FIELDS = frozenset(
+    "authorization api-key x-api-key x-goog-api-key ocp-apim-subscription-key apikey x-apikey x-auth-key x-auth-token"
+    " x-access-token x-openai-api-key openai-api-key x-openai-key x-dashscope-api-key anthropic-api-key xi-api-key"
+    " x-functions-key x-rapidapi-key x-subscription-key x-subscription-token x-litellm-api-key x-litellm-key"
+    " private-token x-portkey-api-key x-portkey-virtual-key helicone-auth".split()
+)
+
+# Fields by which gateways are told where to send the request on, and with it our key.
+_STEERING_FIELDS = frozenset(
+    "helicone-target-url helicone-target-provider helicone-openai-api-base x-portkey-custom-host x-portkey-config"
+    " x-portkey-provider x-base-url x-target-url x-upstream-url x-openai-base-url x-api-base".split()
+)
 # A browser cannot set fields on a WebSocket, and hands over its key among the subprotocols (OpenAI API, "Realtime").
 _KEY_PROTOCOL = "openai-insecure-api-key."
 
@@ -70,7 +89,14 @@ def _names(way: str) -> tuple[frozenset[str], tuple[str, ...]]:
 
 _BARRED_REQUEST_NAMES, _BARRED_REQUEST_PREFIXES = _names(">")
 _BARRED_RESPONSE_NAMES, _BARRED_RESPONSE_PREFIXES = _names("<")
-_BARRED_WITH_OUR_KEY = _BARRED_REQUEST_NAMES | _KEY_FIELDS
+_BARRED_WITH_OUR_KEY = _BARRED_REQUEST_NAMES | _KEY_FIELDS | _STEERING_FIELDS
+
+# Servers that hand fields on as variables (CGI, WSGI) take `x_real_ip` for `x-real-ip`. So a name with an underscore
+# shares the fate of the other, and stays behind where the other one says what the message is or whose it is.
+_SAID_BY_MESSAGE = frozenset(
+    "content-type content-encoding content-language content-md5 content-range accept accept-encoding range"
+    " openai-organization openai-project openai-beta idempotency-key user-agent".split()
+)
 
 # What Connection says nearly always; it bars nothing then that the table lets pass.
 _USUAL_CONNECTION = frozenset(("", "keep-alive", "close", "Keep-Alive", "Close", "upgrade", "Upgrade"))
@@ -81,9 +107,9 @@ _FieldPairs = typing.List[typing.Tuple[str, str]]
 def request_fields(head: RequestHead, *, host: str, api_key: str, instance: str = "") -> _FieldPairs:
     """Return the fields of the request to the upstream, whose authority is `host`; its framing is the writer's to add.
 
-    With an `api_key` it takes the place of every key that the client sent; with "" the client's own go on, as they
-    came. `instance` is the token in our Via hop. An Upgrade goes on for WebSockets only: by h2c a client would get past
-    this table.
+    With an `api_key` it takes the place of every key that the client sent, and fields by which a gateway would send it
+    elsewhere stay behind; with "" the client's own go on, as they came. `instance` is the token in our Via hop. An
+    Upgrade goes on for WebSockets only: by h2c a client would get past this table.
     """
     fields = [("host", host)]
     barred = _BARRED_WITH_OUR_KEY if api_key else _BARRED_REQUEST_NAMES
@@ -92,7 +118,8 @@ def request_fields(head: RequestHead, *, host: str, api_key: str, instance: str 
         barred = barred.union(named)
     prefixes = _BARRED_REQUEST_PREFIXES
     for field in head.fields.pairs:
-        if field[0] not in barred and not field[0].startswith(prefixes):
+        name = field[0]
+        if name not in barred and not name.startswith(prefixes) and ("_" not in name or _is_harmless(name, barred)):
             fields.append(field)
     if api_key:
         fields.append(("authorization", f"Bearer {api_key}"))
@@ -102,6 +129,14 @@ def request_fields(head: RequestHead, *, host: str, api_key: str, instance: str 
     came = head.fields.get("via")
     fields.append(("via", f"{came}, {hop}" if came else hop))
     return fields
+
+
+def _is_harmless(name: str, barred: typing.Collection[str]) -> bool:
+    """Tell whether a name with underscores is nothing that a lenient server takes for a field that matters."""
+    read_as = name.replace("_", "-")
+    return (
+        read_as not in barred and read_as not in _SAID_BY_MESSAGE and not read_as.startswith(_BARRED_REQUEST_PREFIXES)
+    )
 
 
 def response_fields(head: ResponseHead) -> _FieldPairs:

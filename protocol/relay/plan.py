@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import typing
 
 from protocol.errors import ApiError
@@ -10,14 +9,13 @@ from protocol.exchange import Request
 from protocol.on_demand import load
 from protocol.openai.answers import api_path
 from protocol.openai.asked_model import body_kind, with_renamed_model
+from protocol.openai.request_path import meant_path
 from protocol.relay.header_rules import is_loop, request_fields
 from protocol.relay.settings import RelaySettings
 from protocol.upstream.destination import Destination
 from protocol.upstream.request import UpstreamRequest
 from protocol.wire.http1.messages import SHORT_BODY_BYTES, RequestHead
 from protocol.wire.http1.writers import encode_fields, request_lines
-
-_DOT_SEGMENT = re.compile(r"/(?:\.|%2e){1,2}(?:/|$)", re.IGNORECASE)
 
 # What takes a model, so that one may be put in where the request names none. Other JSON endpoints refuse the member.
 _MODEL_PATHS = frozenset(
@@ -77,7 +75,7 @@ class Planner:
     # ---- what the head decides ----------------------------------------------------------------------------------
 
     def plan(self, request: Request) -> Plan:
-        """Return the plan for a request's head; ApiError 405 for TRACE, 508 for a loop, 400 for a path that climbs."""
+        """Return the plan for a request's head; ApiError 405 for TRACE, 508 for a loop."""
         head = request.head
         if request.path != head.path:
             return self._make_plan(request)  # a door led here; its head stands for other paths as well
@@ -122,8 +120,6 @@ class Planner:
                 508, f"The request has been here before: base_url of the backend '{self._name}' leads back here.",
                 code="loop_detected",
             )  # fmt: skip
-        if _DOT_SEGMENT.search(request.path):
-            raise ApiError(400, f"The path must not hold '.' or '..' segments, but is {request.path[:100]!r}.")
 
     def _target(self, request: Request) -> str:
         path = api_path(request.path) or request.path
@@ -155,7 +151,7 @@ class Planner:
         return UpstreamRequest(head.method, plan.target, plan.fields, stream=request.stream, length=head.content_length)
 
     def _form_rewriter(self, request: Request) -> _BodyRewriter:
-        takes_model = api_path(request.path) in _FORM_MODEL_PATHS
+        takes_model = _meant_path(request) in _FORM_MODEL_PATHS
 
         def rename(asked: str) -> str:
             # "" asks what to put into a form without a model: nothing where forms have none, such as uploads of files.
@@ -174,7 +170,7 @@ class Planner:
             sent = self._sent_model(found[0])
             renamed: bytes = body if sent == found[0] else replace_model(body, sent)
             return renamed
-        if not self._settings.model or api_path(request.path) not in _MODEL_PATHS:
+        if not self._settings.model or _meant_path(request) not in _MODEL_PATHS:
             return body
         replaced: bytes = replace_model(body, self._settings.model)
         if replaced is body:
@@ -183,6 +179,10 @@ class Planner:
                 400, "The body must be a JSON object in UTF-8, without Content-Encoding.", code="invalid_json"
             )
         return replaced
+
+
+def _meant_path(request: Request) -> str:
+    return meant_path(api_path(request.path) or request.path)
 
 
 async def _rewritten(body: typing.AsyncIterator[bytes], rewriter: _BodyRewriter) -> typing.AsyncIterator[bytes]:

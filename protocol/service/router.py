@@ -21,6 +21,7 @@ from protocol.exchange import Answer, Backend, BackendFailed, Endpoint, Request,
 from protocol.openai.answers import api_path, error_response, json_response, model_list
 from protocol.openai.asked_model import asked_model, query_model
 from protocol.openai.refusals import method_not_allowed, unknown_door, unknown_model
+from protocol.openai.request_path import check_path
 from protocol.service.cors import CorsPolicy
 from protocol.wire.json_text import JsonObject
 
@@ -71,10 +72,14 @@ class Router:
         self._retrieve_model = Endpoint(self._answer_model, "models")
 
     def route(self, request: Request) -> Endpoint:
-        """Return the endpoint that answers; ApiError 404 for an unknown path, 405 for a known one's other methods."""
+        """Return the endpoint that answers.
+
+        ApiError 404 for an unknown path, 405 for a known one's other methods, 400 for a path that climbs.
+        """
         method = request.method
         if method == "OPTIONS":
             return self._preflight
+        check_path(request.path)
         path = api_path(request.path)
         if path is None:
             return self._door(request)

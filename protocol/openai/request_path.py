@@ -1,0 +1,109 @@
+"""The path of a request: whether it may be asked for, and what an upstream may take it for.
+
+A relay puts a path behind its base URL and sends the owner's key with it. Servers do not agree on what a path means.
+nginx decodes %2f before it removes dot segments, so `/v1/..%2fadmin` leaves /v1 there. Two servers in a row decode
+twice. Windows takes a backslash for a slash, Java takes away what follows a `;`, PHP and Go merge slashes. So a path is
+refused that any of them could take for a place above the one that it names: an API has no such path.
+"""
+
+from __future__ import annotations
+
+import re
+import urllib.parse
+
+from protocol.errors import ApiError
+
+# What nearly every path looks like: no segment that is empty or begins with a point, and nothing encoded.
+_HARMLESS = re.compile(r"/|(?!/v1/v1(?:/|$))(?:/[A-Za-z0-9_~-][A-Za-z0-9_.~:@-]*)+/?")
+
+# How often a path may be encoded: model names with slashes are once, and some clients encode them again.
+_MOST_LAYERS = 4
+
+# RFC 3986 §2.1. IIS also reads %u002e.
+_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_WIDE_ESCAPE = re.compile(r"%u[0-9a-f]{4}", re.IGNORECASE)
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_DOUBLED_SLASH = re.compile(r"//")
+
+# Windows drops points and spaces at the end of a name, so that a segment of nothing else is a dot segment too.
+_DOT_SEGMENT = re.compile(r"(?:^|[/;]) *\.[. ]*(?:$|[/;?#])")
+
+# Characters that Windows and Unicode normalization turn into the ones that matter in a path.
+_LOOK_ALIKES = str.maketrans(
+    {
+        "\uff0e": ".",
+        "\u2024": ".",
+        "\ufe52": ".",
+        "\u2025": "..",
+        "\u2026": "...",
+        "\uff0f": "/",
+        "\u2044": "/",
+        "\u2215": "/",
+        "\uff3c": "\\",
+        "\ufe68": "\\",
+        "\u2216": "\\",
+        "\uff1b": ";",
+    }
+)
+
+
+def check_path(path: str) -> None:
+    """Refuse a path, percent-encoded as it came, that a server behind us could take for another place.
+
+    ApiError 400 for a dot segment, a doubled slash or a backslash, however often encoded, for a control character, and
+    for an escape that is none; 404 for /v1/v1.
+    """
+    if _HARMLESS.fullmatch(path):
+        return
+    if path.startswith("/v1/v1/") or path == "/v1/v1":
+        raise ApiError(
+            404, f"The path has /v1 twice: {path[:100]!r}. Leave it out of the client's base URL, or out of the path.",
+            code="unknown_url",
+        )  # fmt: skip
+    if _BROKEN_ESCAPE.search(path):
+        raise _refusal(path, "a % without two hexadecimal digits behind it")
+    text = path
+    for _ in range(_MOST_LAYERS + 1):
+        _check_layer(path, text.translate(_LOOK_ALIKES))
+        decoded = _decode(path, text)
+        if decoded == text:
+            return
+        text = decoded
+    raise _refusal(path, f"anything that is encoded more than {_MOST_LAYERS} times over")
+
+
+def meant_path(path: str) -> str:
+    """Return what the most lenient server makes of a path that was checked: decoded, in lower case, no parameters.
+
+    By this it is decided whether a request takes a model; sent on is the path as it came.
+    """
+    if "%" in path:
+        for _ in range(_MOST_LAYERS):
+            path = urllib.parse.unquote(path)
+    return re.split("[;?#]", path, maxsplit=1)[0].rstrip("/ ").lower()
+
+
+def _check_layer(path: str, text: str) -> None:
+    if _DOT_SEGMENT.search(text):
+        raise _refusal(path, "'.' or '..' segments")
+    if _DOUBLED_SLASH.search(text):
+        raise _refusal(path, "two slashes in a row (does the client's base URL end with one?)")
+    if "\\" in text:
+        raise _refusal(path, "a backslash")
+    if _CONTROL.search(text):
+        raise _refusal(path, "control characters")
+    if _WIDE_ESCAPE.search(text):
+        raise _refusal(path, "escapes as %u002e")
+
+
+def _decode(path: str, text: str) -> str:
+    try:
+        return urllib.parse.unquote_to_bytes(text).decode("utf-8")
+    except UnicodeDecodeError as exc:
+        # Lenient decoders read C0 AE as a point (RFC 3629 §10).
+        raise _refusal(path, "escapes that are no UTF-8") from exc
+
+
+def _refusal(path: str, what: str) -> ApiError:
+    return ApiError(400, f"The path must not hold {what}, but is {path[:100]!r}.")
