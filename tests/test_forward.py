@@ -6,11 +6,12 @@ import random
 
 import pytest
 
-from protocol.relay.header_rules import VIA_NAME, is_loop, request_fields, response_fields
+from protocol.relay.header_rules import VIA_NAME, OwnFields, is_loop, request_fields, response_fields
 from protocol.wire.http1.messages import Fields, RequestHead, ResponseHead
 from protocol.wire.http1.writers import encode_fields
 
 OURS = "sk-ours-0123456789"
+HOST = [("host", "api.test")]
 THEIRS = "sk-theirs-9876543210"
 
 
@@ -24,7 +25,7 @@ def response(*pairs: tuple[str, str], status: int = 200) -> ResponseHead:
 
 def sent(*pairs: tuple[str, str], api_key: str = "") -> list[tuple[str, str]]:
     """Return what goes to the upstream beside host and via."""
-    fields = request_fields(request(*pairs), host="api.test", api_key=api_key, instance="i1")
+    fields = request_fields(request(*pairs), HOST, OwnFields(api_key), "i1")
     assert fields[0] == ("host", "api.test")
     assert fields[-1][0] == "via"
     encode_fields(fields)
@@ -100,7 +101,7 @@ def test_what_connection_names_does_not_pass(connection: str) -> None:
 
 def test_connection_cannot_take_away_what_we_add() -> None:
     pairs = [("connection", "host, authorization, via"), ("authorization", f"Bearer {THEIRS}"), ("via", "1.1 front")]
-    fields = request_fields(request(*pairs), host="api.test", api_key=OURS, instance="i1")
+    fields = request_fields(request(*pairs), HOST, OwnFields(OURS), "i1")
     assert fields == [
         ("host", "api.test"), ("authorization", f"Bearer {OURS}"), ("via", f"1.1 front, 1.1 {VIA_NAME}-i1"),
     ]  # fmt: skip
@@ -172,7 +173,7 @@ def test_the_answer_to_an_upgrade_keeps_what_opens_it() -> None:
 
 
 def through(head: RequestHead, instance: str) -> RequestHead:
-    fields = request_fields(head, host="api.test", api_key="", instance=instance)
+    fields = request_fields(head, HOST, OwnFields(""), instance)
     return RequestHead(head.method, head.target, 1, Fields(fields))
 
 
@@ -198,7 +199,7 @@ def test_without_an_instance_any_of_us_is_a_loop() -> None:
 
 
 def test_the_hop_names_the_version_that_came() -> None:
-    fields = request_fields(request(minor_version=0), host="api.test", api_key="", instance="i1")
+    fields = request_fields(request(minor_version=0), HOST, OwnFields(""), "i1")
     assert fields[-1] == ("via", f"1.0 {VIA_NAME}-i1")
 
 
@@ -236,7 +237,7 @@ def test_no_secret_of_one_side_reaches_the_other(seed: int) -> None:
 
     for connection in ("x-hop", "Upgrade , X-Hop", "keep-alive,x-hop,authorization,cookie"):
         pairs = mixed(CLIENT_SECRETS, connection)
-        fields = request_fields(request(*pairs), host="api.test", api_key=OURS, instance="i1")
+        fields = request_fields(request(*pairs), HOST, OwnFields(OURS), "i1")
         assert THEIRS.encode() not in encode_fields(fields)
         assert fields.count(("authorization", f"Bearer {OURS}")) == 1
         assert [field for field in fields if field in HARMLESS] == [field for field in pairs if field in HARMLESS]

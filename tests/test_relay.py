@@ -1563,7 +1563,7 @@ def test_says_why_there_are_no_models(raw: bytes, status: int) -> None:
         ("base_url", "http://user:sk-x@h"),
         ("models", "a b"),
         ("models", "a ="),
-        ("proxy", "socks5://h"),
+        ("proxy", "socks4://h"),
         ("api_key", "sk 1"),
         ("api_key", "sk-\u00e9"),
         ("retries", "-1"),
@@ -1593,7 +1593,7 @@ def test_a_ca_file_that_is_none_is_said_at_the_start(tmp_path) -> None:
 
 def test_a_proxy_in_the_environment_that_is_not_understood_is_said_at_the_start() -> None:
     with pytest.raises(UsageError, match="HTTPS_PROXY"):
-        relay_of({"HTTPS_PROXY": "socks5://h:1"})
+        relay_of({"HTTPS_PROXY": "socks4://h:1"})
     assert relay_of({"HTTPS_PROXY": "http://h:1"}) == []
 
 

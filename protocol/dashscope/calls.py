@@ -100,10 +100,11 @@ class NativeClient:
     async def _send(
         self, method: str, path: str, fields: list[tuple[str, str]], body: bytes, caller: Caller, deadline: float
     ) -> UpstreamAnswer:
-        destination = self._pool.destination
-        block = encode_fields([("host", destination.authority), _USER_AGENT, *fields])
+        origin, own_fields = self._pool.addressing
+        target = f"{origin}{self._pool.destination.base_path}{path}"
+        block = encode_fields([*own_fields, _USER_AGENT, *fields])
         try:
-            answer = await self._pool.send(UpstreamRequest(method, destination.base_path + path, block, body), deadline)
+            answer = await self._pool.send(UpstreamRequest(method, target, block, body), deadline)
         except UpstreamFailed as exc:
             raise to_dashscope_error(exc) from exc
         if 200 <= answer.head.status < 300:

@@ -117,9 +117,10 @@ def _split_result_url(url: str) -> tuple[Destination, str]:
 
 
 async def _fetch_from(pool: UpstreamPool, target: str, until: float) -> bytes:
-    fields = encode_fields([("host", pool.destination.authority), ("accept-encoding", "identity")])
+    origin, own_fields = pool.addressing
+    fields = encode_fields([*own_fields, ("accept-encoding", "identity")])
     try:
-        answer = await pool.send(UpstreamRequest("GET", target, fields), until)
+        answer = await pool.send(UpstreamRequest("GET", origin + target, fields), until)
     except UpstreamFailed as exc:
         raise _fetch_failed(exc) from exc
     if answer.head.status != 200:

@@ -72,6 +72,8 @@ class DashScopeSettings(ConnectionSettings):
     total_timeout: float = option("0", parse_seconds, "seconds until a request's answer is complete; 0 is no limit")
     proxy: str = ConnectionSettings.proxy
     ca_file: str = ConnectionSettings.ca_file
+    cert_file: str = ConnectionSettings.cert_file
+    cert_key: str = ConnectionSettings.cert_key
     verify: bool = ConnectionSettings.verify
     keepalive: float = ConnectionSettings.keepalive
     max_connections: int = option("5000", parse_max_connections, "connections to DashScope at once, a worker")

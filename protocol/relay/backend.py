@@ -20,7 +20,7 @@ import re
 import time
 import typing
 
-from protocol.errors import ApiError
+from protocol.errors import ApiError, UsageError
 from protocol.exchange import Answer, BackendFailed, Body, Endpoint, Paced, Pending, Request, Response, Rest
 from protocol.openai.answers import error_response
 from protocol.relay.header_rules import response_fields
@@ -83,12 +83,18 @@ class Relay:
         self._held = Endpoint(self._answer, name)
         self._streamed = Endpoint(self._answer, name, streams_body=True)
         self._health = Health(settings.cooldown if has_fallback else 0.0)
+        if settings.api_key and settings.key_field in dict(settings.headers):
+            raise UsageError(
+                f"[relay] of the backend '{name}': {settings.key_field} stands both in headers and as key_field"
+            )
         access = UpstreamAccess(f"[relay] of the backend '{name}'", settings, environ, warn=log.say)
         drains = settings.on_disconnect == "drain"
         self._pool = access.make_pool(
             name, drain_seconds=_DRAIN_SECONDS if drains else 0.0, drain_bytes=_DRAIN_BYTES if drains else 0
         )
-        self._planner = Planner(name, settings, access.destination, instance or os.urandom(8).hex())
+        self._planner = Planner(
+            name, settings, access.destination, self._pool.addressing, instance or os.urandom(8).hex()
+        )
         self._models = ModelList(
             name, self._pool, settings.models, is_shared=bool(self._key), timeout=settings.timeout, clock=clock
         )

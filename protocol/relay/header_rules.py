@@ -34,8 +34,13 @@ _TABLE = (
     (">", "expect", "RFC 9110 §10.1.1: the server has answered it, or does when the body is read"),
     (">", "cookie cookie2", "set for our origin: sessions of our site are none of the upstream's business"),
     (">", "forwarded x-forwarded x-forwarded-* x-original-forwarded-for x-real-ip true-client-ip x-client-ip "
-     "x-cluster-client-ip fastly-client-ip fly-client-ip x-appengine-user-ip cf-*",
-     "who the client is and which proxies stand in front of us; some upstreams also believe it"),
+     "x-cluster-client-ip fastly-client-ip fly-client-ip x-appengine-user-ip "
+     "cf-connecting-* cf-cert-* cf-pseudo-ipv4 cf-ipcountry cf-ipcity cf-ipcontinent cf-iplatitude cf-iplongitude "
+     "cf-region cf-region-code cf-metro-code cf-postal-code cf-timezone cf-ray cf-visitor cf-worker cf-ew-via "
+     "cf-bot-score cf-verified-bot cf-threat-score cf-ja3-hash cf-ja4 cf-warp-tag-id cf-cache-status cf-request-id "
+     "cf-access-jwt-assertion cf-access-authenticated-user-email",
+     "who the client is and which proxies stand in front of us; some upstreams also believe it. Other fields "
+     "of Cloudflare's pass: they are the caller's credentials for a gateway or a login there, and his wishes"),
     (">", "cdn-loop", "RFC 8586: a CDN before us and one before the upstream would pass for a loop; Via finds those"),
     (">", "origin referer sec-* access-control-request-* dnt",
      "the browser's word on the page that asks: CORS is settled with us"),
@@ -104,15 +109,35 @@ _USUAL_CONNECTION = frozenset(("", "keep-alive", "close", "Keep-Alive", "Close",
 _FieldPairs = typing.List[typing.Tuple[str, str]]
 
 
-def request_fields(head: RequestHead, *, host: str, api_key: str, instance: str = "") -> _FieldPairs:
-    """Return the fields of the request to the upstream, whose authority is `host`; its framing is the writer's to add.
+class OwnFields(typing.NamedTuple):
+    """What the relay's owner sends along with every request, in place of what the client says there.
 
-    With an `api_key` it takes the place of every key that the client sent, and fields by which a gateway would send it
-    elsewhere stay behind; with "" the client's own go on, as they came. `instance` is the token in our Via hop. An
-    Upgrade goes on for WebSockets only: by h2c a client would get past this table.
+    `api_key` goes into the field `key_field`: as a Bearer token in Authorization, bare in any other. It takes the place
+    of every key that the client sent, and fields by which a gateway would send it elsewhere stay behind. With "" the
+    client's own keys go on; where it says one in Authorization, that goes into `key_field` too. `further` are fields as
+    they are sent, in lower case.
     """
-    fields = [("host", host)]
+
+    api_key: str
+    key_field: str = "authorization"
+    further: tuple[tuple[str, str], ...] = ()
+
+
+def request_fields(
+    head: RequestHead, addressing: typing.Iterable[tuple[str, str]], own: OwnFields, instance: str = ""
+) -> _FieldPairs:
+    """Return the fields of the request to the upstream; its framing is the writer's to add.
+
+    `addressing` are the first ones, Host among them. `instance` is the token in our Via hop. An Upgrade goes on for
+    WebSockets only: by h2c a client would get past this table.
+    """
+    api_key, key_field, further = own
+    fields = list(addressing)
     barred = _BARRED_WITH_OUR_KEY if api_key else _BARRED_REQUEST_NAMES
+    if api_key and key_field not in _KEY_FIELDS:
+        barred = barred.union((key_field,))
+    if further:
+        barred = barred.union([name for name, _ in further])
     named = _named_by_connection(head.fields.get("connection"))
     if named:
         barred = barred.union(named)
@@ -122,7 +147,10 @@ def request_fields(head: RequestHead, *, host: str, api_key: str, instance: str 
         if name not in barred and not name.startswith(prefixes) and ("_" not in name or _is_harmless(name, barred)):
             fields.append(field)
     if api_key:
-        fields.append(("authorization", f"Bearer {api_key}"))
+        fields.append((key_field, f"Bearer {api_key}" if key_field == "authorization" else api_key))
+    elif key_field != "authorization":
+        fields = [_with_key_in(key_field, field) for field in fields]
+    fields += further
     if head.upgrade.lower() == "websocket":
         fields += _websocket_fields(head, without_key=bool(api_key))
     hop = f"1.{head.minor_version} {_via_pseudonym(instance)}"
@@ -137,6 +165,13 @@ def _is_harmless(name: str, barred: typing.Collection[str]) -> bool:
     return (
         read_as not in barred and read_as not in _SAID_BY_MESSAGE and not read_as.startswith(_BARRED_REQUEST_PREFIXES)
     )
+
+
+def _with_key_in(key_field: str, field: tuple[str, str]) -> tuple[str, str]:
+    """Return a field with the client's own key where the upstream looks for it."""
+    name, value = field
+    scheme, _, key = value.partition(" ")
+    return (key_field, key.strip(" ")) if name == "authorization" and scheme.lower() == "bearer" else field
 
 
 def response_fields(head: ResponseHead) -> _FieldPairs:

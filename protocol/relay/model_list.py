@@ -70,7 +70,7 @@ class ModelList:
 
     async def _fetch(self, fields: list[tuple[str, str]]) -> list[JsonObject]:
         block = encode_fields([*fields, ("accept", "application/json")])
-        target = f"{self._pool.destination.base_path}/models"
+        target = f"{self._pool.addressing.origin}{self._pool.destination.base_path}/models"
         end_by = asyncio.get_running_loop().time() + self._timeout
         answer = await self._pool.send(UpstreamRequest("GET", target, block), end_by)
         try:

@@ -10,9 +10,9 @@ from protocol.on_demand import load
 from protocol.openai.answers import api_path
 from protocol.openai.asked_model import body_kind, with_renamed_model
 from protocol.openai.request_path import meant_path
-from protocol.relay.header_rules import is_loop, request_fields
+from protocol.relay.header_rules import OwnFields, is_loop, request_fields
 from protocol.relay.settings import RelaySettings
-from protocol.upstream.destination import Destination
+from protocol.upstream.destination import Addressing, Destination, address
 from protocol.upstream.request import UpstreamRequest
 from protocol.wire.http1.messages import SHORT_BODY_BYTES, RequestHead
 from protocol.wire.http1.writers import encode_fields, request_lines
@@ -62,12 +62,16 @@ class _BodyRewriter(typing.Protocol):
 class Planner:
     """Makes the upstream's requests of the clients' for one backend, whose name is `name`.
 
-    `instance` is the token by which a request that comes round again is known.
+    `addressing` is the pool's. `instance` is the token by which a request that comes round again is known.
     """
 
-    def __init__(self, name: str, settings: RelaySettings, destination: Destination, instance: str) -> None:
+    def __init__(
+        self, name: str, settings: RelaySettings, destination: Destination, addressing: Addressing, instance: str
+    ) -> None:
         self._name = name
         self._settings = settings
+        self._addressing = addressing
+        self._own_fields = OwnFields(settings.api_key, settings.key_field, settings.headers)
         self._renames = bool(settings.model or settings.models)
         self._destination = destination
         self._instance = instance
@@ -88,25 +92,26 @@ class Planner:
     def _make_plan(self, request: Request) -> Plan:
         head = request.head
         self._refuse_unsafe(request)
-        fields = self.request_fields(head)
+        is_tunnel = head.upgrade.lower() == "websocket"
+        # A tunnel leads to the upstream itself, whatever proxy it goes through.
+        addressing = address(self._destination, None) if is_tunnel else self._addressing
+        fields = request_fields(head, addressing.fields, self._own_fields, self._instance)
         kind = body_kind(head.fields)
         if request.path != head.path:
             # Pages post to a door without a preflight as text/plain; behind it JSON is expected.
             fields = [field for field in fields if field[0] != "content-type"] + [("content-type", "application/json")]
             kind = "json"
         is_small = head.content_length is not None and head.content_length <= SHORT_BODY_BYTES
-        plan = Plan(head.method, self._target(request), encode_fields(fields))
+        plan = Plan(head.method, addressing.origin + self._target(request), encode_fields(fields))
         plan.rewrites_json = self._renames and head.has_body and kind == "json"
         plan.rewrites_form = self._renames and kind == "form"
-        plan.is_tunnel = head.upgrade.lower() == "websocket"
+        plan.is_tunnel = is_tunnel
         plan.is_held = not plan.is_tunnel and (plan.rewrites_json or (is_small and not plan.rewrites_form))
         return plan
 
     def request_fields(self, head: RequestHead) -> list[tuple[str, str]]:
         """Return the fields that go to the upstream, Host and the key among them."""
-        return request_fields(
-            head, host=self._destination.authority, api_key=self._settings.api_key, instance=self._instance
-        )
+        return request_fields(head, self._addressing.fields, self._own_fields, self._instance)
 
     def _refuse_unsafe(self, request: Request) -> None:
         """Refuse what would turn the relay against its upstream or its owner."""

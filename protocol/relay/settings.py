@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from protocol.config import option, parse_choice, parse_integer, parse_seconds, parse_text
 from protocol.upstream.settings import ConnectionSettings, parse_base_url, parse_key, parse_max_connections
 
@@ -19,6 +21,42 @@ def parse_models(text: str) -> dict[str, str]:
     return models
 
 
+_FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
+_FIELD_VALUE = re.compile(r"[!-~](?:[ \t!-~]*[!-~])?")
+
+# What no owner can say for all requests: it speaks of one message or connection (RFC 9110 §7.6.1, §8.6, §10.1.1).
+_NOT_OWN = frozenset((
+    "connection", "content-encoding", "content-length", "content-type", "date", "expect", "host", "keep-alive",
+    "proxy-authorization", "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade", "via",
+))  # fmt: skip
+
+
+def parse_field_name(text: str) -> str:
+    """Return the name of a field that may be set, in lower case; ValueError says what is expected."""
+    name = text.lower()
+    if not _FIELD_NAME.fullmatch(text):
+        raise ValueError("expected the name of a header field, e.g. authorization, api-key or x-api-key")
+    if name in _NOT_OWN or name.startswith("sec-websocket-"):
+        raise ValueError(f"expected another field than {name}, which speaks of one message or one connection")
+    return name
+
+
+def parse_fields(text: str) -> tuple[tuple[str, str], ...]:
+    """Read lines of `Name: value`; ValueError says what is expected, without repeating a value: it may be secret."""
+    fields: dict[str, str] = {}
+    for line in text.splitlines():
+        if not line.strip():
+            continue
+        name, _, value = (part.strip() for part in line.partition(":"))
+        if not _FIELD_NAME.fullmatch(name) or not _FIELD_VALUE.fullmatch(value):
+            raise ValueError("expected one 'Name: value' a line, in printable ASCII characters")
+        name = parse_field_name(name)
+        if name in fields:
+            raise ValueError(f"expected each field once, but {name} stands twice")
+        fields[name] = value
+    return tuple(fields.items())
+
+
 class RelaySettings(ConnectionSettings):
     """Section [relay]."""
 
@@ -29,6 +67,12 @@ class RelaySettings(ConnectionSettings):
         "${OPENAI_API_KEY:-}", parse_key, "sent instead of the caller's; empty: the caller's own is passed on",
         secret=True,
     )  # fmt: skip
+    key_field: str = option(
+        "authorization", parse_field_name, "the field that takes the key, e.g. api-key or x-api-key"
+    )
+    headers: tuple[tuple[str, str], ...] = option(
+        "", parse_fields, "fields to send along: one 'Name: value' a line", secret=True
+    )
     model: str = option("", parse_text, "send every request to this model")
     models: dict[str, str] = option("", parse_models, "rename: one 'asked = sent' a line")
     timeout: float = option("120", parse_seconds, "seconds without a byte, however long the whole answer takes")
@@ -45,6 +89,8 @@ class RelaySettings(ConnectionSettings):
     )
     proxy: str = ConnectionSettings.proxy
     ca_file: str = ConnectionSettings.ca_file
+    cert_file: str = ConnectionSettings.cert_file
+    cert_key: str = ConnectionSettings.cert_key
     verify: bool = ConnectionSettings.verify
     keepalive: float = ConnectionSettings.keepalive
     on_disconnect: str = option(
@@ -54,3 +100,8 @@ class RelaySettings(ConnectionSettings):
     max_idle: int = ConnectionSettings.max_idle
     idle_timeout: float = ConnectionSettings.idle_timeout
     max_age: float = ConnectionSettings.max_age
+
+    @property
+    def holds_key(self) -> bool:
+        # Further fields may be secret: nobody but the owner knows.
+        return super().holds_key or bool(self.headers)

@@ -1,6 +1,7 @@
 """How an upstream is reached, as a section's options and the environment say: proxy, TLS, limits, and the pool of that.
 
-Proxies are found as curl and most other tools find them: HTTPS_PROXY, HTTP_PROXY and NO_PROXY, in either case.
+Proxies are found as curl and most other tools find them: HTTPS_PROXY or HTTP_PROXY, else ALL_PROXY, unless NO_PROXY
+exempts the host, all in either case.
 """
 
 from __future__ import annotations
@@ -19,15 +20,15 @@ from protocol.upstream.destination import (
     parse_proxy,
 )
 from protocol.upstream.pool import UpstreamLimits, UpstreamPool
-from protocol.upstream.settings import ConnectionSettings
+from protocol.upstream.settings import NO_PROXY, ConnectionSettings
 
 
 class UpstreamAccess:
     """What the options of a section come to.
 
     `where` names the section in messages, `environ` holds the proxy variables, `warn` takes a line for the owner.
-    UsageError where the options cannot work. `tls` and `checking_tls` return TLS contexts; the second one checks
-    certificates even if the owner has said `verify = no`, which is meant for his own upstream only.
+    UsageError where the options cannot work. `tls` and `checking_tls` return TLS contexts. The second one is for other
+    hosts: it checks certificates even if the owner has said `verify = no`, and shows nobody the owner's own.
     """
 
     def __init__(
@@ -48,7 +49,7 @@ class UpstreamAccess:
             idle_timeout=settings.idle_timeout,
             max_age=settings.max_age,
         )
-        self.tls = TlsMaker(settings.ca_file, settings.verify)
+        self.tls = TlsMaker(settings.ca_file, settings.verify, settings.cert_file, settings.cert_key)
         self.checking_tls = TlsMaker(settings.ca_file, True)
         self._proxy = settings.proxy
         self._environ = environ
@@ -58,15 +59,18 @@ class UpstreamAccess:
             raise UsageError(f"{where}: {exc}") from exc
         if self.destination.tls and not settings.verify:
             warn(f"{where}: verify = no is dangerous: whoever stands in between reads and changes everything")
-        if settings.ca_file:
+        if settings.cert_key and not settings.cert_file:
+            raise UsageError(f"{where}: cert_key needs cert_file, the certificate that the key belongs to")
+        if settings.ca_file or settings.cert_file:
             try:
                 self.tls()
-            except OSError as exc:
-                why = exc.strerror or "none found"
-                raise UsageError(f"{where}: ca_file = {settings.ca_file}: expected certificates (PEM): {why}") from exc
+            except BadPemFile as exc:
+                raise UsageError(f"{where}: {exc}") from exc
 
     def proxy_to(self, destination: Destination) -> Proxy | None:
         """Return the proxy on the way to `destination`, None for the direct way."""
+        if self._proxy == NO_PROXY:
+            return None
         return parse_proxy(self._proxy) if self._proxy else proxy_from_environment(destination, self._environ)
 
     def make_pool(self, name: str, *, drain_seconds: float = 0.0, drain_bytes: int = 0) -> UpstreamPool:
@@ -75,48 +79,78 @@ class UpstreamAccess:
         return UpstreamPool(name, self.destination, limits, tls=self.tls, proxy=self._own_proxy)
 
 
-class TlsMaker:
-    """Makes the TLS context when it is first wanted: to read the system's authorities takes tens of milliseconds."""
+class BadPemFile(Exception):
+    """A file that should hold certificates or a key does not; the message names the option, the file and why."""
 
-    def __init__(self, ca_file: str, verify: bool) -> None:
+
+class TlsMaker:
+    """Makes the TLS context when it is first wanted: to read the system's authorities takes tens of milliseconds.
+
+    The arguments are those of `upstream_tls`.
+    """
+
+    def __init__(self, ca_file: str, verify: bool, cert_file: str = "", cert_key: str = "") -> None:
         self._ca_file = ca_file
         self._verify = verify
+        self._cert_file = cert_file
+        self._cert_key = cert_key
         self._context: ssl.SSLContext | None = None
 
     def __call__(self) -> ssl.SSLContext:
         if self._context is None:
-            self._context = upstream_tls(self._ca_file, self._verify)
+            self._context = upstream_tls(self._ca_file, self._verify, self._cert_file, self._cert_key)
         return self._context
 
 
-def upstream_tls(ca_file: str, verify: bool) -> ssl.SSLContext:
-    """Return what TLS to an upstream trusts: the system's authorities, or those of `ca_file` (PEM) alone.
+def upstream_tls(ca_file: str, verify: bool, cert_file: str = "", cert_key: str = "") -> ssl.SSLContext:
+    """Return what TLS to an upstream trusts and shows.
 
-    OSError when the file cannot be read or holds no certificate.
+    It trusts the system's authorities, or those of `ca_file` (PEM) alone. It shows the certificate in `cert_file`
+    (PEM), whose private key is in `cert_key` or in the same file; without one it shows none. BadPemFile.
     """
-    context = ssl.create_default_context(cafile=ca_file or None)
+    try:
+        context = ssl.create_default_context(cafile=ca_file or None)
+    except OSError as exc:
+        raise BadPemFile(f"ca_file = {ca_file}: expected certificates (PEM): {_why(exc, 'none found')}") from exc
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     if not verify:
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
+    if cert_file:
+        try:
+            # Without a password given here, OpenSSL would ask for it on the terminal, and wait.
+            context.load_cert_chain(cert_file, cert_key or None, password="")
+        except (OSError, ValueError) as exc:
+            where = f"cert_file = {cert_file}" + (f", cert_key = {cert_key}" if cert_key else "")
+            wanted = "expected a certificate and its private key (PEM), the key without a password"
+            raise BadPemFile(f"{where}: {wanted}: {_why(exc, 'they do not fit')}") from exc
     return context
 
 
-def proxy_from_environment(destination: Destination, environ: typing.Mapping[str, str]) -> Proxy | None:
-    """Return what HTTPS_PROXY or HTTP_PROXY name, unless NO_PROXY exempts the host; lower-case names come first.
+def _why(exc: Exception, otherwise: str) -> str:
+    """Say what the system says of a file; where it is OpenSSL that fails, `otherwise`."""
+    is_system = isinstance(exc, OSError) and not isinstance(exc, ssl.SSLError)
+    return (isinstance(exc, OSError) and is_system and exc.strerror) or otherwise
 
-    This machine itself is never reached through a proxy. ValueError names the variable that is not understood.
+
+def proxy_from_environment(destination: Destination, environ: typing.Mapping[str, str]) -> Proxy | None:
+    """Return what HTTPS_PROXY or HTTP_PROXY names, else ALL_PROXY, unless NO_PROXY exempts the host.
+
+    Lower-case names come first. This machine itself is never reached through a proxy. ValueError names the variable
+    that is not understood.
     """
-    name = "https_proxy" if destination.tls else "http_proxy"
-    text = environ.get(name) or environ.get(name.upper()) or ""
     exempt = environ.get("no_proxy") or environ.get("NO_PROXY") or ""
-    if not text or destination.socket_path or _is_exempt(destination.host, destination.port, exempt):
+    if destination.socket_path or _is_exempt(destination.host, destination.port, exempt):
         return None
-    try:
-        return parse_proxy(text)
-    except ValueError as exc:
-        raise ValueError(f"the environment's {name.upper()}: {exc}") from exc
+    for name in ("HTTPS_PROXY" if destination.tls else "HTTP_PROXY", "ALL_PROXY"):
+        text = environ.get(name.lower()) or environ.get(name) or ""
+        if text:
+            try:
+                return parse_proxy(text)
+            except ValueError as exc:
+                raise ValueError(f"the environment's {name}: {exc}; proxy = none passes it over") from exc
+    return None
 
 
 def _is_exempt(host: str, port: int, exempt: str) -> bool:

@@ -31,7 +31,7 @@ import ssl
 import typing
 
 from protocol.deadline import Deadline
-from protocol.upstream.failures import UpstreamBroke, UpstreamTimeout
+from protocol.upstream.failures import UpstreamBroke, UpstreamTimeout, tls_reason
 from protocol.wire.http1.memo import ResponseMemo
 from protocol.wire.http1.messages import NEED_DATA, BadMessage, ResponseHead
 from protocol.wire.http1.readers import ResponseReader
@@ -171,7 +171,9 @@ class UpstreamConnection(_Stream):
             if exc is None:
                 self.reader.feed(b"")
             else:
-                self._error = UpstreamBroke(self._name, "the connection was reset")
+                # TLS 1.3 refuses a client's certificate, or its lack, only after the handshake.
+                reason = tls_reason(exc) if isinstance(exc, ssl.SSLError) else "the connection was reset"
+                self._error = UpstreamBroke(self._name, reason)
         self._wake()
         self.resume_writing()
         self._on_lost(self)

@@ -69,19 +69,65 @@ def _has_good_labels(host: str) -> bool:
 
 
 class Proxy(typing.NamedTuple):
-    """An HTTP proxy that connections are tunnelled through (RFC 9110 §9.3.6, CONNECT)."""
+    """A proxy on the way to an upstream.
 
+    `scheme` is http, socks5 (names are looked up here) or socks5h (by the proxy). Without `user` it is not told who
+    comes.
+    """
+
+    scheme: str
     host: str
     port: int
-    authorization: str
+    user: bytes
+    password: bytes
+
+    @property
+    def is_http(self) -> bool:
+        """Whether it speaks HTTP; the others speak SOCKS."""
+        return self.scheme == "http"
+
+    @property
+    def authorization(self) -> str:
+        """The value of Proxy-Authorization (RFC 7617), "" where there is no user."""
+        if not self.user and not self.password:
+            return ""
+        return f"Basic {binascii.b2a_base64(self.user + b':' + self.password, newline=False).decode()}"
+
+
+_PROXY_PORTS = {"http": 80, "socks5": 1080, "socks5h": 1080}
 
 
 def parse_proxy(text: str) -> Proxy:
-    """Read `http://[user:password@]host[:port]`; ValueError says what is expected, without repeating what came."""
-    _, host, port, _ = _split_url(text if "://" in text else f"http://{text}", ("http",))
-    user_info, at, _ = text.rpartition("://")[2].rpartition("@")
-    token = binascii.b2a_base64(urllib.parse.unquote_to_bytes(user_info), newline=False).decode() if at else ""
-    return Proxy(host, port or 80, f"Basic {token}" if at else "")
+    """Read `[scheme://][user:password@]host[:port]`; ValueError says what is expected, without repeating what came."""
+    url = text if "://" in text else f"http://{text}"
+    if url.startswith("https://"):
+        raise ValueError("expected http://: to the proxy itself no TLS is spoken; TLS to the upstream goes through it")
+    scheme, host, port, _ = _split_url(url, tuple(_PROXY_PORTS))
+    user_info = urllib.parse.urlsplit(url).netloc.rpartition("@")[0]
+    user, _, password = (urllib.parse.unquote_to_bytes(part) for part in user_info.partition(":"))
+    if scheme != "http" and user_info and not (0 < len(user) < 256 and 0 < len(password) < 256):
+        raise ValueError("expected a user and a password of 1 to 255 bytes each, as SOCKS has them (RFC 1929)")
+    return Proxy(scheme, host, port or _PROXY_PORTS[scheme], user, password)
+
+
+class Addressing(typing.NamedTuple):
+    """How requests to a destination are addressed.
+
+    A target begins with `origin`: nothing, or `http://host` where an HTTP proxy takes the request (RFC 9112 §3.2.2).
+    `fields` hold Host, and what that proxy wants to know.
+    """
+
+    origin: str
+    fields: tuple[tuple[str, str], ...]
+
+
+def address(destination: Destination, proxy: Proxy | None) -> Addressing:
+    """Return how requests are addressed that go to `destination` by way of `proxy`."""
+    host = ("host", destination.authority)
+    if proxy is None or not proxy.is_http or destination.tls:
+        return Addressing("", (host,))
+    told = (("proxy-authorization", proxy.authorization),) if proxy.authorization else ()
+    return Addressing(f"http://{destination.authority}", (host, *told))
 
 
 def parse_ip_address(host: str) -> IpAddress | None:

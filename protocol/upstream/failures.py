@@ -6,6 +6,8 @@ said: the client is not the one who may know those.
 
 from __future__ import annotations
 
+import ssl
+
 from protocol.errors import ApiError
 
 
@@ -36,3 +38,8 @@ class UpstreamBroke(UpstreamFailed):
 
     def __init__(self, name: str, reason: str) -> None:
         super().__init__(502, f"The backend '{name}' failed: {reason}.", "upstream_broke")
+
+
+def tls_reason(exc: ssl.SSLError) -> str:
+    """Say why TLS failed, in OpenSSL's words."""
+    return f"TLS failed ({(exc.reason or 'no reason given').replace('_', ' ').lower()})"

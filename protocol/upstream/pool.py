@@ -31,9 +31,9 @@ import typing
 
 from protocol.upstream.answer import UpstreamAnswer, UpstreamTunnel
 from protocol.upstream.connection import NO_ANSWER, UpstreamConnection
-from protocol.upstream.destination import Destination, Proxy
+from protocol.upstream.destination import Destination, Proxy, address
 from protocol.upstream.dialer import Dialer
-from protocol.upstream.failures import UpstreamBroke, UpstreamFailed, UpstreamTimeout
+from protocol.upstream.failures import UpstreamBroke, UpstreamFailed, UpstreamTimeout, UpstreamUnreachable
 from protocol.upstream.request import PIECE_BYTES, UpstreamRequest, send_request
 from protocol.wire.http1.messages import ResponseHead
 from protocol.wire.http1.writers import whole_request
@@ -71,6 +71,7 @@ class UpstreamPool:
         proxy: Proxy | None = None,
     ) -> None:
         self.destination = destination
+        self.addressing = address(destination, proxy)
         self.limits = limits
         self._name = name
         self._dialer = Dialer(name, destination, tls=tls, proxy=proxy, handshake_seconds=limits.connect_timeout)
@@ -122,13 +123,25 @@ class UpstreamPool:
     ) -> UpstreamTunnel | UpstreamAnswer:
         """Send a request to change the protocol; return the tunnel, or the answer of an upstream that will not.
 
-        `outgoing` is what goes into the tunnel. For the rest see `send`.
+        `outgoing` is what goes into the tunnel. The request is addressed to the upstream itself: an HTTP proxy connects
+        us to it, as browsers have it for WebSockets, since few pass on a change of the protocol. For the rest see
+        `send`.
         """
-        connection, head = await self._send(request, end_by, None, may_reuse=False)
-        return UpstreamTunnel(connection, head, outgoing) if head.status == 101 else self.answer_on(connection, head)
+        connection, head = await self._send(request, end_by, None, is_tunnelled=True)
+        if head.status == 101:
+            return UpstreamTunnel(connection, head, outgoing)
+        # Behind an HTTP proxy, the next request could not go out on it.
+        give_back = UpstreamConnection.dismiss if self.addressing.origin else self._give_back
+        return UpstreamAnswer(connection, head, self.limits.timeout, give_back, self.let_go)
 
     async def _send(
-        self, request: UpstreamRequest, end_by: float, begun: UpstreamConnection | None, *, may_reuse: bool
+        self,
+        request: UpstreamRequest,
+        end_by: float,
+        begun: UpstreamConnection | None,
+        *,
+        may_reuse: bool = False,
+        is_tunnelled: bool = False,
     ) -> tuple[UpstreamConnection, ResponseHead]:
         """Return the connection on which the request is out, and the head of the answer."""
         connection = begun or (self._take_idle() if may_reuse else None)
@@ -140,7 +153,7 @@ class UpstreamPool:
             except UpstreamBroke:
                 if connection.has_answered:
                     raise
-        connection = await self._open(self._connect_by(end_by))
+        connection = await self._open(self._connect_by(end_by), is_tunnelled)
         return connection, await self._exchange(connection, request, end_by)
 
     async def _exchange(
@@ -151,7 +164,10 @@ class UpstreamPool:
             if not is_begun:
                 connection.begin(request.method, end_by)
                 send_request(connection, request, timeout=limits.timeout, first_byte_timeout=limits.first_byte_timeout)
-            return await connection.read_head(limits.first_byte_timeout)
+            head = await connection.read_head(limits.first_byte_timeout)
+            if head.status == 407 and self.addressing.origin:
+                raise UpstreamUnreachable(self._name, "its proxy answered 407: expected another user and password")
+            return head
         except asyncio.CancelledError:
             self.let_go(connection)
             raise
@@ -228,13 +244,13 @@ class UpstreamPool:
         connect_by = asyncio.get_running_loop().time() + (self.limits.connect_timeout or math.inf)
         return min(connect_by, end_by) if end_by else connect_by
 
-    async def _open(self, until: float) -> UpstreamConnection:
+    async def _open(self, until: float, is_tunnelled: bool) -> UpstreamConnection:
         """Return a new connection, once there may be one more; UpstreamUnreachable, UpstreamTimeout."""
         if self._is_full:
             await self._wait_for_room(until, False)
         self._opening += 1
         try:
-            connection = await self._dialer.dial(until, self._note_lost)
+            connection = await self._dialer.dial(until, self._note_lost, is_tunnelled=is_tunnelled)
         finally:
             self._opening -= 1
         if not connection.is_lost:  # else `_note_lost` has come already, and would never take it out

@@ -26,9 +26,13 @@ def parse_key(text: str) -> str:
     return text
 
 
+#: What `proxy` says where no proxy is wanted, whatever the environment names.
+NO_PROXY = "none"
+
+
 def parse_proxy_url(text: str) -> str:
-    """Return a proxy's URL as it came, or ""."""
-    if text:
+    """Return a proxy's URL as it came, NO_PROXY or ""."""
+    if text and text != NO_PROXY:
         parse_proxy(text)
     return text
 
@@ -54,10 +58,13 @@ class ConnectionSettings(Section):
     first_byte_timeout: float
     total_timeout: float
     proxy: str = option(
-        "", parse_proxy_url, "http://[user:password@]host:port for CONNECT; empty: HTTPS_PROXY, HTTP_PROXY, NO_PROXY",
+        "", parse_proxy_url,
+        "http, socks5 or socks5h://[user:password@]host:port; none; empty: as HTTPS_PROXY and its like say",
         secret=True,
     )  # fmt: skip
     ca_file: str = option("", parse_text, "authorities to trust (PEM) instead of the system's")
+    cert_file: str = option("", parse_text, "certificate to show to the upstream (PEM)")
+    cert_key: str = option("", parse_text, "its private key (PEM), if that is not in cert_file")
     verify: bool = option("yes", parse_switch, "yes or no; no trusts anybody who answers: dangerous")
     keepalive: float = option(
         "0", parse_seconds, "seconds of silence before a comment is sent in an event stream; 0: never"
@@ -69,5 +76,5 @@ class ConnectionSettings(Section):
 
     @property
     def holds_key(self) -> bool:
-        """Whether the upstream gets a key of the owner's, whoever calls (Backend.holds_key)."""
-        return bool(self.api_key)
+        """Whether the upstream takes every caller for the owner (Backend.holds_key): by a key or a certificate."""
+        return bool(self.api_key or self.cert_file)
