@@ -13,7 +13,7 @@ import oaiserve
 from protocol.errors import ApiError
 from protocol.openai.answers import api_path
 from protocol.openai.request_path import check_path, meant_path
-from protocol.relay.header_rules import request_fields
+from protocol.relay.header_rules import OwnFields, request_fields
 from protocol.wire.http1.messages import Fields, RequestHead
 
 OURS = "sk-ours-0123456789"
@@ -102,7 +102,7 @@ def test_a_slash_at_the_end_means_nothing() -> None:
 def sent(*names: str, api_key: str = "") -> list[str]:
     """Return the names that go to the upstream, of a request with these."""
     head = RequestHead("POST", "/v1/files", 1, Fields([("host", "h"), *((name, THEIRS) for name in names)]))
-    return [name for name, _ in request_fields(head, host="api.test", api_key=api_key)[1:-1]]
+    return [name for name, _ in request_fields(head, [("host", "api.test")], OwnFields(api_key))[1:-1]]
 
 
 STEERING = [

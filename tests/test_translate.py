@@ -1157,7 +1157,7 @@ def test_a_proxy_of_the_environment_that_is_none_is_refused_at_the_start() -> No
     async def main() -> None:
         with pytest.raises(UsageError, match="HTTPS_PROXY"):
             DashScope(
-                "d", settings(), {"HTTPS_PROXY": "socks5://x"}, Log("off", print),
+                "d", settings(), {"HTTPS_PROXY": "socks4://x"}, Log("off", print),
                 clock=lambda: 0.0, random_bits=lambda bits: 0, sleep=asyncio.sleep,
             )  # fmt: skip
 
