@@ -41,8 +41,10 @@ from protocol.server.settings import ServerSettings
 from protocol.server.worker_place import WorkerPlace
 from protocol.service.cors import CorsPolicy
 from protocol.service.doors import chat_example, service_doors
+from protocol.service.key_guard import KeyGuard, who_may_call
 from protocol.service.log import Log
 from protocol.service.metrics import Metrics
+from protocol.service.origins import Origins
 from protocol.service.router import Router
 
 __version__ = "0.1.0"
@@ -127,6 +129,11 @@ def _key_holders(backends: typing.Mapping[str, Backend]) -> tuple[str, ...]:
     return tuple(name for name, backend in backends.items() if backend.holds_key)
 
 
+def _key_guard(origins: Origins, settings: ServerSettings) -> KeyGuard:
+    scheme = "https" if settings.certfile else "http"
+    return KeyGuard(origins, scheme=scheme, host=settings.host, is_local=settings.is_local)
+
+
 def _configuration() -> Configuration:
     return Configuration(ServerSettings, {name: kind.settings for name, kind in _KINDS.items()})
 
@@ -151,10 +158,15 @@ class Service:
         self.routes = [(route.pattern, route.backends) for route in settings.routes]
         self._metrics = Metrics()
         self._backends = _make_backends(settings, log, instance or _new_instance(), self._forward)
-        cors = CorsPolicy(settings.server.cors_origins)
         self.key_holders = _key_holders(self._backends)
-        self._router = Router(settings.routes, self._backends, cors, lambda forward: service_doors(self, forward))
-        self._server = Server(self._router, ERROR_SHAPES, settings.server, log, self._metrics, on_request=on_request)
+        origins = Origins(settings.server.cors_origins)
+        guard = _key_guard(origins, settings.server)
+        guarded = {name: guard.around(backend) for name, backend in self._backends.items()}
+        cors = CorsPolicy(origins, spends_always=len(self.key_holders) == len(guarded))
+        self._router = Router(settings.routes, guarded, cors, lambda forward: service_doors(self, forward))
+        self._server = Server(
+            self._router, ERROR_SHAPES, cors, settings.server, log, self._metrics, on_request=on_request
+        )
 
     def _forward(self, request: Request) -> Answer:
         return self._router.forward(request)
@@ -508,6 +520,7 @@ def _banner(settings: Settings, port: int, source: str, key_holders: typing.Sequ
     return (
         f"oaiserve {__version__} listens on {url} (OpenAI base URL: {url}/v1)\n"
         f"  settings: {source}; routes: {routes}\n"
+        f"  pages:    {who_may_call(Origins(settings.server.cors_origins), key_holders)}\n"
         f"{''.join(f'  mind:     {note}' + chr(10) for note in notes)}"
         f"  try it:   {chat_example(url)}\n"
         "  stop it:  Ctrl-C"

@@ -135,7 +135,7 @@ class Share:
 SHARE = Share(os.environ["OAISERVE_SHARED"]) if os.environ.get("OAISERVE_SHARED") else None
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def command() -> list[str]:
     """Give the start of a command line that runs the program under test."""
     return [sys.executable, PROGRAM]

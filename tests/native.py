@@ -30,6 +30,7 @@ from protocol.service.cors import CorsPolicy
 from protocol.service.doors import service_doors
 from protocol.service.log import Log
 from protocol.service.metrics import Metrics
+from protocol.service.origins import Origins
 from protocol.service.router import Router
 
 TEXT = "/services/aigc/text-generation/generation"
@@ -289,8 +290,9 @@ async def translator(
         for backend in settings.backends
     }  # fmt: skip
     doors = functools.partial(service_doors, _State())
-    router = Router([Route("*", tuple(backends))], backends, CorsPolicy(("*",)), doors)
-    server = Server(router, ERROR_SHAPES, settings.server, Log("text", lines.append), Metrics())
+    cors = CorsPolicy(Origins(("*",)))
+    router = Router([Route("*", tuple(backends))], backends, cors, doors)
+    server = Server(router, ERROR_SHAPES, cors, settings.server, Log("text", lines.append), Metrics())
     await server.listen()
     try:
         yield House(server, backends["dashscope"], lines, slept)

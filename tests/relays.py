@@ -28,6 +28,7 @@ from protocol.service.cors import CorsPolicy
 from protocol.service.doors import service_doors
 from protocol.service.log import Log
 from protocol.service.metrics import Metrics
+from protocol.service.origins import Origins
 from protocol.service.router import Router
 
 CHAT = "/v1/chat/completions"
@@ -198,8 +199,9 @@ async def house(
         for backend in settings.backends
         if backend.name in upstreams
     }
-    router = Router(routes, relays, CorsPolicy(("*",)), functools.partial(service_doors, DoorState()))
-    running = Server(router, ERROR_SHAPES, settings.server, log, Metrics())
+    cors = CorsPolicy(Origins(("*",)))
+    router = Router(routes, relays, cors, functools.partial(service_doors, DoorState()))
+    running = Server(router, ERROR_SHAPES, cors, settings.server, log, Metrics())
     await running.listen()
     try:
         yield House(running, relays, lines)

@@ -24,6 +24,7 @@ from protocol.mock.dashscope.tasks import MockTasks
 from protocol.mock.media.sound import SpokenSound
 from protocol.mock.text.vectors import lexical_words, relevance, unit_vector
 from protocol.service.cors import CorsPolicy
+from protocol.service.origins import Origins
 from protocol.service.router import Router
 from protocol.wire.http1.readers import RequestReader
 
@@ -62,7 +63,7 @@ class House:
         self.now = 1_790_000_000.25
         self.slept = []
         mock = make_mock(clock=lambda: self.now, sleep=self.sleep, **settings)
-        self.router = Router([Route("*", ("mock",))], {"mock": mock}, CorsPolicy(("*",)))
+        self.router = Router([Route("*", ("mock",))], {"mock": mock}, CorsPolicy(Origins(("*",))))
 
     async def sleep(self, seconds):
         self.slept.append(seconds)
@@ -507,7 +508,7 @@ def test_paths_below_the_root_reach_a_mock_that_is_routed_for_anything():
     house = House()
     mock = house.router.backends_for("")[0]
     routes = [Route("mock-*", ("mock",)), Route("*", ("other",))]
-    house.router = Router(routes, {"mock": mock, "other": Other()}, CorsPolicy(("*",)))
+    house.router = Router(routes, {"mock": mock, "other": Other()}, CorsPolicy(Origins(("*",))))
     assert house.post(TEXT, generation())["usage"]["total_tokens"] == 5
     assert house.get("/api/v1/tasks/none")["output"]["task_status"] == "UNKNOWN"
 

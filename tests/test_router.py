@@ -12,6 +12,7 @@ from protocol.errors import ApiError
 from protocol.exchange import BackendFailed, Endpoint, Request, Response
 from protocol.openai.answers import api_path, model_object
 from protocol.service.cors import CorsPolicy
+from protocol.service.origins import Origins
 from protocol.service.router import Router
 from protocol.wire.http1.readers import RequestReader
 
@@ -63,7 +64,7 @@ def router(routes, *backends):
     by_name = {backend.name: backend for backend in backends}
     doors = {"/health": {"GET": Endpoint(lambda request: Response(200, (), b"door"), "health")}}
     table = [Route(pattern, tuple(names.split())) for pattern, names in routes]
-    return Router(table, by_name, CorsPolicy(("*",)), lambda forward: doors)
+    return Router(table, by_name, CorsPolicy(Origins(("*",))), lambda forward: doors)
 
 
 def request(line, body=b"", **fields):

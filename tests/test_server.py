@@ -33,12 +33,15 @@ from protocol.exchange import BackendFailed, Endpoint, Paced, Pending, Pushed, R
 from protocol.openai.answers import ERROR_SHAPES
 from protocol.server.server import Server
 from protocol.server.settings import ServerSettings
+from protocol.service.cors import CorsPolicy
 from protocol.service.log import Log
 from protocol.service.metrics import Metrics
+from protocol.service.origins import Origins
 
 TEXT = [("content-type", "text/plain")]
 EVENTS = [("content-type", "text/event-stream")]
 SECRET = "sk-very-secret"
+ANY_PAGE = CorsPolicy(Origins(("*",)))
 
 
 # ---- requests and answers as bytes ----------------------------------------------------------------------------------
@@ -349,6 +352,7 @@ class House:
         server = Server(
             self,
             ERROR_SHAPES,
+            ANY_PAGE,
             server_settings(**settings),
             Log(log_form, self.lines.append),
             self.metrics,
@@ -2263,7 +2267,7 @@ class RealHouse:
         loop = asyncio.get_running_loop()
         loop.slow_callback_duration = 20  # the machine may be busy with something else
         self.server = Server(
-            self, ERROR_SHAPES, settings, Log("text", self.lines.append, call_soon=loop.call_soon), Metrics()
+            self, ERROR_SHAPES, ANY_PAGE, settings, Log("text", self.lines.append, call_soon=loop.call_soon), Metrics()
         )
         await self.server.listen()
         return self
@@ -2515,7 +2519,7 @@ def test_live_a_listening_socket_may_be_given():
     async def main():
         house = RealHouse()
         settings = server_settings()
-        server = Server(house, ERROR_SHAPES, settings, Log("off", house.lines.append), Metrics())
+        server = Server(house, ERROR_SHAPES, ANY_PAGE, settings, Log("off", house.lines.append), Metrics())
         with socket.create_server(("127.0.0.1", 0)) as sock:
             await server.listen(sock)
             assert server.port == sock.getsockname()[1]

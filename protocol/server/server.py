@@ -39,14 +39,16 @@ class Application(typing.Protocol):
 class Server:
     """Listens, holds the connections, and ends them in good order.
 
-    `application` says who answers a request, `errors` how an error looks to its clients. `on_request` is called with
-    each request once its body is held, or its endpoint is about to read it (for embedding).
+    `application` says who answers a request, `errors` how an error looks to its clients, `cors` which pages may read an
+    answer. `on_request` is called with each request once its body is held, or its endpoint is about to read it (for
+    embedding).
     """
 
     def __init__(
         self,
         application: Application,
         errors: ErrorShapes,
+        cors: CorsPolicy,
         settings: ServerSettings,
         log: Log,
         metrics: Metrics,
@@ -75,7 +77,7 @@ class Server:
         #: The port that is listened on; 0 before `listen`.
         self.port = 0
         self._application = application
-        self._cors = CorsPolicy(settings.cors_origins)
+        self._cors = cors
         self._listener: asyncio.AbstractServer | None = None
         self._cancelled: set[asyncio.Task[None]] = set()
         self._id_prefix = f"req_{os.urandom(8).hex()}"

@@ -9,12 +9,12 @@ from protocol.config import (
     option,
     parse_choice,
     parse_integer,
-    parse_list,
     parse_seconds,
     parse_size,
     parse_text,
 )
 from protocol.service.forwarded_for import parse_networks
+from protocol.service.origins import parse_origins
 
 
 class ServerSettings(Section):
@@ -24,7 +24,7 @@ class ServerSettings(Section):
     port: int = option("8080", parse_integer(0, 65535), "TCP port; 0 takes any free one, the banner says which")
     workers: int = option("1", parse_integer(0, 256), "processes that share the port; 0 is one a core")
     cors_origins: tuple[str, ...] = option(
-        "*", parse_list, "origins whose pages may call: * or a list; empty sends no CORS fields"
+        "auto", parse_origins, "pages that may call: auto (any; with a key local ones), * or a list; empty: none"
     )
     certfile: str = option("", parse_text, "certificate chain (PEM); when it is given the server speaks TLS")
     keyfile: str = option("", parse_text, "its private key (PEM), if that is not in certfile")

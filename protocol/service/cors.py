@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from protocol.exchange import Request, Response
+from protocol.service.origins import Origins, is_local_page
 from protocol.wire.http1.writers import encode_fields
 
 # A script may read only these beside the safelisted fields (Fetch, "CORS-safelisted response-header name").
@@ -23,16 +24,21 @@ _ANY_METHOD = "GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
 
 
 class CorsPolicy:
-    """Which origins may read our answers: `("*",)` for all, a list of origins, or `()` for no CORS fields at all."""
+    """Which pages a browser lets read our answers, and send requests that need to be asked for beforehand.
 
-    def __init__(self, origins: tuple[str, ...]) -> None:
-        self._origins = frozenset(origin.rstrip("/") for origin in origins)
-        self._everyone = "*" in origins
+    `spends_always` says that whatever answers spends a key of the owner's; then `auto` is for pages of this machine
+    alone. Where only some backends hold a key, the others are for every page, and what a preflight asks for is not
+    known before the body has come: the refusal is left to the KeyGuard.
+    """
+
+    def __init__(self, origins: Origins, *, spends_always: bool = False) -> None:
+        self._origins = origins
+        self._everyone = origins.has_everyone or (origins.is_auto and not spends_always)
         # What does not depend on who asks is computed once; a caller that is no page is spared the long list.
         self._for_any_page = self._allowing("*")
-        self._for_no_page = encode_fields([("access-control-allow-origin", "*")]) if self._everyone else b""
-        if origins and not self._everyone:
-            self._for_no_page = _VARY
+        self._for_no_page = b"" if origins.is_empty else _VARY
+        if self._everyone:
+            self._for_no_page = encode_fields([("access-control-allow-origin", "*")])
 
     def block(self, origin: str) -> bytes:
         """Return the field lines for an answer to a page of `origin`, "" when the request names none."""
@@ -40,7 +46,7 @@ class CorsPolicy:
             return self._for_no_page
         if self._everyone:
             return self._for_any_page
-        if origin in self._origins:
+        if self._lists(origin):
             return self._allowing(origin) + _VARY
         return self._for_no_page
 
@@ -49,7 +55,7 @@ class CorsPolicy:
         fields = request.fields
         answer = [("allow", allowed_methods)]
         origin = fields.get("origin")
-        if "access-control-request-method" in fields and (self._everyone or origin in self._origins):
+        if "access-control-request-method" in fields and (self._everyone or self._lists(origin)):
             # Asked-for names are repeated: "*" would not cover Authorization.
             answer += [
                 ("access-control-allow-methods", fields.get("access-control-request-method")),
@@ -60,7 +66,14 @@ class CorsPolicy:
                 ("access-control-max-age", str(_MAX_AGE_SECONDS)),
                 ("vary", "Access-Control-Request-Method, Access-Control-Request-Headers"),
             ]
+            if fields.get("access-control-request-private-network") == "true":
+                # A page of the internet that calls a machine in here must be let do that, too (WICG, "Private Network
+                # Access"). Browsers that ask the user instead do not ask us.
+                answer.append(("access-control-allow-private-network", "true"))
         return Response(204, answer)
+
+    def _lists(self, origin: str) -> bool:
+        return self._origins.lists(origin) or (self._origins.is_auto and is_local_page(origin))
 
     def _allowing(self, origin: str) -> bytes:
         return encode_fields(

@@ -43,8 +43,10 @@ _MOST_ERRORS = 100
 _LINES_A_TURN = 200
 
 _ENDPOINT = re.compile(r"/v1/[a-z/_]+")
-# The fields that tell a route who asks.
-_CALLER_FIELDS = ("authorization", "api-key", "openai-organization", "openai-project")
+# The fields that tell a route who asks, and from what page: what a page may not do itself, a batch does not do for it.
+_CALLER_FIELDS = (
+    "authorization", "api-key", "openai-organization", "openai-project", "origin", "sec-fetch-site",
+)  # fmt: skip
 # The members of a batch that are null until there is something to tell.
 _UNTOLD = (
     "cancelled_at cancelling_at completed_at error_file_id errors expired_at failed_at finalizing_at in_progress_at"
@@ -123,7 +125,8 @@ class _BatchRun:
         request = call.request
         self._peer = request.peer if request is not None else ""
         fields = request.fields if request is not None else Fields([])
-        self._caller = [(name, fields.get(name)) for name in _CALLER_FIELDS if name in fields]
+        host = request.head.host if request is not None else "localhost"
+        self._caller = [("host", host), *((name, fields.get(name)) for name in _CALLER_FIELDS if name in fields)]
         self._deadline = world.clock() + _WINDOW_SECONDS
         # All chance is drawn now, so that the ids do not depend on what else happens while the batch runs.
         self._output_id, self._error_id = world.new_id("file-"), world.new_id("file-")
@@ -243,7 +246,7 @@ class _BatchRun:
 
     def _request(self, line: _Line) -> Request:
         body = encode_json(line.body)
-        framing = [("host", "localhost"), ("content-type", "application/json"), ("content-length", str(len(body)))]
+        framing = [("content-type", "application/json"), ("content-length", str(len(body)))]
         head = RequestHead("POST", self._endpoint, 1, Fields([*framing, *self._caller]))
         request = Request(head, self._new_id("req_"), self._peer)
         request.body = body
