@@ -5,6 +5,10 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
 
     errors -> nothing
         What a caller or a user is refused with: status, type and code, or one line on the terminal.
+    budget -> errors
+        What one request may cost, counted where the work loops.
+    turns -> budget
+        Long work beside the loop, in turns with everybody else.
     on_demand -> nothing
         What is loaded when: one table. Whoever calls its `load` may load what his line allows him to import.
     deadline -> nothing
@@ -19,12 +23,12 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         A request and its answer, as backends see them.
     upstream -> errors, deadline, config, wire
         Connections out: destination, TLS, proxy, pool, and what can fail there.
-    openai -> errors, on_demand, wire, exchange
+    openai -> errors, budget, on_demand, wire, exchange
         OpenAI's shapes: answers and errors, completions, sound; where a request names its model. `reference/` describes
         the whole API, in the notation that `api/` reads.
     service -> errors, on_demand, config, wire, exchange, openai
         What stands around the backends: router, doors, CORS, the guard of keys, log, metrics.
-    server -> errors, deadline, config, wire, exchange, service
+    server -> errors, turns, deadline, config, wire, exchange, service
         Connections in, and the processes that share the port. It knows no OpenAI: error shapes are handed in.
     relay -> errors, on_demand, config, wire, exchange, upstream, openai, service/log
         The backend that passes on, byte for byte.

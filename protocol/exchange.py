@@ -228,6 +228,16 @@ def cancel_body(response: Response) -> None:
         response.body.cancel()
 
 
+def discard_answer(answer: Answer) -> None:
+    """Let an answer give back what it holds before anybody has waited for it: nobody wants it."""
+    if isinstance(answer, Response):
+        cancel_body(answer)
+    elif isinstance(answer, Producer):
+        answer.cancel()
+    elif isinstance(answer, typing.Coroutine):
+        answer.close()  # Python warns of one that is never awaited
+
+
 Body = typing.Union[bytes, Paced, Pushed, typing.AsyncIterator[bytes]]
 FieldsToSend = typing.Union[bytes, typing.Sequence[typing.Tuple[str, str]]]
 

@@ -20,7 +20,7 @@ let pass.
 
 The second and the third means cost a round of the loop for each member. More than ten thousand such rounds end the scan
 as well: no client sends so many members that are models or that are too big for the first means, and whoever does wants
-to keep the relay busy.
+to keep the relay busy. The scan of a long body is done in turns with everybody else (protocol/budget.py).
 
 Names that come twice
 ---------------------
@@ -35,16 +35,20 @@ import json
 import re
 import typing
 
+from protocol.budget import Budget, spend_turn
+
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
-_OPEN = re.compile(rb"[ \t\n\r]*\{")
-_CLOSE = re.compile(rb"[ \t\n\r]*\}")
-_QUOTE = re.compile(rb"[ \t\n\r]*\"")
-_COLON = re.compile(rb"[ \t\n\r]*:[ \t\n\r]*")
-_AFTER_MEMBER = re.compile(rb"[ \t\n\r]*([,}])")
+# Bounded, since no call of `re` can be interrupted.
+_SPACE = rb"[ \t\n\r]{0,65536}"
+_OPEN = re.compile(_SPACE + rb"\{")
+_CLOSE = re.compile(_SPACE + rb"\}")
+_QUOTE = re.compile(_SPACE + rb'"')
+_COLON = re.compile(_SPACE + b":" + _SPACE)
+_AFTER_MEMBER = re.compile(_SPACE + b"([,}])")
 
 # A number or a literal; which one does not matter. NaN and Infinity are neither, but Python's clients send them.
-_SCALAR = re.compile(rb"[-+.0-9A-Za-z]+")
+_SCALAR = re.compile(rb"[-+.0-9A-Za-z]{1,65536}")
 
 # "model" in any case, and with any of its letters escaped.
 _MODEL_NAME = (
@@ -68,7 +72,10 @@ _STRING_OR_BRACKETS = re.compile(rb'"[^"]*"?|[\[{]+|[\]}]+')
 _ROUND_UP = bytes.maketrans(b"{}", b"[]")
 _NO_BRACKETS = bytes(set(range(256)) - set(b"[]{}"))
 
-_MOST_ROUNDS = 10_000
+# Steps (protocol/budget.py) of all rounds and of one. Windows are not among them: they are linear in the body's length.
+_SCAN_STEPS = 1_000_000
+_ROUND_STEPS = 100
+
 _MEMBERS_BYTES = 1024
 _WALK_BYTES = 128
 _WINDOW_BYTES = 65536
@@ -139,7 +146,9 @@ def _scan_object(body: bytes) -> tuple[int, typing.Iterator[tuple[str, int, int]
 
 def _scan_members(body: bytes, at: int) -> typing.Iterator[tuple[str, int, int]]:
     """Yield name, start and end of the value of each member that is named "model" in any case; raise _NotAnObject."""
-    for _ in range(_MOST_ROUNDS):
+    budget = Budget(_SCAN_STEPS, "The JSON body", pauses=True)
+    while budget.left:
+        budget.spend(_ROUND_STEPS)
         others = _OTHER_MEMBERS.match(body, at, at + _MEMBERS_BYTES)
         if others is not None:  # as always: it matches nothing, too
             at = others.end()
@@ -206,6 +215,7 @@ def _string_end(body: bytes, at: int) -> int:
             return at + quote + 1
         if not piece:
             raise _NotAnObject
+        spend_turn(len(piece) // 50)
         at += len(piece)
         size = min(2 * size, _WINDOW_BYTES)
 
@@ -224,6 +234,7 @@ def _nest_end(body: bytes, at: int) -> int:
         window = _blank_escapes(body[at : at + size])
         if not window:
             raise _NotAnObject
+        spend_turn(len(window) // 40)
         if size == _WALK_BYTES:
             length, depth = _walk_window(window, depth)
             if not depth:
@@ -269,4 +280,5 @@ def _depth_behind(window: bytes, depth: int) -> int:
         if b"[]" not in brackets:
             break
         brackets = brackets.replace(b"[]", b"")
+    spend_turn(len(brackets) // 4)
     return _walk_window(brackets, depth)[1]

@@ -8,7 +8,10 @@ A request that has begun is an Exchange until the last byte of its answer is wri
     Pending     on its way: the exchange is told with `deliver` when there is a Response, or a Rest to await
     awaitable   a coroutine that answers: it gets a task
 
-and the body of a Response is one of these:
+A long body takes long to read, so its endpoint is asked in turns with everybody else (protocol/turns.py), which takes a
+task, too. The answer is then one of the same.
+
+The body of a Response is one of these:
 
     bytes       one write with the head
     Paced       frames with known times: an entry among the pacer's timers, or one write where there are no delays
@@ -31,7 +34,19 @@ import asyncio
 import typing
 
 from protocol.errors import ApiError
-from protocol.exchange import Answer, Endpoint, Paced, Pending, Producer, Pushed, Request, Response, Rest, cancel_body
+from protocol.exchange import (
+    Answer,
+    Endpoint,
+    Paced,
+    Pending,
+    Producer,
+    Pushed,
+    Request,
+    Response,
+    Rest,
+    cancel_body,
+    discard_answer,
+)
 from protocol.server.answering import (
     ServerForRequests,
     answer_to,
@@ -46,11 +61,15 @@ from protocol.server.answering import (
 from protocol.server.output import Output
 from protocol.server.pacing import PacedAnswer, Pacer
 from protocol.server.receiving import skip_body
+from protocol.turns import in_turns
 from protocol.wire.http1.readers import RequestReader
 from protocol.wire.http1.writers import CONTINUE, ResponseWriter
 
 # What the log and the metrics call the status of an answer whose client had gone (nginx's number for it).
 _CLIENT_LEFT = 499
+
+# A body of up to so many bytes is read at once: no JSON text that is shorter takes more than some milliseconds.
+_LONG_BODY = 65536
 
 
 class ServerForExchanges(ServerForRequests, typing.Protocol):
@@ -124,7 +143,10 @@ class Exchange:
         """Ask the endpoint, which has the body or reads it, and send what it answers."""
         request = self._request
         request.body = body
-        self.take(ask(self._server, self._endpoint, request))
+        if len(body) > _LONG_BODY:
+            self._task = self._server.loop.create_task(in_turns(self._ask_in_turns))
+        else:
+            self.take(ask(self._server, self._endpoint, request))
 
     def take(self, answer: Answer) -> None:
         """Send an answer that is ready; wait for any other."""
@@ -135,6 +157,14 @@ class Exchange:
             self._producer = answer
         else:
             self._task = self._server.loop.create_task(self._await_answer(answer))
+
+    def _ask_in_turns(self) -> None:
+        answer = ask(self._server, self._endpoint, self._request)
+        self._task = None  # whose work ends here, without another pause
+        if self._is_over:
+            discard_answer(answer)
+        else:
+            self.take(answer)
 
     def fail_with(self, exc: Exception) -> None:
         """Answer a request that could not be routed."""
