@@ -13,6 +13,8 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         What is loaded when: one table. Whoever calls its `load` may load what his line allows him to import.
     deadline -> nothing
         The one lazy timer.
+    held_bytes -> errors
+        How many bytes are held for requests and answers, of how many that may be.
     config_file -> errors
         The text of a config.ini, and what is wrong in it.
     config -> errors, on_demand, config_file
@@ -28,7 +30,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         the whole API, in the notation that `api/` reads.
     service -> errors, on_demand, config, wire, exchange, openai
         What stands around the backends: router, doors, CORS, the guard of keys, log, metrics.
-    server -> errors, turns, deadline, config, wire, exchange, service
+    server -> errors, turns, deadline, held_bytes, config, wire, exchange, service
         Connections in, and the processes that share the port. It knows no OpenAI: error shapes are handed in.
     relay -> errors, on_demand, config, wire, exchange, upstream, openai, service/log
         The backend that passes on, byte for byte.

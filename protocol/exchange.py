@@ -303,10 +303,11 @@ class Endpoint:
     """What answers a request: `answer(request)`, once the body is held, or with the head alone if `streams_body`.
 
     `label` is the endpoint's name in the metrics: one of few, whatever clients send. `error_response` turns an error
-    into an answer; None gives OpenAI's shape.
+    into an answer; None gives OpenAI's shape. `is_vital` lets it answer even where memory is full: whoever watches over
+    the server asks it, and it holds next to nothing.
     """
 
-    __slots__ = ("answer", "error_response", "label", "streams_body")
+    __slots__ = ("answer", "error_response", "is_vital", "label", "streams_body")
 
     def __init__(
         self,
@@ -315,11 +316,13 @@ class Endpoint:
         *,
         streams_body: bool = False,
         error_response: typing.Callable[[ApiError], Response] | None = None,
+        is_vital: bool = False,
     ) -> None:
         self.answer = answer
         self.label = label
         self.streams_body = streams_body
         self.error_response = error_response
+        self.is_vital = is_vital
 
 
 class ErrorShapes(typing.NamedTuple):

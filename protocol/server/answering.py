@@ -12,6 +12,8 @@ import typing
 
 from protocol.errors import ApiError
 from protocol.exchange import Answer, BackendFailed, Endpoint, ErrorShapes, HeadFacts, Paced, Request, Response
+from protocol.held_bytes import HeldBytes
+from protocol.server.slicing import SLICE_BYTES
 from protocol.service.log import Log
 from protocol.service.metrics import Metrics
 from protocol.wire.http1.messages import RequestHead
@@ -28,6 +30,7 @@ class ServerForRequests(typing.Protocol):
     log: Log
     metrics: Metrics
     errors: ErrorShapes
+    held: HeldBytes
     on_request: typing.Callable[[Request], None] | None
 
     def new_id(self) -> str:
@@ -125,7 +128,7 @@ def internal_error(when: str) -> ApiError:
 
 
 def rendered(response: Response, request: Request, server: ServerForRequests) -> bytes:
-    """Return all of an answer that is ready, b"" for any other.
+    """Return all of an answer that is ready and not large, b"" for any other.
 
     Only for status 200, and for a request whose head has a `direct_endpoint` (HeadFacts).
     """
@@ -135,11 +138,15 @@ def rendered(response: Response, request: Request, server: ServerForRequests) ->
     if response.attempts:
         fields += _attempts_field(response.attempts)
     if type(body) is bytes:
+        if len(body) > SLICE_BYTES:
+            return b""
         return sized_answer(server.common_fields(request, response.request_id or request.id), fields, body)
     if type(body) is not Paced or body.first_delay or body.delay or not body.frames:
         return b""
-    common = server.common_fields(request, response.request_id or request.id)
-    return chunked_answer(common, fields, b"".join(body.frames))
+    data = b"".join(body.frames)
+    if len(data) > SLICE_BYTES:
+        return b""
+    return chunked_answer(server.common_fields(request, response.request_id or request.id), fields, data)
 
 
 def refusal(error: ApiError, server: ServerForRequests) -> bytes:

@@ -16,6 +16,14 @@ An answer that is ready is parsed, routed, rendered and written within `data_rec
 A request that comes whole, with a head that is known, leaves out even the reader's events, the gathering of answers
 and the Exchange that others are (`_answer_whole`). What has to wait is an Exchange; sending.py has its life.
 
+Memory
+------
+What a connection holds is counted in the server's HeldBytes (`_count`): the body that is held or still to come, what
+waits in the reader, and what the client does not take of its answer. A body is refused with 503 before it is read
+where there is no room for it, and so is any request while there is none at all. It is counted wherever something has
+to be waited for, and given back where a request or the connection ends; what comes and goes within one turn of the
+loop is not.
+
 Time limits
 -----------
 There is one Deadline a connection, since it waits for one thing at a time:
@@ -53,6 +61,8 @@ from protocol.wire.http1.writers import takes_ready_answer
 _REQUESTS_A_TURN = 16
 # Bytes of later requests or of an unread body that may wait inside before the socket is no longer read.
 _UNREAD_BYTES = 65536
+# Bytes of a head, or of a body that came with it, that are not counted: nearly all have fewer, and counting takes time.
+_UNCOUNTED_BYTES = 4096
 # Bytes of an answer that may wait for the client before its producer is stopped.
 _UNSENT_BYTES = 65536
 
@@ -65,6 +75,7 @@ class ServerForConnections(ServerForExchanges, typing.Protocol):
     heads: RequestMemo
     connections: set[Connection]
     receive_buffer: memoryview
+    most_body_bytes: int
     head_seconds: float
     body_seconds: float
     idle_seconds: float
@@ -97,8 +108,8 @@ class Connection(asyncio.BufferedProtocol):
 
     # What is read so often is read faster so, and a connection is 0.7 kB smaller.
     __slots__ = (
-        "_closing", "_exchange", "_head_begun", "_held", "_peer", "_proxied", "_receive", "_server", "_stream",
-        "_transport", "deadline", "intake", "is_spoilt", "is_tunnel", "loop", "output", "reader",
+        "_body_bytes", "_closing", "_counted", "_exchange", "_head_begun", "_held", "_peer", "_proxied", "_receive",
+        "_server", "_stream", "_transport", "deadline", "intake", "is_spoilt", "is_tunnel", "loop", "output", "reader",
     )  # fmt: skip
 
     _transport: asyncio.Transport
@@ -109,7 +120,7 @@ class Connection(asyncio.BufferedProtocol):
         settings = server.settings
         self._server = server
         self.loop = server.loop
-        self.reader = RequestReader(max_head=settings.max_head, max_body=settings.max_body, memo=server.heads)
+        self.reader = RequestReader(max_head=settings.max_head, max_body=server.most_body_bytes, memo=server.heads)
         self.deadline = Deadline(server.loop, self._time_out)
         self.is_tunnel = self.is_spoilt = False
         self._peer = "-"
@@ -121,6 +132,8 @@ class Connection(asyncio.BufferedProtocol):
         self._stream: BodyStream | None = None  # or this
         self._closing: StagedClose | None = None
         self._head_begun = False  # a head has its time limit
+        self._body_bytes = 0  # of the request's body, which is held or is to come
+        self._counted = 0  # bytes, in the server's account of what is held
 
     # ---- what asyncio calls -------------------------------------------------------------------------------------
 
@@ -179,11 +192,13 @@ class Connection(asyncio.BufferedProtocol):
         self._transport.close()  # CPython before 3.11 warns of a TLS transport that nobody but its client closed
         self.deadline.close()
         # What refers back here is let go of, so that it need not wait for the collector.
-        exchange, self._exchange, self._stream = self._exchange, None, None
+        exchange, self._exchange, self._stream, self._held = self._exchange, None, None, None
         if exchange is not None:
             exchange.abandon()
             self.output.break_off(self.loop)  # an endpoint that will not be cancelled stops where it next sends
         self._receive = Connection._discard
+        self._server.held.add(-self._counted)
+        self._counted = 0
 
     def pause_writing(self) -> None:
         self.output.writable = self.loop.create_future()
@@ -193,6 +208,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def resume_writing(self) -> None:
         self.output.resume()
+        self._count()
         self.deadline.when = 0.0
         exchange = self._exchange
         if exchange is not None and exchange.resume():
@@ -259,7 +275,7 @@ class Connection(asyncio.BufferedProtocol):
             return False
         facts: HeadFacts = head.facts
         endpoint = facts.direct_endpoint
-        if endpoint is None or self.output.writable is not None or server.draining:
+        if endpoint is None or self.output.writable is not None or server.draining or server.held.is_full:
             return False
         body = reader.read_whole(data)
         if body is None:
@@ -281,6 +297,9 @@ class Connection(asyncio.BufferedProtocol):
         self._receive = Connection._wake_stream
         exchange = self._exchange = Exchange(self, server, request, endpoint, started_at)
         exchange.take(answer)
+        if len(body) > _UNCOUNTED_BYTES and self._exchange is exchange:
+            self._body_bytes = len(body)
+            self._count()
         return True
 
     def _take_request(self, head: RequestHead) -> None:
@@ -304,6 +323,9 @@ class Connection(asyncio.BufferedProtocol):
             exchange.fail_with(exc)
             return
         exchange = self._exchange = Exchange(self, server, request, endpoint, started_at)
+        if server.held.is_full and not endpoint.is_vital:
+            exchange.fail_with(server.held.refusal())
+            return
         self.output.continue_due = head.expects_continue
         if endpoint.streams_body:
             self.reader.max_body = None
@@ -311,7 +333,7 @@ class Connection(asyncio.BufferedProtocol):
             request.stream = self._stream = BodyStream(self, server.body_seconds)
             exchange.answer()
         else:
-            self._held = HeldBody(self.reader)
+            self._held = HeldBody(self.reader, head.content_length)
             self._receive = Connection._hold_body
             self._hold_body()
 
@@ -326,6 +348,9 @@ class Connection(asyncio.BufferedProtocol):
             exchange.refuse(ApiError(exc.status, exc.message))
             return
         if body is None:
+            if not self._makes_room(held.size):
+                exchange.refuse(self._server.held.refusal())
+                return
             if not self.intake.is_open:
                 self.intake.resume()
             self._await_body()
@@ -334,6 +359,9 @@ class Connection(asyncio.BufferedProtocol):
         self.end_wait_for_body()
         self._receive = Connection._wake_stream
         exchange.answer(body)
+        if len(body) > _UNCOUNTED_BYTES and self._exchange is exchange:
+            self._body_bytes = len(body)
+            self._count()
 
     def _wake_stream(self) -> None:
         """Take bytes that came while an answer is on its way: for the endpoint that reads them, or for later."""
@@ -344,6 +372,23 @@ class Connection(asyncio.BufferedProtocol):
     def _pause_reading_if_much_waits(self) -> None:
         if self.reader.buffered > _UNREAD_BYTES:
             self.intake.pause()
+            self._count()
+
+    def _makes_room(self, size: int) -> bool:
+        """Count a body of so many bytes as held, if there is room for it; return whether there is."""
+        if not self._server.held.has_room(size - self._body_bytes):
+            return False
+        self._body_bytes = size
+        self._count()
+        return True
+
+    def _count(self) -> None:
+        """Count what is held here as it is now."""
+        now = self._body_bytes + self.reader.buffered
+        if self.output.writable is not None:
+            now += self._transport.get_write_buffer_size()
+        self._server.held.add(now - self._counted)
+        self._counted = now
 
     def spoil(self) -> None:
         """Note that nobody can say where the next request begins."""
@@ -358,10 +403,10 @@ class Connection(asyncio.BufferedProtocol):
     def go_on(self, keep_alive: bool, now: float) -> None:
         """Go on to the next request after an answer, or close."""
         reader = self.reader
-        self._exchange = None
+        self._end_request()
         if self._stream is not None:
             self._stream = None
-            reader.max_body = self._server.settings.max_body
+            reader.max_body = self._server.most_body_bytes
         if not keep_alive or not (reader.is_over or skip_body(reader)):
             self.close()
             return
@@ -375,6 +420,12 @@ class Connection(asyncio.BufferedProtocol):
             elif not self.intake.is_open:
                 self.intake.resume()
 
+    def _end_request(self) -> None:
+        self._exchange = self._held = None
+        self._body_bytes = 0
+        if self._counted:
+            self._count()
+
     def _refuse(self, error: ApiError) -> None:
         """Answer what is no request, and end the connection so that the client can still read the answer."""
         self.output.write(refusal(error, self._server))
@@ -384,7 +435,7 @@ class Connection(asyncio.BufferedProtocol):
     def close(self) -> None:
         """Close after what is written; in stages while the client may still be sending (RFC 9112 §9.6)."""
         self.output.flush()
-        self._exchange = None
+        self._end_request()
         self._receive = Connection._discard
         self._closing = StagedClose(self._transport, self.loop, self.deadline)
         self._linger()
@@ -399,7 +450,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def reset(self) -> None:
         """End the connection so that the client sees an error, and no clean end of a body."""
-        self._exchange = None
+        self._end_request()
         reset(self._transport)
 
     @property
@@ -427,6 +478,11 @@ class Connection(asyncio.BufferedProtocol):
             # A head that drips has its time as a whole.
             self._head_begun = True
             self.deadline.expire_in(self._server.head_seconds)
+        if self.reader.buffered > _UNCOUNTED_BYTES:
+            if self._server.held.is_full:
+                self._refuse(self._server.held.refusal())
+            else:
+                self._count()
 
     def _await_body(self) -> None:
         if self.output.continue_due:
@@ -441,6 +497,7 @@ class Connection(asyncio.BufferedProtocol):
             self._await_reader()
 
     def _await_reader(self) -> None:
+        self._count()
         self.output.note_untaken()
         self.deadline.expire_in(self._server.idle_seconds)
 

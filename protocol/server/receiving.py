@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import typing
 
 from protocol.deadline import Deadline
@@ -14,13 +15,23 @@ from protocol.wire.http1.readers import RequestReader
 
 
 class HeldBody:
-    """A request's body whose endpoint wants it in one piece."""
+    """A request's body whose endpoint wants it in one piece; `length` is its length in bytes where that is known."""
 
-    __slots__ = ("_held", "_reader")
+    __slots__ = ("_gathered", "_length", "_only", "_reader")
 
-    def __init__(self, reader: RequestReader) -> None:
+    def __init__(self, reader: RequestReader, length: int | None) -> None:
         self._reader = reader
-        self._held: bytes | bytearray = b""
+        self._length = length
+        self._only = b""  # the first piece, while there is no other
+        # Its bytes need not be copied to be handed out. A bytearray's must: twice the body would be held.
+        self._gathered: io.BytesIO | None = None
+
+    @property
+    def size(self) -> int:
+        """How many bytes it will have or, where that is not known, has by now."""
+        if self._length is not None:
+            return self._length
+        return len(self._only) if self._gathered is None else self._gathered.tell()
 
     def read(self) -> bytes | None:
         """Return the body once it is whole, None while more must come; BadMessage."""
@@ -32,17 +43,18 @@ class HeldBody:
             elif event is NEED_DATA:
                 return None
             else:
-                held = self._held
-                return held if type(held) is bytes else bytes(held)
+                return self._only if self._gathered is None else self._gathered.getvalue()
 
     def _take(self, data: bytes) -> None:
-        held = self._held
-        if not held:
-            self._held = data  # most bodies come in one piece, which need not be copied
-        elif isinstance(held, bytearray):
-            held += data
+        if self._gathered is not None:
+            self._gathered.write(data)
+        elif not self._only:
+            self._only = data  # most bodies come in one piece, which need not be copied
         else:
-            self._held = bytearray(held) + data
+            self._gathered = io.BytesIO()
+            self._gathered.write(self._only)
+            self._gathered.write(data)
+            self._only = b""
 
 
 class BodyLine(typing.Protocol):

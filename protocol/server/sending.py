@@ -13,7 +13,7 @@ task, too. The answer is then one of the same.
 
 The body of a Response is one of these:
 
-    bytes       one write with the head
+    bytes       one write with the head, or slices where there are many
     Paced       frames with known times: an entry among the pacer's timers, or one write where there are no delays
     Pushed      sends itself to the exchange, which is its Sink: `push`, `end`, `fail`
     iterator    is awaited by a task, piece by piece
@@ -61,6 +61,7 @@ from protocol.server.answering import (
 from protocol.server.output import Output
 from protocol.server.pacing import PacedAnswer, Pacer
 from protocol.server.receiving import skip_body
+from protocol.server.slicing import SLICE_BYTES, SlicedAnswer
 from protocol.turns import in_turns
 from protocol.wire.http1.readers import RequestReader
 from protocol.wire.http1.writers import CONTINUE, ResponseWriter
@@ -270,14 +271,22 @@ class Exchange:
                     return
                 writer = self._make_writer()
                 fields = self._fields_of(response, writer)
-                if isinstance(body, bytes):
-                    data = writer.whole(response.status, fields, body)
-                elif body.first_delay or body.delay:
+                if isinstance(body, Paced) and (body.first_delay or body.delay):
                     self._respond_paced(response, fields, body, writer)
                     return
+                whole = body if isinstance(body, bytes) else b"".join(body.frames)
+                length = len(whole) if isinstance(body, bytes) else None
+                if len(whole) > SLICE_BYTES and request.method != "HEAD":
+                    self._respond_sliced(response, fields, whole, length, writer)
+                    return
+                if length is None:
+                    data = writer.whole_stream(response.status, fields, whole)
                 else:
-                    data = writer.whole_stream(response.status, fields, b"".join(body.frames))
+                    data = writer.whole(response.status, fields, whole)
                 keep_alive = writer.keep_alive
+        except ApiError as exc:
+            self._respond(error_answer(exc, server, self._endpoint))
+            return
         except Exception as exc:
             server.log.failure(request, exc)
             self._respond(server.errors.response(internal_error("while processing your request")))
@@ -295,18 +304,29 @@ class Exchange:
         writer.keep_alive = writer.keep_alive and skip_body(self._line.reader)
         return writer
 
+    def _respond_sliced(
+        self, response: Response, fields: bytes, body: bytes, length: int | None, writer: ResponseWriter
+    ) -> None:
+        """Send a large body that is ready; ApiError 503 where it may not be held until it is out."""
+        sliced = SlicedAnswer(body, self._server.loop, self._server.held, writer.part, self._output, self._end_ready)
+        self._begin_ready(sliced, response, writer.start(response.status, fields, length), writer)
+
     def _respond_paced(self, response: Response, fields: bytes, body: Paced, writer: ResponseWriter) -> None:
-        data = writer.start(response.status, fields, None)
+        paced = PacedAnswer(body, self._server.pacer, writer.part, self._output, self._end_ready)
+        self._begin_ready(paced, response, writer.start(response.status, fields, None), writer)
+
+    def _begin_ready(self, producer: Producer, response: Response, head: bytes, writer: ResponseWriter) -> None:
+        """Send the head of a body that is ready but takes its time, and let it go on from there."""
         self._status = response.status
         self._response = response
         self._writer = writer
-        self._output.write(data)
+        self._producer = producer
+        self._output.write(head)
         self._filler = self._filler_for_body()
-        self._producer = PacedAnswer(body, self._server.pacer, writer.part, self._output, self._end_paced)
         if self._output.writable is None:
-            self._producer.resume()
+            producer.resume()
 
-    def _end_paced(self, data: bytes) -> None:
+    def _end_ready(self, data: bytes) -> None:
         self._output.write(data + self._writer.finish())
         self._finish()
 

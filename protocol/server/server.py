@@ -13,6 +13,7 @@ import time
 import typing
 
 from protocol.exchange import Endpoint, ErrorShapes, HeadFacts, Request
+from protocol.held_bytes import HeldBytes
 from protocol.server.connection import Connection
 from protocol.server.pacing import Pacer
 from protocol.server.settings import ServerSettings
@@ -40,8 +41,8 @@ class Server:
     """Listens, holds the connections, and ends them in good order.
 
     `application` says who answers a request, `errors` how an error looks to its clients, `cors` which pages may read an
-    answer. `on_request` is called with each request once its body is held, or its endpoint is about to read it (for
-    embedding).
+    answer. `held` counts what requests and answers hold; others may count there, too. `on_request` is called with each
+    request once its body is held, or its endpoint is about to read it (for embedding).
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Server:
         log: Log,
         metrics: Metrics,
         *,
+        held: HeldBytes | None = None,
         on_request: typing.Callable[[Request], None] | None = None,
     ) -> None:
         # What connections ask for (ServerForConnections).
@@ -61,6 +63,7 @@ class Server:
         self.errors = errors
         self.log = log
         self.metrics = metrics
+        self.held = HeldBytes(settings.max_memory) if held is None else held
         self.on_request = on_request
         self.proxies = TrustedProxies(settings.trusted_proxies)
         self.heads = RequestMemo(HeadFacts)
@@ -68,6 +71,8 @@ class Server:
         # What is read is taken out before anything else is read, so one buffer serves all connections. asyncio's own
         # reads get 256 kB of fresh memory each, which may be mapped and unmapped every time: up to 12 µs a request.
         self.receive_buffer = memoryview(bytearray(_READ_BYTES))
+        # A body that finds no room even where nothing else is held is too large (413), and not to be sent again (503).
+        self.most_body_bytes = min(settings.max_body, self.held.most or settings.max_body)
         # Limits in seconds; a limit of 0 is none.
         self.head_seconds = settings.head_timeout or math.inf
         self.body_seconds = settings.body_timeout or math.inf

@@ -82,8 +82,8 @@ def service_doors(state: ServiceState, forward: typing.Callable[[Request], Answe
             "GET": Endpoint(info, "info"),
             "POST": Endpoint(chat, "chat door", error_response=_door_error),
         },
-        "/health": {"GET": Endpoint(health, "health")},
-        "/metrics": {"GET": Endpoint(metrics, "metrics")},
+        "/health": {"GET": Endpoint(health, "health", is_vital=True)},
+        "/metrics": {"GET": Endpoint(metrics, "metrics", is_vital=True)},
     }
 
 

@@ -1,0 +1,61 @@
+"""How many bytes are held for requests and answers, of how many that may be: one account for all that one server holds.
+
+Who holds something large says so here, and gives it back when it lets go. Where there is no room for more, whoever
+comes now is told to come again (503), and what is held already goes on to its end.
+"""
+
+from __future__ import annotations
+
+from protocol.errors import ApiError
+
+
+class HeldBytes:
+    """The account. `most` is in bytes; 0 is no limit."""
+
+    __slots__ = ("_shared", "held", "is_full", "most")
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        #: Bytes that are held now.
+        self.held = 0
+        #: Whether nothing at all may come any more.
+        self.is_full = False
+        # By id(), bodies that several answers may send at once: how many do. A file is in memory once.
+        self._shared: dict[int, int] = {}
+
+    def has_room(self, size: int) -> bool:
+        """Whether so many bytes more may be held."""
+        return not self.most or self.held + size <= self.most
+
+    def take(self, size: int) -> None:
+        """Hold so many bytes more; ApiError 503 where there is no room."""
+        if not self.has_room(size):
+            raise self.refusal()
+        self.add(size)
+
+    def add(self, size: int) -> None:
+        """Hold so many bytes more, or, where `size` is negative, less: what is in goes on, room or not."""
+        self.held += size
+        self.is_full = self.held >= self.most > 0
+
+    def share(self, body: bytes) -> None:
+        """Hold a body, which counts once however many hold it; ApiError 503 where there is no room."""
+        holders = self._shared.get(id(body), 0)
+        if not holders:
+            self.take(len(body))
+        self._shared[id(body)] = holders + 1
+
+    def let_go(self, body: bytes) -> None:
+        """Hold a body, which is still there, no more."""
+        holders = self._shared.pop(id(body)) - 1
+        if holders:
+            self._shared[id(body)] = holders
+        else:
+            self.add(-len(body))
+
+    def refusal(self) -> ApiError:
+        """Return the 503 for what comes when there is no room."""
+        return ApiError(
+            503, f"The {self.most} bytes that requests and answers may hold are in use; try again soon.",
+            code="memory_full", fields=[("retry-after", "1")],
+        )  # fmt: skip
