@@ -7,7 +7,9 @@ work with the square of it would not end within the time limit of every test, by
 
 from __future__ import annotations
 
+import asyncio
 import sys
+import threading
 from collections.abc import Callable
 from types import FrameType
 from typing import Any
@@ -39,3 +41,28 @@ def assert_grows_in_proportion(work: Callable[[int], object], size: int, slack: 
     work(size // 2)  # what is made at the first use, and kept
     once, twice = steps_of(lambda: work(size)), steps_of(lambda: work(2 * size))
     assert twice <= 2.3 * once + slack, f"{once} steps for {size}, {twice} for {2 * size}"
+
+
+def longest_turn(work: Callable[[], object]) -> int:
+    """Do work that runs an event loop; return the steps of its longest callback, in whichever thread they are taken."""
+    longest = count = 0
+    turn = asyncio.Handle._run.__code__
+
+    def on_profile(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal longest, count
+        if event in ("call", "c_call"):
+            count += 1
+            if event == "call" and frame.f_code is turn:
+                count = 0
+            elif count > longest:
+                longest = count
+
+    before = sys.getprofile()
+    threading.setprofile(on_profile)
+    sys.setprofile(on_profile)
+    try:
+        work()
+    finally:
+        sys.setprofile(before)
+        threading.setprofile(None)
+    return longest

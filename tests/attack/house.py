@@ -1,0 +1,176 @@
+"""The server that is attacked, the client beside it, and what the attack does to both."""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import selectors
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from kinds import Shot
+
+_ROOT = pathlib.Path(__file__).resolve().parents[2]
+_VICTIM = pathlib.Path(__file__).with_name("victim.py")
+_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+_KILOBYTE = 1024
+
+
+class Program:
+    """A running server process on a free port."""
+
+    def __init__(self, server: pathlib.Path, *options: str) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, str(server), *options, "--port", "0", "--set", "server.log=off"],
+            stdout=subprocess.PIPE, text=True, cwd=_ROOT,
+        )  # fmt: skip
+        assert self.process.stdout is not None
+        banner = ""
+        while "stop it" not in banner:
+            line = self.process.stdout.readline()
+            if not line:
+                raise RuntimeError(f"the server did not start: {banner}")
+            banner += line
+        found = re.search(r"https?://\S+?:(\d+)", banner)
+        assert found is not None
+        self.port = int(found[1])
+
+    def cpu_seconds(self) -> float:
+        """Return the CPU time that it has taken."""
+        fields = self._proc("stat").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / _TICKS
+
+    def memory(self, which: str) -> int:
+        """Return bytes: VmRSS, what is resident, or VmHWM, the most that ever was since `forget_peak`."""
+        found = re.search(rf"{which}:\s+(\d+)", self._proc("status"))
+        return int(found[1]) * _KILOBYTE if found else 0
+
+    def forget_peak(self) -> None:
+        """Let VmHWM begin anew (proc(5), clear_refs)."""
+        pathlib.Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+
+    def _proc(self, name: str) -> str:
+        return pathlib.Path(f"/proc/{self.process.pid}/{name}").read_text()
+
+    def stop(self) -> None:
+        """End it."""
+        self.process.kill()
+        self.process.communicate()
+
+
+class Victim:
+    """The client beside the attack."""
+
+    def __init__(self, port: int) -> None:
+        self._process = subprocess.Popen(
+            [sys.executable, str(_VICTIM), str(port)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        assert self._process.stdout is not None
+        if self._process.stdout.readline() != "ready\n":
+            raise RuntimeError("the client beside the attack got no answer")
+
+    def stop(self) -> tuple[float, list[str]]:
+        """End it; return its longest wait in seconds, and what failed."""
+        out, _ = self._process.communicate()
+        told = json.loads(out)
+        return told["worst"], told["failures"]
+
+
+class Found(NamedTuple):
+    """What an attack did: seconds, bytes, and the statuses that it was answered with."""
+
+    name: str
+    worst: float
+    cpu: float
+    peak: int
+    left: int
+    statuses: Sequence[str]
+    failures: Sequence[str]
+
+
+def fire(port: int, shot: Shot, identifier: str = "", seconds: float = 120.0) -> tuple[str, str]:
+    """Send one request; return how it was answered, and the id in the answer.
+
+    The answer is read to its end while the request goes out, because a refusal comes before the body is taken.
+    """
+    unsent = memoryview(shot.to_bytes(identifier))
+    head = b""
+    until = time.monotonic() + seconds
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=seconds) as sock,
+        selectors.DefaultSelector() as selector,
+    ):
+        sock.setblocking(False)
+        selector.register(sock, selectors.EVENT_READ | selectors.EVENT_WRITE)
+        length, seen = -1, 0
+        while time.monotonic() < until:
+            for _, events in selector.select(1.0):
+                if events & selectors.EVENT_WRITE:
+                    try:
+                        unsent = unsent[sock.send(unsent[:262144]) :]
+                    except BlockingIOError:
+                        pass
+                    except OSError:
+                        unsent = unsent[:0]
+                    if not unsent:
+                        selector.modify(sock, selectors.EVENT_READ)
+                if events & selectors.EVENT_READ:
+                    try:
+                        data = sock.recv(262144)
+                    except OSError:
+                        data = b""
+                    if len(head) < 65536:
+                        head += data
+                    seen += len(data)
+                    if length < 0 and b"\r\n\r\n" in head:
+                        found = re.search(rb"\r\ncontent-length: (\d+)", head, re.IGNORECASE)
+                        length = int(found[1]) + head.index(b"\r\n\r\n") + 4 if found else 0
+                    is_chunked_end = length == 0 and data.endswith(b"0\r\n\r\n")
+                    if not data or (length > 0 and seen >= length) or is_chunked_end:
+                        return _told(head)
+    return "no answer", ""
+
+
+def _told(head: bytes) -> tuple[str, str]:
+    status = head[9:12].decode("latin-1") or "closed"
+    found = re.search(rb'"id": ?"([^"]+)"', head)
+    return status, found[1].decode() if found else ""
+
+
+def attack(program: Program, name: str, shots: Sequence[Shot]) -> Found:
+    """Fire the shots twice, a client beside them; what the second time leaves beyond the first is left for good."""
+    _fire_all(program.port, shots)
+    _settle()
+    before = program.memory("VmRSS")
+    program.forget_peak()
+    cpu = program.cpu_seconds()
+    victim = Victim(program.port)
+    try:
+        statuses = _fire_all(program.port, shots)
+    finally:
+        worst, failures = victim.stop()
+    _settle()
+    left = max(0, program.memory("VmRSS") - before)
+    return Found(name, worst, program.cpu_seconds() - cpu, program.memory("VmHWM"), left, statuses, failures)
+
+
+def _settle() -> None:
+    """Let what is done behind an answer's back be done."""
+    time.sleep(0.3)
+
+
+def _fire_all(port: int, shots: Sequence[Shot]) -> list[str]:
+    statuses = []
+    identifier = ""
+    for shot in shots:
+        status, told = fire(port, shot, identifier)
+        statuses.append(status)
+        if not shot.needs_id or not identifier:
+            identifier = told or identifier
+    return statuses

@@ -1,0 +1,593 @@
+"""The kinds of attack: each a handful of requests that are small to say and would be large to answer.
+
+A kind is a function that takes a size, 1 for what a server's limits just let pass and less for a short form, and
+returns its requests in order. Its docstring says what it is after.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import struct
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+CHAT = "/v1/chat/completions"
+MEGABYTE = 1024 * 1024
+
+
+class Shot(NamedTuple):
+    """One request of an attack. `needs_id` puts the id that the shot before it was answered with in place of ID."""
+
+    path: str
+    body: bytes = b""
+    content_type: str = "application/json"
+    method: str = "POST"
+    needs_id: bool = False
+    fields: tuple[tuple[str, str], ...] = ()
+
+    def to_bytes(self, identifier: str = "") -> bytes:
+        """Return the request as it is sent."""
+        path, body = self.path, self.body
+        if self.needs_id:
+            path, body = path.replace("ID", identifier), body.replace(b"ID", identifier.encode())
+        lines = [f"{self.method} {path} HTTP/1.1", "Host: 127.0.0.1", "Authorization: Bearer sk-attack"]
+        lines += [f"{name}: {value}" for name, value in self.fields]
+        if body:
+            lines += [f"Content-Type: {self.content_type}", f"Content-Length: {len(body)}"]
+        return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+class Kind(NamedTuple):
+    """An attack: its name, the backends that it is for, what it is after, its requests by their size."""
+
+    name: str
+    backends: tuple[str, ...]
+    about: str
+    shots: Callable[[float], list[Shot]]
+
+
+KINDS: dict[str, Kind] = {}
+
+
+def kind(*backends: str) -> Callable[[Callable[[float], list[Shot]]], Callable[[float], list[Shot]]]:
+    """Put a function into KINDS, for these backends (the mock where none is named)."""
+
+    def add(shots: Callable[[float], list[Shot]]) -> Callable[[float], list[Shot]]:
+        name = shots.__name__.replace("_", "-")
+        KINDS[name] = Kind(name, backends or ("mock",), " ".join((shots.__doc__ or "").split()), shots)
+        return shots
+
+    return add
+
+
+# ---- what requests are made of ----------------------------------------------------------------------------------
+
+
+def ask(path: str, needs_id: bool = False, **members: Any) -> Shot:
+    """Return a POST of JSON."""
+    return Shot(path, json.dumps(members).encode(), needs_id=needs_id)
+
+
+def chat(content: Any = "Hello", **members: Any) -> Shot:
+    """Return a chat of one message."""
+    return ask(CHAT, model="gpt-4o", messages=[{"role": "user", "content": content}], **members)
+
+
+def form(path: str, *parts: tuple[str, bytes] | tuple[str, str, bytes]) -> Shot:
+    """Return a form; a part is (name, text), or (name, file name, bytes) for a file."""
+    body = b""
+    for name, *rest in parts:
+        file_name = f'; filename="{rest[0]!s}"' if len(rest) == 2 else ""
+        content = rest[-1]
+        assert isinstance(content, bytes)
+        body += (
+            f'--edge\r\nContent-Disposition: form-data; name="{name}"{file_name}\r\n\r\n'.encode() + content + b"\r\n"
+        )
+    return Shot(path, body + b"--edge--\r\n", "multipart/form-data; boundary=edge")
+
+
+def file(content: bytes, name: str = "f.bin", purpose: str = "user_data") -> Shot:
+    """Return the upload of a file."""
+    return form("/v1/files", ("purpose", purpose.encode()), ("file", name, content))
+
+
+def tool(name: str, parameters: Any = None) -> dict[str, Any]:
+    """Return the description of a tool."""
+    return {"type": "function", "function": {"name": name, "parameters": parameters or {"type": "object"}}}
+
+
+def json_format(schema: Any, name: str = "s") -> dict[str, Any]:
+    """Return a response_format that wants values of a schema."""
+    return {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
+
+
+# ---- HTTP -------------------------------------------------------------------------------------------------------
+
+
+@kind("mock", "relay")
+def head_of_many_fields(size: float) -> list[Shot]:
+    """A head of 64 kB in fields of four bytes."""
+    fields = tuple((f"{number:x}", "") for number in range(int(9_000 * size)))
+    return [Shot("/v1/models", method="GET", fields=fields)]
+
+
+@kind("mock", "relay")
+def query_of_many_members(size: float) -> list[Shot]:
+    """A query of 60 kB."""
+    return [Shot("/v1/models?" + "&".join(["a=%61"] * int(10_000 * size)), method="GET")]
+
+
+@kind("mock", "relay")
+def form_of_many_parts(size: float) -> list[Shot]:
+    """A form with as many parts as its bytes allow."""
+    part = b'--edge\r\ncontent-disposition: form-data; name="a"\r\n\r\n\r\n'
+    body = part * int(60 * MEGABYTE * size / len(part)) + b"--edge--\r\n"
+    return [Shot("/v1/files", body, "multipart/form-data; boundary=edge")]
+
+
+@kind("mock", "relay")
+def form_of_near_boundaries(size: float) -> list[Shot]:
+    """A file that is full of what is nearly the boundary."""
+    return [
+        form(
+            "/v1/audio/transcriptions", ("model", b"whisper-1"), ("file", "a.wav", b"\r\n--edg" * int(8_000_000 * size))
+        )
+    ]
+
+
+@kind("mock", "relay")
+def form_field_of_megabytes(size: float) -> list[Shot]:
+    """A form whose text fields are large."""
+    return [form("/v1/audio/transcriptions", ("model", b"m" * int(60 * MEGABYTE * size)), ("file", "a.wav", b"RIFF"))]
+
+
+# ---- JSON -------------------------------------------------------------------------------------------------------
+
+
+def _json_body(inside: bytes) -> bytes:
+    return b'{"messages":[{"role":"user","content":"Hello"}],"metadata":' + inside + b',"model":"gpt-4o"}'
+
+
+def _json_shots(inside: bytes) -> list[Shot]:
+    return [
+        Shot(CHAT, _json_body(inside)),
+        Shot("/v1/responses", _json_body(inside).replace(b'"messages"', b'"input"')),
+    ]
+
+
+@kind("mock", "relay", "dashscope")
+def json_of_empty_lists(size: float) -> list[Shot]:
+    """Tens of megabytes of [] in a list: every three bytes are an object."""
+    return _json_shots(b"[" + b"[]," * int(20 * MEGABYTE * size) + b"[]]")
+
+
+@kind("mock", "relay", "dashscope")
+def json_of_members(size: float) -> list[Shot]:
+    """An object of millions of members, each with a name of its own."""
+    members = b",".join(b'"%d":0' % number for number in range(int(5_000_000 * size)))
+    return _json_shots(b"{" + members + b"}")
+
+
+@kind("mock", "relay", "dashscope")
+def json_of_depth(size: float) -> list[Shot]:
+    """Brackets in brackets."""
+    depth = int(30 * MEGABYTE * size)
+    return _json_shots(b"[" * depth + b"]" * depth) + _json_shots(b'{"a":' * (depth // 4))
+
+
+@kind("mock", "relay", "dashscope")
+def json_of_digits(size: float) -> list[Shot]:
+    """Numbers of many digits, which take the square of their length to read."""
+    digits = b"9" * int(4_000_000 * size)
+    return [
+        *_json_shots(b"9" * 5_000),
+        *_json_shots(digits),
+        *_json_shots(b"1e" + digits),
+        *_json_shots(b"0." + digits),
+    ]
+
+
+@kind("mock", "relay", "dashscope")
+def json_of_escapes(size: float) -> list[Shot]:
+    """One string in which every character is escaped."""
+    return _json_shots(b'"' + b"\\u4e2d" * int(10 * MEGABYTE * size) + b'"')
+
+
+@kind("mock", "relay", "dashscope")
+def json_of_one_picture(size: float) -> list[Shot]:
+    """One data URL of 60 MB: large, and as it should be."""
+    url = "data:image/png;base64," + "iVBORw0KGgo" + "A" * int(60 * MEGABYTE * size)
+    return [chat([{"type": "image_url", "image_url": {"url": url}}])]
+
+
+@kind("mock", "relay")
+def json_of_messages(size: float) -> list[Shot]:
+    """A chat of a hundred thousand messages."""
+    messages = [{"role": "user", "content": "Hello"}] * int(100_000 * size)
+    return [ask(CHAT, model="gpt-4o", messages=messages), ask("/v1/responses", model="gpt-4o", input=messages)]
+
+
+# ---- schemas ----------------------------------------------------------------------------------------------------
+
+
+@kind()
+def schema_of_lists_in_lists(size: float) -> list[Shot]:
+    """280 bytes that ask for lists of lists of lists, 128 times over."""
+    schema: Any = {"type": "string"}
+    for _ in range(6):
+        schema = {"type": "array", "minItems": max(2, int(1_000 * size)), "items": schema}
+    top = {"type": "object", "properties": {"a": schema}, "required": ["a"]}
+    return [chat(response_format=json_format(top), n=128), chat(tools=[tool("f", top)], tool_choice="required", n=128)]
+
+
+@kind()
+def schema_of_long_required(size: float) -> list[Shot]:
+    """A `required` list of a hundred thousand names, and properties for half of them."""
+    names = [f"name{number}" for number in range(int(100_000 * size))]
+    schema = {"type": "object", "required": names, "properties": {name: {} for name in names[::2]}}
+    return [chat(response_format=json_format(schema)), chat(tools=[tool("f", schema)], tool_choice="required")]
+
+
+@kind()
+def schema_that_doubles(size: float) -> list[Shot]:
+    """Definitions of which each needs the next one twice."""
+    depth = max(3, int(30 * size))
+    defs: dict[str, Any] = {
+        f"d{level}": {"type": "object", "required": ["l", "r"], "properties": {
+            "l": {"$ref": f"#/$defs/d{level + 1}"}, "r": {"$ref": f"#/$defs/d{level + 1}"}}}
+        for level in range(depth)
+    }  # fmt: skip
+    defs[f"d{depth}"] = {"type": "string"}
+    schema = {"$ref": "#/$defs/d0", "$defs": defs}
+    return [chat(response_format=json_format(schema)), chat(tools=[tool("f", schema)], tool_choice="required")]
+
+
+@kind()
+def schema_of_alternatives(size: float) -> list[Shot]:
+    """Alternatives in alternatives of which none can be met, so that all of them are tried."""
+    schema: Any = {"type": "string", "minLength": 2, "maxLength": 1}
+    for _ in range(max(2, int(12 * size))):
+        schema = {"anyOf": [schema] * 4, "allOf": [schema, {"not": {"type": "integer"}}]}
+        if len(json.dumps(schema)) > 10 * MEGABYTE * size:
+            break
+    return [chat(response_format=json_format({"type": "object", "properties": {"a": schema}, "required": ["a"]}))]
+
+
+@kind()
+def schema_of_patterns(size: float) -> list[Shot]:
+    """Patterns with repetitions in repetitions, and very long ones."""
+    patterns = [
+        "^(a+)+$",
+        "^((a|b)*c){50}$",
+        "(x{1,1000}){1,1000}",
+        "a{100000}",
+        "(" * 3_000 + ")" * 3_000,
+        "[a-z]" * 50_000,
+    ]
+    shots = []
+    for pattern in patterns:
+        pattern = pattern[: max(100, int(len(pattern) * size))]
+        schema = {"type": "object", "properties": {"a": {"type": "string", "pattern": pattern}}, "required": ["a"]}
+        shots.append(chat("a is " + "a" * 60 + "!", response_format=json_format(schema)))
+        shots.append(chat("a is " + "a" * 60 + "!", tools=[tool("f", schema)], tool_choice="required"))
+    return shots
+
+
+@kind()
+def schema_of_long_enum(size: float) -> list[Shot]:
+    """An enum of a hundred thousand values, and a list that wants each of them once."""
+    values = [f"value {number}" for number in range(int(100_000 * size))]
+    schema = {"type": "array", "items": {"enum": values}, "uniqueItems": True, "minItems": len(values)}
+    top = {"type": "object", "properties": {"a": schema}, "required": ["a"]}
+    return [
+        chat("value 7", response_format=json_format(top)),
+        chat("value 7", tools=[tool("f", top)], tool_choice="required"),
+    ]
+
+
+@kind()
+def schema_of_bounds(size: float) -> list[Shot]:
+    """Lengths, numbers of items and members that are far beyond anything."""
+    huge = int(10**9 * size)
+    shots = []
+    for one in (
+        {"type": "string", "minLength": huge},
+        {"type": "array", "minItems": huge},
+        {"type": "object", "minProperties": huge},
+        {"type": "integer", "multipleOf": 7, "minimum": 10**300},
+        {"type": "string", "format": "uuid", "minLength": huge},
+        {"type": "array", "contains": {"type": "integer"}, "minContains": huge},
+    ):
+        top = {"type": "object", "properties": {"a": one}, "required": ["a"]}
+        shots.append(chat(response_format=json_format(top)))
+        shots.append(chat(tools=[tool("f", top)], tool_choice="required"))
+    return shots
+
+
+# ---- text -------------------------------------------------------------------------------------------------------
+
+_TEXTS = (
+    "call the tool ",
+    "a",
+    "« ",
+    "''",
+    '"a" ',
+    "e\u0301",
+    "中文",
+    "\ufdfa",
+    "1,2,",
+    "key: value\n",
+    "`",
+    "x=1 ",
+    "- [ ",
+    "{",
+)
+
+
+@kind()
+def prompt_beside_tools(size: float) -> list[Shot]:
+    """Prompts of every kind of repeated text beside 128 tools."""
+    parameters = {"type": "object", "properties": {f"p{number}": {"type": "string"} for number in range(20)}}
+    tools = [tool(f"call_the_tool_{number}", parameters) for number in range(128)]
+    return [chat(text * int(200_000 * size / len(text)), tools=tools) for text in _TEXTS]
+
+
+@kind()
+def prompt_for_json(size: float) -> list[Shot]:
+    """The same prompts where JSON is wanted."""
+    wanted = {"type": "json_object"}
+    return [chat("JSON " + text * int(500_000 * size / len(text)), response_format=wanted) for text in _TEXTS]
+
+
+@kind()
+def prompt_of_megabytes(size: float) -> list[Shot]:
+    """Prompts of 20 MB: chat, completions, responses, moderations, embeddings."""
+    text = "中文 and words; " * int(1_200_000 * size)
+    return [
+        chat(text),
+        chat(text, stream=True, stream_options={"include_usage": True}),
+        ask("/v1/completions", model="m", prompt=text, echo=True, logprobs=5),
+        ask("/v1/responses", model="gpt-4o", input=text),
+        ask("/v1/moderations", input=text),
+        ask("/v1/embeddings", model="text-embedding-3-small", input=text),
+    ]
+
+
+@kind()
+def stop_sequences(size: float) -> list[Shot]:
+    """Stop sequences of megabytes, and biases for every token."""
+    return [
+        chat(stop=["powered by" + "x" * int(5_000_000 * size)] * 4),
+        chat(logit_bias={str(number): 1 for number in range(int(300_000 * size))}),
+    ]
+
+
+# ---- outputs ----------------------------------------------------------------------------------------------------
+
+
+@kind()
+def choices_with_logprobs(size: float) -> list[Shot]:
+    """128 choices, each token with twenty others beside it, of an echo of a long prompt."""
+    text = "word " * int(100_000 * size)
+    return [
+        chat(n=128, logprobs=True, top_logprobs=20),
+        chat(f"Repeat: {text}", n=128, logprobs=True, top_logprobs=20, stream=True),
+        ask("/v1/completions", model="m", prompt=text, n=128, best_of=128, echo=True, logprobs=5),
+        ask("/v1/completions", model="m", prompt=[text] * 20, n=128, echo=True, logprobs=5),
+    ]
+
+
+@kind()
+def embeddings_of_many_inputs(size: float) -> list[Shot]:
+    """2,048 inputs at the most dimensions, as words and as tokens."""
+    count = max(1, int(2_048 * size))
+    return [
+        ask("/v1/embeddings", model="text-embedding-3-large", input=["a few words"] * count, dimensions=3_072),
+        ask("/v1/embeddings", model="text-embedding-3-large", input=[[1, 2, 3]] * count, encoding_format="base64"),
+        ask("/v1/embeddings", model="text-embedding-3-large", input=list(range(int(300_000 * size)))),
+    ]
+
+
+@kind()
+def pictures_at_their_largest(size: float) -> list[Shot]:
+    """Ten pictures of 4096 by 4096, in each format, with partial ones in the stream."""
+    side = "3840x2160" if size >= 1 else "1024x1024"
+    shots = [
+        ask("/v1/images/generations", model="gpt-image-1", prompt="x" * 4_000, n=10, size=side, output_format=name)
+        for name in ("png", "jpeg", "webp")
+    ]
+    streamed = {"stream": True, "partial_images": 3, "size": side}
+    return [*shots, ask("/v1/images/generations", model="gpt-image-2", prompt="p", **streamed)]
+
+
+@kind()
+def speech_of_long_texts(size: float) -> list[Shot]:
+    """The longest text that is read out, in every format."""
+    return [
+        ask(
+            "/v1/audio/speech",
+            model="tts-1",
+            voice="alloy",
+            input="word " * int(819 * size),
+            speed=0.25,
+            response_format=name,
+        )
+        for name in ("mp3", "opus", "aac", "flac", "wav", "pcm")
+    ]
+
+
+# ---- media ------------------------------------------------------------------------------------------------------
+
+
+def _transcribe(name: str, content: bytes) -> Shot:
+    return form("/v1/audio/transcriptions", ("model", b"whisper-1"), ("file", name, content))
+
+
+def _picture(content: bytes) -> list[Shot]:
+    url = f"data:image/png;base64,{base64.b64encode(content).decode()}"
+    return [
+        chat([{"type": "image_url", "image_url": {"url": url}}]),
+        form("/v1/images/edits", ("model", b"gpt-image-1"), ("prompt", b"p"), ("image", "i.png", content)),
+        form("/v1/images/variations", ("model", b"dall-e-2"), ("image", "i.png", content)),
+    ]
+
+
+@kind()
+def pictures_that_are_none(size: float) -> list[Shot]:
+    """A JPEG of nothing but ff, a PNG and a WebP of tiny chunks, a GIF of empty blocks."""
+    count = int(20 * MEGABYTE * size)
+    png = b"\x89PNG\r\n\x1a\n" + (b"\0\0\0\0tEXt" + b"\0\0\0\0") * (count // 12)
+    webp = b"RIFF" + struct.pack("<I", count) + b"WEBP" + b"ABCD\0\0\0\0" * (count // 8)
+    deflated = zlib.compress(b"\0" * count, 9)
+    bomb = _png_chunk(b"IHDR", struct.pack(">IIBBBBB", 30_000, 30_000, 8, 6, 0, 0, 0)) + _png_chunk(b"IDAT", deflated)
+    pictures = [
+        b"\xff\xd8" + b"\xff" * count,
+        b"\xff\xd8" + b"\xff\xe0\0\2" * (count // 4),
+        png,
+        webp,
+        b"GIF89a" + b"\1\0\1\0\0\0\0" + b"!\xfe\0" * (count // 3),
+        b"\x89PNG\r\n\x1a\n" + bomb,
+    ]
+    return [shot for content in pictures for shot in _picture(content)]
+
+
+def _png_chunk(name: bytes, data: bytes) -> bytes:
+    return struct.pack(">I", len(data)) + name + data + struct.pack(">I", zlib.crc32(name + data))
+
+
+@kind()
+def sounds_that_are_none(size: float) -> list[Shot]:
+    """WAV, FLAC, Ogg, MP3, ADTS, MP4 and WebM of the smallest elements, and of elements in elements."""
+    count = int(20 * MEGABYTE * size)
+    box = b"\0\0\0\x08free"
+    nested = b""
+    for _ in range(min(2_000, count // 100)):
+        nested = struct.pack(">I", len(nested) + 8) + b"moov" + nested
+    ebml = b"\x1a\x45\xdf\xa3\x80\x18\x53\x80\x67\x01\xff\xff\xff\xff\xff\xff\xff"
+    sounds = {
+        "a.wav": b"RIFF\xff\xff\xff\xffWAVE" + b"abcd\0\0\0\0" * (count // 8),
+        "b.wav": b"RIFF" * (count // 4),
+        "a.flac": b"fLaC" + b"\1\0\0\0" * (count // 4),
+        "a.ogg": b"OggS\0\2" + b"\0" * 20 + b"\0" + b"OggS" * (count // 4),
+        "a.mp3": b"\xff\xfb\x10\0" * (count // 4),
+        "b.mp3": b"\xff" * count,
+        "a.aac": b"\xff\xf1\x50\x80\0\xff\xfc" * (count // 7),
+        "a.m4a": b"\0\0\0\x10ftypM4A \0\0\0\0" + box * (count // 8),
+        "b.m4a": b"\0\0\0\x10ftypM4A \0\0\0\0" + nested,
+        "a.webm": ebml + b"\xec\x80" * (count // 2),
+        "b.webm": ebml + b"\x1f\x43\xb6\x75\x01\xff\xff\xff\xff\xff\xff\xff" * (count // 12),
+    }
+    return [_transcribe(name, content) for name, content in sounds.items()]
+
+
+@kind()
+def archives(size: float) -> list[Shot]:
+    """A ZIP that names one block a thousand times, one that unpacks to gigabytes, one of many empty files."""
+    many = io.BytesIO()
+    with zipfile.ZipFile(many, "w") as archive:
+        for number in range(int(60_000 * size)):
+            archive.writestr(f"{number}", b"")
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("SKILL.md", "w", force_zip64=True) as entry:
+            for _ in range(int(500 * size) or 1):
+                entry.write(b"\0" * MEGABYTE)
+    manifest = b"---\n" + b"name: a\n" * int(2_000_000 * size) + b"---\n"
+    contents = [
+        many.getvalue(),
+        bomb.getvalue(),
+        _zip_of_one_block(int(60_000 * size)),
+        _zip_of({"SKILL.md": manifest}),
+    ]
+    return [form("/v1/skills", ("files[]", "s.zip", content)) for content in contents]
+
+
+def _zip_of(files: dict[str, bytes]) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    return made.getvalue()
+
+
+def _zip_of_one_block(count: int) -> bytes:
+    """Return an archive whose directory has `count` names for the same megabyte of zeros."""
+    one = _zip_of({"aaaa": b"\0" * MEGABYTE})
+    start = one.index(b"PK\1\2")
+    end = one.index(b"PK\5\6")
+    entry = one[start:end]
+    name_at = entry.index(b"aaaa")
+    count = min(count, 65_535)
+    directory = b"".join(entry[:name_at] + b"%04x" % number + entry[name_at + 4 :] for number in range(count))
+    tail = struct.pack("<4s4H2LH", b"PK\5\6", 0, 0, count, count, len(directory), start, 0)
+    return one[:start] + directory + tail
+
+
+# ---- what is kept -----------------------------------------------------------------------------------------------
+
+
+@kind()
+def uploads(size: float) -> list[Shot]:
+    """Files of 20 MB, thirty of them."""
+    return [file(b"x" * int(20 * MEGABYTE * size)) for _ in range(30)]
+
+
+@kind()
+def search_over_chunks(size: float) -> list[Shot]:
+    """A vector store of one file of 20 MB in the smallest chunks, searched by a long question."""
+    text = "".join(f"word{number % 997} " for number in range(int(2_000_000 * size))).encode()
+    chunking = {"type": "static", "static": {"max_chunk_size_tokens": 100, "chunk_overlap_tokens": 50}}
+    return [
+        file(text, "f.txt", "assistants"),
+        ask("/v1/vector_stores", True, file_ids=["ID"], chunking_strategy=chunking),
+        ask("/v1/vector_stores/ID/search", True, query="word1 word2 " * int(5_000 * size), max_num_results=50),
+    ]
+
+
+@kind()
+def batch_of_many_lines(size: float) -> list[Shot]:
+    """A batch of fifty thousand requests, of which each makes another batch."""
+    line = {"custom_id": "c", "method": "POST", "url": CHAT}
+    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]}
+    lines = "\n".join(
+        json.dumps({**line, "custom_id": str(number), "body": body}) for number in range(int(50_000 * size))
+    )
+    return [
+        file(lines.encode(), "f.jsonl", "batch"),
+        ask("/v1/batches", True, input_file_id="ID", endpoint=CHAT, completion_window="24h"),
+        file(b"{}\n" * int(10_000_000 * size), "f.jsonl", "batch"),
+        ask("/v1/batches", True, input_file_id="ID", endpoint=CHAT, completion_window="24h"),
+    ]
+
+
+@kind()
+def references_to_items(size: float) -> list[Shot]:
+    """Ten thousand references to items of a conversation, and a chain of responses."""
+    items = [{"type": "message", "role": "user", "content": f"m{number}"} for number in range(20)]
+    many = [{"type": "item_reference", "id": f"msg_{number}"} for number in range(int(100_000 * size))]
+    shots = [ask("/v1/conversations", items=items)]
+    shots.append(ask("/v1/responses", model="gpt-4o", input=many))
+    shots.append(ask("/v1/responses", model="gpt-4o", input="Hello"))
+    long_text = "word " * int(20_000 * size)
+    shots += [ask("/v1/responses", True, model="gpt-4o", input=long_text, previous_response_id="ID") for _ in range(60)]
+    return shots
+
+
+@kind()
+def long_lists(size: float) -> list[Shot]:
+    """Thousands of objects with metadata, listed and searched."""
+    metadata = {f"key{number}": "v" * 500 for number in range(16)}
+    shots = [ask("/v1/conversations", metadata=metadata) for _ in range(int(2_000 * size))]
+    shots += [Shot("/v1/assistants?limit=100&order=asc", method="GET"), Shot("/v1/files?limit=10000", method="GET")]
+    return shots
+
+
+def all_shots(size: float) -> Iterator[tuple[str, Shot]]:
+    """Return every shot of every kind, with the kind's name."""
+    for one in KINDS.values():
+        for shot in one.shots(size):
+            yield one.name, shot
