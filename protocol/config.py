@@ -115,6 +115,15 @@ class Section:
     def __eq__(self, other: object) -> bool:
         return type(other) is type(self) and vars(other) == vars(self)
 
+    @classmethod
+    def completed(cls, values: dict[str, typing.Any], environ: typing.Mapping[str, str]) -> dict[str, typing.Any]:
+        """Return the values with what follows from several of them together, or from the environment; ValueError."""
+        return values
+
+    def remark(self) -> str:
+        """Return what `--check` says of the section beside its values, "" for nothing."""
+        return ""
+
     __hash__ = None  # type: ignore[assignment]  # as of anything that is equal by its values and not meant as a key
 
 
@@ -244,7 +253,10 @@ class Configuration:
             except ValueError as exc:
                 came = "(hidden)" if option.secret else repr(expanded)
                 raise UsageError(f"{where} = {came}: {exc}") from exc
-        return cls(**values)
+        try:
+            return cls(**cls.completed(values, environ))
+        except ValueError as exc:
+            raise UsageError(f"[{section}] {exc}") from exc
 
     def _route_table(
         self, backend: str | None, names: typing.Sequence[str], environ: typing.Mapping[str, str]
@@ -292,7 +304,8 @@ def describe(settings: Settings) -> str:
     lines = ["[server]", *_described(settings.server), ""]
     for backend in settings.backends:
         title = backend.kind if backend.name == backend.kind else f"{backend.kind} {backend.name}"
-        lines += [f"[{title}]", *_described(backend.options), ""]
+        remark = backend.options.remark()
+        lines += [f"[{title}]", *([f"; {remark}"] if remark else []), *_described(backend.options), ""]
     lines += ["[routes]", *(f"{route.pattern} = {', '.join(route.backends)}" for route in settings.routes)]
     return "\n".join(lines) + "\n"
 

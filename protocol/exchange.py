@@ -57,10 +57,11 @@ class Request:
     `id` is the caller's x-request-id when that is sane, else made here. The log knows the request by it, and so does
     the client, unless the answer carries another one. `peer` is the client's address. `path` is the target's,
     percent-encoded as it came and without the query; a door may lead to another one. `deadline` is when all attempts
-    must be over, in the loop's time, 0 for never.
+    must be over, in the loop's time, 0 for never. `key_origin` is the only one that may get the caller's own key, None
+    while any may.
     """
 
-    __slots__ = ("_json", "body", "deadline", "facts", "head", "id", "path", "peer", "stream")
+    __slots__ = ("_json", "body", "deadline", "facts", "head", "id", "key_origin", "path", "peer", "stream")
 
     def __init__(self, head: RequestHead, id: str, peer: str) -> None:
         self.head = head
@@ -72,6 +73,7 @@ class Request:
         self.body = b""
         self.stream: typing.AsyncIterator[bytes] | None = None
         self.deadline = 0.0
+        self.key_origin: str | None = None
         self._json: typing.Any = None
 
     @property
@@ -116,11 +118,19 @@ class Request:
             self.deadline = asyncio.get_running_loop().time() + seconds
         return self.deadline
 
+    def keep_key_for(self, origin: str) -> None:
+        """Let the caller's own key go to this origin (Backend.origin) alone, whoever else is asked."""
+        self.key_origin = origin
+
+    def may_show_key(self, origin: str) -> bool:
+        """Tell whether the caller's own key may go to an origin."""
+        return self.key_origin is None or self.key_origin == origin
+
     def named(self, id: str) -> Request:
         """Return the same request under another id."""
         other = Request(self.head, id, self.peer)
         other.path, other.body, other.stream = self.path, self.body, self.stream
-        other.deadline = self.deadline
+        other.deadline, other.key_origin = self.deadline, self.key_origin
         return other
 
     def replace_body(self, value: dict[str, typing.Any]) -> None:
@@ -353,6 +363,8 @@ class Backend(typing.Protocol):
     own_root: str
     #: Whether it sends a key of the owner's for whoever calls: what callers may do is done on the owner's account then.
     holds_key: bool
+    #: The one that it sends requests on to, such as https://api.example:8443; "" where it answers by itself.
+    origin: str
 
     def endpoint(self, request: Request) -> Endpoint:
         """Choose from the head alone who answers; ApiError 404 or 405 where nobody does."""

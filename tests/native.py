@@ -279,7 +279,8 @@ async def translator(
     for name, upstream in upstreams.items():
         section = name if name == "dashscope" else f"dashscope {name}"
         base_url = upstream if isinstance(upstream, str) else upstream.url
-        for key, value in {"base_url": base_url, **options}.items():
+        own_key = {"api_key": "sk-spare-0123456789"} if name == "spare" else {}
+        for key, value in {"base_url": base_url, **own_key, **options}.items():
             configuration.set(section, key, value, "test")
     settings = configuration.settings("dashscope", {})
     backends = {

@@ -501,6 +501,8 @@ def test_paths_below_the_root_reach_a_mock_that_is_routed_for_anything():
     class Other:
         name = "other"
         own_root = ""
+        holds_key = False
+        origin = ""
 
         def endpoint(self, request):
             raise AssertionError(request.path)

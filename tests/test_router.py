@@ -21,6 +21,8 @@ class Named:
     """A backend that answers with its own name and the path it was asked for."""
 
     own_root = ""
+    holds_key = False
+    origin = ""
 
     def __init__(self, name, models=(), *, streams=False, fails=False, waits=False):
         self.name = name

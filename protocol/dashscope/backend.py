@@ -40,6 +40,7 @@ from protocol.dashscope.mapping.errors import DashScopeError
 from protocol.dashscope.mapping.models import dashscope_model, dashscope_model_list
 from protocol.dashscope.mapping.native import dashscope_key
 from protocol.dashscope.settings import DashScopeSettings
+from protocol.errors import ApiError
 from protocol.exchange import BackendFailed, Endpoint, Request, Response
 from protocol.openai.answers import api_path, error_response, json_response
 from protocol.openai.refusals import method_not_allowed, unknown_url
@@ -85,6 +86,7 @@ class DashScope:
         self._log = log
         self._passed_on = _FAILED_STATUSES if has_fallback else frozenset()
         access = UpstreamAccess(f"[dashscope] of the backend '{name}'", settings, environ, warn=log.say)
+        self.origin = access.destination.origin
         self._pool = access.make_pool(name)
         client = NativeClient(self._pool)
         downloader = Downloader(
@@ -164,7 +166,13 @@ class DashScope:
         return Endpoint(answer, f"{self.name} {path}", streams_body=streams_body)
 
     async def _answer(self, request: Request, handler: _Handler) -> Response:
-        caller = self._caller(request)
+        try:
+            caller = self._caller(request)
+        except ApiError as exc:
+            if request.key_origin is None:
+                raise
+            # Another backend was asked before this one: that nobody has a key for this one is no answer for the caller.
+            raise BackendFailed(error_response(exc), (f"{self.name}={exc.status}",)) from exc
         try:
             response = await handler(request, caller)
         except DashScopeError as exc:
@@ -173,6 +181,13 @@ class DashScope:
         return response.known_as(caller.answer_id)
 
     def _caller(self, request: Request) -> Caller:
+        if not self._settings.api_key and not request.may_show_key(self.origin):
+            raise ApiError(
+                401,
+                f"The backend '{self.name}' was not asked: it has no key of its own, and the caller's goes to the "
+                "first backend alone.",
+                code="missing_authorization",
+            )
         authorization = request.fields.get("authorization")
         if not authorization and request.key:
             authorization = f"Bearer {request.key}"  # Azure's clients and browsers put it elsewhere

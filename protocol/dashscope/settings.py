@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import re
+import typing
 
 from protocol.config import option, parse_seconds, parse_text
-from protocol.upstream.destination import parse_destination
-from protocol.upstream.settings import ConnectionSettings, parse_key, parse_max_connections
+from protocol.upstream.destination import Destination, parse_destination
+from protocol.upstream.settings import AUTO, ConnectionSettings, parse_key, parse_max_connections
 
 _DEFAULT_BASE = "https://dashscope.aliyuncs.com"
 _API_ROOT = "/api/v1"
 _COMPATIBLE_ROOT = "/compatible-mode/v1"
+# Alibaba Cloud Model Studio, "DashScope API reference": the hosts of the regions and of workspaces, all of one vendor.
+_VENDOR = re.compile(
+    r"https://(?:(?:[a-z0-9-]+\.)?dashscope(?:-[a-z0-9]+)?|[a-z0-9-]+\.[a-z0-9-]+\.maas)\.aliyuncs\.com"
+)
 _URL = re.compile(r"https?://[^\s/?#@]+(?:/[^\s?#]*)?", re.IGNORECASE)
 
 # The endpoints of chat by their names in protocol/dashscope/mapping/models.py, which is too long to load for two words.
@@ -58,8 +63,10 @@ class DashScopeSettings(ConnectionSettings):
         "the region's host, with or without /api/v1; keys hold for one region",
     )  # fmt: skip
     api_key: str = option(
-        "${DASHSCOPE_API_KEY:-}", parse_key, "sent for every caller; empty: each caller brings a key", secret=True
-    )
+        AUTO, parse_key,
+        "auto: DASHSCOPE_API_KEY, to DashScope alone; a key or file:PATH; empty: each caller brings one",
+        secret=True,
+    )  # fmt: skip
     default_model: str = option("farui-plus", parse_text, "asked where a chat request names no model")
     endpoints: dict[str, str] = option(
         "", parse_endpoints, "which chat endpoint takes a model: one 'pattern = text' or 'pattern = multimodal' a line"
@@ -80,3 +87,16 @@ class DashScopeSettings(ConnectionSettings):
     max_idle: int = ConnectionSettings.max_idle
     idle_timeout: float = ConnectionSettings.idle_timeout
     max_age: float = ConnectionSettings.max_age
+
+    key_variable = "DASHSCOPE_API_KEY"
+
+    @classmethod
+    def owns_key(cls, destination: Destination, environ: typing.Mapping[str, str]) -> bool:
+        """Tell whether the destination is DashScope's, or named by the environment as the key is."""
+        if _VENDOR.fullmatch(destination.origin):
+            return True
+        try:
+            named = parse_destination(parse_dashscope_url(environ.get("DASHSCOPE_BASE_URL", "")))
+        except ValueError:
+            return False
+        return named.origin == destination.origin

@@ -73,6 +73,7 @@ class Mock:
     #: Paths below this are DashScope's own, which the mock answers besides OpenAI's.
     own_root = NATIVE_ROOT
     holds_key = False
+    origin = ""
 
     def __init__(
         self,

@@ -89,6 +89,7 @@ class Relay:
             )
         access = UpstreamAccess(f"[relay] of the backend '{name}'", settings, environ, warn=log.say)
         drains = settings.on_disconnect == "drain"
+        self.origin = access.destination.origin
         self._pool = access.make_pool(
             name, drain_seconds=_DRAIN_SECONDS if drains else 0.0, drain_bytes=_DRAIN_BYTES if drains else 0
         )
@@ -113,7 +114,7 @@ class Relay:
 
         ApiError, of the upstream's status or 502 or 504, where there never was a list.
         """
-        return await self._models.read(self._planner.request_fields(request.head))
+        return await self._models.read(self._planner.request_fields(request))
 
     def leave(self) -> None:
         """Cut nothing: what two others say to each other has its time until the server has drained."""

@@ -14,6 +14,7 @@ share, and refuses only what it has signed itself. Without an instance all relay
 from __future__ import annotations
 
 import typing
+import urllib.parse
 
 from protocol.wire.http1.messages import RequestHead, ResponseHead
 
@@ -76,6 +77,16 @@ _KEY_FIELDS = frozenset(
     " private-token x-portkey-api-key x-portkey-virtual-key helicone-auth".split()
 )
 
+# How the names of fields end that hold somebody's secret, whoever made them up. They are meant for the host that is
+# asked first: another one, which is asked in its stead, gets none.
+_SECRET_NAME_ENDS = (
+    "authorization", "api-key", "apikey", "access-key", "auth-key", "-token", "-secret", "-auth", "credential",
+    "password",
+)  # fmt: skip
+
+# Parameters of a query that hold a key: Google's, Azure's, and what others have made up (RFC 6750 §2.3).
+_KEY_PARAMETERS = frozenset(("key", "api_key", "api-key", "apikey", "access_token", "subscription-key"))
+
 # Fields by which gateways are told where to send the request on, and with it our key.
 _STEERING_FIELDS = frozenset(
     "helicone-target-url helicone-target-provider helicone-openai-api-base x-portkey-custom-host x-portkey-config"
@@ -94,7 +105,7 @@ def _names(way: str) -> tuple[frozenset[str], tuple[str, ...]]:
 
 _BARRED_REQUEST_NAMES, _BARRED_REQUEST_PREFIXES = _names(">")
 _BARRED_RESPONSE_NAMES, _BARRED_RESPONSE_PREFIXES = _names("<")
-_BARRED_WITH_OUR_KEY = _BARRED_REQUEST_NAMES | _KEY_FIELDS | _STEERING_FIELDS
+_BARRED_WITHOUT_KEY = _BARRED_REQUEST_NAMES | _KEY_FIELDS | _STEERING_FIELDS
 
 # Servers that hand fields on as variables (CGI, WSGI) take `x_real_ip` for `x-real-ip`. So a name with an underscore
 # shares the fate of the other, and stays behind where the other one says what the message is or whose it is.
@@ -124,16 +135,24 @@ class OwnFields(typing.NamedTuple):
 
 
 def request_fields(
-    head: RequestHead, addressing: typing.Iterable[tuple[str, str]], own: OwnFields, instance: str = ""
+    head: RequestHead,
+    addressing: typing.Iterable[tuple[str, str]],
+    own: OwnFields,
+    instance: str = "",
+    *,
+    leaves_key: bool = False,
 ) -> _FieldPairs:
     """Return the fields of the request to the upstream; its framing is the writer's to add.
 
-    `addressing` are the first ones, Host among them. `instance` is the token in our Via hop. An Upgrade goes on for
+    `addressing` are the first ones, Host among them. `instance` is the token in our Via hop. Where it `leaves_key`, all
+    of the client's fields stay behind that are named like a secret, its key first of all. An Upgrade goes on for
     WebSockets only: by h2c a client would get past this table.
     """
     api_key, key_field, further = own
     fields = list(addressing)
-    barred = _BARRED_WITH_OUR_KEY if api_key else _BARRED_REQUEST_NAMES
+    addressing_count = len(fields)
+    without_key = leaves_key or bool(api_key)
+    barred = _BARRED_WITHOUT_KEY if without_key else _BARRED_REQUEST_NAMES
     if api_key and key_field not in _KEY_FIELDS:
         barred = barred.union((key_field,))
     if further:
@@ -146,16 +165,19 @@ def request_fields(
         name = field[0]
         if name not in barred and not name.startswith(prefixes) and ("_" not in name or _is_harmless(name, barred)):
             fields.append(field)
+    if leaves_key:
+        came = fields[addressing_count:]
+        fields[addressing_count:] = [field for field in came if not field[0].endswith(_SECRET_NAME_ENDS)]
     if api_key:
         fields.append((key_field, f"Bearer {api_key}" if key_field == "authorization" else api_key))
     elif key_field != "authorization":
         fields = [_with_key_in(key_field, field) for field in fields]
     fields += further
     if head.upgrade.lower() == "websocket":
-        fields += _websocket_fields(head, without_key=bool(api_key))
+        fields += _websocket_fields(head, without_key=without_key)
     hop = f"1.{head.minor_version} {_via_pseudonym(instance)}"
-    came = head.fields.get("via")
-    fields.append(("via", f"{came}, {hop}" if came else hop))
+    earlier_hops = head.fields.get("via")
+    fields.append(("via", f"{earlier_hops}, {hop}" if earlier_hops else hop))
     return fields
 
 
@@ -172,6 +194,18 @@ def _with_key_in(key_field: str, field: tuple[str, str]) -> tuple[str, str]:
     name, value = field
     scheme, _, key = value.partition(" ")
     return (key_field, key.strip(" ")) if name == "authorization" and scheme.lower() == "bearer" else field
+
+
+def query_without_key(query: str) -> str:
+    """Return a query without the parameters that hold a key; all else stays byte for byte."""
+    if not query:
+        return query
+    parameters = query.split("&")
+    return "&".join(parameter for parameter in parameters if not _names_key(parameter.partition("=")[0]))
+
+
+def _names_key(name: str) -> bool:
+    return urllib.parse.unquote_plus(name).lower() in _KEY_PARAMETERS
 
 
 def response_fields(head: ResponseHead) -> _FieldPairs:

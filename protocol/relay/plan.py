@@ -10,11 +10,11 @@ from protocol.on_demand import load
 from protocol.openai.answers import api_path
 from protocol.openai.asked_model import body_kind, with_renamed_model
 from protocol.openai.request_path import meant_path
-from protocol.relay.header_rules import OwnFields, is_loop, request_fields
+from protocol.relay.header_rules import OwnFields, is_loop, query_without_key, request_fields
 from protocol.relay.settings import RelaySettings
 from protocol.upstream.destination import Addressing, Destination, address
 from protocol.upstream.request import UpstreamRequest
-from protocol.wire.http1.messages import SHORT_BODY_BYTES, RequestHead
+from protocol.wire.http1.messages import SHORT_BODY_BYTES
 from protocol.wire.http1.writers import encode_fields, request_lines
 
 # What takes a model, so that one may be put in where the request names none. Other JSON endpoints refuse the member.
@@ -74,6 +74,7 @@ class Planner:
         self._own_fields = OwnFields(settings.api_key, settings.key_field, settings.headers)
         self._renames = bool(settings.model or settings.models)
         self._destination = destination
+        self._origin = destination.origin
         self._instance = instance
 
     # ---- what the head decides ----------------------------------------------------------------------------------
@@ -81,13 +82,17 @@ class Planner:
     def plan(self, request: Request) -> Plan:
         """Return the plan for a request's head; ApiError 405 for TRACE, 508 for a loop."""
         head = request.head
-        if request.path != head.path:
-            return self._make_plan(request)  # a door led here; its head stands for other paths as well
+        if request.path != head.path or self._leaves_key(request):
+            return self._make_plan(request)  # a door or another backend led here: the head alone does not decide
         plans = request.facts.plans
         plan: Plan | None = plans.get(self._name)
         if plan is None:
             plan = plans[self._name] = self._make_plan(request)
         return plan
+
+    def _leaves_key(self, request: Request) -> bool:
+        """Tell whether all that is secret in the request stays behind: another host was asked first."""
+        return not request.may_show_key(self._origin)
 
     def _make_plan(self, request: Request) -> Plan:
         head = request.head
@@ -95,7 +100,7 @@ class Planner:
         is_tunnel = head.upgrade.lower() == "websocket"
         # A tunnel leads to the upstream itself, whatever proxy it goes through.
         addressing = address(self._destination, None) if is_tunnel else self._addressing
-        fields = request_fields(head, addressing.fields, self._own_fields, self._instance)
+        fields = self._fields(request, addressing)
         kind = body_kind(head.fields)
         if request.path != head.path:
             # Pages post to a door without a preflight as text/plain; behind it JSON is expected.
@@ -109,9 +114,13 @@ class Planner:
         plan.is_held = not plan.is_tunnel and (plan.rewrites_json or (is_small and not plan.rewrites_form))
         return plan
 
-    def request_fields(self, head: RequestHead) -> list[tuple[str, str]]:
+    def request_fields(self, request: Request) -> list[tuple[str, str]]:
         """Return the fields that go to the upstream, Host and the key among them."""
-        return request_fields(head, self._addressing.fields, self._own_fields, self._instance)
+        return self._fields(request, self._addressing)
+
+    def _fields(self, request: Request, addressing: Addressing) -> list[tuple[str, str]]:
+        leaves_key = self._leaves_key(request)
+        return request_fields(request.head, addressing.fields, self._own_fields, self._instance, leaves_key=leaves_key)
 
     def _refuse_unsafe(self, request: Request) -> None:
         """Refuse what would turn the relay against its upstream or its owner."""
@@ -129,6 +138,8 @@ class Planner:
     def _target(self, request: Request) -> str:
         path = api_path(request.path) or request.path
         query = request.head.query
+        if self._settings.api_key or self._leaves_key(request):
+            query = query_without_key(query)
         if self._renames:
             query = with_renamed_model(query, self._sent_model)
         return f"{self._destination.base_path}{path}{'?' + query if query else ''}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import typing
 
 from protocol.config import option, parse_choice, parse_integer, parse_seconds, parse_text
-from protocol.upstream.settings import ConnectionSettings, parse_base_url, parse_key, parse_max_connections
+from protocol.upstream.destination import Destination
+from protocol.upstream.settings import AUTO, ConnectionSettings, parse_base_url, parse_key, parse_max_connections
 
 
 def parse_models(text: str) -> dict[str, str]:
@@ -64,7 +66,8 @@ class RelaySettings(ConnectionSettings):
         "https://api.openai.com/v1", parse_base_url, "the upstream, with or without /v1; unix:/path/to/socket"
     )
     api_key: str = option(
-        "${OPENAI_API_KEY:-}", parse_key, "sent instead of the caller's; empty: the caller's own is passed on",
+        AUTO, parse_key,
+        "auto: OPENAI_API_KEY, to https://api.openai.com alone; a key or file:PATH; empty: the caller's own",
         secret=True,
     )  # fmt: skip
     key_field: str = option(
@@ -101,7 +104,14 @@ class RelaySettings(ConnectionSettings):
     idle_timeout: float = ConnectionSettings.idle_timeout
     max_age: float = ConnectionSettings.max_age
 
+    key_variable = "OPENAI_API_KEY"
+
+    @classmethod
+    def owns_key(cls, destination: Destination, environ: typing.Mapping[str, str]) -> bool:
+        """Tell whether the destination is OpenAI's own (ConnectionSettings.owns_key)."""
+        return destination.origin == "https://api.openai.com"
+
     @property
-    def holds_key(self) -> bool:
+    def owners_marks(self) -> list[str]:
         # Further fields may be secret: nobody but the owner knows.
-        return super().holds_key or bool(self.headers)
+        return [*(["headers"] if self.headers else []), *super().owners_marks]

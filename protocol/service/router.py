@@ -60,6 +60,8 @@ class Router:
         # Where no route but `*` names a single backend, a request need not be looked into.
         only = self._routes[0][1] if routes[0].pattern == "*" else ()
         self._only_backend = only[0] if len(only) == 1 else None
+        # All are asked for their models, and none in another's place: the caller's key is for the first that needs one.
+        self._first_without_key = next((one for one in self._backends if one.origin and not one.holds_key), None)
         # The first routed backend that has a root of its own answers below it.
         self._own_roots: dict[str, Backend] = {}
         for backend in self._backends:
@@ -135,14 +137,14 @@ class Router:
 
     def _answer_models(self, request: Request) -> Answer:
         """Answer GET /v1/models: those of all routed backends, each id once, the first route's first."""
-        models = self._models(request)
+        models = self._models(request, self._first_without_key)
         return json_response(model_list(models)) if isinstance(models, list) else _list_later(models)
 
     def _answer_model(self, request: Request) -> Answer:
         """Answer GET /v1/models/{id}; an id may hold slashes."""
         path = api_path(request.path) or ""
         id = urllib.parse.unquote(path[len(_MODELS_PATH) :])
-        models = self._models(request)
+        models = self._models(request, self._taker(id))
         if isinstance(models, list):
             return _listed_model(models, id) or self._unlisted_model(request, id)
         return self._answer_model_later(models, request, id)
@@ -151,10 +153,19 @@ class Router:
         answer = _listed_model(await models, id) or self._unlisted_model(request, id)
         return answer if isinstance(answer, Response) else await answer
 
-    def _models(self, request: Request) -> _Models | typing.Awaitable[_Models]:
+    def _models(self, request: Request, first: Backend | None) -> _Models | typing.Awaitable[_Models]:
+        """Return the models of all routed backends, of which `first` alone may see the caller's own key."""
         if len(self._backends) == 1:
             return self._backends[0].models(request)
+        request.keep_key_for(first.origin if first is not None else "")
         return _merged_models(self._backends, request)
+
+    def _taker(self, model: str) -> Backend | None:
+        """Return the backend that is asked first for a model, None where no route takes it."""
+        try:
+            return self.backends_for(model)[0]
+        except ApiError:
+            return None
 
     def _unlisted_model(self, request: Request, id: str) -> Answer:
         """Ask the backend that would take the model: an upstream may have more than it lists."""
@@ -181,6 +192,7 @@ def _answer_of(endpoint: Endpoint, request: Request) -> Answer:
 
 
 async def _first_that_answers(backends: typing.Sequence[Backend], request: Request) -> Response:
+    request.keep_key_for(backends[0].origin)  # as for the others, whoever they are: the caller has not chosen them
     response = error_response(ApiError(503, "No backend answers."))
     attempts: tuple[str, ...] = ()
     for backend in backends:

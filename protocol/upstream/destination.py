@@ -24,6 +24,13 @@ class Destination(typing.NamedTuple):
     authority: str
     base_path: str
 
+    @property
+    def origin(self) -> str:
+        """Who is meant: all that belongs to one origin may know what is sent there."""
+        return (
+            f"unix:{self.socket_path}" if self.socket_path else f"{'https' if self.tls else 'http'}://{self.authority}"
+        )
+
 
 def parse_destination(text: str) -> Destination:
     """Read `http(s)://host[:port][/path]` or `unix:/path/to/socket[:/path]`; ValueError says what is expected.

@@ -6,8 +6,16 @@ sections that build on it import neither the pool nor a backend; protocol/upstre
 
 from __future__ import annotations
 
+import typing
+
 from protocol.config import Section, option, parse_integer, parse_seconds, parse_switch, parse_text
-from protocol.upstream.destination import PRINTABLE, parse_destination, parse_proxy
+from protocol.upstream.destination import PRINTABLE, Destination, parse_destination, parse_proxy
+
+#: As `api_key`: the environment's key, where it belongs to the upstream, else none.
+AUTO = "auto"
+
+_KEY_FILE = "file:"
+_MOST_KEY_BYTES = 16384
 
 # ---- values -----------------------------------------------------------------------------------------------------
 # Each takes the text of a value and returns what it means; ValueError says what was expected.
@@ -20,10 +28,34 @@ def parse_base_url(text: str) -> str:
 
 
 def parse_key(text: str) -> str:
-    """Return a key as it came, or ""; it must be able to stand in a header field."""
-    if text and not PRINTABLE.fullmatch(text):
+    """Return a key, "" for none, or AUTO; `file:PATH` stands for what is in a file. It must fit into a header field.
+
+    Variables and files often end in a newline, so white space around the key is taken off.
+    """
+    key = text.strip()
+    if key.startswith(_KEY_FILE):
+        key = _read_key_file(key[len(_KEY_FILE) :].strip())
+    if "," in key:
+        raise ValueError("expected one key; for several, name a backend for each ([relay second]) and a route with all")
+    if key[:7].lower() == "bearer ":
+        raise ValueError("expected the key alone, without 'Bearer' before it")
+    if key[:1] in ("'", '"') or key[-1:] in ("'", '"'):
+        raise ValueError("expected the key without quotation marks around it")
+    if key and not PRINTABLE.fullmatch(key):
         raise ValueError("expected a key of printable ASCII characters without spaces")
-    return text
+    return key
+
+
+def _read_key_file(path: str) -> str:
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read(_MOST_KEY_BYTES + 1)
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
+        raise ValueError(f"the file that it names cannot be read: {reason}") from exc
+    if len(text.split()) != 1 or len(text) > _MOST_KEY_BYTES:
+        raise ValueError("expected one key in the file that it names, and nothing else")
+    return text.strip()
 
 
 #: What `proxy` says where no proxy is wanted, whatever the environment names.
@@ -74,7 +106,43 @@ class ConnectionSettings(Section):
     idle_timeout: float = option("30", parse_seconds, "seconds that a kept connection may rest")
     max_age: float = option("600", parse_seconds, "seconds after which a connection is not used again")
 
+    #: Where the key is from, in words, "" where there is none.
+    key_source = ""
+    #: The environment's variable that `api_key = auto` stands for.
+    key_variable: str
+
+    @classmethod
+    def owns_key(cls, destination: Destination, environ: typing.Mapping[str, str]) -> bool:
+        """Tell whether the key in `key_variable` is one that the destination's owner has given out."""
+        raise NotImplementedError
+
+    @classmethod
+    def completed(cls, values: dict[str, typing.Any], environ: typing.Mapping[str, str]) -> dict[str, typing.Any]:
+        """Return the values with the key that `auto` comes to; ValueError for one that cannot be."""
+        key, source = values["api_key"], "api_key"
+        if key == AUTO:
+            key, source = "", f"the environment's {cls.key_variable}"
+            if cls.owns_key(parse_destination(values["base_url"]), environ):
+                try:
+                    key = parse_key(environ.get(cls.key_variable, ""))
+                except ValueError as exc:
+                    raise ValueError(f"api_key = {AUTO}: {source}: {exc}") from exc
+        return {**values, "api_key": key, "key_source": source if key else ""}
+
     @property
     def holds_key(self) -> bool:
         """Whether the upstream takes every caller for the owner (Backend.holds_key): by a key or a certificate."""
-        return bool(self.api_key or self.cert_file)
+        return bool(self.api_key or self.owners_marks)
+
+    def remark(self) -> str:
+        """Return whose key is sent, and what else makes the upstream take a caller for the owner."""
+        origin = parse_destination(self.base_url).origin
+        shown = f" Whoever calls, it sees {' and '.join(self.owners_marks)}." if self.owners_marks else ""
+        if self.api_key:
+            return f"{origin} gets the key of {self.key_source}, whoever calls.{shown}"
+        return f"{origin} gets the caller's own key, but none behind a backend of another host.{shown}"
+
+    @property
+    def owners_marks(self) -> list[str]:
+        """By what but a key the upstream knows the owner, as the names of options."""
+        return ["cert_file"] if self.cert_file else []
