@@ -58,7 +58,8 @@ class _Surroundings(typing.NamedTuple):
 
     By `instance`, a token that all workers share, a server recognizes a request of its own that comes back to it.
     `has_fallback` says that some route has another backend behind this one. `forward` sends a request that the backend
-    has made itself through the routes; it works once the router is there.
+    has made itself through the routes; it works once the router is there. `max_body` is the most bytes of a body that a
+    backend may hold.
     """
 
     log: Log
@@ -66,6 +67,7 @@ class _Surroundings(typing.NamedTuple):
     instance: str
     has_fallback: bool
     forward: typing.Callable[[Request], Answer]
+    max_body: int
 
 
 def _make_mock(backend: BackendSettings, around: _Surroundings) -> Backend:
@@ -81,7 +83,7 @@ def _make_relay(backend: BackendSettings, around: _Surroundings) -> Backend:
     (relay,) = load("relay")
     made: Backend = relay(
         backend.name, backend.options, around.environ, around.log,
-        has_fallback=around.has_fallback, instance=around.instance,
+        has_fallback=around.has_fallback, instance=around.instance, max_body=around.max_body,
     )  # fmt: skip
     return made
 
@@ -119,7 +121,7 @@ def _make_backends(
         routes = [route.backends for route in settings.routes if backend.name in route.backends]
         if routes:
             has_fallback = any(names[-1] != backend.name for names in routes)
-            around = _Surroundings(log, os.environ, instance, has_fallback, forward)
+            around = _Surroundings(log, os.environ, instance, has_fallback, forward, settings.server.max_body)
             backends[backend.name] = _KINDS[backend.kind].make(backend, around)
     return backends
 
@@ -163,7 +165,10 @@ class Service:
         guard = _key_guard(origins, settings.server)
         guarded = {name: guard.around(backend) for name, backend in self._backends.items()}
         cors = CorsPolicy(origins, spends_always=len(self.key_holders) == len(guarded))
-        self._router = Router(settings.routes, guarded, cors, lambda forward: service_doors(self, forward))
+        self._router = Router(
+            settings.routes, guarded, cors, lambda forward: service_doors(self, forward),
+            max_body=settings.server.max_body,
+        )  # fmt: skip
         self._server = Server(
             self._router, ERROR_SHAPES, cors, settings.server, log, self._metrics, on_request=on_request
         )

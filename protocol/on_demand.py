@@ -22,12 +22,14 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     "key label": (("protocol.service.key_label", "md5_label"),),
     # A browser at GET /.
     "info page": (("protocol.service.page", "info_page"),),
-    # A request whose model is in a form, and one whose model is to be replaced in JSON.
+    # A request whose model is in a form; one whose model is in JSON, and is looked for, or replaced; an encoded body.
     "form with a model": (("protocol.openai.model_in_form", "ModelRewriter"),),
-    "JSON with a model": (
-        ("protocol.openai.model_in_json", "find_model"),
+    "JSON with a model": (("protocol.openai.model_in_json", "find_model"),),
+    "JSON to rename a model in": (
+        ("protocol.openai.model_in_json", "named_models"),
         ("protocol.openai.model_in_json", "replace_model"),
     ),
+    "encoded body": (("protocol.wire.content_coding", "decode_content"),),
     # A route that names a backend of the kind.
     "mock": (("protocol.mock.backend", "Mock"),),
     "relay": (("protocol.relay.backend", "Relay"),),

@@ -195,12 +195,14 @@ async def house(
             draw=draw,
             has_fallback=len(upstreams) > 1,
             clock=clock,
+            max_body=settings.server.max_body,
         )
         for backend in settings.backends
         if backend.name in upstreams
     }
     cors = CorsPolicy(Origins(("*",)))
-    router = Router(routes, relays, cors, functools.partial(service_doors, DoorState()))
+    doors = functools.partial(service_doors, DoorState())
+    router = Router(routes, relays, cors, doors, max_body=settings.server.max_body)
     running = Server(router, ERROR_SHAPES, cors, settings.server, log, Metrics())
     await running.listen()
     try:

@@ -338,7 +338,6 @@ RENAMED = [
     ("override puts one in", {"model": "m"}, CHAT, b'{"messages":[]}', b'{"model":"m","messages":[]}'),
     ("override elsewhere puts none in", {"model": "m"}, "/v1/vector_stores", b'{"name":"x"}', b'{"name":"x"}'),
     ("mapping puts none in", {"models": "a = b"}, CHAT, b'{"messages":[]}', b'{"messages":[]}'),
-    ("no JSON at all", {"models": "a = b"}, CHAT, b"{{{", b"{{{"),
     ("nothing set", {}, CHAT, MESSAGE, MESSAGE),
 ]
 

@@ -30,6 +30,8 @@ class ModelRewriter:
         self._has_parts = False
         #: The model that the form names, None until its part has been read; as it came, not as it was renamed.
         self.model: str | None = None
+        #: How many bytes more have come out of what has been read than went in.
+        self.growth = 0
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes and return those that can be sent on."""
@@ -60,7 +62,11 @@ class ModelRewriter:
 
     def _begin_part(self, head: bytes) -> None:
         self._has_parts = True
-        if parse_part_head(head).name == "model":
+        name = parse_part_head(head).name
+        if name != "model" and name.lower() == "model":
+            # ASP.NET, for one, does not look at the case.
+            raise bad_form(f"a part is named {name!r}, which some servers take for 'model' and others do not")
+        if name == "model":
             if self.model is not None:
                 raise bad_form("it has more than one part named 'model'")
             self._value = bytearray()
@@ -74,7 +80,9 @@ class ModelRewriter:
             self.model = came.decode("utf-8")
         except UnicodeDecodeError as exc:
             raise bad_form(f"its model must be UTF-8, but is {came[:100]!r}") from exc
-        return self._rename(self.model).encode("utf-8")
+        sent = self._rename(self.model).encode("utf-8")
+        self.growth += len(sent) - len(came)
+        return sent
 
     def _added_part(self) -> bytes:
         model = self._rename("")

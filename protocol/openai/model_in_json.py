@@ -89,6 +89,26 @@ class _NotAnObject(Exception):
     """The text is no JSON object, or breaks off."""
 
 
+class NamedModel(typing.NamedTuple):
+    """A member that some parser takes for the model: its string, None for another value, and where the value stands."""
+
+    model: typing.Optional[str]
+    start: int
+    end: int
+
+
+def named_models(body: bytes) -> list[NamedModel] | None:
+    """Return all outermost members named "model" in any case; None when the scan finds that the body is no object.
+
+    More than one means that it depends on the parser which model is asked for.
+    """
+    try:
+        _, members = _scan_object(body)
+        return [NamedModel(_string_value(body[start:end]), start, end) for _, start, end in members]
+    except _NotAnObject:
+        return None
+
+
 def find_model(body: bytes) -> tuple[str, int, int] | None:
     """Return the model that a JSON object names, and where its string begins and ends, quotes included.
 

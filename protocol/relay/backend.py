@@ -55,8 +55,9 @@ class Relay:
 
     `name` is the backend's in the configuration. `environ` holds the proxy variables. `has_fallback` says that some
     route names another backend behind this one: only then may it rest. `instance` is a token by which a request that
-    comes round again is known; workers of one server should share it. `clock` gives seconds since the epoch, `draw` a
-    random number from 0 to 1. UsageError where the settings cannot work.
+    comes round again is known; workers of one server should share it. Of a body that is read for its model at most
+    `max_body` bytes are held. `clock` gives seconds since the epoch, `draw` a random number from 0 to 1. UsageError
+    where the settings cannot work.
     """
 
     own_root = ""
@@ -70,6 +71,7 @@ class Relay:
         *,
         has_fallback: bool = True,
         instance: str = "",
+        max_body: int = 65 * 1024 * 1024,
         clock: typing.Callable[[], float] = time.time,
         draw: typing.Callable[[], float] = random.random,
     ) -> None:
@@ -94,7 +96,7 @@ class Relay:
             name, drain_seconds=_DRAIN_SECONDS if drains else 0.0, drain_bytes=_DRAIN_BYTES if drains else 0
         )
         self._planner = Planner(
-            name, settings, access.destination, self._pool.addressing, instance or os.urandom(8).hex()
+            name, settings, access.destination, self._pool.addressing, instance or os.urandom(8).hex(), max_body
         )
         self._models = ModelList(
             name, self._pool, settings.models, is_shared=bool(self._key), timeout=settings.timeout, clock=clock
@@ -106,7 +108,7 @@ class Relay:
         return self._pool.open_connections
 
     def endpoint(self, request: Request) -> Endpoint:
-        """Choose how the body is taken; ApiError 405 for TRACE, 508 for a loop."""
+        """Choose how the body is taken; ApiError as Planner.plan."""
         return self._held if self._planner.plan(request).is_held else self._streamed
 
     async def models(self, request: Request) -> list[JsonObject]:
@@ -130,7 +132,7 @@ class Relay:
         plan = self._planner.plan(request)
         if plan.is_held and self._health.is_well:
             deadline = request.end_within(self._settings.total_timeout)
-            body = self._planner.renamed_body(request) if plan.rewrites_json else request.body
+            plan, body = self._planner.renamed(request, plan)
             connection = self._pool.begin(request.head.method, plan.lines, body, deadline)
             if connection is not None:
                 return _FirstAttempt(self, self._pool, request, connection)
@@ -144,7 +146,7 @@ class Relay:
             raise BackendFailed(self._resting(seconds))
         deadline = request.end_within(self._settings.total_timeout)
         plan = self._planner.plan(request)
-        to_send = self._planner.request_to_send(request, plan)
+        to_send = await self._planner.request_to_send(request, plan)
         outgoing = request.stream if plan.is_tunnel else None
 
         attempts: list[str] = []  # what was tried, as `name=status`

@@ -2,85 +2,88 @@
 
 from __future__ import annotations
 
+import re
 import typing
+import urllib.parse
 
 from protocol.errors import ApiError
 from protocol.exchange import Request
-from protocol.on_demand import load
 from protocol.openai.answers import api_path
-from protocol.openai.asked_model import body_kind, with_renamed_model
+from protocol.openai.asked_model import BodyKind, begins_as, decoded_body, query_model, with_renamed_model
 from protocol.openai.request_path import meant_path
 from protocol.relay.header_rules import OwnFields, is_loop, query_without_key, request_fields
+from protocol.relay.renaming import FormRewriter, ModelChoice, form_rewriter, is_model_path, kind_to_read, renamed_body
 from protocol.relay.settings import RelaySettings
 from protocol.upstream.destination import Addressing, Destination, address
 from protocol.upstream.request import UpstreamRequest
 from protocol.wire.http1.messages import SHORT_BODY_BYTES
 from protocol.wire.http1.writers import encode_fields, request_lines
 
-# What takes a model, so that one may be put in where the request names none. Other JSON endpoints refuse the member.
-_MODEL_PATHS = frozenset(
-    f"/{path}"
-    for path in (
-        "chat/completions", "completions", "responses", "embeddings", "moderations", "images/generations",
-        "audio/speech",
-    )
-)  # fmt: skip
+# Behind these a path names a model: OpenAI's first API, and Azure's.
+_BEFORE_MODEL = frozenset(("engines", "deployments"))
+_BEFORE_MODEL_SOMEWHERE = re.compile("/(?:engines|deployments)/")
 
-# The same for forms.
-_FORM_MODEL_PATHS = frozenset(("/audio/transcriptions", "/audio/translations", "/images/edits", "/images/variations"))
+# What else a realtime session may be opened for; a model in the query would be refused beside it.
+_WITHOUT_MODEL = re.compile("(?:^|&)(?:intent|call_id)=")
+
+# So many bytes tell of any body whether a JSON object may begin there.
+_TELLING_BYTES = 16
 
 
 class Plan:
     """What a head alone decides: all of it is the same for every request with that head.
 
-    `is_held` says that the body is wanted in one piece, so that the request can be sent again. `lines` are those of
-    `request_lines`.
+    `is_held` says that the body is wanted in one piece, so that the request can be sent again. `kind` is as what the
+    body is read for its model, None where nobody reads it; `takes_model` says that one may be put in. `decoded` is the
+    same plan for a body whose coding had to be undone. `lines` are those of `request_lines`.
     """
 
-    __slots__ = ("fields", "is_held", "is_tunnel", "lines", "rewrites_form", "rewrites_json", "target")
+    __slots__ = ("decoded", "fields", "is_held", "is_tunnel", "kind", "lines", "takes_model", "target")
 
-    def __init__(self, method: str, target: str, fields: bytes) -> None:
+    def __init__(self, method: str, target: str, fields: list[tuple[str, str]]) -> None:
         self.target = target
-        self.fields = fields
-        self.lines = request_lines(method, target, fields)
+        self.fields = encode_fields(fields)
+        self.lines = request_lines(method, target, self.fields)
         self.is_held = False
         self.is_tunnel = False
-        self.rewrites_json = False
-        self.rewrites_form = False
-
-
-class _BodyRewriter(typing.Protocol):
-    """What replaces the model in a body as it comes: protocol/openai/model_in_form.py."""
-
-    def feed(self, data: bytes) -> bytes:
-        """Take bytes and return those that can be sent on."""
-
-    def close(self) -> bytes:
-        """Return the last bytes at the end of the body."""
+        self.kind: BodyKind | None = None
+        self.takes_model = False
+        self.decoded: Plan | None = None
 
 
 class Planner:
     """Makes the upstream's requests of the clients' for one backend, whose name is `name`.
 
-    `addressing` is the pool's. `instance` is the token by which a request that comes round again is known.
+    `addressing` is the pool's. `instance` is the token by which a request that comes round again is known. Of a body
+    that is read for its model at most `max_body` bytes are held, also once it is decoded.
     """
 
     def __init__(
-        self, name: str, settings: RelaySettings, destination: Destination, addressing: Addressing, instance: str
+        self,
+        name: str,
+        settings: RelaySettings,
+        destination: Destination,
+        addressing: Addressing,
+        instance: str,
+        max_body: int,
     ) -> None:
         self._name = name
-        self._settings = settings
         self._addressing = addressing
         self._own_fields = OwnFields(settings.api_key, settings.key_field, settings.headers)
-        self._renames = bool(settings.model or settings.models)
+        self._choice = ModelChoice(settings.model, settings.models)
+        self._renames = self._choice.is_any
         self._destination = destination
         self._origin = destination.origin
         self._instance = instance
+        self._max_body = max_body
 
     # ---- what the head decides ----------------------------------------------------------------------------------
 
     def plan(self, request: Request) -> Plan:
-        """Return the plan for a request's head; ApiError 405 for TRACE, 508 for a loop."""
+        """Return the plan for a request's head.
+
+        ApiError 405 for TRACE, 508 for a loop, 400 or 415 for a body whose model could be read in two ways.
+        """
         head = request.head
         if request.path != head.path or self._leaves_key(request):
             return self._make_plan(request)  # a door or another backend led here: the head alone does not decide
@@ -101,17 +104,21 @@ class Planner:
         # A tunnel leads to the upstream itself, whatever proxy it goes through.
         addressing = address(self._destination, None) if is_tunnel else self._addressing
         fields = self._fields(request, addressing)
-        kind = body_kind(head.fields)
-        if request.path != head.path:
+        is_through_door = request.path != head.path
+        if is_through_door:
             # Pages post to a door without a preflight as text/plain; behind it JSON is expected.
             fields = [field for field in fields if field[0] != "content-type"] + [("content-type", "application/json")]
-            kind = "json"
+        target = addressing.origin + self._target(request, is_tunnel)
+        plan = Plan(head.method, target, fields)
         is_small = head.content_length is not None and head.content_length <= SHORT_BODY_BYTES
-        plan = Plan(head.method, addressing.origin + self._target(request), encode_fields(fields))
-        plan.rewrites_json = self._renames and head.has_body and kind == "json"
-        plan.rewrites_form = self._renames and kind == "form"
         plan.is_tunnel = is_tunnel
-        plan.is_held = not plan.is_tunnel and (plan.rewrites_json or (is_small and not plan.rewrites_form))
+        if self._renames and not is_tunnel:
+            path = _meant_path(request)
+            plan.kind = "json" if is_through_door else kind_to_read(head, path)
+            plan.takes_model = is_model_path(path)
+            if plan.kind is not None and "content-encoding" in head.fields:
+                plan.decoded = Plan(head.method, target, [f for f in fields if f[0] != "content-encoding"])
+        plan.is_held = not is_tunnel and (is_small or plan.kind == "json")
         return plan
 
     def request_fields(self, request: Request) -> list[tuple[str, str]]:
@@ -135,75 +142,121 @@ class Planner:
                 code="loop_detected",
             )  # fmt: skip
 
-    def _target(self, request: Request) -> str:
+    def _target(self, request: Request, is_tunnel: bool) -> str:
         path = api_path(request.path) or request.path
         query = request.head.query
-        if self._settings.api_key or self._leaves_key(request):
+        if self._own_fields.api_key or self._leaves_key(request):
             query = query_without_key(query)
         if self._renames:
-            query = with_renamed_model(query, self._sent_model)
+            path = self._renamed_path(path)
+            query = with_renamed_model(query, self._choice.sent)
+            if is_tunnel and self._choice.forced and not query_model(query) and not _WITHOUT_MODEL.search(query):
+                query += f"{'&' if query else ''}model={urllib.parse.quote(self._choice.forced, safe='')}"
         return f"{self._destination.base_path}{path}{'?' + query if query else ''}"
 
-    def _sent_model(self, asked: str) -> str:
-        """Return what a model that was asked for is called at the upstream."""
-        return self._settings.model or self._settings.models.get(asked, asked)
+    def _renamed_path(self, path: str) -> str:
+        """Return the path with the model renamed that it names; ApiError 400 where that cannot be told for sure."""
+        if not _BEFORE_MODEL_SOMEWHERE.search(f"{meant_path(path)}/"):
+            return path
+        segments = path.split("/")
+        for number, segment in enumerate(segments[1:], 1):
+            if segments[number - 1].lower() not in _BEFORE_MODEL:
+                continue
+            asked = urllib.parse.unquote(segment)
+            sent = self._choice.sent(asked)
+            if sent != asked:
+                segments[number] = urllib.parse.quote(sent, safe="")
+            return "/".join(segments)
+        raise ApiError(400, f"A path that names a model must be written without escapes before it: {path[:100]!r}.")
 
     # ---- the body -----------------------------------------------------------------------------------------------
 
-    def request_to_send(self, request: Request, plan: Plan) -> UpstreamRequest:
-        """Return the request to send, with its body held or on its way; ApiError as `renamed_body`."""
-        head = request.head
+    async def request_to_send(self, request: Request, plan: Plan) -> UpstreamRequest:
+        """Return the request to send, with its body held or on its way.
+
+        ApiError 400, 413 or 415 where its model should be renamed and cannot be.
+        """
+        method, stream = request.head.method, request.stream
         if plan.is_tunnel:
-            return UpstreamRequest(head.method, plan.target, plan.fields)
-        if request.stream is None or request.body:
-            body = self.renamed_body(request) if plan.rewrites_json else request.body
-            if plan.rewrites_form:
-                rewriter = self._form_rewriter(request)
-                body = rewriter.feed(body) + rewriter.close()
-            return UpstreamRequest(head.method, plan.target, plan.fields, body)
-        if plan.rewrites_form:
-            stream = _rewritten(request.stream, self._form_rewriter(request))
-            return UpstreamRequest(head.method, plan.target, plan.fields, stream=stream)
-        return UpstreamRequest(head.method, plan.target, plan.fields, stream=request.stream, length=head.content_length)
+            return UpstreamRequest(method, plan.target, plan.fields)
+        if stream is None or request.body:
+            plan, body = self.renamed(request, plan)
+            return UpstreamRequest(method, plan.target, plan.fields, body)
+        if plan.kind is None:
+            return UpstreamRequest(method, plan.target, plan.fields, stream=stream, length=request.head.content_length)
+        return await self._renamed_on_its_way(request, plan, plan.kind, stream)
 
-    def _form_rewriter(self, request: Request) -> _BodyRewriter:
-        takes_model = _meant_path(request) in _FORM_MODEL_PATHS
-
-        def rename(asked: str) -> str:
-            # "" asks what to put into a form without a model: nothing where forms have none, such as uploads of files.
-            return self._sent_model(asked) if asked or takes_model else ""
-
-        (model_rewriter,) = load("form with a model")
-        rewriter: _BodyRewriter = model_rewriter(request.fields.get("content-type"), rename)
-        return rewriter
-
-    def renamed_body(self, request: Request) -> bytes:
-        """Return the held JSON body with its model renamed; ApiError 400 for one in which it cannot be replaced."""
+    def renamed(self, request: Request, plan: Plan) -> tuple[Plan, bytes]:
+        """Return the held body with its model renamed, and the plan that fits it; ApiError as `request_to_send`."""
         body = request.body
-        find_model, replace_model = load("JSON with a model")
-        found = find_model(body)
-        if found is not None:
-            sent = self._sent_model(found[0])
-            renamed: bytes = body if sent == found[0] else replace_model(body, sent)
-            return renamed
-        if not self._settings.model or _meant_path(request) not in _MODEL_PATHS:
-            return body
-        replaced: bytes = replace_model(body, self._settings.model)
-        if replaced is body:
-            # Passed on as it is, a body that another parser does understand would escape the owner's choice of a model.
+        return (plan, body) if plan.kind is None else self._renamed(request, plan, plan.kind, body)
+
+    def _renamed(self, request: Request, plan: Plan, kind: BodyKind, body: bytes) -> tuple[Plan, bytes]:
+        decoded = body if plan.decoded is None else decoded_body(request.fields, body, self._max_body)
+        if kind == "form":
+            rewriter = self._form_rewriter(request, plan)
+            sent = rewriter.feed(decoded) + rewriter.close()
+        else:
+            sent = renamed_body(self._choice, kind, decoded, takes_model=plan.takes_model)
+        if sent == decoded:
+            return plan, body
+        return plan.decoded or plan, sent
+
+    def _form_rewriter(self, request: Request, plan: Plan) -> FormRewriter:
+        return form_rewriter(self._choice, request.fields.get("content-type"), takes_model=plan.takes_model)
+
+    async def _renamed_on_its_way(
+        self, request: Request, plan: Plan, kind: BodyKind, stream: typing.AsyncIterator[bytes]
+    ) -> UpstreamRequest:
+        """Read as much of a body as shows what its model is, and return the request with the rest on its way.
+
+        Its length is told wherever it came with one or was changed: many servers refuse a body without (411).
+        """
+        method, length = request.head.method, request.head.content_length
+        held = bytearray()
+        if plan.decoded is None and kind == "form":
+            rewriter = self._form_rewriter(request, plan)
+            async for data in stream:
+                held += rewriter.feed(data)
+                if rewriter.model is not None and (length is not None or not rewriter.growth):
+                    rest = _joined(bytes(held), stream, rewriter)
+                    length = None if length is None else length + rewriter.growth
+                    return UpstreamRequest(method, plan.target, plan.fields, stream=rest, length=length)
+                self._check_held(held)
+            return UpstreamRequest(method, plan.target, plan.fields, bytes(held) + rewriter.close())
+        may_pass = plan.decoded is None and not plan.takes_model and kind in ("loose", "other")
+        async for data in stream:
+            held += data
+            if may_pass and len(held) >= _TELLING_BYTES:
+                if begins_as(bytes(held)) != "object":
+                    rest = _joined(bytes(held), stream, None)
+                    return UpstreamRequest(method, plan.target, plan.fields, stream=rest, length=length)
+                may_pass = False
+            self._check_held(held)
+        plan, body = self._renamed(request, plan, kind, bytes(held))
+        return UpstreamRequest(method, plan.target, plan.fields, body)
+
+    def _check_held(self, held: bytearray) -> None:
+        if len(held) > self._max_body:
             raise ApiError(
-                400, "The body must be a JSON object in UTF-8, without Content-Encoding.", code="invalid_json"
-            )
-        return replaced
+                413, f"A body is held until its model has come, but of this one {self._max_body} bytes have come; "
+                "a form should have its part 'model' before its files.",
+            )  # fmt: skip
 
 
 def _meant_path(request: Request) -> str:
     return meant_path(api_path(request.path) or request.path)
 
 
-async def _rewritten(body: typing.AsyncIterator[bytes], rewriter: _BodyRewriter) -> typing.AsyncIterator[bytes]:
-    async for data in body:
-        data = rewriter.feed(data)
+async def _joined(
+    begin: bytes, rest: typing.AsyncIterator[bytes], rewriter: FormRewriter | None
+) -> typing.AsyncIterator[bytes]:
+    """Give what has been read of a body, and the rest as it comes."""
+    yield begin
+    del begin
+    async for data in rest:
+        data = data if rewriter is None else rewriter.feed(data)
         if data:
             yield data
-    yield rewriter.close()
+    if rewriter is not None:
+        yield rewriter.close()

@@ -11,7 +11,7 @@ from protocol.upstream.settings import AUTO, ConnectionSettings, parse_base_url,
 
 
 def parse_models(text: str) -> dict[str, str]:
-    """Read lines of `asked = sent`; ValueError says what is expected."""
+    """Read lines of `asked = sent`, where `asked` may hold `*` and `?`; ValueError says what is expected."""
     models = {}
     for line in text.splitlines():
         asked, equals, sent = (part.strip() for part in line.partition("="))
@@ -19,6 +19,8 @@ def parse_models(text: str) -> dict[str, str]:
             continue
         if not equals or not asked or not sent:
             raise ValueError("expected one 'asked = sent' a line, e.g. gpt-4o = qwen-max")
+        if "*" in sent or "?" in sent:
+            raise ValueError("expected one model to send behind '=', without * and ?, e.g. claude-* = gpt-4o")
         models[asked] = sent
     return models
 
@@ -77,7 +79,7 @@ class RelaySettings(ConnectionSettings):
         "", parse_fields, "fields to send along: one 'Name: value' a line", secret=True
     )
     model: str = option("", parse_text, "send every request to this model")
-    models: dict[str, str] = option("", parse_models, "rename: one 'asked = sent' a line")
+    models: dict[str, str] = option("", parse_models, "rename: one 'asked = sent' a line; asked may hold * and ?")
     timeout: float = option("120", parse_seconds, "seconds without a byte, however long the whole answer takes")
     connect_timeout: float = ConnectionSettings.connect_timeout
     first_byte_timeout: float = option("0", parse_seconds, "seconds until the answer begins; 0 is as timeout")

@@ -11,7 +11,6 @@ chosen, which may read the body as it comes. Everything else waits until the bod
 from __future__ import annotations
 
 import asyncio
-import re
 import typing
 import urllib.parse
 
@@ -19,7 +18,7 @@ from protocol.config import Route
 from protocol.errors import ApiError
 from protocol.exchange import Answer, Backend, BackendFailed, Endpoint, Request, Response
 from protocol.openai.answers import api_path, error_response, json_response, model_list
-from protocol.openai.asked_model import asked_model, query_model
+from protocol.openai.asked_model import asked_model, name_pattern, query_model
 from protocol.openai.refusals import method_not_allowed, unknown_door, unknown_model
 from protocol.openai.request_path import check_path
 from protocol.service.cors import CorsPolicy
@@ -45,6 +44,7 @@ class Router:
 
     `backends` are the configured ones by name, `routes` the table over them. `make_doors` gives the paths that the
     service answers itself, with their methods' endpoints; it gets `forward`, by which a door may hand a request on.
+    `max_body` bounds what an encoded body is decoded to, in bytes.
     """
 
     def __init__(
@@ -53,8 +53,12 @@ class Router:
         backends: typing.Mapping[str, Backend],
         cors: CorsPolicy,
         make_doors: typing.Callable[[Forward], Doors] = no_doors,
+        max_body: int = 65 * 1024 * 1024,
     ) -> None:
-        self._routes = [(_pattern(route.pattern), tuple(backends[name] for name in route.backends)) for route in routes]
+        self._max_body = max_body
+        self._routes = [
+            (name_pattern(route.pattern), tuple(backends[name] for name in route.backends)) for route in routes
+        ]
         routed = [backend for _, backends_of_route in self._routes for backend in backends_of_route]
         self._backends = list(dict.fromkeys(routed))
         # Where no route but `*` names a single backend, a request need not be looked into.
@@ -97,7 +101,7 @@ class Router:
         if head.upgrade:
             # Both directions are the body's to come: it cannot be held for another try, so the first backend has it.
             return self.backends_for(model)[0].endpoint(request)
-        if "model=" in head.query:
+        if model:
             backends = self.backends_for(model)
             if len(backends) == 1:
                 return backends[0].endpoint(request)
@@ -116,7 +120,7 @@ class Router:
 
     def forward(self, request: Request) -> Answer:
         """Answer a request whose body is held through its model's route."""
-        backends = self.backends_for(asked_model(request))
+        backends = self.backends_for(asked_model(request, self._max_body))
         if len(backends) == 1:
             return _answer_with(backends[0], request)
         return _first_that_answers(backends, request)
@@ -174,11 +178,6 @@ class Router:
         except ApiError as exc:
             raise unknown_model(id) from exc
         return _answer_of(endpoint, request)
-
-
-def _pattern(text: str) -> re.Pattern[str]:
-    """Compile a route's pattern: `*` is any run of characters, `?` any single one."""
-    return re.compile(re.escape(text).replace(r"\*", ".*").replace(r"\?", "."), re.DOTALL)
 
 
 def _answer_with(backend: Backend, request: Request) -> Answer:
