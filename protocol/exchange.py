@@ -204,7 +204,14 @@ class Pending(Producer):
 
     def __await__(self) -> typing.Generator[typing.Any, None, Response]:
         delivered: asyncio.Future[Response | Rest] = asyncio.get_running_loop().create_future()
-        self.deliver = delivered.set_result
+
+        def deliver(answer: Response | Rest) -> None:
+            if not delivered.cancelled():
+                delivered.set_result(answer)
+            elif isinstance(answer, Response):
+                cancel_body(answer)  # whoever awaited us is to leave, and has not come to it yet
+
+        self.deliver = deliver
         try:
             answer = yield from delivered
         except asyncio.CancelledError:

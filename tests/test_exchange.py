@@ -171,3 +171,43 @@ def test_a_pushed_body_that_is_too_large_is_cancelled():
     with pytest.raises(ApiError, match="too large"):
         gathered(lambda: Response(200, b"", body), 3)
     assert body.cancelled == 1
+
+
+# ---- an answer that comes when nobody waits any more -----------------------------------------------------------------
+
+
+class Noting(Pushed):
+    """A body that notes that nobody wants it."""
+
+    def __init__(self):
+        self.cancelled = 0
+
+    def cancel(self):
+        self.cancelled += 1
+
+
+class Awaited(Pending):
+    """An answer that comes when the test says so."""
+
+    cancelled = 0
+
+    def cancel(self):
+        self.cancelled += 1
+
+
+def test_what_comes_between_a_cancellation_and_its_arrival_gives_back_what_it_holds():
+    async def main():
+        pending, body = Awaited(), Noting()
+
+        async def wait():
+            await pending
+
+        task = asyncio.ensure_future(wait())
+        await asyncio.sleep(0)
+        task.cancel()
+        pending.deliver(Response(200, b"", body))  # in the same turn: the task does not know yet
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (body.cancelled, pending.cancelled) == (1, 1)
+
+    asyncio.run(main())

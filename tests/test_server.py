@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import errno
 import gc
+import inspect
 import json
 import logging
 import re
@@ -697,6 +698,16 @@ def test_a_client_that_leaves_cancels_what_is_to_be_delivered(house):
     house.loop.settle()
     assert (pending.cancelled, begun) == (2, [])
     assert house.statuses() == [499, 499]
+
+
+def test_a_client_that_leaves_in_the_very_turn_of_its_request_leaves_no_answer_unawaited(house):
+    made = []
+    house.add("/never", lambda request: made.append(never(request)) or made[-1])
+    client = house.client()
+    client.transport.incoming += request("/never")
+    client._run(lambda: (client.transport.deliver(), client.transport.break_off()))
+    assert inspect.getcoroutinestate(made[0]) == inspect.CORO_CLOSED
+    assert house.statuses() == [499]
 
 
 def test_a_body_is_pushed(house):

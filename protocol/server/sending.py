@@ -112,7 +112,7 @@ class Exchange:
 
     __slots__ = (
         "_endpoint", "_filler", "_is_over", "_line", "_output", "_producer", "_request", "_response", "_server",
-        "_started_at", "_status", "_task", "_writer",
+        "_started_at", "_status", "_task", "_unawaited", "_writer",
     )  # fmt: skip
 
     _filler: bytes  # what means nothing in the middle of the answer's body
@@ -129,6 +129,7 @@ class Exchange:
         self._started_at = started_at
         self._is_over = False
         self._task: asyncio.Task[None] | None = None
+        self._unawaited: typing.Awaitable[Response] | None = None  # what the task is to await, until it begins
         self._producer: Producer | None = None
         self._response: Response | None = None
         self._status = 0  # of the answer, once its head is out
@@ -157,6 +158,7 @@ class Exchange:
             answer.deliver = self._deliver
             self._producer = answer
         else:
+            self._unawaited = answer
             self._task = self._server.loop.create_task(self._await_answer(answer))
 
     def _ask_in_turns(self) -> None:
@@ -219,6 +221,9 @@ class Exchange:
         task, self._task = self._task, None  # a task that was cancelled refers back here
         if task is not None:
             self._server.cancel(task)
+        unawaited, self._unawaited = self._unawaited, None
+        if unawaited is not None:
+            discard_answer(unawaited)  # the task will never come to it
         if not self._is_over:
             self._complete(_CLIENT_LEFT)
 
@@ -233,6 +238,7 @@ class Exchange:
             self._task = self._server.loop.create_task(self._await_answer(answer))
 
     async def _await_answer(self, answer: typing.Awaitable[Response]) -> None:
+        self._unawaited = None
         self._producer = None  # a Pending one, whose rest is awaited from here on
         try:
             response = await answer
