@@ -319,12 +319,12 @@ Answer = typing.Union[Response, Pending, typing.Awaitable[Response]]
 class Endpoint:
     """What answers a request: `answer(request)`, once the body is held, or with the head alone if `streams_body`.
 
-    `label` is the endpoint's name in the metrics: one of few, whatever clients send. `error_response` turns an error
-    into an answer; None gives OpenAI's shape. `is_vital` lets it answer even where memory is full: whoever watches over
-    the server asks it, and it holds next to nothing.
+    `label` is the endpoint's name in the metrics: one of few, whatever clients send. `errors` says how an error looks
+    there; None is the server's own way, OpenAI's. `is_vital` lets it answer even where memory is full: whoever watches
+    over the server asks it, and it holds next to nothing.
     """
 
-    __slots__ = ("answer", "error_response", "is_vital", "label", "streams_body")
+    __slots__ = ("answer", "errors", "is_vital", "label", "streams_body")
 
     def __init__(
         self,
@@ -332,21 +332,30 @@ class Endpoint:
         label: str,
         *,
         streams_body: bool = False,
-        error_response: typing.Callable[[ApiError], Response] | None = None,
+        errors: ErrorShapes | None = None,
         is_vital: bool = False,
     ) -> None:
         self.answer = answer
         self.label = label
         self.streams_body = streams_body
-        self.error_response = error_response
+        self.errors = errors
         self.is_vital = is_vital
 
 
+def _as_it_came(response: Response) -> Response:
+    return response
+
+
 class ErrorShapes(typing.NamedTuple):
-    """How an error looks, which is the application's to say: as an answer, and as an event within a stream."""
+    """How an error looks, which is the application's to say: as an answer, and as an event within a stream.
+
+    `adapted` gives an answer that a backend brings this shape, where it tells of an error. It is called for what is no
+    plain success, perhaps for an answer that has the shape already, and must not raise.
+    """
 
     response: typing.Callable[[ApiError], Response]
     event: typing.Callable[[ApiError], bytes]
+    adapted: typing.Callable[[Response], Response] = _as_it_came
 
 
 class BackendFailed(Exception):
@@ -378,6 +387,9 @@ class Backend(typing.Protocol):
 
     def models(self, request: Request) -> list[JsonObject] | typing.Awaitable[list[JsonObject]]:
         """Return the OpenAI model objects that this backend offers."""
+
+    def sent_model(self, asked: str) -> str:
+        """Return what a model that was asked for is called where it answers."""
 
     def leave(self) -> None:
         """Begin to end what would outlast the time in which the server stops in good order: long connections."""

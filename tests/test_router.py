@@ -48,6 +48,9 @@ class Named:
     async def list_later(self):
         return self.listed
 
+    def sent_model(self, asked):
+        return asked
+
     def leave(self):
         pass
 

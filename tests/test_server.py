@@ -438,6 +438,10 @@ def server_settings(**settings):
     )
 
 
+def shapes(response):
+    return ERROR_SHAPES._replace(response=response)
+
+
 def text(body, status=200):
     return Response(status, TEXT, body if isinstance(body, bytes) else body.encode())
 
@@ -979,7 +983,7 @@ def test_a_broken_chunk_is_told_why(house):
 
 
 def test_the_error_of_a_broken_request_has_not_the_shape_of_another_ones_endpoint(house):
-    house.add("/door", lambda request: text("in"), error_response=lambda error: text("door's own", error.status))
+    house.add("/door", lambda request: text("in"), errors=shapes(lambda error: text("door's own", error.status)))
     client = house.client(request("/door") + b"broken\r\n\r\n")
     check_openai_error(client.replies("GET", "GET")[1], 400)
 
@@ -1618,8 +1622,8 @@ def test_an_error_of_an_endpoint_takes_its_shape(house):
     def door(error):
         return text(f"door: {error.message}", error.status)
 
-    house.add("/fails", raising(ApiError(400, "no")), error_response=door)
-    house.add("/defect", raising_later(KeyError("x")), error_response=door)
+    house.add("/fails", raising(ApiError(400, "no")), errors=shapes(door))
+    house.add("/defect", raising_later(KeyError("x")), errors=shapes(door))
     assert house.client(request("/fails")).reply().body == b"door: no"
     assert house.client(request("/defect")).reply().body.startswith(b"door: The server had an error")
 

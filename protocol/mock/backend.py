@@ -50,6 +50,10 @@ class _Api(typing.Protocol):
     def models(self) -> list[JsonObject]:
         """Return the models that came to be here."""
 
+    def sent_model(self, asked: str) -> str:
+        """Return the model's name: it is not changed here."""
+        return asked
+
     def leave(self) -> None:
         """End what would not end by itself."""
 
@@ -122,6 +126,10 @@ class Mock:
         """Return the models the mock lists, those that came to be here among them."""
         models = [model_object(id, created, _MOCK_OWNER) for id, created in _MOCK_MODELS]
         return models if self._api is None else models + self._api.models()
+
+    def sent_model(self, asked: str) -> str:
+        """Return the model's name: it is not changed here."""
+        return asked
 
     def leave(self) -> None:
         """End what would not end by itself: the server is going away."""

@@ -118,6 +118,10 @@ class Relay:
         """
         return await self._models.read(self._planner.request_fields(request))
 
+    def sent_model(self, asked: str) -> str:
+        """Return what the upstream calls a model that was asked for."""
+        return self._planner.sent_model(asked)
+
     def leave(self) -> None:
         """Cut nothing: what two others say to each other has its time until the server has drained."""
 

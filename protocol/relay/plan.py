@@ -106,8 +106,10 @@ class Planner:
         fields = self._fields(request, addressing)
         is_through_door = request.path != head.path
         if is_through_door:
-            # Pages post to a door without a preflight as text/plain; behind it JSON is expected.
-            fields = [field for field in fields if field[0] != "content-type"] + [("content-type", "application/json")]
+            # Pages post to a door without a preflight as text/plain; behind it JSON is expected. And the door reads
+            # errors, so that they must not be packed.
+            fields = [field for field in fields if field[0] not in ("content-type", "accept-encoding")]
+            fields += [("content-type", "application/json"), ("accept-encoding", "identity")]
         target = addressing.origin + self._target(request, is_tunnel)
         plan = Plan(head.method, target, fields)
         is_small = head.content_length is not None and head.content_length <= SHORT_BODY_BYTES
@@ -168,6 +170,10 @@ class Planner:
                 segments[number] = urllib.parse.quote(sent, safe="")
             return "/".join(segments)
         raise ApiError(400, f"A path that names a model must be written without escapes before it: {path[:100]!r}.")
+
+    def sent_model(self, asked: str) -> str:
+        """Return what a model that was asked for is called at the upstream."""
+        return self._choice.sent(asked)
 
     # ---- the body -----------------------------------------------------------------------------------------------
 

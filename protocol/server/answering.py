@@ -114,9 +114,7 @@ def answer_to(exc: Exception, server: ServerForRequests, endpoint: Endpoint, req
 
 def error_answer(error: ApiError, server: ServerForRequests, endpoint: Endpoint) -> Response:
     """Return the answer that tells of an error, in the shape that the endpoint's clients expect."""
-    if endpoint.error_response is not None:
-        return endpoint.error_response(error)
-    return server.errors.response(error)
+    return (endpoint.errors or server.errors).response(error)
 
 
 def internal_error(when: str) -> ApiError:

@@ -1,38 +1,20 @@
-"""The doors: what the service says of itself, and the chat door for browser front ends at POST /."""
+"""The doors: what the service says of itself, and where the chat door for browser front ends is."""
 
 from __future__ import annotations
 
 import json
 import typing
 
-from protocol.errors import ApiError
-from protocol.exchange import Answer, Endpoint, Request, Response, split_request_id
+from protocol.exchange import Endpoint, Request, Response
 from protocol.on_demand import load
 from protocol.openai.answers import JSON_FIELDS, json_response
+from protocol.service.chat_door import Routes, chat_door
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject, encode_json
 
 _HTML_FIELDS = encode_fields([("content-type", "text/html; charset=utf-8"), ("vary", "Accept")])
 _INFO_FIELDS = JSON_FIELDS + b"vary: Accept\r\n"
 _METRICS_FIELDS = encode_fields([("content-type", "text/plain; version=0.0.4; charset=utf-8")])
-
-# What the chat door fills in where the caller leaves it out.
-_DEFAULTS: JsonObject = {"model": "gpt-3.5-turbo", "temperature": 0.7, "max_tokens": 1000, "stream": False}
-
-_SHORT_ERRORS = {
-    400: "Invalid request",
-    401: "Unauthorized",
-    403: "Forbidden",
-    404: "Not found",
-    405: "Method not allowed",
-    408: "Request timeout",
-    413: "Request too large",
-    429: "Too many requests",
-    500: "Internal error",
-    502: "Upstream error",
-    503: "Service unavailable",
-    504: "Upstream timeout",
-}
 
 
 class ServiceState(typing.Protocol):
@@ -57,8 +39,8 @@ class ServiceState(typing.Protocol):
         """Return the text of /metrics."""
 
 
-def service_doors(state: ServiceState, forward: typing.Callable[[Request], Answer]) -> dict[str, dict[str, Endpoint]]:
-    """Return the doors by path and method; `forward` answers a held chat request through its model's route."""
+def service_doors(state: ServiceState, routes: Routes) -> dict[str, dict[str, Endpoint]]:
+    """Return the doors by path and method, `*` for all others; `routes` answer what comes in at the chat door."""
 
     def info(request: Request) -> Response:
         if "text/html" in request.fields.get("accept").lower():
@@ -74,38 +56,11 @@ def service_doors(state: ServiceState, forward: typing.Callable[[Request], Answe
     def metrics(request: Request) -> Response:
         return Response(200, _METRICS_FIELDS, state.metrics().encode())
 
-    def chat(request: Request) -> Answer:
-        return forward(_as_chat(request))
-
     return {
-        "/": {
-            "GET": Endpoint(info, "info"),
-            "POST": Endpoint(chat, "chat door", error_response=_door_error),
-        },
+        "/": {"GET": Endpoint(info, "info"), **chat_door(routes)},
         "/health": {"GET": Endpoint(health, "health", is_vital=True)},
         "/metrics": {"GET": Endpoint(metrics, "metrics", is_vital=True)},
     }
-
-
-def _as_chat(request: Request) -> Request:
-    """Turn a request at the door into one for chat completions; every parameter of the caller's passes."""
-    asked = request.json_object()
-    missing = {name: value for name, value in _DEFAULTS.items() if asked.get(name) is None}
-    # The newer name for the same limit: both together would be refused.
-    if asked.get("max_completion_tokens") is not None:
-        missing.pop("max_tokens", None)
-    request.path = "/v1/chat/completions"
-    if missing:
-        request.replace_body({**asked, **missing})
-    return request
-
-
-def _door_error(error: ApiError) -> Response:
-    """Return an error in the door's shape: `{"error": "<short>", "message": "<detail>"}`."""
-    short = _SHORT_ERRORS.get(error.status, "Error")
-    request_id, fields = split_request_id(error.fields)
-    body = encode_json({"error": short, "message": error.message})
-    return Response(error.status, JSON_FIELDS + encode_fields(fields), body, request_id=request_id)
 
 
 def _base_url(host: str) -> str:

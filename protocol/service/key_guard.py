@@ -113,6 +113,10 @@ class _Guarded:
         self._guard.refuse_strangers(request, self.name)
         return self._backend.models(request)
 
+    def sent_model(self, asked: str) -> str:
+        """Return what the backend calls a model."""
+        return self._backend.sent_model(asked)
+
     def leave(self) -> None:
         """Let the backend end what outlasts a stop."""
         self._backend.leave()

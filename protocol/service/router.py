@@ -30,11 +30,10 @@ _MODELLESS_PATHS = ("/files", "/uploads", "/containers", "/skills", "/vector_sto
 _MODELS_PATH = "/models/"
 
 Doors = typing.Mapping[str, typing.Mapping[str, Endpoint]]
-Forward = typing.Callable[[Request], Answer]
 _Models = typing.List[JsonObject]
 
 
-def no_doors(forward: Forward) -> Doors:
+def no_doors(_: Router) -> Doors:
     """Stand for the doors of a service that has none of its own."""
     return {}
 
@@ -43,7 +42,8 @@ class Router:
     """Finds the endpoint for a request.
 
     `backends` are the configured ones by name, `routes` the table over them. `make_doors` gives the paths that the
-    service answers itself, with their methods' endpoints; it gets `forward`, by which a door may hand a request on.
+    service answers itself, with their methods' endpoints, `*` for all other methods; it gets the router, which takes
+    what a door hands on.
     `max_body` bounds what an encoded body is decoded to, in bytes.
     """
 
@@ -52,7 +52,7 @@ class Router:
         routes: typing.Sequence[Route],
         backends: typing.Mapping[str, Backend],
         cors: CorsPolicy,
-        make_doors: typing.Callable[[Forward], Doors] = no_doors,
+        make_doors: typing.Callable[[Router], Doors] = no_doors,
         max_body: int = 65 * 1024 * 1024,
     ) -> None:
         self._max_body = max_body
@@ -71,7 +71,7 @@ class Router:
         for backend in self._backends:
             if backend.own_root:
                 self._own_roots.setdefault(backend.own_root, backend)
-        self._doors = make_doors(self.forward)
+        self._doors = make_doors(self)
         self._preflight = Endpoint(cors.preflight, "preflight")
         self._by_model = Endpoint(self.forward, "by model")
         self._list_models = Endpoint(self._answer_models, "models")
@@ -125,6 +125,10 @@ class Router:
             return _answer_with(backends[0], request)
         return _first_that_answers(backends, request)
 
+    def sent_model(self, asked: str) -> str:
+        """Return what a model is called where it is asked first; ApiError 404 where no route takes it."""
+        return self.backends_for(asked)[0].sent_model(asked)
+
     def _door(self, request: Request) -> Endpoint:
         methods = self._doors.get(request.path)
         if methods is None:
@@ -132,7 +136,7 @@ class Router:
                 if request.path.startswith(root):
                     return backend.endpoint(request)
             raise unknown_door(request)
-        endpoint = methods.get("GET" if request.method == "HEAD" else request.method)
+        endpoint = methods.get("GET" if request.method == "HEAD" else request.method) or methods.get("*")
         if endpoint is None:
             raise method_not_allowed(request, [*methods, *(["HEAD"] if "GET" in methods else [])])
         return endpoint

@@ -26,7 +26,7 @@ from protocol.dashscope.mapping.native import (
     TEXT_TO_IMAGE_PATH,
 )
 from protocol.errors import ApiError
-from protocol.exchange import Answer, Endpoint, Request, Response
+from protocol.exchange import Answer, Endpoint, ErrorShapes, Request, Response
 from protocol.mock.dashscope.answers import Pace, error_response, output_response
 from protocol.mock.dashscope.chat import answer_events, speeches_for, whole_answer
 from protocol.mock.dashscope.embeddings import embed_contents, embed_texts, rerank
@@ -38,7 +38,7 @@ from protocol.mock.dashscope.service_call import ServiceCall, asked_error, page_
 from protocol.mock.dashscope.speech import SpeechEndpoints
 from protocol.mock.dashscope.task_endpoints import TaskEndpoints
 from protocol.mock.served_files import NATIVE_FILES, NATIVE_ROOT
-from protocol.openai.answers import JSON_FIELDS
+from protocol.openai.answers import JSON_FIELDS, error_event
 from protocol.wire.json_text import encode_json
 
 _TRANSCRIPTION_PATH = "/services/audio/asr/transcription"
@@ -69,6 +69,7 @@ class NativeMock:
         self._text = text
         self._random_bits = random_bits
         self._pace = Pace(delay, first_delay, sleep)
+        self._errors = ErrorShapes(lambda error: error_response(error, self._new_id()), error_event)
         self._tasks = TaskEndpoints(clock, self._new_id)
         self._pictures = PictureEndpoints(self._tasks, random_bits)
         self._speech = SpeechEndpoints(self._pace, self._tasks, clock, random_bits)
@@ -131,7 +132,7 @@ class NativeMock:
                 return error_response(exc, named.id)
             return given.known_as(named.id) if isinstance(given, Response) else _known_later(given, named.id)
 
-        return Endpoint(guarded, label, error_response=lambda error: error_response(error, self._new_id()))
+        return Endpoint(guarded, label, errors=self._errors)
 
     def _service(
         self, answer: typing.Callable[[ServiceCall], Answer], manner: _Manner
