@@ -50,10 +50,6 @@ class _Api(typing.Protocol):
     def models(self) -> list[JsonObject]:
         """Return the models that came to be here."""
 
-    def sent_model(self, asked: str) -> str:
-        """Return the model's name: it is not changed here."""
-        return asked
-
     def leave(self) -> None:
         """End what would not end by itself."""
 
