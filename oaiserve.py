@@ -98,17 +98,21 @@ def _make_dashscope(backend: BackendSettings, around: _Surroundings) -> Backend:
 
 
 class _Kind(typing.NamedTuple):
-    """A kind of backend: its section's settings, which every start reads, and how one is made for a route."""
+    """A kind of backend: its section's settings, which every start reads, and how one is made for a route.
+
+    `descriptors` is how many a client's connection takes: its own, and one to an upstream.
+    """
 
     settings: type
     make: typing.Callable[[BackendSettings, _Surroundings], Backend]
+    descriptors: int = 1
 
 
 #: A new kind of backend needs its rooms, a line here, and one in protocol/on_demand.py.
 _KINDS = {
     "mock": _Kind(MockSettings, _make_mock),
-    "relay": _Kind(RelaySettings, _make_relay),
-    "dashscope": _Kind(DashScopeSettings, _make_dashscope),
+    "relay": _Kind(RelaySettings, _make_relay, descriptors=2),
+    "dashscope": _Kind(DashScopeSettings, _make_dashscope, descriptors=2),
 }
 
 
@@ -134,6 +138,25 @@ def _key_holders(backends: typing.Mapping[str, Backend]) -> tuple[str, ...]:
 def _key_guard(origins: Origins, settings: ServerSettings) -> KeyGuard:
     scheme = "https" if settings.certfile else "http"
     return KeyGuard(origins, scheme=scheme, host=settings.host, is_local=settings.is_local)
+
+
+def _routed_kinds(settings: Settings) -> set[str]:
+    """Return the kinds of the backends that a route names."""
+    routed = {name for route in settings.routes for name in route.backends}
+    return {backend.kind for backend in settings.backends if backend.name in routed}
+
+
+def _descriptors_each(settings: Settings) -> int:
+    return max((_KINDS[kind].descriptors for kind in _routed_kinds(settings)), default=1)
+
+
+def _most_connections(settings: Settings) -> int:
+    """Return how many connections there may be: max_connections, or fewer where open files have a limit."""
+    most: int = settings.server.max_connections
+    if os.name == "posix":
+        affordable_connections, _ = load("descriptors")
+        most = affordable_connections(most, _descriptors_each(settings))
+    return most
 
 
 def _configuration() -> Configuration:
@@ -170,8 +193,9 @@ class Service:
             max_body=settings.server.max_body,
         )  # fmt: skip
         self._server = Server(
-            self._router, ERROR_SHAPES, cors, settings.server, log, self._metrics, on_request=on_request
-        )
+            self._router, ERROR_SHAPES, cors, settings.server, log, self._metrics,
+            most_connections=_most_connections(settings), on_request=on_request,
+        )  # fmt: skip
 
     def _forward(self, request: Request) -> Answer:
         return self._router.forward(request)
@@ -188,7 +212,7 @@ class Service:
 
     def metrics(self) -> str:
         """Return the text of /metrics."""
-        return self._metrics.exposition({"connections": ("Connections open.", len(self._server.connections))})
+        return self._metrics.exposition({"connections": ("Connections open.", self._server.open_connections)})
 
     async def listen(self, sock: socket.socket | None = None) -> None:
         """Begin to accept; OSError when the address cannot be had."""
@@ -417,6 +441,9 @@ def _serve_command(options: argparse.Namespace) -> int:
     if options.check:
         print(f"; from {source}\n{describe(settings)}", end="")
         return 0
+    if os.name == "posix":
+        _, allow_connections = load("descriptors")
+        allow_connections(settings.server.max_connections, _descriptors_each(settings))
     count = settings.server.workers or os.cpu_count() or 1
     try:
         if count > 1:
@@ -521,7 +548,7 @@ def _url(settings: ServerSettings, port: int) -> str:
 def _banner(settings: Settings, port: int, source: str, key_holders: typing.Sequence[str]) -> str:
     url = _url(settings.server, port)
     routes = "; ".join(f"{route.pattern} = {', '.join(route.backends)}" for route in settings.routes)
-    notes = [*_worker_notes(settings), *_key_notes(settings.server, key_holders)]
+    notes = [*_worker_notes(settings), *_key_notes(settings.server, key_holders), *_connection_notes(settings)]
     return (
         f"oaiserve {__version__} listens on {url} (OpenAI base URL: {url}/v1)\n"
         f"  settings: {source}; routes: {routes}\n"
@@ -534,9 +561,7 @@ def _banner(settings: Settings, port: int, source: str, key_holders: typing.Sequ
 
 def _worker_notes(settings: Settings) -> typing.Iterator[str]:
     """Give a line for who may wonder where an object went: the mock's memory is a worker's own."""
-    routed = {name for route in settings.routes for name in route.backends}
-    has_mock = any(backend.kind == "mock" and backend.name in routed for backend in settings.backends)
-    if settings.server.workers != 1 and has_mock:
+    if settings.server.workers != 1 and "mock" in _routed_kinds(settings):
         yield "each worker of the mock remembers its own files and other objects; --workers 1 keeps all"
 
 
@@ -547,6 +572,13 @@ def _key_notes(settings: ServerSettings, key_holders: typing.Sequence[str]) -> t
             f"whoever reaches this port spends the key of {', '.join(key_holders)}: nobody is asked for a key; "
             "--host 127.0.0.1 lets this machine alone in"
         )
+
+
+def _connection_notes(settings: Settings) -> typing.Iterator[str]:
+    """Give a line for who would look in vain for connections that the limit on open files has no room for."""
+    most, wanted = _most_connections(settings), settings.server.max_connections
+    if most < wanted:
+        yield f"{most} connections at once, not max_connections = {wanted}: the limit on open files (ulimit -n) is low"
 
 
 @contextlib.contextmanager

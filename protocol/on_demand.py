@@ -17,6 +17,11 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     "try": (("protocol.tools.trial", "run_trial"), ("protocol.tools.trial", "ask_hidden")),
     "bundle": (("protocol.tools.bundle", "write_bundle"), ("protocol.tools.bundle", "BundleError")),
     "workers": (("protocol.server.workers", "run_workers"), ("protocol.server.workers", "WorkersFailed")),
+    # A start where open files have a limit.
+    "descriptors": (
+        ("protocol.server.descriptors", "affordable_connections"),
+        ("protocol.server.descriptors", "allow_connections"),
+    ),
     "config file": (("protocol.config_file", "read_ini"),),
     # A line of the log that tells of a key.
     "key label": (("protocol.service.key_label", "md5_label"),),

@@ -133,27 +133,6 @@ def check_openai_error(reply, status):
 # ---- a loop whose time stands still, and a client on a transport without a network ----------------------------------
 
 
-class ListeningLoop(FakeLoop):
-    """A fake loop on which `create_server` keeps the protocol's factory."""
-
-    async def create_server(self, factory, **options):
-        self.factory = factory
-        self.listener = FakeListener()
-        return self.listener
-
-
-class FakeListener:
-    def __init__(self):
-        self.sockets = [self]
-        self.open = True
-
-    def getsockname(self):
-        return "127.0.0.1", 8080
-
-    def close(self):
-        self.open = False
-
-
 class FakeSocket:
     def __init__(self):
         self.error = 0
@@ -292,7 +271,7 @@ class Client:
 
     def __init__(self, house, window=None):
         self.loop = house.loop
-        self.transport = FakeTransport(house.loop, house.loop.factory(), window)
+        self.transport = FakeTransport(house.loop, house.server.new_connection(), window)
         self._run(self.transport.protocol.connection_made, self.transport)
 
     def _run(self, call, *args):
@@ -340,7 +319,7 @@ class House:
     """A server on a FakeLoop with the endpoints that a test gives it; it is the application, too."""
 
     def __init__(self, log_form="text", **settings):
-        self.loop = ListeningLoop()
+        self.loop = FakeLoop()
         self.errors = []
         self.loop.set_exception_handler(lambda loop, context: self.errors.append(context))
         self.lines = []
@@ -359,7 +338,6 @@ class House:
             self.metrics,
             on_request=self.seen.append,
         )
-        await server.listen()
         return server
 
     def route(self, request):
@@ -2002,7 +1980,7 @@ def test_draining_lets_running_requests_end_and_says_close(house):
     clients = [house.client(sent) for sent in (request("/task?x"), request("/paced"), request("/stream"))]
     idle = house.client(request())
     draining = house.start(house.server.drain())
-    assert house.server.draining and not house.loop.listener.open
+    assert house.server.draining
     idle.send(request())
     assert [reply.fields.get("connection") for reply in idle.replies("GET", "GET")] == [None, "close"]
     assert idle.ended

@@ -1,6 +1,8 @@
 """Connections in: asyncio around the readers and writers of wire/http1.
 
 server      listens, and holds what all connections share
+listening   accepts connections, within limits
+descriptors how many of them the limit on open files leaves room for
 connection  one client: its phases, its requests, its time limits
 receiving   bodies of requests coming in
 answering   what is done for every request: count, log, ask its endpoint, render an answer

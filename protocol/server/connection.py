@@ -74,6 +74,7 @@ class ServerForConnections(ServerForExchanges, typing.Protocol):
     proxies: TrustedProxies
     heads: RequestMemo
     connections: set[Connection]
+    greeting: set[Connection]
     receive_buffer: memoryview
     most_body_bytes: int
     head_seconds: float
@@ -82,6 +83,12 @@ class ServerForConnections(ServerForExchanges, typing.Protocol):
 
     def route(self, request: Request) -> Endpoint:
         """Choose the endpoint from the head; ApiError where there is none."""
+
+    def surplus_refusal(self) -> ApiError:
+        """Return what a connection is told that is one too many."""
+
+    def note_end(self, connection: Connection) -> None:
+        """Learn that a connection is over."""
 
 
 class ProxiedClient:
@@ -108,17 +115,18 @@ class Connection(asyncio.BufferedProtocol):
 
     # What is read so often is read faster so, and a connection is 0.7 kB smaller.
     __slots__ = (
-        "_body_bytes", "_closing", "_counted", "_exchange", "_head_begun", "_held", "_peer", "_proxied", "_receive",
-        "_server", "_stream", "_transport", "deadline", "intake", "is_spoilt", "is_tunnel", "loop", "output", "reader",
+        "_body_bytes", "_closing", "_counted", "_exchange", "_head_begun", "_held", "_is_surplus", "_peer", "_proxied",
+        "_receive", "_server", "_stream", "_transport", "deadline", "intake", "is_spoilt", "is_tunnel", "loop", "output", "reader",
     )  # fmt: skip
 
     _transport: asyncio.Transport
     output: Output
     intake: SocketIntake
 
-    def __init__(self, server: ServerForConnections) -> None:
+    def __init__(self, server: ServerForConnections, *, is_surplus: bool) -> None:
         settings = server.settings
         self._server = server
+        self._is_surplus = is_surplus  # it is one too many, and told so
         self.loop = server.loop
         self.reader = RequestReader(max_head=settings.max_head, max_body=server.most_body_bytes, memo=server.heads)
         self.deadline = Deadline(server.loop, self._time_out)
@@ -148,13 +156,11 @@ class Connection(asyncio.BufferedProtocol):
         server = self._server
         if server.settings.trusted_proxies and server.proxies.trusts(self._peer):
             self._proxied = ProxiedClient(server.proxies, self._peer)
+        server.greeting.discard(self)
         server.connections.add(self)
         self.deadline.expire_in(server.head_seconds)
-        if len(server.connections) > server.settings.max_connections:
-            limit = server.settings.max_connections
-            self._refuse(
-                ApiError(503, f"All {limit} connections are in use; try again soon.", fields=[("retry-after", "1")])
-            )
+        if self._is_surplus:
+            self._refuse(server.surplus_refusal())
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._server.receive_buffer
@@ -188,7 +194,7 @@ class Connection(asyncio.BufferedProtocol):
         return self._exchange is not None and self._exchange.is_awaited
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._server.connections.discard(self)
+        self._server.note_end(self)
         self._transport.close()  # CPython before 3.11 warns of a TLS transport that nobody but its client closed
         self.deadline.close()
         # What refers back here is let go of, so that it need not wait for the collector.

@@ -12,9 +12,11 @@ import ssl
 import time
 import typing
 
+from protocol.errors import ApiError
 from protocol.exchange import Endpoint, ErrorShapes, HeadFacts, Request
 from protocol.held_bytes import HeldBytes
 from protocol.server.connection import Connection
+from protocol.server.listening import Listener, open_sockets
 from protocol.server.pacing import Pacer
 from protocol.server.settings import ServerSettings
 from protocol.service.cors import CorsPolicy
@@ -41,8 +43,9 @@ class Server:
     """Listens, holds the connections, and ends them in good order.
 
     `application` says who answers a request, `errors` how an error looks to its clients, `cors` which pages may read an
-    answer. `held` counts what requests and answers hold; others may count there, too. `on_request` is called with each
-    request once its body is held, or its endpoint is about to read it (for embedding).
+    answer. `held` counts what requests and answers hold; others may count there, too. `most_connections` is how many
+    the machine has room for, 0 for as many as the settings allow. `on_request` is called with each request once its
+    body is held, or its endpoint is about to read it (for embedding).
     """
 
     def __init__(
@@ -55,6 +58,7 @@ class Server:
         metrics: Metrics,
         *,
         held: HeldBytes | None = None,
+        most_connections: int = 0,
         on_request: typing.Callable[[Request], None] | None = None,
     ) -> None:
         # What connections ask for (ServerForConnections).
@@ -77,13 +81,16 @@ class Server:
         self.head_seconds = settings.head_timeout or math.inf
         self.body_seconds = settings.body_timeout or math.inf
         self.idle_seconds = settings.idle_timeout or math.inf
+        self.most_connections = min(settings.max_connections, most_connections or settings.max_connections)
         self.connections: set[Connection] = set()
+        #: Accepted, and not made yet: under TLS those whose handshake is under way.
+        self.greeting: set[Connection] = set()
         self.draining = False
         #: The port that is listened on; 0 before `listen`.
         self.port = 0
         self._application = application
         self._cors = cors
-        self._listener: asyncio.AbstractServer | None = None
+        self._listener: Listener | None = None
         self._cancelled: set[asyncio.Task[None]] = set()
         self._id_prefix = f"req_{os.urandom(8).hex()}"
         self._id_counter = itertools.count(1)
@@ -95,12 +102,31 @@ class Server:
         """Begin to accept, on `sock` if it is given; OSError when the address cannot be had."""
         settings = self.settings
         tls = _tls_context(settings)
-        where: dict[str, typing.Any] = {"sock": sock} if sock else {"host": settings.host, "port": settings.port}
-        self._listener = await self.loop.create_server(
-            lambda: Connection(self), backlog=4096, ssl=tls,
-            ssl_handshake_timeout=(settings.head_timeout or None) if tls else None, **where,
-        )  # fmt: skip
-        self.port = self._listener.sockets[0].getsockname()[1]
+        sockets = [sock] if sock else await open_sockets(self.loop, settings.host, settings.port)
+        self._listener = Listener(self, sockets, tls, settings.head_timeout or None)
+        self.port = sockets[0].getsockname()[1]
+
+    def new_connection(self) -> Connection:
+        """Make the protocol of a connection that has been accepted, and count it."""
+        connection = Connection(self, is_surplus=self.open_connections >= self.most_connections)
+        self.greeting.add(connection)
+        return connection
+
+    def surplus_refusal(self) -> ApiError:
+        """Return what a connection is told that is one too many."""
+        message = f"All {self.most_connections} connections are in use; try again soon."
+        return ApiError(503, message, fields=[("retry-after", "1")])
+
+    @property
+    def open_connections(self) -> int:
+        """How many connections there are, those that are still to be made among them."""
+        return len(self.connections) + len(self.greeting)
+
+    def note_end(self, connection: Connection) -> None:
+        """Learn that a connection is over."""
+        self.connections.discard(connection)
+        if self._listener is not None:
+            self._listener.note_room()
 
     async def drain(self) -> None:
         """Stop accepting, let running requests end within drain_timeout, then close what is left."""
@@ -116,6 +142,7 @@ class Server:
         """Close every connection now, and end what answers them."""
         if self._listener is not None:
             self._listener.close()
+            self._listener.end_handshakes()
         for connection in list(self.connections):
             connection.abandon()
         await asyncio.gather(*self._cancelled, return_exceptions=True)

@@ -43,7 +43,11 @@ class ServerSettings(Section):
         "75", parse_seconds, "seconds a kept connection, or a client that reads nothing, may rest; 0 is no limit"
     )
     drain_timeout: float = option("30", parse_seconds, "seconds that running requests may take when the server stops")
-    max_connections: int = option("20000", parse_integer(1, 10**6), "connections at once, a worker; more are told 503")
+    max_connections: int = option(
+        "20000",
+        parse_integer(1, 10**6),
+        "connections at once, a worker, or as many as open files allow; more are told 503",
+    )
     trusted_proxies: tuple[str, ...] = option(
         "", parse_networks, "proxies (addresses, networks) whose X-Forwarded-For names the client, for the log"
     )
