@@ -154,7 +154,7 @@ def test_a_handshake_that_never_ends_gives_its_place_back_in_time(certificate):
         loop = asyncio.get_running_loop()
         began = loop.time()
         await house.connect()
-        _, rude = await house.connect(b"GET / HTTP/1.1\r\n\r\n")
+        await house.connect(b"GET / HTTP/1.1\r\n\r\n")
         await until(lambda: len(house.server.greeting) == 1)
         while house.server.greeting:
             await asyncio.sleep(0.5)
@@ -177,6 +177,7 @@ def test_closing_ends_handshakes(certificate):
 
 def test_tls_takes_little_more_than_a_record_in_memory_a_connection(certificate):
     """asyncio would take 256 kB: 3,000 clients that say nothing, 770 MB."""
+
     async def test(house, context):
         tracemalloc.start()
         try:

@@ -116,7 +116,8 @@ class Connection(asyncio.BufferedProtocol):
     # What is read so often is read faster so, and a connection is 0.7 kB smaller.
     __slots__ = (
         "_body_bytes", "_closing", "_counted", "_exchange", "_head_begun", "_held", "_is_surplus", "_peer", "_proxied",
-        "_receive", "_server", "_stream", "_transport", "deadline", "intake", "is_spoilt", "is_tunnel", "loop", "output", "reader",
+        "_receive", "_server", "_stream", "_transport", "deadline", "intake", "is_spoilt", "is_tunnel", "loop",
+        "output", "reader",
     )  # fmt: skip
 
     _transport: asyncio.Transport
@@ -160,7 +161,9 @@ class Connection(asyncio.BufferedProtocol):
         server.connections.add(self)
         self.deadline.expire_in(server.head_seconds)
         if self._is_surplus:
-            self._refuse(server.surplus_refusal())
+            # CPython 3.9's TLS loses what is written and closed while the connection is being made.
+            self._receive = Connection._discard
+            self.loop.call_soon(self._refuse, server.surplus_refusal())
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._server.receive_buffer

@@ -67,9 +67,11 @@ class Listener:
         handshake_seconds: float | None,
     ) -> None:
         self._server = server
+        # What asyncio's loops can do beyond what it asks of others.
+        self._loop = typing.cast(asyncio.BaseEventLoop, server.loop)
         self._sockets = sockets
         self._tls = tls
-        self._handshake_seconds = handshake_seconds
+        self._patience = typing.cast("int | None", handshake_seconds)  # asyncio takes a float as well
         self._room: asyncio.Event = asyncio.Event()
         self._told_at = -_SECONDS_BETWEEN_LINES
         loop = server.loop
@@ -146,7 +148,7 @@ class Listener:
         """Make a connection of an accepted socket; one that never comes about is closed, and nobody need know why."""
         try:
             if self._tls is None:
-                await self._server.loop.connect_accepted_socket(lambda: connection, client)
+                await self._loop.connect_accepted_socket(lambda: connection, client)
             else:
                 await self._agree(client, connection, self._tls)
         except OSError:
@@ -154,12 +156,9 @@ class Listener:
 
     async def _agree(self, client: socket.socket, connection: Connection, tls: ssl.SSLContext) -> None:
         """Have the handshake; OSError when it fails."""
-        loop = self._server.loop
-        agreed: asyncio.Future[None] = loop.create_future()
-        protocol = _LeanTls(
-            loop, connection, tls, agreed, server_side=True, ssl_handshake_timeout=self._handshake_seconds
-        )
-        transport, _ = await loop.connect_accepted_socket(lambda: protocol, client)
+        agreed: asyncio.Future[None] = self._loop.create_future()
+        protocol = _LeanTls(self._loop, connection, tls, agreed, server_side=True, ssl_handshake_timeout=self._patience)
+        transport, _ = await self._loop.connect_accepted_socket(lambda: protocol, client)
         try:
             await agreed
         except BaseException:

@@ -23,6 +23,7 @@ CALLED_BY_OTHERS = {
         "asyncio calls it on a protocol",
     ),
     "pause_writing": "asyncio calls it when a transport's buffer fills",
+    "max_size": "asyncio's TLS takes its buffer's size from it",
     "sizehint": "asyncio passes it to get_buffer",
     "optionxform": "configparser calls it for each key",
     "find_spec": "Python calls it on a finder for each import",
