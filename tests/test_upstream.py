@@ -59,7 +59,7 @@ async def exchange(pool: UpstreamPool, request: UpstreamRequest = POST, deadline
 DESTINATIONS = [
     ("https://api.openai.com/v1", Destination(True, "api.openai.com", 443, "", "api.openai.com", "/v1")),
     ("https://api.openai.com", Destination(True, "api.openai.com", 443, "", "api.openai.com", "/v1")),
-    ("https://api.openai.com/", Destination(True, "api.openai.com", 443, "", "api.openai.com", "/v1")),
+    ("https://api.openai.com/", Destination(True, "api.openai.com", 443, "", "api.openai.com", "")),
     ("http://127.0.0.1:8000/api/v4/", Destination(False, "127.0.0.1", 8000, "", "127.0.0.1:8000", "/api/v4")),
     ("http://[::1]:9", Destination(False, "::1", 9, "", "[::1]:9", "/v1")),
     ("http://h:80", Destination(False, "h", 80, "", "h", "/v1")),

@@ -98,9 +98,12 @@ class Relay:
         self._planner = Planner(
             name, settings, access.destination, self._pool.addressing, instance or os.urandom(8).hex(), max_body
         )
-        self._models = ModelList(
-            name, self._pool, settings.models, is_shared=bool(self._key), timeout=settings.timeout, clock=clock
-        )
+        self._models = ModelList(name, self._pool, settings.models, timeout=settings.timeout, clock=clock)
+        if not access.destination.base_path:
+            log.say(
+                f"base_url of the backend '{name}' ends in a slash behind the host: the API is asked at the root, as "
+                f"in {access.destination.origin}/chat/completions; without the slash it is asked below /v1"
+            )
 
     @property
     def open_connections(self) -> int:
@@ -116,7 +119,7 @@ class Relay:
 
         ApiError, of the upstream's status or 502 or 504, where there never was a list.
         """
-        return await self._models.read(self._planner.request_fields(request))
+        return await self._models.read(self._planner.request_fields(request), self._planner.query(request))
 
     def sent_model(self, asked: str) -> str:
         """Return what the upstream calls a model that was asked for."""

@@ -7,7 +7,6 @@ import json
 import typing
 
 from protocol.errors import ApiError
-from protocol.openai.answers import model_object
 from protocol.upstream.pool import UpstreamPool
 from protocol.upstream.request import UpstreamRequest
 from protocol.wire.http1.writers import encode_fields
@@ -18,15 +17,24 @@ _LONGEST_SECONDS = 120.0
 _MOST_BYTES = 4 * 1024 * 1024
 _REMEMBERED_LISTS = 100
 
-# Of the caller's request for the list of models, what the upstream gets to see.
-_FIELDS = ("host", "authorization", "api-key", "openai-organization", "openai-project", "user-agent", "via")
+# What of the caller's request does not go on, since the list is read here and serves others (RFC 9110 §12.5, §13).
+_NOT_PASSED = frozenset(
+    "accept accept-encoding content-type range if-match if-none-match if-modified-since if-unmodified-since"
+    " if-range".split()
+)
+
+# What goes on and does not change the list. All else tells the lists of two callers apart.
+_IRRELEVANT = frozenset(
+    "user-agent via traceparent tracestate baggage x-request-id x-client-request-id accept-language cache-control"
+    " pragma priority".split()
+)
 
 
 class ModelList:
     """What the upstream behind `pool` lists, and the models that are renamed: `renamed` maps names asked to names sent.
 
-    `name` is the backend's. `is_shared` says that every caller sees the same list. The upstream has `timeout` seconds
-    for its list (0: 120). `clock` gives seconds since the epoch.
+    `name` is the backend's. The upstream has `timeout` seconds for its list (0: 120). `clock` gives seconds since the
+    epoch.
     """
 
     def __init__(
@@ -35,31 +43,30 @@ class ModelList:
         pool: UpstreamPool,
         renamed: typing.Mapping[str, str],
         *,
-        is_shared: bool,
         timeout: float,
         clock: typing.Callable[[], float],
     ) -> None:
         self._name = name
         self._pool = pool
         self._renamed = renamed
-        self._is_shared = is_shared
         self._timeout = timeout or _LONGEST_SECONDS
         self._clock = clock
         self._kept: dict[str, tuple[float, list[JsonObject]]] = {}
 
-    async def read(self, request_fields: list[tuple[str, str]]) -> list[JsonObject]:
-        """Return the model objects for a caller whose request would have these fields.
+    async def read(self, request_fields: list[tuple[str, str]], query: str) -> list[JsonObject]:
+        """Return the model objects for a caller whose request would have these fields and this query.
 
         ApiError, of the upstream's status or 502 or 504, where there never was a list.
         """
-        fields = [(name, value) for name, value in request_fields if name in _FIELDS]
+        fields = [field for field in request_fields if field[0] not in _NOT_PASSED]
         # What one caller may see is nothing for another.
-        caller = repr([] if self._is_shared else fields)
+        telling = [f for f in fields if f[0] not in _IRRELEVANT and not f[0].startswith("x-stainless-")]
+        caller = repr((query, telling))
         now = self._clock()
         kept = self._kept.pop(caller, None)
         if kept is None or now - kept[0] > _KEPT_SECONDS:
             try:
-                kept = (now, await self._fetch(fields))
+                kept = (now, await self._fetch(fields, query))
             except ApiError:
                 if kept is None:
                     raise
@@ -68,9 +75,9 @@ class ModelList:
             del self._kept[next(iter(self._kept))]
         return self._with_renamed(kept[1])
 
-    async def _fetch(self, fields: list[tuple[str, str]]) -> list[JsonObject]:
+    async def _fetch(self, fields: list[tuple[str, str]], query: str) -> list[JsonObject]:
         block = encode_fields([*fields, ("accept", "application/json")])
-        target = f"{self._pool.addressing.origin}{self._pool.destination.base_path}/models"
+        target = self._pool.addressing.origin + self._pool.destination.target("/models", query)
         end_by = asyncio.get_running_loop().time() + self._timeout
         answer = await self._pool.send(UpstreamRequest("GET", target, block), end_by)
         try:
@@ -98,8 +105,9 @@ class ModelList:
         return [model for model in models if isinstance(model, dict) and isinstance(model.get("id"), str)]
 
     def _with_renamed(self, models: list[JsonObject]) -> list[JsonObject]:
+        """Return the list with the names that stand for what is in it; nothing is made up that the upstream lacks."""
         by_id = {model["id"]: model for model in models}
         for asked, sent in self._renamed.items():
-            if asked not in by_id:
-                by_id[asked] = {**by_id.get(sent, model_object(asked, 0, self._name)), "id": asked}
+            if sent in by_id and asked not in by_id and not ("*" in asked or "?" in asked):
+                by_id[asked] = {**by_id[sent], "id": asked}
         return list(by_id.values())

@@ -144,17 +144,21 @@ class Planner:
                 code="loop_detected",
             )  # fmt: skip
 
-    def _target(self, request: Request, is_tunnel: bool) -> str:
-        path = api_path(request.path) or request.path
+    def query(self, request: Request) -> str:
+        """Return the query that goes to the upstream, before the owner's is appended."""
         query = request.head.query
         if self._own_fields.api_key or self._leaves_key(request):
             query = query_without_key(query)
+        return with_renamed_model(query, self._choice.sent) if self._renames else query
+
+    def _target(self, request: Request, is_tunnel: bool) -> str:
+        path = api_path(request.path) or request.path
+        query = self.query(request)
         if self._renames:
             path = self._renamed_path(path)
-            query = with_renamed_model(query, self._choice.sent)
             if is_tunnel and self._choice.forced and not query_model(query) and not _WITHOUT_MODEL.search(query):
                 query += f"{'&' if query else ''}model={urllib.parse.quote(self._choice.forced, safe='')}"
-        return f"{self._destination.base_path}{path}{'?' + query if query else ''}"
+        return self._destination.target(path, query)
 
     def _renamed_path(self, path: str) -> str:
         """Return the path with the model renamed that it names; ApiError 400 where that cannot be told for sure."""

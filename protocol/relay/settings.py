@@ -65,7 +65,9 @@ class RelaySettings(ConnectionSettings):
     """Section [relay]."""
 
     base_url: str = option(
-        "https://api.openai.com/v1", parse_base_url, "the upstream, with or without /v1; unix:/path/to/socket"
+        "https://api.openai.com/v1",
+        parse_base_url,
+        "the upstream's host (/v1 is meant), or where its API begins; / behind the host: at the root; unix:/path",
     )
     api_key: str = option(
         AUTO, parse_key,

@@ -158,7 +158,11 @@ class Router:
         return self._answer_model_later(models, request, id)
 
     async def _answer_model_later(self, models: typing.Awaitable[_Models], request: Request, id: str) -> Response:
-        answer = _listed_model(await models, id) or self._unlisted_model(request, id)
+        try:
+            listed = _listed_model(await models, id)
+        except ApiError:
+            listed = None  # the upstream has no list, and may know the model all the same
+        answer = listed or self._unlisted_model(request, id)
         return answer if isinstance(answer, Response) else await answer
 
     def _models(self, request: Request, first: Backend | None) -> _Models | typing.Awaitable[_Models]:
