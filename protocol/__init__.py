@@ -38,7 +38,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         DashScope's native API in OpenAI's terms, and back: pure functions.
     dashscope -> errors, config, wire, exchange, upstream, openai, service/log, dashscope/mapping
         The backend that translates.
-    mock -> errors, on_demand, config, wire, exchange, openai, dashscope/mapping
+    mock -> errors, budget, turns, on_demand, config, wire, exchange, openai, dashscope/mapping
         The backend that answers by itself. Its own rooms are drawn in its docstring.
     tools -> errors, wire
         What is no part of serving: the test client, the builder of the single file.

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import random
 
 from protocol.config import options_of
-from protocol.exchange import Request
+from protocol.exchange import Request, Response
 from protocol.mock.backend import Mock
 from protocol.mock.settings import MockSettings
 from protocol.wire.http1.readers import RequestReader
@@ -49,9 +50,8 @@ def make_request(method, path, body=None, fields=()):
 
 
 def ask(mock, method, path, body=None, fields=()):
-    """Return the JSON that a mock answers at once; what it raises comes out."""
-    request = make_request(method, path, body, fields)
-    return json.loads(mock.endpoint(request).answer(request).body)
+    """Return the JSON that a mock answers; what it raises comes out."""
+    return json.loads(respond(mock, method, path, body, fields).body)
 
 
 class Clock:
@@ -83,6 +83,14 @@ def upload(mock, filename, content, purpose="user_data", **fields):
 
 
 def respond(mock, method, path, body=None, fields=()):
-    """Return the Response that a mock gives at once; what it raises comes out."""
+    """Return the Response that a mock gives, at once or in a loop of its own; what it raises comes out."""
     request = make_request(method, path, body, fields)
-    return mock.endpoint(request).answer(request)
+    answer = mock.endpoint(request).answer(request)
+    return answer if isinstance(answer, Response) else asyncio.run(_whole(answer))
+
+
+async def _whole(answer):
+    response = await answer
+    if not hasattr(response.body, "__aiter__"):
+        return response
+    return Response(response.status, response.fields, b"".join([piece async for piece in response.body]))

@@ -14,6 +14,8 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
+from protocol.budget import work_with_pauses
+
 
 def steps_of(work: Callable[[], object]) -> int:
     """Do the work and return its steps, those of this thread; what it raises goes on to the caller."""
@@ -66,3 +68,27 @@ def longest_turn(work: Callable[[], object]) -> int:
         sys.setprofile(before)
         threading.setprofile(None)
     return longest
+
+
+def steps_of_turns(work: Callable[[], object]) -> list[int]:
+    """Do work that pauses (protocol/turns.py) and return the steps of each of its turns."""
+    turns = []
+    count = 0
+
+    def on_profile(frame: FrameType, event: str, argument: Any) -> None:
+        nonlocal count
+        if event in ("call", "c_call"):
+            count += 1
+
+    def pause() -> None:
+        nonlocal count
+        turns.append(count)
+        count = 0
+
+    before = sys.getprofile()
+    sys.setprofile(on_profile)
+    try:
+        work_with_pauses(pause, work)
+    finally:
+        sys.setprofile(before)
+    return [*turns, count]

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 
+import mocks
 import pytest
-from mocks import make_form, make_mock, make_request
+from mocks import make_form, make_mock
 
 from protocol.errors import ApiError
-from protocol.exchange import Response
 from protocol.mock.media.picture import picture_file, read_picture_head
 from protocol.openai.api.checks import Conformity
 from protocol.openai.api.notation import NamedShape
@@ -29,13 +28,8 @@ def conform(name, value):
     CONFORMITY.check(NamedShape(name))(value)
 
 
-def answer_of(mock, request):
-    answer = mock.endpoint(request).answer(request)
-    return answer if isinstance(answer, Response) else asyncio.run(answer)
-
-
 def respond(path, body, fields=(), _mock=None):
-    return answer_of(_mock or make_mock(), make_request("POST", f"/v1/images/{path}", body, fields))
+    return mocks.respond(_mock or make_mock(), "POST", f"/v1/images/{path}", body, fields)
 
 
 def generate(_mock=None, **parameters):
@@ -60,7 +54,7 @@ def heads(answer):
 def stream(response, name):
     assert b"content-type: text/event-stream" in response.fields
     events = []
-    for event in SseReader().feed(b"".join(response.body.frames)):
+    for event in SseReader().feed(response.body):
         data = json.loads(event.data)
         assert event.event == data["type"]
         conform("ImageCompleted" if data["type"] == f"{name}.completed" else "ImagePartial", data)
@@ -170,7 +164,7 @@ def test_url_leads_to_the_picture_that_base64_would_have_been():
     [image] = answer["data"]
     assert set(answer) == {"created", "data"} and image["revised_prompt"] == "100% & 猫?"
     assert image["url"].startswith("http://x/")
-    fetched = answer_of(mock, make_request("GET", image["url"][len("http://x") :]))
+    fetched = mocks.respond(mock, "GET", image["url"][len("http://x") :])
     assert b"image/png" in fetched.fields
     same = generate(
         make_mock(freeze=True), model="dall-e-3", size="1792x1024", prompt="100% & 猫?", response_format="b64_json"
@@ -231,8 +225,13 @@ def test_stream_without_partial_pictures_is_one_event_a_picture():
 
 def test_events_leave_at_the_mock_s_pace():
     body = {"prompt": PROMPT, "stream": True, "partial_images": 3, "size": "64x64"}
-    paced = respond("generations", body, _mock=make_mock(delay=0.5, first_delay=1.0)).body
-    assert len(paced.frames) == 4 and (paced.first_delay, paced.delay) == (1.0, 0.5)
+    waits = []
+
+    async def sleep(seconds):
+        waits.append(seconds)
+
+    response = respond("generations", body, _mock=make_mock(delay=0.5, first_delay=1.0, sleep=sleep))
+    assert len(stream(response, "image_generation")) == 4 and waits == [1.0, 0.5, 0.5, 0.5]
 
 
 def test_edits_are_streamed_with_their_own_events():
@@ -337,7 +336,7 @@ def test_each_model_has_its_own_bounds(parameters, param, words):
 
 
 def edit_by_json(_mock, **body):
-    return answer_of(_mock, make_request("POST", "/v1/images/edits", {"prompt": "hat", "model": "gpt-image-2", **body}))
+    return mocks.respond(_mock, "POST", "/v1/images/edits", {"prompt": "hat", "model": "gpt-image-2", **body})
 
 
 def test_an_edit_in_json_refers_to_its_pictures():

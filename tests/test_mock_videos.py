@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 import pytest
-from mocks import Clock, ask, make_mock, make_request
+from mocks import Clock, ask, make_mock, respond
 
 from protocol.errors import ApiError
 from protocol.mock.media.movie import movie_file
@@ -27,8 +27,7 @@ def create(mock, **parameters):
 
 
 def content(mock, video, variant="video"):
-    request = make_request("GET", f"/v1/videos/{video['id']}/content?variant={variant}")
-    return mock.endpoint(request).answer(request)
+    return respond(mock, "GET", f"/v1/videos/{video['id']}/content?variant={variant}")
 
 
 def refused(function, *arguments):

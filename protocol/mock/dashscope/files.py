@@ -10,7 +10,8 @@ import re
 from protocol.exchange import Answer, Request, Response
 from protocol.mock.dashscope.refusals import refusal
 from protocol.mock.dashscope.service_call import last_segment, query_of
-from protocol.mock.media.picture import PICTURE_MOST_SIDE, picture_file
+from protocol.mock.media.gallery import kept_picture
+from protocol.mock.media.picture import PICTURE_MOST_SIDE
 from protocol.mock.media.sound import SpokenSound
 from protocol.openai.answers import JSON_FIELDS, split_words
 from protocol.wire.http1.writers import encode_fields
@@ -33,8 +34,7 @@ def serve_file(request: Request, spoken: str) -> Answer:
     picture = re.fullmatch(r"(\d{2,4})x(\d{2,4})-([0-9a-f]{8})\.png", name)
     if picture and max(int(picture[1]), int(picture[2])) <= PICTURE_MOST_SIDE:
         text = query_of(request).get("text", "")
-        file = picture_file(text, int(picture[1]), int(picture[2]), seed=int(picture[3], 16))
-        return Response(200, _FILE_FIELDS["png"], file)
+        return _picture(text, int(picture[1]), int(picture[2]), int(picture[3], 16))
     sound = re.fullmatch(r"(\d{1,4})-([0-9a-f]{8})\.(wav|pcm|mp3)", name)
     if sound and int(sound[1]) <= MOST_SPOKEN_WORDS:
         file = SpokenSound(int(sound[1]), sound[3], seed=int(sound[2], 16)).file()
@@ -42,6 +42,10 @@ def serve_file(request: Request, spoken: str) -> Answer:
     if re.fullmatch(r"[0-9a-f]{8}\.json", name):
         return Response(200, JSON_FIELDS, encode_json(_transcript(spoken)))
     raise refusal("NotFound", "There is no such file.")
+
+
+async def _picture(text: str, width: int, height: int, seed: int) -> Response:
+    return Response(200, _FILE_FIELDS["png"], await kept_picture(text, width, height, seed=seed))
 
 
 def _transcript(text: str) -> JsonObject:

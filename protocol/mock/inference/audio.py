@@ -15,15 +15,18 @@ import re
 import typing
 import zlib
 
+from protocol.budget import spend_turn
 from protocol.errors import ApiError
 from protocol.exchange import Paced, Response
 from protocol.mock.answer.logprobs import token_logprobs
 from protocol.mock.engine.resources import Handler
 from protocol.mock.engine.world import Call, World
+from protocol.mock.inference.pieces import answer_of_pieces
 from protocol.mock.media.recording import sound_seconds
 from protocol.mock.media.sound import WORD_SECONDS, SpokenSound, spoken_words, voice_seed
 from protocol.openai.answers import EVENT_STREAM_FIELDS, json_response, split_words
 from protocol.openai.audio import CAPTION_TYPES, caption_time, speech_delta_event
+from protocol.turns import in_turns
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.multipart import FormFile
@@ -32,8 +35,11 @@ from protocol.wire.sse import encode_event
 # API reference: characters of a speech, bytes of a recording.
 _SPEECH_MOST_CHARACTERS = 4096
 _RECORDING_MOST_BYTES = 25 * 1024 * 1024
-# A longer speech is sent piece by piece: half an hour of WAV has 80 MB, but words that sound alike share their bytes.
-_SPEECH_WHOLE_BYTES = 1024 * 1024
+_PROMPT_MOST_CHARACTERS = 100_000  # of which the words are counted
+# Speech of more seconds, and a recording of more bytes, is work that is done in turns.
+_SECONDS_AT_ONCE = 100
+_RECORDING_BYTES_AT_ONCE = 16 * 1024
+_STEPS_A_WORD = 20  # of speech that becomes an event
 
 _AUDIO_TOKENS_A_SECOND = 10
 _VOCABULARY = 50_257  # how many tokens Whisper has
@@ -59,7 +65,7 @@ class Audio:
 
     # ---- speech -------------------------------------------------------------------------------------------------
 
-    def speak(self, call: Call) -> Response:
+    def speak(self, call: Call) -> Response | typing.Awaitable[Response]:
         """Answer POST /v1/audio/speech: a file, or events with its pieces, one a word at the mock's pace."""
         body = call.body
         text = str(body.get("input") or "")[:_SPEECH_MOST_CHARACTERS]
@@ -67,10 +73,20 @@ class Audio:
         speed = asked if isinstance(asked, (int, float)) and not isinstance(asked, bool) else 1
         form = str(body.get("response_format") or "mp3")
         sound = SpokenSound(spoken_words(text), form, seed=voice_seed(body.get("voice")), speed=speed)
-        if body.get("stream_format") != "sse":
-            return self._spoken(encode_fields([("content-type", sound.media_type)]), sound.pieces())
+        speak = self._speak_events if body.get("stream_format") == "sse" else self._speak_file
+        if sound.seconds <= _SECONDS_AT_ONCE:
+            return speak(sound, text)
+        return in_turns(lambda: speak(sound, text))
+
+    def _speak_file(self, sound: SpokenSound, text: str) -> Response:
+        return self._spoken(encode_fields([("content-type", sound.media_type)]), sound.pieces())
+
+    def _speak_events(self, sound: SpokenSound, text: str) -> Response:
         pieces = sound.pieces()
-        encoded = {piece: _speech_event(speech_delta_event(piece)) for piece in set(pieces)}
+        encoded = {}
+        for piece in set(pieces):
+            spend_turn(_STEPS_A_WORD)
+            encoded[piece] = _speech_event(speech_delta_event(piece))
         frames = [encoded[piece] for piece in pieces]
         usage = _token_usage(len(text.split()), 0, math.ceil(sound.seconds * _AUDIO_TOKENS_A_SECOND))
         done = {name: usage[name] for name in ("input_tokens", "output_tokens", "total_tokens")}
@@ -81,23 +97,31 @@ class Audio:
         settings = self._world.settings
         if settings.delay or settings.first_delay:
             return Response(200, fields, Paced(pieces, first_delay=settings.first_delay, delay=settings.delay))
-        size = sum(map(len, pieces))
-        return Response(200, fields, b"".join(pieces) if size <= _SPEECH_WHOLE_BYTES else _one_by_one(pieces), size)
+        return answer_of_pieces(fields, pieces)
 
     # ---- transcripts --------------------------------------------------------------------------------------------
 
     def transcribe(self, call: Call) -> typing.Any:
         """Answer POST /v1/audio/transcriptions; whisper-1 does not stream (API reference, `stream`)."""
-        said = self._heard(call, "transcribe")
-        if call.body.get("stream") is True and said.model != "whisper-1":
-            return self._world.stream(said.frames())
-        return self._answer(said)
+        return self._told(call, "transcribe")
 
     def translate(self, call: Call) -> typing.Any:
         """Answer POST /v1/audio/translations."""
-        return self._answer(self._heard(call, "translate"))
+        return self._told(call, "translate")
 
-    def _answer(self, said: _Transcript) -> typing.Any:
+    def _told(self, call: Call, task: str) -> typing.Any:
+        file = call.body.get("file")
+        if isinstance(file, FormFile) and len(file.data) > _RECORDING_BYTES_AT_ONCE:
+            return self._told_later(call, task)
+        return self._answer(call, self._heard(call, task))
+
+    async def _told_later(self, call: Call, task: str) -> Response:
+        answer = self._answer(call, await in_turns(lambda: self._heard(call, task)))
+        return answer if isinstance(answer, Response) else await answer
+
+    def _answer(self, call: Call, said: _Transcript) -> Response | typing.Awaitable[Response]:
+        if said.task == "transcribe" and call.body.get("stream") is True and said.model != "whisper-1":
+            return self._world.stream(said.frames())
         media_type, answer = said.answer()
         if isinstance(answer, str):
             content = answer.encode("utf-8", "backslashreplace")
@@ -146,7 +170,7 @@ class _Transcript:
         self.pieces = split_words(text)
         self.model = body.get("model")
         self._seconds = seconds
-        self._task = task
+        self.task = task
         self._body = body
 
     # ---- answers ------------------------------------------------------------------------------------------------
@@ -166,16 +190,16 @@ class _Transcript:
                 "segments": [self._speaker_segment(*one) for one in enumerate(self._sentences())],
                 "usage": self._usage(),
             }  # fmt: skip
-        if self._task == "translate":
+        if self.task == "translate":
             return "application/json", {"text": self.text}
         logprobs = {"logprobs": self._logprobs(self.pieces)} if self._has_logprobs() else {}
         return "application/json", {"text": self.text, **self._languages(), **logprobs, "usage": self._usage()}
 
     def _verbose(self) -> JsonObject:
         asked = self._strings("timestamp_granularities") or ["segment"]
-        language = "english" if self._task == "translate" else str(self._body.get("language") or "english")
+        language = "english" if self.task == "translate" else str(self._body.get("language") or "english")
         answer: JsonObject = {
-            "task": self._task, "language": language, "duration": self._seconds, "text": self.text,
+            "task": self.task, "language": language, "duration": self._seconds, "text": self.text,
         }  # fmt: skip
         if "word" in asked:
             answer["words"] = [
@@ -184,7 +208,7 @@ class _Transcript:
             ]
         if "segment" in asked:
             answer["segments"] = [self._segment(*sentence) for sentence in enumerate(self._sentences())]
-        if self._task == "transcribe":
+        if self.task == "transcribe":
             answer["usage"] = {"type": "duration", "seconds": math.ceil(self._seconds)}
         return answer
 
@@ -292,7 +316,7 @@ class _Transcript:
 
     def _spent_tokens(self) -> JsonObject:
         prompt = self._body.get("prompt")
-        words = len(prompt.split()) if type(prompt) is str else 0
+        words = len(prompt[:_PROMPT_MOST_CHARACTERS].split()) if type(prompt) is str else 0
         heard = math.ceil(self._seconds * _AUDIO_TOKENS_A_SECOND)
         return {"type": "tokens", **_token_usage(words, heard, len(self.pieces))}
 
@@ -312,8 +336,3 @@ def _token_usage(text: int, heard: int, made: int) -> JsonObject:
 
 def _speech_event(event: JsonObject) -> bytes:
     return encode_event(encode_json(event))
-
-
-async def _one_by_one(pieces: typing.Iterable[bytes]) -> typing.AsyncIterator[bytes]:
-    for piece in pieces:
-        yield piece

@@ -17,11 +17,13 @@ from protocol.exchange import Response
 from protocol.mock.engine.resources import Handler
 from protocol.mock.engine.world import Call, World
 from protocol.mock.inference.image_rules import GPT_IMAGE_MODEL, check_image_request
-from protocol.mock.media.picture import PICTURE_MOST_SIDE, PictureHead, picture_file, read_picture_head
+from protocol.mock.inference.pieces import answer_of_pieces
+from protocol.mock.media.gallery import made_picture
+from protocol.mock.media.picture import PICTURE_MOST_SIDE, PictureHead, read_picture_head
 from protocol.mock.served_files import mock_file_url
 from protocol.mock.storage.files import FILES
-from protocol.openai.answers import event_bytes
-from protocol.wire.json_text import JsonObject
+from protocol.openai.answers import EVENT_STREAM_FIELDS, JSON_FIELDS, event_bytes
+from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.multipart import FormFile
 
 _CLASSIC_MODEL = "dall-e-2"
@@ -35,9 +37,14 @@ _SIZE_TEXT = re.compile(r"(\d{2,4})x(\d{2,4})")
 _LEAST_SIDE = 16
 _USUAL_SIZE = (1024, 1024)
 _MOST_IMAGES = 10
+_MOST_INPUTS = 16
+_MOST_PROMPT = 32_000  # characters; a lenient check lets longer ones in
 _MOST_PARTIAL_IMAGES = 3
 # The beginning of a PNG of 1024 x 1024 pixels, in the place of a picture that is at a URL.
 _UNSEEN_PICTURE = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0\x04\0\0\0\x04\0"
+# Of a picture in base64 so much is read: its head.
+_HEAD_CHARACTERS = 1024 * 1024
+_WHOLE_ANSWER_CHARACTERS = 1024 * 1024  # of base64; a larger answer is sent in pieces
 _URL_PROMPT = 500  # characters of a prompt in a picture's URL
 
 # Output tokens of 1024 x 1024 pixels; other sizes are in proportion. "standard" and "hd" are DALL-E's names.
@@ -91,12 +98,13 @@ class _Order(typing.NamedTuple):
             "size": "{}x{}".format(*self.size),
         }
 
-    def picture(self, number: int, text: str) -> bytes:
-        """Return the file of one of the pictures, with a text in it."""
+    async def picture(self, number: int, text: str) -> str:
+        """Return the file of one of the pictures in base64, with a text in it."""
         width, height = self.size
-        return picture_file(
+        file = await made_picture(
             text, width, height, picture_format=self.format, seed=self.seed + number, transparent=self.is_transparent
         )
+        return binascii.b2a_base64(file, newline=False).decode("ascii")
 
     def usage(self) -> JsonObject:
         """Return the usage; a word of the prompt counts for a token."""
@@ -159,14 +167,14 @@ class MockImages:
             model = "gpt-image-1" if is_gpt else _CLASSIC_MODEL
         prompt, count = body.get("prompt"), body.get("n")
         return _Order(
-            name, body, model, prompt if type(prompt) is str else "", _size(body.get("size"), inputs),
+            name, body, model, prompt[:_MOST_PROMPT] if type(prompt) is str else "", _size(body.get("size"), inputs),
             self._world.random_bits(32), min(max(1, count), _MOST_IMAGES) if type(count) is int else 1, inputs,
         )  # fmt: skip
 
     def _inputs(self, call: Call, param: str) -> list[PictureHead | None]:
         """Return the heads of a request's pictures; ApiError 400 for a file that is no picture, and for no file."""
         asked = call.body.get(param)
-        files = [self._picture(one, param) for one in (asked if type(asked) is list else [asked])]
+        files = [self._picture(one, param) for one in (asked[:_MOST_INPUTS] if type(asked) is list else [asked])]
         heads = [read_picture_head(data) for data in files if data is not None]
         if not heads and not self._world.takes_any_upload:
             message = f"Missing required parameter: '{param}'."
@@ -190,6 +198,9 @@ class MockImages:
         if not head.startswith("data:"):
             # The mock fetches nothing, so whatever is at a URL passes for a picture.
             return _UNSEEN_PICTURE if head else None
+        if len(encoded) > _HEAD_CHARACTERS:
+            encoded = "".join(encoded[:_HEAD_CHARACTERS].split())
+            encoded = encoded[: len(encoded) // 4 * 4]
         try:
             return binascii.a2b_base64(encoded)
         except binascii.Error:
@@ -209,23 +220,23 @@ class MockImages:
     # ---- what is answered ---------------------------------------------------------------------------------------
 
     async def _answer(self, call: Call, order: _Order) -> typing.Any:
-        """Answer with the pictures. Other requests get turns in between, because a large one takes up to 70 ms."""
+        """Answer with the pictures."""
         if order.is_gpt and call.body.get("stream") is True:
             return await self._stream(order)
         images = []
         for number in range(order.n):
-            images.append(self._image(call, order, number))
+            images.append(await self._image(call, order, number))
             await self._world.sleep(0)
         answer: JsonObject = {"created": self._world.now(), "data": images}
         if order.is_gpt:
             answer.update(**order.look, **_safety_identifier(order.body), usage=order.usage())
-        later = self._world.after_words(answer, order.n)
-        return later if isinstance(later, dict) else await later
+        made = self._world.after_words(_in_pieces(answer) if _is_large(images) else answer, order.n)
+        return made if isinstance(made, (dict, Response)) else await made
 
-    def _image(self, call: Call, order: _Order, number: int) -> JsonObject:
+    async def _image(self, call: Call, order: _Order, number: int) -> JsonObject:
         image: JsonObject = {}
         if order.is_gpt or order.body.get("response_format") == "b64_json" or call.request is None:
-            image["b64_json"] = _base64(order.picture(number, order.prompt))
+            image["b64_json"] = await order.picture(number, order.prompt)
         else:
             width, height = order.size
             text = urllib.parse.urlencode({"text": order.prompt[:_URL_PROMPT]}, errors="replace")
@@ -236,26 +247,52 @@ class MockImages:
         return image
 
     async def _stream(self, order: _Order) -> Response:
-        """Answer with events: for each picture its partial ones, with more and more of the prompt, then the whole."""
+        """Answer with events, each of which is made when the client has taken those before it."""
+        events = self._events(order)
+        first = await events.__anext__()  # what is wrong with the order is refused before the answer begins
+        return Response(200, EVENT_STREAM_FIELDS, self._in_pace(first, events))
+
+    async def _in_pace(self, first: bytes, others: typing.AsyncIterator[bytes]) -> typing.AsyncIterator[bytes]:
+        settings = self._world.settings
+        await self._world.sleep(settings.first_delay)
+        yield first
+        async for event in others:
+            await self._world.sleep(settings.delay)
+            yield event
+
+    async def _events(self, order: _Order) -> typing.AsyncGenerator[bytes, None]:
+        """Yield events: for each picture its partial ones, with more and more of the prompt, then the whole."""
         asked = order.body.get("partial_images")
         partial_images = min(max(0, asked), _MOST_PARTIAL_IMAGES) if type(asked) is int else 0
-        frames = []
         for number in range(order.n):
             for index in range(partial_images):
                 text = order.prompt[: len(order.prompt) * (index + 1) // (partial_images + 1)]
-                frames.append(self._event(order, "partial_image", number, text, {"partial_image_index": index}))
-                await self._world.sleep(0)
+                yield await self._event(order, "partial_image", number, text, {"partial_image_index": index})
             done = {"usage": order._replace(n=1).usage(), **_safety_identifier(order.body)}
-            frames.append(self._event(order, "completed", number, order.prompt, done))
-            await self._world.sleep(0)
-        return self._world.stream(frames)
+            yield await self._event(order, "completed", number, order.prompt, done)
 
-    def _event(self, order: _Order, kind: str, number: int, text: str, more: JsonObject) -> bytes:
+    async def _event(self, order: _Order, kind: str, number: int, text: str, more: JsonObject) -> bytes:
         event = {
-            "type": f"{order.name}.{kind}", "b64_json": _base64(order.picture(number, text)),
+            "type": f"{order.name}.{kind}", "b64_json": await order.picture(number, text),
             "created_at": self._world.now(), **order.look, **more,
         }  # fmt: skip
         return event_bytes([event])
+
+
+def _is_large(images: typing.Sequence[JsonObject]) -> bool:
+    return sum(len(image.get("b64_json", "")) for image in images) > _WHOLE_ANSWER_CHARACTERS
+
+
+def _in_pieces(answer: JsonObject) -> Response:
+    """Return the answer with its pictures as pieces: written as one text, they would keep others waiting."""
+    pictures = [image["b64_json"].encode("ascii") for image in answer["data"]]
+    emptied = {**answer, "data": [{**image, "b64_json": ""} for image in answer["data"]]}
+    place = b'"b64_json":"'  # a string cannot look like it: its quotes are escaped
+    begin, *rests = encode_json(emptied).split(place)
+    pieces = [begin]
+    for picture, rest in zip(pictures, rests):
+        pieces += (place, picture, rest)
+    return answer_of_pieces(JSON_FIELDS, pieces)
 
 
 def _size(asked: typing.Any, inputs: typing.Sequence[PictureHead | None]) -> tuple[int, int]:
@@ -290,7 +327,3 @@ def _input_tokens(head: PictureHead | None) -> int:
 def _safety_identifier(body: JsonObject) -> JsonObject:
     given = body.get("safety_identifier") or body.get("user")
     return {"safety_identifier": given} if type(given) is str else {}
-
-
-def _base64(data: bytes) -> str:
-    return binascii.b2a_base64(data, newline=False).decode("ascii")

@@ -13,8 +13,8 @@ from protocol.exchange import Response
 from protocol.mock.engine.resources import Handler
 from protocol.mock.engine.store import Change, Record
 from protocol.mock.engine.world import Call, World
+from protocol.mock.media.gallery import kept_picture
 from protocol.mock.media.movie import movie_file
-from protocol.mock.media.picture import picture_file
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject
 
@@ -118,7 +118,7 @@ class Videos:
         finish(record)
         record.object.update(progress=100, expires_at=self._world.now() + _KEPT_SECONDS)
 
-    def content(self, call: Call) -> Response:
+    async def content(self, call: Call) -> Response:
         """Answer a video's file, or a picture of it; ApiError 404 before it is completed."""
         record = self._world.find("/videos", call.names["video_id"])
         video = record.object
@@ -129,9 +129,10 @@ class Videos:
         width, height = (int(match[1]), int(match[2])) if match else (720, 1280)
         text = video.get("prompt") or ""
         if format == "mp4":
-            data = movie_file(picture_file(text, width, height), width, height, max(1, _seconds(video["seconds"])))
+            picture = await kept_picture(text, width, height)
+            data = movie_file(picture, width, height, max(1, _seconds(video["seconds"])))
         else:
-            data = picture_file(text, width, height, picture_format=format)
+            data = await kept_picture(text, width, height, picture_format=format)
         return Response(200, encode_fields([("content-type", media_type)]), data)
 
 

@@ -11,6 +11,7 @@ import math
 import re
 import typing
 
+from protocol.budget import spend_turn
 from protocol.mock.media.font import GLYPH_HEIGHT, GLYPH_WIDTH, drawable_text, glyph_rows
 
 Colour = typing.Tuple[int, int, int, int]
@@ -29,6 +30,10 @@ _CHROMA = 30
 _LARGEST_DOT = 64
 _DOTS = (64, 48, 32, 24, 16, 8, 4, 2)
 _MARGIN = 16
+_MOST_CHARACTERS = 32_000  # that are drawn of a text: as many as OpenAI's prompts have
+_CHARACTERS_A_STEP = 16  # that are laid out, or of which a row of dots is drawn
+_PIXELS_A_STEP = 1024  # of a row that are copied
+_STEPS_A_GLYPH = 4
 _UNBROKEN = 16  # characters of the longest word that is not broken to have larger letters
 
 
@@ -71,7 +76,8 @@ def _byte(exact: float) -> int:
 def draw_canvas(text: str, width: int, height: int, *, seed: int, transparent: bool = False) -> Canvas:
     """Return a picture of width x height pixels with the text in the largest letters that fit.
 
-    A text that does not fit in the smallest letters is cut, and ends with "...". The colours follow from `seed`.
+    A text that does not fit in the smallest letters is cut, and ends with "...". Of a longer one, the first 32,000
+    characters are drawn. The colours follow from `seed`.
     """
     chance = binascii.crc32(b"%d" % seed)
     angle = 2 * math.pi * (chance >> 8) / 0x1000000
@@ -89,15 +95,19 @@ def draw_canvas(text: str, width: int, height: int, *, seed: int, transparent: b
 def _draw_text(text: str, width: int, height: int) -> list[bytes | None]:
     """Return the mask of each row of pixels, with the text in the middle."""
     masks: list[bytes | None] = [None] * height
-    dot, lines = _lay_out(drawable_text(text), width, height)
+    dot, lines = _lay_out(drawable_text(text[:_MOST_CHARACTERS]), width, height)
     longest = max(map(len, lines), default=0)
     left, top = (width - longest * _CELL_WIDTH * dot) // 2, (height - len(lines) * _CELL_HEIGHT * dot) // 2
     left, top = (side - side % 8 if side >= 8 else max(0, side) for side in (left, top))
     dots = b"\0" * dot, b"\1" * dot
     cells = [b"".join(dots[bits >> place & 1] for place in (4, 3, 2, 1, 0)) + dots[0] for bits in range(32)]
-    glyphs = {character: [cells[bits] for bits in glyph_rows(character)] for character in set("".join(lines))}
+    glyphs = {}
+    for character in set("".join(lines)):
+        spend_turn(_STEPS_A_GLYPH)
+        glyphs[character] = [cells[bits] for bits in glyph_rows(character)]
     for number, line in enumerate(lines):
         for row in range(GLYPH_HEIGHT):
+            spend_turn(1 + len(line) // _CHARACTERS_A_STEP + width // _PIXELS_A_STEP)
             drawn = b"".join([glyphs[character][row] for character in line])
             mask = (b"\0" * left + drawn).ljust(width, b"\0")[:width]
             first = top + (number * _CELL_HEIGHT + row) * dot
@@ -132,6 +142,7 @@ def _lay_out(text: str, width: int, height: int) -> tuple[int, list[str]]:
 
 def _wrap(text: str, columns: int) -> list[str]:
     """Return the text in lines of at most so many characters; only words that are longer than a line are cut."""
+    spend_turn(1 + len(text) // _CHARACTERS_A_STEP)
     lines = []
     for paragraph in text.split("\n"):
         line = ""
@@ -141,9 +152,8 @@ def _wrap(text: str, columns: int) -> list[str]:
                 continue
             if line:
                 lines.append(line)
-            while len(word) > columns:
-                lines.append(word[:columns])
-                word = word[columns:]
-            line = word
+            last = (len(word) - 1) // columns * columns
+            lines += [word[begin : begin + columns] for begin in range(0, last, columns)]
+            line = word[last:]
         lines.append(line)
     return lines

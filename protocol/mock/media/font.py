@@ -6,6 +6,8 @@ import binascii
 import typing
 import unicodedata
 
+from protocol.budget import spend_turn
+
 GLYPH_WIDTH, GLYPH_HEIGHT = 5, 7
 
 # A glyph has seven digits to base 32, one a row from the top. A digit's highest bit is the dot on the left.
@@ -20,8 +22,9 @@ _GLYPHS = (
     "88s8896 00hhhjd 00hhha4 00hhlla 00ha4ah 00hhf1e 00v248v 2448442 4444444 8442448 009li00"
 ).split()
 _FIRST = 0x20
+_STEPS_A_FORM = 4  # to find how a character can be drawn
 
-_PUNCTUATION = {ord(sign): ascii_sign for sign, ascii_sign in zip("‘’‚“”„«»‐‑‒–—―−×", '\'\',"""<>-------x')}
+_PUNCTUATION = dict(zip("‘’‚“”„«»‐‑‒–—―−×", '\'\',"""<>-------x'))
 # Categories that are not drawn: marks on other characters, and characters that only tell how to join or order others.
 _UNDRAWN = frozenset(("Mn", "Me", "Cf", "Cc"))
 
@@ -33,7 +36,11 @@ def drawable_text(text: str) -> str:
     """
     if text.isascii() and text.isprintable():
         return text
-    return "".join(map(_ascii_form, text.translate(_PUNCTUATION)))
+    forms = {}
+    for character in set(text):
+        spend_turn(_STEPS_A_FORM)
+        forms[character] = _ascii_form(_PUNCTUATION.get(character, character))
+    return "".join([forms[character] for character in text])
 
 
 def _ascii_form(character: str) -> str:

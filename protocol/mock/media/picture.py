@@ -5,9 +5,11 @@ Sources of the headers: W3C PNG 5.2 and 11.2.1; CompuServe GIF89a, 18; ITU-T T.8
 
 from __future__ import annotations
 
+import re
 import struct
 import typing
 
+from protocol.budget import Budget, BudgetSpent
 from protocol.errors import ApiError
 from protocol.mock.media.canvas import draw_canvas
 from protocol.mock.media.jpeg import encode_jpeg
@@ -21,6 +23,12 @@ _ENCODERS = {"png": encode_png, "jpeg": encode_jpeg, "webp": encode_webp}
 
 #: The formats that `picture_file` can make. A media type is "image/" and the format.
 PICTURE_FORMATS = tuple(_ENCODERS)
+
+
+# The segments of a JPEG file before its size: metadata and a colour profile, in some hundreds at most.
+_MOST_HEAD_STEPS = 10_000
+_FILL_BYTES = re.compile(rb"\xff{1,65535}")
+_STEPS_OF_FILL = 65
 
 
 class PictureHead(typing.NamedTuple):
@@ -64,19 +72,23 @@ def read_picture_head(data: bytes) -> PictureHead | None:
             return _read_jpeg_head(data)
         if data[:4] == b"RIFF" and data[8:12] == b"WEBP":
             return _read_webp_head(data)
-    except struct.error:  # the file ends too early
+    except (struct.error, BudgetSpent):  # the file ends too early, or has segments without end
         pass
     return None
 
 
 def _read_jpeg_head(data: bytes) -> PictureHead | None:
+    budget = Budget(_MOST_HEAD_STEPS, "The picture", pauses=True)
     at = 2
     while True:
+        budget.spend()
         mark, kind = struct.unpack_from(">BB", data, at)
         if mark != 0xFF:
             return None
         if kind == 0xFF:  # B.1.1.2: any number of fill bytes may come before a marker
-            at += 1
+            fill = _FILL_BYTES.match(data, at + 1)
+            at = fill.end() - 1 if fill else at + 1
+            budget.spend(_STEPS_OF_FILL)
         elif kind == 0x01 or 0xD0 <= kind <= 0xD8:  # markers without a segment
             at += 2
         elif 0xC0 <= kind <= 0xCF and kind not in (0xC4, 0xC8, 0xCC):

@@ -6,11 +6,14 @@ import binascii
 import struct
 import zlib
 
+from protocol.budget import spend_turn
 from protocol.mock.media.canvas import Canvas
 
 # Sections 9.2 and 11.2.1: the filter of a row, and the colour type for a palette.
 _FILTER_NONE, _FILTER_UP = b"\0", b"\2"
 _PALETTE = 3
+
+_PIXELS_A_STEP = 128  # that are compressed in a microsecond
 
 
 def encode_png(canvas: Canvas) -> bytes:
@@ -31,6 +34,7 @@ def _pixels(canvas: Canvas) -> bytes:
     ink = bytes((len(canvas.shades),))
     packed = []
     for row, (shade, mask) in enumerate(zip(canvas.rows, canvas.masks)):
+        spend_turn(1 + canvas.width // _PIXELS_A_STEP)
         line = again
         if not canvas.repeats(row):
             ground = bytes((shade,))

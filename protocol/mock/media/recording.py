@@ -10,6 +10,8 @@ from __future__ import annotations
 import struct
 import typing
 
+from protocol.budget import Budget, BudgetSpent
+
 # Encodings whose samples have one size: PCM, floats, the two laws of G.711, and the extensible header for these.
 _WAV_EVEN_ENCODINGS = frozenset((1, 3, 6, 7, 0xFFFE))
 
@@ -28,6 +30,12 @@ _EBML_LONGEST = 2.0**63  # of a duration: it excludes infinity and NaN
 
 _MPEG_MOST_RUBBISH = 4096  # places in a stream of frames where a frame might begin and does not
 
+# A step is a frame of sound, or a part of a container. A million frames are six hours or more: of the recordings that
+# have at most 25 MiB, only silence may have more.
+_MOST_STEPS = 1_000_000
+_STEPS_A_STREAM = 2  # of an Ogg file
+_STEPS_AN_ELEMENT = 4  # of a WebM file, with its two numbers of variable length
+
 
 class _MpegFrame(typing.NamedTuple):
     """A frame of MPEG audio: its bytes, its samples, samples a second, and where its side information ends."""
@@ -41,23 +49,26 @@ class _MpegFrame(typing.NamedTuple):
 def sound_seconds(data: bytes) -> float | None:
     """Return how many seconds a WAV, MP3, AAC (ADTS), FLAC, Ogg, MP4 or WebM file lasts; None where it does not tell.
 
-    A file that was cut off lasts as long as its headers say, or as the frames that are there where there is no header.
+    A file that was cut off lasts as long as its headers say, or as the frames that are there where there is no header;
+    of these, a million are counted at most. That takes half a second, so a large file is work to be done in turns.
     """
+    budget = Budget(_MOST_STEPS, "The recording", param="file", pauses=True)
     try:
         begin = _id3_size(data)
         kind = data[begin : begin + 4]
         if kind in (b"RIFF", b"RF64") and data[begin + 8 : begin + 12] == b"WAVE":
-            return _wav_seconds(data, begin)
+            return _wav_seconds(data, begin, budget)
         if kind == b"fLaC":
             return _flac_seconds(data, begin + 8)
         if kind == b"OggS":
-            return _ogg_seconds(data)
+            return _ogg_seconds(data, budget)
         if data[4:8] in (b"ftyp", b"moov", b"mdat", b"wide", b"free"):
-            return _mp4_seconds(data)
+            return _mp4_seconds(data, budget)
         if kind == b"\x1a\x45\xdf\xa3":
-            return _webm_seconds(data)
-        return _adts_seconds(data, begin) if _adts_frame(data, begin) else _mpeg_seconds(data, begin)
-    except struct.error:  # the file ends too early
+            return _webm_seconds(data, budget)
+        read_frames = _adts_seconds if _adts_frame(data, begin) else _mpeg_seconds
+        return read_frames(data, begin, budget)
+    except (struct.error, BudgetSpent):  # the file ends too early, or has no end of parts
         return None
 
 
@@ -71,10 +82,11 @@ def _id3_size(data: bytes) -> int:
     return size + (20 if data[5] & 0x10 else 10)
 
 
-def _wav_seconds(data: bytes, begin: int) -> float | None:
+def _wav_seconds(data: bytes, begin: int, budget: Budget) -> float | None:
     encoding = rate = byte_rate = samples = 0
     at = begin + 12
     while True:
+        budget.spend()
         kind, size = struct.unpack_from("<4sI", data, at)
         at += 8
         if kind == b"fmt ":
@@ -117,27 +129,34 @@ def _mpeg_frame(header: bytes) -> _MpegFrame | None:
     return _MpegFrame(size, samples, rate, 4 + side) if bitrate else None
 
 
-def _mpeg_seconds(data: bytes, at: int) -> float | None:
+def _mpeg_seconds(data: bytes, at: int, budget: Budget) -> float | None:
     first = _mpeg_frame(data[at : at + 4])
     if first is None:
         return None
     told = _told_frames(data, at, first)
     if told:
         return told * first.samples / first.rate
+    # By the two bytes of a header that tell how long its frame is.
     known: dict[bytes, _MpegFrame | None] = {}
     samples, end, rubbish = 0, len(data), 0
-    while 0 <= at <= end - 4 and rubbish < _MPEG_MOST_RUBBISH:
-        header = data[at : at + 4]
-        if header not in known:
-            known[header] = _mpeg_frame(header)
-        frame = known[header]
-        if frame is None:
-            # No frame: the tag at the end of many files, or rubbish before the next frame.
-            at = data.find(b"\xff", at + 1)
-            rubbish += 1
-            continue
-        at += frame.size
-        samples += frame.samples if at <= end else 0
+    try:
+        while 0 <= at <= end - 4 and rubbish < _MPEG_MOST_RUBBISH:
+            budget.spend()
+            frame = None
+            if data[at] == 0xFF:
+                told_by = data[at + 1 : at + 3]
+                if told_by not in known:
+                    known[told_by] = _mpeg_frame(data[at : at + 4])
+                frame = known[told_by]
+            if frame is None:
+                # No frame: the tag at the end of many files, or rubbish before the next frame.
+                at = data.find(b"\xff", at + 1)
+                rubbish += 1
+                continue
+            at += frame.size
+            samples += frame.samples if at <= end else 0
+    except BudgetSpent:
+        pass  # it is at least so long
     return samples / first.rate if samples else None
 
 
@@ -163,31 +182,36 @@ def _adts_frame(data: bytes, at: int) -> tuple[int, int, int] | None:
     return size, _ADTS_SAMPLES * ((header[6] & 3) + 1), _ADTS_RATES[rate_index]
 
 
-def _adts_seconds(data: bytes, at: int) -> float | None:
+def _adts_seconds(data: bytes, at: int, budget: Budget) -> float | None:
     samples, rate = 0, 1
-    while True:
+    try:
         frame = _adts_frame(data, at)
-        if frame is None or at + frame[0] > len(data):
-            return samples / rate if samples else None
-        at += frame[0]
-        samples += frame[1]
-        rate = frame[2]
+        while frame is not None and at + frame[0] <= len(data):
+            budget.spend()
+            at += frame[0]
+            samples += frame[1]
+            rate = frame[2]
+            frame = _adts_frame(data, at)
+    except BudgetSpent:
+        pass  # it is at least so long
+    return samples / rate if samples else None
 
 
 # ---- containers -------------------------------------------------------------------------------------------------
 
 
-def _ogg_seconds(data: bytes) -> float | None:
+def _ogg_seconds(data: bytes, budget: Budget) -> float | None:
     """Return the position of the last page of the first stream that is sound, in seconds."""
     at = 0
     while data[at : at + 4] == b"OggS":
+        budget.spend(_STEPS_A_STREAM)
         flags, segments = struct.unpack_from("5xB20xB", data, at)
         if not flags & 2:  # the pages that begin a stream come before all others
             return None
         packet = at + 27 + segments
         clock = _ogg_clock(data, packet)
         if clock is not None:
-            end = _ogg_end(data, data[at + 14 : at + 18])
+            end = _ogg_end(data, data[at + 14 : at + 18], budget)
             return max(0.0, (end - clock[1]) / clock[0]) if end is not None and clock[0] else None
         at = packet + sum(data[at + 27 : packet])
     return None
@@ -206,9 +230,10 @@ def _ogg_clock(data: bytes, packet: int) -> tuple[int, int] | None:
     return None
 
 
-def _ogg_end(data: bytes, serial: bytes) -> int | None:
+def _ogg_end(data: bytes, serial: bytes, budget: Budget) -> int | None:
     at = data.rfind(b"OggS")
     while at >= 0:
+        budget.spend()
         if data[at + 14 : at + 18] == serial:
             position = struct.unpack_from("<q", data, at + 6)[0]
             if position >= 0:  # -1: no packet ends on this page
@@ -217,10 +242,11 @@ def _ogg_end(data: bytes, serial: bytes) -> int | None:
     return None
 
 
-def _mp4_seconds(data: bytes) -> float | None:
+def _mp4_seconds(data: bytes, budget: Budget) -> float | None:
     """Find the box mvhd within moov; it has the duration."""
     at, end = 0, len(data)
     while at + 8 <= end:
+        budget.spend()
         size, kind = struct.unpack_from(">I4s", data, at)
         body = at + 8
         if size == 1:
@@ -238,11 +264,12 @@ def _mp4_seconds(data: bytes) -> float | None:
     return None
 
 
-def _webm_seconds(data: bytes) -> float | None:
+def _webm_seconds(data: bytes, budget: Budget) -> float | None:
     """Find Duration within Segment and Info; recorders' streams often have none."""
     at, scale, duration = 0, _EBML_SCALE_DEFAULT, None
     end = len(data)
     while at < end:
+        budget.spend(_STEPS_AN_ELEMENT)
         element, at = _ebml_number(data, at, keep_mark=True)
         size, at = _ebml_number(data, at, keep_mark=False)
         if element == _EBML_SEGMENT:

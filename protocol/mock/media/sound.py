@@ -9,11 +9,13 @@ from __future__ import annotations
 
 import array
 import binascii
+import functools
 import struct
 import sys
 import typing
 import zlib
 
+from protocol.budget import spend_turn
 from protocol.errors import ApiError
 from protocol.openai.answers import split_words
 from protocol.openai.audio import SPEECH_SAMPLE_RATE, wav_header
@@ -64,6 +66,11 @@ _OPUS_PACKETS_A_PAGE = 10
 _OPUS_PRE_SKIP = 312
 _OGG_SERIAL = 1
 _OGG_FIRST, _OGG_LAST = 2, 4
+# What is charged to a turn (protocol/budget.py).
+_STEPS_A_WORD = 2
+_SAMPLES_A_STEP = 16
+_STEPS_A_FRAME = 10  # of FLAC, and a page of Ogg
+
 _REVERSED_BITS = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 
@@ -119,14 +126,17 @@ class SpokenSound:
     def pieces(self) -> list[bytes]:
         """Return the sound in as many pieces as there are words; joined they are the file.
 
-        A word that sounds like another shares its bytes, so that a long text takes little memory.
+        A word that sounds like another shares its bytes, so that a long text takes little memory. The sound of a long
+        one is work to be done in turns.
         """
         if self._coding in ("wav", "pcm", "ulaw", "alaw"):
             pieces = self._tones()
             if self._coding == "wav":
                 pieces[0] = wav_header(self._samples * self._width) + pieces[0]
             return pieces
-        frames = self._silence()
+        if self._coding in ("mp3", "aac"):
+            return self._even_silence()
+        frames = (_silent_flac if self._coding == "flac" else _silent_opus)(self._samples)
         count, words = len(frames), self._words
         return [b"".join(frames[count * at // words : count * (at + 1) // words]) for at in range(words)]
 
@@ -138,20 +148,31 @@ class SpokenSound:
         made: dict[tuple[int, int], bytes] = {}
         pieces = []
         for number in range(self._words):
+            spend_turn(_STEPS_A_WORD)
             tone = (self._seed + number * (1 + 2 * (self._seed & 1))) % len(_TONE_PERIODS)
             samples = self._word_begin(number + 1) - self._word_begin(number)
             if (tone, samples) not in made:
+                spend_turn(samples // _SAMPLES_A_STEP)
                 sound = _word_samples(samples, _TONE_PERIODS[tone] * self._rate // SPEECH_SAMPLE_RATE)
                 made[tone, samples] = sound if self._width == 2 else encode_g711(sound, self._coding)
             pieces.append(made[tone, samples])
         return pieces
 
-    def _silence(self) -> list[bytes]:
-        if self._coding == "mp3":
-            return [_SILENT_MP3_FRAME] * -(-self._samples // _MP3_SAMPLES)
-        if self._coding == "aac":
-            return [_SILENT_AAC_FRAME] * -(-self._samples // _AAC_SAMPLES)
-        return _silent_flac(self._samples) if self._coding == "flac" else _silent_opus(self._samples)
+    def _even_silence(self) -> list[bytes]:
+        """Return pieces of frames that are all the same."""
+        frame, samples = (
+            (_SILENT_MP3_FRAME, _MP3_SAMPLES) if self._coding == "mp3" else (_SILENT_AAC_FRAME, _AAC_SAMPLES)
+        )
+        count, words = -(-self._samples // samples), self._words
+        made: dict[int, bytes] = {}
+        pieces = []
+        for at in range(words):
+            spend_turn(1)
+            frames = count * (at + 1) // words - count * at // words
+            if frames not in made:
+                made[frames] = frame * frames
+            pieces.append(made[frames])
+        return pieces
 
 
 def _word_samples(count: int, period: int) -> bytes:
@@ -199,7 +220,10 @@ def _silent_flac(samples: int) -> list[bytes]:
     # bits, and an MD5 of nothing, which says that there is none.
     numbers = SPEECH_SAMPLE_RATE << 44 | 0 << 41 | 15 << 36 | samples
     header = struct.pack(">HH6xQ16x", _FLAC_SAMPLES, _FLAC_SAMPLES, numbers)
-    frames = [_flac_frame(number, b"\x57", b"") for number in range(whole)]
+    frames = []
+    for number in range(whole):
+        spend_turn(_STEPS_A_FRAME)
+        frames.append(_flac_frame(number, b"\x57", b""))
     if rest:
         frames.append(_flac_frame(whole, b"\x77", struct.pack(">H", rest - 1)))
     frames[0] = b"fLaC\x80" + struct.pack(">I", len(header))[1:] + header + frames[0]
@@ -209,16 +233,28 @@ def _silent_flac(samples: int) -> list[bytes]:
 def _flac_frame(number: int, size_and_rate: bytes, size: bytes) -> bytes:
     # Section 9.1: frames of one size, 24 kHz, one channel of 16 bits; the number as UTF-8 would write it.
     header = b"\xff\xf8" + size_and_rate + b"\x08" + chr(number).encode("utf-8", "surrogatepass") + size
-    frame = header + bytes((_polynomial_rest(header, 8, 0x107),)) + b"\0\0\0"
-    return frame + struct.pack(">H", _polynomial_rest(frame, 16, 0x18005))
+    frame = header + bytes((_polynomial_rest(header, 8, 0x07),)) + b"\0\0\0"
+    return frame + struct.pack(">H", _polynomial_rest(frame, 16, 0x8005))
 
 
 def _polynomial_rest(data: bytes, width: int, polynomial: int) -> int:
-    """Return a cyclic redundancy check that begins with 0, highest bits first."""
-    rest = int.from_bytes(data, "big") << width
-    while rest.bit_length() > width:
-        rest ^= polynomial << (rest.bit_length() - width - 1)
+    """Return a cyclic redundancy check that begins with 0, highest bits first; the polynomial has no highest bit."""
+    rests, rest = _polynomial_rests(width, polynomial), 0
+    for byte in data:
+        rest = (rest << 8 & (1 << width) - 1) ^ rests[rest >> (width - 8) ^ byte]
     return rest
+
+
+@functools.cache
+def _polynomial_rests(width: int, polynomial: int) -> typing.Sequence[int]:
+    """Return the rest that each byte leaves by itself."""
+    rests = []
+    for byte in range(256):
+        rest = byte << (width - 8)
+        for _ in range(8):
+            rest = rest << 1 ^ (polynomial | 1 << width if rest >> (width - 1) else 0)
+        rests.append(rest)
+    return rests
 
 
 def _silent_opus(samples: int) -> list[bytes]:
@@ -229,6 +265,7 @@ def _silent_opus(samples: int) -> list[bytes]:
     tags = b"OpusTags" + struct.pack("<I", 4) + b"mock" + struct.pack("<I", 0)
     pages: list[bytes] = []
     for first in range(0, packets, _OPUS_PACKETS_A_PAGE):
+        spend_turn(_STEPS_A_FRAME)
         after = min(packets, first + _OPUS_PACKETS_A_PAGE)
         flags = _OGG_LAST if after == packets else 0
         # RFC 7845 section 4: the last page's position cuts off what its packets have too much.

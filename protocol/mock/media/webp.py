@@ -9,6 +9,8 @@ import re
 import struct
 import typing
 
+from protocol.budget import spend_turn
+from protocol.mock.media.bits import BitWriter
 from protocol.mock.media.canvas import Canvas, Colour
 
 # Bits are text, in the order of the stream. Section 3.7.2.1.1: the code of a single symbol, 0, takes no bits.
@@ -28,6 +30,10 @@ _LEAST_COLOURS = 17
 _LONGEST_COPY = 4096
 _ABOVE, _LEFT = "0", "1"
 
+_RUN = re.compile(rb"\x00+|\x01+")
+# Runs of one colour that are written in a microsecond or so.
+_RUNS_A_STEP = 4
+
 
 def encode_webp(canvas: Canvas) -> bytes:
     """Return the canvas as a WebP file."""
@@ -37,9 +43,11 @@ def encode_webp(canvas: Canvas) -> bytes:
     bits += ["1" if canvas.transparent else "0", "000"]
     bits += ["1", _number(3, 2), _number(len(palette) - 1, 8), _palette(palette), "0"]
     bits += ["0", "0", _green_code(), _ONLY_ZERO * 3, _ZERO_ONE]
-    bits += _pixels(canvas)
-    stream = "".join(bits)
-    coded = b"\x2f" + int(stream[::-1], 2).to_bytes(-(-len(stream) // 8), "little")
+    writer = BitWriter(lowest_first=True)
+    writer.write("".join(bits))
+    for row in _rows(canvas):
+        writer.write(row)
+    coded = b"\x2f" + writer.finish("0")
     size = len(coded)
     coded += b"\0" * (size % 2)
     return b"RIFF" + struct.pack("<I", 12 + len(coded)) + b"WEBPVP8L" + struct.pack("<I", size) + coded
@@ -94,18 +102,31 @@ def _copies(length: int, where: str) -> str:
     return _copy(_LONGEST_COPY, where) * whole + (_copy(rest, where) if rest else "")
 
 
-def _pixels(canvas: Canvas) -> list[str]:
-    bits = []
+class _Runs(typing.Dict[bytes, str]):
+    """The codes of runs of pixels that were met, by the run; a shade of the background has runs of its own."""
+
+    def __init__(self, shade: int, ink: int) -> None:
+        super().__init__()
+        self._symbols = _symbol(shade), _symbol(ink)
+
+    def __missing__(self, run: bytes) -> str:
+        code = self[run] = self._symbols[run[0]] + _copies(len(run) - 1, _LEFT)
+        return code
+
+
+def _rows(canvas: Canvas) -> typing.Iterator[str]:
+    """Yield the bits of rows that differ from those above, each with the copies of the rows that it follows."""
     repeated = 0
+    codes, shade_of_codes = _Runs(0, len(canvas.shades)), 0
     for row, (shade, mask) in enumerate(zip(canvas.rows, canvas.masks)):
         if canvas.repeats(row):
             repeated += 1
             continue
-        bits.append(_copies(repeated * canvas.width, _ABOVE))
+        copies = _copies(repeated * canvas.width, _ABOVE)
         repeated = 0
-        runs = [bytes(canvas.width)] if mask is None else re.findall(rb"\x00+|\x01+", mask)
-        for run in runs:
-            bits.append(_symbol(len(canvas.shades) if run[0] else shade))
-            bits.append(_copies(len(run) - 1, _LEFT))
-    bits.append(_copies(repeated * canvas.width, _ABOVE))
-    return bits
+        if shade != shade_of_codes:
+            codes, shade_of_codes = _Runs(shade, len(canvas.shades)), shade
+        runs = [bytes(canvas.width)] if mask is None else _RUN.findall(mask)
+        spend_turn(1 + len(runs) // _RUNS_A_STEP)
+        yield copies + "".join([codes[run] for run in runs])
+    yield _copies(repeated * canvas.width, _ABOVE)

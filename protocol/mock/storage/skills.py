@@ -9,24 +9,27 @@ from __future__ import annotations
 import re
 import typing
 
+from protocol.budget import spend_turn
 from protocol.errors import ApiError
 from protocol.exchange import Response
 from protocol.mock.engine.resources import Handler, create_record, deleted_answer
 from protocol.mock.engine.store import Record, State
 from protocol.mock.engine.world import Call, World
 from protocol.mock.storage.files import download_response
+from protocol.turns import in_turns
 from protocol.wire.archive import ArchiveError, read_archive, write_archive
 from protocol.wire.json_text import JsonObject
 from protocol.wire.multipart import FormFile
 
 _SKILLS = "/skills"
-# The most bytes of a version's files in all, unpacked.
+# The most bytes of a version's files in all, unpacked, and the most files (OpenAI's guide "Skills", "Limits").
 _SKILL_BYTES = 50 * 1024 * 1024
+_SKILL_FILES = 500
 _MANIFEST = re.compile(r"(?:.*/)?SKILL\.md", re.IGNORECASE)
-_FRONT_MATTER = re.compile(r"\ufeff?---[ \t]*\r?\n(.*?)\r?\n---[ \t]*(?:\r?\n|\Z)", re.DOTALL)
-_FRONT_MATTER_FIELD = re.compile(r"^(name|description):[ \t]*(.*?)[ \t\r]*$", re.MULTILINE)
-
-SkillFiles = typing.List[typing.Tuple[str, bytes]]
+# Front matter stands at the beginning of a manifest, which is no larger as a rule.
+_FRONT_MATTER_BYTES = 64 * 1024
+_FRONT_MATTER_EDGE = "---"
+_FRONT_MATTER_FIELDS = ("name", "description")
 
 
 class _SkillState(State):
@@ -36,6 +39,13 @@ class _SkillState(State):
 
     def __init__(self) -> None:
         self.newest_version = 1
+
+
+class _Uploaded(typing.NamedTuple):
+    """The files of a version as an archive, and what their manifest says of them."""
+
+    described: JsonObject
+    archive: bytes
 
 
 class Skills:
@@ -56,13 +66,16 @@ class Skills:
             f"GET {versions}/{{version}}/content": self.download_version,
         }
 
-    def create(self, call: Call) -> JsonObject:
+    def create(self, call: Call) -> JsonObject | typing.Awaitable[JsonObject]:
         """Make a skill; the files of the request are its version 1."""
-        files = _uploaded_files(call)
-        described = _manifest_fields(files, {"name": "skill", "description": ""})
+        return _with_files(call, self._create)
+
+    def _create(self, call: Call) -> JsonObject:
+        uploaded = _read_files(call)
+        described = {"name": "skill", "description": "", **uploaded.described}
         record = create_record(call, {**described, "default_version": "1", "latest_version": "1"})
         record.state = _SkillState()
-        self._add(record, "1", described, files)
+        self._add(record, "1", described, uploaded.archive)
         return record.object
 
     def update(self, call: Call) -> JsonObject:
@@ -76,14 +89,17 @@ class Skills:
         record = self._world.find(_SKILLS, call.names["skill_id"])
         return _archive_response(self._version(record, record.object["default_version"]))
 
-    def add_version(self, call: Call) -> JsonObject:
+    def add_version(self, call: Call) -> JsonObject | typing.Awaitable[JsonObject]:
         """Add a version, and make it the default if the request says so."""
-        files = _uploaded_files(call)
+        return _with_files(call, self._add_version)
+
+    def _add_version(self, call: Call) -> JsonObject:
+        uploaded = _read_files(call)  # others are answered meanwhile, so the skill is looked for behind it
         skill = self._world.find(_SKILLS, call.names["skill_id"])
         state = skill.state = skill.state_of(_SkillState) or _SkillState()
         state.newest_version += 1
-        described = _manifest_fields(files, {name: skill.object[name] for name in ("name", "description")})
-        version = self._add(skill, str(state.newest_version), described, files)
+        described = {**{name: skill.object[name] for name in _FRONT_MATTER_FIELDS}, **uploaded.described}
+        version = self._add(skill, str(state.newest_version), described, uploaded.archive)
         skill.object["latest_version"] = version.id
         if call.body.get("default") is True:
             self._make_default(skill, version)
@@ -117,41 +133,80 @@ class Skills:
         return self._world.find(f"{skill.path}/versions", version, param="version")
 
     def _make_default(self, skill: Record, version: Record) -> None:
-        described = {name: version.object[name] for name in ("name", "description")}
+        described = {name: version.object[name] for name in _FRONT_MATTER_FIELDS}
         skill.object.update(described, default_version=version.id)
 
-    def _add(self, skill: Record, version: str, described: JsonObject, files: SkillFiles) -> Record:
+    def _add(self, skill: Record, version: str, described: JsonObject, archive: bytes) -> Record:
         world = self._world
         known = {"id": world.new_id("skillver_"), "skill_id": skill.id, "version": version, **described}
         object = world.make("SkillVersion", known)
-        return world.store.add(f"{skill.path}/versions", version, object, write_archive(files))
+        return world.store.add(f"{skill.path}/versions", version, object, archive)
 
 
-def _uploaded_files(call: Call) -> SkillFiles:
-    """Return the files of a form with their paths, unpacked where it is an archive; ApiError 400 for too many bytes."""
+def _with_files(call: Call, handle: typing.Callable[[Call], JsonObject]) -> JsonObject | typing.Awaitable[JsonObject]:
+    """Handle a request; one with an archive in turns with others, since a short one may unpack to much."""
+    if _archive_in(_form_files(call)) is None:
+        return handle(call)
+    return in_turns(lambda: handle(call))
+
+
+def _form_files(call: Call) -> list[FormFile]:
     uploaded = call.body.get("files")
-    parts = [part for part in (uploaded if isinstance(uploaded, list) else [uploaded]) if isinstance(part, FormFile)]
-    if len(parts) == 1 and parts[0].data.startswith(b"PK\x03\x04"):
-        try:
-            return read_archive(parts[0].data, _SKILL_BYTES)
-        except ArchiveError as exc:
-            raise ApiError(400, str(exc), param="files", code="invalid_archive") from exc
-    if sum(len(part.data) for part in parts) > _SKILL_BYTES:
+    return [part for part in (uploaded if isinstance(uploaded, list) else [uploaded]) if isinstance(part, FormFile)]
+
+
+def _archive_in(parts: typing.Sequence[FormFile]) -> bytes | None:
+    return parts[0].data if len(parts) == 1 and parts[0].data.startswith(b"PK\x03\x04") else None
+
+
+def _read_files(call: Call) -> _Uploaded:
+    """Return the files of a form, unpacked where it has an archive; ApiError 400 for too many files or bytes."""
+    parts = _form_files(call)
+    archive = _archive_in(parts)
+    try:
+        if archive is not None:
+            files = read_archive(archive, _SKILL_BYTES, most_files=_SKILL_FILES, spend=spend_turn)
+        else:
+            files = [(part.filename or part.name, part.data) for part in parts]
+            _check_size(files)
+        return _Uploaded(_manifest_fields(files), write_archive(files, spend=spend_turn))
+    except ArchiveError as exc:
+        raise ApiError(400, str(exc), param="files", code="invalid_archive") from exc
+
+
+def _check_size(files: typing.Sequence[tuple[str, bytes]]) -> None:
+    if len(files) > _SKILL_FILES:
+        message = f"A skill has at most {_SKILL_FILES} files, but these are {len(files)}."
+        raise ApiError(400, message, param="files", code="too_many_files")
+    if sum(len(content) for _, content in files) > _SKILL_BYTES:
         message = f"A skill's files must have at most {_SKILL_BYTES} bytes in all."
         raise ApiError(400, message, param="files", code="file_too_large")
-    return [(part.filename or part.name, part.data) for part in parts]
 
 
-def _manifest_fields(files: SkillFiles, otherwise: JsonObject) -> JsonObject:
-    """Return the name and the description in the manifest; where it lacks one, that of `otherwise`."""
-    described = dict(otherwise)
+def _manifest_fields(files: typing.Iterable[tuple[str, bytes]]) -> JsonObject:
+    """Return the name and the description in the first manifest that has front matter, those that it has."""
     for path, content in files:
-        front_matter = _FRONT_MATTER.match(content.decode("utf-8", "replace")) if _MANIFEST.fullmatch(path) else None
-        if front_matter:
-            fields = _FRONT_MATTER_FIELD.findall(front_matter[1])
-            described.update((name, value.strip("\"'")) for name, value in fields if value)
-            break
-    return described
+        if _MANIFEST.fullmatch(path):
+            fields = _front_matter(content[:_FRONT_MATTER_BYTES].decode("utf-8", "replace"))
+            if fields is not None:
+                return fields
+    return {}
+
+
+def _front_matter(text: str) -> JsonObject | None:
+    """Return the fields between two lines of three hyphens, of which the first begins the text; None without them."""
+    first, *lines = text.removeprefix("\ufeff").split("\n")
+    if first.rstrip() != _FRONT_MATTER_EDGE:
+        return None
+    fields: JsonObject = {}
+    for line in lines:
+        if line.rstrip() == _FRONT_MATTER_EDGE:
+            return fields
+        name, _, value = line.partition(":")
+        value = value.strip(" \t\r")
+        if name in _FRONT_MATTER_FIELDS and value:
+            fields[name] = value.strip("\"'")
+    return None
 
 
 def _archive_response(version: Record) -> Response:
