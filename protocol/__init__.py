@@ -23,7 +23,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         One format each, bytes to events and back: HTTP/1.1, server-sent events, forms, WebSocket, zip, JSON.
     exchange -> errors, wire
         A request and its answer, as backends see them.
-    upstream -> errors, deadline, config, wire
+    upstream -> errors, on_demand, deadline, config, wire
         Connections out: destination, TLS, proxy, pool, and what can fail there.
     openai -> errors, budget, on_demand, wire, exchange
         OpenAI's shapes: answers and errors, completions, sound; where a request names its model. `reference/` describes

@@ -290,9 +290,9 @@ class Response:
         self.request_id = request_id
         self.attempts = attempts
 
-    def known_as(self, request_id: str) -> Response:
-        """Return the same answer with another id."""
-        return Response(self.status, self.fields, self.body, self.length, request_id, self.attempts)
+    def known_as(self, request_id: str, attempts: tuple[str, ...] = ()) -> Response:
+        """Return the same answer with another id, and with what was tried for it where that is given."""
+        return Response(self.status, self.fields, self.body, self.length, request_id, attempts or self.attempts)
 
     def after(self, attempts: tuple[str, ...]) -> Response:
         """Return the same answer with what was tried before it, if it tells of attempts at all."""
@@ -361,7 +361,8 @@ class ErrorShapes(typing.NamedTuple):
 class BackendFailed(Exception):
     """A backend could not answer, and nothing has gone to the client yet: the route's next backend may.
 
-    `response` is what the client gets if there is no next one: the upstream's own answer, or an error of ours.
+    `response` is what the client gets if there is no next one: the upstream's own answer, or an error of ours. Whoever
+    drops it calls `cancel_body`, for its body may still be on its way.
     `attempts` is what the next backend's answer tells of this one's; by default what `response` tells.
     """
 

@@ -35,6 +35,8 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
         ("protocol.openai.model_in_json", "replace_model"),
     ),
     "encoded body": (("protocol.wire.content_coding", "decode_content"),),
+    # An upstream that closes a connection on which a request is, under Linux.
+    "an upstream that closes a connection": (("protocol.upstream.unread", "unacknowledged_bytes"),),
     # A route that names a backend of the kind.
     "mock": (("protocol.mock.backend", "Mock"),),
     "relay": (("protocol.relay.backend", "Relay"),),

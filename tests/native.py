@@ -23,6 +23,7 @@ from upstreams import Peer, Received, Upstream, chunked, sized
 from protocol.config import Configuration, Route
 from protocol.dashscope.backend import DashScope
 from protocol.dashscope.settings import DashScopeSettings
+from protocol.exchange import Request
 from protocol.openai.answers import ERROR_SHAPES
 from protocol.server.server import Server
 from protocol.server.settings import ServerSettings
@@ -260,11 +261,12 @@ async def translator(
     sleep: Callable[[float], Awaitable[Any]] | None = None,
     resolve: Callable[[str], Awaitable[Sequence[str]]] = public_addresses,
     spare: Upstream | None = None,
+    on_request: Callable[[Request], None] | None = None,
     **options: str,
 ) -> AsyncIterator[House]:
     """Run a server that translates to `native`, and where that fails to `spare`.
 
-    Pauses are noted and not made, unless `sleep` makes them.
+    Pauses are noted and not made, unless `sleep` makes them. `on_request` is called when a request is to be answered.
     """
     lines: list[str] = []
     slept: list[float] = []
@@ -293,7 +295,9 @@ async def translator(
     doors = functools.partial(service_doors, _State())
     cors = CorsPolicy(Origins(("*",)))
     router = Router([Route("*", tuple(backends))], backends, cors, doors)
-    server = Server(router, ERROR_SHAPES, cors, settings.server, Log("text", lines.append), Metrics())
+    server = Server(
+        router, ERROR_SHAPES, cors, settings.server, Log("text", lines.append), Metrics(), on_request=on_request
+    )
     await server.listen()
     try:
         yield House(server, backends["dashscope"], lines, slept)

@@ -19,6 +19,7 @@ import h11
 from upstreams import Peer, Script, Upstream, sized
 
 from protocol.config import Configuration, Route
+from protocol.exchange import Request
 from protocol.openai.answers import ERROR_SHAPES
 from protocol.relay.backend import Relay
 from protocol.relay.settings import RelaySettings
@@ -175,9 +176,13 @@ async def house(
     clock: Callable[[], float] = lambda: 784111777.0,
     server: dict[str, str] | None = None,
     environ: dict[str, str] | None = None,
+    on_request: Callable[[Request], None] | None = None,
     **options: str,
 ) -> AsyncIterator[House]:
-    """Run a server whose relays go to `upstream`: one, or several by the relays' names."""
+    """Run a server whose relays go to `upstream`: one, or several by the relays' names.
+
+    `on_request` is called in the turn of the loop in which a request goes on.
+    """
     upstreams = upstream if isinstance(upstream, dict) else {"relay": upstream}
     sections = {}
     for name, target in upstreams.items():
@@ -203,7 +208,7 @@ async def house(
     cors = CorsPolicy(Origins(("*",)))
     doors = functools.partial(service_doors, DoorState())
     router = Router(routes, relays, cors, doors, max_body=settings.server.max_body)
-    running = Server(router, ERROR_SHAPES, cors, settings.server, log, Metrics())
+    running = Server(router, ERROR_SHAPES, cors, settings.server, log, Metrics(), on_request=on_request)
     await running.listen()
     try:
         yield House(running, relays, lines)

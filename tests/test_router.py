@@ -256,7 +256,19 @@ def test_options_is_answered_everywhere(target):
 
 @pytest.mark.parametrize(("query", "name"), [("?model=gpt-4o-realtime", "a"), ("?model=other", "c"), ("", "c")])
 def test_an_upgrade_goes_to_the_first_backend_of_its_model(query, name):
-    made = router([("gpt*", "a b"), ("*", "c a")], *(Named(name, streams=True) for name in "abc"))
+    made = router([("gpt*", "a b"), ("*", "c a")], *(Named(name) for name in "abc"))
     asked = request(f"GET /v1/realtime{query}", connection="upgrade", upgrade="websocket")
-    endpoint = made.route(asked)
-    assert (endpoint.label, endpoint.streams_body) == (name, True)
+    assert made.route(asked).streams_body
+    assert said(made, asked) == f"{name} /v1/realtime"
+
+
+def test_an_upgrade_whose_first_backend_is_down_goes_to_the_second():
+    made = router([("*", "a b")], Named("a", fails=True), Named("b"))
+    assert said(made, request("GET /v1/realtime", connection="upgrade", upgrade="websocket")) == "b /v1/realtime"
+
+
+def test_an_upgrade_to_anything_but_websocket_is_a_request_like_any_other():
+    made = router([("gpt*", "a"), ("*", "b")], Named("a"), Named("b"))
+    body = json.dumps({"model": "gpt-4o"}).encode()
+    fields = {"content_type": "application/json", "connection": "upgrade", "upgrade": "h2c"}
+    assert said(made, request("POST /v1/chat/completions", body, **fields)) == "a /v1/chat/completions"

@@ -775,7 +775,8 @@ FAILURES = [
     ("busy", refusal("Throttling", "", "429 Too Many Requests"), True),
     ("broken", refusal("InternalError", "", "500 Internal Server Error"), True),
     ("a bad gateway", sized(b"<html>", "502 Bad Gateway"), True),
-    ("a wrong key", refusal("InvalidApiKey", "", "401 Unauthorized"), False),
+    ("a wrong key", refusal("InvalidApiKey", "", "401 Unauthorized"), True),
+    ("no such model", refusal("ModelNotFound", "", "404 Not Found"), True),
     ("a bad request", refusal("InvalidParameter", "", "400 Bad Request"), False),
 ]
 

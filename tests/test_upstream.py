@@ -432,32 +432,6 @@ def test_reads_no_faster_than_it_is_asked_to() -> None:
 # ---- the pool ---------------------------------------------------------------------------------------------------
 
 
-def once_then_close(answer: bytes, seconds: float = 0.0):
-    """Answer the first request, and close as soon as there is a second one: a connection that proves stale."""
-
-    async def script(peer: Peer) -> None:
-        await peer.read()
-        await peer.send(answer)
-        if peer.number == 1:
-            await peer.head()
-            await asyncio.sleep(seconds)
-            peer.reset()
-        else:
-            await peer.read()
-
-    return script
-
-
-def test_sends_again_on_a_fresh_connection_when_the_kept_one_proves_stale() -> None:
-    async def main() -> None:
-        async with Upstream(once_then_close(sized(b"ok"))) as upstream, pool_to(upstream) as pool:
-            for _ in range(2):
-                assert await exchange(pool) == (200, b"ok")
-            assert len(upstream.connections) == 2
-
-    run(main)
-
-
 def test_does_not_send_again_what_had_an_answer_begun() -> None:
     async def main() -> None:
         async def script(peer: Peer) -> None:

@@ -106,6 +106,10 @@ class Peer:
         while await self.bytes():
             pass
 
+    def cut(self) -> None:
+        """End the connection in this very turn of the loop: what arrives from now on is read by nobody."""
+        self.writer.get_extra_info("socket").shutdown(socket.SHUT_RDWR)
+
     def reset(self) -> None:
         """Close so that the other side sees a reset and not an end."""
         self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

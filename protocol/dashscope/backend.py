@@ -48,8 +48,9 @@ from protocol.service.log import Log
 from protocol.upstream.access import UpstreamAccess
 from protocol.wire.json_text import JsonObject
 
-# With these the route's next backend is asked, as it is behind a relay.
-_FAILED_STATUSES = frozenset((429, 500, 502, 503, 504))
+# With these the route's next backend is asked, as it is behind a relay, and also where there is no such model.
+_FAILED_STATUSES = frozenset((401, 402, 403, 408, 429, 500, 502, 503, 504))
+_NO_MODEL = "model_not_found"
 # What the operator may be able to mend is logged. All else is DashScope's word to the client alone.
 _LOGGED_CODES = frozenset(("upstream_unreachable", "upstream_bad_response", "timeout"))
 
@@ -88,7 +89,7 @@ class DashScope:
         access = UpstreamAccess(f"[dashscope] of the backend '{name}'", settings, environ, warn=log.say)
         self.origin = access.destination.origin
         self._pool = access.make_pool(name)
-        client = NativeClient(self._pool)
+        client = NativeClient(name, self._pool, log)
         downloader = Downloader(
             name, access.destination, access.limits,
             own_tls=access.tls, make_tls=access.checking_tls, find_proxy=access.proxy_to, resolve=resolve,
@@ -182,7 +183,8 @@ class DashScope:
         except DashScopeError as exc:
             exc.redact(caller.key)
             raise self._for_client(caller, exc) from exc
-        return response.known_as(caller.answer_id)
+        attempts = (*caller.replaced, f"{self.name}={response.status}") if caller.replaced else ()
+        return response.known_as(caller.answer_id, attempts)
 
     def _caller(self, request: Request) -> Caller:
         if not self._settings.api_key and not request.may_show_key(self.origin):
@@ -207,9 +209,9 @@ class DashScope:
         if caller.answer_id:
             fields["x-request-id"] = caller.answer_id
         error.fields = tuple(fields.items())
-        if error.status not in self._passed_on:
+        if error.status not in self._passed_on and not (self._passed_on and error.code == _NO_MODEL):
             return error
-        return BackendFailed(error_response(error), (f"{self.name}={error.status}",))
+        return BackendFailed(error_response(error), (*caller.replaced, f"{self.name}={error.status}"))
 
     async def _list_models(self, request: Request, caller: Caller) -> Response:
         return json_response(dashscope_model_list())

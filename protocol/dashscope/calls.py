@@ -1,7 +1,7 @@
 """Native calls over HTTP, and several of them at once.
 
-Nothing is tried again here, except on a new connection when a kept one turns out to be closed. OpenAI's SDKs repeat
-requests by themselves, and a call that DashScope carried out is billed.
+Nothing is tried again here, except on a new connection when a kept one proves to be closed before the call can have
+been read. OpenAI's SDKs repeat requests by themselves, and a call that DashScope carried out is billed.
 
 What goes wrong leaves this module as a DashScopeError. The message of an UpstreamFailed becomes the client's: it holds
 neither addresses nor keys.
@@ -17,8 +17,9 @@ import typing
 from protocol.dashscope.mapping.errors import DashScopeError, native_error, read_answer, upstream_bad_response
 from protocol.dashscope.mapping.native import NativeCall, native_headers, task_headers
 from protocol.exchange import Request
+from protocol.service.log import Log
 from protocol.upstream.answer import UpstreamAnswer
-from protocol.upstream.failures import UpstreamFailed, UpstreamTimeout
+from protocol.upstream.failures import SENT_AGAIN, UpstreamFailed, UpstreamTimeout
 from protocol.upstream.pool import UpstreamPool
 from protocol.upstream.request import UpstreamRequest
 from protocol.wire.http1.writers import encode_fields
@@ -39,15 +40,18 @@ class Caller:
     """On whose behalf native calls are made: the request, the key, and when all must be over (loop time, 0: never).
 
     `answer_id` is DashScope's id for the request, as soon as there is one: the id which its support can look up.
+    `replaced` lists calls that were sent again because their connection was dead before they can have been read, as
+    `name=status`.
     """
 
-    __slots__ = ("answer_id", "deadline", "key", "request")
+    __slots__ = ("answer_id", "deadline", "key", "replaced", "request")
 
     def __init__(self, request: Request, key: str, deadline: float) -> None:
         self.request = request
         self.key = key
         self.deadline = deadline
         self.answer_id = ""
+        self.replaced: list[str] = []
 
     def adopt_request_id(self, request_id: object) -> None:
         """Let the answer carry DashScope's id for the request, where that is fit for a header field."""
@@ -56,10 +60,12 @@ class Caller:
 
 
 class NativeClient:
-    """Makes native calls through one pool of connections."""
+    """Makes native calls through one pool of connections, for the backend of that name."""
 
-    def __init__(self, pool: UpstreamPool) -> None:
+    def __init__(self, name: str, pool: UpstreamPool, log: Log) -> None:
+        self._name = name
         self._pool = pool
+        self._log = log
 
     async def open(self, call: NativeCall, caller: Caller) -> UpstreamAnswer:
         """Make a call and return its answer, whose status is a success and whose body is still to come.
@@ -102,9 +108,14 @@ class NativeClient:
     ) -> UpstreamAnswer:
         origin, own_fields = self._pool.addressing
         target = f"{origin}{self._pool.destination.base_path}{path}"
-        block = encode_fields([*own_fields, _USER_AGENT, *fields])
+        request = UpstreamRequest(method, target, encode_fields([*own_fields, _USER_AGENT, *fields]), body)
+
+        def note_replaced(exc: UpstreamFailed) -> None:
+            caller.replaced.append(f"{self._name}={exc.status}")
+            self._log.say(f"Request {caller.request.id}: {exc.message} {SENT_AGAIN}")
+
         try:
-            answer = await self._pool.send(UpstreamRequest(method, target, block, body), deadline)
+            answer = await self._pool.send(request, deadline, on_replaced=note_replaced)
         except UpstreamFailed as exc:
             raise to_dashscope_error(exc) from exc
         if 200 <= answer.head.status < 300:

@@ -4,7 +4,8 @@ What happens to a request
 -------------------------
 The head alone decides how (protocol/relay/plan.py; the Plan is kept with the head): which fields go on, to what target,
 and whether the body is held. A body is held where it is small, or where it is JSON whose model has to be replaced; then
-it can be sent again. Any other body streams through, and a form has its model replaced on the way.
+it can be sent again. Any other body streams through, and a form has its model replaced on the way; what has come of it
+is kept, up to a bound, so that it can be sent again too.
 
 Nearly every request finds an idle connection and gets a good answer. So the first attempt runs without a coroutine
 (`_FirstAttempt`), and hands whatever turns out otherwise over to the retry law (protocol/relay/retry.py), which goes on
@@ -14,6 +15,7 @@ from there. Once an answer has begun there is no way back: what breaks off then,
 from __future__ import annotations
 
 import asyncio
+import math
 import os
 import random
 import re
@@ -23,29 +25,49 @@ import typing
 from protocol.errors import ApiError, UsageError
 from protocol.exchange import Answer, BackendFailed, Body, Endpoint, Paced, Pending, Request, Response, Rest
 from protocol.openai.answers import error_response
+from protocol.relay.error_words import begins_with_error
 from protocol.relay.header_rules import response_fields
+from protocol.relay.kept_body import KeptBody
 from protocol.relay.model_list import ModelList
 from protocol.relay.passage import EventPassage, NoBody, Passage
 from protocol.relay.plan import Planner
-from protocol.relay.retry import RETRIED_STATUSES, Failure, Health, Outcome, read_retry_after, retried
+from protocol.relay.retry import (
+    Failure,
+    Health,
+    Outcome,
+    callers_patience,
+    judge,
+    read_retry_after,
+    retried,
+    tries_again_by_himself,
+)
 from protocol.relay.settings import RelaySettings
 from protocol.service.log import Log
 from protocol.upstream.access import UpstreamAccess
 from protocol.upstream.answer import UpstreamAnswer, UpstreamTunnel
 from protocol.upstream.connection import NO_ANSWER, UpstreamConnection
-from protocol.upstream.failures import UpstreamFailed
+from protocol.upstream.failures import SENT_AGAIN, UpstreamFailed
 from protocol.upstream.pool import UpstreamPool
 from protocol.upstream.request import UpstreamRequest
 from protocol.wire.http1.messages import ResponseHead
 from protocol.wire.json_text import JsonObject
+from protocol.wire.sse import SseEvent, SseReader
 
 # An error's body is held so that another backend may be asked instead; one that is larger or slower streams through.
 _ERROR_BYTES = 256 * 1024
 _ERROR_SECONDS = 5.0
 
+# How long an event stream is held back whose first event has not come, so that another backend may be asked if that is
+# an error; and how many bytes of it, since comments may come first.
+_FIRST_EVENT_SECONDS = 10.0
+_FIRST_EVENT_BYTES = 64 * 1024
+
 # `on_disconnect = drain`: how long and how far an answer is read whose client has left.
 _DRAIN_SECONDS = 300.0
 _DRAIN_BYTES = 16 * 1024 * 1024
+
+# Failures that are a matter of the caller's account, key or model; the backend is well.
+_CALLERS_STATUSES = frozenset((401, 402, 403, 404, 429))
 
 _PRINTABLE_ID = re.compile(r"[!-~]{1,256}")
 
@@ -84,6 +106,7 @@ class Relay:
         self._key = settings.api_key.encode("ascii")
         self._held = Endpoint(self._answer, name)
         self._streamed = Endpoint(self._answer, name, streams_body=True)
+        self._has_fallback = has_fallback
         self._health = Health(settings.cooldown if has_fallback else 0.0)
         if settings.api_key and settings.key_field in dict(settings.headers):
             raise UsageError(
@@ -137,38 +160,51 @@ class Relay:
     def _answer(self, request: Request) -> Answer:
         """Answer as the upstream does; BackendFailed where it has no answer of use, ApiError for a bad request."""
         plan = self._planner.plan(request)
+        began = asyncio.get_running_loop().time()
         if plan.is_held and self._health.is_well:
             deadline = request.end_within(self._settings.total_timeout)
             plan, body = self._planner.renamed(request, plan)
             connection = self._pool.begin(request.head.method, plan.lines, body, deadline)
             if connection is not None:
-                return _FirstAttempt(self, self._pool, request, connection)
-        return self.answer_in_time(request, None)
+                return _FirstAttempt(self, self._pool, request, connection, began)
+        return self.answer_in_time(request, None, began)
 
-    async def answer_in_time(self, request: Request, begun: UpstreamConnection | None) -> Response:
-        """Answer with all the waiting that this may take; `begun` is where the first attempt is under way already."""
+    async def answer_in_time(self, request: Request, begun: UpstreamConnection | None, began: float) -> Response:
+        """Answer with all the waiting that this may take.
+
+        `begun` is where the first attempt is under way already, `began` when the backend was asked (loop time).
+        """
         health = self._health
         seconds = health.seconds_to_rest(asyncio.get_running_loop().time())
         if begun is None and seconds is not None:
             raise BackendFailed(self._resting(seconds))
-        deadline = request.end_within(self._settings.total_timeout)
+        deadline = request.end_within(self._settings.total_timeout) or math.inf
         plan = self._planner.plan(request)
-        to_send = await self._planner.request_to_send(request, plan)
         outgoing = request.stream if plan.is_tunnel else None
+        kept = None if plan.is_tunnel or request.stream is None else KeptBody(request.stream)
+        to_send: UpstreamRequest | None = None
 
         attempts: list[str] = []  # what was tried, as `name=status`
 
         async def attempt() -> Outcome:
-            nonlocal begun
+            nonlocal begun, to_send
             connection, begun = begun, None
-            return await self._attempt(request, to_send, outgoing, connection, attempts)
+            if to_send is None or to_send.stream is not None:
+                stream = None if kept is None else kept.pieces()
+                to_send = await self._planner.request_to_send(request, plan, stream)
+            outcome = await self._attempt(request, to_send, outgoing, connection, attempts)
+            if to_send.stream is None or kept is None or kept.can_repeat or isinstance(outcome, Response):
+                return outcome
+            return outcome.for_others()
 
         is_probe = health.begin()
         try:
-            return await retried(attempt, self._settings.retries, deadline, self._draw)
+            retries = 0 if tries_again_by_himself(request.fields) else self._settings.retries
+            wait_until = min(deadline, began + callers_patience(request.fields))
+            return await retried(attempt, retries, wait_until, self._draw)
         except BackendFailed as failure:
-            # Too many requests is a matter of the caller's account; the backend is well.
-            if failure.response.status != 429:
+            # What is a matter of the caller's account or of his model says nothing of the backend.
+            if failure.response.status not in _CALLERS_STATUSES:
                 self._note_failure()
             raise
         finally:
@@ -185,21 +221,27 @@ class Relay:
     ) -> Outcome:
         """Send the request once; return what goes to the client, or what is left of an attempt that failed."""
         answer: UpstreamAnswer | UpstreamTunnel | None = None
+
+        def note_replaced(exc: UpstreamFailed) -> None:
+            attempts.append(f"{self.name}={exc.status}")
+            self._log.say(f"Request {request.id}: {exc.message} {SENT_AGAIN}")
+
         try:
             if outgoing is None:
-                answer = await self._pool.send(to_send, request.deadline, begun)
+                answer = await self._pool.send(to_send, request.deadline, begun, note_replaced)
             else:
                 answer = await self._pool.open_tunnel(to_send, outgoing, request.deadline)
             status = answer.head.status
             attempts.append(f"{self.name}={status}")
             tried = tuple(attempts)
             if isinstance(answer, UpstreamTunnel):
-                self._health.note_success()
-                return self._passed_on(answer.head, answer, None, tried)
-            if status < 400:
-                response = self._begun(request, answer, tried)
+                outcome: Outcome = self._passed_on(answer.head, answer, None, tried)
+            elif status >= 400:
+                outcome = await self._judged(request, answer, tried)
+            elif self._has_fallback and _is_event_stream(answer.head):
+                outcome = await self._first_event(request, answer, tried)
             else:
-                response = await self._held_error(request, answer, tried)
+                outcome = self._begun(request, answer, tried)
         except UpstreamFailed as exc:
             if isinstance(answer, UpstreamAnswer):
                 answer.discard()
@@ -211,11 +253,9 @@ class Relay:
             if answer is not None:
                 await answer.aclose()
             raise
-        if status not in RETRIED_STATUSES:
+        if isinstance(outcome, Response):
             self._health.note_success()
-            return response
-        retry_after = read_retry_after(answer.head, self._clock()) if to_send.stream is None else None
-        return Failure(response, retry_after, None if answer.complete else answer)
+        return outcome
 
     def _note_failure(self) -> None:
         if self._health.note_failure(asyncio.get_running_loop().time()):
@@ -233,17 +273,22 @@ class Relay:
 
     def first_answer(self, request: Request, connection: UpstreamConnection, head: ResponseHead) -> Response | None:
         """Return the answer to a first attempt, None where the retry law must have a look at it; UpstreamFailed."""
-        if head.status >= 400 or head.status == 101:
+        if head.status >= 400 or head.status == 101 or (self._has_fallback and _is_event_stream(head)):
             return None
         response = self._begun(request, self._pool.answer_on(connection, head), (f"{self.name}={head.status}",))
         self._health.note_success()
         return response
 
-    def _begun(self, request: Request, answer: UpstreamAnswer, attempts: tuple[str, ...]) -> Response:
-        """Turn an answer that has begun into ours; UpstreamFailed when it is broken before a byte could go on."""
+    def _begun(
+        self, request: Request, answer: UpstreamAnswer, attempts: tuple[str, ...], taken: bytes = b""
+    ) -> Response:
+        """Turn an answer that has begun into ours; UpstreamFailed when it is broken before a byte could go on.
+
+        `taken` is what of its body has been taken already.
+        """
         head = answer.head
         request_id, fields = self._known_fields(head)
-        first = answer.take()
+        first = taken if answer.complete else taken + answer.take()
         length = head.content_length
         body: Body
         if answer.complete:
@@ -254,10 +299,35 @@ class Relay:
             body = Passage(answer, first)
         return Response(head.status, fields, body, length, request_id, attempts)
 
-    async def _held_error(self, request: Request, answer: UpstreamAnswer, attempts: tuple[str, ...]) -> Response:
-        """Return an error's answer with its body held; one that is too long or too slow streams through."""
+    async def _first_event(self, request: Request, answer: UpstreamAnswer, attempts: tuple[str, ...]) -> Outcome:
+        """Return an event stream once its first event is here, which is a failure if it tells of an error."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + min(_FIRST_EVENT_SECONDS, self._settings.keepalive or math.inf)
+        reader = SseReader()
+        taken = bytearray()
+        events: list[SseEvent] = []
+        while not events and not answer.complete and len(taken) <= _FIRST_EVENT_BYTES and loop.time() < until:
+            data = await answer.hold(0, until - loop.time())
+            taken += data
+            events = reader.feed(data)
+        response = self._begun(request, answer, attempts, bytes(taken))
+        if events and begins_with_error(events[0].event, events[0].data):
+            return Failure(response, None)
+        return response
+
+    async def _judged(self, request: Request, answer: UpstreamAnswer, attempts: tuple[str, ...]) -> Outcome:
+        """Return an error as the answer, or as the failure that it is to the retry law."""
         head = answer.head
-        body = await answer.hold(_ERROR_BYTES, _ERROR_SECONDS)
+        held = await answer.hold(_ERROR_BYTES, _ERROR_SECONDS)
+        response = self._error(request, answer, held, attempts)
+        verdict = judge(head, held)
+        if verdict == "answer":
+            return response
+        return Failure(response, read_retry_after(head, self._clock()) if verdict == "again" else None)
+
+    def _error(self, request: Request, answer: UpstreamAnswer, body: bytes, attempts: tuple[str, ...]) -> Response:
+        """Return an error's answer, of whose body this much is held; what is too long or too slow streams through."""
+        head = answer.head
         if self._key and self._key in body:
             # Some upstreams repeat the key that they refuse.
             body = body.replace(self._key, b"*" * len(self._key))
@@ -293,13 +363,16 @@ class Relay:
 class _FirstAttempt(Pending):
     """A request on its way to an upstream that has it, and perhaps its answer."""
 
-    __slots__ = ("_connection", "_is_ours", "_pool", "_relay", "_request")
+    __slots__ = ("_began", "_connection", "_is_ours", "_pool", "_relay", "_request")
 
-    def __init__(self, relay: Relay, pool: UpstreamPool, request: Request, connection: UpstreamConnection) -> None:
+    def __init__(
+        self, relay: Relay, pool: UpstreamPool, request: Request, connection: UpstreamConnection, began: float
+    ) -> None:
         self._relay = relay
         self._pool = pool
         self._request = request
         self._connection = connection
+        self._began = began
         self._is_ours = True  # the connection, until somebody else reads its answer
         connection.listen(self._look)
 
@@ -325,12 +398,17 @@ class _FirstAttempt(Pending):
 
     def _go_on(self) -> typing.Coroutine[typing.Any, typing.Any, Response]:
         self._is_ours = False
-        return self._relay.answer_in_time(self._request, self._connection)
+        return self._relay.answer_in_time(self._request, self._connection, self._began)
 
     def cancel(self) -> None:
         if self._is_ours:
             self._is_ours = False
             self._pool.let_go(self._connection)
+
+
+def _is_event_stream(head: ResponseHead) -> bool:
+    fields = head.fields
+    return fields.get("content-type").lower().startswith("text/event-stream") and not fields.get("content-encoding")
 
 
 def _as_response(error: ApiError, attempts: tuple[str, ...]) -> Response:

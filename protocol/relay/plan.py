@@ -181,12 +181,14 @@ class Planner:
 
     # ---- the body -----------------------------------------------------------------------------------------------
 
-    async def request_to_send(self, request: Request, plan: Plan) -> UpstreamRequest:
-        """Return the request to send, with its body held or on its way.
+    async def request_to_send(
+        self, request: Request, plan: Plan, stream: typing.AsyncIterator[bytes] | None
+    ) -> UpstreamRequest:
+        """Return the request to send, with its body held or, where that streams, on its way out of `stream`.
 
         ApiError 400, 413 or 415 where its model should be renamed and cannot be.
         """
-        method, stream = request.head.method, request.stream
+        method = request.head.method
         if plan.is_tunnel:
             return UpstreamRequest(method, plan.target, plan.fields)
         if stream is None or request.body:

@@ -4,16 +4,25 @@ Theory of operation
 -------------------
 Nothing has gone to the client while the law runs, so a request may be sent again, within one deadline:
 
-    no connection                     again, after a pause
-    429, 500, 502, 503, 504           again, after a pause or what retry-after says, if the body can be sent again
-    broke off, or took too long       not here (it may have been carried out), but the route's next backend may
-    any other answer                  is the answer
+    no connection, or one that was dead             again, after a pause
+    before the request can have been read
+    408, 429, 500, 502, 503, 504; the CDNs'         again, after a pause or what retry-after says, if the body can be
+    520 to 530, 598, 599                            sent again
+    any of these that says the quota is used up     not here with this key, but the route's next backend may
+    401, 402, 403; 404 that knows no such model     the same
+    200 whose first event is an error               the same, while nothing has gone out
+    broke off, or took too long                     the same: it may have been carried out, so it is not sent here again
+    any other answer                                is the answer
 
 An attempt says so as a Response, which is the answer, or as a Failure, which knows whether and when there may be
 another. What is left of the last one goes out as BackendFailed, for the route's next backend or for the client: the
 upstream's own status and body, or an error of ours.
 
-Several requests in a row that failed in this way make a backend rest, if there is another one to ask meanwhile:
+A caller who tries again by himself says so: OpenAI's SDKs count in x-stainless-retry-count. From his second try on
+there is one attempt a backend, so that his tries and ours add up and do not multiply. He may say too for how long he
+waits (`callers_patience`); a pause that would outlast that is left to him, with the answer that asks for it.
+
+Several requests in a row that failed make a backend rest, if there is another one to ask meanwhile:
 
     well ── 5 requests in a row fail ──► rests for `cooldown` seconds ──► the first request then is a probe
      ▲                                        ▲                              │
@@ -26,15 +35,24 @@ While the probe is under way, all others keep away.
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import ssl
 import typing
 
-from protocol.exchange import BackendFailed, Response
-from protocol.upstream.answer import UpstreamAnswer
-from protocol.wire.http1.messages import ResponseHead
+from protocol.exchange import BackendFailed, Response, cancel_body
+from protocol.relay.error_words import NO_MODEL, error_words
+from protocol.wire.http1.messages import Fields, ResponseHead
 
-RETRIED_STATUSES = frozenset((429, 500, 502, 503, 504))
+#: What may pass by itself: RFC 9110 §15.5.9 and §15.6, RFC 6585 §4, and what CDNs and proxies in front of an upstream
+#: say in its place (Cloudflare's 520 to 530, the 598 and 599 of others).
+RETRIED_STATUSES = frozenset((408, 429, 500, 502, 503, 504, *range(520, 531), 598, 599))
+
+# What is a matter of the account or the key, which another backend may have.
+_ACCOUNT_STATUSES = frozenset((401, 402, 403))
+
+# Codes and types of errors that no pause mends: the key's account has nothing left (OpenAI API, "Error codes").
+_QUOTA_WORDS = frozenset(("insufficient_quota", "billing_hard_limit_reached", "billing_not_active"))
 
 _FIRST_PAUSE_SECONDS = 0.5
 _LONGEST_PAUSE_SECONDS = 8.0
@@ -45,6 +63,12 @@ _LONGEST_OBEYED_SECONDS = 15.0
 # This many requests in a row have to fail before a backend rests.
 _FAILURES_TO_REST = 5
 
+# What the SDKs of OpenAI say of their caller: how long he waits for an answer to begin, in seconds, and how often he
+# has tried before.
+_PATIENCE_FIELDS = ("x-stainless-read-timeout", "x-stainless-timeout")
+_TRIES_FIELD = "x-stainless-retry-count"
+_TRIED_BEFORE = re.compile(r"0*[1-9][0-9]{0,8}")
+
 _DECIMAL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 
 # RFC 9110 §5.6.7: IMF-fixdate.
@@ -54,18 +78,15 @@ _HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, ([0-9]{2}) ([A-Z][a-z]{2}) ([0-9]{4}) (
 class Failure(typing.NamedTuple):
     """An attempt that failed: what the client gets if it is the last one, and when there may be another.
 
-    `retry_after` is 0 where the upstream does not say, None where there must be none. `rest` is what of the answer is
-    still to come, where it could not be held.
+    `retry_after` is 0 where the upstream does not say, None where this backend must not get the request again.
     """
 
     response: Response
     retry_after: typing.Optional[float]
-    rest: typing.Optional[UpstreamAnswer] = None
 
-    def drop(self) -> None:
-        """Let the rest go: there is to be another attempt, or nobody to wait for it."""
-        if self.rest is not None:
-            self.rest.discard()
+    def for_others(self) -> Failure:
+        """Return the same where this backend cannot get the request again."""
+        return self._replace(retry_after=None)
 
 
 Outcome = typing.Union[Response, Failure]
@@ -74,32 +95,26 @@ Outcome = typing.Union[Response, Failure]
 async def retried(
     attempt: typing.Callable[[], typing.Awaitable[Outcome]],
     retries: int,
-    end_by: float,
+    wait_until: float,
     draw: typing.Callable[[], float],
 ) -> Response:
     """Return the first answer that attempts come to, of which there are one and at most `retries` more.
 
-    All must be over at `end_by` (loop time, 0 for never). `draw` gives a random number from 0 to 1. BackendFailed where
-    no attempt has an answer of use.
+    No pause lasts until `wait_until` (loop time, infinite for any length). `draw` gives a random number from 0 to 1.
+    BackendFailed where no attempt has an answer of use.
     """
+    loop = asyncio.get_running_loop()
     tried = 0
     while True:
         outcome = await attempt()
         if isinstance(outcome, Response):
             return outcome
         pause = _pause(tried, outcome.retry_after, draw)
-        if tried == retries or pause is None:
-            break
-        if end_by and asyncio.get_running_loop().time() + pause >= end_by:
-            break
+        if tried == retries or pause is None or loop.time() + pause >= wait_until:
+            raise BackendFailed(outcome.response)
         tried += 1
-        try:
-            await asyncio.sleep(pause)
-        finally:
-            outcome.drop()
-    if outcome.rest is not None:
-        return outcome.response  # it cannot be held, and so no other backend be asked
-    raise BackendFailed(outcome.response)
+        cancel_body(outcome.response)
+        await asyncio.sleep(pause)
 
 
 def _pause(tried: int, retry_after: float | None, draw: typing.Callable[[], float]) -> float | None:
@@ -108,6 +123,33 @@ def _pause(tried: int, retry_after: float | None, draw: typing.Callable[[], floa
         return None
     # Full jitter: clients that failed together come back apart.
     return retry_after or draw() * min(_LONGEST_PAUSE_SECONDS, _FIRST_PAUSE_SECONDS * 2**tried)
+
+
+def callers_patience(fields: Fields) -> float:
+    """Return for how many seconds a caller waits for an answer to begin, as his request's fields say; else infinity."""
+    for name in _PATIENCE_FIELDS:
+        seconds = fields.get(name)
+        if _DECIMAL.fullmatch(seconds) and float(seconds) > 0:
+            return float(seconds)
+    return math.inf
+
+
+def tries_again_by_himself(fields: Fields) -> bool:
+    """Tell whether a request is a caller's second try or a later one."""
+    return bool(_TRIED_BEFORE.fullmatch(fields.get(_TRIES_FIELD)))
+
+
+def judge(head: ResponseHead, body: bytes) -> typing.Literal["answer", "next", "again"]:
+    """Tell what follows an error's answer, of whose body this much has come: it is the answer, or others are asked.
+
+    "next" is for the route's next backend alone, "again" also for this one.
+    """
+    status = head.status
+    if status in RETRIED_STATUSES:
+        return "next" if _QUOTA_WORDS & error_words(head.fields, body) else "again"
+    if status in _ACCOUNT_STATUSES or (status == 404 and NO_MODEL in error_words(head.fields, body)):
+        return "next"
+    return "answer"
 
 
 def read_retry_after(head: ResponseHead, now: float) -> float | None:

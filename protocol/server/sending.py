@@ -36,6 +36,7 @@ import typing
 from protocol.errors import ApiError
 from protocol.exchange import (
     Answer,
+    BackendFailed,
     Endpoint,
     Paced,
     Pending,
@@ -246,6 +247,8 @@ class Exchange:
                 raise TypeError("an endpoint must answer with a Response")
         except Exception as exc:
             if self._is_over:
+                if isinstance(exc, BackendFailed):
+                    cancel_body(exc.response)
                 return
             response = answer_to(exc, self._server, self._endpoint, self._request)
         response = self._adapted(response)

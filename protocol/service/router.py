@@ -16,7 +16,7 @@ import urllib.parse
 
 from protocol.config import Route
 from protocol.errors import ApiError
-from protocol.exchange import Answer, Backend, BackendFailed, Endpoint, Request, Response
+from protocol.exchange import Answer, Backend, BackendFailed, Endpoint, Request, Response, cancel_body
 from protocol.openai.answers import api_path, error_response, json_response, model_list
 from protocol.openai.asked_model import asked_model, name_pattern, query_model
 from protocol.openai.refusals import method_not_allowed, unknown_door, unknown_model
@@ -74,6 +74,7 @@ class Router:
         self._doors = make_doors(self)
         self._preflight = Endpoint(cors.preflight, "preflight")
         self._by_model = Endpoint(self.forward, "by model")
+        self._open_tunnel = Endpoint(self._forward_upgrade, "by model", streams_body=True)
         self._list_models = Endpoint(self._answer_models, "models")
         self._retrieve_model = Endpoint(self._answer_model, "models")
 
@@ -98,9 +99,11 @@ class Router:
             return self._only_backend.endpoint(request)
         head = request.head
         model = query_model(head.query)
-        if head.upgrade:
-            # Both directions are the body's to come: it cannot be held for another try, so the first backend has it.
-            return self.backends_for(model)[0].endpoint(request)
+        if head.upgrade.lower() == "websocket":
+            # Both directions are the body's to come. Nothing of it is used until a backend has agreed, so until then
+            # the next one can be asked. Any other upgrade is refused by ignoring it (RFC 9110 §7.8).
+            backends = self.backends_for(model)
+            return backends[0].endpoint(request) if len(backends) == 1 else self._open_tunnel
         if model:
             backends = self.backends_for(model)
             if len(backends) == 1:
@@ -128,6 +131,9 @@ class Router:
     def sent_model(self, asked: str) -> str:
         """Return what a model is called where it is asked first; ApiError 404 where no route takes it."""
         return self.backends_for(asked)[0].sent_model(asked)
+
+    def _forward_upgrade(self, request: Request) -> Answer:
+        return _first_that_answers(self.backends_for(query_model(request.head.query)), request)
 
     def _door(self, request: Request) -> Endpoint:
         methods = self._doors.get(request.path)
@@ -193,7 +199,7 @@ def _answer_with(backend: Backend, request: Request) -> Answer:
 
 
 def _answer_of(endpoint: Endpoint, request: Request) -> Answer:
-    if endpoint.streams_body:
+    if endpoint.streams_body and request.head.upgrade.lower() != "websocket":
         request.stream = _one_part(request.body)
     return endpoint.answer(request)
 
@@ -203,6 +209,7 @@ async def _first_that_answers(backends: typing.Sequence[Backend], request: Reque
     response = error_response(ApiError(503, "No backend answers."))
     attempts: tuple[str, ...] = ()
     for backend in backends:
+        cancel_body(response)
         try:
             answer = _answer_with(backend, request)
             response = answer if isinstance(answer, Response) else await answer

@@ -15,6 +15,17 @@ In every state the connection may end, and `is_open` is False from then on:
 
 What arrives at rest answers nothing, so the connection is closed: the next request must not get it (RFC 9112 §9.2).
 
+An upstream may close a kept connection while the next request is on its way there. Whether it has read that request
+is what decides if it may be sent again, and `is_unread` says so only where it is proven:
+
+    the first write failed      nothing has left this machine.
+    the end came, and the       The end of a connection acknowledges whatever its sender's system had received before
+    whole request is not        (RFC 9293 §3.6). Linux tells how many bytes are not acknowledged; where the system does
+    acknowledged                not tell, there is no proof.
+
+A reset proves nothing: it may come after the request was read, and carries no acknowledgement that counts. Nor do a few
+milliseconds prove anything: an upstream on the same machine reads a request in less.
+
 Nothing here needs a task. Whoever waits is called through `listen` as soon as there is something to take or to raise;
 `read_head` and `more` offer the same to coroutines. Only a request's body that comes bit by bit is sent by a task
 (`upload`), because its answer is awaited, and may even be read, meanwhile.
@@ -28,9 +39,11 @@ from __future__ import annotations
 import asyncio
 import functools
 import ssl
+import sys
 import typing
 
 from protocol.deadline import Deadline
+from protocol.on_demand import load
 from protocol.upstream.failures import UpstreamBroke, UpstreamTimeout, tls_reason
 from protocol.wire.http1.memo import ResponseMemo
 from protocol.wire.http1.messages import NEED_DATA, BadMessage, ResponseHead
@@ -53,7 +66,7 @@ class _Stream(asyncio.BufferedProtocol):
     once (`buffer_updated`).
     """
 
-    __slots__ = ("_buffer", "_is_paused", "_loop", "_transport", "_writable")
+    __slots__ = ("_buffer", "_is_paused", "_loop", "_sent", "_transport", "_writable", "is_unread")
 
     _transport: asyncio.Transport
 
@@ -62,6 +75,8 @@ class _Stream(asyncio.BufferedProtocol):
         self._loop = asyncio.get_running_loop()
         self._is_paused = False  # the socket is not read
         self._writable: asyncio.Future[None] | None = None  # set while the upstream reads too slowly
+        self._sent = 0  # bytes of the request, as far as it has been written
+        self.is_unread = False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._use(typing.cast(asyncio.Transport, transport))
@@ -92,7 +107,11 @@ class _Stream(asyncio.BufferedProtocol):
 
     def send(self, data: bytes) -> None:
         """Send a request, or a part of one."""
-        self._transport.write(data)
+        transport = self._transport
+        transport.write(data)
+        if not self._sent and transport.is_closing():
+            self.is_unread = True
+        self._sent += len(data)
 
     def pause_writing(self) -> None:
         self._writable = self._loop.create_future()
@@ -111,6 +130,7 @@ class UpstreamConnection(_Stream):
     """One connection and the exchange that it is busy with, if any.
 
     `name` is the backend's, for messages. `on_lost` is called when the connection is gone, whoever ended it.
+    `is_unread` says that the connection was dead before the upstream can have read the request.
     """
 
     __slots__ = (
@@ -158,6 +178,8 @@ class UpstreamConnection(_Stream):
 
     def eof_received(self) -> bool:
         self.is_open = False
+        if not self.has_answered and not self.is_at_rest:
+            self._look_whether_unread()
         self.reader.feed(b"")
         self._wake()
         return False
@@ -173,7 +195,7 @@ class UpstreamConnection(_Stream):
             else:
                 # TLS 1.3 refuses a client's certificate, or its lack, only after the handshake.
                 reason = tls_reason(exc) if isinstance(exc, ssl.SSLError) else "the connection was reset"
-                self._error = UpstreamBroke(self._name, reason)
+                self._error = self._broke(reason)
         self._wake()
         self.resume_writing()
         self._on_lost(self)
@@ -184,6 +206,8 @@ class UpstreamConnection(_Stream):
         """Get ready for an exchange that must be over at `end_by` (loop time, 0 for never)."""
         self.is_at_rest = False
         self.has_answered = False
+        self.is_unread = False
+        self._sent = 0
         self._end_by = end_by
         self._head = None
         self._interim_heads = 0
@@ -329,7 +353,20 @@ class UpstreamConnection(_Stream):
         if self.is_open:
             return UpstreamBroke(self._name, "what it sent is not a valid HTTP/1.1 answer")
         what = "in the middle of its answer" if self.has_answered else "without an answer"
-        return UpstreamBroke(self._name, f"it closed the connection {what}")
+        return self._broke(f"it closed the connection {what}")
+
+    def _broke(self, reason: str) -> UpstreamBroke:
+        if self.is_unread:
+            reason = "the connection was closed before it can have read the request"
+        return UpstreamBroke(self._name, reason, unsent=self.is_unread)
+
+    def _look_whether_unread(self) -> None:
+        """See, at the connection's end, whether all of the request is still on its way."""
+        if sys.platform == "linux" and self._sent:
+            (unacknowledged_bytes,) = load("an upstream that closes a connection")
+            waiting = self._transport.get_write_buffer_size()
+            sock = self._transport.get_extra_info("socket")
+            self.is_unread = unacknowledged_bytes(sock) + waiting >= self._sent
 
     def fail(self, error: BaseException) -> None:
         """End the exchange with `error` and close."""

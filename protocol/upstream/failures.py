@@ -10,6 +10,9 @@ import ssl
 
 from protocol.errors import ApiError
 
+#: What the log adds where a request went out again because its kept connection was of no use.
+SENT_AGAIN = "It is sent again on a new connection."
+
 
 class UpstreamFailed(ApiError):
     """An upstream that did not answer, or not with HTTP. `unsent` says that it cannot have seen the request."""
@@ -36,8 +39,8 @@ class UpstreamTimeout(UpstreamFailed):
 class UpstreamBroke(UpstreamFailed):
     """The connection broke, or what came was not HTTP. Status 502."""
 
-    def __init__(self, name: str, reason: str) -> None:
-        super().__init__(502, f"The backend '{name}' failed: {reason}.", "upstream_broke")
+    def __init__(self, name: str, reason: str, *, unsent: bool = False) -> None:
+        super().__init__(502, f"The backend '{name}' failed: {reason}.", "upstream_broke", unsent=unsent)
 
 
 def tls_reason(exc: ssl.SSLError) -> str:

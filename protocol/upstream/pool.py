@@ -40,6 +40,9 @@ from protocol.wire.http1.writers import whole_request
 
 _TURNS_TO_CLOSE = 10
 
+# RFC 9110 §9.2.1: what is sent twice with these has not been carried out twice.
+_SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
+
 
 class UpstreamLimits(typing.NamedTuple):
     """Times in seconds and counts of connections; 0 for one of the first three times is no limit."""
@@ -103,16 +106,21 @@ class UpstreamPool:
         return connection
 
     async def send(
-        self, request: UpstreamRequest, end_by: float = 0.0, begun: UpstreamConnection | None = None
+        self,
+        request: UpstreamRequest,
+        end_by: float = 0.0,
+        begun: UpstreamConnection | None = None,
+        on_replaced: typing.Callable[[UpstreamBroke], object] | None = None,
     ) -> UpstreamAnswer:
         """Send a request and return its answer once the head is here; raise UpstreamFailed.
 
         `begun` is the connection on which `begin` has sent it already. All must be over at `end_by` (loop time, 0 for
-        never). An idle connection that the upstream has closed meanwhile is found out only by using it: what has not
-        been answered by a single byte is sent again on a new one, once. A stream cannot be sent again, so it goes out
-        on a new connection at once.
+        never). That the upstream has closed an idle connection may be found out only by using it. Where it proves dead
+        before the upstream can have read the request (`UpstreamConnection.is_unread`), or the method is safe, the
+        request is sent again on a new one, once, and `on_replaced` learns of it. Nothing else is ever sent twice here.
+        A stream cannot be sent again, so it goes out on a new connection at once.
         """
-        connection, head = await self._send(request, end_by, begun, may_reuse=request.stream is None)
+        connection, head = await self._send(request, end_by, begun, on_replaced, may_reuse=request.stream is None)
         if head.status == 101:
             connection.dismiss()
             raise UpstreamBroke(self._name, "it changed the protocol without being asked to")
@@ -127,7 +135,7 @@ class UpstreamPool:
         us to it, as browsers have it for WebSockets, since few pass on a change of the protocol. For the rest see
         `send`.
         """
-        connection, head = await self._send(request, end_by, None, is_tunnelled=True)
+        connection, head = await self._send(request, end_by, None, None, is_tunnelled=True)
         if head.status == 101:
             return UpstreamTunnel(connection, head, outgoing)
         # Behind an HTTP proxy, the next request could not go out on it.
@@ -139,6 +147,7 @@ class UpstreamPool:
         request: UpstreamRequest,
         end_by: float,
         begun: UpstreamConnection | None,
+        on_replaced: typing.Callable[[UpstreamBroke], object] | None,
         *,
         may_reuse: bool = False,
         is_tunnelled: bool = False,
@@ -150,9 +159,11 @@ class UpstreamPool:
         if connection is not None:
             try:
                 return connection, await self._exchange(connection, request, end_by, is_begun=begun is not None)
-            except UpstreamBroke:
-                if connection.has_answered:
+            except UpstreamBroke as exc:
+                if connection.has_answered or not (exc.unsent or request.method in _SAFE_METHODS):
                     raise
+                if on_replaced is not None:
+                    on_replaced(exc)
         connection = await self._open(self._connect_by(end_by), is_tunnelled)
         return connection, await self._exchange(connection, request, end_by)
 
