@@ -19,7 +19,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         The text of a config.ini, and what is wrong in it.
     config -> errors, on_demand, config_file
         Settings from the command line, the environment and config.ini, each described once.
-    wire -> errors
+    wire -> errors, budget
         One format each, bytes to events and back: HTTP/1.1, server-sent events, forms, WebSocket, zip, JSON.
     exchange -> errors, wire
         A request and its answer, as backends see them.

@@ -20,6 +20,10 @@ from protocol.errors import ApiError
 from protocol.wire.http1.messages import Fields, RequestHead
 from protocol.wire.json_text import JsonObject, parse_json
 
+#: A held body of more bytes takes long to read, so its endpoint is asked in turns with everybody else
+#: (protocol/turns.py). A shorter one is read in some milliseconds, whatever it says.
+LONG_BODY = 65536
+
 _BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
 
 # The subprotocol by which a browser, which cannot set fields on a WebSocket, hands over its key (OpenAI, "Realtime").

@@ -16,8 +16,10 @@ from protocol.exchange import Endpoint, Pending, Pushed, Response
 from protocol.openai.answers import ERROR_SHAPES
 from protocol.server.server import Server
 from protocol.server.settings import ServerSettings
+from protocol.service.cors import CorsPolicy
 from protocol.service.log import Log
 from protocol.service.metrics import Metrics
+from protocol.service.origins import Origins
 
 LONG = b"x" * 65537
 TEXT = [("content-type", "text/plain")]
@@ -61,7 +63,9 @@ async def served(application):
         **{**{key: option.parse(str(option.default)) for key, option in options.items()}, "port": 0}
     )
     lines = []
-    server = Server(application, ERROR_SHAPES, settings, Log("text", lines.append), Metrics())
+    server = Server(
+        application, ERROR_SHAPES, CorsPolicy(Origins(("*",))), settings, Log("text", lines.append), Metrics()
+    )
     await server.listen()
     writers = []
 

@@ -558,7 +558,7 @@ def test_text_completion_parameters(parameters, texts):
         (b"{", None, "invalid_json", "line 1 column 2"),
         (b"\xff{}", None, "invalid_json", "not UTF-8 at byte 0"),
         (b'{"a": NaN}', None, "invalid_json", "NaN is not a JSON number"),
-        (b"[" * 100000, None, "invalid_json", "nested too deeply"),
+        (b"[" * 100000, None, "invalid_json", "nested more than 100 deep"),
         (b"[]", None, None, "must be a JSON object, but it is an array"),
         ({}, "model", "missing_required_parameter", "you must provide a model parameter"),
         ({"model": "m"}, "messages", "missing_required_parameter", "Missing required parameter: 'messages'."),

@@ -36,6 +36,7 @@ import re
 import typing
 
 from protocol.budget import Budget, spend_turn
+from protocol.wire.long_json import SHALLOW_VALUE_PATTERN, STRING_PATTERN
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -55,16 +56,10 @@ _MODEL_NAME = (
     rb'"(?:[Mm]|\\u00[46][Dd])(?:[Oo]|\\u00[46][Ff])(?:[Dd]|\\u00[46]4)(?:[Ee]|\\u00[46]5)(?:[Ll]|\\u00[46][Cc])"'
 )
 
-# Members that are not the model's, with a value that ends soon and is nested three deep at most. Each alternative can
-# match in one way only, so a failed attempt goes back over what it took just once.
-_STRING = rb'"[^"\\]*(?:\\.[^"\\]*)*"'
-_FLAT = rb'[^"\[\]{}]*'
-_NEST_1 = rb"[\[{]%b(?:%b%b)*[\]}]" % (_FLAT, _STRING, _FLAT)
-_NEST_2 = rb"[\[{]%b(?:(?:%b|%b)%b)*[\]}]" % (_FLAT, _STRING, _NEST_1, _FLAT)
-_NEST_3 = rb"[\[{]%b(?:(?:%b|%b)%b)*[\]}]" % (_FLAT, _STRING, _NEST_2, _FLAT)
+# Members that are not the model's, with a value that ends soon and is nested three deep at most.
 _OTHER_MEMBERS = re.compile(
-    rb"(?:[ \t\n\r]*(?!%b)%b[ \t\n\r]*:[ \t\n\r]*(?:[-+.0-9A-Za-z]+|%b|%b)[ \t\n\r]*(?:,|(?=\})))*"
-    % (_MODEL_NAME, _STRING, _STRING, _NEST_3)
+    rb"(?:[ \t\n\r]*(?!%b)%b[ \t\n\r]*:[ \t\n\r]*%b[ \t\n\r]*(?:,|(?=\})))*"
+    % (_MODEL_NAME, STRING_PATTERN, SHALLOW_VALUE_PATTERN)
 )
 
 # Within a window without escapes: a string, perhaps cut off by the window's end, or brackets of one direction.

@@ -35,6 +35,7 @@ import typing
 
 from protocol.errors import ApiError
 from protocol.exchange import (
+    LONG_BODY,
     Answer,
     BackendFailed,
     Endpoint,
@@ -69,9 +70,6 @@ from protocol.wire.http1.writers import CONTINUE, ResponseWriter
 
 # What the log and the metrics call the status of an answer whose client had gone (nginx's number for it).
 _CLIENT_LEFT = 499
-
-# A body of up to so many bytes is read at once: no JSON text that is shorter takes more than some milliseconds.
-_LONG_BODY = 65536
 
 
 class ServerForExchanges(ServerForRequests, typing.Protocol):
@@ -146,7 +144,7 @@ class Exchange:
         """Ask the endpoint, which has the body or reads it, and send what it answers."""
         request = self._request
         request.body = body
-        if len(body) > _LONG_BODY:
+        if len(body) > LONG_BODY:
             self._task = self._server.loop.create_task(in_turns(self._ask_in_turns))
         else:
             self.take(ask(self._server, self._endpoint, request))
