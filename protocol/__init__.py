@@ -32,7 +32,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         What stands around the backends: router, doors, CORS, the guard of keys, log, metrics.
     server -> errors, turns, deadline, held_bytes, config, wire, exchange, service
         Connections in, and the processes that share the port. It knows no OpenAI: error shapes are handed in.
-    relay -> errors, on_demand, config, wire, exchange, upstream, openai, service/log
+    relay -> errors, turns, on_demand, config, wire, exchange, upstream, openai, service/log
         The backend that passes on, byte for byte.
     dashscope/mapping -> errors, wire, openai
         DashScope's native API in OpenAI's terms, and back: pure functions.

@@ -7,13 +7,14 @@ import typing
 import urllib.parse
 
 from protocol.errors import ApiError
-from protocol.exchange import Request
+from protocol.exchange import LONG_BODY, Request
 from protocol.openai.answers import api_path
 from protocol.openai.asked_model import BodyKind, begins_as, decoded_body, query_model, with_renamed_model
 from protocol.openai.request_path import meant_path
 from protocol.relay.header_rules import OwnFields, is_loop, query_without_key, request_fields
 from protocol.relay.renaming import FormRewriter, ModelChoice, form_rewriter, is_model_path, kind_to_read, renamed_body
 from protocol.relay.settings import RelaySettings
+from protocol.turns import in_turns
 from protocol.upstream.destination import Addressing, Destination, address
 from protocol.upstream.request import UpstreamRequest
 from protocol.wire.http1.messages import SHORT_BODY_BYTES
@@ -192,7 +193,9 @@ class Planner:
         if plan.is_tunnel:
             return UpstreamRequest(method, plan.target, plan.fields)
         if stream is None or request.body:
-            plan, body = self.renamed(request, plan)
+            body = request.body
+            if plan.kind is not None:
+                plan, body = await self._renamed_in_turns(request, plan, plan.kind, body)
             return UpstreamRequest(method, plan.target, plan.fields, body)
         if plan.kind is None:
             return UpstreamRequest(method, plan.target, plan.fields, stream=stream, length=request.head.content_length)
@@ -213,6 +216,11 @@ class Planner:
         if sent == decoded:
             return plan, body
         return plan.decoded or plan, sent
+
+    async def _renamed_in_turns(self, request: Request, plan: Plan, kind: BodyKind, body: bytes) -> tuple[Plan, bytes]:
+        if plan.decoded is None and len(body) <= LONG_BODY:
+            return self._renamed(request, plan, kind, body)
+        return await in_turns(lambda: self._renamed(request, plan, kind, body))
 
     def _form_rewriter(self, request: Request, plan: Plan) -> FormRewriter:
         return form_rewriter(self._choice, request.fields.get("content-type"), takes_model=plan.takes_model)
@@ -245,7 +253,7 @@ class Planner:
                     return UpstreamRequest(method, plan.target, plan.fields, stream=rest, length=length)
                 may_pass = False
             self._check_held(held)
-        plan, body = self._renamed(request, plan, kind, bytes(held))
+        plan, body = await self._renamed_in_turns(request, plan, kind, bytes(held))
         return UpstreamRequest(method, plan.target, plan.fields, body)
 
     def _check_held(self, held: bytearray) -> None:

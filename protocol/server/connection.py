@@ -325,7 +325,7 @@ class Connection(asyncio.BufferedProtocol):
             endpoint = facts.endpoint
             if endpoint is None:
                 endpoint = facts.endpoint = server.route(request)
-                if not endpoint.streams_body and takes_ready_answer(head):
+                if not endpoint.streams_body and takes_ready_answer(head) and "content-encoding" not in head.fields:
                     facts.direct_endpoint = endpoint
         except Exception as exc:
             exchange = self._exchange = Exchange(self, server, request, UNROUTED, started_at)

@@ -8,8 +8,8 @@ A request that has begun is an Exchange until the last byte of its answer is wri
     Pending     on its way: the exchange is told with `deliver` when there is a Response, or a Rest to await
     awaitable   a coroutine that answers: it gets a task
 
-A long body takes long to read, so its endpoint is asked in turns with everybody else (protocol/turns.py), which takes a
-task, too. The answer is then one of the same.
+A long body takes long to read, and so may one with a Content-Encoding: its endpoint is asked in turns with everybody
+else (protocol/turns.py), which takes a task, too. The answer is then one of the same.
 
 The body of a Response is one of these:
 
@@ -144,7 +144,7 @@ class Exchange:
         """Ask the endpoint, which has the body or reads it, and send what it answers."""
         request = self._request
         request.body = body
-        if len(body) > LONG_BODY:
+        if len(body) > LONG_BODY or (body and "content-encoding" in request.fields):
             self._task = self._server.loop.create_task(in_turns(self._ask_in_turns))
         else:
             self.take(ask(self._server, self._endpoint, request))

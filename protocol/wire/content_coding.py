@@ -11,9 +11,11 @@ import importlib
 import typing
 import zlib
 
+from protocol.budget import spend_turn
 from protocol.errors import ApiError
 
 _PIECE_BYTES = 16384
+_PIECE_STEPS = 100  # protocol/budget.py
 _MOST_MEMBERS = 16  # RFC 1952 §2.2: gzip members may follow one another; clients send one
 
 _GZIP_BITS = 31
@@ -107,6 +109,7 @@ def _decode_one(name: str, decompressor: _Decompressor, body: bytes, most_bytes:
             except errors as exc:
                 raise _broken(name, str(exc)) from exc
             decoded += data
+            spend_turn(_PIECE_STEPS)
             if len(decoded) > most_bytes:
                 raise ApiError(413, f"The body has more than {most_bytes} bytes once it is decoded.")
             piece = b""

@@ -21,10 +21,12 @@ none of these.
 
 from __future__ import annotations
 
+import io
 import re
 import typing
 import urllib.parse
 
+from protocol.budget import spend_turn
 from protocol.errors import ApiError
 
 _TYPE = re.compile(r"[ \t]*multipart/form-data[ \t]*((?:;.*)?)", re.IGNORECASE | re.DOTALL)
@@ -49,6 +51,14 @@ _DELIMITER_END = re.compile(rb"(--)?[ \t]*\r\n")
 _DELIMITER_BEGUN = re.compile(rb"(?:-|(?:--)?[ \t]*\r?)")
 _LINE_BREAK = re.compile(rb"[\r\n]")
 _PADDING_BYTES = 256
+
+# What is searched at once, and what it costs in steps (protocol/budget.py); and what a part costs.
+_PIECE_BYTES = 65536
+_PIECE_STEPS = 200
+_PART_STEPS = 20
+
+# Of a text, which becomes a string in one go. A file may be larger.
+_MOST_TEXT_BYTES = 10 << 20
 
 #: The tokens of a form; the names are those of RFC 2046 §5.1.1, but for "head", the header fields of a part.
 FormKind = typing.Literal["preamble", "delimiter", "head", "data", "close-delimiter", "epilogue"]
@@ -233,9 +243,11 @@ class FormScanner:
 
     def feed(self, data: bytes) -> None:
         """Take bytes and hand on the tokens that they complete."""
-        self._data = self._data[self._at :] + data
-        self._at = 0
-        self._run(self._read)
+        for at in range(0, len(data), _PIECE_BYTES):
+            self._data = self._data[self._at :] + data[at : at + _PIECE_BYTES]
+            self._at = 0
+            self._run(self._read)
+            spend_turn(_PIECE_STEPS)
 
     def close(self) -> None:
         """Hand on what is left at the end of the body; ApiError 400 when the form breaks off."""
@@ -299,6 +311,7 @@ class FormScanner:
             self._step = self._read_epilogue
             return True
         self._parts += 1
+        spend_turn(_PART_STEPS)
         if self._parts > self._max_parts:
             raise bad_form(f"it has more than {self._max_parts} parts")
         self._hand_out("delimiter", end.end())
@@ -410,25 +423,30 @@ class _Gatherer:
     def __init__(self) -> None:
         self.form = Form()
         self._head = PartHead("", None, "")  # of the part under way
-        self._data = bytearray()
+        self._data = io.BytesIO()  # whose bytes need not be copied to be handed out
 
     def take(self, events: typing.Iterable[FormEvent]) -> None:
         for event in events:
             if isinstance(event, PartHead):
                 self._head = event
             elif isinstance(event, PartData):
-                self._data += event.data
+                self._data.write(event.data)
             else:
                 self._end_part()
 
     def _end_part(self) -> None:
-        head, data = self._head, bytes(self._data)
-        self._data = bytearray()
+        head, data = self._head, self._data.getvalue()
+        self._data = io.BytesIO()
         if head.filename is not None:
             file = FormFile(head.name, head.filename, head.content_type, data)
             self.form.files.append(file)
             self.form.parts.append((head.name, file))
             return
+        if len(data) > _MOST_TEXT_BYTES:
+            raise ApiError(
+                400, f"The form's field {head.name[:100]!r} has more than {_MOST_TEXT_BYTES} bytes and no file name.",
+                param=head.name[:100],
+            )  # fmt: skip
         try:
             text = data.decode("utf-8")
         except UnicodeDecodeError as exc:
