@@ -22,6 +22,7 @@ from protocol.openai.asked_model import asked_model, name_pattern, query_model
 from protocol.openai.refusals import method_not_allowed, unknown_door, unknown_model
 from protocol.openai.request_path import check_path
 from protocol.service.cors import CorsPolicy
+from protocol.service.makers import Makers, makes_id, names_id
 from protocol.wire.json_text import JsonObject
 
 # Requests for these name no model, and their bodies may be larger than what can be held.
@@ -75,6 +76,8 @@ class Router:
         self._preflight = Endpoint(cors.preflight, "preflight")
         self._by_model = Endpoint(self.forward, "by model")
         self._open_tunnel = Endpoint(self._forward_upgrade, "by model", streams_body=True)
+        self._by_id = Endpoint(self.forward, "by id")
+        self._makers = Makers()
         self._list_models = Endpoint(self._answer_models, "models")
         self._retrieve_model = Endpoint(self._answer_model, "models")
 
@@ -108,6 +111,8 @@ class Router:
             backends = self.backends_for(model)
             if len(backends) == 1:
                 return backends[0].endpoint(request)
+        if not head.has_body and names_id(path):
+            return self._by_id
         if not head.has_body or path.startswith(_MODELLESS_PATHS):
             backends = self.backends_for("")
             if len(backends) == 1:
@@ -122,11 +127,59 @@ class Router:
         raise ApiError(404, f"No route takes the model '{model[:100]}'.", param="model", code="model_not_found")
 
     def forward(self, request: Request) -> Answer:
-        """Answer a request whose body is held through its model's route."""
-        backends = self.backends_for(asked_model(request, self._max_body))
+        """Answer a request whose body is held: through its model's route, or by who made what it asks for."""
+        model = asked_model(request, self._max_body)
+        if len(self._backends) > 1:
+            path = api_path(request.path) or ""
+            maker = self._makers.maker(path)
+            if maker is not None:
+                return self._noted((maker,), request, path)
+            if not model and names_id(path):
+                return self._answer_by_id(request, path)
+            if makes_id(request, path):
+                return self._noted(self.backends_for(model), request, path)
+        backends = self.backends_for(model)
         if len(backends) == 1:
             return _answer_with(backends[0], request)
         return _first_that_answers(backends, request)
+
+    async def _noted(self, backends: typing.Sequence[Backend], request: Request, path: str) -> Response:
+        """Answer as the first of the backends does that can, and note what it has made."""
+        response, backend = await _first_with_answer(backends, request)
+        return response if backend is None or not makes_id(request, path) else self._makers.noting(response, backend)
+
+    async def _answer_by_id(self, request: Request, path: str) -> Response:
+        """Ask one backend after the other, in the order of the routes, for what nobody remembers to be made by one."""
+        try:
+            backends = list(dict.fromkeys([*self.backends_for(""), *self._backends]))
+        except ApiError:
+            backends = self._backends
+        request.keep_key_for(backends[0].origin)
+        attempts: tuple[str, ...] = ()
+        unknown: Response | None = None
+        failed: Response | None = None
+        for backend in backends:
+            try:
+                answer = _answer_with(backend, request)
+                response = (answer if isinstance(answer, Response) else await answer).after(attempts)
+            except BackendFailed as failure:
+                attempts += failure.attempts
+                failed = failed or failure.response
+                continue
+            except ApiError as exc:
+                if exc.status != 404:
+                    raise
+                response = error_response(exc)
+            if response.status != 404:
+                if response.status < 300:
+                    self._makers.note_path(path, backend)
+                return response
+            attempts = response.attempts
+            unknown = unknown or response
+        # One that could not be asked may be the one that knows it.
+        if failed is not None:
+            return failed.after(())
+        return unknown or error_response(ApiError(404, "No backend knows this id."))
 
     def sent_model(self, asked: str) -> str:
         """Return what a model is called where it is asked first; ApiError 404 where no route takes it."""
@@ -205,6 +258,12 @@ def _answer_of(endpoint: Endpoint, request: Request) -> Answer:
 
 
 async def _first_that_answers(backends: typing.Sequence[Backend], request: Request) -> Response:
+    response, _ = await _first_with_answer(backends, request)
+    return response
+
+
+async def _first_with_answer(backends: typing.Sequence[Backend], request: Request) -> tuple[Response, Backend | None]:
+    """Return the answer of the first backend that has one, and the backend; the last failure, where none has."""
     request.keep_key_for(backends[0].origin)  # as for the others, whoever they are: the caller has not chosen them
     response = error_response(ApiError(503, "No backend answers."))
     attempts: tuple[str, ...] = ()
@@ -213,11 +272,11 @@ async def _first_that_answers(backends: typing.Sequence[Backend], request: Reque
         try:
             answer = _answer_with(backend, request)
             response = answer if isinstance(answer, Response) else await answer
-            return response.after(attempts)
+            return response.after(attempts), backend
         except BackendFailed as failure:
             response = failure.response.after(attempts)
             attempts += failure.attempts
-    return response
+    return response, None
 
 
 async def _one_part(body: bytes) -> typing.AsyncIterator[bytes]:
