@@ -184,6 +184,7 @@ OWN_FIELDS = {
     "date",
     "x-request-id",
     "x-oaiserve-attempts",
+    "x-accel-buffering",
     "connection",
     "content-length",
     "transfer-encoding",
@@ -1031,6 +1032,8 @@ async def send_parts(peer: Peer, *parts: bytes) -> None:
 OVER_KEPT = [
     ("in pieces", (b"HTTP/1.1 200 OK\r\ncontent-le", b"ngth: 2\r\n\r", b"\n", b"{", b"}"), 200, b"{}"),
     ("after interim answers", (b"HTTP/1.1 103 X\r\n\r\n", b"HTTP/1.1 102 X\r\n\r\n" + sized(b"{}")), 200, b"{}"),
+    ("after a hundred interim answers", (b"HTTP/1.1 102 X\r\n\r\n" * 10,) * 10 + (sized(b"{}"),), 200, b"{}"),
+    ("after more at once", (b"HTTP/1.1 102 X\r\n\r\n" * 10_000, sized(b"{}")), 200, b"{}"),
     ("until its end", (b"HTTP/1.1 200 OK\r\n\r\n", b"{", b"}"), 200, b"{}"),
     ("chunks in pieces", (chunked(b"{", end=b"1\r"), b"\n}", b"\r\n0\r\n", b"\r\n"), 200, b"{}"),
     ("an error", (sized(b"{}", "404 X"),), 404, b"{}"),
@@ -1038,7 +1041,7 @@ OVER_KEPT = [
     ("garbage", (b"HTTP/1.1 200 OK\r\n", b" : x\r\n\r\n"), 502, None),
     ("half a head", (b"HTTP/1.1 200 OK\r\n",), 502, None),
     ("a change of protocol", (b"HTTP/1.1 101 X\r\nupgrade: x\r\n\r\n",), 502, None),
-    ("too many interim answers", (b"HTTP/1.1 102 X\r\n\r\n" * 40, sized(b"{}")), 502, None),
+    ("too many interim answers", (b"HTTP/1.1 102 X\r\n\r\n" * 10_010, sized(b"{}")), 502, None),
 ]
 
 

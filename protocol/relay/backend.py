@@ -28,6 +28,7 @@ from protocol.openai.answers import error_response
 from protocol.relay.error_words import begins_with_error
 from protocol.relay.header_rules import response_fields
 from protocol.relay.kept_body import KeptBody
+from protocol.relay.locations import LOCATION_FIELDS, Locations
 from protocol.relay.model_list import ModelList
 from protocol.relay.passage import EventPassage, NoBody, Passage
 from protocol.relay.plan import Planner
@@ -121,6 +122,7 @@ class Relay:
         self._planner = Planner(
             name, settings, access.destination, self._pool.addressing, instance or os.urandom(8).hex(), max_body
         )
+        self._locations = Locations(access.destination)
         self._models = ModelList(name, self._pool, settings.models, timeout=settings.timeout, clock=clock)
         if not access.destination.base_path:
             log.say(
@@ -351,11 +353,18 @@ class Relay:
         """Return the request id and the lines of all other fields; the reader has checked each."""
         request_id = ""
         lines = []
+        is_event_stream = "text/event-stream" in head.fields.get("content-type").lower()
         for name, value in response_fields(head):
             if name == "x-request-id" and _PRINTABLE_ID.fullmatch(value):
                 request_id = value
-            else:
+                continue
+            if name in LOCATION_FIELDS:
+                value = self._locations.for_client(value)
+            if name != "x-accel-buffering" or not is_event_stream:
                 lines.append(f"{name}: {value}\r\n")
+        if is_event_stream:
+            # It tells nginx, and proxies like it, to let each event through at once.
+            lines.append("x-accel-buffering: no\r\n")
         block = "".join(lines).encode("latin-1")
         return request_id, block.replace(self._key, b"*" * len(self._key)) if self._key else block
 

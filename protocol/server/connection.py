@@ -31,8 +31,8 @@ There is one Deadline a connection, since it waits for one thing at a time:
     from the connection to its first head's end     head_timeout, then 408, or closed in stages if nothing came
     between requests, nothing has come              idle_timeout, then it is closed in stages
     within a head                                   head_timeout for the whole of it, then 408
-    within a body that is held                      body_timeout for the whole of it, then 408
-    within a body that is read as it comes          body_timeout for the waiting in it, then the reading raises 408
+    within a body that is held                      body_timeout since its last bytes, then 408
+    within a body that is read as it comes          body_timeout for each wait in it, then the reading raises 408
     the client does not take what was written       idle_timeout since it last took something, then it is aborted
     the staged close                                what StagedClose says, then it is aborted
 """
@@ -496,8 +496,7 @@ class Connection(asyncio.BufferedProtocol):
     def _await_body(self) -> None:
         if self.output.continue_due:
             self.output.ask_for_body()
-        if not self.deadline.when:
-            self.deadline.expire_in(self._server.body_seconds)
+        self.deadline.expire_in(self._server.body_seconds)
 
     def end_wait_for_body(self) -> None:
         """Let the time limit for the body hold no more, but the one for a client that takes nothing."""
@@ -518,7 +517,7 @@ class Connection(asyncio.BufferedProtocol):
         elif self.output.writable is not None or self._closing is not None:
             self._transport.abort()
         elif self._exchange is not None:
-            error = ApiError(408, f"The body did not come within {settings.body_timeout:g} seconds.")
+            error = ApiError(408, f"Nothing more of the body came for {settings.body_timeout:g} seconds.")
             if self._receive is Connection._hold_body:
                 self._exchange.refuse(error)
             elif self._stream is not None:

@@ -77,15 +77,15 @@ class BodyLine(typing.Protocol):
 class BodyStream:
     """A request's body as its endpoint reads it: straight from the reader, the socket paused while nobody does.
 
-    Only the waiting for bytes counts against `seconds`, not what the endpoint does between. After status 101 it is what
-    the client sends in the new protocol, which has no such limit.
+    It may be silent for `seconds` while the endpoint waits for bytes. After status 101 it is what the client sends in
+    the new protocol, which has no such limit.
     """
 
-    __slots__ = ("_done", "_error", "_line", "_seconds_left", "_waiter")
+    __slots__ = ("_done", "_error", "_line", "_seconds", "_waiter")
 
     def __init__(self, line: BodyLine, seconds: float) -> None:
         self._line = line
-        self._seconds_left = seconds
+        self._seconds = seconds
         self._waiter: asyncio.Future[None] | None = None
         self._error: ApiError | None = None
         self._done = False
@@ -124,20 +124,18 @@ class BodyStream:
         line = self._line
         line.intake.resume()
         line.output.ask_for_body()
-        began = line.loop.time()
         self._waiter = line.loop.create_future()
         self.limit_wait()
         try:
             await self._waiter
         finally:
             self._waiter = None
-            self._seconds_left -= line.loop.time() - began
             line.end_wait_for_body()
 
     def limit_wait(self) -> None:
         """Set the time limit for what is waited for, if anything is; none holds in a tunnel."""
         if self._waiter is not None and not self._line.is_tunnel:
-            self._line.deadline.expire_in(self._seconds_left)
+            self._line.deadline.expire_in(self._seconds)
 
     def wake(self) -> None:
         """Say that there may be bytes."""

@@ -36,9 +36,7 @@ class ServerSettings(Section):
     head_timeout: float = option(
         "30", parse_seconds, "seconds for a whole head, and for a new connection to begin one; 0 is no limit"
     )
-    body_timeout: float = option(
-        "300", parse_seconds, "seconds to wait, in all, for the bytes of one body; 0 is no limit"
-    )
+    body_timeout: float = option("300", parse_seconds, "seconds of silence within a request's body; 0 is no limit")
     idle_timeout: float = option(
         "75", parse_seconds, "seconds a kept connection, or a client that reads nothing, may rest; 0 is no limit"
     )

@@ -53,7 +53,8 @@ from protocol.wire.http1.readers import ResponseReader
 _WAITING_BYTES = 65536
 
 # RFC 9110 §15.2 lets any number of interim answers come; without an end they would keep a client waiting for nothing.
-_MAX_INTERIM_HEADS = 32
+# But some upstreams send one a second while they work.
+_MAX_INTERIM_HEADS = 10_000
 
 # What is waited for, in words.
 NO_ANSWER = "no answer began"
