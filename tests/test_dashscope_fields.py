@@ -3,6 +3,7 @@ from __future__ import annotations
 import typing
 
 import pytest
+from steps import steps_of
 
 from protocol.dashscope.mapping.fields import (
     optional_choice,
@@ -47,3 +48,25 @@ def test_refuses(name: str, value: object) -> None:
 
 def test_a_refusal_quotes_no_more_than_a_piece() -> None:
     assert len(refuse_field("a", "a number", "x" * 10_000).message) < 200
+
+
+@pytest.mark.parametrize(
+    "value",
+    [[], {}, [[], {}, [1, None, True]], {"a": {"b": [1.5, "x"]}, "c": -1}, [[["deep"] * 9] * 3] * 3, "it's", 10**90],
+    ids=["list", "object", "lists", "objects", "long", "text", "number"],
+)
+def test_a_refusal_quotes_a_value_as_python_writes_it(value: object) -> None:
+    whole = repr(value)
+    quoted = whole if len(whole) <= 100 else f"{whole[:100]}…"
+    assert refuse_field("a", "b", value).message == f"a: expected b, got {quoted}"
+
+
+@pytest.mark.parametrize(
+    "value", [[[]] * 100_000, {str(number): 0 for number in range(100_000)}], ids=["list", "object"]
+)
+def test_a_refusal_looks_at_no_more_than_it_quotes(value: object) -> None:
+    nested: list = []
+    for _ in range(5000):  # deeper than `repr` can go
+        nested = [nested]
+    for got in (value, nested):
+        assert steps_of(lambda got=got: refuse_field("a", "b", got)) < 10_000

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import base64
 import io
+import itertools
 import wave
 
 import pytest
 from dashscope_samples import FIRST_FRAME_ERROR, sse
+from steps import assert_grows_in_proportion, steps_of
 
 from protocol.dashscope.mapping.native import MULTIMODAL_GENERATION_PATH, SPEECH_SYNTHESIS_PATH
 from protocol.dashscope.mapping.speech import SpeechStreamTranslator, plan_speech, speech_done_event, split_speech_text
@@ -54,11 +56,11 @@ VOICES = {
 
 @pytest.mark.parametrize("voice", VOICES)
 def test_maps_openais_voices_and_passes_all_others(voice: str) -> None:
-    assert plan_speech(request(voice=voice)).calls[0].body["input"]["voice"] == VOICES[voice]
+    assert next(iter(plan_speech(request(voice=voice)).calls)).body["input"]["voice"] == VOICES[voice]
 
 
 def test_takes_a_voice_given_by_id() -> None:
-    assert plan_speech(request(voice={"id": "v1"})).calls[0].body["input"]["voice"] == "v1"
+    assert next(iter(plan_speech(request(voice={"id": "v1"})).calls)).body["input"]["voice"] == "v1"
 
 
 @pytest.mark.parametrize(
@@ -116,8 +118,8 @@ def test_refuses_and_names_the_parameter(change: dict, param: str) -> None:
 
 def test_only_instructed_models_get_instructions() -> None:
     extra = {"instructions": "calmly", "optimize_instructions": True, "speed": 2}
-    assert plan_speech(request(**extra)).calls[0].body["input"] == {"text": "Hello", "voice": "Cherry"}
-    assert plan_speech(request("qwen3-tts-instruct-flash", **extra)).calls[0].body["input"] == {
+    assert next(iter(plan_speech(request(**extra)).calls)).body["input"] == {"text": "Hello", "voice": "Cherry"}
+    assert next(iter(plan_speech(request("qwen3-tts-instruct-flash", **extra)).calls)).body["input"] == {
         "text": "Hello",
         "voice": "Cherry",
         "instructions": "calmly",
@@ -134,11 +136,11 @@ def test_cosyvoice_gets_format_and_rate(speed: float | None, rate: float | None)
 
 
 def test_cosyvoice_has_one_voice_for_all_of_openais() -> None:
-    assert plan_speech(request(COSY, voice="alloy")).calls[0].body["input"]["voice"] == "longanyang"
+    assert next(iter(plan_speech(request(COSY, voice="alloy")).calls)).body["input"]["voice"] == "longanyang"
 
 
 def test_qwen_audio_models_go_the_way_of_cosyvoice() -> None:
-    assert plan_speech(request("qwen-audio-tts")).calls[0].path == SPEECH_SYNTHESIS_PATH
+    assert next(iter(plan_speech(request("qwen-audio-tts")).calls)).path == SPEECH_SYNTHESIS_PATH
 
 
 @pytest.mark.parametrize(
@@ -155,7 +157,16 @@ def test_qwen_audio_models_go_the_way_of_cosyvoice() -> None:
     ],
 )
 def test_cuts_long_texts_where_a_speaker_would_pause(text: str, pieces: list[str]) -> None:
-    assert split_speech_text(text, 13) == pieces
+    assert list(split_speech_text(text, 13)) == pieces
+
+
+@pytest.mark.limit(30)
+@pytest.mark.parametrize("part", ["a", "a. ", "a, ", " a", ". ", "a\n", "。"], ids=ascii)
+def test_a_text_is_cut_in_proportion_to_its_length_and_no_further_than_it_is_asked(part: str) -> None:
+    assert_grows_in_proportion(lambda size: list(split_speech_text(part * size)), 3000, slack=1500)
+    text = part * 1_000_000
+    assert steps_of(lambda: list(itertools.islice(split_speech_text(text), 3))) < 10_000
+    assert steps_of(lambda: plan_speech(request(input=text))) < 1000
 
 
 def test_a_long_text_is_several_calls_of_at_most_600_characters() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import struct
 import zipfile
@@ -17,6 +18,7 @@ from protocol.errors import ApiError
 from protocol.mock.media.picture import picture_file, read_picture_head
 from protocol.mock.media.recording import sound_seconds
 from protocol.mock.media.sound import SPEECH_FORMATS, SpokenSound
+from protocol.mock.text.document import text_of
 from protocol.wire.archive import ArchiveError, read_archive, write_archive
 
 # A turn has 5,000 steps of protocol/budget.py; steps here are calls, of which a round of a parser makes some.
@@ -275,3 +277,109 @@ def test_mutated_archives_cost_steps_in_proportion(name, tmp_path):
     assert unpack(valid)
     for data in mutations(valid, 300, name):
         assert steps_of(lambda data=data: unpack(data)) <= len(data) + 500
+
+
+# ---- the text of files
+
+HOSTILE_TEXTS = {
+    "beginnings of tags": "<",
+    "tags without an end": "<a",
+    "beginnings of comments": "<!--",
+    "ends of comments": "-->",
+    "beginnings of comments and tags": "<!--<p>",
+    "scripts without an end": "<script>",
+    "ampersands": "&",
+    "characters by number": "&#65;",
+    "characters by name": "&amp;",
+    "empty tags": "<p>",
+    "one word": "a",
+    "words": "a ",
+    "hyphens": "-",
+    "white space": " \u00a0",
+    "lines": "\n",
+}
+
+
+@pytest.mark.parametrize("name", ["a.html", "a.txt", "a.docx"])
+@pytest.mark.parametrize("part", HOSTILE_TEXTS.values(), ids=HOSTILE_TEXTS)
+def test_reading_a_text_takes_short_turns_and_steps_in_proportion(part, name):
+    text = part * (150_000 // len(part))
+    data = text.encode()
+    if name == "a.docx":
+        data = archive_of(1, deflated(data), name=b"word/document.xml")
+    turns = steps_of_turns(lambda: text_of(data, name, 10**7))
+    assert sum(turns) <= 12 * len(text) and max(turns) < MOST_CALLS_A_TURN
+
+
+@pytest.mark.parametrize("data", [b"\x80" * 9_000_000, b"\x80" + b"a" * 9_000_000, b"\x80abcdef" * 200_000],
+                         ids=["nothing readable", "one run", "short runs"])  # fmt: skip
+def test_reading_what_is_no_text_takes_short_turns(data):
+    turns = steps_of_turns(lambda: text_of(data, "a.pdf", 10**8))
+    assert len(turns) > 3 and max(turns) < MOST_CALLS_A_TURN
+
+
+@pytest.mark.parametrize("size", [64_990, 65_000, 65_001, 65_010, 131_000, 1_000_000])
+def test_a_tag_with_a_picture_in_it_is_no_text(size):
+    tag = f'<img src="{"A" * size}">'
+    assert text_of(f"<p>be{tag}fore<p>behind".encode(), "a.html", 10**7) == "before\nbehind"
+    assert text_of(f"<p>be{tag[:-1]}<p>behind".encode(), "a.html", 10**7) == f"be{tag[:-1]}\nbehind"
+
+
+def test_characters_by_numbers_of_any_length_are_no_accident():
+    for digits in (8, 9, 4_299, 4_301, 1_000_000):
+        for mark in ("&#", "&#x", "&#X"):
+            assert text_of(f"<p>a {mark}{'1' * digits}; b".encode(), "a.html", 10**7).endswith(" b")
+    assert text_of(b"<p>&#65;&#x42;&#67 &amp;lt; &notit; &nosuch; &", "a.html", 99) == "ABC &lt; ¬it; &nosuch; &"
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [(b"word " * 10_000, "a.txt"), (b"<p>word" * 10_000, "a.html"), (b"\x80" + b"words, \x80" * 10_000, "a.bin"),
+     (archive_of(1, deflated(b"<p>word" * 10_000), name=b"word/document.xml"), "a.docx")],
+    ids=["text", "markup", "binary", "office"],
+)  # fmt: skip
+def test_a_text_is_read_until_it_is_longer_than_it_may_be(data, name):
+    whole = text_of(data, name, 10**6)
+    assert text_of(data, name, len(whole)) == whole
+    cut = text_of(data, name, 30_000)
+    assert 30_000 < len(cut) < 100_000 and whole.startswith(cut)
+
+
+def test_a_small_archive_that_unpacks_to_much_is_indexed_in_turns():
+    bomb = archive_of(1, deflated(b"<w:p>word" * 100_000), name=b"word/document.xml")
+    assert len(bomb) < 16_384
+    mock = mocks.make_mock()
+    file = mocks.upload(mock, "a.docx", bomb)
+    store = mocks.ask(mock, "POST", "/v1/vector_stores", {})
+
+    async def indexed():
+        path = f"/v1/vector_stores/{store['id']}/files"
+        mocks.ask(mock, "POST", path, {"file_id": file["id"]})
+        added = mocks.world_of(mock).store.all(f"/vector_stores/{store['id']}/files")[0]
+        turns = 0
+        while added.object["status"] == "in_progress":
+            await asyncio.sleep(0)
+            turns += 1
+        return added.object["status"], turns
+
+    status, turns = asyncio.run(indexed())
+    assert status == "completed" and turns > 20
+
+
+def test_many_small_files_of_one_second_are_not_indexed_at_once():
+    mock = mocks.make_mock()
+    file = mocks.upload(mock, "a.txt", b"word " * 1000)
+    store = mocks.ask(mock, "POST", "/v1/vector_stores", {})
+
+    async def statuses():
+        for _ in range(10):
+            copy = mocks.upload(mock, "a.txt", b"word " * 1000)
+            mocks.ask(mock, "POST", f"/v1/vector_stores/{store['id']}/files", {"file_id": copy["id"]})
+        records = mocks.world_of(mock).store.all(f"/vector_stores/{store['id']}/files")
+        at_once = [len(record.plan) for record in records]
+        while any(record.object["status"] == "in_progress" for record in records if not record.plan):
+            await asyncio.sleep(0)
+        return at_once
+
+    assert file["bytes"] == 5000
+    assert sum(asyncio.run(statuses())) == 3  # 15,000 bytes

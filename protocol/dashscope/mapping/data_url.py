@@ -14,13 +14,14 @@ def data_url(data: bytes, media_type: str, *, param: str, kind: str) -> str:
 
     That error names the form's field (`param`) and says what was expected there (`kind`, e.g. "picture").
     """
-    url = f"data:{media_type};base64," + binascii.b2a_base64(data, newline=False).decode("ascii")
-    if len(url) > _MOST_URL_BYTES:
+    begin = f"data:{media_type};base64,"
+    size = len(begin) + (len(data) + 2) // 3 * 4
+    if size > _MOST_URL_BYTES:
         raise ApiError(
             413,
-            f"{param}: expected a {kind} of at most {_MOST_URL_BYTES} bytes as base64, got {len(url)}",
+            f"{param}: expected a {kind} of at most {_MOST_URL_BYTES} bytes as base64, got {size}",
             type="invalid_request_error",
             param=param,
             code="file_too_large",
         )
-    return url
+    return begin + binascii.b2a_base64(data, newline=False).decode("ascii")

@@ -15,12 +15,34 @@ _EVIDENCE_CHARACTERS = 100
 
 def refuse_field(param: str, expected: str, got: object, code: str | None = None) -> ApiError:
     """Return the 400 for a field at fault: where it is, what was expected, what came (cut short)."""
-    evidence = repr(got)
-    if len(evidence) > _EVIDENCE_CHARACTERS:
-        evidence = evidence[:_EVIDENCE_CHARACTERS] + "…"
+    evidence = ""
+    for piece in _repr_pieces(got):
+        evidence += piece
+        if len(evidence) > _EVIDENCE_CHARACTERS:
+            evidence = evidence[:_EVIDENCE_CHARACTERS] + "…"
+            break
     return ApiError(
         400, f"{param}: expected {expected}, got {evidence}", type="invalid_request_error", param=param, code=code
     )
+
+
+def _repr_pieces(value: object) -> typing.Iterator[str]:
+    """Yield the repr of a JSON value as far as it is wanted: that of a whole body would take seconds."""
+    if isinstance(value, dict):
+        yield "{"
+        for number, (name, member) in enumerate(value.items()):
+            yield f"{', ' if number else ''}{name[: _EVIDENCE_CHARACTERS + 1]!r}: "
+            yield from _repr_pieces(member)
+        yield "}"
+    elif isinstance(value, list):
+        yield "["
+        for number, member in enumerate(value):
+            if number:
+                yield ", "
+            yield from _repr_pieces(member)
+        yield "]"
+    else:
+        yield repr(value[: _EVIDENCE_CHARACTERS + 1] if isinstance(value, str) else value)
 
 
 def required_text(request: typing.Mapping[str, typing.Any], name: str) -> str:

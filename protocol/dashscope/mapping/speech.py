@@ -46,6 +46,8 @@ _CUTS = (
     r"[,;:，；：、]\s*",
     r"\s+",
 )
+_NO_SPACE = re.compile(r"\S")
+_MOST_WAV_CHUNKS = 4096  # before the sound: files have some dozens
 _QWEN_MODEL = r"qwen(?!-audio-).*"
 _INSTRUCTED_MODEL = r".*-instruct.*"
 _WEBSOCKET_MODEL = r"cosyvoice-v[12]|sambert-.*"
@@ -74,13 +76,14 @@ _COSY_FASTEST_RATE = 2.0
 class SpeechPlan:
     """The native streams for one speech request, to be made one after the other, and what to answer with.
 
+    `calls` can be gone through once: a long text is cut as its calls are made, not before.
     `audio_format` is "wav", "pcm", "mp3" or "opus". `raw_pcm` says that the streams carry PCM: then a WAV file's header
     is made here. `as_events` says that the client wants server-sent events instead of the bare sound.
     """
 
     __slots__ = ("as_events", "audio_format", "calls", "raw_pcm")
 
-    def __init__(self, calls: list[NativeCall], audio_format: str, raw_pcm: bool, as_events: bool) -> None:
+    def __init__(self, calls: typing.Iterable[NativeCall], audio_format: str, raw_pcm: bool, as_events: bool) -> None:
         self.calls = calls
         self.audio_format = audio_format
         self.raw_pcm = raw_pcm
@@ -117,26 +120,30 @@ def plan_speech(request: typing.Mapping[str, typing.Any]) -> SpeechPlan:
     audio_format = _possible_format(wanted or "wav", _QWEN_FORMATS)
     options = _qwen_options(request, key)
     native_voice = _QWEN_VOICES.get(voice.lower(), voice)
-    calls = [
+    calls = (
         NativeCall(
             MULTIMODAL_GENERATION_PATH,
             {"model": model, "input": {"text": piece, "voice": native_voice, **options}},
             stream=True,
         )
         for piece in split_speech_text(text)
-    ]
+    )
     return SpeechPlan(calls, audio_format, True, as_events)
 
 
-def split_speech_text(text: str, most_characters: int = _MOST_CHARACTERS) -> list[str]:
-    """Return the text in pieces of at most `most_characters`, cut at the ends of sentences where there are any."""
-    pieces = []
-    rest = text.strip()
-    while len(rest) > most_characters:
-        cut = _cut(rest, most_characters)
-        pieces.append(rest[:cut].strip())
-        rest = rest[cut:].strip()
-    return [piece for piece in (*pieces, rest) if piece]
+def split_speech_text(text: str, most_characters: int = _MOST_CHARACTERS) -> typing.Iterator[str]:
+    """Yield the text in pieces of at most `most_characters`, cut at the ends of sentences where there are any."""
+    text = text.strip()
+    at = 0
+    while len(text) - at > most_characters:
+        cut = at + _cut(text[at : at + most_characters + 1], most_characters)
+        piece = text[at:cut].strip()
+        if piece:
+            yield piece
+        behind = _NO_SPACE.search(text, cut)
+        at = behind.start() if behind else len(text)
+    if at < len(text):
+        yield text[at:]
 
 
 def wav_samples(file: bytes) -> bytes:
@@ -147,7 +154,9 @@ def wav_samples(file: bytes) -> bytes:
     if file[:4] != b"RIFF" or file[8:12] != b"WAVE":
         return file
     at = 12
-    while at + 8 <= len(file):
+    for _ in range(_MOST_WAV_CHUNKS):
+        if at + 8 > len(file):
+            break
         size = struct.unpack_from("<I", file, at + 4)[0]
         if file[at : at + 4] == b"data":
             return file[at + 8 : at + 8 + size]
@@ -238,9 +247,8 @@ def _cosy_call(model: str, text: str, voice: str, audio_format: str, speed: floa
     return NativeCall(SPEECH_SYNTHESIS_PATH, {"model": model, "input": native_input}, stream=True)
 
 
-def _cut(text: str, most_characters: int) -> int:
+def _cut(window: str, most_characters: int) -> int:
     """Return where to cut. White space at the end of a piece is left out, so it does not count."""
-    window = text[: most_characters + 1]
     for pattern in _CUTS:
         ends = [match.end() for match in re.finditer(pattern, window)]
         ends = [end for end in ends if len(window[:end].rstrip()) <= most_characters]

@@ -21,6 +21,7 @@ from protocol.wire.json_text import JsonObject
 
 _FORMATS = ("wav", "pcm", "mp3")
 _MOST_CHARACTERS = 600
+_COUNTED_CHARACTERS = 65_536  # of a text, in which its words are counted
 _URL_SECONDS = 86400
 
 
@@ -51,7 +52,7 @@ class SpeechEndpoints:
         if audio_format not in _FORMATS:
             expected = ", ".join(_FORMATS)
             raise bad_parameter(f"input.format should be one of {expected}: the mock has no other")
-        words, seed = min(MOST_SPOKEN_WORDS, spoken_words(text)), self._random_bits(32)
+        words, seed = min(MOST_SPOKEN_WORDS, spoken_words(text[:_COUNTED_CHARACTERS])), self._random_bits(32)
         url = mock_file_url(call.request, f"{words}-{seed:08x}.{audio_format}")
         audio = {"id": f"audio_{call.request.id}", "expires_at": int(self._clock()) + _URL_SECONDS}
         usage = {"characters": len(text)}

@@ -2,30 +2,33 @@
 
 A file is in progress for a second of the life cycles' clock, and then completed, or failed where there is no such file
 or no text in it. A small file is indexed when somebody looks at it after that second. A large one is indexed in a task,
-a few chunks at a time, so that other requests are not kept waiting; it takes as long as that takes.
+in turns, so that other requests are not kept waiting, and so are many small ones together; it takes as long as that
+takes.
 """
 
 from __future__ import annotations
 
-import asyncio
 import re
 import typing
 
+from protocol.budget import spend_turn
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import World
 from protocol.mock.storage.files import FILES
 from protocol.mock.storage.vector_search import IndexedFile
 from protocol.mock.text.document import text_of
 from protocol.mock.text.ranking import Terms, chunks_of, terms_of
+from protocol.turns import in_turns
 
 _INDEXING_SECONDS = 1
 # OpenAI's limit on a file of a vector store.
 _MOST_FILE_TOKENS = 5_000_000
-_CHARACTERS_A_TOKEN = 4
-# A larger file is indexed in a task.
+_MOST_CHARACTERS = 4 * 5_000_000
+# Larger files, or what makes the files together larger that were added in a second, are indexed in a task.
 _INDEXED_AT_ONCE_BYTES = 16 * 1024
-# How many chunks are indexed between the turns of others; a chunk takes 1 ms.
-_CHUNKS_A_TURN = 4
+# A short archive may unpack to much.
+_ARCHIVE_BEGINNING = b"PK"
+_STEPS_A_TOKEN = 2
 # About what a term of a chunk takes in memory: an entry of a dict.
 _TERM_BYTES = 32
 # Files that hold no text to search, whatever readable bytes there may be in them.
@@ -40,15 +43,27 @@ class Indexer:
 
     def __init__(self, world: World) -> None:
         self._world = world
+        # How many bytes are to be indexed at once, and when the first of them is due.
+        self._bytes_at_once = 0
+        self._first_due = 0.0
 
     def plan(self, record: Record) -> None:
         """Let a file that has been added be indexed when it is due."""
         world = self._world
         file = world.store.get(FILES, record.id)
-        if file is not None and len(file.content) > _INDEXED_AT_ONCE_BYTES:
-            world.spawn(self._index_slowly(record))
-        else:
+        if file is None or self._takes_at_once(file.content):
             record.plan.append((world.clock() + _INDEXING_SECONDS, self._index))
+        else:
+            world.spawn(self._index_slowly(record))
+
+    def _takes_at_once(self, content: bytes) -> bool:
+        now = self._world.clock()
+        if now >= self._first_due:
+            self._bytes_at_once, self._first_due = 0, now + _INDEXING_SECONDS
+        if content.startswith(_ARCHIVE_BEGINNING) or self._bytes_at_once + len(content) > _INDEXED_AT_ONCE_BYTES:
+            return False
+        self._bytes_at_once += len(content)
+        return True
 
     def _index(self, record: Record) -> None:
         """Index a small file."""
@@ -60,15 +75,19 @@ class Indexer:
     async def _index_slowly(self, record: Record) -> None:
         """Index a large file when it is due, and let others have their turns meanwhile."""
         await self._world.pass_time(_INDEXING_SECONDS)
+        await in_turns(lambda: self._index_in_turns(record))
+
+    def _index_in_turns(self, record: Record) -> None:
         file = self._source(record)
         if file is None:
             return
-        text = await asyncio.get_running_loop().run_in_executor(None, _text_in, file)
-        for number, _ in enumerate(self._indexing(record, file, text)):
-            if number % _CHUNKS_A_TURN == 0:
-                await asyncio.sleep(0)
-            if record.object["status"] != "in_progress" or not self._world.store.has(record):
-                return
+        text = _text_in(file)
+        steps = _STEPS_A_TOKEN * record.object["chunking_strategy"]["static"]["max_chunk_size_tokens"]
+        chunks = self._indexing(record, file, text)
+        # Others may have removed the record meanwhile.
+        while record.object["status"] == "in_progress" and self._world.store.has(record):
+            next(chunks, None)
+            spend_turn(steps)
 
     def _source(self, record: Record) -> Record | None:
         """Return the uploaded file that a record stands for. The record fails where there is none."""
@@ -85,7 +104,7 @@ class Indexer:
             problem = "unsupported_file" if file.content else "invalid_file"
             _fail(record, problem, "No text could be found in the file." if file.content else "The file is empty.")
             return
-        if len(text) > _MOST_FILE_TOKENS * _CHARACTERS_A_TOKEN:
+        if len(text) > _MOST_CHARACTERS:
             most = f"Max allowed tokens per file is {_MOST_FILE_TOKENS}."
             _fail(record, "invalid_file", f"File contains too many tokens. {most}")
             return
@@ -111,7 +130,7 @@ def _fail(record: Record, code: str, message: str) -> None:
 
 def _text_in(file: Record) -> str:
     filename = file.object["filename"]
-    return "" if _TEXTLESS_NAME.fullmatch(filename) else text_of(file.content, filename)
+    return "" if _TEXTLESS_NAME.fullmatch(filename) else text_of(file.content, filename, _MOST_CHARACTERS)
 
 
 def _shared(terms: Terms, vocabulary: dict[str, str]) -> Terms:
