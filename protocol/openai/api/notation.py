@@ -23,8 +23,10 @@ import json
 import re
 import typing
 
+_NUMBER = r"-?(?:0|[1-9][0-9]*)"  # as JSON has it
+_BOUND = rf"(?:{_NUMBER}(?:\.[0-9]+)?)?"
 _TOKEN = re.compile(
-    r'\s*(?:(?P<text>"[^"]*")|(?P<range>(?:-?\d+(?:\.\d+)?)?\.\.(?:-?\d+(?:\.\d+)?)?)|(?P<number>-?\d+)'
+    rf'\s*(?:(?P<text>"[^"\\\x00-\x1f]*")|(?P<range>{_BOUND}\.\.{_BOUND})|(?P<number>{_NUMBER})'
     r"|(?P<name>[A-Za-z_]\w*)|(?P<mark>[{}\[\],?|()]))"
 )
 
