@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 
+from protocol.errors import ApiError
 from protocol.exchange import Pushed, Sink
 from protocol.upstream.answer import UpstreamAnswer
-from protocol.upstream.failures import UpstreamFailed
 from protocol.wire.sse import EVENT_END, KEEP_ALIVE, missing_end
 
 
@@ -60,7 +60,7 @@ class Passage(Pushed):
                 self._pass_on(data)
                 if self._paused or not answer.has_more:
                     return
-        except UpstreamFailed as exc:
+        except ApiError as exc:  # the upstream's end, or that of the request's body while it is still being sent
             self.cancel()
             self._break_off(exc)
 
@@ -70,7 +70,7 @@ class Passage(Pushed):
     def _end(self, data: bytes) -> None:
         self._sink.end(data)
 
-    def _break_off(self, error: UpstreamFailed) -> None:
+    def _break_off(self, error: ApiError) -> None:
         self._sink.fail(error)
 
 
@@ -126,7 +126,7 @@ class EventPassage(Passage):
         self._stop_alarm()
         super()._end(data)
 
-    def _break_off(self, error: UpstreamFailed) -> None:
+    def _break_off(self, error: ApiError) -> None:
         end = missing_end(self._tail)
         if end:
             self._sink.push(end)

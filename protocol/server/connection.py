@@ -189,8 +189,12 @@ class Connection(asyncio.BufferedProtocol):
         # The client may only have closed its own direction: its answer is still owed (RFC 9112 §9.6). TLS closes both.
         stays = self._transport.can_write_eof() and not self._transport.is_closing()
         exchange = self._exchange
-        if stays and exchange is not None and exchange.is_awaited and exchange.provoke():
-            Probe(self._transport, self.loop, self._is_awaited)
+        if stays and exchange is not None and exchange.is_awaited:
+            if exchange.provoke():
+                Probe(self._transport, self.loop, self._is_awaited)
+            else:
+                stays = False
+                self._transport.abort()
         return stays
 
     def _is_awaited(self) -> bool:

@@ -16,7 +16,9 @@ A client that goes is told by the loop while its socket is read. There are two g
                                 the socket has an error.
     the client ended its side   a client that has closed altogether looks like one that only has nothing more to say and
                                 waits for its answer. Probe sends what no client takes for an answer; the host of one
-                                that has gone resets the connection, and that shows in the socket.
+                                that has gone resets the connection, and that shows in the socket. Where no such bytes
+                                exist (`Exchange.provoke`), the end of its side is taken for its leaving: whoever wants
+                                his answer then keeps his side open, as all clients but a few do.
 """
 
 from __future__ import annotations
@@ -31,8 +33,10 @@ from protocol.deadline import Deadline
 # How long a client may say nothing after its last answer, and how long it may go on sending.
 _LINGER_SECONDS = 2.0
 _LINGER_SECONDS_IN_ALL = 30.0
-# When a client has ended its side, how long to wait each time to look whether it has gone altogether.
-_PROBE_SECONDS = (0.005, 0.015, 0.06, 0.24, 0.96)
+# When a client has ended its side, how long to wait each time to look whether it has gone altogether. The last one is
+# for good: a client that stays may still go later, and its host resets the connection because of the bytes it has not
+# read.
+_PROBE_SECONDS = (0.005, 0.01, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 1.0)
 # How often to look whether a client has gone whose socket is not read.
 _LOOK_OUT_SECONDS = 1.0
 # With SO_LINGER on and no time to linger, a close is a reset (POSIX, setsockopt).
@@ -111,9 +115,8 @@ class Probe:
         self._look_later()
 
     def _look_later(self) -> None:
-        if self._looks < len(_PROBE_SECONDS):
-            self._loop.call_later(_PROBE_SECONDS[self._looks], self._look)
-            self._looks += 1
+        self._loop.call_later(_PROBE_SECONDS[self._looks], self._look)
+        self._looks = min(self._looks + 1, len(_PROBE_SECONDS) - 1)
 
     def _look(self) -> None:
         if self._transport.is_closing() or not self._is_awaited():

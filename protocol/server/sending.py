@@ -110,8 +110,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "_endpoint", "_filler", "_is_over", "_line", "_output", "_producer", "_request", "_response", "_server",
-        "_started_at", "_status", "_task", "_unawaited", "_writer",
+        "_endpoint", "_filler", "_is_out", "_is_over", "_line", "_output", "_producer", "_request",
+        "_response", "_server", "_started_at", "_status", "_task", "_unawaited", "_writer",
     )  # fmt: skip
 
     _filler: bytes  # what means nothing in the middle of the answer's body
@@ -127,6 +127,7 @@ class Exchange:
         self._endpoint = endpoint
         self._started_at = started_at
         self._is_over = False
+        self._is_out = False  # nothing more is owed to the client, though its body may still be closing
         self._task: asyncio.Task[None] | None = None
         self._unawaited: typing.Awaitable[Response] | None = None  # what the task is to await, until it begins
         self._producer: Producer | None = None
@@ -137,8 +138,9 @@ class Exchange:
 
     @property
     def is_awaited(self) -> bool:
-        """Whether something is still making the answer."""
-        return self._task is not None or self._producer is not None
+        """Whether something is still making the answer. A tunnel is none: its endpoint reads the client's end."""
+        is_made = self._task is not None or self._producer is not None
+        return is_made and not self._is_out and self._status != 101
 
     def answer(self, body: bytes = b"") -> None:
         """Ask the endpoint, which has the body or reads it, and send what it answers."""
@@ -197,15 +199,12 @@ class Exchange:
         """Send bytes that no client takes for an answer, which the host of one that has gone answers with a reset.
 
         Before the answer's head these are an interim 100 (RFC 9110 §15.2: clients take any number). Within a chunked
-        body they are a leading zero of the next chunk's size (RFC 9112 §7.1: 1*HEXDIG). False where there are none.
+        body they are a leading zero of the next chunk's size (RFC 9112 §7.1: 1*HEXDIG). False where there are none:
+        for HTTP/1.0, and within a body of known length or one that the connection's end will end.
         """
-        if self._status:
-            self._output.send(self._filler)
-        elif self._request.head.minor_version:
-            self._output.send(CONTINUE)
-        else:
-            return False
-        return True
+        filler = self._filler if self._status else CONTINUE if self._request.head.minor_version else b""
+        self._output.send(filler)
+        return bool(filler)
 
     def cancel(self) -> None:
         """Cancel the task that makes the answer, so that it can clean up."""
@@ -337,7 +336,7 @@ class Exchange:
         self._writer = writer
         self._producer = producer
         self._output.write(head)
-        self._filler = self._filler_for_body()
+        self._note_begun()
         if self._output.writable is None:
             producer.resume()
 
@@ -378,7 +377,7 @@ class Exchange:
                 output.send(encode(data))
                 if output.writable is not None:
                     await output.writable
-            self._filler = b""
+            self._is_out = True
             output.send(writer.finish())
         except Exception as exc:
             self._break_off(response, exc)
@@ -415,11 +414,13 @@ class Exchange:
         self._status = response.status
         self._response = response
         self._writer = writer
-        self._filler = self._filler_for_body()
+        self._note_begun()
         return writer
 
-    def _filler_for_body(self) -> bytes:
-        return b"0" if self._writer.is_chunked and self._request.method != "HEAD" else b""
+    def _note_begun(self) -> None:
+        """Note what the head that goes out says of the body to come."""
+        self._filler = b"0" if self._writer.is_chunked else b""
+        self._is_out = self._request.method == "HEAD"
 
     # ---- bodies that send themselves ----------------------------------------------------------------------------
 
