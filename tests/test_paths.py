@@ -13,6 +13,7 @@ import oaiserve
 from protocol.errors import ApiError
 from protocol.openai.answers import api_path
 from protocol.openai.request_path import check_path, meant_path
+from protocol.relay import header_rules
 from protocol.relay.header_rules import OwnFields, request_fields
 from protocol.wire.http1.messages import Fields, RequestHead
 
@@ -136,6 +137,13 @@ def test_no_key_and_no_destination_of_the_callers_stands_beside_our_key(name: st
 @pytest.mark.parametrize("name", ["session_id", "conversation_id", "x_vendor_option", "x-my_field"])
 def test_other_names_with_underscores_pass(name: str) -> None:
     assert sent(name, api_key=OURS) == [name, "authorization"]
+
+
+def test_no_name_that_is_spared_a_closer_look_is_barred() -> None:
+    for name in header_rules._USUAL_NAMES:
+        assert name not in header_rules._BARRED_REQUEST_NAMES
+        assert not name.startswith(header_rules._BARRED_REQUEST_PREFIXES)
+        assert "_" not in name
 
 
 # ---- with nginx ---------------------------------------------------------------------------------------------------

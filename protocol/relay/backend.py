@@ -29,6 +29,7 @@ from protocol.relay.error_words import begins_with_error
 from protocol.relay.header_rules import response_fields
 from protocol.relay.kept_body import KeptBody
 from protocol.relay.locations import LOCATION_FIELDS, Locations
+from protocol.relay.model_in_answer import NamedBody, NamedEvents, named_whole
 from protocol.relay.model_list import ModelList
 from protocol.relay.passage import EventPassage, NoBody, Passage
 from protocol.relay.plan import Planner
@@ -292,8 +293,15 @@ class Relay:
         request_id, fields = self._known_fields(head)
         first = taken if answer.complete else taken + answer.take()
         length = head.content_length
+        model = "" if "content-encoding" in head.fields else self._planner.model_to_name(request)
         body: Body
-        if answer.complete:
+        if model and b"event-stream" in fields and not answer.complete:
+            body, length = NamedEvents(answer, first, self._settings.keepalive, model), None
+        elif model and b"json" in fields and not answer.complete:
+            body, length = NamedBody(answer, first, model), None
+        elif answer.complete:
+            if model:
+                first = named_whole(first, model)
             body, length = _framed_as_it_came(request, head, first)
         elif b"text/event-stream" in fields and length is None and "content-encoding" not in head.fields:
             body = EventPassage(answer, first, self._settings.keepalive)

@@ -9,7 +9,7 @@ import urllib.parse
 from protocol.errors import ApiError
 from protocol.exchange import LONG_BODY, Request
 from protocol.openai.answers import api_path
-from protocol.openai.asked_model import BodyKind, begins_as, decoded_body, query_model, with_renamed_model
+from protocol.openai.asked_model import BodyKind, asked_model, begins_as, decoded_body, query_model, with_renamed_model
 from protocol.openai.request_path import meant_path
 from protocol.relay.header_rules import OwnFields, is_loop, query_without_key, request_fields
 from protocol.relay.renaming import FormRewriter, ModelChoice, form_rewriter, is_model_path, kind_to_read, renamed_body
@@ -72,7 +72,8 @@ class Planner:
         self._addressing = addressing
         self._own_fields = OwnFields(settings.api_key, settings.key_field, settings.headers)
         self._choice = ModelChoice(settings.model, settings.models)
-        self._renames = self._choice.is_any
+        self._names_asked = settings.model_in_answer == "asked"
+        self._renames = self._choice.is_any or self._names_asked
         self._destination = destination
         self._origin = destination.origin
         self._instance = instance
@@ -111,6 +112,8 @@ class Planner:
             # errors, so that they must not be packed.
             fields = [field for field in fields if field[0] not in ("content-type", "accept-encoding")]
             fields += [("content-type", "application/json"), ("accept-encoding", "identity")]
+        if self._names_asked and not is_tunnel:
+            fields = [field for field in fields if field[0] != "accept-encoding"] + [("accept-encoding", "identity")]
         target = addressing.origin + self._target(request, is_tunnel)
         plan = Plan(head.method, target, fields)
         is_small = head.content_length is not None and head.content_length <= SHORT_BODY_BYTES
@@ -179,6 +182,10 @@ class Planner:
     def sent_model(self, asked: str) -> str:
         """Return what a model that was asked for is called at the upstream."""
         return self._choice.sent(asked)
+
+    def model_to_name(self, request: Request) -> str:
+        """Return the model that the answer is to name, "" for the upstream's."""
+        return asked_model(request, self._max_body) if self._names_asked and request.body else ""
 
     # ---- the body -----------------------------------------------------------------------------------------------
 

@@ -82,6 +82,11 @@ class RelaySettings(ConnectionSettings):
     )
     model: str = option("", parse_text, "send every request to this model")
     models: dict[str, str] = option("", parse_models, "rename: one 'asked = sent' a line; asked may hold * and ?")
+    model_in_answer: str = option(
+        "upstream",
+        parse_choice("upstream", "asked"),
+        "which model an answer names: the upstream's, or the one asked for",
+    )
     timeout: float = option("120", parse_seconds, "seconds without a byte, however long the whole answer takes")
     connect_timeout: float = ConnectionSettings.connect_timeout
     first_byte_timeout: float = option("0", parse_seconds, "seconds until the answer begins; 0 is as timeout")
