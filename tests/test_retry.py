@@ -14,6 +14,7 @@ import sys
 from typing import NamedTuple
 
 import pytest
+from certificates import Certificate
 from native import TEXT, Native, translator
 from native import answer as native_answer
 from relays import CHAT, JSON, MESSAGE, House, house, until
@@ -211,6 +212,45 @@ def test_only_an_end_from_before_the_request_proves_that_it_was_not_read(how: st
 
 def no_tls() -> ssl.SSLContext:
     raise AssertionError("no TLS is spoken here")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return Certificate(tmp_path_factory.mktemp("tls"))
+
+
+@needs_proof
+def test_over_tls_a_dead_connection_is_replaced(certificate: Certificate) -> None:
+    async def main() -> None:
+        script = AtRest(sized(b"ok"))
+        async with Upstream(script, tls=certificate.server_context()) as upstream:
+            options = {"retries": "0", "ca_file": certificate.cert_file}
+            async with house(upstream, on_request=script.end, **options) as relayed:
+                assert (await relayed.ask()).status == 200
+                script.is_ending = True
+                assert (await relayed.ask()).get("x-oaiserve-attempts") == "relay=502,relay=200"
+                assert len(upstream.received) == 2
+
+    run(main)
+
+
+@pytest.mark.parametrize("how", ["closes", "cuts", "resets"])
+def test_over_tls_a_post_that_was_read_is_sent_once(certificate: Certificate, how: str) -> None:
+    async def take(peer: Peer) -> None:
+        await peer.read()
+        if how == "cuts":
+            peer.cut()  # without the alert that TLS ends with
+        elif how == "resets":
+            peer.reset()
+
+    async def main() -> None:
+        async with Upstream(warmed(take), tls=certificate.server_context()) as upstream:
+            async with house(upstream, ca_file=certificate.cert_file) as relayed:
+                for attempts in ("relay=200", "relay=502"):
+                    assert (await relayed.ask()).get("x-oaiserve-attempts") == attempts
+                assert len(upstream.received) == 2
+
+    run(main)
 
 
 # ---- what is tried again, and what the next backend gets -------------------------------------------------------------
