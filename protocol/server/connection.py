@@ -161,9 +161,7 @@ class Connection(asyncio.BufferedProtocol):
         server.connections.add(self)
         self.deadline.expire_in(server.head_seconds)
         if self._is_surplus:
-            # CPython 3.9's TLS loses what is written and closed while the connection is being made.
-            self._receive = Connection._discard
-            self.loop.call_soon(self._refuse, server.surplus_refusal())
+            self._refuse(server.surplus_refusal())
 
     def get_buffer(self, sizehint: int) -> memoryview:
         return self._server.receive_buffer
