@@ -21,6 +21,9 @@ _UNTYPED_SERVER_ERROR = "internal_error"
 _UNTYPED_CLIENT_ERROR = "invalid_request_error"
 
 
+_Error = typing.TypeVar("_Error", bound="ApiError")
+
+
 class ApiError(Exception):
     """An answer other than success, in OpenAI's shape.
 
@@ -47,6 +50,16 @@ class ApiError(Exception):
         self.param = param
         self.code = code
         self.fields = tuple(fields)
+
+    def anew(self: _Error) -> _Error:
+        """Return the same error as if it had never been raised.
+
+        One that was raised holds the frames that it went through, and they hold the request. So one that is kept, to
+        be raised again, must not be the one that was raised.
+        """
+        error = type(self).__new__(type(self), *self.args)
+        error.__dict__.update(self.__dict__)
+        return error
 
     def as_dict(self) -> dict[str, dict[str, str | None]]:
         """Return the body of the answer: `{"error": {"message", "type", "param", "code"}}`."""

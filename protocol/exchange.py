@@ -17,6 +17,7 @@ import re
 import typing
 
 from protocol.errors import ApiError
+from protocol.wire.gathering import Gathering
 from protocol.wire.http1.messages import Fields, RequestHead
 from protocol.wire.json_text import JsonObject, parse_json
 
@@ -420,12 +421,12 @@ async def gather(answer: Answer, most_bytes: int, too_large: ApiError) -> tuple[
         return response, b"".join(body.frames)
     if isinstance(body, Pushed):
         return response, await _gather_pushed(body, most_bytes, too_large)
-    gathered = bytearray()
+    gathered = Gathering()
     async for data in body:
-        gathered += data
-        if len(gathered) > most_bytes:
-            raise too_large
-    return response, bytes(gathered)
+        gathered.add(data)
+        if gathered.size > most_bytes:
+            raise too_large.anew()
+    return response, gathered.take()
 
 
 async def _gather_pushed(body: Pushed, most_bytes: int, too_large: ApiError) -> bytes:
@@ -436,6 +437,7 @@ async def _gather_pushed(body: Pushed, most_bytes: int, too_large: ApiError) -> 
     finally:
         if not sink.is_over:
             body.cancel()
+        del sink  # it may have the error, whose traceback has this frame
 
 
 class _GatheringSink:
@@ -446,20 +448,20 @@ class _GatheringSink:
         self.is_over = False
         self._most_bytes = most_bytes
         self._too_large = too_large
-        self._data = bytearray()
+        self._data = Gathering()
 
     def push(self, data: bytes) -> None:
         """Take a piece (Sink)."""
-        self._data += data
-        if len(self._data) > self._most_bytes and not self.whole.done():
-            self.whole.set_exception(self._too_large)
+        self._data.add(data)
+        if self._data.size > self._most_bytes and not self.whole.done():
+            self.whole.set_exception(self._too_large.anew())
 
     def end(self, data: bytes) -> None:
         """Take the last piece (Sink)."""
         self.push(data)
         self.is_over = True
         if not self.whole.done():
-            self.whole.set_result(bytes(self._data))
+            self.whole.set_result(self._data.take())
 
     def fail(self, error: Exception) -> None:
         """Learn that the rest does not come (Sink)."""

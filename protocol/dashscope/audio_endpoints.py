@@ -63,7 +63,7 @@ class AudioEndpoints:
                         yield encode(beginning + sound)
                         beginning = b""
                     if translator.error is not None:
-                        raise translator.error
+                        raise translator.error.anew()
             finally:
                 answer.discard()
             if not translator.heard:

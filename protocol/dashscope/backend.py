@@ -210,7 +210,7 @@ class DashScope:
             fields["x-request-id"] = caller.answer_id
         error.fields = tuple(fields.items())
         if error.status not in self._passed_on and not (self._passed_on and error.code == _NO_MODEL):
-            return error
+            return error.anew()  # raised from itself it would be its own cause, a cycle
         return BackendFailed(error_response(error), (*caller.replaced, f"{self.name}={error.status}"))
 
     async def _list_models(self, request: Request, caller: Caller) -> Response:

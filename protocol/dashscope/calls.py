@@ -202,4 +202,5 @@ async def run_together(
         for worker in workers:
             worker.cancel()
         await asyncio.gather(*workers, return_exceptions=True)
+        workers.clear()  # one has the error, whose traceback has this frame, and those who wait for it the request
     return [results[number] for number in range(len(jobs))]

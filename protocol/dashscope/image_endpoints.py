@@ -106,7 +106,7 @@ class ImageEndpoints:
         made = await run_together(jobs, _CALLS_AT_ONCE)
         results = [result for outcome in made if not isinstance(outcome, DashScopeError) for result in outcome]
         if not results:
-            raise next(outcome for outcome in made if isinstance(outcome, DashScopeError))
+            raise next(outcome for outcome in made if isinstance(outcome, DashScopeError)).anew()
         contents = await self._contents(results, caller) if plan.base64 else None
         return json_response(images_answer(results, int(self._clock()), contents))
 

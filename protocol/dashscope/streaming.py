@@ -67,7 +67,7 @@ async def translated_events(
                 quiet_seconds = keepalive_seconds
                 yield encoded
             if translator.error is not None:
-                raise translator.error
+                raise translator.error.anew()
         yield last
     finally:
         gathered.close()
@@ -101,7 +101,10 @@ class _GatheredAnswers:
             return None
         # The read that was begun first: an answer that always has something must not hold up the others.
         read = next(read for read in self._reads if read in done)
-        return self._came(self._reads.pop(read), read.result())
+        try:
+            return self._came(self._reads.pop(read), read.result())
+        finally:
+            del read, done  # they have the error, whose traceback has this frame
 
     def _came(self, number: int, data: bytes) -> tuple[int, bytes]:
         if not data:

@@ -23,7 +23,7 @@ class ModelRewriter:
     def __init__(self, content_type: str, rename: typing.Callable[[str], str]) -> None:
         boundary = boundary_of(content_type)
         self._dash_boundary = b"--" + boundary.encode("ascii")
-        self._scanner = FormScanner(boundary, self._take, max_head_bytes=8192, max_parts=1000)
+        self._scanner = FormScanner(boundary, max_head_bytes=8192, max_parts=1000)
         self._rename = rename
         self._out: list[bytes] = []
         self._value: bytearray | None = None  # of the model, while its part is being read
@@ -36,13 +36,13 @@ class ModelRewriter:
     def feed(self, data: bytes) -> bytes:
         """Take bytes and return those that can be sent on."""
         self._out = []
-        self._scanner.feed(data)
+        self._scanner.feed(data, self._take)
         return b"".join(self._out)
 
     def close(self) -> bytes:
         """Return the last bytes at the end of the body; ApiError 400 when the form breaks off."""
         self._out = []
-        self._scanner.close()
+        self._scanner.close(self._take)
         return b"".join(self._out)
 
     def _take(self, kind: FormKind, raw: bytes) -> None:

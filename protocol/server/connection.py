@@ -415,9 +415,6 @@ class Connection(asyncio.BufferedProtocol):
         """Go on to the next request after an answer, or close."""
         reader = self.reader
         self._end_request()
-        if self._stream is not None:
-            self._stream = None
-            reader.max_body = self._server.most_body_bytes
         if not keep_alive or not (reader.is_over or skip_body(reader)):
             self.close()
             return
@@ -433,6 +430,9 @@ class Connection(asyncio.BufferedProtocol):
 
     def _end_request(self) -> None:
         self._exchange = self._held = None
+        if self._stream is not None:
+            self._stream = None
+            self.reader.max_body = self._server.most_body_bytes
         self._body_bytes = 0
         if self._counted:
             self._count()
@@ -446,6 +446,7 @@ class Connection(asyncio.BufferedProtocol):
     def close(self) -> None:
         """Close after what is written; in stages while the client may still be sending (RFC 9112 §9.6)."""
         self.output.flush()
+        self.reader.take_rest()
         self._end_request()
         self._receive = Connection._discard
         self._closing = StagedClose(self._transport, self.loop, self.deadline)

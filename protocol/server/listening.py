@@ -164,6 +164,8 @@ class Listener:
         except BaseException:
             transport.abort()
             raise
+        finally:
+            del agreed  # it may have the error, whose traceback has this frame
 
 
 async def open_sockets(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[socket.socket]:
@@ -189,5 +191,5 @@ async def open_sockets(loop: asyncio.AbstractEventLoop, host: str, port: int) ->
             sock.close()
         raise
     if failure is not None and not sockets:
-        raise failure
+        raise OSError(failure.errno, failure.strerror)
     return sockets

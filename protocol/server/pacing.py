@@ -76,6 +76,13 @@ class Pacer:
                 self._arm()
 
 
+_NOTHING = Paced((), first_delay=0.0, delay=0.0)
+
+
+def _end_nothing(data: bytes) -> None:
+    """Stand for the end of an answer that was cancelled."""
+
+
 class PacedAnswer(Producer):
     """A paced body on its way. Frames that are late leave together, so that a busy server falls behind no further.
 
@@ -113,6 +120,8 @@ class PacedAnswer(Producer):
 
     def cancel(self) -> None:
         self._running = False
+        # The pacer keeps us until our next frame is due; what the request held goes now.
+        self._body, self._end = _NOTHING, _end_nothing
 
     def send_due(self, now: float) -> None:
         """Send the frames that are due; called by the pacer."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import typing
 
 from protocol.deadline import Deadline
 from protocol.errors import ApiError
 from protocol.server.leaving import SocketIntake
 from protocol.server.output import Output
+from protocol.wire.gathering import Gathering
 from protocol.wire.http1.messages import NEED_DATA, BadMessage, BodyPart
 from protocol.wire.http1.readers import RequestReader
 
@@ -17,21 +17,17 @@ from protocol.wire.http1.readers import RequestReader
 class HeldBody:
     """A request's body whose endpoint wants it in one piece; `length` is its length in bytes where that is known."""
 
-    __slots__ = ("_gathered", "_length", "_only", "_reader")
+    __slots__ = ("_gathered", "_length", "_reader")
 
     def __init__(self, reader: RequestReader, length: int | None) -> None:
         self._reader = reader
         self._length = length
-        self._only = b""  # the first piece, while there is no other
-        # Its bytes need not be copied to be handed out. A bytearray's must: twice the body would be held.
-        self._gathered: io.BytesIO | None = None
+        self._gathered = Gathering()
 
     @property
     def size(self) -> int:
         """How many bytes it will have or, where that is not known, has by now."""
-        if self._length is not None:
-            return self._length
-        return len(self._only) if self._gathered is None else self._gathered.tell()
+        return self._gathered.size if self._length is None else self._length
 
     def read(self) -> bytes | None:
         """Return the body once it is whole, None while more must come; BadMessage."""
@@ -39,22 +35,11 @@ class HeldBody:
         while True:
             event = next_event()
             if type(event) is BodyPart:
-                self._take(event.data)
+                self._gathered.add(event.data)
             elif event is NEED_DATA:
                 return None
             else:
-                return self._only if self._gathered is None else self._gathered.getvalue()
-
-    def _take(self, data: bytes) -> None:
-        if self._gathered is not None:
-            self._gathered.write(data)
-        elif not self._only:
-            self._only = data  # most bodies come in one piece, which need not be copied
-        else:
-            self._gathered = io.BytesIO()
-            self._gathered.write(self._only)
-            self._gathered.write(data)
-            self._only = b""
+                return self._gathered.take()
 
 
 class BodyLine(typing.Protocol):
@@ -97,7 +82,7 @@ class BodyStream:
         line = self._line
         while not self._done:
             if self._error is not None:
-                raise self._error
+                raise self._error.anew()  # what was raised holds frames, and they hold the request
             try:
                 event = line.reader.next_event()
             except BadMessage as exc:

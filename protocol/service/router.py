@@ -294,7 +294,7 @@ async def _merged_models(backends: typing.Sequence[Backend], request: Request) -
     lists = [listing for listing in listings if isinstance(listing, list)]
     for listing in listings:
         if isinstance(listing, ApiError) and not lists:
-            raise listing
+            raise listing.anew()
     by_id: dict[str, JsonObject] = {}
     for models in lists:
         for model in models:

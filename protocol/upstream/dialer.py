@@ -65,10 +65,13 @@ class Dialer:
         except asyncio.CancelledError:
             _give_up(opening)
             raise
-        if opening.done():
-            return opening.result()
-        _give_up(opening)
-        raise UpstreamTimeout(self._name, "no connection came about", unsent=True)
+        try:
+            if opening.done():
+                return opening.result()
+            _give_up(opening)
+            raise UpstreamTimeout(self._name, "no connection came about", unsent=True)
+        finally:
+            del opening  # it has the error, whose traceback has this frame, and those who wait for it the request
 
     async def _open(self, on_lost: _OnLost, is_tunnelled: bool) -> UpstreamConnection:
         proxy = self._proxy
@@ -114,6 +117,8 @@ class Dialer:
             # Also where the connection has just come about and nobody waits for it any more.
             opening.abort()
             raise
+        finally:
+            del opening  # as in `dial`
 
     async def _pass_proxy(self, connection: UpstreamConnection, proxy: Proxy) -> None:
         """Have the proxy connect us to the destination (RFC 9110 §9.3.6)."""

@@ -28,6 +28,7 @@ import urllib.parse
 
 from protocol.budget import spend_turn
 from protocol.errors import ApiError
+from protocol.wire.gathering import Gathering
 
 _TYPE = re.compile(r"[ \t]*multipart/form-data[ \t]*((?:;.*)?)", re.IGNORECASE | re.DOTALL)
 
@@ -62,6 +63,7 @@ _MOST_TEXT_BYTES = 10 << 20
 
 #: The tokens of a form; the names are those of RFC 2046 §5.1.1, but for "head", the header fields of a part.
 FormKind = typing.Literal["preamble", "delimiter", "head", "data", "close-delimiter", "epilogue"]
+FormTaker = typing.Callable[[FormKind, bytes], None]
 
 
 class PartHead:
@@ -110,20 +112,20 @@ class MultipartReader:
     """
 
     def __init__(self, boundary: str, *, max_head_bytes: int = 8192, max_parts: int = 1000) -> None:
-        self._scanner = FormScanner(boundary, self._take, max_head_bytes, max_parts)
+        self._scanner = FormScanner(boundary, max_head_bytes, max_parts)
         self._events: list[FormEvent] = []
         self._in_part = False
 
     def feed(self, data: bytes) -> list[FormEvent]:
         """Take bytes and return the events that they complete."""
         self._events = []
-        self._scanner.feed(data)
+        self._scanner.feed(data, self._take)
         return self._events
 
     def close(self) -> list[FormEvent]:
         """Return the last events at the end of the body; ApiError 400 when the form breaks off."""
         self._events = []
-        self._scanner.close()
+        self._scanner.close(self._take)
         return self._events
 
     def _take(self, kind: FormKind, raw: bytes) -> None:
@@ -222,16 +224,14 @@ def _extended_filename(value: str) -> str:
 
 
 class FormScanner:
-    """Cuts a form into tokens and hands each to `take`, in the way that the module's theory of operation tells.
+    """Cuts a form into tokens and hands each to its taker, in the way that the module's theory of operation tells.
 
-    Raises ApiError 400, from then on every time. An ApiError that `take` raises is final in the same way.
+    Raises ApiError 400, from then on every time. An ApiError that the taker raises is final in the same way.
     """
 
-    def __init__(
-        self, boundary: str, take: typing.Callable[[FormKind, bytes], None], max_head_bytes: int, max_parts: int
-    ) -> None:
+    def __init__(self, boundary: str, max_head_bytes: int, max_parts: int) -> None:
         self._dash_boundary = b"--" + boundary.encode("ascii")
-        self._take = take
+        self._take: FormTaker | None = None  # while it is being called: it refers back to us
         self._max_head_bytes = max_head_bytes
         self._max_parts = max_parts
         self._parts = 0
@@ -239,47 +239,52 @@ class FormScanner:
         self._at = 0  # everything before it has been handed out
         self._error: ApiError | None = None
         # Reads one token; False when it needs more bytes.
-        self._step: typing.Callable[[], bool] = self._read_preamble
+        # A function and not a bound method: that would be a cycle, which keeps the body until the collector comes.
+        self._step: typing.Callable[[FormScanner], bool] = FormScanner._read_preamble
 
-    def feed(self, data: bytes) -> None:
+    def feed(self, data: bytes, take: FormTaker) -> None:
         """Take bytes and hand on the tokens that they complete."""
         for at in range(0, len(data), _PIECE_BYTES):
             self._data = self._data[self._at :] + data[at : at + _PIECE_BYTES]
             self._at = 0
-            self._run(self._read)
+            self._run(FormScanner._read, take)
             spend_turn(_PIECE_STEPS)
 
-    def close(self) -> None:
+    def close(self, take: FormTaker) -> None:
         """Hand on what is left at the end of the body; ApiError 400 when the form breaks off."""
-        self._run(self._end)
+        self._run(FormScanner._end, take)
 
-    def _run(self, action: typing.Callable[[], None]) -> None:
+    def _run(self, action: typing.Callable[[FormScanner], None], take: FormTaker) -> None:
         if self._error is not None:
-            raise self._error
+            raise self._error.anew()
+        self._take = take
         try:
-            action()
+            action(self)
         except ApiError as exc:
-            self._error = exc
+            self._error = exc.anew()
             self._data, self._at = b"", 0
             raise
+        finally:
+            self._take = None
 
     def _read(self) -> None:
-        while self._step():
+        while self._step(self):
             pass
 
     def _end(self) -> None:
         # RFC 2046 §5.1.1: the line end behind the closing boundary belongs to the epilogue, and both may be missing.
         begun = self._data[self._at :].rstrip(b" \t\r")
-        if self._step == self._read_delimiter and begun.endswith(self._dash_boundary + b"--"):
+        if self._step is FormScanner._read_delimiter and begun.endswith(self._dash_boundary + b"--"):
             self._hand_out("close-delimiter", len(self._data))
-            self._step = self._read_epilogue
-        if self._step != self._read_epilogue:
+            self._step = FormScanner._read_epilogue
+        if self._step is not FormScanner._read_epilogue:
             closing = (self._dash_boundary + b"--").decode()
             raise bad_form(f"it ends without its closing boundary {closing!r}")
 
     def _hand_out(self, kind: FormKind, end: int) -> None:
         at = self._at
         if end > at:
+            assert self._take is not None
             self._at = end
             self._take(kind, self._data[at:end])
 
@@ -294,7 +299,7 @@ class FormScanner:
         if found and data[max(0, found - 2) : found] != b"\r\n":
             raise bad_form("its first boundary must stand at the beginning or after CR LF")
         self._hand_out("preamble", found)
-        self._step = self._read_delimiter
+        self._step = FormScanner._read_delimiter
         return True
 
     def _read_delimiter(self) -> bool:
@@ -308,14 +313,14 @@ class FormScanner:
             raise bad_form(f"its boundary must be followed by CR LF or '--', but {data[after : after + 40]!r} came")
         if end[1]:
             self._hand_out("close-delimiter", end.end())
-            self._step = self._read_epilogue
+            self._step = FormScanner._read_epilogue
             return True
         self._parts += 1
         spend_turn(_PART_STEPS)
         if self._parts > self._max_parts:
             raise bad_form(f"it has more than {self._max_parts} parts")
         self._hand_out("delimiter", end.end())
-        self._step = self._read_part_head
+        self._step = FormScanner._read_part_head
         return True
 
     def _read_part_head(self) -> bool:
@@ -325,7 +330,7 @@ class FormScanner:
                 raise bad_form(f"the head of a part has more than {self._max_head_bytes} bytes")
             return False
         self._hand_out("head", end + 4)
-        self._step = self._begin_data
+        self._step = FormScanner._begin_data
         return True
 
     def _begin_data(self) -> bool:
@@ -334,7 +339,7 @@ class FormScanner:
         # For RFC 2046 this would be a part without a body, which a form does not have; many take it for data.
         if self._data.startswith(self._dash_boundary, self._at):
             raise bad_form("an empty line is missing between a part's head and the next boundary")
-        self._step = self._read_data
+        self._step = FormScanner._read_data
         return True
 
     def _read_data(self) -> bool:
@@ -343,7 +348,7 @@ class FormScanner:
         while found >= 0:
             if data[max(at, found - 2) : found] == b"\r\n":
                 self._hand_out("data", found - 2)
-                self._step = self._read_delimiter
+                self._step = FormScanner._read_delimiter
                 return True
             if found > at and data[found - 1] in b"\r\n":
                 raise bad_form("a boundary stands after a bare CR or LF instead of CR LF")
@@ -395,7 +400,8 @@ def parse_form(content_type: str, body: bytes) -> Form:
     """Return the form of a body that is held; ApiError 400 for what is none."""
     reader = MultipartReader(boundary_of(content_type))
     gatherer = _Gatherer()
-    gatherer.take(reader.feed(body))
+    for at in range(0, len(body), _PIECE_BYTES):  # so that the data is not there a third time, in the events
+        gatherer.take(reader.feed(body[at : at + _PIECE_BYTES]))
     gatherer.take(reader.close())
     return gatherer.form
 

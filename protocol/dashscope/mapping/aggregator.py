@@ -41,7 +41,7 @@ class ChatAggregator:
 
     def _take(self, chunks: list[JsonObject]) -> None:
         if self._translator.error is not None:
-            raise self._translator.error
+            raise self._translator.error.anew()
         for chunk in chunks:
             self._extensions.update(answer_extensions({"output": chunk}))
             for choice in chunk["choices"]:

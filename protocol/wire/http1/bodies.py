@@ -108,6 +108,7 @@ class _ChunkedReader(MessageBuffer):
         trailers = self._parse_fields(at, end - 2)
         self._at = end
         self._step = MessageBuffer._paused
+        self._forget_read()
         return EndOfBody(trailers)
 
     def _take_chunks(self) -> bytes:
@@ -188,9 +189,11 @@ class BodyReader(_ChunkedReader):
             # A body that has come whole, as nearly all do: 0.3 instead of 1.3 µs (CPython 3.11).
             start, end = self._at, self._at + self._remaining
             if end <= len(self._data):
+                data = self._data[start:end]
                 self._at = end
                 self._step = MessageBuffer._paused
-                return self._data[start:end]
+                self._forget_read()
+                return data
         elif step is _ChunkedReader._read_chunk_size:
             data = self._take_chunks()
             if data and (self._at == len(self._data) or len(data) >= _CHUNKS_BYTES):

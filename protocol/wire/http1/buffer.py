@@ -75,7 +75,13 @@ class MessageBuffer:
 
     def _end_of_body(self) -> Event:
         self._step = MessageBuffer._paused
+        self._forget_read()
         return NO_TRAILERS
+
+    def _forget_read(self) -> None:
+        """Let go of bytes that are all read: no body stays behind while a connection rests."""
+        if self._at == len(self._data):
+            self._data, self._at, self._searched = b"", 0, 0
 
     def _paused(self) -> Event:
         return PAUSED

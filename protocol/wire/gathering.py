@@ -1,0 +1,39 @@
+"""Pieces put together to one `bytes`, without a moment at which everything is there twice."""
+
+from __future__ import annotations
+
+import io
+
+
+class Gathering:
+    """Takes pieces, and hands out what they are together."""
+
+    __slots__ = ("_many", "_only")
+
+    def __init__(self) -> None:
+        self._only = b""  # while there is no other
+        # Handed out as it is, where a bytearray would be copied (CPython: BytesIO.getvalue).
+        self._many: io.BytesIO | None = None
+
+    @property
+    def size(self) -> int:
+        """How many bytes there are by now."""
+        return len(self._only) if self._many is None else self._many.tell()
+
+    def add(self, piece: bytes) -> None:
+        """Take the next piece."""
+        if self._many is not None:
+            self._many.write(piece)
+        elif not self._only:
+            self._only = piece  # most come in one piece, which need not be copied
+        else:
+            self._many = io.BytesIO()
+            self._many.write(self._only)
+            self._many.write(piece)
+            self._only = b""
+
+    def take(self) -> bytes:
+        """Return all, and begin anew."""
+        only, many = self._only, self._many
+        self._only, self._many = b"", None
+        return only if many is None else many.getvalue()
