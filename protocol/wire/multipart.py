@@ -28,7 +28,6 @@ import urllib.parse
 
 from protocol.budget import spend_turn
 from protocol.errors import ApiError
-from protocol.wire.gathering import Gathering
 
 _TYPE = re.compile(r"[ \t]*multipart/form-data[ \t]*((?:;.*)?)", re.IGNORECASE | re.DOTALL)
 
