@@ -359,6 +359,22 @@ def test_errors_that_are_the_callers_do_not_make_a_backend_rest() -> None:
     run(main)
 
 
+def test_a_backend_that_refuses_its_probe_for_the_callers_sake_is_well_again() -> None:
+    async def main() -> None:
+        script = statuses(*[500] * 5, error("401 X", None))
+        async with Upstream(script) as one, Upstream(statuses(200)) as two:
+            async with house({"relay": one, "second": two}, CHAIN, retries="0", cooldown="10") as relayed:
+                for _ in range(5):
+                    await relayed.ask()
+                assert (await relayed.ask()).get("x-oaiserve-attempts") == "relay=503,second=200"
+                await asyncio.sleep(11)
+                await relayed.ask()
+                answers = await asyncio.gather(*(relayed.ask() for _ in range(4)))
+                assert {answer.get("x-oaiserve-attempts") for answer in answers} == {"relay=401,second=200"}
+
+    run(main)
+
+
 EVENT_ERROR = b'data: {"error": {"message": "overloaded", "code": 529}}\n\n'
 FIRST_EVENTS = [
     ("an error", EVENT_ERROR + b"data: [DONE]\n\n", True),

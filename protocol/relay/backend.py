@@ -68,8 +68,8 @@ _FIRST_EVENT_BYTES = 64 * 1024
 _DRAIN_SECONDS = 300.0
 _DRAIN_BYTES = 16 * 1024 * 1024
 
-# Failures that are a matter of the caller's account, key or model; the backend is well.
-_CALLERS_STATUSES = frozenset((401, 402, 403, 404, 429))
+# Failures that are a matter of the caller's key or model; the backend is well.
+_CALLERS_STATUSES = frozenset((401, 402, 403, 404))
 
 _PRINTABLE_ID = re.compile(r"[!-~]{1,256}")
 
@@ -206,8 +206,10 @@ class Relay:
             wait_until = min(deadline, began + callers_patience(request.fields))
             return await retried(attempt, retries, wait_until, self._draw)
         except BackendFailed as failure:
-            # What is a matter of the caller's account or of his model says nothing of the backend.
-            if failure.response.status not in _CALLERS_STATUSES:
+            status = failure.response.status
+            if status in _CALLERS_STATUSES:
+                self._health.note_success()
+            elif status != 429:  # which says that the backend is there, and not that it is of use
                 self._note_failure()
             raise
         finally:
