@@ -394,14 +394,15 @@ def embeddings_of_many_inputs(size: float) -> list[Shot]:
 
 @kind()
 def pictures_at_their_largest(size: float) -> list[Shot]:
-    """Ten pictures of 4096 by 4096, in each format, with partial ones in the stream."""
-    side = "3840x2160" if size >= 1 else "1024x1024"
+    """Ten pictures of 4096 by 4096 full of small letters, in each format, and one with partial ones in the stream."""
+    side = "4096x4096" if size >= 1 else "1024x1024"
+    prompt = "".join(chr(0x4E00 + number * 7919 % 20_000) for number in range(int(32_000 * size)))
     shots = [
-        ask("/v1/images/generations", model="gpt-image-1", prompt="x" * 4_000, n=10, size=side, output_format=name)
+        ask("/v1/images/generations", model="gpt-image-2", prompt=prompt, n=10, size=side, output_format=name)
         for name in ("png", "jpeg", "webp")
     ]
     streamed = {"stream": True, "partial_images": 3, "size": side}
-    return [*shots, ask("/v1/images/generations", model="gpt-image-2", prompt="p", **streamed)]
+    return [*shots, ask("/v1/images/generations", model="gpt-image-2", prompt=prompt, **streamed)]
 
 
 @kind()
