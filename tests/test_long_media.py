@@ -13,7 +13,7 @@ import pytest
 from steps import assert_grows_in_proportion, steps_of, steps_of_turns
 
 from protocol.mock.media.gallery import kept_picture
-from protocol.mock.media.picture import PICTURE_FORMATS, picture_file
+from protocol.mock.media.picture import PICTURE_FORMATS, picture_file, read_picture_head
 from protocol.mock.media.sound import SPEECH_FORMATS, SpokenSound
 
 # Calls in a turn of 5,000 steps (protocol/budget.py): a step has one or two.
@@ -149,3 +149,23 @@ def test_a_long_speech_is_as_long_as_ever():
             {"input": "字" * 3000, "model": "tts-1", "voice": "alloy", "response_format": form, "speed": 0.5},
         )  # fmt: skip
         assert response.body == SpokenSound(3000, form, seed=binascii.crc32(b"alloy"), speed=0.5).file()
+
+
+def test_others_are_answered_while_a_response_paints():
+    tool = {"type": "image_generation", "size": "2048x2048", "output_format": "jpeg"}
+    request = mocks.make_request(
+        "POST", "/v1/responses", {"model": "gpt-5", "input": "Draw a picture of a cat", "tools": [tool]}
+    )
+
+    async def answered():
+        rounds = 0
+        answer = asyncio.ensure_future(mocks.make_mock().endpoint(request).answer(request))
+        while not answer.done():
+            rounds += 1
+            await asyncio.sleep(0)
+        return json.loads(answer.result().body), rounds
+
+    answer, rounds = asyncio.run(answered())
+    (picture,) = [item["result"] for item in answer["output"] if item["type"] == "image_generation_call"]
+    assert read_picture_head(base64.b64decode(picture)) == ("jpeg", 2048, 2048)
+    assert rounds > 10

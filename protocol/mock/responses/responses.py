@@ -19,6 +19,7 @@ from protocol.mock.responses.items import ItemChain, check_calls_answered, conte
 from protocol.mock.responses.making import MadeResponse, ResponseMaker, usage_of
 from protocol.mock.responses.memory import RESPONSES, ResponseMemory, response_state, shown_response
 from protocol.openai.answers import EVENT_STREAM_FIELDS, event_bytes
+from protocol.turns import in_turns
 from protocol.wire.json_text import JsonObject
 
 _CREATE = "POST /responses"
@@ -36,7 +37,7 @@ class Responses:
     def operations(self) -> dict[str, Handler]:
         """Return the handlers by operation."""
         return {
-            _CREATE: self.create,
+            _CREATE: self._create_in_time,
             "POST /responses/compact": self.compact,
             "POST /responses/input_tokens": self.input_tokens,
             "GET /responses/{response_id}": self.retrieve,
@@ -44,6 +45,17 @@ class Responses:
             "POST /responses/{response_id}/cancel": self.cancel,
             "GET /responses/{response_id}/input_items": self.input_items,
         }
+
+    def _create_in_time(self, call: Call) -> JsonObject | Response | typing.Awaitable[JsonObject | Response]:
+        """Answer a response; one that may paint a picture is made in turns with others."""
+        tools = call.body.get("tools")
+        if isinstance(tools, list) and any(isinstance(tool, dict) and _paints(tool) for tool in tools):
+            return self._create_in_turns(call)
+        return self.create(call)
+
+    async def _create_in_turns(self, call: Call) -> JsonObject | Response:
+        answer = await in_turns(lambda: self.create(call))
+        return answer if isinstance(answer, (dict, Response)) else await answer
 
     # ---- creating -----------------------------------------------------------------------------------------------
 
@@ -209,3 +221,7 @@ def _fitting(context: ItemChain, body: JsonObject) -> ItemChain:
         room += items_tokens(items[dropped : dropped + 1])
         dropped += 1
     return ItemChain(None, items[dropped:])
+
+
+def _paints(tool: JsonObject) -> bool:
+    return tool.get("type") == "image_generation"
