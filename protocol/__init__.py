@@ -9,7 +9,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         What one request may cost, counted where the work loops.
     turns -> budget
         Long work beside the loop, in turns with everybody else.
-    on_demand -> nothing
+    on_demand -> budget
         What is loaded when: one table. Whoever calls its `load` may load what his line allows him to import.
     deadline -> nothing
         The one lazy timer.
@@ -21,7 +21,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         Settings from the command line, the environment and config.ini, each described once.
     wire -> errors, budget
         One format each, bytes to events and back: HTTP/1.1, server-sent events, forms, WebSocket, zip, JSON.
-    exchange -> errors, wire
+    exchange -> errors, turns, wire
         A request and its answer, as backends see them.
     upstream -> errors, on_demand, deadline, config, wire
         Connections out: destination, TLS, proxy, pool, and what can fail there.

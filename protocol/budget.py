@@ -101,6 +101,11 @@ def spend_turn(steps: int) -> None:
             let_others_go_first()
 
 
+def is_in_turns() -> bool:
+    """Tell whether this work is done in turns."""
+    return _here.pause is not None
+
+
 def let_others_go_first() -> None:
     """Let others have their turn now, if this work is done in turns."""
     if _here.pause is not None:

@@ -17,6 +17,7 @@ import re
 import typing
 
 from protocol.errors import ApiError
+from protocol.turns import in_turns
 from protocol.wire.gathering import Gathering
 from protocol.wire.http1.messages import Fields, RequestHead
 from protocol.wire.json_text import JsonObject, parse_json
@@ -114,6 +115,10 @@ class Request:
             raise ApiError(400, f"The body must be a JSON object, but it is {_json_kind(value)}.")
         return value
 
+    async def read_json_object(self) -> dict[str, typing.Any]:
+        """Return what json_object does, for who can wait: a long body is read in turns with everybody else."""
+        return await in_turns(self.json_object) if len(self.body) > LONG_BODY else self.json_object()
+
     def end_within(self, seconds: float) -> float:
         """Let all attempts be over in so many seconds, 0 for never; return when that is, in the loop's time.
 
@@ -208,22 +213,31 @@ class Pending(Producer):
     deliver: typing.Callable[[typing.Union[Response, Rest]], typing.Any]
 
     def __await__(self) -> typing.Generator[typing.Any, None, Response]:
-        delivered: asyncio.Future[Response | Rest] = asyncio.get_running_loop().create_future()
+        return _Delivery(self).__await__()
 
-        def deliver(answer: Response | Rest) -> None:
-            if not delivered.cancelled():
-                delivered.set_result(answer)
-            elif isinstance(answer, Response):
-                cancel_body(answer)  # whoever awaited us is to leave, and has not come to it yet
 
-        self.deliver = deliver
+class _Delivery:
+    """What a Pending answer is to become, whoever awaits it and when."""
+
+    __slots__ = ("_delivered", "_pending")
+
+    def __init__(self, pending: Pending) -> None:
+        self._pending = pending
+        self._delivered: asyncio.Future[Response | Rest] = asyncio.get_running_loop().create_future()
+        pending.deliver = self._delivered.set_result
+
+    def cancel(self) -> None:
+        """Stop: nobody will await it."""
+        self._pending.cancel()
+        came = self._delivered.result() if self._delivered.done() and not self._delivered.cancelled() else None
+        if isinstance(came, Response):
+            cancel_body(came)
+
+    def __await__(self) -> typing.Generator[typing.Any, None, Response]:
         try:
-            answer = yield from delivered
+            answer = yield from self._delivered
         except asyncio.CancelledError:
             self.cancel()
-            came = None if delivered.cancelled() else delivered.result()
-            if isinstance(came, Response):
-                cancel_body(came)
             raise
         return answer if isinstance(answer, Response) else (yield from answer.__await__())
 
@@ -250,11 +264,11 @@ def cancel_body(response: Response) -> None:
         response.body.cancel()
 
 
-def discard_answer(answer: Answer) -> None:
+def discard_answer(answer: Answer | _Delivery) -> None:
     """Let an answer give back what it holds before anybody has waited for it: nobody wants it."""
     if isinstance(answer, Response):
         cancel_body(answer)
-    elif isinstance(answer, Producer):
+    elif isinstance(answer, (Producer, _Delivery)):
         answer.cancel()
     elif isinstance(answer, typing.Coroutine):
         answer.close()  # Python warns of one that is never awaited
@@ -349,6 +363,64 @@ class Endpoint:
 
 def _as_it_came(response: Response) -> Response:
     return response
+
+
+class LateEndpoint(Endpoint):
+    """Stands for an endpoint that is not there yet: `find(request)` waits for it. It holds for one request.
+
+    ApiError where nobody answers the request, as `Backend.endpoint` has it.
+    """
+
+    __slots__ = ("find",)
+
+    def __init__(
+        self,
+        find: typing.Callable[[Request], typing.Coroutine[typing.Any, typing.Any, Endpoint]],
+        *,
+        streams_body: bool,
+    ) -> None:
+        super().__init__(_never_asked, "none", streams_body=streams_body)
+        self.find = find
+
+
+def _never_asked(request: Request) -> Answer:
+    raise RuntimeError("an endpoint that is not there yet was asked to answer")
+
+
+async def found_endpoint(late: LateEndpoint, request: Request) -> Endpoint:
+    """Wait for an endpoint, and let the request have its body as that wants it."""
+    endpoint = await late.find(request)
+    stream = request.stream
+    if endpoint.streams_body and stream is None:
+        request.stream = one_part(request.body)
+    elif stream is not None and not endpoint.streams_body:
+        request.body, request.stream = b"".join([data async for data in stream]), None
+    return endpoint
+
+
+async def one_part(body: bytes) -> typing.AsyncIterator[bytes]:
+    """Give a body that is held to who reads it as it comes."""
+    if body:
+        yield body
+
+
+async def answer_in_turns(ask: typing.Callable[[], Answer]) -> Response:
+    """Return what an endpoint answers that is asked in turns with everybody else (protocol/turns.py)."""
+    made: list[Response | typing.Awaitable[Response] | _Delivery] = []
+
+    def work() -> None:
+        answer = ask()
+        # It may be delivered before anybody awaits it.
+        made.append(_Delivery(answer) if isinstance(answer, Pending) else answer)
+
+    try:
+        await in_turns(work)
+    except asyncio.CancelledError:
+        for answer in made:
+            discard_answer(answer)
+        raise
+    answer = made.pop()
+    return answer if isinstance(answer, Response) else await answer
 
 
 class ErrorShapes(typing.NamedTuple):

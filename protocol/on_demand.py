@@ -9,7 +9,12 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.util
+import re
+import sys
 import typing
+
+from protocol.budget import is_in_turns, let_others_go_first
 
 #: By occasion: the modules that are imported then, each with the name that is wanted of it.
 ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
@@ -101,9 +106,46 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
 
 @functools.cache  # an import that finds its module takes 4 µs, and answers may need several
 def load(occasion: str) -> tuple[typing.Any, ...]:
-    """Import what an occasion needs and return it, in the table's order; KeyError for an occasion that has nothing."""
+    """Import what an occasion needs and return it, in the table's order; KeyError for an occasion that has nothing.
+
+    In turns with everybody else, where the work is (protocol/turns.py): a turn compiles and runs one module.
+    """
+    if is_in_turns():
+        for module, _ in ON_DEMAND[occasion]:
+            _import_in_turns(module)
+    given = tuple(getattr(importlib.import_module(_full_name(module)), name) for module, name in ON_DEMAND[occasion])
+    _loaded.add(occasion)
+    return given
+
+
+def is_loaded(*occasions: str) -> bool:
+    """Tell whether occasions have been loaded, or have nothing to load; else `load` may take 100 ms."""
+    return all(occasion in _loaded or occasion not in ON_DEMAND for occasion in occasions)
+
+
+_loaded: set[str] = set()
+
+
+# The form of every import of ours (tests/check arrows).
+_OWN_IMPORT = re.compile(r"^from (protocol\.[\w.]+) import", re.MULTILINE)
+
+
+def _import_in_turns(module: str) -> None:
+    """Import a module after all that it imports.
+
+    No import is under way at a pause: another that came to wait for it would wait for ever.
+    """
+    name = _full_name(module)
+    if name in sys.modules:
+        return
+    spec = importlib.util.find_spec(name)
+    read_source = getattr(spec.loader, "get_source", None) if spec is not None else None
+    for needed in _OWN_IMPORT.findall(read_source(name) or "" if read_source is not None else ""):
+        _import_in_turns(needed)
+    let_others_go_first()
+    importlib.import_module(name)
+
+
+def _full_name(module: str) -> str:
     # The package has another name in the single file, so that nobody else's `protocol` is disturbed.
-    return tuple(
-        getattr(importlib.import_module(f"{__package__}.{module.partition('.')[2]}"), name)
-        for module, name in ON_DEMAND[occasion]
-    )
+    return f"{__package__}.{module.partition('.')[2]}"

@@ -9,7 +9,7 @@ import random
 
 import pytest
 from json_schemas import violations
-from mocks import world_of
+from mocks import load_all, world_of
 
 from protocol.errors import ApiError
 from protocol.exchange import Paced, Request, Response
@@ -47,6 +47,7 @@ class Server:
             "seed": "", "freeze": False, "max_objects": 10000, "max_stored": 1 << 28, **settings,
         }  # fmt: skip
         bits = random.Random(7).getrandbits
+        load_all()
         self.backend = Mock(
             "mock", MockSettings(**made), clock=lambda: self.seconds, random_bits=bits, sleep=self.sleep, forward=None
         )

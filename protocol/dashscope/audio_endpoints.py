@@ -41,7 +41,7 @@ class AudioEndpoints:
 
     async def create_speech(self, request: Request, caller: Caller) -> Response:
         """Answer `POST /audio/speech`, as the sound comes."""
-        plan = plan_speech(request.json_object())
+        plan = plan_speech(await request.read_json_object())
         fields = EVENT_STREAM_FIELDS if plan.as_events else [("content-type", plan.media_type)]
         return await streamed_response(fields, self._speech(plan, caller), caller)
 

@@ -49,11 +49,11 @@ class ChatEndpoints:
 
     async def create_chat_completion(self, request: Request, caller: Caller) -> Response:
         """Answer `POST /chat/completions`."""
-        return await self._answer(self._with_model(request.json_object()), caller, legacy=False)
+        return await self._answer(self._with_model(await request.read_json_object()), caller, legacy=False)
 
     async def create_completion(self, request: Request, caller: Caller) -> Response:
         """Answer `POST /completions`."""
-        body = chat_request_for_completion(self._with_model(request.json_object()))
+        body = chat_request_for_completion(self._with_model(await request.read_json_object()))
         return await self._answer(body, caller, legacy=True)
 
     def _with_model(self, body: JsonObject) -> JsonObject:

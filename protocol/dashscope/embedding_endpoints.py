@@ -20,12 +20,12 @@ class EmbeddingEndpoints:
 
     async def create_embeddings(self, request: Request, caller: Caller) -> Response:
         """Answer `POST /embeddings`; more inputs than a call takes go in several, at most four at once."""
-        plan = plan_embeddings(request.json_object())
+        plan = plan_embeddings(await request.read_json_object())
         jobs = [functools.partial(self._client.ask, call, caller) for call in plan.calls]
         return json_response(merge_embeddings(plan, await run_together(jobs, _CALLS_AT_ONCE)))
 
     async def rerank(self, request: Request, caller: Caller) -> Response:
         """Answer `POST /rerank`."""
-        body = request.json_object()
+        body = await request.read_json_object()
         answer = await self._client.ask(plan_rerank(body), caller)
         return json_response(rerank_answer(answer, body["model"]))

@@ -83,7 +83,7 @@ class ImageEndpoints:
 
     async def generate_images(self, request: Request, caller: Caller) -> Response:
         """Answer `POST /images/generations`."""
-        return await self._answer(plan_images(request.json_object()), caller)
+        return await self._answer(plan_images(await request.read_json_object()), caller)
 
     async def edit_images(self, request: Request, caller: Caller) -> Response:
         """Answer `POST /images/edits`, a form with the fields of a generation and the pictures to edit."""

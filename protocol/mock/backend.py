@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import typing
 
-from protocol.exchange import Answer, Endpoint, Request
+from protocol.exchange import Answer, Endpoint, LateEndpoint, Request
 from protocol.mock.engine.time_and_chance import TimeAndChance
 from protocol.mock.inference.simple_chat import OtherChat, SimpleChat
 from protocol.mock.served_files import NATIVE_ROOT
 from protocol.mock.settings import MockSettings
-from protocol.on_demand import load
+from protocol.on_demand import is_loaded, load
 from protocol.openai.answers import api_path, model_object
+from protocol.turns import in_turns
 from protocol.wire.json_text import JsonObject
 
 # What the mock lists; it answers for any other model just as well.
@@ -112,6 +113,16 @@ class Mock:
         path = api_path(request.path) or request.path
         if path == "/chat/completions" and request.method == "POST":
             return self._chat
+        if _is_loaded(path):
+            return self._find(request, path)
+
+        async def find(request: Request) -> Endpoint:
+            # To compile the code takes up to 200 ms.
+            return await in_turns(lambda: self._find(request, path))
+
+        return LateEndpoint(find, streams_body=bool(request.head.upgrade))
+
+    def _find(self, request: Request, path: str) -> Endpoint:
         if path.startswith(NATIVE_ROOT):
             if self._native is None:
                 self._native = self._make_native()
@@ -144,3 +155,10 @@ class Mock:
         if self._api is None:
             self._api = self._make_api()
         return self._api
+
+
+def _is_loaded(path: str) -> bool:
+    """Tell whether the code is there that answers below such a path."""
+    if path.startswith(NATIVE_ROOT):
+        return is_loaded("mock dashscope")
+    return is_loaded("mock api", "mock reference", f"mock below /{path.split('/', 2)[1]}")

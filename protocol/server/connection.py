@@ -44,7 +44,7 @@ import typing
 
 from protocol.deadline import Deadline
 from protocol.errors import ApiError
-from protocol.exchange import Endpoint, HeadFacts, Request, Response
+from protocol.exchange import Endpoint, HeadFacts, LateEndpoint, Request, Response
 from protocol.server.answering import UNROUTED, ask, begin_request, note_completed, refusal, rendered
 from protocol.server.leaving import Probe, SocketIntake, StagedClose, reset
 from protocol.server.output import Output
@@ -326,8 +326,15 @@ class Connection(asyncio.BufferedProtocol):
             # What a head is routed to depends on nothing else, so a repeated head need not be routed again.
             endpoint = facts.endpoint
             if endpoint is None:
-                endpoint = facts.endpoint = server.route(request)
-                if not endpoint.streams_body and takes_ready_answer(head) and "content-encoding" not in head.fields:
+                endpoint = server.route(request)
+                if not isinstance(endpoint, LateEndpoint):
+                    facts.endpoint = endpoint
+                if (
+                    facts.endpoint is not None
+                    and not endpoint.streams_body
+                    and takes_ready_answer(head)
+                    and "content-encoding" not in head.fields
+                ):
                     facts.direct_endpoint = endpoint
         except Exception as exc:
             exchange = self._exchange = Exchange(self, server, request, UNROUTED, started_at)

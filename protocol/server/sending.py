@@ -39,6 +39,7 @@ from protocol.exchange import (
     Answer,
     BackendFailed,
     Endpoint,
+    LateEndpoint,
     Paced,
     Pending,
     Producer,
@@ -48,6 +49,7 @@ from protocol.exchange import (
     Rest,
     cancel_body,
     discard_answer,
+    found_endpoint,
 )
 from protocol.server.answering import (
     ServerForRequests,
@@ -146,7 +148,10 @@ class Exchange:
         """Ask the endpoint, which has the body or reads it, and send what it answers."""
         request = self._request
         request.body = body
-        if len(body) > LONG_BODY or (body and "content-encoding" in request.fields):
+        endpoint = self._endpoint
+        if isinstance(endpoint, LateEndpoint):
+            self._task = self._server.loop.create_task(self._ask_late(endpoint))
+        elif len(body) > LONG_BODY or (body and "content-encoding" in request.fields):
             self._task = self._server.loop.create_task(in_turns(self._ask_in_turns))
         else:
             self.take(ask(self._server, self._endpoint, request))
@@ -161,6 +166,16 @@ class Exchange:
         else:
             self._unawaited = answer
             self._task = self._server.loop.create_task(self._await_answer(answer))
+
+    async def _ask_late(self, late: LateEndpoint) -> None:
+        try:
+            self._endpoint = await found_endpoint(late, self._request)
+        except Exception as exc:
+            self._task = None
+            if not self._is_over:
+                self.fail_with(exc)
+        else:
+            await in_turns(self._ask_in_turns)
 
     def _ask_in_turns(self) -> None:
         answer = ask(self._server, self._endpoint, self._request)

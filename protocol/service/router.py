@@ -11,12 +11,26 @@ chosen, which may read the body as it comes. Everything else waits until the bod
 from __future__ import annotations
 
 import asyncio
+import functools
 import typing
 import urllib.parse
 
 from protocol.config import Route
 from protocol.errors import ApiError
-from protocol.exchange import Answer, Backend, BackendFailed, Endpoint, Request, Response, cancel_body
+from protocol.exchange import (
+    LONG_BODY,
+    Answer,
+    Backend,
+    BackendFailed,
+    Endpoint,
+    LateEndpoint,
+    Request,
+    Response,
+    answer_in_turns,
+    cancel_body,
+    found_endpoint,
+    one_part,
+)
 from protocol.openai.answers import api_path, error_response, json_response, model_list
 from protocol.openai.asked_model import asked_model, name_pattern, query_model
 from protocol.openai.refusals import method_not_allowed, unknown_door, unknown_model
@@ -253,8 +267,15 @@ def _answer_with(backend: Backend, request: Request) -> Answer:
 
 def _answer_of(endpoint: Endpoint, request: Request) -> Answer:
     if endpoint.streams_body and request.head.upgrade.lower() != "websocket":
-        request.stream = _one_part(request.body)
+        request.stream = one_part(request.body)
+    if isinstance(endpoint, LateEndpoint):
+        return _answer_late(endpoint, request)
     return endpoint.answer(request)
+
+
+async def _answer_late(late: LateEndpoint, request: Request) -> Response:
+    endpoint = await found_endpoint(late, request)
+    return await answer_in_turns(lambda: endpoint.answer(request))
 
 
 async def _first_that_answers(backends: typing.Sequence[Backend], request: Request) -> Response:
@@ -270,18 +291,16 @@ async def _first_with_answer(backends: typing.Sequence[Backend], request: Reques
     for backend in backends:
         cancel_body(response)
         try:
-            answer = _answer_with(backend, request)
-            response = answer if isinstance(answer, Response) else await answer
+            if len(request.body) > LONG_BODY:
+                response = await answer_in_turns(functools.partial(_answer_with, backend, request))
+            else:
+                answer = _answer_with(backend, request)
+                response = answer if isinstance(answer, Response) else await answer
             return response.after(attempts), backend
         except BackendFailed as failure:
             response = failure.response.after(attempts)
             attempts += failure.attempts
     return response, None
-
-
-async def _one_part(body: bytes) -> typing.AsyncIterator[bytes]:
-    if body:
-        yield body
 
 
 async def _list_later(models: typing.Awaitable[_Models]) -> Response:

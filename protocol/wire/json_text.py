@@ -24,8 +24,10 @@ def parse_json(body: bytes) -> typing.Any:
     """
     too_deep = False
     if len(body) > _FLAT_BYTES:
+        if len(body) > _PLAIN_BYTES:
+            return _parse_long(body)
         nests = body.count(b"[") + body.count(b"{")
-        if len(body) > _SHORT_BYTES and (len(body) > _PLAIN_BYTES or nests + body.count(b",") > _PLAIN_MARKS):
+        if len(body) > _SHORT_BYTES and nests + body.count(b",") > _PLAIN_MARKS:
             return _parse_long(body)
         too_deep = nests > MOST_DEPTH and is_deep(body)
     try:

@@ -26,8 +26,6 @@ CALLED_BY_OTHERS = {
     "max_size": "asyncio's TLS takes its buffer's size from it",
     "sizehint": "asyncio passes it to get_buffer",
     "optionxform": "configparser calls it for each key",
-    "find_spec": "Python calls it on a finder for each import",
-    "get_source": "linecache calls it on a loader for a traceback",
     **dict.fromkeys(("has_location", "submodule_search_locations"), "Python reads it of a module's spec"),
 }
 

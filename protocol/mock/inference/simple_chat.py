@@ -8,11 +8,17 @@ from __future__ import annotations
 
 import typing
 
-from protocol.exchange import Answer, Request, Response
+from protocol.exchange import Answer, Request, Response, answer_in_turns
 from protocol.mock.engine.time_and_chance import TimeAndChance
+from protocol.on_demand import is_loaded, load
 from protocol.openai.answers import JSON_FIELDS, split_words
 from protocol.openai.completions import Choice, CompletionHead, FixedChat
 from protocol.wire.json_text import JsonObject
+
+# What needs code of its own: calls of tools, and answers that are JSON.
+_TOOL_PARAMETERS = frozenset(("tools", "functions", "response_format"))
+
+_TOOL_CODE = ("mock tool calls", "mock JSON")
 
 OtherChat = typing.Callable[[Request, JsonObject], Answer]
 
@@ -22,13 +28,16 @@ _USUAL_ROLES = ("system", "user", "assistant", "developer")
 class SimpleChat:
     """Answers POST /chat/completions.
 
-    `load_other` returns what answers a chat that is not of the simplest form, given its body; it is called once.
+    `load_other` returns what answers a chat that is not of the simplest form, given its body. It is called with the
+    first such chat, and the first that asks for tools or JSON loads what these need. To compile that takes 200 ms, so
+    it is done in turns with everybody else.
     """
 
     def __init__(self, time: TimeAndChance, load_other: typing.Callable[[], OtherChat]) -> None:
         self._fixed_answer = FixedAnswers(time).answer
         self._load_other = load_other
         self._other: OtherChat | None = None
+        self._knows_tools = False
 
     def answer(self, request: Request) -> Answer:
         """Answer POST /v1/chat/completions."""
@@ -36,9 +45,24 @@ class SimpleChat:
         words = simplest_words(body)
         if words:
             return self._fixed_answer(body, body["model"], words)
-        if self._other is None:
-            self._other = self._load_other()
+        if self._other is None or not (self._knows_tools or body.keys().isdisjoint(_TOOL_PARAMETERS)):
+            return self._answer_first(request, body)
         return self._other(request, body)
+
+    def _answer_first(self, request: Request, body: JsonObject) -> Answer:
+        needs_tools = not body.keys().isdisjoint(_TOOL_PARAMETERS)
+
+        def answer() -> Answer:
+            if needs_tools:
+                load("mock tool calls")
+                load("mock JSON")
+                self._knows_tools = True
+            other = self._other = self._load_other()
+            return other(request, body)
+
+        if is_loaded("mock api", "mock reference", "mock below /chat", *(_TOOL_CODE if needs_tools else ())):
+            return answer()
+        return answer_in_turns(answer)
 
 
 class FixedAnswers:
