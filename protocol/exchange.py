@@ -335,15 +335,27 @@ def split_request_id(fields: typing.Sequence[tuple[str, str]]) -> tuple[str, lis
 Answer = typing.Union[Response, Pending, typing.Awaitable[Response]]
 
 
+class EarlyHead(typing.NamedTuple):
+    """The head of an event stream that goes out before its answer is there: status 200 and `fields`.
+
+    It does after `seconds`, if it `is_wanted` for the request, which asks for a stream then. From then on a comment
+    follows whenever as many seconds have passed.
+    """
+
+    seconds: float
+    fields: bytes
+    is_wanted: typing.Callable[[Request], bool]
+
+
 class Endpoint:
     """What answers a request: `answer(request)`, once the body is held, or with the head alone if `streams_body`.
 
     `label` is the endpoint's name in the metrics: one of few, whatever clients send. `errors` says how an error looks
     there; None is the server's own way, OpenAI's. `is_vital` lets it answer even where memory is full: whoever watches
-    over the server asks it, and it holds next to nothing.
+    over the server asks it, and it holds next to nothing. `early_head` begins answers that keep their clients waiting.
     """
 
-    __slots__ = ("answer", "errors", "is_vital", "label", "streams_body")
+    __slots__ = ("answer", "early_head", "errors", "is_vital", "label", "streams_body")
 
     def __init__(
         self,
@@ -353,12 +365,14 @@ class Endpoint:
         streams_body: bool = False,
         errors: ErrorShapes | None = None,
         is_vital: bool = False,
+        early_head: EarlyHead | None = None,
     ) -> None:
         self.answer = answer
         self.label = label
         self.streams_body = streams_body
         self.errors = errors
         self.is_vital = is_vital
+        self.early_head = early_head
 
 
 def _as_it_came(response: Response) -> Response:
@@ -426,12 +440,14 @@ async def answer_in_turns(ask: typing.Callable[[], Answer]) -> Response:
 class ErrorShapes(typing.NamedTuple):
     """How an error looks, which is the application's to say: as an answer, and as an event within a stream.
 
+    `event_of` makes an event of an answer that is no event stream, for where one has begun.
     `adapted` gives an answer that a backend brings this shape, where it tells of an error. It is called for what is no
     plain success, perhaps for an answer that has the shape already, and must not raise.
     """
 
     response: typing.Callable[[ApiError], Response]
     event: typing.Callable[[ApiError], bytes]
+    event_of: typing.Callable[[Response], bytes]
     adapted: typing.Callable[[Response], Response] = _as_it_came
 
 
@@ -459,6 +475,8 @@ class Backend(typing.Protocol):
     holds_key: bool
     #: The one that it sends requests on to, such as https://api.example:8443; "" where it answers by itself.
     origin: str
+    #: Seconds of silence after which a comment goes out in an event stream, 0 for never.
+    keepalive: float
 
     def endpoint(self, request: Request) -> Endpoint:
         """Choose from the head alone who answers; ApiError 404 or 405 where nobody does."""

@@ -59,8 +59,13 @@ def scripted(script):
 
         do_GET = do_POST = do_DELETE = do_PUT = _answer  # http.server's names
 
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
+    class Server(http.server.ThreadingHTTPServer):
+        daemon_threads = True
+
+        def handle_error(self, *args):
+            """Say nothing of a client that has gone."""
+
+    server = Server(("127.0.0.1", 0), Handler)
     upstream = ScriptedUpstream(f"http://127.0.0.1:{server.server_address[1]}")
     thread = threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True)
     thread.start()

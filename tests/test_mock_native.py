@@ -502,6 +502,7 @@ def test_paths_below_the_root_reach_a_mock_that_is_routed_for_anything():
         name = "other"
         own_root = ""
         holds_key = False
+        keepalive = 0.0
         origin = ""
 
         def endpoint(self, request):

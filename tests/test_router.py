@@ -22,6 +22,7 @@ class Named:
 
     own_root = ""
     holds_key = False
+    keepalive = 0.0
     origin = ""
 
     def __init__(self, name, models=(), *, streams=False, fails=False, waits=False):

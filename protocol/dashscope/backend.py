@@ -43,6 +43,7 @@ from protocol.dashscope.settings import DashScopeSettings
 from protocol.errors import ApiError
 from protocol.exchange import BackendFailed, Endpoint, Request, Response
 from protocol.openai.answers import api_path, error_response, json_response
+from protocol.openai.early_stream import early_head
 from protocol.openai.refusals import method_not_allowed, unknown_url
 from protocol.service.log import Log
 from protocol.upstream.access import UpstreamAccess
@@ -83,6 +84,7 @@ class DashScope:
     ) -> None:
         self.name = name
         self.holds_key = settings.holds_key
+        self.keepalive = settings.keepalive
         self._settings = settings
         self._log = log
         self._passed_on = _FAILED_STATUSES if has_fallback else frozenset()
@@ -168,7 +170,8 @@ class DashScope:
         async def answer(request: Request) -> Response:
             return await self._answer(request, handler)
 
-        return Endpoint(answer, f"{self.name} {path}", streams_body=streams_body)
+        early = None if streams_body else early_head(self.keepalive)
+        return Endpoint(answer, f"{self.name} {path}", streams_body=streams_body, early_head=early)
 
     async def _answer(self, request: Request, handler: _Handler) -> Response:
         try:

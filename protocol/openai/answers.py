@@ -11,7 +11,7 @@ import typing
 from protocol.errors import ApiError
 from protocol.exchange import ErrorShapes, Response, split_request_id
 from protocol.wire.http1.writers import encode_fields
-from protocol.wire.json_text import JsonObject, encode_json
+from protocol.wire.json_text import JsonObject, encode_json, parse_json
 from protocol.wire.sse import NAMED_EVENT, encode_event
 
 #: Header fields of a JSON answer, encoded once.
@@ -56,8 +56,20 @@ def error_event(error: ApiError) -> bytes:
     return encode_event(encode_json(error.as_dict()))
 
 
+def event_of_answer(response: Response) -> bytes:
+    """Return the event that stands for an answer where a stream has begun: an error's own words, if it is JSON."""
+    try:
+        value = parse_json(response.body) if isinstance(response.body, bytes) else None
+    except ApiError:
+        value = None
+    if response.status >= 400 and isinstance(value, dict) and "error" in value:
+        return encode_event(encode_json(value))
+    message = f"The upstream answered with status {response.status} and no event stream."
+    return error_event(ApiError(response.status if response.status >= 400 else 502, message))
+
+
 #: How the server tells clients of this API that something went wrong.
-ERROR_SHAPES = ErrorShapes(error_response, error_event)
+ERROR_SHAPES = ErrorShapes(error_response, error_event, event_of_answer)
 
 
 def event_bytes(events: typing.Iterable[JsonObject]) -> bytes:

@@ -25,6 +25,7 @@ import typing
 from protocol.errors import ApiError, UsageError
 from protocol.exchange import Answer, BackendFailed, Body, Endpoint, Paced, Pending, Request, Response, Rest
 from protocol.openai.answers import error_response
+from protocol.openai.early_stream import early_head
 from protocol.relay.error_words import begins_with_error
 from protocol.relay.header_rules import response_fields
 from protocol.relay.kept_body import KeptBody
@@ -101,12 +102,13 @@ class Relay:
     ) -> None:
         self.name = name
         self.holds_key = settings.holds_key
+        self.keepalive = settings.keepalive
         self._settings = settings
         self._log = log
         self._clock = clock
         self._draw = draw
         self._key = settings.api_key.encode("ascii")
-        self._held = Endpoint(self._answer, name)
+        self._held = Endpoint(self._answer, name, early_head=early_head(settings.keepalive))
         self._streamed = Endpoint(self._answer, name, streams_body=True)
         self._has_fallback = has_fallback
         self._health = Health(settings.cooldown if has_fallback else 0.0)

@@ -74,6 +74,7 @@ class Planner:
         self._choice = ModelChoice(settings.model, settings.models)
         self._names_asked = settings.model_in_answer == "asked"
         self._renames = self._choice.is_any or self._names_asked
+        self._keeps_alive = settings.keepalive > 0
         self._destination = destination
         self._origin = destination.origin
         self._instance = instance
@@ -124,7 +125,9 @@ class Planner:
             plan.takes_model = is_model_path(path)
             if plan.kind is not None and "content-encoding" in head.fields:
                 plan.decoded = Plan(head.method, target, [f for f in fields if f[0] != "content-encoding"])
-        plan.is_held = not is_tunnel and (is_small or plan.kind == "json")
+        # One that asks for a stream must be seen to, where clients are kept waiting aloud.
+        is_asked = self._keeps_alive and "json" in head.fields.get("content-type")
+        plan.is_held = not is_tunnel and (is_small or is_asked or plan.kind == "json")
         return plan
 
     def request_fields(self, request: Request) -> list[tuple[str, str]]:

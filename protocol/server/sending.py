@@ -21,6 +21,11 @@ The body of a Response is one of these:
 What still makes the answer is `_producer` or `_task`, never both; neither, when nothing is awaited. A client that reads
 too slowly stops a producer by `pause`, and a task by `Output.writable`. When it leaves, both are cancelled (`abandon`).
 
+A client that asked for events may be kept waiting for the answer itself. Where the endpoint has an EarlyHead, the head
+of an event stream then goes out beforehand, and comments behind it, so that nobody on the way takes the connection for
+dead. What becomes of the answer is not touched by that: backends may be asked again, and others in their place. An
+answer that is no event stream after all goes out as an event that tells of an error.
+
 An exchange ends in one of three ways, and tells its connection. The answer is out: `Line.go_on`. Its body broke off,
 and the client has been told or sees it by the framing: `Line.close`. It broke off and nothing shows it: `Line.reset`.
 
@@ -69,6 +74,7 @@ from protocol.server.slicing import SLICE_BYTES, SlicedAnswer
 from protocol.turns import in_turns
 from protocol.wire.http1.readers import RequestReader
 from protocol.wire.http1.writers import CONTINUE, ResponseWriter
+from protocol.wire.sse import KEEP_ALIVE
 
 # What the log and the metrics call the status of an answer whose client had gone (nginx's number for it).
 _CLIENT_LEFT = 499
@@ -112,7 +118,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "_endpoint", "_filler", "_is_out", "_is_over", "_line", "_output", "_producer", "_request",
+        "_alarm", "_began_early", "_endpoint", "_filler", "_is_out", "_is_over", "_line", "_output", "_producer",
+        "_request",
         "_response", "_server", "_started_at", "_status", "_task", "_unawaited", "_writer",
     )  # fmt: skip
 
@@ -130,6 +137,8 @@ class Exchange:
         self._started_at = started_at
         self._is_over = False
         self._is_out = False  # nothing more is owed to the client, though its body may still be closing
+        self._began_early = False  # the head of an event stream is out, and its answer is not there
+        self._alarm: asyncio.TimerHandle | None = None  # for when the client has waited for long enough
         self._task: asyncio.Task[None] | None = None
         self._unawaited: typing.Awaitable[Response] | None = None  # what the task is to await, until it begins
         self._producer: Producer | None = None
@@ -166,6 +175,8 @@ class Exchange:
         else:
             self._unawaited = answer
             self._task = self._server.loop.create_task(self._await_answer(answer))
+        if self._endpoint.early_head is not None and not self._is_over and self.is_awaited:
+            self._alarm = self._server.loop.call_later(self._endpoint.early_head.seconds, self._say_something)
 
     async def _ask_late(self, late: LateEndpoint) -> None:
         try:
@@ -228,6 +239,7 @@ class Exchange:
 
     def abandon(self) -> None:
         """Stop: the client has gone."""
+        self._end_alarm()
         producer, self._producer = self._producer, None
         if producer is not None:
             producer.cancel()
@@ -264,7 +276,8 @@ class Exchange:
                 return
             response = answer_to(exc, self._server, self._endpoint, self._request)
         response = self._adapted(response)
-        if isinstance(response.body, (bytes, Paced, Pushed)):
+        self._end_alarm()
+        if self._began_early or isinstance(response.body, (bytes, Paced, Pushed)):
             self._task = None
             # Where the client has gone, the endpoint did not let itself be cancelled.
             if self._is_over:
@@ -274,12 +287,70 @@ class Exchange:
         else:
             await self._send_iterated(response, response.body)
 
+    # ---- streams that begin before their answer -----------------------------------------------------------------
+
+    def _say_something(self) -> None:
+        """Send a comment to a client that has waited for long enough, behind a head if there is none yet."""
+        early, output = self._endpoint.early_head, self._output
+        self._alarm = None
+        if early is None or not self.is_awaited or (self._status and not self._began_early):
+            return
+        if not self._began_early:
+            if not early.is_wanted(self._request):
+                return
+            self._began_early = True
+            self._status = 200
+            self._writer = writer = self._make_writer()
+            head = writer.start(200, self._fields_of(Response(200, early.fields), writer), None)
+            self._filler = self._filler_for_body()
+            output.send(head + writer.part(KEEP_ALIVE))
+        elif output.writable is None:
+            output.send(self._writer.part(KEEP_ALIVE))
+        self._alarm = self._server.loop.call_later(early.seconds, self._say_something)
+
+    def _end_alarm(self) -> None:
+        alarm, self._alarm = self._alarm, None
+        if alarm is not None:
+            alarm.cancel()
+
+    def _respond_late(self, response: Response) -> None:
+        """Send the answer whose head went out early."""
+        output, body = self._output, response.body
+        fields = own_fields(response)
+        if response.status != 200 or b"text/event-stream" not in fields or b"content-encoding:" in fields:
+            cancel_body(response)
+            event = (self._endpoint.errors or self._server.errors).event_of(response)
+            self._end_with(event, response.status if response.status >= 400 else 502)
+            return
+        self._response = response
+        if isinstance(body, Pushed):
+            self._push(body)
+        elif isinstance(body, (bytes, Paced)):
+            frames = body if isinstance(body, Paced) else Paced([body], first_delay=0.0, delay=0.0)
+            self._producer = PacedAnswer(frames, self._server.pacer, self._writer.part, output, self._end_ready)
+            if output.writable is None:
+                self._producer.resume()
+        else:
+            self._task = self._server.loop.create_task(self._send_iterated(response, body))
+
+    def _end_with(self, event: bytes, status: int) -> None:
+        """End an event stream with the event that tells of an error, and no clean end behind it."""
+        self._output.send(self._writer.part(event))
+        self._task = None
+        self._complete(status)
+        self._line.close()
+
     # ---- answers going out --------------------------------------------------------------------------------------
 
     def _respond(self, response: Response) -> None:
         """Send an answer whose body is ready, or begin to send it."""
         server, request, body = self._server, self._request, response.body
         data, keep_alive = b"", True
+        if self._alarm is not None:
+            self._end_alarm()
+        if self._began_early:
+            self._respond_late(self._adapted(response))
+            return
         try:
             if response.status == 200 and request.facts.direct_endpoint is not None and not server.draining:
                 # The short way for nearly every answer: 1 µs less (CPython 3.11).
@@ -366,6 +437,9 @@ class Exchange:
         except Exception:
             body.cancel()
             raise
+        self._push(body)
+
+    def _push(self, body: Pushed) -> None:
         self._producer = body
         body.begin(self)
         output = self._output
@@ -415,6 +489,8 @@ class Exchange:
 
     def _start_stream(self, response: Response) -> ResponseWriter:
         """Write the head, which waits for the first bytes."""
+        if self._began_early:
+            return self._writer
         output, line = self._output, self._line
         is_tunnel = response.status == 101
         writer = ResponseWriter(self._request.head) if self._endpoint.streams_body else self._make_writer()
@@ -476,7 +552,7 @@ class Exchange:
         if self._is_over:
             return
         output, server = self._output, self._server
-        if not self._status or output.gathered is not None:
+        if not self._status or (output.gathered is not None and not self._began_early):
             # Not even the head has left.
             output.gathered = None
             self._task = self._response = None

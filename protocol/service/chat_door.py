@@ -16,6 +16,7 @@ import typing
 from protocol.errors import ApiError
 from protocol.exchange import (
     Answer,
+    EarlyHead,
     Endpoint,
     ErrorShapes,
     Pushed,
@@ -65,6 +66,9 @@ _BODY_FIELDS = (b"content-", b"etag:", b"last-modified:", b"digest:", b"repr-dig
 class Routes(typing.Protocol):
     """What the door asks of the router."""
 
+    #: How an answer begins that keeps its client waiting; None where it must not.
+    early_head: EarlyHead | None
+
     def forward(self, request: Request) -> Answer:
         """Answer a held request through its model's route."""
 
@@ -82,7 +86,7 @@ def chat_door(routes: Routes) -> dict[str, Endpoint]:
         raise method_not_allowed(request, ["GET", "HEAD", "POST"])
 
     return {
-        "POST": Endpoint(chat, "chat door", errors=DOOR_ERRORS),
+        "POST": Endpoint(chat, "chat door", errors=DOOR_ERRORS, early_head=routes.early_head),
         "*": Endpoint(refuse, "chat door", streams_body=True, errors=DOOR_ERRORS),
     }
 
@@ -169,8 +173,15 @@ def _in_door_shape(response: Response) -> Response:
     return response
 
 
+def _event_of(response: Response) -> bytes:
+    """Return the event that stands for an answer in the door's shape where a stream has begun."""
+    if response.status >= 400 and isinstance(response.body, bytes):
+        return encode_event(response.body)
+    return encode_event(_told(502, f"The upstream answered with status {response.status} and no event stream."))
+
+
 #: How the door tells of what went wrong.
-DOOR_ERRORS = ErrorShapes(_door_error, _door_event, _in_door_shape)
+DOOR_ERRORS = ErrorShapes(_door_error, _door_event, _event_of, _in_door_shape)
 
 
 def _json_in(text: bytes) -> typing.Any:

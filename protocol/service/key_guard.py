@@ -99,6 +99,7 @@ class _Guarded:
         self.name = backend.name
         self.own_root = backend.own_root
         self.holds_key = backend.holds_key
+        self.keepalive = backend.keepalive
         self.origin = backend.origin
         self._backend = backend
         self._guard = guard

@@ -33,6 +33,7 @@ from protocol.exchange import (
 )
 from protocol.openai.answers import api_path, error_response, json_response, model_list
 from protocol.openai.asked_model import asked_model, name_pattern, query_model
+from protocol.openai.early_stream import early_head
 from protocol.openai.refusals import method_not_allowed, unknown_door, unknown_model
 from protocol.openai.request_path import check_path
 from protocol.service.cors import CorsPolicy
@@ -86,9 +87,11 @@ class Router:
         for backend in self._backends:
             if backend.own_root:
                 self._own_roots.setdefault(backend.own_root, backend)
+        #: How an answer begins that keeps its client waiting, by the backend that waits for the shortest time.
+        self.early_head = early_head(min((one.keepalive for one in self._backends if one.keepalive), default=0.0))
         self._doors = make_doors(self)
         self._preflight = Endpoint(cors.preflight, "preflight")
-        self._by_model = Endpoint(self.forward, "by model")
+        self._by_model = Endpoint(self.forward, "by model", early_head=self.early_head)
         self._open_tunnel = Endpoint(self._forward_upgrade, "by model", streams_body=True)
         self._by_id = Endpoint(self.forward, "by id")
         self._makers = Makers()

@@ -38,7 +38,7 @@ from protocol.mock.dashscope.service_call import ServiceCall, asked_error, page_
 from protocol.mock.dashscope.speech import SpeechEndpoints
 from protocol.mock.dashscope.task_endpoints import TaskEndpoints
 from protocol.mock.served_files import NATIVE_FILES, NATIVE_ROOT
-from protocol.openai.answers import JSON_FIELDS, error_event
+from protocol.openai.answers import JSON_FIELDS, error_event, event_of_answer
 from protocol.wire.json_text import encode_json
 
 _TRANSCRIPTION_PATH = "/services/audio/asr/transcription"
@@ -69,7 +69,7 @@ class NativeMock:
         self._text = text
         self._random_bits = random_bits
         self._pace = Pace(delay, first_delay, sleep)
-        self._errors = ErrorShapes(lambda error: error_response(error, self._new_id()), error_event)
+        self._errors = ErrorShapes(lambda error: error_response(error, self._new_id()), error_event, event_of_answer)
         self._tasks = TaskEndpoints(clock, self._new_id)
         self._pictures = PictureEndpoints(self._tasks, random_bits)
         self._speech = SpeechEndpoints(self._pace, self._tasks, clock, random_bits)
