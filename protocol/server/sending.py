@@ -119,8 +119,7 @@ class Exchange:
 
     __slots__ = (
         "_alarm", "_began_early", "_endpoint", "_filler", "_is_out", "_is_over", "_line", "_output", "_producer",
-        "_request",
-        "_response", "_server", "_started_at", "_status", "_task", "_unawaited", "_writer",
+        "_request", "_response", "_server", "_started_at", "_status", "_task", "_unawaited", "_writer",
     )  # fmt: skip
 
     _filler: bytes  # what means nothing in the middle of the answer's body
@@ -302,7 +301,7 @@ class Exchange:
             self._status = 200
             self._writer = writer = self._make_writer()
             head = writer.start(200, self._fields_of(Response(200, early.fields), writer), None)
-            self._filler = self._filler_for_body()
+            self._note_begun()
             output.send(head + writer.part(KEEP_ALIVE))
         elif output.writable is None:
             output.send(self._writer.part(KEEP_ALIVE))
