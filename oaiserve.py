@@ -43,6 +43,7 @@ from protocol.service.cors import CorsPolicy
 from protocol.service.doors import chat_example, service_doors
 from protocol.service.key_guard import KeyGuard, who_may_call
 from protocol.service.log import Log
+from protocol.service.log_output import LogOutput
 from protocol.service.metrics import Metrics
 from protocol.service.origins import Origins
 from protocol.service.router import Router
@@ -435,7 +436,7 @@ def _serve_command(options: argparse.Namespace) -> int:
         settings, source = _settings_from(options)
         instance = _new_instance()
         # So that --check and a parent of workers say what is wrong.
-        key_holders = _key_holders(_make_backends(settings, Log("off", _write_stderr), instance, _nobody_answers))
+        key_holders = _key_holders(_make_backends(settings, Log("off", _write_nothing), instance, _nobody_answers))
     finally:
         gc.enable()
     if options.check:
@@ -583,25 +584,37 @@ def _connection_notes(settings: Settings) -> typing.Iterator[str]:
 
 @contextlib.contextmanager
 def _open_log(settings: ServerSettings, loop: asyncio.AbstractEventLoop) -> typing.Iterator[Log]:
-    if not settings.log_file or settings.log == "off":
-        yield Log(settings.log, _write_stderr, call_soon=loop.call_soon)
+    if settings.log == "off":
+        yield Log("off", _write_nothing)
         return
-    try:
-        file = open(settings.log_file, "a", encoding="utf-8")
-    except OSError as exc:
-        raise UsageError(f"[server] log_file = {settings.log_file!r}: cannot be written: {exc.strerror}") from exc
+    if settings.log_file:
+        try:
+            file = open(settings.log_file, "ab", buffering=0)
+        except OSError as exc:
+            raise UsageError(f"[server] log_file = {settings.log_file!r}: cannot be written: {exc.strerror}") from exc
+    else:
+        try:
+            file = open(sys.stderr.fileno(), "wb", buffering=0, closefd=False)
+        except (AttributeError, OSError, ValueError):  # a program has put something else there, or nothing
+            yield Log(settings.log, _write_stderr, call_soon=loop.call_soon)
+            return
     with file:
+        output = LogOutput(file.fileno(), loop.call_later)
+        try:
+            yield Log(settings.log, output.write, call_soon=loop.call_soon)
+        finally:
+            output.finish()
 
-        def write(lines: str) -> None:
-            file.write(lines)
-            file.flush()
 
-        yield Log(settings.log, write, call_soon=loop.call_soon)
+def _write_nothing(lines: str) -> None:
+    """Stand for the output of a log that is off."""
 
 
 def _write_stderr(lines: str) -> None:
-    sys.stderr.write(lines)
-    sys.stderr.flush()
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(lines)
+            sys.stderr.flush()
 
 
 def _try_command(options: argparse.Namespace) -> int:

@@ -54,12 +54,12 @@ class Parent:
 
 @pytest.mark.parametrize(
     ("work", "cause"),
-    [("lambda place: 3", "exit status 3"), ("lambda place: 1 // 0", "exit status 1"), ("die", "signal 9")],
+    [("lambda place: 3", "exit status 3"), ("lambda place: 1 // 0", "exit status 1"), ("die", "signal 6")],
 )
 def test_workers_that_die_as_fast_as_they_are_started_are_given_up(work, cause):
     with Parent(f"""
 def die(place):
-    os.kill(os.getpid(), signal.SIGKILL)
+    os.abort()
 
 sys.exit(run(1, {work}))
 """) as parent:
@@ -68,6 +68,50 @@ sys.exit(run(1, {work}))
     assert errors.count(f"ended ({cause}); starting another") == 4
     assert errors.endswith("WorkersFailed: 5 workers in a row ended right after their start; see above\n")
     assert errors.count("oaiserve: a worker failed: ZeroDivisionError") == (5 if "//" in work else 0)
+
+
+@pytest.mark.parametrize("end", ["SIGKILL", "SIGHUP", "SIGTERM"])
+def test_workers_that_somebody_else_ends_do_not_end_the_service(end):
+    with Parent("""
+def work(place):
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    place.ready()
+    os.write(1, b"%d\\n" % os.getpid())
+    while True:
+        signal.pause()
+
+sys.exit(run(1, work))
+""") as parent:
+        ended = []
+        while len(ended) < 7:
+            line = parent.line()
+            if line.isdigit():
+                ended.append(int(line))
+                os.kill(ended[-1], getattr(signal, end))
+        parent.process.send_signal(signal.SIGTERM)
+        status, _, errors = parent.end()
+    assert status == 0 and len(set(ended)) == 7
+    assert errors.count("; starting another") >= 6 and "Traceback" not in errors
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no full disk to be had")
+def test_a_parent_that_cannot_say_that_a_worker_ended_starts_another_all_the_same():
+    with Parent("""
+os.dup2(os.open("/dev/full", os.O_WRONLY), 2)
+def work(place):
+    place.ready()
+    os.write(1, b"%d\\n" % os.getpid())
+    while True:
+        signal.pause()
+
+sys.exit(run(1, work))
+""") as parent:
+        first = next(int(line) for line in iter(parent.line, None) if line.isdigit())
+        os.kill(first, signal.SIGKILL)
+        second = next(int(line) for line in iter(parent.line, None) if line.isdigit())
+        assert second != first
+        parent.process.send_signal(signal.SIGTERM)
+        assert parent.end()[0] == 0
 
 
 def test_port_is_announced_once_when_all_workers_listen_and_each_has_a_socket_of_its_own():

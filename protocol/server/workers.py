@@ -15,7 +15,8 @@ A third pipe, the lifeline, tells the workers of the parent: its writing end is 
 reads the end of it when the parent has gone, however that happened, and stops.
 
 A worker that dies is started again after a pause, which keeps one that dies at once from taking a core. When a few in
-a row die right after their start, the parent gives up. The address is held by a socket of the parent that is bound and
+a row fail right after their start, the parent gives up. Those do not count that somebody else ended: by a signal that
+no fault of a program's own raises, or by asking them to stop (exit status 0). The address is held by a socket of the parent that is bound and
 never listens: otherwise somebody else could take the port while no worker listens, and with port 0 each worker would
 get another one.
 """
@@ -26,18 +27,22 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 import typing
 
 from protocol.errors import UsageError
 from protocol.server.settings import ServerSettings
 from protocol.server.worker_place import WorkerPlace
+from protocol.service.log_output import LogOutput
 
 # A worker that dies within this time of its start would only die again: the parent gives up after a few.
 _QUICK_DEATH_SECONDS = 5.0
 _QUICK_DEATHS = 5
 _RESTART_PAUSE_SECONDS = 0.2
+# Signals that a program brings upon itself (POSIX, <signal.h>); any other one comes from outside.
+_OWN_SIGNALS = frozenset(
+    (signal.SIGABRT, signal.SIGBUS, signal.SIGFPE, signal.SIGILL, signal.SIGSEGV, signal.SIGSYS, signal.SIGTRAP)
+)
 
 
 class WorkersFailed(Exception):
@@ -141,9 +146,8 @@ class _Supervisor:
                 place = WorkerPlace(sock, self._lifeline[0], lambda: os.write(self._ready_pipe[1], b"r"))
                 status = self._work(place)
         except BaseException as exc:
-            print(f"oaiserve: a worker failed: {type(exc).__name__}: {exc}", file=sys.stderr)
+            _say(f"oaiserve: a worker failed: {type(exc).__name__}: {exc}")
         finally:
-            sys.stderr.flush()
             os._exit(status)
 
     def _wait(self, seconds: float | None) -> None:
@@ -161,10 +165,13 @@ class _Supervisor:
             lived = time.monotonic() - self._started_at.pop(process)
             if self._stop_signals:
                 continue
-            self._quick_deaths = self._quick_deaths + 1 if lived < _QUICK_DEATH_SECONDS else 0
+            if lived >= _QUICK_DEATH_SECONDS:
+                self._quick_deaths = 0
+            elif _is_own_fault(status):
+                self._quick_deaths += 1
             if self._quick_deaths >= _QUICK_DEATHS:
                 raise WorkersFailed(f"{_QUICK_DEATHS} workers in a row ended right after their start; see above")
-            print(f"oaiserve: worker {process} ended ({_cause(status)}); starting another", file=sys.stderr)
+            _say(f"oaiserve: worker {process} ended ({_cause(status)}); starting another")
             time.sleep(_RESTART_PAUSE_SECONDS)
             self._start_worker()
 
@@ -196,6 +203,22 @@ class _Supervisor:
                 os.kill(process, number)
             except ProcessLookupError:
                 continue
+
+
+def _is_own_fault(status: int) -> bool:
+    if os.WIFSIGNALED(status):
+        return os.WTERMSIG(status) in _OWN_SIGNALS
+    return os.WEXITSTATUS(status) != 0
+
+
+def _say(line: str) -> None:
+    """Write a line to standard error; one that nobody can or will take is no reason to stop."""
+    try:
+        output = LogOutput(2)
+    except OSError:
+        return  # there is no standard error
+    output.write(f"{line}\n")
+    output.finish()
 
 
 def _cause(status: int) -> str:
