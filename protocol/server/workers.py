@@ -14,11 +14,11 @@ The parent runs no event loop. It sleeps in `select` on two pipes, and looks aft
 A third pipe, the lifeline, tells the workers of the parent: its writing end is open in the parent alone, so a worker
 reads the end of it when the parent has gone, however that happened, and stops.
 
-A worker that dies is started again after a pause, which keeps one that dies at once from taking a core. When a few in
-a row fail right after their start, the parent gives up. Those do not count that somebody else ended: by a signal that
-no fault of a program's own raises, or by asking them to stop (exit status 0). The address is held by a socket of the parent that is bound and
-never listens: otherwise somebody else could take the port while no worker listens, and with port 0 each worker would
-get another one.
+A worker that dies is started again after a pause, which keeps one that dies at once from taking a core. When a few in a
+row fail right after their start, the parent gives up. Those do not count that somebody else ended: by a signal that no
+fault of a program's own raises, or by asking them to stop (exit status 0). The address is held by a socket of the
+parent that is bound and never listens: otherwise somebody else could take the port while no worker listens, and with
+port 0 each worker would get another one.
 """
 
 from __future__ import annotations
