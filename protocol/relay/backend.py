@@ -185,7 +185,7 @@ class Relay:
             raise BackendFailed(self._resting(seconds))
         deadline = request.end_within(self._settings.total_timeout) or math.inf
         plan = self._planner.plan(request)
-        outgoing = request.stream if plan.is_tunnel else None
+        outgoing = self._planner.outgoing(request, plan)
         kept = None if plan.is_tunnel or request.stream is None else KeptBody(request.stream)
         to_send: UpstreamRequest | None = None
 

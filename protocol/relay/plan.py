@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
 import typing
 import urllib.parse
 
 from protocol.errors import ApiError
 from protocol.exchange import LONG_BODY, Request
+from protocol.on_demand import load
 from protocol.openai.answers import api_path
 from protocol.openai.asked_model import BodyKind, asked_model, begins_as, decoded_body, query_model, with_renamed_model
 from protocol.openai.request_path import meant_path
@@ -113,7 +115,10 @@ class Planner:
             # errors, so that they must not be packed.
             fields = [field for field in fields if field[0] not in ("content-type", "accept-encoding")]
             fields += [("content-type", "application/json"), ("accept-encoding", "identity")]
-        if self._names_asked and not is_tunnel:
+        if self._renames and is_tunnel:
+            # What the client says is read on the way, so it must not be packed.
+            fields = [field for field in fields if field[0] != "sec-websocket-extensions"]
+        elif self._names_asked:
             fields = [field for field in fields if field[0] != "accept-encoding"] + [("accept-encoding", "identity")]
         target = addressing.origin + self._target(request, is_tunnel)
         plan = Plan(head.method, target, fields)
@@ -185,6 +190,15 @@ class Planner:
     def sent_model(self, asked: str) -> str:
         """Return what a model that was asked for is called at the upstream."""
         return self._choice.sent(asked)
+
+    def outgoing(self, request: Request, plan: Plan) -> typing.AsyncIterator[bytes] | None:
+        """Return what the client says in a tunnel, None where there is none."""
+        stream = request.stream
+        if not plan.is_tunnel or stream is None or not self._choice.is_any:
+            return stream if plan.is_tunnel else None
+        (with_renamed_session,) = load("WebSocket with a model")
+        renamed: typing.AsyncIterator[bytes] = with_renamed_session(stream, self._choice, lambda: os.urandom(4))
+        return renamed
 
     def model_to_name(self, request: Request) -> str:
         """Return the model that the answer is to name, "" for the upstream's."""

@@ -445,6 +445,16 @@ def encode_text(text: str, masking_key: bytes = b"") -> bytes:
     return _encode_frame(_TEXT, text.encode("utf-8", "replace"), masking_key)
 
 
+def encode_binary(data: bytes, masking_key: bytes = b"") -> bytes:
+    """Return a message of bytes in one frame; the `masking_key` is as for encode_text."""
+    return _encode_frame(_BINARY, data, masking_key)
+
+
+def encode_ping(data: bytes, masking_key: bytes = b"") -> bytes:
+    """Return a ping; ValueError for more than 125 bytes of data. The `masking_key` is as for encode_text."""
+    return _encode_control(_PING, data, masking_key)
+
+
 def encode_pong(data: bytes, masking_key: bytes = b"") -> bytes:
     """Return a pong; ValueError for more than 125 bytes of data, so never for those of a Ping that was read.
 
