@@ -14,7 +14,7 @@ import pytest
 
 from protocol.errors import ApiError
 from protocol.turns import in_turns
-from protocol.wire.json_text import parse_json
+from protocol.wire.json_text import json_lines, parse_json
 from protocol.wire.long_json import (
     MOST_CHARACTERS,
     MOST_DEPTH,
@@ -231,6 +231,28 @@ def test_a_string_that_python_would_copy_for_long_is_refused():
     assert refusal(text + "é".encode() + b'"]') == (
         "it has a string of more than 10485760 characters that are not all ASCII"
     )
+
+
+# ---- lines ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"\n",
+        b"a",
+        b"a\n",
+        b"a\nb",
+        b"\n\n a \r\n\t\nb\r\n\n",
+        b"a" + b"\n" * 200_000 + b"b\n",
+        b" " * 200_000 + b"a",
+    ],
+    ids=range(8),
+)
+def test_lines_that_are_not_blank_have_their_numbers(text):
+    expected = [(number, line.strip()) for number, line in enumerate(text.split(b"\n"), 1) if line.strip()]
+    assert [(number, line.strip()) for number, line in json_lines(text)] == expected
 
 
 # ---- turns ------------------------------------------------------------------------------------------------------

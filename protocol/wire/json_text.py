@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 import typing
 
+from protocol.budget import spend_turn
 from protocol.errors import ApiError
 from protocol.wire.long_json import MOST_DEPTH, MOST_DIGITS, STRICT_JSON, BadJson, is_deep, parse_long_json
 
@@ -49,6 +51,30 @@ def parse_json(body: bytes) -> typing.Any:
         raise _not_json(str(exc) if body else "it is empty") from exc
     except ValueError as exc:  # by Python, before it takes the square of the digits in time
         raise _not_json(f"it has a whole number of more than {MOST_DIGITS} digits") from exc
+
+
+def json_lines(data: bytes) -> typing.Iterator[tuple[int, bytes]]:
+    """Give the lines of a JSONL text that are not blank, each with its number, from 1 on.
+
+    Where the work is done in turns, others have theirs between lines (protocol/turns.py).
+    """
+    number, at = 1, 0
+    while at < len(data):
+        blank = _BLANK.match(data, at, at + _SHORT_BYTES)
+        if blank is not None and blank.end() > at:
+            number += data.count(b"\n", at, blank.end())
+            at = blank.end()
+            spend_turn((at - blank.start()) // 50)
+            continue
+        end = data.find(b"\n", at)
+        end = len(data) if end < 0 else end
+        yield number, data[at:end]
+        spend_turn(_LINE_STEPS + (end - at) // 50)
+        at = end
+
+
+_BLANK = re.compile(rb"[ \t\r\n]*")
+_LINE_STEPS = 20  # with what is done with a short line
 
 
 def _parse_long(body: bytes) -> typing.Any:

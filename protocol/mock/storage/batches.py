@@ -15,18 +15,21 @@ each line. It is held as long as the batch runs, and shown nowhere.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import random
 import re
 import typing
 
+from protocol.budget import spend_turn
 from protocol.errors import ApiError
 from protocol.exchange import BackendFailed, Request, gather
 from protocol.mock.engine.resources import Handler, create_record
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
 from protocol.mock.storage.files import FILES, keep_file
+from protocol.turns import in_turns
 from protocol.wire.http1.messages import Fields, RequestHead
-from protocol.wire.json_text import JsonObject, encode_json, parse_json
+from protocol.wire.json_text import JsonObject, encode_json, json_lines, parse_json
 
 # How long a batch takes before and after its lines run, in seconds of the life cycles' clock.
 _VALIDATING_SECONDS = 1
@@ -39,8 +42,8 @@ _LINES_AT_ONCE = 8
 _MOST_ANSWER_BYTES = 16 * 1024 * 1024
 # How many mistakes of its file a batch lists.
 _MOST_ERRORS = 100
-# How many lines are read between the turns of others.
-_LINES_A_TURN = 200
+# Of reading a line: protocol/budget.py.
+_READING_STEPS = 20
 
 _ENDPOINT = re.compile(r"/v1/[a-z/_]+")
 # The fields that tell a route who asks, and from what page: what a page may not do itself, a batch does not do for it.
@@ -149,7 +152,7 @@ class _BatchRun:
         await self._world.pass_time(_VALIDATING_SECONDS)
         if not self._world.store.has(self._record):
             return
-        lines, errors = await self._read_lines()
+        lines, errors = await in_turns(self._read_lines)
         self._content = b""
         if errors and not self._is_cancelled:
             self._record.object["errors"] = {"object": "list", "data": errors[:_MOST_ERRORS]}
@@ -180,9 +183,9 @@ class _BatchRun:
 
     # ---- validation ---------------------------------------------------------------------------------------------
 
-    async def _read_lines(self) -> tuple[list[_Line], list[JsonObject]]:
+    def _read_lines(self) -> tuple[list[_Line], list[JsonObject]]:
         """Return the requests of the input file, and its mistakes as the batch tells them."""
-        texts = [(number, text) for number, text in enumerate(self._content.split(b"\n"), 1) if text.strip()]
+        texts = list(itertools.islice(json_lines(self._content), _MOST_LINES + 1))
         if not texts:
             return [], [_Mistake("empty_file", "The input file is empty: it must have at least one request.").told()]
         if len(texts) > _MOST_LINES:
@@ -203,8 +206,7 @@ class _BatchRun:
                 lines.append(line)
             except _Mistake as exc:
                 errors.append(exc.told(number))
-            if number % _LINES_A_TURN == 0:
-                await asyncio.sleep(0)
+            spend_turn(_READING_STEPS + len(text) // 50)
         self._record.object["model"] = model if isinstance(model, str) else None
         return lines, errors
 

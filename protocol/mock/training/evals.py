@@ -8,6 +8,7 @@ Source: OpenAI API reference, "Evals".
 
 from __future__ import annotations
 
+import itertools
 import typing
 
 from protocol.errors import ApiError
@@ -17,7 +18,7 @@ from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
 from protocol.mock.training.formula import FormulaError
 from protocol.mock.training.graders import Grade, filled, grade, sample_of
-from protocol.wire.json_text import JsonObject, parse_json
+from protocol.wire.json_text import JsonObject, json_lines, parse_json
 
 _MOST_ROWS = 10_000
 # How many rows are rated between the turns of others.
@@ -124,9 +125,7 @@ class Evals:
                 return []
             raise ApiError(400, f"File '{id[:100]}' does not exist.", param=param, code="invalid_file")
         rows = []
-        for number, line in enumerate(record.content.split(b"\n"), 1):
-            if not line.strip():
-                continue
+        for number, line in itertools.islice(json_lines(record.content), _MOST_ROWS):
             try:
                 row = parse_json(line)
             except ApiError as exc:
@@ -136,7 +135,7 @@ class Evals:
                 message = f"File '{id[:100]}': line {number}: expected an object with 'item'."
                 raise ApiError(400, message, param=param, code="invalid_file")
             rows.append(row if isinstance(row.get("item"), dict) else {"item": row})
-        return rows[:_MOST_ROWS]
+        return rows
 
     # ---- results ------------------------------------------------------------------------------------------------
 

@@ -5,7 +5,6 @@ Source: OpenAI API reference, "Fine-tuning". The life of a job is in jobs.py.
 
 from __future__ import annotations
 
-import asyncio
 import typing
 
 from protocol.errors import ApiError
@@ -24,6 +23,7 @@ from protocol.mock.training.course import (
 from protocol.mock.training.formula import FormulaError
 from protocol.mock.training.graders import Grade, grade, sample_of
 from protocol.mock.training.jobs import ORGANIZATION_ID, Jobs, JobState
+from protocol.turns import in_turns
 from protocol.wire.json_text import JsonObject
 
 _JOBS = "/fine_tuning/jobs"
@@ -66,9 +66,8 @@ class FineTuning:
         return self._create(call, read_examples(training.content))
 
     async def _create_slowly(self, call: Call, data: bytes) -> JsonObject:
-        """Read a large file in another thread, so that others have their turns meanwhile."""
-        examples = asyncio.get_running_loop().run_in_executor(None, read_examples, data)
-        return self._create(call, await examples)
+        """Read a large file in turns with everybody else."""
+        return self._create(call, await in_turns(lambda: read_examples(data)))
 
     def _create(self, call: Call, examples: Examples) -> JsonObject:
         body, world = call.body, self._world
