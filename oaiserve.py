@@ -549,7 +549,7 @@ def _url(settings: ServerSettings, port: int) -> str:
 def _banner(settings: Settings, port: int, source: str, key_holders: typing.Sequence[str]) -> str:
     url = _url(settings.server, port)
     routes = "; ".join(f"{route.pattern} = {', '.join(route.backends)}" for route in settings.routes)
-    notes = [*_worker_notes(settings), *_key_notes(settings.server, key_holders), *_connection_notes(settings)]
+    notes = [*_worker_notes(settings), *_key_notes(settings, key_holders), *_connection_notes(settings)]
     return (
         f"oaiserve {__version__} listens on {url} (OpenAI base URL: {url}/v1)\n"
         f"  settings: {source}; routes: {routes}\n"
@@ -566,9 +566,17 @@ def _worker_notes(settings: Settings) -> typing.Iterator[str]:
         yield "each worker of the mock remembers its own files and other objects; --workers 1 keeps all"
 
 
-def _key_notes(settings: ServerSettings, key_holders: typing.Sequence[str]) -> typing.Iterator[str]:
-    """Give a line for who lets others spend a key, perhaps without knowing: no caller is asked for a key here."""
-    if key_holders and not settings.is_local:
+def _key_notes(settings: Settings, key_holders: typing.Sequence[str]) -> typing.Iterator[str]:
+    """Give lines for who lets others spend a key, or see it, perhaps without knowing."""
+    keys = {backend.name: backend.options.api_key for backend in settings.backends if backend.name in key_holders}
+    can_be_masked = load("key that is held")[0] if keys else bool
+    unmasked = [name for name, key in keys.items() if key and not can_be_masked(key)]
+    if unmasked:
+        yield (
+            f"the key of {', '.join(unmasked)} cannot be masked where the upstream repeats it: it has less than 8 "
+            "characters, or is a word of ordinary answers"
+        )
+    if key_holders and not settings.server.is_local:
         yield (
             f"whoever reaches this port spends the key of {', '.join(key_holders)}: nobody is asked for a key; "
             "--host 127.0.0.1 lets this machine alone in"

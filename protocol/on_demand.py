@@ -30,6 +30,8 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     "config file": (("protocol.config_file", "read_ini"),),
     # A line of the log that tells of a key.
     "key label": (("protocol.service.key_label", "md5_label"),),
+    # A start whose backends hold a key.
+    "key that is held": (("protocol.wire.masking", "can_be_masked"),),
     # A browser at GET /.
     "info page": (("protocol.service.page", "info_page"),),
     # A request whose model is in a form; one whose model is in JSON, and is looked for, or replaced; an encoded body.

@@ -201,9 +201,13 @@ def test_errors_of_our_own_making() -> None:
 
 
 def test_an_error_shows_no_secret_once_it_is_redacted() -> None:
-    error = error_from_answer({"code": "InvalidParameter", "message": "got sk-1, then sk-1"})
-    error.redact("sk-1")
-    assert error.message == "DashScope API error: got ***, then ***"
+    secret, stars = "sk-0123456789", "*" * 13
+    error = error_from_answer(
+        {"code": f"Bad.{secret}", "message": f"got {secret}, then {secret}", "request_id": secret}
+    )
+    error.redact(secret)
+    assert error.message == f"DashScope API error: got {stars}, then {stars}"
+    assert (error.code, error.request_id, error.fields) == (f"Bad.{stars}", stars, (("x-request-id", stars),))
 
 
 @pytest.mark.parametrize(

@@ -54,8 +54,8 @@ class Caller:
         self.replaced: list[str] = []
 
     def adopt_request_id(self, request_id: object) -> None:
-        """Let the answer carry DashScope's id for the request, where that is fit for a header field."""
-        if isinstance(request_id, str) and re.fullmatch(_REQUEST_ID, request_id):
+        """Let the answer carry DashScope's id for the request, where that is fit for a header field and for the log."""
+        if isinstance(request_id, str) and re.fullmatch(_REQUEST_ID, request_id) and self.key not in request_id:
             self.answer_id = request_id
 
 
@@ -77,7 +77,7 @@ class NativeClient:
 
     async def ask(self, call: NativeCall, caller: Caller) -> JsonObject:
         """Make a call and return the JSON object that it is answered with; DashScopeError."""
-        return await _read_object(await self.open(call, caller), caller)
+        return await self._read_object(await self.open(call, caller), caller)
 
     async def ask_task(self, method: str, path: str, caller: Caller, deadline: float) -> JsonObject:
         """Send a request about a task and return the JSON object in its answer; DashScopeError.
@@ -85,7 +85,7 @@ class NativeClient:
         All must be over at `deadline` (loop time, 0: never).
         """
         fields = task_headers(caller.key, caller.request.fields.pairs)
-        return await _read_object(await self._send(method, path, fields, b"", caller, deadline), caller)
+        return await self._read_object(await self._send(method, path, fields, b"", caller, deadline), caller)
 
     async def open_all(self, calls: typing.Sequence[NativeCall], caller: Caller) -> list[UpstreamAnswer]:
         """Make several calls at once and return their answers. Where one fails, close the others and raise."""
@@ -121,23 +121,27 @@ class NativeClient:
         if 200 <= answer.head.status < 300:
             caller.adopt_request_id(answer.head.fields.get("x-request-id"))
             return answer
-        raise await _read_error(answer)
+        raise await self._read_error(answer)
 
+    async def _read_error(self, answer: UpstreamAnswer) -> DashScopeError:
+        try:
+            body = await answer.hold(_MOST_ERROR_BYTES, _ERROR_SECONDS)
+        except UpstreamFailed:
+            body = b""  # the status says enough
+        finally:
+            answer.discard()
+        return native_error(answer.head.status, body, self._shown_fields(answer))
 
-async def _read_error(answer: UpstreamAnswer) -> DashScopeError:
-    try:
-        body = await answer.hold(_MOST_ERROR_BYTES, _ERROR_SECONDS)
-    except UpstreamFailed:
-        body = b""  # the status says enough
-    finally:
-        answer.discard()
-    return native_error(answer.head.status, body, answer.head.fields.pairs)
+    async def _read_object(self, answer: UpstreamAnswer, caller: Caller) -> JsonObject:
+        value = read_answer(await read_whole(answer, MOST_ANSWER_BYTES), self._shown_fields(answer))
+        caller.adopt_request_id(value.get("request_id"))
+        return value
 
-
-async def _read_object(answer: UpstreamAnswer, caller: Caller) -> JsonObject:
-    value = read_answer(await read_whole(answer, MOST_ANSWER_BYTES), answer.head.fields.pairs)
-    caller.adopt_request_id(value.get("request_id"))
-    return value
+    def _shown_fields(self, answer: UpstreamAnswer) -> list[tuple[str, str]]:
+        """Return the answer's fields as others may see them."""
+        mask = self._pool.mask
+        fields = answer.head.fields.pairs
+        return fields if mask is None else [(name, mask.hide_text(value)) for name, value in fields]
 
 
 async def read_whole(answer: UpstreamAnswer, most_bytes: int) -> bytes:

@@ -26,13 +26,14 @@ from protocol.errors import ApiError, UsageError
 from protocol.exchange import Answer, BackendFailed, Body, Endpoint, Paced, Pending, Request, Response, Rest
 from protocol.openai.answers import error_response
 from protocol.openai.early_stream import early_head
+from protocol.relay.coded import CodedWatch, masked_body, unreadable
 from protocol.relay.error_words import begins_with_error
-from protocol.relay.header_rules import response_fields
+from protocol.relay.header_rules import is_secret_field, response_fields
 from protocol.relay.kept_body import KeptBody
 from protocol.relay.locations import LOCATION_FIELDS, Locations
 from protocol.relay.model_in_answer import NamedBody, NamedEvents, named_whole
 from protocol.relay.model_list import ModelList
-from protocol.relay.passage import EventPassage, NoBody, Passage
+from protocol.relay.passage import EventPassage, NoBody, Passage, WatchedPassage
 from protocol.relay.plan import Planner
 from protocol.relay.retry import (
     Failure,
@@ -47,7 +48,7 @@ from protocol.relay.retry import (
 from protocol.relay.settings import RelaySettings
 from protocol.service.log import Log
 from protocol.upstream.access import UpstreamAccess
-from protocol.upstream.answer import UpstreamAnswer, UpstreamTunnel
+from protocol.upstream.answer import UpstreamAnswer, UpstreamTunnel, is_coded
 from protocol.upstream.connection import NO_ANSWER, UpstreamConnection
 from protocol.upstream.failures import SENT_AGAIN, UpstreamFailed
 from protocol.upstream.pool import UpstreamPool
@@ -71,6 +72,8 @@ _DRAIN_BYTES = 16 * 1024 * 1024
 
 # Failures that are a matter of the caller's key or model; the backend is well.
 _CALLERS_STATUSES = frozenset((401, 402, 403, 404))
+
+_CODING_LINE = re.compile(rb"(?m)^content-encoding: [^\r]*\r\n")
 
 _PRINTABLE_ID = re.compile(r"[!-~]{1,256}")
 
@@ -107,7 +110,6 @@ class Relay:
         self._log = log
         self._clock = clock
         self._draw = draw
-        self._key = settings.api_key.encode("ascii")
         self._held = Endpoint(self._answer, name, early_head=early_head(settings.keepalive))
         self._streamed = Endpoint(self._answer, name, streams_body=True)
         self._has_fallback = has_fallback
@@ -119,11 +121,22 @@ class Relay:
         access = UpstreamAccess(f"[relay] of the backend '{name}'", settings, environ, warn=log.say)
         drains = settings.on_disconnect == "drain"
         self.origin = access.destination.origin
+        secrets = [value.rpartition(" ")[2] for name, value in settings.headers if is_secret_field(name)]
         self._pool = access.make_pool(
-            name, drain_seconds=_DRAIN_SECONDS if drains else 0.0, drain_bytes=_DRAIN_BYTES if drains else 0
+            name,
+            secrets=secrets,
+            drain_seconds=_DRAIN_SECONDS if drains else 0.0,
+            drain_bytes=_DRAIN_BYTES if drains else 0,
         )
+        self._mask = self._pool.mask
         self._planner = Planner(
-            name, settings, access.destination, self._pool.addressing, instance or os.urandom(8).hex(), max_body
+            name,
+            settings,
+            access.destination,
+            self._pool.addressing,
+            instance or os.urandom(8).hex(),
+            max_body,
+            reads_answers=self._mask is not None,
         )
         self._locations = Locations(access.destination)
         self._models = ModelList(name, self._pool, settings.models, timeout=settings.timeout, clock=clock)
@@ -299,6 +312,8 @@ class Relay:
         length = head.content_length
         model = "" if "content-encoding" in head.fields else self._planner.model_to_name(request)
         body: Body
+        if self._mask is not None and is_coded(head):
+            return self._coded(request, answer, first, attempts)
         if model and b"event-stream" in fields and not answer.complete:
             body, length = NamedEvents(answer, first, self._settings.keepalive, model), None
         elif model and b"json" in fields and not answer.complete:
@@ -342,12 +357,34 @@ class Relay:
     def _error(self, request: Request, answer: UpstreamAnswer, body: bytes, attempts: tuple[str, ...]) -> Response:
         """Return an error's answer, of whose body this much is held; what is too long or too slow streams through."""
         head = answer.head
-        if self._key and self._key in body:
-            # Some upstreams repeat the key that they refuse.
-            body = body.replace(self._key, b"*" * len(self._key))
+        if self._mask is not None and is_coded(head):
+            return self._coded(request, answer, body, attempts)
         if answer.complete:
             return self._passed_on(head, *_framed_as_it_came(request, head, body), attempts)
         return self._passed_on(head, Passage(answer, body), head.content_length, attempts)
+
+    def _coded(self, request: Request, answer: UpstreamAnswer, body: bytes, attempts: tuple[str, ...]) -> Response:
+        """Return an answer in a coding that was not asked for, of whose body this much is here: see coded.py."""
+        head, mask = answer.head, self._mask
+        assert mask is not None
+        coding = head.fields.get("content-encoding")
+        request_id, fields = self._known_fields(head)
+        if answer.complete:
+            try:
+                masked = masked_body(mask, coding, body) if body else None
+            except ApiError:
+                if head.status >= 400:
+                    return _as_response(unreadable(head.status, self.name, coding), attempts)
+                masked = None
+            if masked is not None:
+                fields = _CODING_LINE.sub(b"", fields)
+                return Response(head.status, fields, masked, None, request_id, attempts)
+            return self._passed_on(head, *_framed_as_it_came(request, head, body), attempts)
+        if head.status >= 400:
+            answer.discard()
+            return _as_response(unreadable(head.status, self.name, coding), attempts)
+        watched = WatchedPassage(answer, body, CodedWatch(mask), self.name)
+        return Response(head.status, fields, watched, head.content_length, request_id, attempts)
 
     def _passed_on(self, head: ResponseHead, body: Body, length: int | None, attempts: tuple[str, ...]) -> Response:
         """Return an upstream's answer, with the fields that go on."""
@@ -366,7 +403,10 @@ class Relay:
         request_id = ""
         lines = []
         is_event_stream = "text/event-stream" in head.fields.get("content-type").lower()
+        mask = self._mask
         for name, value in response_fields(head):
+            if mask is not None:
+                value = mask.hide(value.encode("latin-1")).decode("latin-1")
             if name == "x-request-id" and _PRINTABLE_ID.fullmatch(value):
                 request_id = value
                 continue
@@ -377,8 +417,7 @@ class Relay:
         if is_event_stream:
             # It tells nginx, and proxies like it, to let each event through at once.
             lines.append("x-accel-buffering: no\r\n")
-        block = "".join(lines).encode("latin-1")
-        return request_id, block.replace(self._key, b"*" * len(self._key)) if self._key else block
+        return request_id, "".join(lines).encode("latin-1")
 
 
 class _FirstAttempt(Pending):

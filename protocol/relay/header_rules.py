@@ -207,6 +207,11 @@ def _with_key_in(key_field: str, field: tuple[str, str]) -> tuple[str, str]:
     return (key_field, key.strip(" ")) if name == "authorization" and scheme.lower() == "bearer" else field
 
 
+def is_secret_field(name: str) -> bool:
+    """Tell whether a field of this name holds a secret, as far as its name tells."""
+    return name in _KEY_FIELDS or name.endswith(_SECRET_NAME_ENDS)
+
+
 def query_without_key(query: str) -> str:
     """Return a query without the parameters that hold a key; all else stays byte for byte."""
     if not query:
@@ -263,6 +268,8 @@ def _websocket_fields(head: RequestHead, *, without_key: bool) -> _FieldPairs:
             continue
         if without_key and name == "sec-websocket-protocol":
             value = _without_key(value)
+        if without_key and name == "sec-websocket-extensions":
+            continue  # messages that are compressed could not be looked into for a key
         if value:
             fields.append((name, value))
     return fields

@@ -58,7 +58,8 @@ class Planner:
     """Makes the upstream's requests of the clients' for one backend, whose name is `name`.
 
     `addressing` is the pool's. `instance` is the token by which a request that comes round again is known. Of a body
-    that is read for its model at most `max_body` bytes are held, also once it is decoded.
+    that is read for its model at most `max_body` bytes are held, also once it is decoded. `reads_answers` says that
+    answers are looked into.
     """
 
     def __init__(
@@ -69,10 +70,15 @@ class Planner:
         addressing: Addressing,
         instance: str,
         max_body: int,
+        *,
+        reads_answers: bool,
     ) -> None:
         self._name = name
         self._addressing = addressing
-        self._own_fields = OwnFields(settings.api_key, settings.key_field, settings.headers)
+        # What may hold a key must be readable: answers are asked for without a Content-Encoding.
+        is_said = any(name == "accept-encoding" for name, _ in settings.headers)
+        readable = (("accept-encoding", "identity"),) if reads_answers and not is_said else ()
+        self._own_fields = OwnFields(settings.api_key, settings.key_field, settings.headers + readable)
         self._choice = ModelChoice(settings.model, settings.models)
         self._names_asked = settings.model_in_answer == "asked"
         self._renames = self._choice.is_any or self._names_asked

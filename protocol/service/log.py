@@ -63,7 +63,9 @@ class Log:
                 f"API Key Hash: {label}\n"
             )
         else:
-            more = {"answer_id": answer_id} if answer_id and answer_id != request.id else {}
+            # An upstream may repeat the caller's own key there.
+            is_told = answer_id and answer_id != request.id and not (request.key and request.key in answer_id)
+            more = {"answer_id": answer_id} if is_told else {}
             self._add_json("request_completed", request, label, status=status, seconds=round(seconds, 6), **more)
 
     def say(self, message: str) -> None:

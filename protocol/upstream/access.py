@@ -21,6 +21,7 @@ from protocol.upstream.destination import (
 )
 from protocol.upstream.pool import UpstreamLimits, UpstreamPool
 from protocol.upstream.settings import NO_PROXY, ConnectionSettings
+from protocol.wire.masking import mask_of
 
 
 class UpstreamAccess:
@@ -52,6 +53,7 @@ class UpstreamAccess:
         self.tls = TlsMaker(settings.ca_file, settings.verify, settings.cert_file, settings.cert_key)
         self.checking_tls = TlsMaker(settings.ca_file, True)
         self._proxy = settings.proxy
+        self._api_key = settings.api_key
         self._environ = environ
         try:
             self._own_proxy = self.proxy_to(self.destination)
@@ -73,10 +75,17 @@ class UpstreamAccess:
             return None
         return parse_proxy(self._proxy) if self._proxy else proxy_from_environment(destination, self._environ)
 
-    def make_pool(self, name: str, *, drain_seconds: float = 0.0, drain_bytes: int = 0) -> UpstreamPool:
-        """Return the pool of connections for the backend `name`; the last two are limits as in UpstreamLimits."""
+    def make_pool(
+        self, name: str, *, secrets: typing.Iterable[str] = (), drain_seconds: float = 0.0, drain_bytes: int = 0
+    ) -> UpstreamPool:
+        """Return the pool of connections for the backend `name`.
+
+        The key, and further `secrets`, are masked in what the upstream says. The last two are limits as in
+        UpstreamLimits.
+        """
+        mask = mask_of([self._api_key, *secrets])
         limits = self.limits._replace(drain_seconds=drain_seconds, drain_bytes=drain_bytes)
-        return UpstreamPool(name, self.destination, limits, tls=self.tls, proxy=self._own_proxy)
+        return UpstreamPool(name, self.destination, limits, tls=self.tls, proxy=self._own_proxy, mask=mask)
 
 
 class BadPemFile(Exception):

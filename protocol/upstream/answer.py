@@ -7,18 +7,25 @@ import typing
 
 from protocol.upstream.connection import UpstreamConnection
 from protocol.wire.http1.messages import BadMessage, ResponseHead
+from protocol.wire.masking import MaskedStream
 
 _SILENCE = "nothing came for too long"
+
+
+def is_coded(head: ResponseHead) -> bool:
+    """Tell whether the body is under a Content-Encoding."""
+    return head.fields.get("content-encoding", "identity").lower() != "identity"
 
 
 class UpstreamAnswer:
     """An answer whose head is here; iterate over it for its body, or `take` what has come. UpstreamFailed.
 
     Between two bytes `timeout` seconds may pass (0: any number). When the body has been taken whole, `give_back` gets
-    the connection; where nobody wants the rest, `let_go` does.
+    the connection; where nobody wants the rest, `let_go` does. `masked` hides the owner's secrets in the body; of one
+    under a Content-Encoding it cannot, and is None.
     """
 
-    __slots__ = ("_connection", "_give_back", "_let_go", "_reader", "_timeout", "complete", "head")
+    __slots__ = ("_connection", "_give_back", "_let_go", "_masked", "_reader", "_timeout", "complete", "head")
 
     def __init__(
         self,
@@ -27,6 +34,7 @@ class UpstreamAnswer:
         timeout: float,
         give_back: typing.Callable[[UpstreamConnection], None],
         let_go: typing.Callable[[UpstreamConnection], None],
+        masked: MaskedStream | None = None,
     ) -> None:
         self.head = head
         #: Whether nothing more is to be had: the connection serves others, or is closed.
@@ -36,6 +44,7 @@ class UpstreamAnswer:
         self._timeout = timeout
         self._give_back = give_back
         self._let_go = let_go
+        self._masked = masked
 
     def __aiter__(self) -> UpstreamAnswer:
         return self
@@ -52,13 +61,21 @@ class UpstreamAnswer:
     def take(self) -> bytes:
         """Return what of the body is here already, b"" for nothing. UpstreamFailed, once all before it is taken."""
         reader = self._reader
+        masked = self._masked
         try:
             data = reader.take_body()
+            if masked is not None:
+                came, data = data, masked.feed(data) if data else data
+                while came and not data:  # all of it waits in the mask, but there may be more already
+                    came = reader.take_body()
+                    data = masked.feed(came) if came else came
         except BadMessage as exc:
             raise self._connection.failure() from exc
         if reader.is_over:
             self.complete = True
             self._give_back(self._connection)
+            if self._masked is not None:
+                data += self._masked.close()
         return data
 
     def listen(self, notify: typing.Callable[[], object]) -> None:
@@ -118,16 +135,22 @@ class UpstreamTunnel:
     """What follows a 101: bytes of another protocol, in both directions until either side ends it.
 
     Iterate over it for what the upstream says; `outgoing` is what is said to it, read once the iteration begins.
+    `masked` hides the owner's secrets in what the upstream says.
     """
 
-    __slots__ = ("_connection", "_outgoing", "_pump", "head")
+    __slots__ = ("_connection", "_masked", "_outgoing", "_pump", "head")
 
     def __init__(
-        self, connection: UpstreamConnection, head: ResponseHead, outgoing: typing.AsyncIterator[bytes]
+        self,
+        connection: UpstreamConnection,
+        head: ResponseHead,
+        outgoing: typing.AsyncIterator[bytes],
+        masked: MaskedStream | None = None,
     ) -> None:
         self.head = head
         self._connection = connection
         self._outgoing = outgoing
+        self._masked = masked
         self._pump: asyncio.Task[None] | None = None
 
     def __aiter__(self) -> UpstreamTunnel:
@@ -139,6 +162,10 @@ class UpstreamTunnel:
             self._pump = asyncio.get_running_loop().create_task(self._send())
         while True:
             data = connection.reader.take_rest()
+            if data and self._masked is not None:
+                data = self._masked.feed(data)
+            elif not data and not connection.is_open and self._masked is not None:
+                data = self._masked.close()
             if data:
                 return data
             if not connection.is_open:

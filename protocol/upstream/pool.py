@@ -29,7 +29,7 @@ import math
 import ssl
 import typing
 
-from protocol.upstream.answer import UpstreamAnswer, UpstreamTunnel
+from protocol.upstream.answer import UpstreamAnswer, UpstreamTunnel, is_coded
 from protocol.upstream.connection import NO_ANSWER, UpstreamConnection
 from protocol.upstream.destination import Destination, Proxy, address
 from protocol.upstream.dialer import Dialer
@@ -37,6 +37,7 @@ from protocol.upstream.failures import UpstreamBroke, UpstreamFailed, UpstreamTi
 from protocol.upstream.request import PIECE_BYTES, UpstreamRequest, send_request
 from protocol.wire.http1.messages import ResponseHead
 from protocol.wire.http1.writers import whole_request
+from protocol.wire.masking import Mask, MaskedStream
 
 _TURNS_TO_CLOSE = 10
 
@@ -61,7 +62,8 @@ class UpstreamLimits(typing.NamedTuple):
 class UpstreamPool:
     """The connections to one destination.
 
-    `name` is the backend's, for messages. `tls` returns the TLS context; it is asked for each connection.
+    `name` is the backend's, for messages. `tls` returns the TLS context; it is asked for each connection. `mask` hides
+    the owner's secrets in what the upstream says.
     """
 
     def __init__(
@@ -72,10 +74,12 @@ class UpstreamPool:
         *,
         tls: typing.Callable[[], ssl.SSLContext],
         proxy: Proxy | None = None,
+        mask: Mask | None = None,
     ) -> None:
         self.destination = destination
         self.addressing = address(destination, proxy)
         self.limits = limits
+        self.mask = mask
         self._name = name
         self._dialer = Dialer(name, destination, tls=tls, proxy=proxy, handshake_seconds=limits.connect_timeout)
         self._connections: set[UpstreamConnection] = set()
@@ -137,10 +141,12 @@ class UpstreamPool:
         """
         connection, head = await self._send(request, end_by, None, None, is_tunnelled=True)
         if head.status == 101:
-            return UpstreamTunnel(connection, head, outgoing)
+            return UpstreamTunnel(
+                connection, head, outgoing, None if self.mask is None else self.mask.stream(has_end=False)
+            )
         # Behind an HTTP proxy, the next request could not go out on it.
         give_back = UpstreamConnection.dismiss if self.addressing.origin else self._give_back
-        return UpstreamAnswer(connection, head, self.limits.timeout, give_back, self.let_go)
+        return UpstreamAnswer(connection, head, self.limits.timeout, give_back, self.let_go, self._masked(head))
 
     async def _send(
         self,
@@ -188,7 +194,11 @@ class UpstreamPool:
 
     def answer_on(self, connection: UpstreamConnection, head: ResponseHead) -> UpstreamAnswer:
         """Return the answer of which a connection has read the head."""
-        return UpstreamAnswer(connection, head, self.limits.timeout, self._give_back, self.let_go)
+        masked = None if self.mask is None else self._masked(head)
+        return UpstreamAnswer(connection, head, self.limits.timeout, self._give_back, self.let_go, masked)
+
+    def _masked(self, head: ResponseHead) -> MaskedStream | None:
+        return None if self.mask is None or is_coded(head) else self.mask.stream()
 
     def _give_back(self, connection: UpstreamConnection) -> None:
         """Take back a connection whose answer has been read to its end."""

@@ -15,6 +15,7 @@ import typing
 from protocol.dashscope.mapping.native import relayed_fields
 from protocol.errors import ApiError
 from protocol.wire.json_text import JsonObject
+from protocol.wire.masking import mask_of
 
 _MESSAGE_CHARACTERS = 2000
 _MESSAGE_PREFIX = "DashScope API error: "
@@ -140,8 +141,14 @@ class DashScopeError(ApiError):
         return body
 
     def redact(self, secret: str) -> None:
-        """Replace a secret in the message by `***`: a gateway may quote the request that it refuses, key included."""
-        self.message = self.message.replace(secret, "***")
+        """Mask a secret in all that is told: a gateway may quote the request that it refuses, key included."""
+        mask = mask_of([secret])
+        if mask is None:
+            return
+        self.message = mask.hide_text(self.message)
+        self.code = None if self.code is None else mask.hide_text(self.code)
+        self.request_id = mask.hide_text(self.request_id)
+        self.fields = tuple((name, mask.hide_text(value)) for name, value in self.fields)
 
 
 def native_error(status: int, body: bytes, answer_fields: typing.Sequence[tuple[str, str]] = ()) -> DashScopeError:
