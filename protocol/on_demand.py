@@ -42,6 +42,7 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
         ("protocol.openai.model_in_json", "replace_model"),
     ),
     "WebSocket with a model": (("protocol.relay.session_model", "with_renamed_session"),),
+    "session with a model": (("protocol.relay.session_model", "with_model_in_session"),),
     "encoded body": (("protocol.wire.content_coding", "decode_content"),),
     # An upstream that closes a connection on which a request is, under Linux.
     "an upstream that closes a connection": (("protocol.upstream.unread", "unacknowledged_bytes"),),

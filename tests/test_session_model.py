@@ -6,7 +6,7 @@ import asyncio
 import json
 
 import pytest
-from relays import house
+from relays import JSON, echo_received, house
 from skipping import run
 from upstreams import Peer, Upstream
 
@@ -107,6 +107,25 @@ def test_a_frame_that_breaks_the_rules_is_not_passed_on() -> None:
     heard = said_again(encode_text("a", MASK) + encode_text("b"), 1000)
     assert [type(event) for event in heard] == [TextMessage, Close]
     assert heard[1].code == 1002
+
+
+@pytest.mark.parametrize(
+    ("body", "arrives"),
+    [
+        (b'{"session": {"type":"realtime", "model":"gpt-4o"}}', b'{"session":{"type":"realtime","model":"m"}}'),
+        (b'{"session": {"model": "other"}}', b'{"session": {"model": "other"}}'),
+        (b'{"model": "gpt-4o",  "x":1}', b'{"model": "m",  "x":1}'),
+        (b'{"expires_after": {}}', b'{"expires_after": {}}'),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/realtime/client_secrets", "/v1/realtime/calls/rtc_1/accept"])
+def test_the_session_that_a_request_describes_is_renamed(path: str, body: bytes, arrives: bytes) -> None:
+    async def main() -> None:
+        async with Upstream(echo_received()) as upstream, house(upstream, models="gpt-4o = m") as relayed:
+            await relayed.ask("POST", path, [JSON], body)
+            assert upstream.received[0].body == arrives
+
+    run(main)
 
 
 @pytest.mark.parametrize(

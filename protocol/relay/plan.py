@@ -37,11 +37,14 @@ class Plan:
     """What a head alone decides: all of it is the same for every request with that head.
 
     `is_held` says that the body is wanted in one piece, so that the request can be sent again. `kind` is as what the
-    body is read for its model, None where nobody reads it; `takes_model` says that one may be put in. `decoded` is the
-    same plan for a body whose coding had to be undone. `lines` are those of `request_lines`.
+    body is read for its model, None where nobody reads it; `takes_model` says that one may be put in, `opens_session`
+    that a realtime session in the body may name one. `decoded` is the same plan for a body whose coding had to be
+    undone. `lines` are those of `request_lines`.
     """
 
-    __slots__ = ("decoded", "fields", "is_held", "is_tunnel", "kind", "lines", "takes_model", "target")
+    __slots__ = (
+        "decoded", "fields", "is_held", "is_tunnel", "kind", "lines", "opens_session", "takes_model", "target",
+    )  # fmt: skip
 
     def __init__(self, method: str, target: str, fields: list[tuple[str, str]]) -> None:
         self.target = target
@@ -51,6 +54,7 @@ class Plan:
         self.is_tunnel = False
         self.kind: BodyKind | None = None
         self.takes_model = False
+        self.opens_session = False
         self.decoded: Plan | None = None
 
 
@@ -134,6 +138,7 @@ class Planner:
             path = _meant_path(request)
             plan.kind = "json" if is_through_door else kind_to_read(head, path)
             plan.takes_model = is_model_path(path)
+            plan.opens_session = path.startswith(("/realtime/", "/live/"))
             if plan.kind is not None and "content-encoding" in head.fields:
                 plan.decoded = Plan(head.method, target, [f for f in fields if f[0] != "content-encoding"])
         # One that asks for a stream must be seen to, where clients are kept waiting aloud.
@@ -243,6 +248,9 @@ class Planner:
             sent = rewriter.feed(decoded) + rewriter.close()
         else:
             sent = renamed_body(self._choice, kind, decoded, takes_model=plan.takes_model)
+            if plan.opens_session:
+                (with_model_in_session,) = load("session with a model")
+                sent = with_model_in_session(sent, self._choice)
         if sent == decoded:
             return plan, body
         return plan.decoded or plan, sent

@@ -61,6 +61,16 @@ async def with_renamed_session(
             yield b"".join(said)
 
 
+def with_model_in_session(body: bytes, choice: ModelChoice) -> bytes:
+    """Return a JSON body with the choice made in the session that it describes, or the same object; ApiError 400."""
+    text = body.decode("utf-8", "replace")
+    try:
+        renamed = renamed_event(text, choice).encode("utf-8", "backslashreplace")
+    except WebSocketError as exc:
+        raise ApiError(400, exc.message, code="invalid_json") from exc
+    return body if renamed == body or parse_json(renamed) == parse_json(body) else renamed
+
+
 def _said_again(event: FrameEvent, choice: ModelChoice, mask: bytes) -> bytes:
     if isinstance(event, TextMessage):
         return encode_text(renamed_event(event.text, choice), mask)
