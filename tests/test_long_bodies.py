@@ -8,6 +8,7 @@ import json
 import threading
 
 import pytest
+from test_mock_realtime import talk
 
 from protocol.budget import let_others_go_first
 from protocol.config import options_of
@@ -20,6 +21,7 @@ from protocol.service.cors import CorsPolicy
 from protocol.service.log import Log
 from protocol.service.metrics import Metrics
 from protocol.service.origins import Origins
+from protocol.wire.websocket import encode_text
 
 LONG = b"x" * 65537
 TEXT = [("content-type", "text/plain")]
@@ -234,3 +236,22 @@ def test_a_client_that_leaves_ends_the_work_on_its_body(pauses_at_the_end):
 
     asyncio.run(main())
     assert "ended" in events
+
+
+def test_others_have_their_turns_while_a_long_event_is_read():
+    async def rounds_of(socket, event):
+        socket.put(encode_text(event, b"mask"))
+        count = 0
+        work = asyncio.ensure_future(socket.event())
+        while not work.done():
+            count += 1
+            await asyncio.sleep(0)
+        return count, work.result()
+
+    async def story(socket):
+        short = await rounds_of(socket, '{"type": "nonsense"}')
+        return short, await rounds_of(socket, '{"type": "nonsense", "a": [' + "[[[[]]]]," * 10_000 + "0]}")
+
+    (short, told), (long, told_of_long) = talk(story)
+    assert told["error"]["message"] == told_of_long["error"]["message"]
+    assert long >= short + 20

@@ -10,12 +10,14 @@ talk's next step is due by the pace of the mock's words. If both are there, the 
 from __future__ import annotations
 
 import asyncio
+import functools
 import typing
 
 from protocol.errors import ApiError
-from protocol.exchange import Request, Response
+from protocol.exchange import LONG_BODY, Request, Response
 from protocol.mock.engine.world import World
 from protocol.openai.api.checks import InvalidParameter, a_string, missing_parameter
+from protocol.turns import in_turns
 from protocol.wire.http1.messages import NEED_DATA
 from protocol.wire.json_text import JsonObject, encode_json, parse_json
 from protocol.wire.websocket import (
@@ -210,7 +212,7 @@ class WebSocketBody:
             if said:
                 yield said
             while True:
-                said, goes_on = self._next_answer()
+                said, goes_on = await self._next_answer()
                 if said:
                     yield said
                 if not goes_on:
@@ -233,7 +235,7 @@ class WebSocketBody:
 
     # ---- what the client says -----------------------------------------------------------------------------------
 
-    def _next_answer(self) -> tuple[bytes, bool]:
+    async def _next_answer(self) -> tuple[bytes, bool]:
         """Answer the client's frames up to the first that has an answer. Return that answer, and whether to go on."""
         said, goes_on = b"", True
         while goes_on and not said:
@@ -243,7 +245,10 @@ class WebSocketBody:
                 return encode_close(exc.code, exc.message), False
             if event is NEED_DATA:
                 break
-            said, goes_on = self._answer(event)
+            if type(event) is TextMessage and len(event.text) > LONG_BODY:
+                said, goes_on = await in_turns(functools.partial(self._answer, event))  # it takes long to read
+            else:
+                said, goes_on = self._answer(event)
         return said, goes_on
 
     def _answer(self, event: FrameEvent) -> tuple[bytes, bool]:
