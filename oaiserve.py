@@ -32,6 +32,7 @@ from protocol.config import BackendSettings, Configuration, Settings, describe
 from protocol.dashscope.settings import DashScopeSettings
 from protocol.errors import ApiError, UsageError
 from protocol.exchange import Answer, Backend, Request
+from protocol.held_bytes import HeldBytes
 from protocol.mock.settings import MockSettings
 from protocol.on_demand import load
 from protocol.openai.answers import ERROR_SHAPES
@@ -177,6 +178,7 @@ class Service:
         *,
         instance: str = "",
         on_request: typing.Callable[[Request], None] | None = None,
+        on_large: typing.Callable[[], object] | None = None,
     ) -> None:
         self.version = __version__
         self.now = time.time
@@ -195,6 +197,7 @@ class Service:
         )  # fmt: skip
         self._server = Server(
             self._router, ERROR_SHAPES, cors, settings.server, log, self._metrics,
+            held=HeldBytes(settings.server.max_memory, on_large),
             most_connections=_most_connections(settings), on_request=on_request,
         )  # fmt: skip
 
@@ -510,7 +513,7 @@ async def _serve_until_told(settings: Settings, source: str, instance: str, plac
     gc.freeze()
     gc.set_threshold(5_000, 10, 10)
     with _open_log(settings.server, loop) as log:
-        service = Service(settings, log, instance=instance)
+        service = Service(settings, log, instance=instance, on_large=_keep_large_blocks_apart)
         await service.listen(place.sock if place is not None else None)
         if place is None:
             print(_banner(settings, service.port, source, service.key_holders), flush=True)
@@ -528,6 +531,12 @@ async def _serve_until_told(settings: Settings, source: str, instance: str, plac
             draining.cancel()
             await service.close()
     return 0
+
+
+def _keep_large_blocks_apart() -> None:
+    with contextlib.suppress(ImportError):  # some builds of Python have no ctypes
+        (keep,) = load("large blocks")
+        keep()
 
 
 def _on_signals(loop: asyncio.AbstractEventLoop, told: asyncio.Event) -> None:

@@ -6,16 +6,22 @@ comes now is told to come again (503), and what is held already goes on to its e
 
 from __future__ import annotations
 
+import typing
+
 from protocol.errors import ApiError
+
+# What is held at once from this many bytes on is large.
+_LARGE_BYTES = 1 << 20
 
 
 class HeldBytes:
-    """The account. `most` is in bytes; 0 is no limit."""
+    """The account. `most` is in bytes; 0 is no limit. `on_large` is called once, before something large is held."""
 
-    __slots__ = ("_shared", "held", "is_full", "most")
+    __slots__ = ("_on_large", "_shared", "held", "is_full", "most")
 
-    def __init__(self, most: int) -> None:
+    def __init__(self, most: int, on_large: typing.Callable[[], object] | None = None) -> None:
         self.most = most
+        self._on_large = on_large
         #: Bytes that are held now.
         self.held = 0
         #: Whether nothing at all may come any more.
@@ -35,6 +41,9 @@ class HeldBytes:
 
     def add(self, size: int) -> None:
         """Hold so many bytes more, or, where `size` is negative, less: what is in goes on, room or not."""
+        if size >= _LARGE_BYTES and self._on_large is not None:
+            on_large, self._on_large = self._on_large, None
+            on_large()
         self.held += size
         self.is_full = self.held >= self.most > 0
 

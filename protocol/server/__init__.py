@@ -11,5 +11,6 @@ output      what is written to one client
 pacing      bodies whose frames leave at known times
 slicing     large bodies, which leave as fast as their client reads
 leaving     how a connection ends, and how a client that has gone is noticed
+allocator   what the C library does with the memory of large bodies
 workers     several processes on one port
 """
