@@ -243,6 +243,7 @@ def _change(call: Call, record: Record) -> JsonObject:
             changed[f"{value}_at"] = call.world.now()
     answer = call.world.complete(call.operation.result, changed) if call.operation.result is not None else {}
     record.object.update({**call.operation.sets, **answer})
+    call.world.store.note_change(record)
     return answer
 
 

@@ -31,13 +31,13 @@ class Record:
 
     `object` is what answers show, `content` the bytes of a file. `plan` holds what will become of the record: pairs of
     the seconds of `TimeAndChance.clock` and a change. A change is made when somebody looks at the record after its time
-    has come. `size` is how many bytes the record counts for, besides its content.
+    has come. `size` is how many bytes the record counts for, besides its content; `object_size` of them are its object's.
 
     `state` is what the record's family knows besides, None where there is nothing to know. `is_invented` marks a record
     that nobody created: it was made up for an unknown id.
     """
 
-    __slots__ = ("collection", "content", "id", "is_invented", "object", "plan", "size", "state")
+    __slots__ = ("collection", "content", "id", "is_invented", "object", "object_size", "plan", "size", "state")
 
     def __init__(self, collection: str, id: str, object: JsonObject, content: bytes) -> None:
         self.collection = collection
@@ -47,7 +47,7 @@ class Record:
         self.plan: list[tuple[float, Change]] = []
         self.state: State | None = None
         self.is_invented = False
-        self.size = len(encode_json(object))
+        self.size = self.object_size = len(encode_json(object))
 
     @property
     def path(self) -> str:
@@ -100,6 +100,16 @@ class Store:
             self._bytes += size - record.size
         record.size = size
         self._forget_oldest()
+
+    def set_state(self, record: Record, state: State, held: object) -> None:
+        """Let a record know a state; it counts for as many bytes as `held`, what it holds, has as JSON."""
+        record.state = state
+        self.set_size(record, record.size + len(encode_json(held)))
+
+    def note_change(self, record: Record) -> None:
+        """Count a record's object as it is now."""
+        size, record.object_size = record.size - record.object_size, len(encode_json(record.object))
+        self.set_size(record, size + record.object_size)
 
     def has(self, record: Record) -> bool:
         """Whether a record is still remembered."""

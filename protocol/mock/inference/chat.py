@@ -158,12 +158,11 @@ class ChatCompletions:
     def _store(self, body: JsonObject, messages: typing.Sequence[JsonObject], completion: JsonObject) -> None:
         kept = {**completion, "metadata": body.get("metadata") or {}, "choices": _kept_choices(completion["choices"])}
         record = self._world.store.add(STORED_CHATS, completion["id"], kept)
-        record.state = _StoredChat(
-            [
-                {"id": f"{completion['id']}-{number}", "content": None, **message}
-                for number, message in enumerate(messages)
-            ]
-        )
+        known = [
+            {"id": f"{completion['id']}-{number}", "content": None, **message}
+            for number, message in enumerate(messages)
+        ]
+        self._world.store.set_state(record, _StoredChat(known), known)
 
     def messages(self, call: Call) -> JsonObject:
         """Answer with the messages of a stored completion's request."""

@@ -52,7 +52,8 @@ class BackgroundResponses:
     def add(self, made: MadeResponse, stages: typing.Sequence[Stage]) -> Record:
         """Remember a response as one that is queued, and plan what becomes of it."""
         record = self._world.store.add(RESPONSES, made.object["id"], started_response(made.object, "queued"))
-        record.state = state = BackgroundState(made, self._world.clock(), stages[:2] or _STAGES)
+        state = BackgroundState(made, self._world.clock(), stages[:2] or _STAGES)
+        self._world.store.set_state(record, state, [*made.context.items, made.output])
 
         def work(record: Record) -> None:
             record.object["status"] = "in_progress"
