@@ -31,7 +31,7 @@ class Record:
 
     `object` is what answers show, `content` the bytes of a file. `plan` holds what will become of the record: pairs of
     the seconds of `TimeAndChance.clock` and a change. A change is made when somebody looks at the record after its time
-    has come. `size` is how many bytes the record counts for, besides its content; `object_size` of them are its object's.
+    has come. `size` is how many bytes the record counts for, besides its content; `object_size` are its object's.
 
     `state` is what the record's family knows besides, None where there is nothing to know. `is_invented` marks a record
     that nobody created: it was made up for an unknown id.
