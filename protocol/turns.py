@@ -20,11 +20,12 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import inspect
 import threading
 import typing
 import weakref
 
-from protocol.budget import work_with_pauses
+from protocol.budget import STEPS_A_TURN, Budget, BudgetSpent, is_in_turns, work_with_pauses
 
 _Result = typing.TypeVar("_Result")
 
@@ -44,6 +45,42 @@ async def in_turns(work: typing.Callable[[], _Result]) -> _Result:
     if turns is None:
         turns = _turns[loop] = _Turns()
     return await turns.do(loop, work)
+
+
+def begun_at_once(
+    work: typing.Callable[[Budget], _Result | typing.Awaitable[_Result]], steps: int, name: str
+) -> _Result | typing.Awaitable[_Result]:
+    """Return what work returns: at once where it costs no more than a turn, else it begins anew, in turns.
+
+    Most requests are small, and a thread for each would cost more than they do. `steps` and `name` are those of the
+    Budget that the work gets in turns. It must change nothing before its last step is charged. Of work
+    within such work, what is tried at once is charged to that, and begins anew with it.
+    """
+    if is_in_turns():
+        return work(Budget(steps, name, pauses=True))
+    if _here.attempt is not None:
+        return work(_here.attempt)
+    _here.attempt = Budget(STEPS_A_TURN, name)
+    try:
+        return work(_here.attempt)
+    except BudgetSpent:
+        return _begin_anew(lambda: work(Budget(steps, name, pauses=True)))
+    finally:
+        _here.attempt = None
+
+
+async def _begin_anew(work: typing.Callable[[], _Result | typing.Awaitable[_Result]]) -> _Result:
+    result = await in_turns(work)
+    return typing.cast(_Result, await result if inspect.isawaitable(result) else result)
+
+
+class _Here(threading.local):
+    """What this thread does: `attempt` is the budget of work that is tried at once."""
+
+    attempt: Budget | None = None
+
+
+_here = _Here()
 
 
 class _Turns:

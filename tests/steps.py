@@ -18,7 +18,7 @@ from protocol.budget import work_with_pauses
 
 
 def steps_of(work: Callable[[], object]) -> int:
-    """Do the work and return its steps, those of this thread; what it raises goes on to the caller."""
+    """Do the work and return its steps, in this thread and in those that it begins; what it raises goes on."""
     count = 0
 
     def on_profile(frame: FrameType, event: str, argument: Any) -> None:
@@ -27,11 +27,13 @@ def steps_of(work: Callable[[], object]) -> int:
             count += 1
 
     before = sys.getprofile()
+    threading.setprofile(on_profile)
     sys.setprofile(on_profile)
     try:
         work()
     finally:
         sys.setprofile(before)
+        threading.setprofile(None)
     return count
 
 

@@ -144,4 +144,4 @@ def test_first_word_s_delay_is_waited_for():
 
     embed("a", _mock=make_mock(first_delay=0.5, sleep=sleep))
     embed(["a"] * 65, _mock=make_mock(first_delay=0.25, sleep=sleep))
-    assert slept == [0.5, 0, 0, 0.25]
+    assert slept == [0.5, 0.25]

@@ -8,8 +8,10 @@ from __future__ import annotations
 import re
 import typing
 
+from protocol.budget import is_in_turns, spend_turn
 from protocol.errors import ApiError
 from protocol.exchange import ErrorShapes, Response, split_request_id
+from protocol.openai.long_json import encode_long_json
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject, encode_json, parse_json
 from protocol.wire.sse import NAMED_EVENT, encode_event
@@ -33,13 +35,15 @@ _API_ROOTS = frozenset(
 # A word with the white space after it; the first word also has what is before it. Scripts that are written without
 # spaces (kana, CJK ideographs, Hangul) are cut into characters, roughly as a model's tokens are.
 _SPACELESS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
-_WORD = rf"^\s+(?=\s*\Z)|\s*(?:[{_SPACELESS}]|[^\s{_SPACELESS}]+)\s*"
-_ASCII_WORD = re.compile(r"^\s+(?=\s*\Z)|\s*\S+\s*")
+_WORD = rf"\s*(?:[{_SPACELESS}]|[^\s{_SPACELESS}]+)\s*"
+_COUNTED_AT_ONCE = 65_536  # characters
+_ASCII_WORD = re.compile(r"\s*\S+\s*")
 
 
 def json_response(value: typing.Any, status: int = 200) -> Response:
     """Return an answer with a JSON value."""
-    return Response(status, JSON_FIELDS, encode_json(value))
+    encode = encode_long_json if is_in_turns() else encode_json
+    return Response(status, JSON_FIELDS, encode(value))
 
 
 def error_response(error: ApiError) -> Response:
@@ -88,8 +92,23 @@ def api_path(path: str) -> str | None:
 
 def split_words(text: str) -> list[str]:
     """Cut a text into the pieces that a stream sends: words with the white space behind. Joined they are the text."""
+    if text.isspace():
+        return [text]
     # The long pattern takes 2 ms to compile, so it is compiled when a text first needs it.
     return _ASCII_WORD.findall(text) if text.isascii() else re.findall(_WORD, text)
+
+
+def count_words(text: str) -> int:
+    """Count the words of a text: what str.split makes of it, without a list as large as a long text."""
+    if len(text) <= _COUNTED_AT_ONCE:
+        return len(text.split())
+    words = 0
+    for start in range(0, len(text), _COUNTED_AT_ONCE):
+        spend_turn(_COUNTED_AT_ONCE // 50)
+        words += len(text[start : start + _COUNTED_AT_ONCE].split())
+        # A word that goes on behind the cut is counted twice.
+        words -= bool(start) and not text[start - 1].isspace() and not text[start].isspace()
+    return words
 
 
 def model_object(id: str, created: int, owner: str) -> JsonObject:

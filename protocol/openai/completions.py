@@ -10,6 +10,7 @@ from __future__ import annotations
 import binascii
 import typing
 
+from protocol.budget import spend_turn
 from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.sse import DONE_EVENT, EVENT_END, EVENT_START
 
@@ -202,6 +203,7 @@ def _chunk_tails(choices: typing.Sequence[Choice], *, with_usage: bool) -> list[
 
     def tail(index: int, delta: JsonObject, logprobs: JsonObject | None, finish_reason: str | None = None) -> bytes:
         choice = {"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": finish_reason}
+        spend_turn(5)
         return encode_json([choice]) + ending
 
     steps = [_delta_steps(choice) for choice in choices]
@@ -373,6 +375,7 @@ def text_frames(head: CompletionHead, choices: typing.Sequence[Choice], *, inclu
             frames.append([])
         for index, choice in enumerate(choices):
             if step < len(choice.pieces):
+                spend_turn(5)
                 frames[-1].append(encode_json([_text_choice(index, choice.pieces[step], None)]) + ending)
     frames[-1] += [
         encode_json([_text_choice(index, "", choice.finish_reason)]) + ending for index, choice in enumerate(choices)

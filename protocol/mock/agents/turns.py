@@ -19,6 +19,7 @@ import typing
 
 from protocol.errors import ApiError
 from protocol.mock.agents.feed import SessionFeed
+from protocol.mock.answer.cost import budget_at_once
 from protocol.mock.answer.reply import Question, Reply, ToolCall, ToolResult, count_tokens, reply
 from protocol.mock.engine.store import Record, State
 from protocol.mock.engine.world import World
@@ -159,7 +160,7 @@ class Turns:
         """Do what the agent decides on: call functions, or say something and end the turn."""
         items = [record.object for record in self._world.store.all(f"{session.path}/items")]
         try:
-            said = reply(_question(session, turn, items), self._world.settings.text)
+            said = reply(_question(session, turn, items), self._world.settings.text, budget_at_once())
         except ApiError as exc:
             turn.object["error"] = {"code": "invalid_request", "message": exc.message}
             self._end(session, turn, "failed")

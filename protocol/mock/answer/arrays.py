@@ -10,12 +10,12 @@ from __future__ import annotations
 import itertools
 import typing
 
-from protocol.mock.answer.assignment import hint_rows, hint_target, mentioned_values, number_hints, text_hints
+from protocol.mock.answer.assignment import hint_rows, hint_target, number_hints, text_hints
 from protocol.mock.answer.hints import Hint
 from protocol.mock.answer.place import Place, ValueMaker, WantedSchemas, description_of
 from protocol.mock.answer.reading import MAX_INSTANCE_ITEMS, item_schemas
 from protocol.mock.answer.scalar import Schemas, Unsatisfiable, singular, size_limits
-from protocol.mock.json_schema.document import JsonSchema, json_key, tuple_items
+from protocol.mock.json_schema.document import JsonSchema, json_extent, json_key, tuple_items
 
 _MAX_ORDERS = 6  # orders tried to place what an array must contain
 _NAMED_ITEMS = 20  # items of an array that a prompt may name
@@ -67,11 +67,12 @@ class ArrayMaker:
             return 1
         name, item = singular(place.name), found[0]
         if "enum" in item:
-            return max(1, len(mentioned_values(self._values.prompt, item["enum"], hint_target(name, {}))))
+            return max(1, len(self._values.prompt.mentioned(item["enum"], hint_target(name, {}))))
+        self._values.budget.spend(10 + len(self._values.hints) // 2)
         owned: typing.Sequence[object] = ()
         free: typing.Sequence[object] = ()
         if item["type"] == "string":
-            owned, free = text_hints(self._values.hints, place.name, description_of([item]), "")
+            owned, free = text_hints(self._values.hints, place.name, description_of([item]), None)
         elif item["type"] in ("number", "integer"):
             owned, free = number_hints(self._values.hints, place.name, item["type"] == "integer")
         return min(_NAMED_ITEMS, max(1, len(owned or free)))
@@ -83,7 +84,7 @@ class ArrayMaker:
             return []
         item = self._values.document.target(items[0]["$ref"]) if "$ref" in items[0] else items[0]
         properties = item.get("properties") if isinstance(item, dict) else None
-        return hint_rows(self._values.hints, place.name, properties) if properties else []
+        return hint_rows(self._values.hints, place.name, properties, self._values.budget) if properties else []
 
     def _plans(self, reading: Schemas, place: Place, high: int) -> typing.Iterator[_ItemPlan]:
         """Yield plans: which `contains` each of the first items must satisfy."""
@@ -115,6 +116,7 @@ class ArrayMaker:
         if missing > high:
             raise Unsatisfiable(f"minContains {missing} is above the {high} items that are possible")
         first = max(len(tuple_items(part)[0]) for part in reading)
+        self._values.budget.spend(len(plan) + missing)
         plan.extend([] for _ in range(min(high, max(first, len(plan)) + missing) - len(plan)))
         for index in sorted(range(len(plan)), key=lambda index: bool(plan[index]) != shared):
             wanted = [*item_schemas(reading, index), *plan[index], schema["contains"]]
@@ -172,6 +174,7 @@ class ArrayMaker:
                     raise Unsatisfiable(reason, inner.path) from exc
                 raise
             if unique:
+                self._values.budget.spend(json_extent(items[-1]))
                 seen.add(json_key(items[-1]))
         return items
 
@@ -179,6 +182,7 @@ class ArrayMaker:
         """Put the hints of an item in the place of those of the item before it."""
         if not rows:
             return
+        self._values.budget.spend(len(self._values.hints) // 5)
         told = [id(hint) for row in rows for hint in row]
         others = tuple(hint for hint in self._values.hints if id(hint) not in told)
         self._values.hints = others + (rows[index] if index < len(rows) else ())

@@ -19,6 +19,7 @@ import itertools
 import re
 import typing
 
+from protocol.budget import Budget
 from protocol.mock.answer.assignment import hint_class
 from protocol.mock.answer.clauses import DOING_VERBS, LOOK_UP_VERBS, TELLING_VERBS, TEXT_VERBS, Clause, clauses, stems
 from protocol.mock.answer.hints import glossary_words, hint_words, stem
@@ -68,6 +69,7 @@ _SYNONYMS = tuple(
     )
 )  # fmt: skip
 _AFTER = r"(?i)(?:\b(?:then|after that|afterwards|finally|next)|然后|接着|再)[\s,，]*(?:[^\W_]+ ){0,2}\Z"
+_AFTER_CHARACTERS = 200  # before a tool's words that are searched for that
 # "Open a ticket" wants a new one.
 _CREATION = r"(?:open|file|raise|log|start|report) (?:an?|new) "
 _LANGUAGES = {
@@ -118,19 +120,28 @@ class _Evidence(typing.NamedTuple):
     known: frozenset[str] = frozenset()  # words of the clause that the tool's description or parameters have
 
 
-def asked_tools(prompt: str, tools: typing.Sequence[OfferedTool]) -> list[AskedTool]:
+def asked_tools(prompt: str, tools: typing.Sequence[OfferedTool], budget: Budget) -> list[AskedTool]:
     """Return the tools that a prompt asks for, in the order of their words there."""
     found: dict[str, _Evidence] = {}
-    offered = [_tool_words(tool) for tool in tools]
+    offered = []
+    for tool in tools:
+        budget.spend(100 + len(tool.name) // 5)
+        offered.append(_tool_words(tool))
     sums = {one.tool.name for one in offered if one.takes_sums}
-    for clause in clauses(prompt):
-        evidence = [given for given in (_evidence(clause, words) for words in offered) if given is not None]
+    for clause in clauses(prompt, budget):
+        evidence = []
+        for words in offered:
+            budget.spend(20 + len(clause.words) // 5 + len(words.tool.name) // 5)
+            given = _evidence(clause, words)
+            if given is not None:
+                evidence.append(given)
         if any(given.tool.name in sums for given in evidence) and any(hint.kind == "sum" for hint in clause.literals):
             # A calculator takes the whole sum. Tools for its single steps are called only where there is no calculator.
             evidence = [
                 given for given in evidence if given.tool.name in sums or given.spelt or given.position > clause.start
             ]
         for at, given in enumerate(evidence):
+            budget.spend(1 + len(evidence) // 4)
             # When the same words of descriptions speak for two tools, the one that is offered first will do.
             is_repeated = not given.direct and any(other.matched == given.matched for other in evidence[:at])
             if not is_repeated and not any(_is_better(other, given) for other in evidence):
@@ -138,10 +149,15 @@ def asked_tools(prompt: str, tools: typing.Sequence[OfferedTool]) -> list[AskedT
     ordered = sorted(found.values(), key=lambda given: given.position)
     handing = [given for given in ordered if re.match(_HANDING_OVER, given.tool.name)]
     return [
-        AskedTool(given.tool, given.position, re.search(_AFTER, prompt[: given.position]) is not None)
+        AskedTool(given.tool, given.position, _comes_after(prompt, given.position))
         for given in ordered
         if given not in handing[1:]  # the talk can be handed over to one agent only
     ]
+
+
+def _comes_after(prompt: str, position: int) -> bool:
+    """Whether "then", and no more than two words, stand before a place of the prompt."""
+    return re.compile(_AFTER).search(prompt, max(0, position - _AFTER_CHARACTERS), position) is not None
 
 
 def _is_better(one: _Evidence, other: _Evidence) -> bool:

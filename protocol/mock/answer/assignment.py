@@ -12,7 +12,9 @@ import math
 import re
 import typing
 
-from protocol.mock.answer.hints import HINT_NEAR, Hint, Hints, hint_words, stem
+from protocol.budget import Budget
+from protocol.mock.answer.cost import first_match
+from protocol.mock.answer.hints import HINT_NEAR, MAX_HINT_TEXT, Hint, Hints, hint_words, stem
 from protocol.mock.answer.scalar import name_words, singular
 from protocol.mock.json_schema.document import json_kind
 
@@ -197,6 +199,16 @@ def hint_target(name: str, schema: object) -> HintTarget:
     )
 
 
+def hint_targets(properties: typing.Mapping[str, object], budget: Budget) -> list[HintTarget]:
+    """Describe properties by name."""
+    targets = []
+    for name, schema in properties.items():
+        enum = schema.get("enum") if isinstance(schema, dict) else None
+        budget.spend(20 + (len(enum) // 5 if isinstance(enum, list) else 0))
+        targets.append(hint_target(name, schema))
+    return targets
+
+
 def _stated_kinds(schema: typing.Mapping[str, typing.Any]) -> set[str]:
     """Return the types that a schema, its branches or its items state; none of them when any type may do."""
     kinds: set[str] = set()
@@ -226,7 +238,7 @@ def _list_in(schema: typing.Mapping[str, typing.Any], keyword: str) -> list[typi
 
 
 def assign_hints(
-    hints: Hints, targets: typing.Sequence[HintTarget], fixed: typing.AbstractSet[str]
+    hints: Hints, targets: typing.Sequence[HintTarget], fixed: typing.AbstractSet[str], budget: Budget
 ) -> tuple[Hint, ...]:
     """Give hints the property that the words around them name. Labelled values ("title: Tea for two") come first.
 
@@ -235,8 +247,9 @@ def assign_hints(
     targets = targets[:_MAX_NAMES]
     if not hints.text or not targets:
         return tuple(hint for hint in hints.literals if not _is_fixed_text(hint, fixed))
+    budget.spend(len(hints.words))
     known = frozenset(stem(word) for word in hints.words)
-    labelled = [hint for target in targets for hint in _labelled(hints.text, target, known)]
+    labelled = [hint for target in targets for hint in _labelled(hints.text, target, known, budget)]
     given = [(hint.owner, hint.value) for hint in labelled]
     counts: dict[str, int] = {}
     for owner, _ in given:
@@ -245,6 +258,7 @@ def assign_hints(
     last = Hint(None, "")
     quotations = sum(hint.kind == "quoted" for hint in hints.literals)
     for at, hint in enumerate(hints.literals):
+        budget.spend(1 + 3 * len(targets) + len(given) // 20)
         if hint.owner:
             assigned.append((math.inf, hint))
         if hint.owner or _is_fixed_text(hint, fixed):
@@ -367,10 +381,11 @@ def _preposition(before: typing.Sequence[str]) -> str:
     return ""
 
 
-def _labelled(text: str, target: HintTarget, known: typing.AbstractSet[str]) -> list[Hint]:
+def _labelled(text: str, target: HintTarget, known: typing.AbstractSet[str], budget: Budget) -> list[Hint]:
     """Find a value that is written as `name: value` or `name=value`, quoted or up to the next separator."""
     if not target.takes_strings or not target.words or not all(word in known for word in target.words):
         return []
+    budget.spend(200 + len(text) // 20)  # the first half is what it costs to compile the pattern
     name = r"[\s_-]*".join(re.escape(word) for word in name_words(target.name).split())
     value = r"(?:\"([^\"\n]{1,200})\"|'([^'\n]{1,200})'|([^\s\"'<{\[][^,;\n，；。]{0,199}))"
     found = re.search(rf"(?i)(?<![^\W_]){name}[\"']?\s*(?:[:：=]|(?<=\w)\s+is\s+(?=[\"']))\s*{value}", text)
@@ -384,8 +399,82 @@ def _labelled(text: str, target: HintTarget, known: typing.AbstractSet[str]) -> 
 # ---- choosing
 
 
-def text_hints(hints: typing.Sequence[Hint], name: str, description: object, text: str) -> tuple[list[str], list[str]]:
-    """Return the strings that belong to the property `name`, and those that are free and of a kind that it takes."""
+class ReadPrompt:
+    """A prompt, read once for all values of one schema: its hints, its words, and what it wants to be said."""
+
+    __slots__ = ("budget", "hints", "text", "_flag_words", "_known", "_spoken", "_stems")
+
+    def __init__(self, hints: Hints, budget: Budget) -> None:
+        self.hints = hints
+        self.text = hints.text
+        self.budget = budget
+        budget.spend(len(hints.words))
+        self._stems = [stem(word) for word in hints.words]
+        self._known = frozenset(self._stems)
+        self._flag_words: list[str] | None = None
+        self._spoken: dict[str, list[str]] = {}
+
+    def spoken(self, wanted: str) -> list[str]:
+        """Return what is wanted said ("saying ..."), run, or asked for ("search for ...", else the whole prompt)."""
+        found = self._spoken.get(wanted)
+        if found is None:
+            found = self._spoken[wanted] = _spoken(self.text, wanted, self.budget)
+        return found
+
+    def flags(self, name: str) -> list[bool]:
+        """Return [True] or [False] as the prompt says yes or no to a property, [] where it does not speak of it."""
+        words = self._flag_words
+        if words is None:
+            self.budget.spend(len(self.text) // 5)
+            said = re.findall(r"[^\W_]+(?:'t)?|[=:]", self.text.casefold())
+            words = self._flag_words = [stem(word) for word in said]
+        self.budget.spend(1 + len(words) // 20)
+        about = [stem(word) for word in name_words(name).split()]
+        about = [word for word in about if word not in _FLAG_WORDS]
+        opposite = _OPPOSITES.get(stem(name_words(name).rpartition(" ")[2]))
+        if opposite in words:
+            return [False]
+        for at, word in enumerate(words if about else ()):
+            if word != about[-1]:
+                continue
+            said_behind = 3 if words[at + 1 : at + 2] in (["="], [":"], ["is"]) else 1
+            return [_NEGATIONS.isdisjoint(words[max(0, at - 3) : at] + words[at + 1 : at + 1 + said_behind])]
+        return []
+
+    def mentioned(self, values: typing.Sequence[object], target: HintTarget) -> list[object]:
+        """Return the members of an enum that the prompt mentions, the likeliest first."""
+        words = self._stems
+        found: list[tuple[float, int, int, object]] = []
+        for value in values:
+            if isinstance(value, str):
+                if len(value) > 2 * MAX_HINT_TEXT:
+                    continue  # with more letters than a prompt has
+                self.budget.spend(4 + len(value) // 10)
+                own = [stem(word) for word in hint_words(value)]
+                if own and all(word in self._known for word in own):
+                    self.budget.spend(10)
+                    at = words.index(own[0])
+                    before = tuple(words[max(0, at - HINT_NEAR) : at][::-1])
+                    after = tuple(words[at + len(own) : at + len(own) + 1])
+                    tie = hint_tie(Hint(value, "enum", before, after), target)
+                    found.append((-tie, -len(own), at, value))
+                elif not value.isascii() and value and value in self.text:
+                    found.append((0, -1, self.text.index(value), value))
+                continue
+            self.budget.spend(1 + len(self.hints.literals) // 10)
+            if any(hint.value == value for hint in self.hints.literals if not isinstance(value, bool)):
+                found.append((0, 0, 0, value))
+        found.sort(key=lambda item: item[:3])
+        return [item[3] for item in found]
+
+
+def text_hints(
+    hints: typing.Sequence[Hint], name: str, description: object, prompt: ReadPrompt | None
+) -> tuple[list[str], list[str]]:
+    """Return the strings that belong to the property `name`, and those that are free and of a kind that it takes.
+
+    What the prompt wants said is among them where it is given.
+    """
     kind = hint_class(name, description)
     takes = _TAKES[kind]
     owned = [str(hint.value) for hint in hints if hint.owner and hint.owner in (name, singular(name))]
@@ -394,8 +483,8 @@ def text_hints(hints: typing.Sequence[Hint], name: str, description: object, tex
     for wanted in takes:
         if wanted == "said" and name_words(name).endswith(("subject", "title")):
             continue
-        if wanted in _SPOKEN:
-            free.extend(_spoken(text, wanted))
+        if wanted in _SPOKEN and prompt is not None:
+            free.extend(prompt.spoken(wanted))
         free.extend(str(hint.value) for hint in hints if hint.kind == wanted and not hint.owner)
     return owned, free
 
@@ -417,14 +506,14 @@ def number_hints(hints: typing.Sequence[Hint], name: str, whole: bool) -> tuple[
 
 
 def hint_rows(
-    hints: typing.Sequence[Hint], name: str, properties: typing.Mapping[str, typing.Any]
+    hints: typing.Sequence[Hint], name: str, properties: typing.Mapping[str, typing.Any], budget: Budget
 ) -> list[tuple[Hint, ...]]:
     """Return the hints of each object of the list `name`: "Ana is 31, Bo is 25" are two rows; [] for less than two.
 
     A row begins with what its object is called: a literal for the first property of a person, a place or a code.
     Where a number is right before each of them ("3 of SKU-1, 2 of SKU-2"), the row begins with the number.
     """
-    targets = [hint_target(part, schema) for part, schema in properties.items()]
+    targets = hint_targets(properties, budget)
     key = next((one for one in targets if one.takes_strings and one.kind in ("person", "place", "code")), None)
     if key is None:
         return []
@@ -438,46 +527,8 @@ def hint_rows(
     return [tuple(hints[start:end]) for start, end in zip(starts, [*starts[1:], len(hints)])]
 
 
-def flag_hints(hints: Hints, name: str) -> list[bool]:
-    """Return [True] or [False] as a prompt says yes or no to a property, [] where it does not speak of it."""
-    about = [stem(word) for word in name_words(name).split()]
-    about = [word for word in about if word not in _FLAG_WORDS]
-    words = [stem(word) for word in re.findall(r"[^\W_]+(?:'t)?|[=:]", hints.text.casefold())]
-    opposite = _OPPOSITES.get(stem(name_words(name).rpartition(" ")[2]))
-    if opposite in words:
-        return [False]
-    for at, word in enumerate(words if about else ()):
-        if word != about[-1]:
-            continue
-        said = 3 if words[at + 1 : at + 2] in (["="], [":"], ["is"]) else 1
-        return [_NEGATIONS.isdisjoint(words[max(0, at - 3) : at] + words[at + 1 : at + 1 + said])]
-    return []
-
-
-def mentioned_values(hints: Hints, values: typing.Sequence[object], target: HintTarget) -> list[object]:
-    """Return the members of an enum that a prompt mentions, the likeliest first."""
-    words = [stem(word) for word in hints.words]
-    known = frozenset(words)
-    found: list[tuple[float, int, int, object]] = []
-    for value in values:
-        if isinstance(value, str):
-            own = [stem(word) for word in hint_words(value)]
-            if own and all(word in known for word in own):
-                at = words.index(own[0])
-                before = tuple(words[max(0, at - HINT_NEAR) : at][::-1])
-                tie = hint_tie(Hint(value, "enum", before, tuple(words[at + len(own) : at + len(own) + 1])), target)
-                found.append((-tie, -len(own), at, value))
-            elif not value.isascii() and value and value in hints.text:
-                found.append((0, -1, hints.text.index(value), value))
-        elif any(hint.value == value for hint in hints.literals if not isinstance(value, bool)):
-            found.append((0, 0, 0, value))
-    found.sort(key=lambda item: item[:3])
-    return [item[3] for item in found]
-
-
-def _spoken(text: str, wanted: str) -> list[str]:
-    """Return what a prompt wants said ("saying ..."), run, or asked for ("search for ...", else the whole prompt)."""
-    found = next((found for found in (re.search(rule, text) for rule in _SPOKEN[wanted]) if found), None)
+def _spoken(text: str, wanted: str, budget: Budget) -> list[str]:
+    found = next((found for found in (first_match(rule, text, budget) for rule in _SPOKEN[wanted]) if found), None)
     if found is None or len(found[1]) > _MAX_TEXT:
         return []
     if wanted == "said":

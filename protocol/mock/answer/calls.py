@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import typing
 
+from protocol.budget import Budget
 from protocol.errors import ApiError
 from protocol.mock.answer.asked import AskedTool, asked_tools
-from protocol.mock.answer.assignment import HintTarget, hint_target, may_take, stand_in
+from protocol.mock.answer.assignment import HintTarget, hint_targets, may_take, stand_in
 from protocol.mock.answer.hints import Hint, Hints, hint_text, read_hints, stem
 from protocol.mock.answer.json_answer import made_json, with_results
 from protocol.mock.answer.reply import OfferedTool, Question, ToolCall, ToolResult
@@ -24,19 +25,20 @@ _PLACE_LEVELS = frozenset(stem(word) for word in ("city", "town", "state", "prov
 _NO_PARAMETERS: dict[str, typing.Any] = {"type": "object", "properties": {}}
 
 
-def due_calls(question: Question) -> list[ToolCall]:
+def due_calls(question: Question, budget: Budget) -> list[ToolCall]:
     """Return the calls to make now, none where a text is due; ApiError 400 for a tool that is not offered."""
     if question.named:
-        return [_call(AskedTool(_named_tool(question), 0), question, read_hints(question.prompt))]
+        return [_call(AskedTool(_named_tool(question), 0), question, read_hints(question.prompt, budget), budget)]
     if question.choice == "required":
         if not question.tools:
             raise _no_tools()
-        planned = _due(question) or [(_next_tool(question), read_hints(question.prompt))]
+        planned = _due(question, budget) or [(_next_tool(question), read_hints(question.prompt, budget))]
     elif question.choice == "auto" and question.tools:
-        planned = _due(question)
+        planned = _due(question, budget)
     else:
         return []
-    return [_call(asked, question, hints) for asked, hints in planned[: MAX_REPLY_CALLS if question.parallel else 1]]
+    most = MAX_REPLY_CALLS if question.parallel else 1
+    return [_call(asked, question, hints, budget) for asked, hints in planned[:most]]
 
 
 def _named_tool(question: Question) -> OfferedTool:
@@ -63,27 +65,27 @@ def _next_tool(question: Question) -> AskedTool:
 _PlannedCall = typing.Tuple[AskedTool, Hints]
 
 
-def _plan(question: Question) -> list[_PlannedCall]:
+def _plan(question: Question, budget: Budget) -> list[_PlannedCall]:
     """Return all calls that the prompt asks for, each with its own part of what the prompt suggests."""
     text = hint_text(question.prompt)
-    asked = asked_tools(text, question.tools)[:_MAX_PLANNED]
+    asked = asked_tools(text, question.tools, budget)[:_MAX_PLANNED]
     if not asked:
         return []
-    whole = read_hints(text)
+    whole = read_hints(text, budget)
     planned: list[_PlannedCall] = []
     for at, one in enumerate(asked):
         hints = whole
         if len(asked) > 1:
             start = _part_start(text, one.position) if at else 0
             end = _part_start(text, asked[at + 1].position) if at + 1 < len(asked) else len(text)
-            hints = _part(text[start:end], whole)
-        planned += [(one, part) for part in _spread(hints, one.tool)]
+            hints = _part(text[start:end], whole, budget)
+        planned += [(one, part) for part in _spread(hints, one.tool, budget)]
     return planned
 
 
-def _due(question: Question) -> list[_PlannedCall]:
+def _due(question: Question, budget: Budget) -> list[_PlannedCall]:
     """Return what is left of the plan, as far as it need not wait for results."""
-    left = _left(_plan(question), question.results)
+    left = _left(_plan(question, budget), question.results, budget)
     waiting = [at for at, (asked, _) in enumerate(left) if at and asked.waits and asked.tool != left[at - 1][0].tool]
     return left[: waiting[0]] if waiting else left
 
@@ -96,11 +98,12 @@ def _part_start(text: str, position: int) -> int:
     return max(breaks, default=0)
 
 
-def _part(text: str, whole: Hints) -> Hints:
+def _part(text: str, whole: Hints, budget: Budget) -> Hints:
     """Return the hints of a part of the prompt, then the others; those of the whole where the part has none."""
-    here = read_hints(text)
+    here = read_hints(text, budget)
     if not here.literals:
         return whole
+    budget.spend(len(here.literals) * len(whole.literals))
     values = [hint.value for hint in here.literals]
     others = tuple(
         hint._replace(joined="")
@@ -110,12 +113,13 @@ def _part(text: str, whole: Hints) -> Hints:
     return here._replace(literals=here.literals + others, words=(*here.words, *whole.words))
 
 
-def _spread(hints: Hints, tool: OfferedTool) -> list[Hints]:
+def _spread(hints: Hints, tool: OfferedTool, budget: Budget) -> list[Hints]:
     """Return the hints of each call of one tool: "weather in Oslo and Rome" are two calls where each takes a place."""
     parameters = tool.parameters if isinstance(tool.parameters, dict) else {}
     properties = parameters.get("properties")
-    targets = [hint_target(name, part) for name, part in properties.items()] if isinstance(properties, dict) else []
+    targets = hint_targets(properties if isinstance(properties, dict) else {}, budget)
     for members in _lists(hints.literals):
+        budget.spend(len(targets) + len(members) * len(hints.literals) // 5)
         takers = [target for target in targets if _takes_one(target, members[0][0])]
         are_levels = len(takers) > 1 and all(target.words[-1] in _PLACE_LEVELS for target in takers)
         if takers and (len(takers) <= len(members[0]) or are_levels) and not any(one.is_list for one in takers):
@@ -158,16 +162,19 @@ def _members(group: typing.Sequence[Hint]) -> list[list[Hint]]:
 def _without(
     literals: typing.Sequence[Hint], members: typing.Sequence[typing.Sequence[Hint]], kept: typing.Sequence[Hint]
 ) -> tuple[Hint, ...]:
-    others = [hint for member in members if member is not kept for hint in member]
+    others = {id(hint) for member in members if member is not kept for hint in member}
     alone = kept[0]._replace(before=members[0][0].before, joined="")
-    return tuple(alone if hint is kept[0] else hint for hint in literals if not any(hint is other for other in others))
+    return tuple(alone if hint is kept[0] else hint for hint in literals if id(hint) not in others)
 
 
-def _left(planned: typing.Sequence[_PlannedCall], results: typing.Sequence[ToolResult]) -> list[_PlannedCall]:
+def _left(
+    planned: typing.Sequence[_PlannedCall], results: typing.Sequence[ToolResult], budget: Budget
+) -> list[_PlannedCall]:
     """Take one call off the plan for each result: one of the same tool, or else, whatever it was, the first."""
     left = list(planned)
     strays = 0
     for result in results:
+        budget.spend(1 + len(left) // 10)
         same = next((at for at, (asked, _) in enumerate(left) if asked.tool.name == result.name), None)
         if same is None:
             strays += not result.name
@@ -176,13 +183,13 @@ def _left(planned: typing.Sequence[_PlannedCall], results: typing.Sequence[ToolR
     return left[strays:]
 
 
-def _call(asked: AskedTool, question: Question, hints: Hints) -> ToolCall:
+def _call(asked: AskedTool, question: Question, hints: Hints, budget: Budget) -> ToolCall:
     tool = asked.tool
     if tool.kind == "custom":
         return ToolCall(tool.name, _custom_input(hints, question), tool.kind)
     schema = tool.parameters or _NO_PARAMETERS
     hints = with_results(hints, question.results)
-    arguments = made_json(schema, f"function '{tool.name}'", "tools", question, hints)
+    arguments = made_json(schema, f"function '{tool.name}'", "tools", question, hints, budget)
     return ToolCall(tool.name, arguments, tool.kind)
 
 

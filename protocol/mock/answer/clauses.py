@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 import typing
 
+from protocol.budget import Budget, spend_turn
+from protocol.mock.answer.cost import matches
 from protocol.mock.answer.hints import Hint, glossary_words, read_hints, stem
 
 MAX_ASKED_CLAUSES = 64  # of a prompt: the first and the last ones, for long texts have their question at either end
@@ -143,34 +145,37 @@ class Clause(typing.NamedTuple):
     def is_negated(self, position: int) -> bool:
         """Whether something right before a place of the prompt says not to do it: "don't search for it"."""
         before = self.text[: position - self.start]
+        spend_turn(len(before) // 10)
         words = re.findall(r"[^\W_]+(?:'[a-z]+)?", before)[-5:]
         return not _NEGATIONS.isdisjoint(words) or re.search(_CHINESE_NEGATION, self.text) is not None
 
 
-def clauses(prompt: str) -> typing.Iterator[Clause]:
+def clauses(prompt: str, budget: Budget) -> typing.Iterator[Clause]:
     """Yield the clauses of a prompt, MAX_ASKED_CLAUSES of them at most."""
     verbs = _DOING_WORDS.replace(" ", "|")
     separator = rf"(?:, and|,| and) (?=(?:e?mail|tell|get|find|search|calculate|convert|translate|{verbs})\b)|"
     separator += r"[!;\n。！；]+|[?？]+|\.(?=\s|\Z)|,? (?:and )?then (?=[a-z])|[，,]\s*(?:然后|并且?|再|接着)"
-    ends = [*(match.end() for match in re.finditer(separator, prompt)), len(prompt)]
+    ends = [*(match.end() for match in matches(separator, prompt, budget)), len(prompt)]
     spans = [(start, end) for start, end in zip([0, *ends], ends) if prompt[start:end].strip()]
     half = MAX_ASKED_CLAUSES // 2
     for start, end in spans if len(spans) <= MAX_ASKED_CLAUSES else spans[:half] + spans[-half:]:
-        yield _clause(prompt[start:end], start)
+        budget.spend(50 + (end - start) // 5)
+        yield _clause(prompt[start:end], start, budget)
 
 
-def _clause(text: str, start: int) -> Clause:
+def _clause(text: str, start: int, budget: Budget) -> Clause:
     small = text.casefold().replace("\u2019", "'")
     spoken = re.sub(_QUOTATION, lambda found: " " * len(found[0]), small)
     found = [(stem(match[0]), start + match.start()) for match in re.finditer(r"[^\W_]+(?:'[a-z]+)?", spoken)]
     found = [(stem(word[:-2]) if word.endswith("'s") else word, place) for word, place in found]
-    literals = tuple(hint for hint in read_hints(text).literals if hint.kind not in ("day", "counted"))
+    literals = tuple(hint for hint in read_hints(text, budget).literals if hint.kind not in ("day", "counted"))
     extra = [*glossary_words(small), *_words_of_literals(literals)]
     extra += [word for phrase, word in _PHRASES if phrase in small]
     found += [(stem(word), NOWHERE) for word in extra]
     opening = small.strip(" \t,，.:-(\"'")
     is_polite = False
     while opening:
+        budget.spend(5 + len(opening) // 500)
         polite = re.match(_POLITE, opening)
         first = re.match(r"([a-z]+)\b[\s,:!-]*", opening)
         place = re.match(_FIRST_PLACE, opening)

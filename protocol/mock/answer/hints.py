@@ -9,6 +9,9 @@ from __future__ import annotations
 import re
 import typing
 
+from protocol.budget import Budget
+from protocol.mock.answer.cost import answer_budget, matches
+
 MAX_HINT_TEXT = 10_000  # characters of a prompt that are looked at for hints
 MAX_HINTS = 200  # literals of a prompt
 _NEAR_PREPOSITION = 3  # words back to the preposition that a list repeats
@@ -206,24 +209,27 @@ def hint_text(prompt: str) -> str:
     return prompt if len(prompt) <= MAX_HINT_TEXT else f"{prompt[: half - 1]}\n{prompt[-half:]}"
 
 
-def read_hints(prompt: str) -> Hints:
+def read_hints(prompt: str, budget: Budget | None = None) -> Hints:
     """Find the hints of a prompt, of which at most MAX_HINT_TEXT characters are read."""
+    budget = budget or answer_budget()
     text = hint_text(prompt)
     found: list[tuple[int, int, str, object]] = []
-    for match in re.finditer(_LITERAL, text):
+    for match in matches(_LITERAL, text, budget):
         kind = _RULES[int(match.lastgroup[1:])][0] if match.lastgroup else ""
         found.extend(_literals_of(kind, match, text))
         if len(found) >= MAX_HINTS:
             break
-    found.extend(_unmarked_names(text, found))
+    found.extend(_unmarked_names(text, found, budget))
     found.sort(key=lambda item: item[:1])
     literals: list[Hint] = []
     end = 0
     for start, stop, kind, value in found[:MAX_HINTS]:
+        budget.spend(10)
         between = text[end:start].strip()
         joined = _joined(between, literals[-1].before) if literals else ""
         literals.append(Hint(value, kind, _words_before(text, start), _words_after(text, stop), joined))
         end = max(end, stop)
+    budget.spend(len(text) // 10)
     words = hint_words(text) + glossary_words(text)
     return Hints(tuple(literals), tuple(words), text)
 
@@ -312,27 +318,40 @@ def _is_subject(rest: str) -> bool:
 
 
 def _unmarked_names(
-    text: str, found: typing.Sequence[tuple[int, int, str, object]]
+    text: str, found: typing.Sequence[tuple[int, int, str, object]], budget: Budget
 ) -> typing.Iterator[tuple[int, int, str, object]]:
-    """Yield names that no capital marks: Chinese ones, and places in lower case where no name was found at all."""
-    taken = [(start, end) for start, end, _, _ in found]
+    """Yield names that no capital marks: Chinese ones, and places in lower case where no name was found at all.
+
+    Of each kind there are MAX_HINTS at most: no more are ever kept, and what comes first is.
+    """
+    taken = bytearray(len(text))  # by character: 1 within what was found
+    for start, end, _, _ in found:
+        taken[start:end] = bytes([1]) * (end - start)
     if not text.isascii():
         for kind, rule in (("person", _HAN_PERSON), ("place", _HAN_PLACE)):
-            for match in re.finditer(f"(?={rule})", text):  # matches may overlap: the first may be no name
-                place = match.span(1)
-                if re.search(_HAN_COMMON, match[1]) or any(a < place[1] and place[0] < b for a, b in taken):
+            count = 0
+            for match in matches(f"(?={rule})", text, budget):  # they may overlap: the first may be no name
+                start, end = match.span(1)
+                if 1 in taken[start:end] or re.search(_HAN_COMMON, match[1]):
                     continue
-                taken.append(place)
-                yield (*place, kind, match[1])
+                taken[start:end] = bytes([1]) * (end - start)
+                yield start, end, kind, match[1]
+                count += 1
+                if count == MAX_HINTS:
+                    break
     if not any(kind == "name" for _, _, kind, _ in found):
         travels = re.search(_TRAVEL, text) is not None  # in any other text, "to" stands before a verb
-        for match in re.finditer(_PLACE, text):
-            place = match.span(1)
+        count = 0
+        for match in matches(_PLACE, text, budget):
+            start, end = match.span(1)
             if match[0].startswith("to") and not travels:
                 continue
-            if match[1] not in _NO_PLACE and not any(a < place[1] and place[0] < b for a, b in taken):
-                named = match[0][: match.start(1) - match.start()].rstrip().endswith("the")
-                yield (*place, "place", match[1] if named else match[1].title())
+            if match[1] not in _NO_PLACE and 1 not in taken[start:end]:
+                named = match[0][: start - match.start()].rstrip().endswith("the")
+                yield start, end, "place", match[1] if named else match[1].title()
+                count += 1
+                if count == MAX_HINTS:
+                    break
 
 
 _TOKEN = rf"[=:#$€£¥%,，]|[{_HAN}]|(?:(?![{_HAN}])[^\W_])+(?:'[a-z]+)?"

@@ -19,26 +19,34 @@ from __future__ import annotations
 import binascii
 import itertools
 import math
-import re
 import typing
 
+from protocol.budget import Budget
 from protocol.mock.answer.arrays import ArrayMaker
 from protocol.mock.answer.assignment import (
     HintTarget,
+    ReadPrompt,
     assign_hints,
-    flag_hints,
     hint_target,
-    mentioned_values,
+    hint_targets,
     number_hints,
     text_hints,
 )
-from protocol.mock.answer.hints import Hint, Hints
+from protocol.mock.answer.cost import answer_budget
+from protocol.mock.answer.hints import MAX_HINT_TEXT, Hint, Hints
 from protocol.mock.answer.objects import ObjectMaker
 from protocol.mock.answer.place import Place, WantedSchemas, description_of
 from protocol.mock.answer.reading import SchemaBranches, SchemaChoices, SchemaHeights, is_fixed, possible_kinds
 from protocol.mock.answer.scalar import Schemas, Unsatisfiable, number_candidates, number_range_is_open, text_candidates
 from protocol.mock.json_schema.check import SchemaChecker, admits_everything
-from protocol.mock.json_schema.document import JsonSchema, SchemaDocument, SchemaError, json_key, schema_evidence
+from protocol.mock.json_schema.document import (
+    JsonSchema,
+    SchemaDocument,
+    SchemaError,
+    json_extent,
+    json_key,
+    schema_evidence,
+)
 
 MAX_INSTANCE_DEPTH = 32  # containers within one another
 MAX_INSTANCE_CHARACTERS = 1_000_000  # of all strings of a made-up value
@@ -47,10 +55,13 @@ _RICH_VALUES = 200  # values made before the rest turns lean
 _FIRST_TRIES = 4  # candidates of each kind in the first round
 _MAX_CHOICES = 64  # anyOf and the like that hold for one value at once
 _SEED_TURNS = 97  # how many ways a seed may turn a choice: few, because strings may end in the turn's number
+_WORD_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 _USED = "\0used"  # owner of the hints for members of enums that are taken already
 
 
-def instance(schema: JsonSchema, seed: int = 0, hints: Hints | None = None, *, turn: int = 0) -> typing.Any:
+def instance(
+    schema: JsonSchema, seed: int = 0, hints: Hints | None = None, *, turn: int = 0, budget: Budget | None = None
+) -> typing.Any:
     """Return a JSON value that satisfies the schema: small, readable, and always the same for the same arguments.
 
     Seed 0 takes first choices: the first member of an enum, the first branch of anyOf. Other seeds turn every choice.
@@ -58,9 +69,9 @@ def instance(schema: JsonSchema, seed: int = 0, hints: Hints | None = None, *, t
     are any. What the hints suggest comes before any choice, wherever it is valid.
 
     Raises SchemaError when the schema is malformed, when nothing satisfies it, or when no value was found within the
-    bounds of this module.
+    bounds of this module; BudgetSpent when that costs more than is left of the budget.
     """
-    document = SchemaDocument(schema)
+    document = SchemaDocument(schema, budget or answer_budget())
     maker = _Maker(document, seed, hints or Hints())
     try:
         return maker.make([schema], Place((), "", 0, True, turn, frozenset()))
@@ -73,15 +84,17 @@ def _hinted_properties(document: SchemaDocument) -> list[HintTarget]:
     for schema, _ in document.parts.values():
         for name, part in schema.get("properties", {}).items():
             properties.setdefault(name, part)
-    return [hint_target(name, part) for name, part in properties.items()]
+    return hint_targets(properties, document.budget)
 
 
 def _fixed_texts(document: SchemaDocument) -> set[str]:
     """Return the strings that enums list: a prompt that says one of them means the member, not a free text."""
+    document.budget.spend(len(document.parts))
     literals = [
         value for schema, _ in document.parts.values() for value in (*schema.get("enum", ()), schema.get("const"))
     ]
-    return {value.casefold() for value in literals if isinstance(value, str)}
+    document.budget.spend(len(literals) // 5)
+    return {value.casefold() for value in literals if isinstance(value, str) and len(value) <= MAX_HINT_TEXT}
 
 
 def _is_nullable(schema: JsonSchema) -> bool:
@@ -96,7 +109,13 @@ def _is_nullable(schema: JsonSchema) -> bool:
 
 def _is_said(value: str, text: str) -> bool:
     """Whether a text has a value as words of its own, not within a longer word; Chinese has no bounds between words."""
-    return bool(value) and re.search(rf"(?<![a-zA-Z0-9_]){re.escape(value)}(?![a-zA-Z0-9_])", text) is not None
+    at = text.find(value) if value else -1
+    while at >= 0:
+        around = text[at - 1 : at] + text[at + len(value) : at + len(value) + 1]
+        if not any(char in _WORD_CHARACTERS for char in around):
+            return True
+        at = text.find(value, at + 1)
+    return False
 
 
 def _suggested_values(schemas: Schemas) -> list[object]:
@@ -113,16 +132,20 @@ class _Maker:
     """One run of `instance`: its budgets, the hints that are left, and what is known of the document by now."""
 
     __slots__ = (
-        "characters", "checker", "choices", "document", "failed", "heights", "hints", "made", "possible", "prompt",
-        "seed", "targets",
+        "budget", "characters", "checker", "choices", "document", "failed", "heights", "hints", "made", "possible",
+        "prompt", "seed", "targets",
     )  # fmt: skip
 
     def __init__(self, document: SchemaDocument, seed: int, hints: Hints) -> None:
         self.document = document
         self.checker = SchemaChecker(document)
         self.seed = seed
-        self.prompt = hints
-        self.hints = assign_hints(hints, _hinted_properties(document), _fixed_texts(document)) if hints.text else ()
+        self.budget = document.budget
+        self.prompt = ReadPrompt(hints, document.budget)
+        self.hints: tuple[Hint, ...] = ()
+        if hints.text:
+            targets = _hinted_properties(document)
+            self.hints = assign_hints(hints, targets, _fixed_texts(document), document.budget)
         self.characters = 0
         self.made = 0
         self.heights = SchemaHeights(document)
@@ -171,14 +194,15 @@ class _Maker:
         if value in _suggested_values([schema for schema in wanted if isinstance(schema, dict)]):
             return True
         if isinstance(value, bool):
-            return bool(flag_hints(self.prompt, place.name))
+            return bool(self.prompt.flags(place.name))
         if isinstance(value, (dict, list)):
             return self._free_hints(self.hints) < self._free_hints(hints)
+        self.budget.spend(len(self.prompt.text) // 20 + len(hints) // 5)
         if isinstance(value, str) and _is_said(value, self.prompt.text):
             return True
         if json_key(value) in [json_key(hint.value) for hint in hints if hint.owner != _USED]:
             return True
-        return bool(mentioned_values(self.prompt, [value], hint_target(place.name, {})))
+        return bool(self.prompt.mentioned([value], hint_target(place.name, {})))
 
     @staticmethod
     def _free_hints(hints: tuple[Hint, ...]) -> int:
@@ -212,6 +236,8 @@ class _Maker:
             for value in candidates:
                 self.checker.spend(place.path)
                 is_valid = all(self.checker.fits(value, schema) for schema in wanted)
+                if avoided:
+                    self.budget.spend(json_extent(value))
                 if is_valid and (not avoided or json_key(value) not in avoided):
                     return [value]
                 self.hints = hints  # the members of the failed candidate had used some up
@@ -233,6 +259,7 @@ class _Maker:
         if isinstance(value, str):
             self.write(value)
         if self.hints and not isinstance(value, (list, dict)):
+            self.budget.spend(1 + len(self.hints) // 5)
             self._use_up(value)
         return value
 
@@ -285,6 +312,7 @@ class _Maker:
                 continue
             self.checker.spend(place.path)
             found[id(schema)] = schema
+            self.budget.spend(len(schema.get("allOf", ())) // 10)
             queue.extend(self._followed(schema))
             choices.extend(self.choices.of(schema))
         reading = list(found.values())
@@ -310,6 +338,7 @@ class _Maker:
         return target + schema.get("allOf", [])
 
     def _ordered(self, branches: SchemaBranches, place: Place) -> SchemaBranches:
+        self.budget.spend(len(branches) // 5)
         if not place.rich:
             return sorted(branches, key=lambda branch: max((self.heights.of(schema) for schema in branch), default=0))
         equal = sum(len(branch) == 1 for branch in branches)  # longer branches are for when these have failed
@@ -347,9 +376,10 @@ class _Maker:
             yield False, self._of_kind(kind, reading, place)
 
     def _fixed_candidates(self, values: list[object], place: Place) -> typing.Iterator[object]:
+        self.budget.spend(len(values) // 50)
         if self.prompt.text:
             used = [hint.value for hint in self.hints if hint.owner == _USED]
-            mentioned = mentioned_values(self.prompt, values, hint_target(place.name, {}))
+            mentioned = self.prompt.mentioned(values, hint_target(place.name, {}))
             yield from (value for value in mentioned if value not in used)
             yield from mentioned
         turn = self._turn(place) % len(values)
@@ -359,12 +389,13 @@ class _Maker:
     def _owned(self, kinds: list[str], reading: Schemas, place: Place) -> list[typing.Any]:
         """Return what the prompt says of this very property."""
         found: list[typing.Any] = []
+        self.budget.spend(10 + len(self.hints) // 2)
         if "string" in kinds:
-            found += text_hints(self.hints, place.name, description_of(reading), self.prompt.text)[0]
+            found += text_hints(self.hints, place.name, description_of(reading), self.prompt)[0]
         if "number" in kinds or "integer" in kinds:
             found += number_hints(self.hints, place.name, "number" not in kinds)[0]
         if "boolean" in kinds and "string" not in kinds:
-            found += flag_hints(self.prompt, place.name)
+            found += self.prompt.flags(place.name)
         return found
 
     def _suggested(self, reading: Schemas, place: Place) -> list[object]:
@@ -382,9 +413,11 @@ class _Maker:
         if kind == "array":
             return ArrayMaker(self).candidates(reading, place)
         if kind == "string":
-            free = text_hints(self.hints, place.name, description_of(reading), self.prompt.text)[1]
+            self.budget.spend(10 + len(self.hints) // 2)
+            free = text_hints(self.hints, place.name, description_of(reading), self.prompt)[1]
             return itertools.chain(free, text_candidates(self.document, reading, place.name, turn))
         if kind in ("number", "integer"):
+            self.budget.spend(len(self.hints) // 5)
             numbers = number_hints(self.hints, place.name, kind == "integer")[1]
             return itertools.chain(numbers, number_candidates(reading, kind == "integer", turn))
         scalars: list[bool | None] = [None] if kind == "null" else [turn % 2 == 0, turn % 2 == 1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import typing
 
+from protocol.budget import Budget
 from protocol.errors import ApiError
 from protocol.mock.answer.hints import MAX_HINT_TEXT, Hint, Hints, read_hints
 from protocol.mock.answer.instance import instance
@@ -18,32 +19,33 @@ _READ_RESULTS = 8  # of tools: the last ones
 _READ_MEMBERS = 100  # of all results together
 
 
-def json_by_schema(question: Question) -> str:
+def json_by_schema(question: Question, budget: Budget) -> str:
     """Return JSON that satisfies the question's schema; ApiError 400 where nothing does."""
     where = f"response_format '{question.schema_name}'" if question.schema_name else "response_format"
-    return _json_text(question, {} if question.schema is None else question.schema, where)
+    return _json_text(question, {} if question.schema is None else question.schema, where, budget)
 
 
-def json_by_description(question: Question, text: str) -> str:
+def json_by_description(question: Question, text: str, budget: Budget) -> str:
     """Return an object with the keys that the prompt describes, or else the instructions, or else with the text."""
-    sketch = read_sketch(question.prompt)
+    sketch = read_sketch(question.prompt, budget)
     prompt = sketch.rest if sketch else question.prompt
-    sketch = sketch or read_sketch(question.instructions)
+    sketch = sketch or read_sketch(question.instructions, budget)
     if sketch is None:
         return encode_json({"text": text}).decode()
-    return _json_text(question._replace(prompt=prompt), sketch.schema, "response_format")
+    return _json_text(question._replace(prompt=prompt), sketch.schema, "response_format", budget)
 
 
-def _json_text(question: Question, schema: typing.Any, where: str) -> str:
-    hints = with_results(read_hints(question.prompt), question.results)
-    made = made_json(schema, where, "response_format", question, hints)
-    earlier = [question._replace(number=number) for number in range(min(question.number, _HINTED_CHOICES))]
-    if question.number >= _HINTED_CHOICES or made in [
-        made_json(schema, where, "response_format", other, hints) for other in earlier
-    ]:
-        # The prompt's words leave too little to choose, so this choice is made without them.
-        made = made_json(schema, where, "response_format", question, Hints())
-    return made
+def _json_text(question: Question, schema: typing.Any, where: str, budget: Budget) -> str:
+    def made(question: Question, hints: Hints) -> str:
+        return made_json(schema, where, "response_format", question, hints, budget)
+
+    if question.number < _HINTED_CHOICES:
+        hints = with_results(read_hints(question.prompt, budget), question.results)
+        text = made(question, hints)
+        if text not in [made(question._replace(number=number), hints) for number in range(question.number)]:
+            return text
+    # The prompt's words leave too little to choose, so this choice is made without them.
+    return made(question, Hints())
 
 
 def with_results(hints: Hints, results: typing.Sequence[ToolResult]) -> Hints:
@@ -63,13 +65,13 @@ def with_results(hints: Hints, results: typing.Sequence[ToolResult]) -> Hints:
     return hints._replace(literals=(*found[:_READ_MEMBERS], *hints.literals), text=hints.text or " ")
 
 
-def made_json(schema: typing.Any, where: str, param: str, question: Question, hints: Hints) -> str:
+def made_json(schema: typing.Any, where: str, param: str, question: Question, hints: Hints, budget: Budget) -> str:
     """Return JSON that satisfies a schema, with spaces after its separators: there a stream cuts it into words.
 
     Raises an ApiError 400 about `param` when nothing satisfies the schema of `where`.
     """
     try:
-        value = instance(schema, question.seed, hints, turn=question.number)
+        value = instance(schema, question.seed, hints, turn=question.number, budget=budget)
     except SchemaError as exc:
         raise ApiError(400, f"Invalid schema for {where}: {exc}", param=param, code="invalid_json_schema") from exc
     return json.dumps(value, ensure_ascii=False)

@@ -6,6 +6,7 @@ import hashlib
 import math
 import typing
 
+from protocol.budget import spend_turn
 from protocol.wire.json_text import JsonObject
 
 # The tokens that stand as alternatives to any other.
@@ -22,6 +23,7 @@ def token_logprobs(pieces: typing.Sequence[str], top: int, seed: int) -> list[Js
 
 
 def _token_entry(piece: str, position: int, top: int, seed: int) -> JsonObject:
+    spend_turn(5 + 2 * top)
     digest = hashlib.blake2b(f"{seed} {position} {piece}".encode("utf-8", "backslashreplace"), digest_size=8).digest()
     chosen = 0.7 + 0.29 * digest[0] / 256
     entry = _token(piece, chosen)

@@ -24,7 +24,7 @@ class ObjectMaker:
 
     def candidates(self, reading: Schemas, place: Place) -> typing.Iterator[dict[str, typing.Any]]:
         """Yield objects that a reading may be satisfied by; Unsatisfiable, with a reason, when there are none."""
-        names = PropertyNames(reading)
+        names = PropertyNames(reading, self._values.document)
         for name in names.required:
             if not self._may_be_named(reading, name):
                 raise Unsatisfiable(f"the required property {schema_evidence(name)} is not allowed by propertyNames")
@@ -39,6 +39,7 @@ class ObjectMaker:
     def _object(self, reading: Schemas, names: PropertyNames, place: Place) -> dict[str, typing.Any] | None:
         """Return an object; None when an optional property requires another one that cannot be made."""
         self._values.checker.spend(place.path, 2 * len(reading))
+        self._values.budget.spend(len(names.declared) // 5)
         value: dict[str, typing.Any] = {}
         missing = dict(names.required)
         for name in names.declared:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import typing
 
-from protocol.mock.answer.hints import Hint, Hints
+from protocol.budget import Budget
+from protocol.mock.answer.assignment import ReadPrompt
+from protocol.mock.answer.hints import Hint
 from protocol.mock.answer.reading import SchemaChoices, SchemaHeights
 from protocol.mock.answer.scalar import Schemas
 from protocol.mock.json_schema.check import SchemaChecker
@@ -32,7 +34,8 @@ class ValueMaker(typing.Protocol):
 
     document: SchemaDocument
     checker: SchemaChecker
-    prompt: Hints
+    budget: Budget
+    prompt: ReadPrompt
     hints: tuple[Hint, ...]  # those that are left
     heights: SchemaHeights
     choices: SchemaChoices

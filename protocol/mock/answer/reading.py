@@ -73,17 +73,21 @@ def says_what_names_hold(reading: Schemas) -> bool:
 class PropertyNames:
     """What a reading says about an object's property names: which there are, how many, and which require others."""
 
-    __slots__ = ("declared", "required", "low", "high", "_rules")
+    __slots__ = ("declared", "required", "low", "high", "_budget", "_rules")
 
-    def __init__(self, reading: Schemas) -> None:
+    def __init__(self, reading: Schemas, document: SchemaDocument) -> None:
         """Raise Unsatisfiable when more properties are required than allowed, or than this server makes up."""
         self.low, most = size_limits(reading, "Properties")
         self.high = MAX_INSTANCE_ITEMS if most is None else min(most, MAX_INSTANCE_ITEMS)
         # Draft-07 `dependencies` may hold lists of names, too.
         words = ("dependentRequired", "dependencies")
         self._rules = [schema[word] for schema in reading for word in words if schema.get(word)]
+        self._budget = document.budget
+        self._budget.spend(sum(len(schema.get("properties", ())) for schema in reading) // 10)
         self.declared = dict.fromkeys(name for schema in reading for name in schema.get("properties", ()))
-        self.required = dict.fromkeys(name for schema in reading for name in schema.get("required", ()))
+        required = [document.required_names(schema) for schema in reading if "required" in schema]
+        self._budget.spend(sum(map(len, required)) // 10)
+        self.required = dict.fromkeys(name for names in required for name in names)
         self.required.update(self.dependents(list(self.required), self.required, {}))
         if self.low > self.high:
             raise Unsatisfiable(f"minProperties {self.low} is above the {self.high} that this server makes up")
@@ -98,6 +102,7 @@ class PropertyNames:
         queue = list(names) if self._rules else []
         for name in queue:  # which grows meanwhile
             for others in [rule.get(name) for rule in self._rules]:
+                self._budget.spend(1 + (len(others) // 10 if isinstance(others, list) else 0))
                 for other in others if isinstance(others, list) else ():
                     if other not in found and other not in known and other not in expected:
                         found[other] = None
@@ -123,7 +128,9 @@ class SchemaChoices:
     def of(self, schema: dict[str, typing.Any]) -> list[SchemaBranches]:
         """Return the choices of one schema, the same objects each time."""
         if id(schema) not in self._known:
-            self._known[id(schema)] = (schema, self._find(schema))
+            choices = self._find(schema)
+            self.document.budget.spend(1 + sum(map(len, choices)))
+            self._known[id(schema)] = (schema, choices)
         return self._known[id(schema)][1]
 
     def negation(self, schema: JsonSchema) -> dict[str, typing.Any]:
@@ -205,9 +212,11 @@ class SchemaChoices:
         if keyword == "items" and not isinstance(limit, list):
             return [{"type": "array", "contains": self.negation(limit)}]
         if keyword in ("items", "prefixItems"):
+            # No longer arrays are made, and these lists are as long as the squares of their number.
+            self.document.budget.spend(min(len(limit), MAX_INSTANCE_ITEMS) ** 2 // 10)
             return [
                 {"type": "array", "minItems": at + 1, "prefixItems": [*[True] * at, self.negation(part)]}
-                for at, part in enumerate(limit)
+                for at, part in enumerate(limit[:MAX_INSTANCE_ITEMS])
             ]
         if keyword == "contains":
             fewest, array = int(schema.get("minContains", 1)), {"type": "array", "contains": limit}
@@ -252,6 +261,7 @@ class SchemaHeights:
             changed = False
             work += len(schemas)
             for schema in reversed(schemas):  # inner schemas come later in the document
+                document.budget.spend(4)
                 height = self._find(schema)
                 if height < self._known[id(schema)]:
                     self._known[id(schema)] = height
@@ -281,10 +291,15 @@ class SchemaHeights:
         """Return the height of a value of one type under the keywords of `schema` itself."""
         members: list[JsonSchema] = []
         if kind == "object":
-            for name in schema.get("required", ()):
+            names = self.document.required_names(schema) if "required" in schema else ()
+            for name in names:
+                self.document.budget.spend()
                 members.extend(self.document.property_schemas(schema, name))
         elif kind == "array":
-            for index in range(min(int(schema.get("minItems", 0)), MAX_INSTANCE_ITEMS)):
+            # Behind the items that have schemas of their own, one is like the other.
+            different = len(tuple_items(schema)[0]) + 1
+            for index in range(min(int(schema.get("minItems", 0)), MAX_INSTANCE_ITEMS, different)):
+                self.document.budget.spend()
                 members.extend(item_schemas([schema], index))
             if "contains" in schema and schema.get("minContains", 1) >= 1:
                 members.append(schema["contains"])

@@ -11,7 +11,10 @@ from __future__ import annotations
 
 import typing
 
+from protocol.budget import Budget
+from protocol.mock.answer.cost import answer_budget
 from protocol.on_demand import load
+from protocol.openai.answers import count_words
 
 
 class OfferedTool(typing.NamedTuple):
@@ -67,24 +70,27 @@ class Reply(typing.NamedTuple):
     calls: typing.Sequence[ToolCall] = ()
 
 
-def reply(question: Question, text: str) -> Reply:
+def reply(question: Question, text: str, budget: Budget | None = None) -> Reply:
     """Decide what an answer says where `text` is said unless the question asks for another form.
 
-    ApiError 400 for a schema that nothing satisfies, and for a choice of a tool that is not offered.
+    ApiError 400 for a schema that nothing satisfies, and for a choice of a tool that is not offered; BudgetSpent, one
+    too, when the work costs more than is left of the budget.
     """
+    budget = budget or answer_budget()
     if question.named or question.choice == "required" or (question.choice == "auto" and question.tools):
         (due_calls,) = load("mock tool calls")
-        calls = due_calls(question)
+        calls = due_calls(question, budget)
         if calls:
             return Reply("", calls)
     varied = f"{text} ({question.number + 1})" if question.number else text
     if question.format in ("json_schema", "json_object"):
         json_by_schema, json_by_description = load("mock JSON")
-        said = json_by_schema(question) if question.format == "json_schema" else json_by_description(question, varied)
-        return Reply(said)
+        if question.format == "json_schema":
+            return Reply(json_by_schema(question, budget))
+        return Reply(json_by_description(question, varied, budget))
     return Reply(varied)
 
 
 def count_tokens(text: str) -> int:
     """Count the tokens of a prompt's text: its words, so that anybody can check the count."""
-    return len(text.split())
+    return count_words(text)

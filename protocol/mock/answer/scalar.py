@@ -80,6 +80,7 @@ def text_candidates(document: SchemaDocument, schemas: Schemas, name: str, turn:
         formats.append("json-string")
     patterns = list(dict.fromkeys(schema["pattern"] for schema in schemas if "pattern" in schema))
     for known in formats:
+        document.budget.spend(10 + low // 50)
         yield from itertools.chain(*[format_examples(known, step, low) for step in range(turn, turn + 3)])
     if not any(format_is_known(known) for known in formats):
         yield from format_examples(_FORMATS.get(name_words(name).rpartition(" ")[2], ""), turn, low)[:1]
@@ -88,6 +89,7 @@ def text_candidates(document: SchemaDocument, schemas: Schemas, name: str, turn:
         yield from _overlaid(document, one, other, low, high, turn)
     for source in patterns:
         yield from document.texts(source, low, high, turn)
+    document.budget.spend(low // 20)
     for word in (name, *_SPARE_WORDS):  # a `not` may forbid the first
         yield from (_text_of_name(word, low, high, step) for step in (turn, turn + 1, turn + 2, 0))
     if patterns or formats:

@@ -10,6 +10,8 @@ import json
 import re
 import typing
 
+from protocol.budget import Budget
+from protocol.mock.answer.cost import first_match, matches
 from protocol.mock.answer.hints import hint_text
 from protocol.mock.answer.scalar import name_words, singular
 
@@ -46,7 +48,7 @@ _ITEM = (
 )
 _SEPARATOR = r"\s*(?:[,;、，]\s*(?:and |以及|和)?|\band\b|&|\+|和|与|及)\s*"
 # "3 users, each with": an array of such objects.
-_EACH = r"(?i)(?:(\d{1,2}|two|three|four|five|ten) )?([a-z_]{2,40}s),?"
+_EACH = r"(?i)(?:(\d{1,2}|two|three|four|five|ten) )?(?<![a-z_])([a-z_]{2,40}s),?"
 _EACH += r" (?:and )?each (?:one )?(?:having|with|has|containing)\b:?"
 _COUNTS = {"two": 2, "three": 3, "four": 4, "five": 5, "ten": 10}
 _MARKED = (
@@ -87,10 +89,10 @@ class Sketch(typing.NamedTuple):
     rest: str
 
 
-def read_sketch(text: str) -> Sketch | None:
+def read_sketch(text: str, budget: Budget) -> Sketch | None:
     """Return the object that a text draws or tells of, None where it does neither."""
     text = hint_text(text)
-    return _drawn(text) or _told(text)
+    return _drawn(text, budget) or _told(text, budget)
 
 
 def _sketch(text: str, start: int, end: int, properties: dict[str, typing.Any]) -> Sketch:
@@ -112,16 +114,18 @@ def _written_schema(text: str, start: int) -> Sketch | None:
     return Sketch(value, f"{text[:start]} ; {text[end:]}")
 
 
-def _drawn(text: str) -> Sketch | None:
+def _drawn(text: str, budget: Budget) -> Sketch | None:
     """Return the first object that a text draws and that has keys; a JSON Schema is taken as it stands."""
     end = 0
     for found in list(re.finditer(r"\{", text))[:20]:
+        budget.spend(10 + (len(text) - found.start()) // 20)
         written = _written_schema(text, found.start())
         if written is not None:
             return written
         if found.start() < end:
             continue  # it is within a drawing that has no keys
-        tokens = list(re.finditer(_TOKEN, text[found.start() :]))
+        tokens = list(matches(_TOKEN, text[found.start() :], budget))
+        budget.spend(5 * len(tokens))
         schema, used = _shape([token[0] for token in tokens], 0, "", 0)
         end = found.start() + tokens[min(used, len(tokens)) - 1].end()
         if schema.get("properties"):
@@ -186,9 +190,9 @@ def _scalar_shape(said: typing.Sequence[str], name: str) -> dict[str, typing.Any
 # ---- told
 
 
-def _told(text: str) -> Sketch | None:
+def _told(text: str, budget: Budget) -> Sketch | None:
     """Return the object whose keys a text lists."""
-    each = re.search(_EACH, text)
+    each = first_match(_EACH, text, budget)
     if each is not None:
         keys, end = _listed_keys(text, each.end())
         if keys:
@@ -196,12 +200,13 @@ def _told(text: str) -> Sketch | None:
             items = {"type": "array", "items": _object_of(keys), "minItems": max(1, min(_MAX_ITEMS, count))}
             return _sketch(text, each.start(), end, {each[2]: items})
     for rule in _LIST:
-        for found in list(re.finditer(rule, text))[:10]:
+        for found in list(matches(rule, text, budget))[:10]:
+            budget.spend(500)
             keys, end = _listed_keys(text, found.end())
             if len(keys) > 1 or (keys and _is_single_key(text, found.end(), end)):
                 return _sketch(text, found.start(), end, keys)
     if re.search(r"(?i)json|object|\bkeys?\b|\bfields?\b|字段|键", text):
-        marked = re.findall(_MARKED, text)[:_MAX_KEYS]
+        marked = [found[1] for found in matches(_MARKED, text, budget)][:_MAX_KEYS]
         listed = re.search(r"(?i)\b(?:list|array) of (?:(\d{1,2}) |all |the |some )*([a-z_]{2,40})\b", text)
         keys = {key: _usual_schema(key) for key in marked}
         if not keys and listed:

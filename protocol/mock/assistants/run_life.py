@@ -18,6 +18,7 @@ from __future__ import annotations
 import typing
 
 from protocol.errors import ApiError
+from protocol.mock.answer.cost import budget_at_once
 from protocol.mock.answer.reply import Question, Reply, ToolCall, ToolResult, count_tokens, reply
 from protocol.mock.assistants.search import file_citations, found_for_run
 from protocol.mock.assistants.threads import THREADS, message_text, put_message, text_part
@@ -103,7 +104,7 @@ class RunLife:
         thread = self._world.find(THREADS, run.object["thread_id"])
         messages = [record.object for record in self._world.store.all(f"{thread.path}/messages")]
         try:
-            said = reply(_question(run, state, messages), self._world.settings.text)
+            said = reply(_question(run, state, messages), self._world.settings.text, budget_at_once())
         except ApiError as exc:
             # Too late for a 400: the request has been answered.
             run.object["last_error"] = {"code": "invalid_prompt", "message": exc.message}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typing
 
+from protocol.budget import BudgetSpent
+from protocol.mock.answer.cost import budget_at_once
 from protocol.mock.assistants.threads import message_text
 from protocol.mock.engine.world import World
 from protocol.mock.storage.vector_search import search_files
@@ -29,7 +31,11 @@ def found_for_run(
         return {}
     files = [file for id in stores for file in world.store.all(f"/vector_stores/{id}/files")]
     options = tool.get("file_search") or {}
-    results = [_found_in_file(one) for one in search_files(files, asked[-1:], options) if one["score"] > 0]
+    try:
+        found = search_files(files, asked[-1:], options, budget_at_once())
+    except BudgetSpent:
+        return {}  # others wait while a run goes on, and it can be told to nobody that there is too much to search
+    results = [_found_in_file(one) for one in found if one["score"] > 0]
     ranking = {"ranker": "default_2024_08_21", "score_threshold": 0.0, **(options.get("ranking_options") or {})}
     return {"ranking_options": ranking, "results": results} if results else {}
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import typing
 
+from protocol.budget import Budget
 from protocol.dashscope.mapping.models import dashscope_model_list, model_key
 from protocol.dashscope.mapping.native import (
     IMAGE_TO_IMAGE_PATH,
@@ -27,6 +28,7 @@ from protocol.dashscope.mapping.native import (
 )
 from protocol.errors import ApiError
 from protocol.exchange import Answer, Endpoint, ErrorShapes, Request, Response
+from protocol.mock.answer.cost import answered
 from protocol.mock.dashscope.answers import Pace, error_response, output_response
 from protocol.mock.dashscope.chat import answer_events, speeches_for, whole_answer
 from protocol.mock.dashscope.embeddings import embed_contents, embed_texts, rerank
@@ -175,11 +177,15 @@ class NativeMock:
 
     def _generate(self, call: ServiceCall, *, multimodal: bool) -> Answer:
         question = read_question(call.body, multimodal=multimodal, stream=call.stream)
-        speeches = speeches_for(question, self._text, self._random_bits)
-        if call.stream:
-            return self._pace.stream(call, answer_events(question, speeches, call.request.id))
-        answer = encode_json(whole_answer(question, speeches, call.request.id))
-        return self._pace.after_words(Response(200, JSON_FIELDS, answer), max(speech.steps for speech in speeches))
+
+        def work(budget: Budget) -> Response | typing.Awaitable[Response]:
+            speeches = speeches_for(question, self._text, self._random_bits, budget)
+            if call.stream:
+                return self._pace.stream(call, answer_events(question, speeches, call.request.id))
+            answer = encode_json(whole_answer(question, speeches, call.request.id))
+            return self._pace.after_words(Response(200, JSON_FIELDS, answer), max(speech.steps for speech in speeches))
+
+        return answered(work)
 
     # ---- models and files ---------------------------------------------------------------------------------------
 

@@ -10,7 +10,9 @@ import json
 import re
 import typing
 
-from protocol.mock.answer.hints import Hints, read_hints
+from protocol.budget import Budget, spend_turn
+from protocol.mock.answer.cost import CHUNK_BYTES, charge_answer
+from protocol.mock.answer.hints import read_hints
 from protocol.mock.answer.instance import instance
 from protocol.mock.dashscope.question import Question, message_text, offered_functions
 from protocol.mock.dashscope.refusals import bad_parameter, object_member
@@ -48,17 +50,25 @@ class Speech(typing.NamedTuple):
         return len(self.reasoning) + len(self.pieces) + sum(len(call.pieces) for call in self.calls)
 
 
-def speeches_for(question: Question, text: str, random_bits: typing.Callable[[int], int]) -> list[Speech]:
+def speeches_for(
+    question: Question, text: str, random_bits: typing.Callable[[int], int], budget: Budget
+) -> list[Speech]:
     """Decide what the choices of an answer say: `text`, JSON in the form asked for, or calls of functions."""
     parameters = question.parameters
     reasoning = split_words(_REASONING)[: parameters.get("thinking_budget")] if question.thinking else []
-    calls, reason = _calls(question, random_bits)
-    pieces = [] if calls else split_words(_cut_at_stop(_formatted(question, text), parameters.get("stop")))
-    whole = Speech(reasoning, pieces, calls, reason)
-    return [_cut(whole, parameters)] * (parameters.get("n") or 1)
+    calls, reason = _calls(question, random_bits, budget)
+    said = "" if calls else _cut_at_stop(_formatted(question, text, budget), parameters.get("stop"))
+    spend_turn(len(said) // 20)
+    whole = _cut(Speech(reasoning, split_words(said), calls, reason), parameters)
+    count = parameters.get("n") or 1
+    characters = sum(map(len, whole.pieces)) + sum(len(piece) for call in calls for piece in call.pieces)
+    charge_answer(budget, [(characters, whole.steps)] * count, CHUNK_BYTES if question.stream else 0)
+    return [whole] * count
 
 
-def _calls(question: Question, random_bits: typing.Callable[[int], int]) -> tuple[list[SpokenCall], str]:
+def _calls(
+    question: Question, random_bits: typing.Callable[[int], int], budget: Budget
+) -> tuple[list[SpokenCall], str]:
     """Return the calls to make and the finish reason.
 
     A call is made of the function that `tool_choice` names, or of those that the user's last message names. As at
@@ -78,31 +88,32 @@ def _calls(question: Question, random_bits: typing.Callable[[int], int]) -> tupl
     else:
         chosen, reason = [], "stop"
     calls = [
-        SpokenCall(f"call_{random_bits(96):024x}", tool["name"], split_words(_arguments(tool, prompt)))
+        SpokenCall(f"call_{random_bits(96):024x}", tool["name"], split_words(_arguments(tool, prompt, budget)))
         for tool in chosen
     ]
     return calls, reason if calls else "stop"
 
 
-def _arguments(tool: JsonObject, prompt: str) -> str:
+def _arguments(tool: JsonObject, prompt: str, budget: Budget) -> str:
     schema = tool.get("parameters") or {"type": "object", "properties": {}}
-    return _json(schema, read_hints(prompt), f"parameters.tools.function '{tool['name']}'")
+    return _json(schema, prompt, f"parameters.tools.function '{tool['name']}'", budget)
 
 
-def _formatted(question: Question, text: str) -> str:
+def _formatted(question: Question, text: str, budget: Budget) -> str:
     wanted = object_member(question.parameters, "response_format")
     if wanted.get("type") == "json_object":
         return encode_json({"text": text}).decode()
     if wanted.get("type") == "json_schema":
         schema = object_member(wanted, "json_schema").get("schema") or {}
-        return _json(schema, read_hints(message_text(question.messages[-1])), "parameters.response_format")
+        return _json(schema, message_text(question.messages[-1]), "parameters.response_format", budget)
     return text
 
 
-def _json(schema: JsonObject, hints: Hints, where: str) -> str:
+def _json(schema: JsonObject, prompt: str, where: str, budget: Budget) -> str:
     """Return JSON that satisfies a schema. It has spaces after its separators, where a stream cuts it into pieces."""
     try:
-        return json.dumps(instance(schema, hints=hints), ensure_ascii=False)
+        made = instance(schema, hints=read_hints(prompt, budget), budget=budget)
+        return json.dumps(made, ensure_ascii=False)
     except SchemaError as exc:
         raise bad_parameter(f"Invalid schema in {where}: {exc}") from exc
 

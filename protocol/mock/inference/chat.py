@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import typing
 
+from protocol.budget import Budget, BudgetSpent, is_in_turns, spend_turn
 from protocol.errors import ApiError
-from protocol.exchange import Answer, Request
+from protocol.exchange import Answer, Request, Response
+from protocol.mock.answer.cost import CHUNK_BYTES, LOGPROB_BYTES, answered, charge_answer
 from protocol.mock.answer.logprobs import token_logprobs
-from protocol.mock.answer.reply import OfferedTool, Question, ToolCall, ToolResult, reply
+from protocol.mock.answer.reply import OfferedTool, Question, Reply, ToolCall, ToolResult, reply
 from protocol.mock.engine.resources import Handler, page_of, update_object, with_warning
 from protocol.mock.engine.store import State
 from protocol.mock.engine.world import Call, World
 from protocol.mock.inference.simple_chat import FixedAnswers, includes_usage
-from protocol.mock.media.sound import SpokenSound, voice_seed
-from protocol.openai.answers import json_response, split_words
+from protocol.mock.media.sound import WORD_SECONDS, SpokenSound, voice_seed
+from protocol.openai.answers import count_words, json_response, split_words
 from protocol.openai.api.checks import check_body
 from protocol.openai.api.notation import NamedShape
+from protocol.openai.audio import SPEECH_SAMPLE_RATE
 from protocol.openai.completions import Choice, ChoiceAudio, ChoiceCall, CompletionHead, chat_completion, chat_frames
 from protocol.wire.json_text import JsonObject
 
@@ -35,6 +38,7 @@ _LENGTH_PARAMETERS = ("max_tokens", "max_completion_tokens")
 _CREATE_CHAT = "POST /chat/completions"
 _MOST_CHOICES = 128
 _MOST_CHOSEN_BYTES = 200_000  # of bodies read, one for each choice that differs: under 1 s; further choices repeat them
+_SPOKEN_WORD_BYTES = int(WORD_SECONDS * SPEECH_SAMPLE_RATE * 2 * 4 / 3)  # 16 bits a sample, in base64
 _SPOKEN_SECONDS = 3600  # how long a later request can refer to a spoken answer
 _INSTRUCTING_ROLES = ("system", "developer")
 
@@ -79,15 +83,20 @@ class ChatCompletions:
             body = {**self._world.conforming(_CREATE_CHAT, body), "model": model}
         if not warning and self._shapes_nothing(body):
             return self._fixed.answer(body, model, prompt_words(messages))
-        head = CompletionHead(self._world.new_id("chatcmpl-"), self._world.now(), model, prompt_words(messages))
-        choices = self._choices(body, messages, len(request.body))
-        if body.get("store"):
-            self._store(body, messages, chat_completion(head, choices))
-        if body.get("stream"):
-            frames = chat_frames(head, choices, include_usage=includes_usage(body))
-            return with_warning(self._world.stream(frames), warning)
-        response = with_warning(json_response(chat_completion(head, choices)), warning)
-        return self._world.after_words(response, max(choice.tokens for choice in choices))
+
+        def work(budget: Budget) -> Response | typing.Awaitable[Response]:
+            said = self._said(body, messages, len(request.body), budget)
+            head = CompletionHead(self._world.new_id("chatcmpl-"), self._world.now(), model, prompt_words(messages))
+            choices = self._choices(body, said)
+            if body.get("store"):
+                self._store(body, messages, chat_completion(head, choices))
+            if body.get("stream"):
+                frames = chat_frames(head, choices, include_usage=includes_usage(body))
+                return with_warning(self._world.stream(frames), warning)
+            response = with_warning(json_response(chat_completion(head, choices)), warning)
+            return self._world.after_words(response, max(choice.tokens for choice in choices))
+
+        return answered(work)
 
     def _sound_messages(self, body: JsonObject) -> list[JsonObject]:
         """Return the messages that are as the API has them: a lenient `validate` lets others in."""
@@ -109,23 +118,39 @@ class ChatCompletions:
 
     # ---- what a choice says -------------------------------------------------------------------------------------
 
-    def _choices(self, body: JsonObject, messages: typing.Sequence[JsonObject], body_size: int) -> list[Choice]:
+    def _said(
+        self, body: JsonObject, messages: typing.Sequence[JsonObject], body_size: int, budget: Budget
+    ) -> list[_Said]:
+        """Decide what the choices say that differ. It changes nothing, and charges for all that the answer takes."""
+        question = chat_question(body, messages)
         count = choice_count(body)
-        different = max(1, min(count, _MOST_CHOSEN_BYTES // body_size))
-        choices = [self._choice(body, messages, number) for number in range(different)]
-        return [choices[number % different] for number in range(count)]
+        said: list[_Said] = []
+        for number in range(max(1, min(count, _MOST_CHOSEN_BYTES // max(1, body_size)))):
+            try:
+                made = reply(question._replace(number=number), self._world.settings.text, budget)
+            except BudgetSpent:
+                if said and is_in_turns():
+                    break  # all further choices repeat these
+                raise
+            said.append(_said_by(made, body, is_named=bool(question.named)))
+        texts = [one.extent() for one in said]
+        charge_answer(budget, (texts[number % len(texts)] for number in range(count)), _word_bytes(body))
+        return said
 
-    def _choice(self, body: JsonObject, messages: typing.Sequence[JsonObject], number: int) -> Choice:
-        question = chat_question(body, messages, number)
-        said = reply(question, self._world.settings.text)
+    def _choices(self, body: JsonObject, said: typing.Sequence[_Said]) -> list[Choice]:
+        choices = [self._choice(body, one, number) for number, one in enumerate(said)]
+        return [choices[number % len(choices)] for number in range(choice_count(body))]
+
+    def _choice(self, body: JsonObject, said: _Said, number: int) -> Choice:
         if said.calls:
-            return self._calling(body, said.calls, is_named=bool(question.named))
-        pieces, reason = cut_to_length(split_words(cut_at_stop(said.text, body.get("stop"))), body, "stop")
+            calls = [self._called(body, call, pieces) for call, pieces in zip(said.reply.calls, said.calls)]
+            return Choice([], said.reason, calls=calls if body.get("tools") else calls[:1])
         logprobs: list[JsonObject] = []
         if body.get("logprobs") is True:
-            logprobs = token_logprobs(pieces, body.get("top_logprobs") or 0, question.seed)
-        audio = self._audio(body, pieces, number) if asks_for_audio(body) else None
-        return Choice(pieces, reason, logprobs=logprobs, audio=audio)
+            seed = body.get("seed")
+            logprobs = token_logprobs(said.pieces, body.get("top_logprobs") or 0, seed if type(seed) is int else 0)
+        audio = self._audio(body, said.pieces, number) if asks_for_audio(body) else None
+        return Choice(said.pieces, said.reason, logprobs=logprobs, audio=audio)
 
     def _audio(self, body: JsonObject, pieces: typing.Sequence[str], number: int) -> ChoiceAudio:
         """Return how an answer sounds; ApiError 400 in OpenAI's words for a stream in another format than pcm16."""
@@ -142,16 +167,10 @@ class ChatCompletions:
         sound = SpokenSound(len(pieces), str(form), seed=voice_seed(asked.get("voice")) + number)
         return ChoiceAudio(self._world.new_id("audio_"), self._world.now() + _SPOKEN_SECONDS, sound.pieces())
 
-    def _calling(self, body: JsonObject, calls: typing.Sequence[ToolCall], *, is_named: bool) -> Choice:
-        # A call that the request named ends with "stop": API reference, tool_choice.
-        is_legacy = not body.get("tools")
-        reason = "stop" if is_named else "function_call" if is_legacy else "tool_calls"
-        spoken = []
-        for call in calls:
-            pieces, reason = cut_to_length(split_words(call.arguments), body, reason)
-            id = "" if is_legacy else self._world.new_id("call_")
-            spoken.append(ChoiceCall("legacy" if is_legacy else call.kind, id, call.name, pieces))
-        return Choice([], reason, calls=spoken[:1] if is_legacy else spoken)
+    def _called(self, body: JsonObject, call: ToolCall, pieces: typing.Sequence[str]) -> ChoiceCall:
+        if not body.get("tools"):
+            return ChoiceCall("legacy", "", call.name, pieces)
+        return ChoiceCall(call.kind, self._world.new_id("call_"), call.name, pieces)
 
     # ---- stored completions -------------------------------------------------------------------------------------
 
@@ -170,6 +189,43 @@ class ChatCompletions:
         stored = record.state_of(_StoredChat)
         messages = [_stored_message(message) for message in (stored.messages if stored is not None else [])]
         return page_of(messages, {"order": "asc", **call.query})
+
+
+class _Said(typing.NamedTuple):
+    """What a choice says, in pieces: its text, or the arguments of each of its calls."""
+
+    reply: Reply
+    pieces: list[str]
+    calls: list[list[str]]
+    reason: str
+
+    def extent(self) -> tuple[int, int]:
+        """Return how many characters and pieces it has."""
+        texts = self.calls or [self.pieces]
+        return sum(sum(map(len, pieces)) for pieces in texts), sum(map(len, texts))
+
+
+def _said_by(said: Reply, body: JsonObject, *, is_named: bool) -> _Said:
+    if not said.calls:
+        spend_turn(len(said.text) // 20)
+        pieces, reason = cut_to_length(split_words(cut_at_stop(said.text, body.get("stop"))), body, "stop")
+        return _Said(said, pieces, [], reason)
+    # A call that the request named ends with "stop": API reference, tool_choice.
+    reason = "stop" if is_named else "tool_calls" if body.get("tools") else "function_call"
+    calls = []
+    for call in said.calls:
+        spend_turn(len(call.arguments) // 20)
+        pieces, reason = cut_to_length(split_words(call.arguments), body, reason)
+        calls.append(pieces)
+    return _Said(said, [], calls, reason)
+
+
+def _word_bytes(body: JsonObject) -> int:
+    """Return about how many bytes a word takes in an answer, besides its characters."""
+    top = body.get("top_logprobs")
+    logprobs = 1 + (top if type(top) is int else 0) if body.get("logprobs") is True else 0
+    sound = _SPOKEN_WORD_BYTES if asks_for_audio(body) else 0
+    return logprobs * LOGPROB_BYTES + sound + (CHUNK_BYTES if body.get("stream") else 0)
 
 
 def _stored_message(message: JsonObject) -> JsonObject:
@@ -236,11 +292,12 @@ def prompt_words(messages: typing.Sequence[JsonObject]) -> int:
     """Count the words of a chat, at least one a message: they stand in for tokens, so that anybody can check them."""
     words = 0
     for message in messages:
+        spend_turn(1)
         content = message.get("content")
         if type(content) is str:
-            words += len(content.split()) or 1
+            words += count_words(content) or 1
         else:
-            words += len(content_text(content).split()) or 1
+            words += count_words(content_text(content)) or 1
     return words
 
 
@@ -331,6 +388,7 @@ def _results(messages: typing.Sequence[JsonObject]) -> list[ToolResult]:
     names: dict[str, str] = {}
     results = []
     for message in messages:
+        spend_turn(1)
         for call in message.get("tool_calls") or []:
             names[str(call.get("id"))] = (call.get("function") or call.get("custom") or {}).get("name") or ""
         if message.get("role") == "tool":

@@ -12,7 +12,8 @@ from protocol.exchange import Response
 from protocol.mock.engine.resources import Handler
 from protocol.mock.engine.world import Call, World
 from protocol.mock.text.vectors import encode_vector, lexical_words, token_words, unit_vector
-from protocol.openai.answers import JSON_FIELDS
+from protocol.openai.answers import JSON_FIELDS, count_words
+from protocol.turns import in_turns
 from protocol.wire.json_text import encode_json
 
 # How long a model's vectors are, unless `dimensions` asks for shorter ones. Any other model's are as -3-small's, and at
@@ -29,9 +30,9 @@ _REQUEST_TOKENS = 300_000
 # How many vectors are kept, of about 8 kB each, and the characters of the longest text whose vector is.
 _KEPT_VECTORS = 512
 _LONGEST_KEPT = 1000
-# After so many vectors, or vectors of so many tokens, other requests get their turn: 12 ms.
-_VECTORS_A_TURN = 64
-_TOKENS_A_TURN = 4000
+# More numbers, or vectors of more tokens, are made in turns with other requests: these take 5 ms.
+_NUMBERS_A_TURN = 16_384
+_TOKENS_A_TURN = 1000
 
 EmbeddingInput = typing.Union[str, typing.Sequence[int]]
 
@@ -61,23 +62,21 @@ class Embeddings:
         model = asked if type(asked) is str else ""
         dimension = _vector_dimension(model, body.get("dimensions"))
         in_base64 = body.get("encoding_format") == "base64" and self._gives_base64
-        if len(inputs) > _VECTORS_A_TURN or tokens > _TOKENS_A_TURN:
+        if len(inputs) * dimension > _NUMBERS_A_TURN or tokens > _TOKENS_A_TURN:
             return self._many(inputs, dimension, in_base64, model, tokens)
-        vectors = [self._vector(input, dimension, in_base64) for input in inputs]
+        vectors = self._vectors(inputs, dimension, in_base64)
         return self._world.after_words(_answer(vectors, model, tokens), 1)
 
     async def _many(
         self, inputs: typing.Sequence[EmbeddingInput], dimension: int, in_base64: bool, model: str, tokens: int
     ) -> Response:
         """Answer for many inputs, with turns for other requests in between."""
-        vectors: list[bytes] = []
-        a_turn = max(1, min(_VECTORS_A_TURN, _TOKENS_A_TURN * len(inputs) // tokens))
-        for start in range(0, len(inputs), a_turn):
-            turn = inputs[start : start + a_turn]
-            vectors += [self._vector(input, dimension, in_base64) for input in turn]
-            await self._world.sleep(0)
+        vectors = await in_turns(lambda: self._vectors(inputs, dimension, in_base64))
         answer = self._world.after_words(_answer(vectors, model, tokens), 1)
         return answer if isinstance(answer, Response) else await answer
+
+    def _vectors(self, inputs: typing.Sequence[EmbeddingInput], dimension: int, in_base64: bool) -> list[bytes]:
+        return [self._vector(input, dimension, in_base64) for input in inputs]
 
     def _vector(self, input: EmbeddingInput, dimension: int, in_base64: bool) -> bytes:
         """Return an input's vector as JSON."""
@@ -134,7 +133,7 @@ def _tokens(inputs: typing.Sequence[EmbeddingInput]) -> int:
     """Count the tokens of the inputs; a word of a text is one. ApiError 400 for more than a model takes."""
     total = 0
     for input in inputs:
-        tokens = len(input.split()) or 1 if isinstance(input, str) else len(input)
+        tokens = count_words(input) or 1 if isinstance(input, str) else len(input)
         if tokens > _INPUT_TOKENS:
             raise ApiError(
                 400, f"This model's maximum context length is {_INPUT_TOKENS} tokens, however you requested"

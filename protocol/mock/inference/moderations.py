@@ -10,6 +10,8 @@ import re
 import typing
 import zlib
 
+from protocol.budget import Budget, spend_turn
+from protocol.mock.answer.cost import answered
 from protocol.mock.engine.resources import Handler
 from protocol.mock.engine.world import Call, World
 from protocol.wire.json_text import JsonObject
@@ -96,6 +98,7 @@ _OF_PICTURES = frozenset(
     ["self-harm", "self-harm/intent", "self-harm/instructions", "sexual", "violence", "violence/graphic"]
 )
 _MOST_CHARACTERS = 100_000  # of a text that are read
+_RESULT_STEPS = 100  # of a budget, besides those for the characters
 
 # A manifest of C2PA is a JUMBF box with one of these labels, in any kind of file (C2PA specification 2.1, 11.1).
 _C2PA_MARKS = (b"jumbc2pa", b"c2pa.claim", b"jumdc2pa")
@@ -114,14 +117,19 @@ class Moderations:
             "POST /content_provenance_checks": self.check_provenance,
         }
 
-    def moderate(self, call: Call) -> JsonObject:
+    def moderate(self, call: Call) -> JsonObject | typing.Awaitable[JsonObject]:
         """Answer with one result for each text; texts and pictures that are parts of one content share a result."""
         asked = call.body.get("model") or "omni-moderation-latest"
-        return {
-            "id": self._world.new_id("modr-"),
-            "model": _MODELS.get(asked, asked),
-            "results": [_result(texts, kinds) for texts, kinds in _contents(call.body.get("input"))],
-        }
+        contents = _contents(call.body.get("input"))
+
+        def work(budget: Budget) -> JsonObject:
+            results = []
+            for text, kinds in contents:
+                budget.spend(_RESULT_STEPS + min(len(text), _MOST_CHARACTERS) // 2)
+                results.append(_result(text, kinds))
+            return {"id": self._world.new_id("modr-"), "model": _MODELS.get(asked, asked), "results": results}
+
+        return answered(work)
 
     def check_provenance(self, call: Call) -> JsonObject:
         """Answer whether a file has a C2PA manifest. A watermark of SynthID cannot be detected without its key."""
@@ -156,6 +164,7 @@ def moderation_scores(text: str) -> dict[str, float]:
     text = text[:_MOST_CHARACTERS].casefold().replace("\u2019", "'")
     raised: set[str] = set()
     for category, pattern, also in _RULES:
+        spend_turn(len(text) // 20)
         if re.search(pattern, text):
             raised.update([category, *also])
     return {category: _score(text, category, category in raised) for category in _CATEGORIES}

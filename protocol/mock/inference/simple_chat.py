@@ -11,7 +11,7 @@ import typing
 from protocol.exchange import Answer, Request, Response, answer_in_turns
 from protocol.mock.engine.time_and_chance import TimeAndChance
 from protocol.on_demand import is_loaded, load
-from protocol.openai.answers import JSON_FIELDS, split_words
+from protocol.openai.answers import JSON_FIELDS, count_words, split_words
 from protocol.openai.completions import Choice, CompletionHead, FixedChat
 from protocol.wire.json_text import JsonObject
 
@@ -22,6 +22,8 @@ _TOOL_CODE = ("mock tool calls", "mock JSON")
 
 OtherChat = typing.Callable[[Request, JsonObject], Answer]
 
+_FEW_MESSAGES = 1_000  # that are gone through at once
+_SHORT_CHARACTERS = 65_536  # of a text whose words are counted at once
 _USUAL_ROLES = ("system", "user", "assistant", "developer")
 
 
@@ -101,6 +103,8 @@ def simplest_words(body: JsonObject) -> int:
         return 0
     if not body.get("model") or type(body["model"]) is not str:
         return 0
+    if len(messages) > _FEW_MESSAGES:
+        return 0
     words = 0
     for message in messages:
         if type(message) is not dict or len(message) != 2 or message.get("role") not in _USUAL_ROLES:
@@ -108,7 +112,7 @@ def simplest_words(body: JsonObject) -> int:
         content = message.get("content")
         if type(content) is not str:
             return 0
-        words += len(content.split()) or 1
+        words += len(content.split()) or 1 if len(content) < _SHORT_CHARACTERS else count_words(content)
     return words
 
 

@@ -26,6 +26,7 @@ from protocol.mock.json_schema.document import (
 from protocol.mock.json_schema.format import format_holds
 
 MAX_SCHEMA_STEPS = 50_000  # schemas applied to a value, or tried for one; about 0.2 s
+_BUDGET_STEPS = 8  # of protocol/budget.py for one of these, on the average
 MAX_CHECK_DEPTH = 150  # schemas applied within one another; two Python frames each
 
 ValuePath = typing.Tuple[typing.Union[str, int], ...]
@@ -76,7 +77,10 @@ _TOP = CheckPlace((), 0)
 
 
 class SchemaChecker:
-    """Checks values against the schemas of one document, within one budget of steps for all of them.
+    """Checks values against the schemas of one document, within one number of steps for all of them.
+
+    The steps tell when a search for a value is hopeless. They and the loops in between charge the document's budget,
+    which is about time.
 
     Each keyword has a check, a method that the tables below name; it also reads the keywords that belong to its own.
     """
@@ -90,6 +94,7 @@ class SchemaChecker:
     def spend(self, path: SchemaPath = (), cost: int = 1) -> None:
         """Count steps; SchemaError when there were too many, since a schema can be a maze."""
         self.steps += cost
+        self.document.budget.spend(_BUDGET_STEPS * cost)
         if self.steps > MAX_SCHEMA_STEPS:
             reason = f"gave up after {MAX_SCHEMA_STEPS} steps: the schema is too large or contradicts itself"
             raise SchemaError(path, reason)
@@ -191,6 +196,7 @@ class SchemaChecker:
             yield at.violation(f"expected a match of {expected}, got {schema_evidence(value)}")
 
     def _check_format(self, value: str, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
+        self.document.budget.spend(len(value) // 50)
         if not format_holds(schema[keyword], value):
             expected = schema_evidence(schema[keyword])
             yield at.violation(f"expected a string of format {expected}, got {schema_evidence(value)}")
@@ -214,6 +220,7 @@ class SchemaChecker:
     def _check_unique(self, value: list[typing.Any], schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         seen: dict[object, int] = {}
         for place, item in enumerate(value if schema[keyword] else ()):
+            self.document.budget.spend(json_extent(item))
             first = seen.setdefault(json_key(item), place)
             if first != place:
                 yield at.member(place).violation(f"expected items that differ, but this equals item {first}")
@@ -235,11 +242,14 @@ class SchemaChecker:
     # objects
 
     def _check_required(self, value: _Part, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
-        for name in schema[keyword]:
+        names = self.document.required_names(schema)
+        self.document.budget.spend(min(len(names), len(value)) // 20)  # a valid value has them all
+        for name in names:
             if name not in value:
                 yield at.violation(f"the property {schema_evidence(name)} is missing")
 
     def _check_properties(self, value: _Part, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
+        self.document.budget.spend(len(schema[keyword]) // 20)
         for name, part in schema[keyword].items():
             if name in value:
                 yield from self.problems(value[name], part, at.member(name))
@@ -252,10 +262,12 @@ class SchemaChecker:
 
     def _check_other_names(self, value: _Part, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
         named, patterns, part = schema.get("properties", {}), schema.get("patternProperties", {}), schema[keyword]
+        self.document.budget.spend(len(value) // 10)
         for name, item in value.items():
             if name in named or any(self.document.matches(source, name) for source in patterns):
                 continue
             if part is False:
+                self.document.budget.spend(len(named) // 50)
                 known = schema_evidence(list(named))
                 yield at.member(name).violation(f"unexpected property; known are {known}")
             else:
@@ -267,12 +279,14 @@ class SchemaChecker:
                 yield Violation(problem.path, f"property name: {problem.message}")
 
     def _check_dependents(self, value: _Part, schema: _Part, keyword: str, at: CheckPlace) -> _Violations:
+        self.document.budget.spend(len(schema[keyword]) // 20)
         for name, wanted in schema[keyword].items():
             if name not in value:
                 continue
             if not isinstance(wanted, list):
                 yield from self.problems(value, wanted, at)
                 continue
+            self.document.budget.spend(len(wanted) // 20)
             for other in wanted:
                 if other not in value:
                     message = f"the property {schema_evidence(other)} is missing, required by {schema_evidence(name)}"

@@ -4,7 +4,7 @@ The keywords are those of draft 2020-12 (core and validation), and older ones th
 `items` with `additionalItems`, `definitions` and `dependencies`, draft-04's boolean `exclusiveMinimum`, OpenAPI's
 `nullable`. Keywords beside a `$ref` count. References stay within the document.
 
-Schemas come from strangers, so the constants below bound what one may cost.
+Schemas come from strangers, so the constants below bound what one may cost, and each loop charges a Budget.
 """
 
 from __future__ import annotations
@@ -12,11 +12,14 @@ from __future__ import annotations
 import re
 import typing
 
+from protocol.budget import Budget
 from protocol.mock.json_schema.pattern import Pattern
 from protocol.mock.json_schema.pattern_nodes import PatternBudget, PatternError
 
 MAX_SCHEMA_VALUES = 40_000  # JSON values in a schema; OpenAI admits 5,000 properties
 MAX_SCHEMA_NESTING = 120  # JSON values within one another
+_SCHEMA_STEPS = 3_000_000  # of a budget (protocol/budget.py) for all that is done with one schema
+_SCHEMA_STEPS_A_PART = 5  # to read a schema within the schema
 
 JsonSchema = typing.Union[typing.Dict[str, typing.Any], bool]
 SchemaPath = typing.Tuple[str, ...]
@@ -44,7 +47,9 @@ class SchemaError(ValueError):
     def __init__(self, path: typing.Sequence[str], reason: str) -> None:
         self.path = tuple(path)
         self.reason = reason
-        super().__init__(f"In context={self.path!r}, {reason}.")
+        # A name may be as long as a request.
+        shown = tuple(key if len(key) <= _EVIDENCE else f"{key[: _EVIDENCE - 3]}..." for key in self.path)
+        super().__init__(f"In context={shown!r}, {reason}.")
 
 
 def json_kind(value: object) -> str:
@@ -82,8 +87,30 @@ def schema_evidence(value: object) -> str:
         return "a number of more than 300 digits"
     if isinstance(value, (list, dict)) and len(value) > 20:
         return f"{SCHEMA_KINDS[json_kind(value)]} of {len(value)} members"
-    text = repr(value[:_EVIDENCE] if isinstance(value, str) else value)
+    text = repr(_beginning(value, 2 * _EVIDENCE))
     return text if len(text) <= _EVIDENCE else text[: _EVIDENCE - 3] + "..."
+
+
+def _beginning(value: object, room: int) -> object:
+    """Return a JSON value of which the repr begins in the same way for `room` characters, and is not much longer."""
+    if isinstance(value, str):
+        return value[:room]
+    if isinstance(value, list):
+        return [part for _, part in _beginning_of(enumerate(value), room)]
+    if isinstance(value, dict):
+        return dict(_beginning_of(value.items(), room))
+    return value
+
+
+def _beginning_of(
+    members: typing.Iterable[tuple[typing.Any, object]], room: int
+) -> typing.Iterator[tuple[typing.Any, object]]:
+    for name, part in members:
+        if room <= 0:
+            return
+        begun = _beginning(name, room), _beginning(part, room - 1)
+        room -= len(repr(begun)) // 2  # at the least: of a list's members there is no name
+        yield begun
 
 
 def decimal_parts(number: float) -> tuple[int, int]:
@@ -186,20 +213,29 @@ _SHAPES.update(
 class SchemaDocument:
     """A schema that is well formed: its parts, references and patterns.
 
-    `parts` has each schema within it, with its path, by id(); `root` keeps them alive.
+    `parts` has each schema within it, with its path, by id(); `root` keeps them alive. `budget` pays for all that is
+    done with the schema, here and elsewhere.
     """
 
-    __slots__ = ("root", "parts", "budget", "_names", "_patterns", "_enum_keys")
+    __slots__ = (
+        "root", "parts", "budget", "_pattern_budget", "_names", "_patterns", "_enum_keys", "_required", "_targets",
+    )  # fmt: skip
 
-    def __init__(self, root: JsonSchema) -> None:
-        """Walk through `root`; SchemaError where it is malformed or too large, or a reference leads nowhere."""
-        _check_extent(root)
+    def __init__(self, root: JsonSchema, budget: Budget | None = None) -> None:
+        """Walk through `root`; SchemaError where it is malformed or too large, or a reference leads nowhere.
+
+        Raises BudgetSpent, here and later, when the budget is used up.
+        """
+        self.budget = budget = budget or Budget(_SCHEMA_STEPS, "The JSON Schema", pauses=True)
+        _check_extent(root, budget)
         self.root = root
-        self.budget = PatternBudget()
+        self._pattern_budget = PatternBudget(work=budget)
         self.parts: dict[int, tuple[dict[str, typing.Any], SchemaPath]] = {}
         self._names: dict[str, JsonSchema] = {}  # given by $id, $anchor, and draft-04's id
         self._patterns: dict[str, Pattern] = {}
         self._enum_keys: dict[int, frozenset[object]] = {}
+        self._required: dict[int, tuple[object, tuple[str, ...]]] = {}  # with the schema, which must not be collected
+        self._targets: dict[str, JsonSchema] = {}
         references: list[tuple[str, SchemaPath]] = []
         self._walk(root, (), references)
         while references:
@@ -208,6 +244,13 @@ class SchemaDocument:
 
     def target(self, reference: str, path: SchemaPath = ()) -> JsonSchema:
         """Return the schema that a `$ref` names; `path` is for the SchemaError when there is none."""
+        known = self._targets.get(reference)
+        if known is None:
+            known = self._targets[reference] = self._find_target(reference, path)
+        return known
+
+    def _find_target(self, reference: str, path: SchemaPath) -> JsonSchema:
+        self.budget.spend(1 + len(reference) // 20)
         base = self.root.get("$id") if isinstance(self.root, dict) else None
         local = reference[len(base) :] if isinstance(base, str) and reference.startswith(base) else reference
         if local in ("", "#"):
@@ -224,7 +267,7 @@ class SchemaDocument:
         """Return a pattern of the schema, which is read once; SchemaError, at `path`, when it is malformed."""
         if source not in self._patterns:
             try:
-                self.budget.spend(2 * len(source))
+                self._pattern_budget.spend(2 * len(source))
                 self._patterns[source] = Pattern(source)
             except PatternError as exc:
                 raise SchemaError(path, f"pattern {schema_evidence(source)}: {exc}") from exc
@@ -233,14 +276,15 @@ class SchemaDocument:
     def matches(self, source: str, text: str) -> bool:
         """Say whether a pattern of the schema is found in `text`; SchemaError when that costs too much."""
         try:
-            return self.pattern(source).matches(text, self.budget)
+            return self.pattern(source).matches(text, self._pattern_budget)
         except PatternError as exc:
             raise SchemaError((), f"pattern {schema_evidence(source)}: {exc}") from exc
 
     def texts(self, source: str, low: int, high: int, turn: int) -> typing.Iterator[str]:
         """Yield texts that match a pattern of the schema, as Pattern.examples does."""
+        self.budget.spend(200)  # for its tries, which cost as much even where no text can be so long
         try:
-            yield from self.pattern(source).examples(low, high, turn, self.budget)
+            yield from self.pattern(source).examples(low, high, turn, self._pattern_budget)
         except PatternError as exc:
             raise SchemaError((), f"pattern {schema_evidence(source)}: {exc}") from exc
 
@@ -248,8 +292,20 @@ class SchemaDocument:
         """Return the json_key of each value of the schema's enum."""
         keys = self._enum_keys.get(id(schema))
         if keys is None:
-            keys = self._enum_keys[id(schema)] = frozenset([json_key(value) for value in schema["enum"]])
+            keys = self._enum_keys[id(schema)] = frozenset([self._key(value) for value in schema["enum"]])
         return keys
+
+    def _key(self, value: object) -> object:
+        self.budget.spend(json_extent(value))
+        return json_key(value)
+
+    def required_names(self, schema: dict[str, typing.Any]) -> tuple[str, ...]:
+        """Return the names that a schema requires, each once."""
+        known = self._required.get(id(schema))
+        if known is None:
+            self.budget.spend(1 + len(schema["required"]) // 10)
+            known = self._required[id(schema)] = (schema, tuple(dict.fromkeys(schema["required"])))
+        return known[1]
 
     def property_schemas(self, schema: JsonSchema, name: str) -> list[JsonSchema]:
         """Return the schemas that one schema has for the property `name`."""
@@ -272,6 +328,7 @@ class SchemaDocument:
             if not isinstance(schema, dict):
                 raise SchemaError(path, f"expected a schema (an object or a boolean), got {schema_evidence(schema)}")
             self.parts[id(schema)] = (schema, path)
+            self.budget.spend(_SCHEMA_STEPS_A_PART)
             self._check_shapes(schema, path)
             parts = list(_parts(schema, path))
             for source in schema.get("patternProperties", ()):
@@ -316,13 +373,14 @@ def _parts(schema: dict[str, typing.Any], path: SchemaPath) -> typing.Iterator[t
                     yield (keyword, name), part
 
 
-def _check_extent(root: object) -> None:
+def _check_extent(root: object, budget: Budget) -> None:
     """Raise SchemaError for a schema that is too large, or nests so deeply that recursion (repr's, too) would fail."""
     queue = [(root, 0)]
     count = 0
     while queue:
         value, depth = queue.pop()
         count += 1
+        budget.spend()
         if count > MAX_SCHEMA_VALUES:
             raise SchemaError((), f"the schema has more than {MAX_SCHEMA_VALUES} values in it")
         if depth > MAX_SCHEMA_NESTING:

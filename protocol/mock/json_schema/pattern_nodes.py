@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import bisect
 import itertools
 import typing
 import unicodedata
 
+from protocol.budget import Budget
 from protocol.mock.json_schema.character_sets import LAST_CODE, WORD, Ranges
 
 MAX_PATTERN_WORK = 200_000  # maps of one set of positions, and steps that cost as much; about 0.3 s
 ENDLESS = 1 << 40  # the width of `x*`: an int, so that sums stay ints
+_MANY_RANGES = 16  # of a set, which are searched by halves
 _ALPHANUMERIC = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789"
 _PRINTABLE = _ALPHANUMERIC + "-_.@ !\"#$%&'()*+,/:;<=>?[\\]^`{|}~"
 
@@ -23,18 +26,24 @@ class PatternError(ValueError):
 
 
 class PatternBudget:
-    """What matching and writing may cost together, for all patterns that share the budget."""
+    """What matching and writing may cost together, for all patterns that share the budget.
 
-    __slots__ = ("left",)
+    `work` is the budget of all that they are a part of.
+    """
 
-    def __init__(self, left: int = MAX_PATTERN_WORK) -> None:
+    __slots__ = ("left", "_work")
+
+    def __init__(self, left: int = MAX_PATTERN_WORK, work: Budget | None = None) -> None:
         self.left = left
+        self._work = work
 
     def spend(self, cost: int) -> None:
         """Take from the budget; PatternError when nothing is left."""
         self.left -= cost
         if self.left < 0:
             raise PatternError("takes too many steps (together with those before it): simplify it")
+        if self._work is not None:
+            self._work.spend(2 * cost)
 
 
 class Scan:
@@ -107,7 +116,7 @@ class Node:
 class Chars(Node):
     """One character of a set: ranges of code points and Unicode's general categories, or all others if negated."""
 
-    __slots__ = ("ranges", "categories", "negated", "readable")
+    __slots__ = ("ranges", "categories", "negated", "readable", "_starts", "_ends")
 
     def __init__(self, ranges: Ranges, categories: frozenset[str] = frozenset(), negated: bool = False) -> None:
         super().__init__(1, 1)
@@ -115,14 +124,31 @@ class Chars(Node):
         self.categories = categories
         self.negated = negated
         self.readable: tuple[str, ...] = ()  # made at the first use: most sets are never written
+        # Where the ranges of a large set begin and end, in order and joined; likewise.
+        self._starts: list[int] = []
+        self._ends: list[int] = []
 
     def has(self, char: str) -> bool:
         """Whether a character is in the set."""
         code = ord(char)
-        found = any(low <= code <= high for low, high in self.ranges)
+        if len(self.ranges) > _MANY_RANGES:
+            found = self._is_in_ranges(code)
+        else:
+            found = any(low <= code <= high for low, high in self.ranges)
         if not found and self.categories:
             found = unicodedata.category(char) in self.categories
         return found != self.negated
+
+    def _is_in_ranges(self, code: int) -> bool:
+        if not self._starts:
+            ranges: list[tuple[int, int]] = []
+            for low, high in sorted(self.ranges):
+                if ranges and low <= ranges[-1][1] + 1:
+                    low, high = ranges[-1][0], max(high, ranges.pop()[1])
+                ranges.append((low, high))
+            self._starts, self._ends = [low for low, _ in ranges], [high for _, high in ranges]
+        at = bisect.bisect_right(self._starts, code) - 1
+        return at >= 0 and code <= self._ends[at]
 
     def run(self, places: int, scan: Scan, ahead: bool) -> int:
         scan.spend()

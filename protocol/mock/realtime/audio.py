@@ -14,6 +14,7 @@ import base64
 import sys
 import typing
 
+from protocol.budget import spend_turn
 from protocol.errors import ApiError
 
 #: The formats of realtime sound, and how many bytes of each are a millisecond.
@@ -30,6 +31,8 @@ _WINDOW_STEP = 4
 _FULL_THRESHOLD_LEVEL = 2000
 # How many loud windows in a row are speech. Fewer are a click.
 _SPEECH_WINDOWS = 3
+# How often speech may begin or end in the sound of one event: each time there are several events to tell.
+_MOST_MARKS = 1_000
 
 # The least sound that may be committed.
 _LEAST_COMMITTED_MS = 100
@@ -120,6 +123,13 @@ class InputSound:
         window = _WINDOW_MS * self._bytes_a_ms
         least = (detection.threshold * _FULL_THRESHOLD_LEVEL) ** 2
         while len(self._sound) - self._looked >= window:
+            spend_turn(10)
+            if len(marks) == _MOST_MARKS:
+                self.clear()
+                raise ApiError(
+                    400, f"Speech begins or ends more than {_MOST_MARKS} times in the sound of one event, which was"
+                    " dropped: send it in several.", param="audio", code="invalid_value",
+                )  # fmt: skip
             is_loud = self._level(bytes(self._sound[self._looked : self._looked + window])) > least
             self._looked += window
             mark = self._after_window(detection, is_loud, window)
@@ -162,6 +172,11 @@ class InputSound:
 
 def decode_sound(audio: str) -> bytes:
     """Return the bytes of base64; ApiError 400 in OpenAI's words for any other text."""
+    if len(audio) > 2 * MOST_BUFFERED_SOUND:
+        raise ApiError(
+            400, f"An event has at most {MOST_BUFFERED_SOUND} bytes of sound.", param="audio",
+            code="input_audio_buffer_full",
+        )  # fmt: skip
     try:
         return base64.b64decode(audio, validate=True)
     except ValueError as exc:  # binascii.Error is one

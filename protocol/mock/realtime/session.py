@@ -15,7 +15,9 @@ from __future__ import annotations
 
 import typing
 
+from protocol.budget import spend_turn
 from protocol.errors import ApiError
+from protocol.mock.answer.cost import budget_at_once
 from protocol.mock.answer.logprobs import token_logprobs
 from protocol.mock.answer.reply import count_tokens, reply
 from protocol.mock.engine.world import World
@@ -102,6 +104,7 @@ class RealtimeSession(TurnTalk):
         """Answer input_audio_buffer.append: with events only where speech begins or ends in the sound."""
         events: Events = []
         for mark in self._input.append(decode_sound(message["audio"])):
+            spend_turn(200)
             events += self._speech_began(mark) if mark.kind == "started" else self._speech_ended(mark)
         return events
 
@@ -294,7 +297,7 @@ class RealtimeSession(TurnTalk):
         given = {name: value for name, value in asked.items() if value is not None and name not in ("audio", "input")}
         used = changed_session(self.session, {**given, "audio": asked.get("audio")})
         items = self._asked_items(asked.get("input"))
-        said = reply(realtime_question(items, used, self._seed()), self._world.settings.text)
+        said = reply(realtime_question(items, used, self._seed()), self._world.settings.text, budget_at_once())
         usage = self._items.tokens(items)
         usage = usage._replace(text=usage.text + count_tokens(used["instructions"] or ""))
         response = ResponseInProgress(self._new_response(used, asked, is_default), is_default=is_default)

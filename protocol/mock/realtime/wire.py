@@ -13,6 +13,7 @@ import asyncio
 import functools
 import typing
 
+from protocol.budget import spend_turn
 from protocol.errors import ApiError
 from protocol.exchange import LONG_BODY, Request, Response
 from protocol.mock.engine.world import World
@@ -329,4 +330,8 @@ async def _next_bytes(incoming: typing.AsyncIterator[bytes] | None) -> bytes:
 
 
 def _messages(events: Events) -> bytes:
-    return b"".join(encode_text(encode_json(event).decode("utf-8")) for event in events)
+    said = []
+    for event in events:
+        spend_turn(10)
+        said.append(encode_text(encode_json(event).decode("utf-8")))
+    return b"".join(said)

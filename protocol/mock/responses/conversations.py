@@ -5,6 +5,7 @@ from __future__ import annotations
 import typing
 
 from protocol.errors import ApiError
+from protocol.mock.answer.cost import budget_at_once
 from protocol.mock.engine.resources import Handler, create_record, page_of
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
@@ -83,7 +84,7 @@ class Conversations:
                 400, f"Invalid 'items': array too long. Expected an array with maximum length {_MOST_GIVEN}, but got"
                 f" an array with length {len(given)} instead.", param="items", code="array_above_max_length",
             )  # fmt: skip
-        return self._memory.resolved(input_items(given, self._world.new_id))
+        return self._memory.resolved(input_items(given, self._world.new_id), budget_at_once())
 
     def _add(self, conversation: Record, items: typing.Sequence[JsonObject]) -> list[Record]:
         collection = f"{conversation.path}/items"

@@ -10,6 +10,7 @@ import hashlib
 import re
 import typing
 
+from protocol.budget import spend_turn
 from protocol.errors import ApiError
 from protocol.mock.answer.logprobs import token_logprobs
 from protocol.mock.answer.reply import ToolResult, count_tokens
@@ -140,8 +141,10 @@ def _image_part(part: JsonObject) -> JsonObject:
 
 def check_calls_answered(items: typing.Sequence[JsonObject]) -> None:
     """Check that each tool call has its output and each output its call; ApiError 400 in OpenAI's words."""
+    spend_turn(len(items) // 2)
     called = {(item_type(item), item.get("call_id")) for item in items}
     for item in items:
+        spend_turn(1)
         kind, call_id = item_type(item), item.get("call_id")
         if kind in _ANSWERED_CALLS and isinstance(call_id, str):
             call, words = _ANSWERED_CALLS[kind]
@@ -181,7 +184,10 @@ def _joined_text(content: typing.Any) -> str:
 def items_tokens(items: typing.Sequence[JsonObject], instructions: typing.Any = None) -> int:
     """Count the tokens of what a model reads: its words, and at least one for each item."""
     spoken = count_tokens(instructions) if isinstance(instructions, str) else 0
-    return spoken + sum(count_tokens(item_text(item)) or 1 for item in items)
+    for item in items:
+        spend_turn(1)
+        spoken += count_tokens(item_text(item)) or 1
+    return spoken
 
 
 class Asked(typing.NamedTuple):
@@ -199,6 +205,7 @@ def asked_by(items: typing.Sequence[JsonObject], instructions: typing.Any = None
     told = [instructions] if isinstance(instructions, str) else []
     tools: dict[typing.Any, str] = {}
     for item in items:
+        spend_turn(1)
         kind, role = item_type(item), item.get("role")
         if kind == "message" and role == "user":
             prompt, results = item_text(item), []

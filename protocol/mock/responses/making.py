@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import typing
 
+from protocol.budget import Budget, spend_turn
 from protocol.errors import ApiError
+from protocol.mock.answer.cost import CHUNK_BYTES, LOGPROB_BYTES, charge_answer
 from protocol.mock.answer.reply import Question, Reply, reply
 from protocol.mock.engine.world import World
 from protocol.mock.responses.items import (
@@ -38,6 +40,8 @@ _DEFAULT_MODEL = "gpt-4o"
 _EFFORT_TOKENS = {"none": 0, "minimal": 8, "low": 32, "medium": 64, "high": 128, "xhigh": 256, "max": 512}
 # The score of a search from which on the prompt counts as a question about the file that was found.
 _LIKELY_SCORE = 0.1
+# Steps of a budget that an item of the context takes: it is gone through several times.
+_ITEM_STEPS = 5
 # How many times a response may ask again with the results of the server's own tools.
 _MOST_ROUNDS = 8
 
@@ -66,20 +70,23 @@ class ResponseMaker:
         self._world = world
         self._caller = ToolCaller(world)
 
-    def make(self, body: JsonObject, context: ItemChain, conversation: str, *, is_silent: bool = False) -> MadeResponse:
+    def make(
+        self, body: JsonObject, context: ItemChain, conversation: str, budget: Budget, *, is_silent: bool = False
+    ) -> MadeResponse:
         """Return the response to a body; `context` includes the body's own input. A silent response says nothing.
 
-        ApiError 400 for a schema that nothing fits, and for a tool that is chosen and not offered; 404 for a vector
-        store that is searched and not there.
+        ApiError 400 for a schema that nothing fits, for a tool that is chosen and not offered, and for an answer that
+        would be too large; 404 for a vector store that is searched and not there.
         """
         items = context.all()
+        budget.spend(_ITEM_STEPS * len(items))
         object = self._begun(body, conversation)
         asked = asked_by(items, body.get("instructions"))
         output: list[JsonObject] = []
         reasoning_tokens = 0
         if not is_silent:
             thought = self._thought(object, asked)
-            output = [*self._compacted(body, items), *thought, *self._said(body, items, asked)]
+            output = [*self._compacted(body, items), *thought, *self._said(body, items, asked, budget)]
             reasoning_tokens = _EFFORT_TOKENS.get(object["reasoning"]["effort"], 0) if thought else 0
         limit = body.get("max_output_tokens")
         if limit is not None:
@@ -89,6 +96,7 @@ class ResponseMaker:
                 object.update(status="incomplete", incomplete_details={"reason": "max_output_tokens"})
         if object["status"] == "completed":
             object["completed_at"] = self._world.now()
+        charge_answer(budget, map(_extent, output), _word_bytes(body))
         include = body.get("include") or ()
         object["output"] = [shown_item(item, include, object["top_logprobs"]) for item in output]
         written = sum(written_words(item) for item in output)
@@ -139,15 +147,15 @@ class ResponseMaker:
         id = self._world.new_id("cmp_")
         return {"id": id, "type": "compaction", "encrypted_content": sealed(id)}
 
-    def _said(self, body: JsonObject, items: list[JsonObject], asked: Asked) -> list[JsonObject]:
+    def _said(self, body: JsonObject, items: list[JsonObject], asked: Asked, budget: Budget) -> list[JsonObject]:
         """Return what the model says: calls of the server's tools, and then a message or calls of the client's."""
         toolbox = Toolbox(body.get("tools"), body.get("tool_choice"))
         said = self._listed(toolbox, items) + self._approved(items)
-        question = self._question(body, toolbox, asked, said)
+        question = self._question(body, toolbox, asked, said, budget)
         most = body.get("max_tool_calls")
         served = 0
         for _ in range(_MOST_ROUNDS):
-            answer = _reply(question, self._world.settings.text)
+            answer = _reply(question, self._world.settings.text, budget)
             if not answer.calls:
                 break
             made = [self._caller.item(toolbox.called(call.name), call) for call in answer.calls]
@@ -157,11 +165,13 @@ class ResponseMaker:
             said += made
             served += len(made)
             if not made or any(not _is_served(item) for item in made):
-                return said or [self._message(question, said)]
-            question = self._question(body, toolbox, asked, said)
-        return [*said, self._message(question, said)]
+                return said or [self._message(question, said, budget)]
+            question = self._question(body, toolbox, asked, said, budget)
+        return [*said, self._message(question, said, budget)]
 
-    def _question(self, body: JsonObject, toolbox: Toolbox, asked: Asked, said: list[JsonObject]) -> Question:
+    def _question(
+        self, body: JsonObject, toolbox: Toolbox, asked: Asked, said: list[JsonObject], budget: Budget
+    ) -> Question:
         results = [*asked.results, *asked_by(said).results]
         called = any(_is_served(item) for item in said)
         form = (body.get("text") or {}).get("format") or {}
@@ -174,21 +184,23 @@ class ResponseMaker:
             results=results, format=form.get("type") or "text", schema=form.get("schema"),
             schema_name=form.get("name") or "", instructions=asked.instructions,
         )  # fmt: skip
-        return question if question.named or question.choice != "auto" else self._with_search(question, toolbox, said)
+        if question.named or question.choice != "auto":
+            return question
+        return self._with_search(question, toolbox, budget)
 
-    def _with_search(self, question: Question, toolbox: Toolbox, said: list[JsonObject]) -> Question:
+    def _with_search(self, question: Question, toolbox: Toolbox, budget: Budget) -> Question:
         """Call for the file search when nothing else is called for and the stores know something of the prompt."""
         offer = toolbox.find("file_search")
         if offer is None or any(result.name == "file_search" for result in question.results):
             return question
-        if _reply(question, "").calls:
+        if _reply(question, "", budget).calls:
             return question
         found = self._caller.found(offer.spec, question.prompt)
         is_likely = bool(found) and found[0]["score"] >= _LIKELY_SCORE
         return question._replace(named="file_search") if is_likely else question
 
-    def _message(self, question: Question, said: list[JsonObject]) -> JsonObject:
-        text = _reply(question._replace(tools=(), choice="auto", named=""), self._world.settings.text).text
+    def _message(self, question: Question, said: list[JsonObject], budget: Budget) -> JsonObject:
+        text = _reply(question._replace(tools=(), choice="auto", named=""), self._world.settings.text, budget).text
         item = message_item(self._world.new_id("msg_"), text)
         if question.format == "text":
             item["content"][0]["annotations"] = [citation for one in said for citation in _citations(one, text)]
@@ -216,10 +228,24 @@ class ResponseMaker:
 # ---- parts of a response ----------------------------------------------------------------------------------------
 
 
-def _reply(question: Question, text: str) -> Reply:
+def _extent(item: JsonObject) -> tuple[int, int]:
+    """Return how many characters and words the model wrote in an item."""
+    text = item_text(item)
+    spend_turn(len(text) // 20)
+    return len(text), written_words(item)
+
+
+def _word_bytes(body: JsonObject) -> int:
+    """Return about how many bytes a word takes in an answer, besides its characters."""
+    wants = "message.output_text.logprobs" in (body.get("include") or ())
+    logprobs = 1 + (body.get("top_logprobs") or 0) if wants else 0
+    return logprobs * LOGPROB_BYTES + (CHUNK_BYTES if body.get("stream") or body.get("background") else 0)
+
+
+def _reply(question: Question, text: str, budget: Budget) -> Reply:
     """Return the reply to a question. Errors name parameters as this API does, and not as chat completions do."""
     try:
-        return reply(question, text)
+        return reply(question, text, budget)
     except ApiError as exc:
         if exc.param == "response_format":
             exc.param = "text.format.schema"

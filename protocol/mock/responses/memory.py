@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import typing
 
+from protocol.budget import Budget
 from protocol.errors import ApiError
 from protocol.mock.engine.store import Record, State
 from protocol.mock.engine.world import World
@@ -45,7 +46,11 @@ class ResponseMemory:
     # ---- what a response is made from ---------------------------------------------------------------------------
 
     def context(
-        self, body: JsonObject, conversation: str, recent: typing.Mapping[str, ItemChain] | None = None
+        self,
+        body: JsonObject,
+        conversation: str,
+        budget: Budget,
+        recent: typing.Mapping[str, ItemChain] | None = None,
     ) -> ItemChain:
         """Return the context of a response, its own input included. ApiError 400 or 404 for an id that is not known.
 
@@ -53,7 +58,7 @@ class ResponseMemory:
         responses.
         """
         before = (recent or {}).get(body.get("previous_response_id") or "") or self._before(body, conversation)
-        return ItemChain(before, self.resolved(input_items(body.get("input"), self._world.new_id)))
+        return ItemChain(before, self.resolved(input_items(body.get("input"), self._world.new_id), budget))
 
     def conversation_of(self, body: JsonObject) -> str:
         """Return the id of the conversation that a request is in, "" where it is in none; ApiError 404."""
@@ -82,14 +87,16 @@ class ResponseMemory:
             code="previous_response_not_found",
         )  # fmt: skip
 
-    def resolved(self, items: list[JsonObject]) -> list[JsonObject]:
+    def resolved(self, items: list[JsonObject], budget: Budget) -> list[JsonObject]:
         """Put items in the place of references to them; ApiError 404 for an item that is not known."""
+        wanted = {str(item.get("id")) for item in items if item_type(item) == "item_reference"}
+        known = self._items(wanted, budget) if wanted else {}
         resolved = []
         for item in items:
             if item_type(item) != "item_reference":
                 resolved.append(item)
                 continue
-            referred = self._item(str(item.get("id")))
+            referred = known.get(str(item.get("id")))
             if referred is not None:
                 resolved.append(referred)
             elif self.is_strict:
@@ -100,18 +107,25 @@ class ResponseMemory:
                 )  # fmt: skip
         return resolved
 
-    def _item(self, id: str) -> JsonObject | None:
-        """Find an item of any response, the newest first, or of any conversation."""
+    def _items(self, wanted: typing.Collection[str], budget: Budget) -> dict[str, JsonObject]:
+        """Find items of any response, the newest first, or of any conversation: all of them in one go through these."""
+        found: dict[str, JsonObject] = {}
         for record in reversed(self._world.store.all(RESPONSES)):
             state = response_state(record)
+            budget.spend(1 + (len(state.output) + len(state.context.items)) // 5)
             for item in (*state.output, *state.context.items):
-                if item.get("id") == id:
-                    return item
+                id = item.get("id")
+                if isinstance(id, str) and id in wanted:
+                    found.setdefault(id, item)
+            if len(found) == len(wanted):
+                return found
         for conversation in self._world.store.all(CONVERSATIONS):
-            found = self._world.store.get(f"{conversation.path}/items", id)
-            if found is not None:
-                return found.object
-        return None
+            records = self._world.store.all(f"{conversation.path}/items")
+            budget.spend(1 + len(records) // 5)
+            for record in records:
+                if record.id in wanted:
+                    found.setdefault(record.id, record.object)
+        return found
 
     # ---- what is left of a response -----------------------------------------------------------------------------
 

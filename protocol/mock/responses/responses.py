@@ -8,14 +8,23 @@ from __future__ import annotations
 
 import typing
 
+from protocol.budget import Budget
 from protocol.errors import ApiError
 from protocol.exchange import Response
+from protocol.mock.answer.cost import answered, budget_at_once
 from protocol.mock.engine.resources import Handler, deleted_answer, page_of
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
 from protocol.mock.responses.background import BackgroundResponses, BackgroundState
 from protocol.mock.responses.events import Frames, Obfuscate, padding, response_frames
-from protocol.mock.responses.items import ItemChain, check_calls_answered, context_window, items_tokens, written_words
+from protocol.mock.responses.items import (
+    ItemChain,
+    check_calls_answered,
+    context_window,
+    item_text,
+    items_tokens,
+    written_words,
+)
 from protocol.mock.responses.making import MadeResponse, ResponseMaker, usage_of
 from protocol.mock.responses.memory import RESPONSES, ResponseMemory, response_state, shown_response
 from protocol.openai.answers import EVENT_STREAM_FIELDS, event_bytes
@@ -23,6 +32,7 @@ from protocol.turns import in_turns
 from protocol.wire.json_text import JsonObject
 
 _CREATE = "POST /responses"
+_CHARACTERS_A_STEP = 20  # of a budget, for a context whose words are counted some times
 
 
 class Responses:
@@ -62,7 +72,10 @@ class Responses:
     def create(self, call: Call) -> JsonObject | Response | typing.Awaitable[JsonObject | Response]:
         """Answer a response or the stream of its events. One in the background is answered before its time."""
         body = self._world.conforming(call.operation.key, call.body)
-        made = self._make(body)
+        return answered(lambda budget: self._created(body, budget))
+
+    def _created(self, body: JsonObject, budget: Budget) -> JsonObject | Response | typing.Awaitable[JsonObject]:
+        made = self._make(body, budget)
         obfuscate = self._obfuscation(body.get("stream_options")) if body.get("stream") else None
         if made.object["background"]:
             record = self._background.add(made, self._world.reference.operation(_CREATE).stages)
@@ -82,22 +95,27 @@ class Responses:
         """
         is_silent = body.get("generate") is False
         body = self._world.conforming(_CREATE, body)
-        made = self._make({**body, "background": None}, recent, is_silent=is_silent)
+        made = self._make({**body, "background": None}, budget_at_once(), recent, is_silent=is_silent)
         self._memory.remember(made)
         recent[made.object["id"]] = ItemChain(made.context, made.output)
         frames: Frames = response_frames(made.object, self._obfuscation(body.get("stream_options")))
         return [event for events in frames for event in events]
 
     def _make(
-        self, body: JsonObject, recent: typing.Mapping[str, ItemChain] | None = None, *, is_silent: bool = False
+        self,
+        body: JsonObject,
+        budget: Budget,
+        recent: typing.Mapping[str, ItemChain] | None = None,
+        *,
+        is_silent: bool = False,
     ) -> MadeResponse:
         if self._memory.is_strict:
             _check_names(body)
         conversation = self._memory.conversation_of(body)
-        context = self._memory.context(body, conversation, recent)
+        context = self._memory.context(body, conversation, budget, recent)
         if self._memory.is_strict:
             check_calls_answered(context.all())
-        return self._maker.make(body, _fitting(context, body), conversation, is_silent=is_silent)
+        return self._maker.make(body, _fitting(context, body, budget), conversation, budget, is_silent=is_silent)
 
     def _live_stream(
         self, record: Record, after: int, obfuscate: Obfuscate | None, include: typing.Collection[str] = ()
@@ -118,7 +136,7 @@ class Responses:
         """Return the record of the response that the path names; ApiError 404, or one that is made up."""
         id = call.names["response_id"]
         if self._world.store.get(RESPONSES, id) is None and self._world.settings.unknown_ids == "invent":
-            made = self._maker.make({}, ItemChain(None, []), "")
+            made = self._maker.make({}, ItemChain(None, []), "", budget_at_once())
             made.object["id"] = id
             self._memory.remember(made)
         return self._world.find(RESPONSES, id)
@@ -166,25 +184,40 @@ class Responses:
 
     # ---- counting and compacting --------------------------------------------------------------------------------
 
-    def input_tokens(self, call: Call) -> JsonObject:
+    def input_tokens(self, call: Call) -> JsonObject | typing.Awaitable[JsonObject]:
         """Answer how many tokens a response would read."""
         body = self._world.conforming(call.operation.key, call.body)
-        return {"object": "response.input_tokens", "input_tokens": self._tokens(body)}
 
-    def compact(self, call: Call) -> JsonObject:
+        def work(budget: Budget) -> JsonObject:
+            return {"object": "response.input_tokens", "input_tokens": self._tokens(body, budget)}
+
+        return answered(work)
+
+    def compact(self, call: Call) -> JsonObject | typing.Awaitable[JsonObject]:
         """Answer a context made shorter: one item that stands for all of it."""
         body = self._world.conforming(call.operation.key, call.body)
         if self._memory.is_strict and body.get("input") is None and body.get("previous_response_id") is None:
             raise _missing_parameter("input")
-        tokens = self._tokens(body)
-        return {
-            "id": self._world.new_id("resp_"), "object": "response.compaction", "created_at": self._world.now(),
-            "output": [self._maker.compaction()], "usage": usage_of(tokens, 1, 0),
-        }  # fmt: skip
 
-    def _tokens(self, body: JsonObject) -> int:
-        context = self._memory.context(body, self._memory.conversation_of(body))
-        return items_tokens(context.all(), body.get("instructions"))
+        def work(budget: Budget) -> JsonObject:
+            tokens = self._tokens(body, budget)
+            return {
+                "id": self._world.new_id("resp_"), "object": "response.compaction", "created_at": self._world.now(),
+                "output": [self._maker.compaction()], "usage": usage_of(tokens, 1, 0),
+            }  # fmt: skip
+
+        return answered(work)
+
+    def _tokens(self, body: JsonObject, budget: Budget) -> int:
+        context = self._memory.context(body, self._memory.conversation_of(body), budget)
+        return _charged_tokens(context.all(), body, budget)
+
+
+def _charged_tokens(items: list[JsonObject], body: JsonObject, budget: Budget) -> int:
+    """Count the tokens that a response reads, and charge for it: a few bytes may refer to a context of megabytes."""
+    budget.spend(len(items))
+    budget.spend(sum(len(item_text(item)) for item in items) // _CHARACTERS_A_STEP)
+    return items_tokens(items, body.get("instructions"))
 
 
 def _check_names(body: JsonObject) -> None:
@@ -207,10 +240,10 @@ def _missing_parameter(name: str) -> ApiError:
     return ApiError(400, f"Missing required parameter: '{name}'.", param=name, code="missing_required_parameter")
 
 
-def _fitting(context: ItemChain, body: JsonObject) -> ItemChain:
+def _fitting(context: ItemChain, body: JsonObject, budget: Budget) -> ItemChain:
     """Return what a model can read of a context: all of it or, with `truncation = auto`, its end; else ApiError 400."""
     items = context.all()
-    room = context_window(body.get("model") or "") - items_tokens(items, body.get("instructions"))
+    room = context_window(body.get("model") or "") - _charged_tokens(items, body, budget)
     if room >= 0:
         return context
     if body.get("truncation") != "auto":

@@ -8,6 +8,7 @@ from __future__ import annotations
 import operator
 import typing
 
+from protocol.budget import Budget
 from protocol.errors import ApiError
 from protocol.mock.engine.store import Record, State
 from protocol.mock.text.ranking import Terms, rank
@@ -30,25 +31,26 @@ class IndexedFile(State):
 
 
 def search_files(
-    files: typing.Sequence[Record], queries: typing.Sequence[str], options: JsonObject
+    files: typing.Sequence[Record], queries: typing.Sequence[str], options: JsonObject, budget: Budget
 ) -> list[JsonObject]:
     """Return the results of a search over a store's files, the best first.
 
     `options` are those of "Search vector store": `filters`, `max_num_results` and `ranking_options`.
     """
     filters = options.get("filters")
-    chunks = [
-        (file, indexed.filename, text, terms)
-        for file in files
-        for indexed in [file.state_of(IndexedFile)]
-        if indexed is not None and fits_filter(filters, file.object["attributes"])
-        for text, terms in indexed.chunks
-    ]
+    filter_steps = _extent(filters)
+    chunks: list[tuple[Record, str, str, Terms]] = []
+    for file in files:
+        budget.spend(filter_steps)
+        indexed = file.state_of(IndexedFile)
+        if indexed is not None and fits_filter(filters, file.object["attributes"]):
+            budget.spend(len(indexed.chunks) // 5)
+            chunks += [(file, indexed.filename, text, terms) for text, terms in indexed.chunks]
     ranking_options = options.get("ranking_options")
     threshold = ranking_options.get("score_threshold") if isinstance(ranking_options, dict) else None
     limit = options.get("max_num_results")
     results: list[JsonObject] = []
-    for score, index in rank(queries, [terms for _, _, _, terms in chunks]):
+    for score, index in rank(queries, [terms for _, _, _, terms in chunks], budget):
         if len(results) == (min(limit, _MOST_RESULTS) if type(limit) is int else _DEFAULT_RESULTS):
             break
         if isinstance(threshold, (int, float)) and score < threshold:
@@ -72,6 +74,13 @@ _ORDERINGS: dict[str, typing.Callable[[typing.Any, typing.Any], bool]] = {
     "lt": operator.lt,
     "lte": operator.le,
 }
+
+
+def _extent(filter: typing.Any) -> int:
+    """Return how many steps of a budget a filter takes for a file."""
+    if isinstance(filter, dict):
+        return 1 + sum(_extent(part) for name, part in filter.items() if name in ("filters", "value"))
+    return 1 + sum(map(_extent, filter)) if isinstance(filter, list) else 1
 
 
 def fits_filter(filter: typing.Any, attributes: JsonObject, depth: int = 0) -> bool:

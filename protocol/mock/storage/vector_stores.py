@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing
 
+from protocol.budget import Budget
 from protocol.errors import ApiError
 from protocol.exchange import Response
 from protocol.mock.engine.resources import Handler, create_record, list_objects, page_of, update_object
@@ -15,9 +16,10 @@ from protocol.mock.engine.world import Call, World
 from protocol.mock.storage.files import FILES, expire
 from protocol.mock.storage.indexing import Indexer
 from protocol.mock.storage.vector_search import search_files
-from protocol.mock.text.ranking import check_chunking
+from protocol.mock.text.ranking import SEARCH_STEPS, check_chunking
 from protocol.mock.unchecked import object_of, objects_of, strings_of
 from protocol.openai.answers import JSON_FIELDS
+from protocol.turns import begun_at_once
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject, encode_json
 
@@ -243,8 +245,11 @@ class VectorStores:
 
     # ---- search -------------------------------------------------------------------------------------------------
 
-    def search(self, call: Call) -> JsonObject:
+    def search(self, call: Call) -> JsonObject | typing.Awaitable[JsonObject]:
         """Answer the chunks that have most in common with the query, the best first."""
+        return begun_at_once(lambda budget: self._found(call, budget), SEARCH_STEPS, "The search")
+
+    def _found(self, call: Call, budget: Budget) -> JsonObject:
         body = call.body
         record = self._usable(call)
         query = body.get("query")
@@ -252,7 +257,7 @@ class VectorStores:
         if body.get("rewrite_query"):
             queries = [_rewritten_query(query) for query in queries]
         files = self._world.store.all(f"{record.path}/files")
-        data = search_files(files, queries, body)
+        data = search_files(files, queries, body, budget)
         return {
             "object": "vector_store.search_results.page",
             "search_query": queries,

@@ -13,6 +13,7 @@ import re
 import typing
 import unicodedata
 
+from protocol.budget import Budget, spend_turn
 from protocol.errors import ApiError
 from protocol.openai.answers import split_words
 
@@ -37,6 +38,10 @@ _QUESTION_WORDS = frozenset(
 _BM25_SATURATION = 1.2
 _BM25_LENGTH = 0.75
 _DIGITS = 6
+#: What a search may cost, in steps of a budget (protocol/budget.py).
+SEARCH_STEPS = 3_000_000
+# Characters that are normalised at once. Marks in a row are sorted, which takes the square of their number.
+_NORMALISED_AT_ONCE = 1_000
 _WORD_BEGINNING = re.compile(r"\s(?=\S)")
 _PIECE_CHARACTERS = 32_768  # of a text that are cut into words at once: a millisecond's work
 
@@ -91,6 +96,7 @@ def terms_of(text: str) -> Terms:
     """Return the terms that a text is found by; 800 words take about a millisecond."""
     terms: collections.Counter[str] = collections.Counter()
     for piece in re.findall(_TERM, _folded(text)):
+        spend_turn(1 + len(piece) // 10)
         if re.match(_UNSPACED_TERM, piece):
             terms.update(piece)
             terms.update(before + after for before, after in zip(piece, piece[1:]))
@@ -99,20 +105,29 @@ def terms_of(text: str) -> Terms:
     return Terms(terms, sum(terms.values()))
 
 
-def rank(query: str | typing.Sequence[str], documents: typing.Sequence[str | Terms]) -> list[tuple[float, int]]:
+def rank(
+    query: str | typing.Sequence[str], documents: typing.Sequence[str | Terms], budget: Budget | None = None
+) -> list[tuple[float, int]]:
     """Return (score, index) of every document, the best first, and of equal ones the first.
 
     Scores are from 0, for no term in common, to 1, which only endless repetition reaches. A score depends on the other
     documents, so that scores of different collections cannot be compared. Several queries are one of all their words.
-    A document that is ranked again and again can be given as its `terms_of`.
+    A document that is ranked again and again can be given as its `terms_of`. BudgetSpent when there are so many words
+    and documents that the ranking costs more than the budget has.
     """
+    budget = budget or Budget(SEARCH_STEPS, "The search", pauses=True)
     collection = [terms_of(document) if isinstance(document, str) else document for document in documents]
-    wanted = _query_terms(query if isinstance(query, str) else "\n".join(query))
-    weights = {term: _rarity(sum(term in terms.counts for terms in collection), len(collection)) for term in wanted}
+    asked = query if isinstance(query, str) else "\n".join(query)
+    budget.spend(len(asked) // 5)
+    weights: dict[str, float] = {}
+    for term in _query_terms(asked):
+        budget.spend(1 + len(collection) // 15)
+        weights[term] = _rarity(sum(term in terms.counts for terms in collection), len(collection))
     most = math.fsum(weights.values()) * (_BM25_SATURATION + 1)
     average = sum(terms.total for terms in collection) / max(1, len(collection)) or 1.0
     scores = []
     for index, terms in enumerate(collection):
+        budget.spend(1 + len(weights) // 15)
         damping = _BM25_SATURATION * (1 - _BM25_LENGTH + _BM25_LENGTH * terms.total / average)
         gained = math.fsum(
             weight * terms.counts[term] * (_BM25_SATURATION + 1) / (terms.counts[term] + damping)
@@ -120,6 +135,7 @@ def rank(query: str | typing.Sequence[str], documents: typing.Sequence[str | Ter
             if term in terms.counts
         )
         scores.append((round(gained / most, _DIGITS) if most else 0.0, index))
+    budget.spend(len(scores) // 2)
     return sorted(scores, key=lambda scored: (-scored[0], scored[1]))
 
 
@@ -134,12 +150,29 @@ def _rarity(holding: int, of: int) -> float:
 
 
 def _folded(text: str) -> str:
+    spend_turn(len(text) // 20)
     text = re.sub(_POSSESSIVE, "", text).casefold()
     if text.isascii():
         return text
+    return "".join(map(_normalised, _pieces_to_normalise(text)))
+
+
+def _normalised(text: str) -> str:
     # People leave out accents of Latin, Greek and Cyrillic letters; in other scripts a mark makes another letter.
+    spend_turn(len(text) // 10)
     parts = unicodedata.normalize("NFD", text)
     return unicodedata.normalize("NFKC", re.sub("[\u0300-\u036f]", "", parts))
+
+
+def _pieces_to_normalise(text: str) -> typing.Iterator[str]:
+    """Yield a text in pieces of 1,000 characters that end where a word begins; a word of more is cut anywhere."""
+    start = 0
+    while start < len(text):
+        most = start + 2 * _NORMALISED_AT_ONCE
+        cut = _WORD_BEGINNING.search(text, start + _NORMALISED_AT_ONCE, most) if most < len(text) else None
+        end = min(most, len(text)) if cut is None else cut.end()
+        yield text[start:end]
+        start = end
 
 
 def _singular(word: str) -> str:

@@ -16,6 +16,7 @@ import struct
 import sys
 import typing
 
+from protocol.budget import spend_turn
 from protocol.openai.answers import split_words
 
 Words = typing.Mapping[str, int]
@@ -30,6 +31,7 @@ def lexical_words(text: str) -> Words:
 
     A text of punctuation alone is one word; the empty text has none.
     """
+    spend_turn(len(text) // 10)
     words = collections.Counter(piece.strip(_PUNCTUATION).casefold() for piece in split_words(text))
     del words[""]
     return words or ({text: 1} if text else {})
@@ -47,7 +49,9 @@ def unit_vector(words: Words, dimension: int) -> list[float]:
     should be.
     """
     weights: dict[int, float] = {}
+    spend_turn(dimension // 2)
     for word, count in words.items():
+        spend_turn(5)
         digest = hashlib.blake2b(word.encode("utf-8", "surrogatepass"), digest_size=4 * _COORDINATES_A_WORD).digest()
         weight = math.sqrt(count)  # a word said often tells little more than a word said once
         for bits in struct.unpack(f"<{_COORDINATES_A_WORD}I", digest):

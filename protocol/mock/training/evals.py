@@ -11,6 +11,7 @@ from __future__ import annotations
 import itertools
 import typing
 
+from protocol.budget import spend_turn
 from protocol.errors import ApiError
 from protocol.mock.answer.reply import Question, count_tokens, reply
 from protocol.mock.engine.resources import Handler, create_record
@@ -18,11 +19,13 @@ from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
 from protocol.mock.training.formula import FormulaError
 from protocol.mock.training.graders import Grade, filled, grade, sample_of
+from protocol.turns import in_turns
 from protocol.wire.json_text import JsonObject, json_lines, parse_json
 
 _MOST_ROWS = 10_000
-# How many rows are rated between the turns of others.
-_ROWS_A_TURN = 100
+# The results of more rows are kept as they are made.
+_ROWS_AT_ONCE = 100
+_MOST_RESULTS = 200_000  # of a run, one for each row and criterion
 _MODEL = "gpt-4o-mini"
 _UNFINISHED = ("queued", "in_progress")
 _NO_ERROR = {"code": "", "message": ""}
@@ -56,13 +59,22 @@ class Evals:
         known = {"name": name, "data_source_config": {**source, "schema": schema}, "testing_criteria": criteria}
         return create_record(call, known).object
 
-    def run(self, call: Call) -> JsonObject | typing.Awaitable[JsonObject]:
-        """Create a run; ApiError 400 for a file that is not known or has no rows."""
+    def run(self, call: Call) -> typing.Awaitable[JsonObject]:
+        """Create a run, in turns with others; ApiError 400 for a file that is not known or has no rows."""
+        return in_turns(lambda: self._run(call))
+
+    def _run(self, call: Call) -> JsonObject:
         eval_id = call.names["eval_id"]
         evaluated = self._world.find("/evals", eval_id).object
         source = call.body["data_source"]
         model = source.get("model") or _MODEL
         rows = self._rows(source["source"])
+        criteria = evaluated.get("testing_criteria") or []
+        if len(rows) * len(criteria) > _MOST_RESULTS:
+            raise ApiError(
+                400, f"A run has at most {_MOST_RESULTS} results, but {len(rows)} rows and {len(criteria)} testing"
+                " criteria would have more.", param="data_source", code="too_many_results",
+            )  # fmt: skip
         sampling = _Sampling(self._world, source)
         record = create_record(
             call,
@@ -72,22 +84,11 @@ class Evals:
                 "per_model_usage": [], "per_testing_criteria_results": [],
             },
         )  # fmt: skip
-        criteria = evaluated.get("testing_criteria") or []
-        making = (self._item(record, number, row, criteria, sampling) for number, row in enumerate(rows))
-        if len(rows) > _ROWS_A_TURN:
-            return self._run_slowly(record, making, criteria)
-        return self._conclude(record, list(making), criteria)
-
-    async def _run_slowly(
-        self, record: Record, making: typing.Iterator[JsonObject], criteria: typing.Sequence[JsonObject]
-    ) -> JsonObject:
-        """Rate many rows, and let others have their turns meanwhile."""
         items: list[JsonObject] = []
-        for item in making:
-            items.append(item)
-            self._keep(record, item)
-            if len(items) % _ROWS_A_TURN == 0:
-                await self._world.sleep(0)
+        for number, row in enumerate(rows):
+            items.append(self._item(record, number, row, criteria, sampling))
+            if len(rows) > _ROWS_AT_ONCE:
+                self._keep(record, items[-1])
         return self._conclude(record, items, criteria)
 
     def _conclude(self, record: Record, items: list[JsonObject], criteria: typing.Sequence[JsonObject]) -> JsonObject:
@@ -124,7 +125,7 @@ class Evals:
             if self._world.settings.unknown_ids == "invent":
                 return []
             raise ApiError(400, f"File '{id[:100]}' does not exist.", param=param, code="invalid_file")
-        rows = []
+        rows: list[JsonObject] = []
         for number, line in itertools.islice(json_lines(record.content), _MOST_ROWS):
             try:
                 row = parse_json(line)
@@ -149,6 +150,7 @@ class Evals:
     ) -> JsonObject:
         """Return the output item of a row: its sample, and what each criterion says of it."""
         item = row.get("item") or {}
+        spend_turn(50)
         messages, sample = sampling.sample(item, row.get("sample"))
         results = [_criterion_result(criterion, item, sample) for criterion in criteria]
         output = str(sample.get("output_text") or "")
@@ -166,7 +168,7 @@ class Evals:
         return self._world.make("EvalOutputItem", known)
 
     def _finish(self, run: Record, items: list[JsonObject], criteria: typing.Sequence[JsonObject]) -> None:
-        if len(items) <= _ROWS_A_TURN:  # those of more rows have been kept already
+        if len(items) <= _ROWS_AT_ONCE:  # those of more rows have been kept already
             for item in items:
                 self._keep(run, item)
         by_criterion = []
@@ -238,6 +240,7 @@ class _Sampling:
 
 
 def _criterion_result(criterion: JsonObject, item: JsonObject, sample: JsonObject) -> JsonObject:
+    spend_turn(20)
     try:
         graded = grade(criterion, item, sample)
     except FormulaError:

@@ -12,6 +12,7 @@ import re
 import typing
 import zlib
 
+from protocol.budget import spend_turn
 from protocol.mock.training.formula import evaluate
 from protocol.mock.training.similarity import text_similarity
 from protocol.wire.json_text import JsonObject
@@ -20,6 +21,8 @@ _PLACE = re.compile(r"\{\{\s*([\w.\[\]]+)\s*\}\}")
 _STEP = re.compile(r"\w+")
 # How much of a text is compared, so that a comparison takes bounded time.
 _MOST_CHARACTERS = 20_000
+# Characters of all values of one template: it may name a long one again and again.
+_MOST_FILLED = 1_000_000
 
 
 class Grade(typing.NamedTuple):
@@ -48,11 +51,23 @@ def sample_of(output: str) -> JsonObject:
 
 
 def filled(template: str, values: JsonObject) -> str:
-    """Return a template with its `{{item.x}}` and `{{sample.y}}` filled in; a name without a value becomes empty."""
-    return _PLACE.sub(lambda match: _template_value(match[1], values), template)
+    """Return a template with its `{{item.x}}` and `{{sample.y}}` filled in; a name without a value becomes empty.
+
+    So does what goes beyond a million characters.
+    """
+    room = _MOST_FILLED
+
+    def value_of(match: re.Match[str]) -> str:
+        nonlocal room
+        value = _template_value(match[1], values)[: max(0, room)]
+        room -= len(value)
+        return value
+
+    return _PLACE.sub(value_of, template)
 
 
 def _template_value(path: str, values: typing.Any) -> str:
+    spend_turn(5)
     for step in _STEP.findall(path):
         if isinstance(values, dict):
             values = values.get(step)
@@ -129,6 +144,7 @@ _GRADERS: dict[str, typing.Callable[[JsonObject, JsonObject], Grade]] = {
 
 def _judgement(grader: JsonObject, values: JsonObject) -> float:
     """Return a made-up rating, 0.50 to 1.00, which depends on the grader's name and the texts alone."""
+    spend_turn(50)
     shown = json.dumps([grader.get("name"), values], sort_keys=True, default=str)
     return 0.5 + zlib.crc32(shown.encode("utf-8", "backslashreplace")) % 51 / 100
 

@@ -10,6 +10,8 @@ import math
 import re
 import typing
 
+from protocol.budget import spend_turn
+
 _WORD = re.compile(r"\w+|[^\w\s]")
 # More words than this change no rating; the bound is for the time that one takes.
 _MOST_WORDS = 2_000
@@ -45,10 +47,13 @@ def _common_subsequence(one: typing.Sequence[str], other: typing.Sequence[str]) 
     """Return the length of the longest common subsequence, by Hyyrö's bit-parallel method."""
     places: dict[str, int] = {}
     for number, member in enumerate(one):
+        spend_turn(1)
         places[member] = places.get(member, 0) | 1 << number
     full = (1 << len(one)) - 1
     row = full
+    steps = 1 + len(one) // 5_000
     for member in other:
+        spend_turn(steps)
         matched = row & places.get(member, 0)
         row = ((row + matched) | (row - matched)) & full
     return len(one) - bin(row).count("1")

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import typing
 
+from protocol.budget import spend_turn
 from protocol.errors import ApiError
 from protocol.openai.api.notation import (
     ChoiceShape,
@@ -38,6 +39,10 @@ _KIND_NAMES = {
     int: "an integer",
     float: "a decimal",
 }
+
+
+# An array or a map with more members is checked in turns with others.
+_LONG = 100
 
 
 class InvalidParameter(Exception):
@@ -139,7 +144,10 @@ def a_map(of: Check, most: int | None = None, longest_name: int | None = None) -
             for name in value:
                 if len(name) > longest_name:
                     raise _name_too_long(name, longest_name)
+        is_long = len(value) > _LONG
         for name, member in value.items():
+            if is_long:
+                spend_turn(2)
             if member is not None:
                 try:
                     of(member)
@@ -204,6 +212,12 @@ def an_array(of: Check, shortest: int = 0, longest: int | None = None, *, kind: 
             )
         index = 0
         try:
+            if size > _LONG:
+                for member in value:
+                    spend_turn(2)
+                    of(member)
+                    index += 1
+                return
             for member in value:
                 of(member)
                 index += 1
