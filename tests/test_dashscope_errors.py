@@ -55,8 +55,8 @@ ROWS = [
     (429, "Throttling.BurstRate", "", 429, "rate_limit_exceeded", False),
     (429, "Throttling.Concurrency", "", 429, "rate_limit_exceeded", False),
     (429, "limit_requests", "", 429, "rate_limit_exceeded", False),
-    (429, "Throttling.AllocationQuota", "Allocated quota exceeded.", 429, "insufficient_quota", True),
-    (429, "insufficient_quota", "", 429, "insufficient_quota", True),
+    (429, "Throttling.AllocationQuota", "Allocated quota exceeded.", 429, "rate_limit_exceeded", False),
+    (429, "insufficient_quota", "", 429, "rate_limit_exceeded", False),
     (408, "RequestTimeOut", "Request timed out.", 504, "timeout", False),
     (500, "InternalError.Timeout", "", 504, "timeout", False),
     (500, "ResponseTimeout", "", 504, "timeout", False),
@@ -68,7 +68,7 @@ ROWS = [
     (503, "ServiceUnavailable", "", 503, "", False),
     (503, "Model.Unavailable", "", 503, "", False),
     (418, "Strange.Code", "I am a teapot.", 418, "", False),
-    (200, "Strange.Code", "An error under 200.", 500, "", False),
+    (200, "Strange.Code", "An error under 200.", 400, "", False),
 ]
 
 
@@ -144,7 +144,7 @@ def test_relays_retry_hints_and_takes_the_request_id_from_the_head_if_need_be() 
 
 
 def test_a_useless_retry_is_not_invited_by_another_field() -> None:
-    error = native_error(429, body("insufficient_quota", ""), [("retry-after", "7")])
+    error = native_error(429, body("PrepaidBillOverdue", ""), [("retry-after", "7")])
     assert dict(error.fields) == {"x-request-id": "r-1", "x-should-retry": "false"}
 
 

@@ -718,7 +718,7 @@ ERRORS = [
     ("400 Bad Request", "InvalidParameter", "Range of input length should be", 400, "context_length_exceeded", False),
     ("400 Bad Request", "BadRequest.TooLarge", "payload too large", 413, "BadRequest.TooLarge", False),
     ("429 Too Many Requests", "Throttling.RateQuota", "rate limit exceeded", 429, "rate_limit_exceeded", False),
-    ("429 Too Many Requests", "Throttling.AllocationQuota", "quota exceeded", 429, "insufficient_quota", True),
+    ("429 Too Many Requests", "Throttling.AllocationQuota", "quota exceeded", 429, "rate_limit_exceeded", False),
     ("408 Request Timeout", "RequestTimeOut", "Request timed out", 504, "timeout", False),
     ("500 Internal Server Error", "InternalError.Algo", "internal error", 500, "InternalError.Algo", False),
     ("503 Service Unavailable", "ModelUnavailable", "Model is unavailable", 503, "ModelUnavailable", False),

@@ -2,8 +2,8 @@
 
 OpenAI's SDKs choose the exception class, and whether to try again, by the HTTP status. DashScope's own status is not
 reliable: an error inside an event stream comes under 200, a billing stop under 400. So the status for the client
-follows from DashScope's `code`, by the first rule of one table that matches. Source: Alibaba Cloud Model Studio, "Error
-codes".
+follows from DashScope's `code`, by the first rule of one table that matches. Where none does and there is no status,
+the request is at fault: as a 400 it is not made again and again. Source: Alibaba Cloud Model Studio, "Error codes".
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class _Rule:
 # Narrow rules stand before the prefixes that would swallow them.
 _RULES = (
     _Rule(r"InvalidApi-?Key|invalid_api_key|InvalidAccessKey|NOT[ _]AUTHORIZED", 401, 401, "invalid_api_key"),
-    _Rule(r"AllocationQuota\.FreeTierOnly", 403, 403, "insufficient_quota", useless_retry=True),
+    _Rule(r"AllocationQuota\.Free\w+", 403, 403, "insufficient_quota", useless_retry=True),
     _Rule(r"(?:\w+\.)?AccessDenied(?:\..*)?|access_denied", 403, 403),
     _Rule(r"Arrearage", 400, 403, useless_retry=True),
     _Rule(r"ModelNotFound|Model\.NotExist|model_not_found", 404, 404, "model_not_found"),
@@ -70,7 +70,14 @@ _RULES = (
     _Rule(r"NotFound|WorkSpaceNotFound|model_not_supported", 404, 404),
     # DashScope reports a picture that it could not fetch under this code too; that is no matter of content.
     _Rule(r"InvalidParameter\.DataInspection", 400, 400, "InvalidParameter", message=r"download|time[d ]*out"),
-    _Rule(r"DataInspectionFailed|data_inspection_failed|InvalidParameter\.DataInspection", 400, 400, "content_filter"),
+    _Rule(
+        r"(?:InternalError\.Algo\.)?DataInspectionFailed|data_inspection_failed|InvalidParameter\.DataInspection"
+        r"|IPInfringementSuspect|CustomRoleBlocked|FaqRuleBlocked",
+        400,
+        400,
+        "content_filter",
+    ),
+    _Rule(r"InvalidParameter", 400, 400, "content_filter", message=r"green network"),
     _Rule(
         r"(?:InternalError\.Algo\.)?InvalidParameter",
         400,
@@ -80,17 +87,42 @@ _RULES = (
     ),
     _Rule(r"BadRequest\.TooLarge|RequestTooLarge", 413, 413),
     _Rule(
-        r"(?:InternalError\.Algo\.)?InvalidParameter(?:\..*)?|BadRequest(?:\..*)?|InvalidURL.*|UnsupportedOperation"
-        r"|invalid_parameter_error|invalid_request_error",
+        r"(?:InternalError\.Algo\.)?InvalidParameter(?:\..*)?|Invalid.*|invalid_.*|BadRequest.*|UnsupportedOperation"
+        r"|Audio\..*|ServiceUnavailableError|ClientDisconnect",
         400,
         400,
     ),
-    _Rule(r"Throttling\.AllocationQuota|insufficient_quota", 429, 429, "insufficient_quota", useless_retry=True),
-    _Rule(r"Throttling(?:\..*)?|limit_\w+", 429, 429, "rate_limit_exceeded"),
+    # Bills and budgets do not mend themselves, and neither does the end of what is free. A plan's hours do, but not
+    # while an SDK waits.
+    _Rule(
+        r"CommodityNotPurchased|P(?:re|ost)paidBillOverdue|BudgetLimitExceeded",
+        429,
+        429,
+        "insufficient_quota",
+        useless_retry=True,
+    ),
+    _Rule(
+        r"Throttling(?:\..*)?|limit_?\w+|insufficient_quota",
+        429,
+        429,
+        "insufficient_quota",
+        message=r"(?:free|hour|week|month) allocated quota exceeded",
+        useless_retry=True,
+    ),
+    # Whatever their names say, all others are limits a second or a minute, those of tokens among them: they pass.
+    _Rule(r"Throttling(?:\..*)?|limit_?\w+|insufficient_quota", 429, 429, "rate_limit_exceeded"),
     _Rule(r"RequestTimeOut(?:\..*)?|InternalError\.Timeout|ResponseTimeout", 500, 504, "timeout"),
     _Rule(r"ModelUnavailable|Model\.Unavailable|ModelServingError|ServiceUnavailable", 503, 503),
-    _Rule(r"InternalError(?:\..*)?|SystemError|internal_error", 500, 500),
+    _Rule(
+        r"InternalError(?:\..*)?|SystemError|internal_error|Model\w*Failed|AppProcessFailed|InvokePluginFailed"
+        r"|RewriteFailed|RetrievalFailed",
+        500,
+        500,
+    ),
 )
+
+# A failed task and an event may come without a status. What is at fault then is the request, unless the code says this.
+_UPSTREAM_AT_FAULT = r"internal|system|server|unavailable|^model.*(?:failed|error)"
 
 # An answer that is no JSON comes from a gateway on the way. Under these statuses it needs no further explanation.
 _GATEWAY_ERRORS = {
@@ -219,7 +251,8 @@ def upstream_timeout(seconds: float) -> DashScopeError:
 def native_error_body(code: str, message: str, request_id: str) -> tuple[int, dict[str, str]]:
     """Return the HTTP status and body with which DashScope itself reports `code`: what a mock of it must send."""
     rule = _rule_for(code, message)
-    return rule.native_status if rule else 400, {"code": code, "message": message, "request_id": request_id}
+    status = rule.native_status if rule else _unlisted_status(code)
+    return status, {"code": code, "message": message, "request_id": request_id}
 
 
 def _verdict(code: str, message: str, status: int | None) -> tuple[int, str, bool]:
@@ -229,9 +262,13 @@ def _verdict(code: str, message: str, status: int | None) -> tuple[int, str, boo
         return rule.client_status, rule.client_code or code, rule.useless_retry
     if status == 401:
         return 401, "invalid_api_key", False
-    if status is not None and 400 <= status <= 599:
-        return status, code or "upstream_error", False
-    return 500, code or "upstream_error", False
+    if status is None or not 400 <= status <= 599:
+        status = _unlisted_status(code)
+    return status, code or "upstream_error", False
+
+
+def _unlisted_status(code: str) -> int:
+    return 400 if code and not re.search(_UPSTREAM_AT_FAULT, code, re.IGNORECASE) else 500
 
 
 def _rule_for(code: str, message: str) -> _Rule | None:
