@@ -30,7 +30,7 @@ import typing
 
 from protocol.config import BackendSettings, Configuration, Settings, describe
 from protocol.dashscope.settings import DashScopeSettings
-from protocol.errors import ApiError, UsageError
+from protocol.errors import ApiError, UsageError, evidence, without_secrets
 from protocol.exchange import Answer, Backend, Request
 from protocol.held_bytes import HeldBytes
 from protocol.mock.settings import MockSettings
@@ -397,7 +397,11 @@ class _OneLineParser(argparse.ArgumentParser):
     """Says what is wrong in one line, as every other mistake is said."""
 
     def error(self, message: str) -> typing.NoReturn:
-        raise UsageError(f"{message}; --help tells what there is")
+        message, colon, words = message.partition("unrecognized arguments: ")
+        if colon:  # what stands behind an option that does not exist may be a key
+            names = [word.partition("=")[0] for word in words.split() if word.startswith("-")]
+            message = colon + " ".join([*names, "…"] if names != words.split() else names)
+        raise UsageError(f"{without_secrets(message)}; --help tells what there is")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -431,9 +435,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _serve_command(options: argparse.Namespace) -> int:
     if options.command is not None and options.command not in _KINDS:
-        raise UsageError(f"there is no command {options.command!r}; there are {', '.join([*_KINDS, *_COMMANDS])}")
+        raise UsageError(
+            f"there is no command {evidence(options.command)}; there are {', '.join([*_KINDS, *_COMMANDS])}"
+        )
     if options.target is not None:
-        raise UsageError(f"{options.target!r} is one word too many; the address is set by --host and --port")
+        raise UsageError(f"{evidence(options.target)} is one word too many; the address is set by --host and --port")
     gc.disable()  # next to nothing that a start makes is garbage: the collector would look for it in vain, 5 ms
     try:
         settings, source = _settings_from(options)
@@ -606,7 +612,7 @@ def _open_log(settings: ServerSettings, loop: asyncio.AbstractEventLoop) -> typi
         return
     if settings.log_file:
         try:
-            file = open(settings.log_file, "ab", buffering=0)
+            file = open(settings.log_file, "ab", buffering=0, opener=_open_privately)
         except OSError as exc:
             raise UsageError(f"[server] log_file = {settings.log_file!r}: cannot be written: {exc.strerror}") from exc
     else:
@@ -625,6 +631,11 @@ def _open_log(settings: ServerSettings, loop: asyncio.AbstractEventLoop) -> typi
 
 def _write_nothing(lines: str) -> None:
     """Stand for the output of a log that is off."""
+
+
+def _open_privately(path: str, flags: int) -> int:
+    """Open a file; one that has to be made is for its owner alone: the log tells who called, and for what."""
+    return os.open(path, flags, 0o600)
 
 
 def _write_stderr(lines: str) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import typing
 
-from protocol.errors import UsageError
+from protocol.errors import UsageError, evidence, without_secrets
 from protocol.on_demand import load
 
 _REFERENCE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(:-[^}]*)?\}|)")
@@ -184,7 +184,7 @@ class Configuration:
         """Take what the text of an ini file says; `path` names it in messages."""
         (read_ini,) = load("config file")
         for section, key, value in read_ini(text, path):
-            self.set(section, key, value, f"{path} [{section}] {key}")
+            self.set(section, key, value, f"{path} [{without_secrets(section)}] {without_secrets(key)}")
 
     def set(self, section: str, key: str, text: str, where: str) -> None:
         """Set one key; `where` names its source in messages."""
@@ -196,7 +196,7 @@ class Configuration:
         cls = self._section_class(section, where)
         names = options_of(cls)
         if key not in names:
-            raise UsageError(f"{where}: there is no key {key!r} in [{section}]; it has {', '.join(names)}")
+            raise UsageError(f"{where}: there is no key {evidence(key)} in [{section}]; it has {', '.join(names)}")
         if section not in self._sections:
             self._sections.append(section)
         self._values[section, key] = (text.strip(), where)
@@ -208,9 +208,9 @@ class Configuration:
         if name.strip().startswith("routes."):
             section, dot, key = "routes", ".", name.strip()[len("routes.") :]
         if not equals or not dot or not section or not key:
-            raise UsageError(f"--set {assignment}: expected SECTION.KEY=VALUE, e.g. --set mock.delay=0.05")
+            raise UsageError(f"--set {_named_only(assignment)}: expected SECTION.KEY=VALUE, e.g. --set mock.delay=0.05")
         kind, dot, backend = section.partition(".")
-        self.set(f"{kind} {backend}" if dot else section, key, value, f"--set {name.strip()}")
+        self.set(f"{kind} {backend}" if dot else section, key, value, f"--set {without_secrets(name.strip())}")
 
     def settings(self, backend: str | None, environ: typing.Mapping[str, str]) -> Settings:
         """Return the effective settings; `backend`, when given, takes what no route but `*` names."""
@@ -240,7 +240,8 @@ class Configuration:
             return self._kinds[kind]
         known = ", ".join(["server", *self._kinds, "routes"])
         raise UsageError(
-            f"{where}: there is no section [{section}]; there are {known} and [KIND NAME] for more backends"
+            f"{where}: there is no section [{without_secrets(section)}]; there are {known} and [KIND NAME] for more "
+            "backends"
         )
 
     def _section(self, cls: type[AnySection], section: str, environ: typing.Mapping[str, str]) -> AnySection:
@@ -251,8 +252,8 @@ class Configuration:
             try:
                 values[key] = option.parse(expanded)
             except ValueError as exc:
-                came = "(hidden)" if option.secret else repr(expanded)
-                raise UsageError(f"{where} = {came}: {exc}") from exc
+                came = "(hidden)" if option.secret else evidence(expanded, 200)
+                raise UsageError(f"{where} = {came}: {without_secrets(str(exc))}") from exc
         try:
             return cls(**cls.completed(values, environ))
         except ValueError as exc:
@@ -266,7 +267,7 @@ class Configuration:
             wanted = parse_list(expand(text, environ, where))
             unknown = [name for name in wanted if name not in names]
             if unknown or not wanted:
-                came = f"{unknown[0]!r}" if unknown else "nothing"
+                came = evidence(unknown[0]) if unknown else "nothing"
                 raise UsageError(f"{where} = {came}: expected names of backends, of {', '.join(names)}")
             routes.append(Route(pattern, wanted))
         if backend is not None:
@@ -327,6 +328,12 @@ def _as_ini(value: object) -> str:
         return ", ".join(value)
     text = f"{value:g}" if isinstance(value, float) else str(value)
     return text.replace("$", "$$").replace("\n", "\n    ")
+
+
+def _named_only(assignment: str) -> str:
+    """Return the name in an assignment that is none: what follows may be a key."""
+    name, *rest = re.split(r"[\s:=]+", assignment.strip(), maxsplit=1)
+    return without_secrets(name) + (" …" if any(rest) else "")
 
 
 def _backend_name(section: str) -> tuple[str, str]:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import configparser
+import re
 
-from protocol.errors import UsageError
+from protocol.errors import UsageError, evidence
 
 
 def read_ini(text: str, path: str) -> list[tuple[str, str, str]]:
@@ -32,9 +33,11 @@ def _mistake(exc: configparser.Error, path: str, text: str) -> str:
     if isinstance(exc, configparser.DuplicateSectionError):
         return f"{path} [{exc.section}]: stands there twice (line {exc.lineno}); join the two"
     if isinstance(exc, configparser.MissingSectionHeaderError):
-        return f"{path} line {exc.lineno}: {exc.line.strip()[:80]!r} stands before the first [section]"
+        return f"{path} line {exc.lineno}: {evidence(exc.line.strip())} stands before the first [section]"
     if isinstance(exc, configparser.ParsingError):
         number = exc.errors[0][0]
-        line = text.splitlines()[number - 1]
-        return f"{path} line {number}: {line[:80]!r} is not understood; expected 'key = value', [section] or a comment"
+        # What follows the first word may be a key or a password, behind a missing or a wrong sign.
+        word, *rest = re.split(r"[\s:=]+", text.splitlines()[number - 1].strip(), maxsplit=1)
+        shown = evidence(word) + (" …" if any(rest) else "")
+        return f"{path} line {number}: {shown} is not understood; expected 'key = value', [section] or a comment"
     return f"{path}: {' '.join(str(exc).split())}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 
 # OpenAI API reference, "Error codes": the type that goes with a status where the raiser names none.
@@ -71,3 +72,19 @@ class UsageError(Exception):
 
     The program prints it and exits with 2.
     """
+
+
+# What nobody should find in a message, because it is a password or may be a key: user information of a URL, a long word
+# of letters and digits, and what is marked as a key by its vendor.
+_PASSWORD = re.compile(r"(?<=//)[^/@\s]+(?=@)")
+_KEY_LIKE = re.compile(r"\b(?:(?:sk|pk|rk|gsk|xai)[-_]|bearer )[!-~]{4,}|\b(?=[\w-]*[0-9])[\w-]{20,}", re.IGNORECASE)
+
+
+def without_secrets(text: str) -> str:
+    """Return a text without what may be a key or a password."""
+    return _KEY_LIKE.sub("***", _PASSWORD.sub("***", text))
+
+
+def evidence(text: str, most: int = 80) -> str:
+    """Return what came, quoted and cut, as a message may repeat it: without what may be a key or a password."""
+    return repr(without_secrets(text)[:most])

@@ -31,7 +31,7 @@ def parse_dashscope_url(text: str) -> str:
     """
     url = text.strip().rstrip("/") or _DEFAULT_BASE
     if not _URL.fullmatch(url):
-        raise ValueError(f"{text!r}: expected an http or https URL, e.g. {_DEFAULT_BASE}")
+        raise ValueError(f"expected an http or https URL, e.g. {_DEFAULT_BASE}")
     if url.endswith(_COMPATIBLE_ROOT):
         url = url[: -len(_COMPATIBLE_ROOT)].rstrip("/")
     if not url.endswith(_API_ROOT):
