@@ -427,7 +427,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--workers", metavar="N", help="processes that share the port; 0 is one a core")
     add("--set", metavar="SECTION.KEY=VALUE", action="append", default=[], help="set one value; again and again")
     add("--check", action="store_true", help="say what the effective configuration is, secrets masked, and stop")
-    add("--key", metavar="K", help="try: the API key (else OPENAI_API_KEY, DASHSCOPE_API_KEY, or you are asked)")
+    add(
+        "--key",
+        metavar="K",
+        help="try: the API key (else, here and at their vendors, OPENAI_API_KEY, DASHSCOPE_API_KEY)",
+    )
     add("--model", metavar="M", help="try: the model to ask (else the first one listed)")
     add("--version", action="version", version=__version__)
     return parser

@@ -11,6 +11,7 @@ from upstreams import Upstream, answering, silent, sized
 import oaiserve
 from protocol.errors import UsageError
 from protocol.server.settings import ServerSettings
+from protocol.tools.trial_target import parse_target
 
 KEY = "sk-owner-0123456789"
 ENVIRONMENT_KEY = "sk-environment-0123456789"
@@ -339,3 +340,22 @@ def test_the_environments_key_that_is_none_is_refused_without_being_repeated():
         "[relay] api_key = auto: the environment's OPENAI_API_KEY: expected a key of printable ASCII characters without "
         "spaces"
     )
+
+
+# ---- the test client
+
+
+@pytest.mark.parametrize(
+    ("url", "variables"),
+    [
+        ("http://127.0.0.1:8080", ["OPENAI_API_KEY", "DASHSCOPE_API_KEY"]),
+        ("https://api.openai.com/v1", ["OPENAI_API_KEY"]),
+        ("https://dashscope-intl.aliyuncs.com/compatible-mode/v1", ["DASHSCOPE_API_KEY"]),
+        ("http://api.openai.com/v1", []),
+        ("https://api.openai.com.example.net/v1", []),
+        ("https://llm.example/v1", []),
+    ],
+)
+def test_the_test_client_shows_the_environments_keys_to_this_machine_and_their_vendors(url, variables):
+    target = parse_target(url)
+    assert [name for name in ("OPENAI_API_KEY", "DASHSCOPE_API_KEY") if target.may_get(name)] == variables

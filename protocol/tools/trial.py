@@ -25,7 +25,7 @@ from protocol.errors import UsageError
 from protocol.tools.trial_client import Client, Failure, KeyRefused
 from protocol.tools.trial_console import Console
 from protocol.tools.trial_steps import Step, Steps, Stopwatch
-from protocol.tools.trial_target import parse_target
+from protocol.tools.trial_target import Target, parse_target
 
 _KEY_VARIABLES = ("OPENAI_API_KEY", "DASHSCOPE_API_KEY")
 _PROXY_VARIABLES = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
@@ -61,14 +61,15 @@ def run_trial(
     Return the exit code: 0 all is well, 1 a step failed, 130 stopped with Ctrl-C. Raise UsageError for a URL, key or
     time limit that cannot be. `timeout_seconds` bounds each wait: to connect, and for the next bytes.
 
-    Without `key`, OPENAI_API_KEY is taken from `environ`, else DASHSCOPE_API_KEY. Without those, `ask_key` is called
+    Without `key`, OPENAI_API_KEY is taken from `environ`, else DASHSCOPE_API_KEY, where the server is on this machine
+    or the vendor's: a key is not shown to others unasked. Without those, `ask_key` is called
     with a prompt when the server answers 401; it is None where there is nobody to ask. `clock` gives seconds, `connect`
     a connected socket. `tls` says which certificates to trust, by default those that the system trusts.
     """
     target = parse_target(url)
     if not 0 < timeout_seconds <= _LONGEST_WAIT:
         raise UsageError(f"time limit {timeout_seconds:g}: expected seconds, more than 0 and at most 86400")
-    key, key_source = _choose_key(key, environ)
+    key, key_source = _choose_key(key, environ, target)
     others_use_proxy = not target.is_local and any(map(environ.get, _PROXY_VARIABLES))
     client = Client(target, timeout_seconds, connect, tls, others_use_proxy)
     console = Console(out)
@@ -83,9 +84,10 @@ def run_trial(
         return 130  # what a shell expects of a program that SIGINT ended: 128 + 2
 
 
-def _choose_key(key: str | None, environ: typing.Mapping[str, str]) -> tuple[str, str]:
+def _choose_key(key: str | None, environ: typing.Mapping[str, str], target: Target) -> tuple[str, str]:
     """Return the key and where it is from, both empty where there is none; UsageError for an impossible one."""
-    candidates = [("--key", key or ""), *((name, environ.get(name, "")) for name in _KEY_VARIABLES)]
+    meant = [name for name in _KEY_VARIABLES if target.may_get(name)]
+    candidates = [("--key", key or ""), *((name, environ.get(name, "")) for name in meant)]
     for source, candidate in candidates:
         candidate = candidate.strip()
         if candidate and not re.fullmatch(_KEY, candidate):
@@ -181,7 +183,9 @@ class _Trial:
             with contextlib.suppress(EOFError):
                 key = self._ask_key(f"Key for {self._client.target.where} (not shown): ").strip()
         if not key:
-            advice = f"it wants a key: give --key, or set {' or '.join(_KEY_VARIABLES)} ({refusal})"
+            variables = [name for name in _KEY_VARIABLES if self._client.target.may_get(name)]
+            others = f", or set {' or '.join(variables)}" if variables else ""
+            advice = f"it wants a key: give --key{others} ({refusal})"
             raise Failure(advice, final=True) from refusal
         if not re.fullmatch(_KEY, key):
             raise Failure("that key has characters that no key has", final=True) from refusal

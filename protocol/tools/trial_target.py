@@ -14,6 +14,12 @@ _PORTS = {"http": 80, "https": 443}
 _URL = r"(?ai)(https?)://(\[[0-9a-f:.]+\]|[0-9a-z._-]+)(?::([0-9]{1,5}))?(/[!-~]*)?"
 # RFC 1035 §2.3.4: labels have 1 to 63 characters. For other names the resolver has less readable words.
 _HOST_NAME = r"[^.]{1,63}(?:\.[^.]{1,63})*\.?"
+# To whom the environment's keys belong (Alibaba Cloud Model Studio, "DashScope API reference", has the latter's hosts).
+_VENDORS = {
+    "OPENAI_API_KEY": r"api\.openai\.com",
+    "DASHSCOPE_API_KEY": (r"(?:(?:[a-z0-9-]+\.)?dashscope(?:-[a-z0-9]+)?|[a-z0-9-]+\.[a-z0-9-]+\.maas)\.aliyuncs\.com"),
+}
+
 # Where a path names the version of the API, as in /v1, /api/paas/v4 or /v1beta/openai, nothing is added to it.
 _VERSION = r"/v[0-9][0-9a-z]*(?=/|$)"
 
@@ -45,6 +51,10 @@ class Target(typing.NamedTuple):
     def is_local(self) -> bool:
         """Whether the server is on this machine, as far as its name tells."""
         return self.host in ("localhost", "::1") or self.host.startswith("127.")
+
+    def may_get(self, variable: str) -> bool:
+        """Tell whether the environment's key of that name is meant for this server: its vendor's, or this machine's."""
+        return self.is_local or (self.scheme == "https" and re.fullmatch(_VENDORS[variable], self.host) is not None)
 
 
 def parse_target(url: str) -> Target:
