@@ -24,6 +24,7 @@ MOST_ANSWER_BYTES = 64 * 1024 * 1024
 LOGPROB_BYTES = 110
 CHUNK_BYTES = 300
 _CHOICE_BYTES = 150
+_WORD_BYTES = 50  # in memory, while the answer is made
 _ENCODED_BYTES_A_STEP = 20
 
 # A text of so many characters is searched at once, which takes some milliseconds at the most.
@@ -49,20 +50,24 @@ def answered(
     return begun_at_once(work, ANSWER_STEPS, "The answer")
 
 
-def charge_answer(budget: Budget, texts: typing.Iterable[tuple[int, int]], word_bytes: int = 0) -> None:
+def charge_answer(
+    budget: Budget, texts: typing.Iterable[tuple[int, int]], word_bytes: int = 0, *, is_made: bool = True
+) -> None:
     """Charge for an answer before it is made; ApiError 400 where it would have more than MOST_ANSWER_BYTES.
 
     `texts` are the characters and the words of each choice, `word_bytes` what each word takes besides its characters.
+    An answer that is not made yet is only looked at.
     """
     size = 0
     for characters, words in texts:
-        size += _CHOICE_BYTES + characters + words * word_bytes
+        size += _CHOICE_BYTES + characters + words * (_WORD_BYTES + word_bytes)
         if size > MOST_ANSWER_BYTES:
             raise ApiError(
                 400, f"The answer would have more than {MOST_ANSWER_BYTES} bytes, which no answer has: ask for fewer"
                 " choices, fewer tokens or fewer logprobs.", code="answer_too_large",
             )  # fmt: skip
-    budget.spend(size // _ENCODED_BYTES_A_STEP)
+    if is_made:
+        budget.spend(size // _ENCODED_BYTES_A_STEP)
 
 
 def matches(rule: str, text: str, budget: Budget) -> typing.Iterator[re.Match[str]]:

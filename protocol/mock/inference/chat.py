@@ -133,6 +133,9 @@ class ChatCompletions:
                     break  # all further choices repeat these
                 raise
             said.append(_said_by(made, body, is_named=bool(question.named)))
+            if not number:
+                # Choices are about as long as one another: where they would be too long, no further one is made.
+                charge_answer(budget, [said[0].extent()] * count, _word_bytes(body), is_made=False)
         texts = [one.extent() for one in said]
         charge_answer(budget, (texts[number % len(texts)] for number in range(count)), _word_bytes(body))
         return said
