@@ -95,7 +95,7 @@ class ChatEndpoints:
 
     async def _ask_by_stream(self, plan: ChatPlan, call: NativeCall, caller: Caller) -> JsonObject:
         """Make a call as a stream and put it together, for models that answer in no other way."""
-        aggregator = ChatAggregator(self._facts(plan))
+        aggregator = ChatAggregator(self._facts(plan), cumulative=plan.cumulative)
         answer = await self._client.open(call, caller)
         size = 0
         try:
@@ -113,10 +113,11 @@ class ChatEndpoints:
     async def _stream(self, plan: ChatPlan, caller: Caller, legacy: bool) -> Response:
         answers = await self._client.open_all(plan.calls, caller)
         facts = self._facts(plan)
+        usage, cumulative = plan.include_usage, plan.cumulative
         if len(answers) == 1:
-            translators = [ChatStreamTranslator(facts, include_usage=plan.include_usage)]
+            translators = [ChatStreamTranslator(facts, include_usage=usage, cumulative=cumulative)]
         else:
-            translators = parallel_translators(len(answers), facts, include_usage=plan.include_usage)
+            translators = parallel_translators(len(answers), facts, include_usage=usage, cumulative=cumulative)
         events = translated_events(
             list(zip(answers, translators)),
             encode=_encode_legacy_chunks if legacy else encode_events,

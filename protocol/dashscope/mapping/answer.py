@@ -18,6 +18,8 @@ _UNFINISHED = (None, "", "null")
 _FINISH_REASONS = ("stop", "length", "tool_calls", "content_filter")
 
 _PROMPT_MODALITIES = ("audio_tokens", "image_tokens", "video_tokens", "text_tokens")
+# What the explicit cache tells of itself; OpenAI has no field for it.
+_CACHE_DETAILS = ("cache_creation_input_tokens", "cache_creation", "cache_type")
 _COMPLETION_MODALITIES = ("audio_tokens", "text_tokens")
 
 # Answers with a web search cite their sources as [1] or [ref_1].
@@ -178,7 +180,12 @@ def openai_usage(native: object) -> JsonObject:
     prompt = token_count(usage, "input_tokens")
     completion = token_count(usage, "output_tokens")
     cached = as_object(usage.get("prompt_tokens_details"))
-    prompt_details = {"cached_tokens": token_count(cached, "cached_tokens")}
+    prompt_details: JsonObject = {"cached_tokens": token_count(cached, "cached_tokens")}
+    if not cached:
+        prompt_details["cached_tokens"] = token_count(usage, "cached_tokens")  # as some multimodal models have it
+    for name in _CACHE_DETAILS:
+        if cached.get(name) is not None:
+            prompt_details[name] = cached[name]
     input_details = as_object(usage.get("input_tokens_details"))
     for name in _PROMPT_MODALITIES:
         # Older models give these beside the sums, newer ones within the details.
@@ -200,14 +207,16 @@ def openai_usage(native: object) -> JsonObject:
 
 
 def sum_usages(usages: typing.Sequence[JsonObject]) -> JsonObject:
-    """Return the sum of several usages in OpenAI's form, details included."""
+    """Return the sum of several usages in OpenAI's form, details included; of what is no number, the first."""
     total: JsonObject = {}
     for usage in usages:
         for name, value in usage.items():
             if isinstance(value, dict):
                 total[name] = sum_usages([total.get(name, {}), value])
-            else:
+            elif isinstance(value, int):
                 total[name] = total.get(name, 0) + value
+            else:
+                total.setdefault(name, value)
     return total
 
 

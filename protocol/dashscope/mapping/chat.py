@@ -22,6 +22,8 @@ from protocol.dashscope.mapping.models import (
     is_wrong_endpoint,
     no_endpoint_error,
     refuse_impossible_model,
+    streams_increments,
+    takes_documents_as_system,
     takes_several_choices,
 )
 from protocol.dashscope.mapping.native import SEED_MODULUS, NativeCall
@@ -47,11 +49,13 @@ class ChatPlan:
     `calls` is one call, or one a choice. `stream`: the client wants a stream. `aggregate`: it does not, and the calls
     are streams all the same. `forced_tool`: one function was named in `tool_choice`. `endpoint_forced`: because of
     media parts no other endpoint can be tried. `endpoint_retried`: another endpoint has refused the model before.
+    `cumulative`: each event of a stream repeats all that was said.
     """
 
     __slots__ = (
         "aggregate",
         "calls",
+        "cumulative",
         "endpoint",
         "endpoint_forced",
         "endpoint_retried",
@@ -78,6 +82,7 @@ class ChatPlan:
         self.endpoint = endpoint
         self.endpoint_forced = endpoint_forced
         self.calls = tuple(calls)
+        self.cumulative = not streams_increments(model)
         self.stream = stream
         self.aggregate = aggregate
         self.include_usage = include_usage
@@ -117,7 +122,9 @@ def plan_chat(
     has_media = has_media_parts(messages)
     if has_media or endpoint is None:
         endpoint = endpoint_for(model, has_media, routes, remembered)
-    native = native_messages(messages, endpoint == MULTIMODAL_ENDPOINT, notes)
+    native = native_messages(
+        messages, endpoint == MULTIMODAL_ENDPOINT, notes, one_system=not takes_documents_as_system(model)
+    )
     return ChatPlan(
         model=model,
         endpoint=endpoint,
@@ -206,7 +213,7 @@ def _make_calls(
     """Return the native call, or one a choice where the model gives one at a time."""
     parameters["result_format"] = "message"
     parameters.pop("incremental_output", None)
-    if stream:
+    if stream and streams_increments(model):
         parameters["incremental_output"] = True
     variants = [parameters]
     choices = parameters.get("n", 1)

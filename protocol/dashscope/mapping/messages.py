@@ -1,8 +1,12 @@
 """OpenAI's chat messages as DashScope's, for both chat endpoints.
 
 The text endpoint takes strings. The multimodal endpoint takes a list of one-key parts in every role. Both take one
-system message, and only as the first. Sources: OpenAI API reference, "Create chat completion"; DashScope API reference,
-"Text generation" and "Multimodal conversation".
+system message, and only as the first; but models for long documents take documents as further system messages.
+
+A mark of the explicit cache (`cache_control`) stands on a part: what comes before its end is cached. On the text
+endpoint a message with such a part is a list of parts, too. Sources: OpenAI API reference, "Create chat completion";
+DashScope API reference, "Text generation" and "Multimodal conversation"; Alibaba Cloud Model Studio, "Context cache"
+and "Long context (Qwen-Long)".
 """
 
 from __future__ import annotations
@@ -11,22 +15,29 @@ import json
 import typing
 
 from protocol.dashscope.mapping.fields import refuse_field
-from protocol.dashscope.mapping.parts import is_structured, joined_texts, native_part, text_parts
-from protocol.wire.json_text import JsonObject
+from protocol.dashscope.mapping.parts import CACHE_MARK, is_structured, joined_texts, native_part, text_parts
+from protocol.errors import ApiError
+from protocol.wire.json_text import JsonObject, parse_json
 
 _SYSTEM_SEPARATOR = "\n\n"
+_FILE_REFERENCE = "fileid://"
+_NO_ARGUMENTS = "{}"
 _LEGACY_CALL_ID = "call_function_%d"
 
 
 def native_messages(
-    messages: typing.Sequence[object], multimodal: bool, system_notes: typing.Sequence[str] = ()
+    messages: typing.Sequence[object],
+    multimodal: bool,
+    system_notes: typing.Sequence[str] = (),
+    *,
+    one_system: bool = True,
 ) -> list[JsonObject]:
     """Return the messages in DashScope's form; `system_notes` are appended to the system message.
 
-    Several system messages are joined to one, which comes first. Raises the 400 that names the message and the part at
-    fault.
+    Several system messages are joined to one, which comes first. Without `one_system` each stays where it is, and the
+    notes go to the first that is no reference to files. Raises the 400 that names the message and the part at fault.
     """
-    return _Mapper(multimodal).map_all(messages, system_notes)
+    return _Mapper(multimodal, one_system).map_all(messages, system_notes)
 
 
 def mentions_json(messages: typing.Sequence[object]) -> bool:
@@ -42,11 +53,13 @@ def mentions_json(messages: typing.Sequence[object]) -> bool:
 class _Mapper:
     """Maps the messages of one request. A legacy function's answer refers to the call before it, which is kept."""
 
-    def __init__(self, multimodal: bool) -> None:
+    def __init__(self, multimodal: bool, one_system: bool) -> None:
         self._multimodal = multimodal
+        self._one_system = one_system
         self._legacy_call_id = ""
 
     def map_all(self, messages: typing.Sequence[object], system_notes: typing.Sequence[str]) -> list[JsonObject]:
+        notes: list[list[JsonObject]] = [[{"text": note}] for note in system_notes]
         system_contents: list[list[JsonObject]] = []
         mappers = {
             "user": self._map_user,
@@ -54,20 +67,26 @@ class _Mapper:
             "tool": self._map_tool,
             "function": self._map_function,
         }
-        mapped = []
+        mapped: list[JsonObject] = []
         for position, message in enumerate(messages):
             where = f"messages[{position}]"
             if not isinstance(message, dict):
                 raise refuse_field(where, "an object", message)
             role = message.get("role")
             if role in ("system", "developer"):
-                system_contents.append(text_parts(message.get("content"), where + ".content"))
+                parts = _marked(text_parts(message.get("content"), where + ".content"), message)
+                if self._one_system:
+                    system_contents.append(parts)
+                elif notes and not joined_texts(parts).startswith(_FILE_REFERENCE):
+                    mapped.extend(self._system_message([parts, *notes]))
+                    notes = []
+                else:
+                    mapped.extend(self._system_message([parts]))
             elif isinstance(role, str) and role in mappers:
                 mapped.append(mappers[role](message, where, position))
             else:
                 raise refuse_field(where + ".role", "system, developer, " + ", ".join(mappers), role)
-        system_contents.extend([{"text": note}] for note in system_notes)
-        return self._system_message(system_contents) + mapped
+        return self._system_message(system_contents + notes) + mapped
 
     def _system_message(self, contents: list[list[JsonObject]]) -> list[JsonObject]:
         """Join the system messages. An empty one is left out: DashScope refuses it, OpenAI does not."""
@@ -86,6 +105,7 @@ class _Mapper:
             parts = [native_part(part, f"{where}[{number}]") for number, part in enumerate(content)]
         else:
             parts = text_parts(content, where)
+        parts = _marked(parts, message)
         if not any(part.get("text") or "text" not in part for part in parts):
             raise refuse_field(where, "some text or another part, for DashScope refuses an empty message", content)
         if self._multimodal:
@@ -95,16 +115,17 @@ class _Mapper:
         return {"role": "user", "content": joined_texts(parts)}
 
     def _map_assistant(self, message: JsonObject, where: str, position: int) -> JsonObject:
-        content = message.get("content")
-        text = "" if content is None else joined_texts(text_parts(content, where + ".content"))
-        mapped: JsonObject = {"role": "assistant", "content": self._text_content(text)}
+        mapped: JsonObject = {"role": "assistant", "content": self._answer_content(message, where)}
         calls = self._tool_calls(message, where, position)
         if calls:
             mapped["tool_calls"] = calls
-        if isinstance(message.get("reasoning_content"), str) and message["reasoning_content"]:
+        # An empty one is passed on, too: models that think refuse a turn of theirs without it.
+        if isinstance(message.get("reasoning_content"), str):
             mapped["reasoning_content"] = message["reasoning_content"]
         if isinstance(message.get("partial"), bool):
             mapped["partial"] = message["partial"]
+        if not mapped["content"] and message.get(CACHE_MARK):
+            mapped[CACHE_MARK] = message[CACHE_MARK]
         return mapped
 
     def _tool_calls(self, message: JsonObject, where: str, position: int) -> list[JsonObject]:
@@ -130,10 +151,18 @@ class _Mapper:
         return self._tool_answer(message, where, self._legacy_call_id)
 
     def _tool_answer(self, message: JsonObject, where: str, call_id: str) -> JsonObject:
+        content = self._answer_content(message, where)
+        if self._multimodal and not content:
+            content = [{"text": ""}]
+        return {"role": "tool", "tool_call_id": call_id, "content": content}
+
+    def _answer_content(self, message: JsonObject, where: str) -> object:
+        """Return the content of a model's or a tool's message, which may be null."""
         content = message.get("content")
-        text = "" if content is None else joined_texts(text_parts(content, where + ".content"))
-        native_content: object = [{"text": text}] if self._multimodal else text
-        return {"role": "tool", "tool_call_id": call_id, "content": native_content}
+        parts = [] if content is None else _marked(text_parts(content, where + ".content"), message)
+        if any(is_structured(part) for part in parts):
+            return self._structured_content(parts)
+        return self._text_content(joined_texts(parts))
 
     def _text_content(self, text: str) -> object:
         if not self._multimodal:
@@ -164,6 +193,14 @@ def _parts_with_separators(contents: list[list[JsonObject]]) -> list[JsonObject]
     return chained
 
 
+def _marked(parts: list[JsonObject], message: JsonObject) -> list[JsonObject]:
+    """Return the parts with a mark of the cache that stands on their message: its place is the end of the last one."""
+    mark = message.get(CACHE_MARK)
+    if not mark or not parts or parts[-1].get("text") == "":
+        return parts
+    return [*parts[:-1], {CACHE_MARK: mark, **parts[-1]}]
+
+
 def _tool_call(call: object, number: int, where: str) -> JsonObject:
     if not isinstance(call, dict):
         raise refuse_field(where, "an object", call)
@@ -178,7 +215,19 @@ def _tool_call(call: object, number: int, where: str) -> JsonObject:
 def _called_function(function: object, where: str) -> dict[str, str]:
     if not isinstance(function, dict) or not isinstance(function.get("name"), str) or not function["name"]:
         raise refuse_field(where, "an object with the function's name", function)
-    arguments = function.get("arguments")
-    if not isinstance(arguments, str):
-        arguments = json.dumps(arguments or {}, ensure_ascii=False)
-    return {"name": function["name"], "arguments": arguments}
+    return {"name": function["name"], "arguments": _arguments(function.get("arguments"), where + ".arguments")}
+
+
+def _arguments(arguments: object, where: str) -> str:
+    """Return arguments as the JSON text that DashScope wants there; it refuses any other, at each turn that follows."""
+    if arguments is None or isinstance(arguments, dict):
+        return json.dumps(arguments, ensure_ascii=False) if arguments else _NO_ARGUMENTS
+    if isinstance(arguments, str) and not arguments.strip():
+        return _NO_ARGUMENTS
+    try:
+        if isinstance(arguments, str):
+            # Some SDKs write null for no arguments.
+            return _NO_ARGUMENTS if parse_json(arguments.encode("utf-8", "replace")) is None else arguments
+    except ApiError as exc:
+        raise refuse_field(where, "a JSON object as text (empty: no arguments)", arguments) from exc
+    raise refuse_field(where, "a JSON object as text (empty: no arguments)", arguments)

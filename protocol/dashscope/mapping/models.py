@@ -179,9 +179,12 @@ _THINKING_MODELS = (
 )
 
 _STREAM_ONLY_MODEL = r"qwq.*|qvq.*|qwen3-.*-thinking.*"
+_CUMULATIVE_MODEL = r"qwen-mt-(?:plus|turbo).*"
 _COMPLETION_LIMIT_MODEL = r"qwen3\.[5-9]-(?:plus|flash).*|qwen3\.[7-9]-max.*|deepseek-v[34].*"
 _SEVERAL_CHOICES_MODEL = r"qwen-plus.*|qwen3-(?:\d+(?:\.\d+)?b|next|max).*"
 _JSON_SCHEMA_MODEL = r"qwen3\.7-(?:plus|max).*|qwen3\.[89]-.*"
+# These take documents, and references to files, as further system messages.
+_DOCUMENT_MODEL = r"qwen-(?:long|doc).*"
 _LOGIT_BIAS_MODEL = r"qwen-plus-character.*"
 _EFFORT_MODELS = (
     (r"deepseek-v4.*|glm-.*", "high-or-max"),
@@ -288,6 +291,11 @@ def is_stream_only(model: str) -> bool:
     return re.fullmatch(_STREAM_ONLY_MODEL, model_key(model)) is not None
 
 
+def streams_increments(model: str) -> bool:
+    """Tell whether the events of the model's streams can say each word once. Those of others repeat all so far."""
+    return re.fullmatch(_CUMULATIVE_MODEL, model_key(model)) is None
+
+
 def takes_max_completion_tokens(model: str) -> bool:
     """Tell whether the model takes `max_completion_tokens`; the others take `max_tokens` only."""
     return re.fullmatch(_COMPLETION_LIMIT_MODEL, model_key(model)) is not None
@@ -301,6 +309,11 @@ def takes_several_choices(model: str) -> bool:
 def takes_json_schema(model: str) -> bool:
     """Tell whether the model takes `response_format` of type json_schema."""
     return re.fullmatch(_JSON_SCHEMA_MODEL, model_key(model)) is not None
+
+
+def takes_documents_as_system(model: str) -> bool:
+    """Tell whether the model takes several system messages: its role, and documents or references to files."""
+    return re.fullmatch(_DOCUMENT_MODEL, model_key(model)) is not None
 
 
 def takes_logit_bias(model: str) -> bool:

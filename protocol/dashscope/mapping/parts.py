@@ -14,6 +14,9 @@ from protocol.wire.json_text import JsonObject
 _MEDIA_KEYS = ("image", "audio", "video")
 _MEDIA_TYPES = ("image_url", "input_audio", "video_url", "video")
 
+#: With this a client says, on a part, a message or a tool, up to where DashScope shall cache the prompt.
+CACHE_MARK = "cache_control"
+
 # DashScope's options for one part, which may stand beside OpenAI's own members.
 _OPTIONS = (
     "min_pixels",
@@ -22,13 +25,13 @@ _OPTIONS = (
     "fps",
     "max_frames",
     "enable_rotate",
-    "cache_control",
+    CACHE_MARK,
 )
 _MEDIA_URL = re.compile(r"(?:https?|oss)://.+|data:.*", re.IGNORECASE | re.DOTALL)
 _AUDIO_FORMAT = re.compile(r"[A-Za-z0-9.+-]+")
 
 # A part with one of these says more than its text: it must stay a part.
-_STRUCTURED_KEYS = ("cache_control", "doc_url")
+_STRUCTURED_KEYS = (CACHE_MARK, "doc_url")
 
 
 def has_media_parts(messages: typing.Sequence[object]) -> bool:
@@ -98,13 +101,13 @@ def _check_native(part: JsonObject, where: str) -> JsonObject:
 def _map_text(part: JsonObject, where: str) -> JsonObject:
     if not isinstance(part.get("text"), str):
         raise refuse_field(where + ".text", "a string", part.get("text"))
-    return {"text": part["text"], **_options(part, ("cache_control",))}
+    return {"text": part["text"], **_options(part, (CACHE_MARK,))}
 
 
 def _map_refusal(part: JsonObject, where: str) -> JsonObject:
     if not isinstance(part.get("refusal"), str):
         raise refuse_field(where + ".refusal", "a string", part.get("refusal"))
-    return {"text": part["refusal"]}
+    return {"text": part["refusal"], **_options(part, (CACHE_MARK,))}
 
 
 def _map_image(part: JsonObject, where: str) -> JsonObject:
@@ -122,11 +125,11 @@ def _map_audio(part: JsonObject, where: str) -> JsonObject:
     if not isinstance(audio, dict) or not isinstance(audio.get("data"), str) or not audio["data"]:
         raise refuse_field(where, "an object with data and format", audio)
     if _MEDIA_URL.fullmatch(audio["data"]):
-        return {"audio": audio["data"]}
+        return {"audio": audio["data"], **_options(part, _OPTIONS)}
     audio_format = audio.get("format")
     if not isinstance(audio_format, str) or not _AUDIO_FORMAT.fullmatch(audio_format):
         raise refuse_field(where + ".format", "the name of an audio format, e.g. wav or mp3", audio_format)
-    return {"audio": f"data:audio/{audio_format};base64,{audio['data']}"}
+    return {"audio": f"data:audio/{audio_format};base64,{audio['data']}", **_options(part, _OPTIONS)}
 
 
 def _map_video(part: JsonObject, where: str) -> JsonObject:

@@ -12,8 +12,8 @@ The role chunk goes out with the first event. Then each event adds chunks for wh
 text, fragments of tool calls. The chunk with the finish reason closes the choice; what a closed choice is still given
 is dropped. The usage is that of the last event that has one.
 
-An event's text is a delta, because `incremental_output` is always asked for. Models that ignore this repeat all they
-have said in each event: `cumulative` is for them. The text itself does not tell which it is, since a delta may repeat
+An event's text is a delta, because `incremental_output` is asked for. Models that do not have it repeat all they have
+said in each event: `cumulative` is for them. The text itself does not tell which it is, since a delta may repeat
 what was said before.
 
 Tool calls come in fragments. A fragment's `index` names the call that it continues, and a fresh id begins a new call,
@@ -108,6 +108,10 @@ class ChatStreamTranslator(StreamTranslator[JsonObject]):
         if calls:
             chunks.append(self._delta_chunk(index, {"tool_calls": calls}))
         if native.finished:
+            # A call without arguments has an empty text there, which is no JSON. What was cut is not made whole.
+            missing = choice.missing_arguments() if native.finish_reason != "length" else []
+            if missing:
+                chunks.append(self._delta_chunk(index, {"tool_calls": missing}))
             chunks.append(self._finish_chunk(index, choice, native.finish_reason))
         elif self._extensions:
             chunks.append(self._delta_chunk(index, {}))
@@ -150,7 +154,7 @@ class ChatStreamTranslator(StreamTranslator[JsonObject]):
 
 
 def parallel_translators(
-    count: int, facts: CompletionFacts, *, include_usage: bool = False
+    count: int, facts: CompletionFacts, *, include_usage: bool = False, cumulative: bool = False
 ) -> list[ChatStreamTranslator]:
     """Return a translator for each of several native streams of one choice, where `n` needs a call a choice.
 
@@ -159,11 +163,14 @@ def parallel_translators(
     """
     identity = completion_id({}, facts.make_id)
     if not include_usage:
-        return [ChatStreamTranslator(facts, first_index=number, identity=identity) for number in range(count)]
+        return [
+            ChatStreamTranslator(facts, cumulative=cumulative, first_index=number, identity=identity)
+            for number in range(count)
+        ]
     translators: list[ChatStreamTranslator] = []
     still_open = set(range(count))
     for number in range(count):
-        translators.append(_SharingTranslator(facts, number, identity, translators, still_open))
+        translators.append(_SharingTranslator(facts, cumulative, number, identity, translators, still_open))
     return translators
 
 
@@ -173,12 +180,13 @@ class _SharingTranslator(ChatStreamTranslator):
     def __init__(
         self,
         facts: CompletionFacts,
+        cumulative: bool,
         number: int,
         identity: str,
         all_translators: list[ChatStreamTranslator],
         still_open: set[int],
     ) -> None:
-        super().__init__(facts, first_index=number, identity=identity)
+        super().__init__(facts, cumulative=cumulative, first_index=number, identity=identity)
         self._number = number
         self._all = all_translators
         self._still_open = still_open
@@ -234,6 +242,10 @@ class _StreamedChoice:
                 deltas.append(self._call_of(fragment).take(fragment.get("id"), function.get("name"), arguments))
         return [delta for delta in deltas if delta is not None]
 
+    def missing_arguments(self) -> list[JsonObject]:
+        """Return the deltas that give `{}` to the calls that came without arguments."""
+        return [call.without_arguments() for call in self._calls if not call.has_arguments]
+
     def _call_of(self, fragment: JsonObject) -> _StreamedToolCall:
         """Return the call that a fragment continues, or the new one that it begins."""
         index = fragment.get("index")
@@ -256,6 +268,7 @@ class _StreamedToolCall:
         self._index = index
         self._cumulative = cumulative
         self._make_id = make_id
+        self.has_arguments = False
         self._native_id = ""
         self._begun = False
         self._named = False
@@ -268,6 +281,7 @@ class _StreamedToolCall:
         """Return the delta that a fragment gives, None where it adds nothing."""
         if self._cumulative:
             arguments, self._arguments = _added_part(self._arguments, arguments)
+        self.has_arguments = self.has_arguments or bool(arguments)
         delta: JsonObject = {"index": self._index}
         function: JsonObject = {}
         if not self._begun:
@@ -282,6 +296,10 @@ class _StreamedToolCall:
         function["arguments"] = arguments
         delta["function"] = function
         return delta
+
+    def without_arguments(self) -> JsonObject:
+        """Return the delta for a call that has no arguments."""
+        return {"index": self._index, "function": {"arguments": "{}"}}
 
 
 def _added_part(said: str, event_text: str) -> tuple[str, str]:

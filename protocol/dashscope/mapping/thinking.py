@@ -7,7 +7,13 @@ from __future__ import annotations
 
 import typing
 
-from protocol.dashscope.mapping.fields import optional_choice, optional_flag, optional_object, refuse_field
+from protocol.dashscope.mapping.fields import (
+    optional_choice,
+    optional_flag,
+    optional_integer,
+    optional_object,
+    refuse_field,
+)
 from protocol.dashscope.mapping.models import (
     ALWAYS_THINKING,
     NEVER_THINKING,
@@ -37,8 +43,11 @@ def thinking_parameters(request: typing.Mapping[str, typing.Any], model: str) ->
     """Return DashScope's thinking switches. Where the request has them itself, they outrank `reasoning_effort`."""
     native: JsonObject = {}
     effort = optional_choice(request, "reasoning_effort", _EFFORTS)
+    budget = _read_budget(request)
+    if budget is not None:
+        native["thinking_budget"] = budget
     # DashScope refuses an effort beside a budget. The budget is more exact, so it counts.
-    if effort is not None and request.get("thinking_budget") is None:
+    elif effort is not None and request.get("thinking_budget") is None:
         native.update(_map_effort(effort, model))
     switch = _read_thinking_switch(request)
     if switch is not None:
@@ -75,9 +84,18 @@ def _read_thinking_switch(request: typing.Mapping[str, typing.Any]) -> bool | No
     thinking = optional_object(request, "thinking")
     if thinking is None:
         return None
-    if thinking.get("type") not in ("enabled", "disabled", "auto"):
-        raise refuse_field("thinking.type", "enabled, disabled or auto", thinking.get("type"))
-    return None if thinking["type"] == "auto" else thinking["type"] == "enabled"
+    if thinking.get("type") not in ("enabled", "disabled", "auto", "adaptive"):
+        raise refuse_field("thinking.type", "enabled, disabled, auto or adaptive", thinking.get("type"))
+    return {"enabled": True, "disabled": False}.get(thinking["type"])
+
+
+def _read_budget(request: typing.Mapping[str, typing.Any]) -> int | None:
+    """Return the budget in `thinking`, where DashScope's own `thinking_budget` is not there to outrank it."""
+    thinking = optional_object(request, "thinking")
+    if thinking is None or request.get("thinking_budget") is not None:
+        return None
+    where = "thinking.budget_tokens"
+    return optional_integer({where: thinking.get("budget_tokens")}, where, 1)
 
 
 def is_thinking(model: str, parameters: JsonObject) -> bool:

@@ -11,6 +11,7 @@ import re
 import typing
 
 from protocol.dashscope.mapping.fields import optional_flag, optional_list, refuse_field
+from protocol.dashscope.mapping.parts import CACHE_MARK
 from protocol.wire.json_text import JsonObject
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
@@ -59,7 +60,9 @@ def _read_tool(tool: object, where: str) -> JsonObject:
         raise refuse_field(where, "an object", tool)
     if tool.get("type") != "function":
         raise refuse_field(where + ".type", "function, the only type of tool that DashScope has", tool.get("type"))
-    return _read_function(tool.get("function"), where + ".function")
+    native = _read_function(tool.get("function"), where + ".function")
+    mark = tool.get(CACHE_MARK) or tool["function"].get(CACHE_MARK)
+    return {**native, CACHE_MARK: mark} if mark else native
 
 
 def _read_function(function: object, where: str) -> JsonObject:

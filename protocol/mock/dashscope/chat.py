@@ -271,6 +271,9 @@ def _usage(question: Question, told: typing.Sequence[int], speeches: typing.Sequ
         "total_tokens": spent + said,
         "prompt_tokens_details": {"cached_tokens": 0},
     }
+    if question.cached_tokens:
+        created = {"cache_creation_input_tokens": question.cached_tokens, "cache_type": "ephemeral"}
+        usage["prompt_tokens_details"].update(created)
     if question.thinking:
         usage["output_tokens_details"] = {"reasoning_tokens": thought, "text_tokens": said - thought}
     if question.multimodal:

@@ -21,19 +21,24 @@ from protocol.dashscope.mapping.models import (
     is_stream_only,
     model_key,
     most_output_tokens,
+    streams_increments,
     thinking_of,
 )
+from protocol.dashscope.mapping.parts import CACHE_MARK
+from protocol.errors import ApiError
 from protocol.mock.dashscope.refusals import URL_ERROR, bad_parameter, object_member
 from protocol.mock.media.recording import sound_seconds
 from protocol.mock.unchecked import objects_of
 from protocol.openai.answers import split_words
-from protocol.wire.json_text import JsonObject
+from protocol.wire.json_text import JsonObject, parse_json
 
 _ROLES = ("system", "user", "assistant", "tool")
 _PARTS = ("text", "image", "audio", "video", "image_hw")
 _MAX_DATA_URI = 10_485_760
 # How many tokens a picture, a sound and a film count for; the true figures depend on their size.
 _MEDIA_TOKENS = {"image": 256, "audio": 25, "video": 1024}
+
+_FEWEST_CACHED_TOKENS = 1024
 
 _ASR_MODEL = r".*-asr-.*"
 # These answer in messages, and stream increments, when the request does not say.
@@ -55,6 +60,8 @@ class Question(typing.NamedTuple):
     thinking: bool
     as_message: bool
     prompt_tokens: typing.Mapping[str, int]
+    #: How many tokens of the prompt the explicit cache keeps; 0 where it is not asked to, or has too few to do.
+    cached_tokens: int
     #: How long the sound is that is to be written down; 0 where the model does not do that.
     heard_seconds: int
 
@@ -79,9 +86,11 @@ def read_question(body: JsonObject, *, multimodal: bool, stream: bool) -> Questi
         raise bad_parameter('The incremental_output parameter must be "true" when enable_thinking is true')
     return Question(
         model, messages, parameters, multimodal, stream,
-        incremental=by_default if incremental is None else incremental, thinking=thinking,
+        incremental=streams_increments(model) and (by_default if incremental is None else incremental),
+        thinking=thinking,
         as_message=_as_message(parameters, key, multimodal or thinking),
         prompt_tokens=_prompt_tokens(messages),
+        cached_tokens=_cached_tokens(messages),
         heard_seconds=_heard_seconds(messages) if re.fullmatch(_ASR_MODEL, key) else 0,
     )  # fmt: skip
 
@@ -133,7 +142,18 @@ def _call_ids(message: JsonObject) -> set[str]:
     calls = message.get("tool_calls") or []
     if type(calls) is not list or not all(type(call) is dict for call in calls):
         raise bad_parameter("Input should be a valid list: input.messages.tool_calls")
+    for call in calls:
+        _check_arguments(object_member(call, "function").get("arguments"))
     return {_call_id(call.get("id", "")) for call in calls}
+
+
+def _check_arguments(arguments: typing.Any) -> None:
+    if type(arguments) is not str:
+        return
+    try:
+        parse_json(arguments.encode("utf-8", "replace"))
+    except ApiError as exc:
+        raise bad_parameter('The "function.arguments" parameter of the code model must be in JSON format.') from exc
 
 
 def _call_id(value: typing.Any) -> str:
@@ -271,6 +291,17 @@ def _prompt_tokens(messages: typing.Sequence[JsonObject]) -> dict[str, int]:
                 if kind in part:
                     tokens[kind] = tokens.get(kind, 0) + count
     return tokens
+
+
+def _cached_tokens(messages: typing.Sequence[JsonObject]) -> int:
+    marked = [number for number, message in enumerate(messages, 1) if _is_marked(message)]
+    tokens = sum(_prompt_tokens(messages[: marked[-1]]).values()) if marked else 0
+    return tokens if tokens >= _FEWEST_CACHED_TOKENS else 0
+
+
+def _is_marked(message: JsonObject) -> bool:
+    parts = message["content"] if type(message.get("content")) is list else []
+    return CACHE_MARK in message or any(CACHE_MARK in part for part in parts)
 
 
 def _heard_seconds(messages: typing.Sequence[JsonObject]) -> int:
