@@ -84,7 +84,7 @@ class Conversations:
                 400, f"Invalid 'items': array too long. Expected an array with maximum length {_MOST_GIVEN}, but got"
                 f" an array with length {len(given)} instead.", param="items", code="array_above_max_length",
             )  # fmt: skip
-        return self._memory.resolved(input_items(given, self._world.new_id), budget_at_once())
+        return self._memory.resolved(input_items(given, self._world.new_id), budget_at_once(), "items")
 
     def _add(self, conversation: Record, items: typing.Sequence[JsonObject]) -> list[Record]:
         collection = f"{conversation.path}/items"

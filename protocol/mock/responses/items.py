@@ -14,6 +14,7 @@ from protocol.budget import spend_turn
 from protocol.errors import ApiError
 from protocol.mock.answer.logprobs import token_logprobs
 from protocol.mock.answer.reply import ToolResult, count_tokens
+from protocol.mock.unchecked import without_nulls
 from protocol.openai.answers import split_words
 from protocol.wire.json_text import JsonObject
 
@@ -57,6 +58,21 @@ _TOOLS_OF_CALLS = {
 _SERVED_CALLS = frozenset(
     "file_search_call web_search_call code_interpreter_call image_generation_call mcp_call tool_search_call".split()
 )
+# By the type of an item whose id may stand for all of it: the member that says what it is, if it is not stored here.
+_CONTENT_MEMBERS = {
+    "reasoning": "summary", "file_search_call": "queries", "image_generation_call": "result",
+    "code_interpreter_call": "code",
+}  # fmt: skip
+# By an item's type: the members that answers have, and requests may leave out.
+_BLANKS: dict[str, JsonObject] = {
+    "reasoning": {"summary": []},
+    "file_search_call": {"status": "completed", "queries": [], "results": None},
+    "web_search_call": {"status": "completed", "action": {"type": "search", "query": "", "queries": []}},
+    "image_generation_call": {"status": "completed", "result": None},
+    "code_interpreter_call": {"status": "completed", "code": None, "container_id": "", "outputs": None},
+    "computer_call": {"pending_safety_checks": []},
+    "program_output": {"status": "completed"},
+}
 _REASONING_MODEL = re.compile(r"(?:o\d|gpt-(?:[5-9]|\d\d)(?!.*-chat)|codex|computer-use)")
 
 
@@ -100,7 +116,7 @@ class ItemChain:
 def input_items(value: typing.Any, new_id: typing.Callable[[str], str]) -> list[JsonObject]:
     """Return the items of a request as they are remembered: with ids, parts and status.
 
-    A text is a message of the user's. References to items stay as they are.
+    A text is a message of the user's. What stands for a stored item (`is_reference`) stays as it is.
     """
     if isinstance(value, str):
         value = [{"role": "user", "content": value}]
@@ -108,18 +124,42 @@ def input_items(value: typing.Any, new_id: typing.Callable[[str], str]) -> list[
 
 
 def _input_item(item: JsonObject, new_id: typing.Callable[[str], str]) -> JsonObject:
-    kind = item_type(item)
-    if kind == "item_reference":
+    if is_reference(item):
         return dict(item)
+    return completed_item(item, new_id)
+
+
+def completed_item(item: JsonObject, new_id: typing.Callable[[str], str]) -> JsonObject:
+    """Return an item of a request with all that answers have of it."""
+    kind = item_type(item)
     made: JsonObject = {"id": item.get("id") or new_id(ITEM_PREFIXES.get(kind, "item_")), "type": kind}
     if kind in _STATUS_ITEMS:
         made["status"] = "completed"
-    made.update((name, value) for name, value in item.items() if value is not None and name not in made)
-    if item.get("status") is not None:
-        made["status"] = item["status"]
+    made.update(_BLANKS.get(kind, ()))
+    made.update((name, value) for name, value in item.items() if value is not None and name not in ("id", "type"))
     if kind == "message":
         made["content"] = _parts(item.get("content"), item.get("role"))
+    elif kind == "local_shell_call":
+        made["action"] = {"env": {}, **without_nulls(item.get("action"))}
+    elif kind == "local_shell_call_output":
+        # The reference calls the call's id `id`, the guide `call_id` (openai/openai-agents-python#732).
+        made.setdefault("call_id", made["id"])
+    elif isinstance(made.get("output"), list):
+        made["output"] = [_completed_part(part) if isinstance(part, dict) else part for part in made["output"]]
+    elif kind == "computer_call_output" and isinstance(made.get("output"), dict):
+        made["output"] = {**made["output"], "type": "computer_screenshot"}
     return made
+
+
+def is_reference(item: JsonObject) -> bool:
+    """Whether an item's id stands for a stored one: nothing says what it is, or would say it if it were not stored."""
+    kind = item_type(item)
+    return kind == "item_reference" or (kind in _CONTENT_MEMBERS and item.get(_CONTENT_MEMBERS[kind]) is None)
+
+
+def missing_content(item: JsonObject) -> str:
+    """Return the member without which an item that names no stored one says nothing, "" where it has all it needs."""
+    return "" if item.get("id") else _CONTENT_MEMBERS.get(item_type(item), "id")
 
 
 def item_type(item: JsonObject) -> str:
@@ -130,13 +170,18 @@ def item_type(item: JsonObject) -> str:
 
 def _parts(content: typing.Any, role: typing.Any) -> list[typing.Any]:
     if isinstance(content, list):
-        return [_image_part(part) if isinstance(part, dict) else part for part in content]
+        return [_completed_part(part) if isinstance(part, dict) else part for part in content]
     text = content if isinstance(content, str) else ""
     return [output_text(text) if role == "assistant" else {"type": "input_text", "text": text}]
 
 
-def _image_part(part: JsonObject) -> JsonObject:
-    return {**part, "detail": part.get("detail") or "auto"} if part.get("type") == "input_image" else part
+def _completed_part(part: JsonObject) -> JsonObject:
+    """Return a part of a message, or of a tool's output, with the members that answers have."""
+    if part.get("type") == "input_image":
+        return {**part, "detail": part.get("detail") or "auto"}
+    if part.get("type") == "output_text":
+        return {"annotations": [], **without_nulls(part)}
+    return part
 
 
 def check_calls_answered(items: typing.Sequence[JsonObject]) -> None:

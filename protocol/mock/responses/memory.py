@@ -12,7 +12,14 @@ from protocol.budget import Budget
 from protocol.errors import ApiError
 from protocol.mock.engine.store import Record, State
 from protocol.mock.engine.world import World
-from protocol.mock.responses.items import ItemChain, input_items, item_type, shown_item
+from protocol.mock.responses.items import (
+    ItemChain,
+    completed_item,
+    input_items,
+    is_reference,
+    missing_content,
+    shown_item,
+)
 from protocol.mock.responses.making import MadeResponse
 from protocol.wire.json_text import JsonObject
 
@@ -87,24 +94,29 @@ class ResponseMemory:
             code="previous_response_not_found",
         )  # fmt: skip
 
-    def resolved(self, items: list[JsonObject], budget: Budget) -> list[JsonObject]:
-        """Put items in the place of references to them; ApiError 404 for an item that is not known."""
-        wanted = {str(item.get("id")) for item in items if item_type(item) == "item_reference"}
-        known = self._items(wanted, budget) if wanted else {}
+    def resolved(self, items: list[JsonObject], budget: Budget, param: str = "input") -> list[JsonObject]:
+        """Put items in the place of references to them.
+
+        ApiError 404 for an item that is not known, and 400 for one that neither has an id nor says what it is; `param`
+        is what the request calls the list.
+        """
+        wanted = {str(item.get("id")) for item in items if is_reference(item)}
+        if not wanted:
+            return items
+        known = self._items(wanted, budget)
         resolved = []
-        for item in items:
-            if item_type(item) != "item_reference":
+        for number, item in enumerate(items):
+            if not is_reference(item):
                 resolved.append(item)
                 continue
             referred = known.get(str(item.get("id")))
             if referred is not None:
-                resolved.append(referred)
+                given = {name: value for name, value in item.items() if value is not None and name != "type"}
+                resolved.append({**referred, **given})
             elif self.is_strict:
-                raise ApiError(
-                    404, f"Item with id '{str(item.get('id'))[:100]}' not found. Items are not persisted when `store`"
-                    " is set to false. Try again with `store` set to true, or remove this item from your input.",
-                    param="input",
-                )  # fmt: skip
+                raise _unresolved(item, f"{param}[{number}]", param)
+            elif "type" in item and item["type"] != "item_reference":
+                resolved.append(completed_item(item, self._world.new_id))
         return resolved
 
     def _items(self, wanted: typing.Collection[str], budget: Budget) -> dict[str, JsonObject]:
@@ -144,6 +156,19 @@ class ResponseMemory:
         for item in (*made.context.items, *made.output):
             if self._world.store.get(collection, item["id"]) is None:
                 self._world.store.add(collection, item["id"], item)
+
+
+def _unresolved(item: JsonObject, path: str, param: str) -> ApiError:
+    """Return the error for an item that stands for one that is not stored."""
+    missing = missing_content(item)
+    if missing:
+        path = f"{path}.{missing}"
+        return ApiError(400, f"Missing required parameter: '{path}'.", param=path, code="missing_required_parameter")
+    return ApiError(
+        404, f"Item with id '{str(item['id'])[:100]}' not found. Items are not persisted when `store` is set to false."
+        " Try again with `store` set to true, or remove this item from your input.",
+        param=param,
+    )  # fmt: skip
 
 
 def shown_response(response: JsonObject, output: list[JsonObject], include: typing.Collection[str]) -> JsonObject:

@@ -43,6 +43,7 @@ class Evals:
             "POST /evals": self.create,
             "POST /evals/{eval_id}/runs": self.run,
             "POST /evals/{eval_id}/runs/{run_id}/cancel": self.cancel,
+            "POST /evals/{eval_id}/runs/{run_id}": self.cancel,
             "GET /evals/{eval_id}/runs/{run_id}": self.retrieve_run,
         }
 

@@ -12,7 +12,8 @@ POST /responses creates Response as resp_ through queued 1 in_progress 2 complet
   < {access_programs? {cyber? "standard"|"daybreak_blue"|"daybreak_red"}, background? bool,
     context_management? [{type str, compact_threshold? int 0..}], conversation? str|VoiceID, image? ImageContext,
     include? Includes, input? ResponseInput, instructions? str, max_output_tokens? int 1.., max_tool_calls? int 0..,
-    metadata? Metadata, model? str, moderation? Moderation, parallel_tool_calls? bool, previous_response_id? str,
+    metadata? Metadata, model? str, moderation? Moderation,
+    multi_agent? {enabled bool, max_concurrent_subagents? int}, parallel_tool_calls? bool, previous_response_id? str,
     prompt? ResponsePrompt, prompt_cache_key? str, prompt_cache_options? PromptCacheRequest,
     prompt_cache_retention? "in_memory"|"24h", reasoning? Reasoning, safety_identifier? str,
     service_tier? ResponseServiceTier, store? bool, stream_options? EventStream, temperature? num 0..2,
@@ -31,7 +32,7 @@ PromptCacheRequest = {comparison_response_id? str, mode? "implicit"|"explicit", 
 ResponsePrompt = {id str, variables? map (str|ResponseInputText|ResponseInputImage|ResponseInputFile), version? str}
 EventStream = {include_obfuscation? bool}
 ToolChoice = "none"|"auto"|"required"|{mode "auto"|"required", tools [map any], type "allowed_tools"}|
-  {type "file_search"|"web_search_preview"|"computer"|"computer_use_preview"|"computer_use"|
+  {type "file_search"|"web_search"|"web_search_preview"|"computer"|"computer_use_preview"|"computer_use"|
   "web_search_preview_2025_03_11"|"image_generation"|"code_interpreter"}|ToolChoiceFunction|ToolChoiceMcp|
   ToolChoiceCustom|ProgrammaticToolCalling|ToolChoiceApplyPatch|ToolChoiceShell
 
@@ -105,13 +106,15 @@ OutputTokensDetails = {reasoning_tokens int}
 ImageCompression = {context_compression "enabled"|"disabled"}
 ToolUsageImageGenInputTokensDetails = {image_tokens int, text_tokens int}
 
-# Items: of the input, of the output, and as they are listed.
+# Items: of the input, of the output, and as they are listed. What an answer adds to an item, such as its id and status,
+# a request may leave out; one that names a stored item by its id may leave out all else (openai/openai-openapi#575).
 InputItems = [InputItem]
-InputItem = EasyInputMessage|InputMessage|OutputMessage|FileSearchCall|ComputerCall|ComputerCallOutput|
-  WebSearchCall|FunctionCall|FunctionCallOutput|ToolSearchCall|ToolSearchOutput|AdditionalTools|ConfigurationUpdate|
-  ReasoningItem|CompactionInput|ImageGenerationCall|CodeInterpreterCall|LocalShellCall|LocalShellCallOutput|
-  ShellCall|ShellCallOutput|ApplyPatchCall|ApplyPatchCallOutput|McpListTools|McpApprovalRequest|McpApprovalResponse|
-  McpCall|CustomToolCallOutput|CustomToolCall|CompactionTrigger|ItemReference|Program|ProgramOutput
+InputItem = InputMessage|AssistantMessage|GivenFileSearchCall|GivenComputerCall|ComputerCallOutput|
+  GivenWebSearchCall|FunctionCall|FunctionCallOutput|ToolSearchCall|ToolSearchOutput|AdditionalTools|
+  ConfigurationUpdate|GivenReasoning|CompactionInput|GivenImageCall|GivenCodeCall|GivenLocalShellCall|
+  GivenLocalShellOutput|ShellCall|ShellCallOutput|ApplyPatchCall|ApplyPatchCallOutput|GivenMcpTools|GivenMcpRequest|
+  McpApprovalResponse|GivenMcpCall|CustomToolCallOutput|CustomToolCall|CompactionTrigger|ItemReference|GivenProgram|
+  GivenProgramOutput|AgentMessage|MultiAgentCall|MultiAgentCallOutput
 OutputItems = [OutputMessage|FileSearchCall|FunctionCall|FunctionCallOutputItem|WebSearchCall|ComputerCall|
   ComputerCallOutputItem|ReasoningItem|Program|ProgramOutput|ToolSearchCallItem|ToolSearchOutputItem|
   AdditionalToolsItem|CompactionItem|ImageGenerationCall|CodeInterpreterCall|LocalShellCall|LocalShellCallOutput|
@@ -122,20 +125,22 @@ ResponseItem = InputMessageItem|OutputMessage|FileSearchCall|ComputerCall|Comput
   ConfigurationUpdateItem|ReasoningItem|Program|ProgramOutput|CompactionItem|ImageGenerationCall|
   CodeInterpreterCall|LocalShellCall|LocalShellCallOutput|ShellCallItem|ShellCallOutputItem|ApplyPatchCallItem|
   ApplyPatchCallOutputItem|McpListTools|McpApprovalRequest|McpApprovalResponseItem|McpCall|CustomToolCallItem|
-  CustomToolCallOutputItem
+  CustomToolCallOutputItem|AgentMessage|MultiAgentCall|MultiAgentCallOutput
 ConversationItem = ConversationMessage|FunctionCallItem|FunctionCallOutputItem|FileSearchCall|WebSearchCall|
   ImageGenerationCall|ComputerCall|ComputerCallOutputItem|ToolSearchCallItem|ToolSearchOutputItem|
   AdditionalToolsItem|ConfigurationUpdateItem|ReasoningItem|Program|ProgramOutput|CompactionItem|
   CodeInterpreterCall|LocalShellCall|LocalShellCallOutput|ShellCallItem|ShellCallOutputItem|ApplyPatchCallItem|
   ApplyPatchCallOutputItem|McpListTools|McpApprovalRequest|McpApprovalResponseItem|McpCall|CustomToolCall|
-  CustomToolCallOutput
+  CustomToolCallOutput|AgentMessage|MultiAgentCall|MultiAgentCallOutput
 ItemStatus = "in_progress"|"completed"|"incomplete"
 Caller = {type "direct"}|{caller_id str, type "program"}
 
-# Messages.
-EasyInputMessage = {content InputContent, role "user"|"assistant"|"system"|"developer", phase? "commentary"|
-  "final_answer", type? "message"}
-InputMessage = {content InputParts, role "user"|"system"|"developer", status? ItemStatus, type? "message"}
+# Messages. The SDK's types let an assistant say `input_text`; OpenAI refuses it (jeremychone/rust-genai#119).
+InputMessage = {content InputContent, role "user"|"system"|"developer", id? str, status? ItemStatus,
+  phase? "commentary"|"final_answer", type? "message"}
+AssistantMessage = {content str|[GivenOutputText|ResponseOutputRefusal], role "assistant", id? str,
+  status? ItemStatus, phase? "commentary"|"final_answer", type? "message"}
+GivenOutputText = {text str, type "output_text", annotations? [Annotation], logprobs? [OutputLogprob]}
 InputMessageItem = {id str, content InputParts, role "user"|"system"|"developer", type "message",
   status? ItemStatus}
 OutputMessage = {id str, content [OutputText|ResponseOutputRefusal], role "assistant", status ItemStatus,
@@ -148,20 +153,32 @@ ItemRole = "unknown"|"user"|"assistant"|"system"|"critic"|"discriminator"|"devel
 InputContent = str|[ResponseInputText|ResponseInputImage|ResponseInputFile]
 InputParts = [ResponseInputText|ResponseInputImage|ResponseInputFile]
 ResponseInputText = {text str, type "input_text", prompt_cache_breakpoint? PromptCacheBreakpoint}
-ResponseInputImage = {detail "low"|"high"|"auto"|"original", type "input_image", file_id? str, image_url? str,
+ResponseInputImage = {detail? "low"|"high"|"auto"|"original", type "input_image", file_id? str, image_url? str,
   prompt_cache_breakpoint? PromptCacheBreakpoint}
 ResponseInputFile = {type "input_file", detail? "auto"|"low"|"high", file_data? str, file_id? str, file_url? str,
   filename? str, prompt_cache_breakpoint? PromptCacheBreakpoint}
-OutputText = {annotations [{file_id str, filename str, index int, type "file_citation"}|{end_index int,
-  start_index int, title str, type "url_citation", url str}|{container_id str, end_index int, file_id str,
-  filename str, start_index int, type "container_file_citation"}|{file_id str, index int, type "file_path"}],
-  text str, type "output_text", logprobs? [{token str, bytes [int], logprob num, top_logprobs [{token str,
-  bytes [int], logprob num}]}]}
+OutputText = {annotations [Annotation], text str, type "output_text", logprobs? [OutputLogprob]}
+Annotation = {file_id str, filename str, index int, type "file_citation"}|{end_index int, start_index int, title str,
+  type "url_citation", url str}|{container_id str, end_index int, file_id str, filename str, start_index int,
+  type "container_file_citation"}|{file_id str, index int, type "file_path"}
+OutputLogprob = {token str, bytes [int], logprob num, top_logprobs [{token str, bytes [int], logprob num}]}
 AgentMessageContentText = {text str, type "text"}
+
+# Messages and calls between agents, which clients of the beta send (`?beta=true`); any item may then name its agent.
+AgentMessage = {author str, content [ResponseInputText|ResponseInputImage|{encrypted_content str,
+  type "encrypted_content"}], recipient str, type "agent_message", id? str, agent? AgentName}
+MultiAgentCall = {action MultiAgentAction, arguments str, call_id str, type "multi_agent_call", id? str,
+  agent? AgentName}
+MultiAgentCallOutput = {action MultiAgentAction, call_id str, output [GivenOutputText], type "multi_agent_call_output",
+  id? str, agent? AgentName}
+MultiAgentAction = "spawn_agent"|"interrupt_agent"|"list_agents"|"send_message"|"followup_task"|"wait_agent"
+AgentName = {agent_name str}
 
 # Reasoning and compaction.
 ReasoningItem = {id str, summary [SummaryText], type "reasoning", content? [ReasoningText], encrypted_content? str,
   status? ItemStatus}
+GivenReasoning = {id? str, summary? [SummaryText], type "reasoning", content? [ReasoningText],
+  encrypted_content? str, status? ItemStatus}
 SummaryText = {text str, type "summary_text"}
 ReasoningText = {text str, type "reasoning_text"}
 CompactionInput = {encrypted_content str, type "compaction", id? str}
@@ -194,18 +211,30 @@ CustomToolCallOutputItem = {call_id str, output InputContent, type "custom_tool_
 FileSearchCall = {id str, queries [str], status "in_progress"|"searching"|"completed"|"incomplete"|"failed",
   type "file_search_call", results? [{attributes? map (str|num|bool), file_id? str, filename? str, score? num,
   text? str}]}
+GivenFileSearchCall = {id? str, queries? [str], status? "in_progress"|"searching"|"completed"|"incomplete"|"failed",
+  type "file_search_call", results? [{attributes? map (str|num|bool), file_id? str, filename? str, score? num,
+  text? str}]}
 WebSearchCall = {id str, action WebSearchAction, status "in_progress"|"searching"|"completed"|"incomplete"|"failed",
   type "web_search_call"}
+GivenWebSearchCall = {id? str, action? WebSearchAction, status? "in_progress"|"searching"|"completed"|"incomplete"|
+  "failed", type "web_search_call"}
 WebSearchAction = {type "search", queries? [str], query? str, sources? [AnnotationURLSource]}|
   WebSearchActionResourceOpenPage|{pattern str, type "find_in_page", url str}
 WebSearchActionResourceOpenPage = {type "open_page", url? str}
 AnnotationURLSource = {type "url", url str}
 CodeInterpreterCall = {id str, code str|null, container_id str, outputs [OutputLogs|OutputImage]|null,
   status InterpreterStatus, type "code_interpreter_call"}
+GivenCodeCall = {id? str, code? str, container_id? str, outputs? [OutputLogs|OutputImage], status? InterpreterStatus,
+  type "code_interpreter_call"}
 InterpreterStatus = "in_progress"|"completed"|"incomplete"|"interpreting"|"failed"
 OutputLogs = {logs str, type "logs"}
 OutputImage = {type "image", url str}
 ImageGenerationCall = {id str, result str|null, status "in_progress"|"completed"|"generating"|"failed",
+  type "image_generation_call", action? "generate"|"edit"|"auto", background? "transparent"|"opaque"|"auto",
+  error? {code str|null, message str, param str|null, type str, moderation_details? ImageModerationDetails},
+  output_format? "png"|"webp"|"jpeg"|"gif"|"svg", quality? "low"|"medium"|"high"|"xhigh"|"max"|"auto",
+  revised_prompt? str, size? str, svg_usage? ImageGenerationCallSvgUsage}
+GivenImageCall = {id? str, result? str, status? "in_progress"|"completed"|"generating"|"failed",
   type "image_generation_call", action? "generate"|"edit"|"auto", background? "transparent"|"opaque"|"auto",
   error? {code str|null, message str, param str|null, type str, moderation_details? ImageModerationDetails},
   output_format? "png"|"webp"|"jpeg"|"gif"|"svg", quality? "low"|"medium"|"high"|"xhigh"|"max"|"auto",
@@ -215,20 +244,30 @@ ImageGenerationCallSvgUsage = {input_tokens int, model str, output_tokens int, r
   total_tokens int}
 Program = {id str, call_id str, code str, fingerprint str, type "program"}
 ProgramOutput = {id str, call_id str, result str, status "completed"|"incomplete", type "program_output"}
+GivenProgram = {id? str, call_id str, code str, fingerprint str, type "program"}
+GivenProgramOutput = {id? str, call_id str, result str, status? "completed"|"incomplete", type "program_output"}
 
 # MCP.
 McpListTools = {id str, server_label str, tools [{input_schema any, name str, annotations? any, description? str}],
   type "mcp_list_tools", error? str}
+GivenMcpTools = {id? str, server_label str, tools [{input_schema any, name str, annotations? any, description? str}],
+  type "mcp_list_tools", error? str}
+GivenMcpRequest = {id? str, arguments str, name str, server_label str, type "mcp_approval_request"}
 McpApprovalRequest = {id str, arguments str, name str, server_label str, type "mcp_approval_request"}
 McpApprovalResponse = {approval_request_id str, approve bool, type "mcp_approval_response", id? str, reason? str}
 McpApprovalResponseItem = {id str, approval_request_id str, approve bool, type "mcp_approval_response", reason? str}
 McpCall = {id str, arguments str, name str, server_label str, type "mcp_call", approval_request_id? str,
-  error? {code int, message str, type "mcp_protocol_error"}|{content any, type "mcp_tool_execution_error"}|
-  {code int, message str, type "http_error"}, output? str, status? "in_progress"|"completed"|"incomplete"|"calling"|
-  "failed"}
+  error? McpError, output? str, status? McpStatus}
+GivenMcpCall = {id? str, arguments str, name str, server_label str, type "mcp_call", approval_request_id? str,
+  error? McpError, output? str, status? McpStatus}
+McpError = {code int, message str, type "mcp_protocol_error"}|{content any, type "mcp_tool_execution_error"}|
+  {code int, message str, type "http_error"}
+McpStatus = "in_progress"|"completed"|"incomplete"|"calling"|"failed"
 
 # Calls that the client carries out on a machine.
 ComputerCall = {id str, call_id str, pending_safety_checks [PendingSafetyCheck], status ItemStatus,
+  type "computer_call", action? ComputerAction, actions? [ComputerAction]}
+GivenComputerCall = {id? str, call_id str, pending_safety_checks? [PendingSafetyCheck], status? ItemStatus,
   type "computer_call", action? ComputerAction, actions? [ComputerAction]}
 ComputerAction = Click|{keys [str]|null, type "double_click", x int, y int}|Drag|Keypress|Move|Screenshot|Scroll|
   Type|Wait
@@ -241,11 +280,17 @@ Scroll = {scroll_x int, scroll_y int, type "scroll", x int, y int, keys? [str]}
 Type = {text str, type "type"}
 Wait = {type "wait"}
 PendingSafetyCheck = {id str, code? str, message? str}
-ComputerCallOutput = {call_id str, output ComputerScreenshot, type "computer_call_output", id? str,
+# OpenAI's guide and its sample application send screenshots as `input_image`.
+ComputerCallOutput = {call_id str, output {type "computer_screenshot"|"input_image", file_id? str, image_url? str,
+  detail? "low"|"high"|"auto"|"original", current_url? str}, type "computer_call_output", id? str,
   acknowledged_safety_checks? [PendingSafetyCheck], status? ItemStatus}
 ComputerCallOutputItem = {id str, call_id str, output ComputerScreenshot, status "completed"|"incomplete"|"failed"|
   "in_progress", type "computer_call_output", acknowledged_safety_checks? [PendingSafetyCheck], created_by? str}
 ComputerScreenshot = {type "computer_screenshot", file_id? str, image_url? str}
+GivenLocalShellCall = {id? str, action {command [str], env? map str, type "exec", timeout_ms? int, user? str,
+  working_directory? str}, call_id str, status? ItemStatus, type "local_shell_call"}
+# The reference has the call's id in `id` alone; OpenAI's guide has it in `call_id`.
+GivenLocalShellOutput = {id? str, call_id? str, output str, type "local_shell_call_output", status? ItemStatus}
 LocalShellCall = {id str, action {command [str], env map str, type "exec", timeout_ms? int, user? str,
   working_directory? str}, call_id str, status ItemStatus, type "local_shell_call"}
 LocalShellCallOutput = {id str, output str, type "local_shell_call_output", status? ItemStatus}

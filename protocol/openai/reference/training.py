@@ -133,7 +133,8 @@ EvalRun = {id str, created_at time, data_source EvalJsonlSource|EvalCompletionsS
   result_counts {errored int, failed int, passed int, total int}, status str}
 EvalCompletionsSource = {source EvalFileContent|EvalFileId|{type "stored_completions",
   created_after? int, created_before? int, limit? int 0.., metadata? map str, model? str}, type "completions",
-  input_messages? {template [EasyInputMessage|GraderMessage], type "template"}|EvalItemReference, model? str,
+  input_messages? {template [InputMessage|AssistantMessage|GraderMessage], type "template"}|EvalItemReference,
+  model? str,
   sampling_params? {max_completion_tokens? int, reasoning_effort? "none"|"minimal"|"low"|"medium"|"high"|"xhigh"|
   "max", response_format? ResponseFormatUnion2, seed? int, temperature? num 0..2, tools? [FunctionTool],
   top_p? num 0..1}}
@@ -156,6 +157,8 @@ POST /evals/{eval_id}/runs creates EvalRun as evalrun_ through queued 1 in_progr
 GET /evals/{eval_id}/runs/{run_id} gives EvalRun
 DELETE /evals/{eval_id}/runs/{run_id} deletes {deleted bool, object "eval.run.deleted", run_id str}
 POST /evals/{eval_id}/runs/{run_id}/cancel sets EvalRun with {status "canceled"}
+# The same, as the Node SDK asks for it.
+POST /evals/{eval_id}/runs/{run_id} updates EvalRun with {status "canceled"}
 
 GET /evals/{eval_id}/runs/{run_id}/output_items lists EvalOutputItem
   ? {after? str, limit? int 0.., order? "asc"|"desc", status? "fail"|"pass"}
