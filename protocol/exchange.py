@@ -224,7 +224,7 @@ class _Delivery:
     def __init__(self, pending: Pending) -> None:
         self._pending = pending
         self._delivered: asyncio.Future[Response | Rest] = asyncio.get_running_loop().create_future()
-        pending.deliver = self._delivered.set_result
+        pending.deliver = _delivery_to(self._delivered)
 
     def cancel(self) -> None:
         """Stop: nobody will await it."""
@@ -240,6 +240,18 @@ class _Delivery:
             self.cancel()
             raise
         return answer if isinstance(answer, Response) else (yield from answer.__await__())
+
+
+def _delivery_to(delivered: asyncio.Future[Response | Rest]) -> typing.Callable[[Response | Rest], None]:
+    """Return what puts an answer into the future; it refers to nothing else: no cycle."""
+
+    def deliver(answer: Response | Rest) -> None:
+        if not delivered.cancelled():
+            delivered.set_result(answer)
+        elif isinstance(answer, Response):
+            cancel_body(answer)  # whoever awaited it is about to leave, and has not come to it yet
+
+    return deliver
 
 
 class Rest:
