@@ -403,10 +403,12 @@ class Relay:
         request_id = ""
         lines = []
         is_event_stream = "text/event-stream" in head.fields.get("content-type").lower()
+        pairs = response_fields(head)
         mask = self._mask
-        for name, value in response_fields(head):
-            if mask is not None:
-                value = mask.hide(value.encode("latin-1")).decode("latin-1")
+        # One look at all values spares nearly every answer a look at each.
+        if mask is not None and mask.may_be_in("\n".join([value for _, value in pairs]).encode("latin-1")):
+            pairs = [(name, mask.hide(value.encode("latin-1")).decode("latin-1")) for name, value in pairs]
+        for name, value in pairs:
             if name == "x-request-id" and _PRINTABLE_ID.fullmatch(value):
                 request_id = value
                 continue

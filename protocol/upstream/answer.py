@@ -14,7 +14,8 @@ _SILENCE = "nothing came for too long"
 
 def is_coded(head: ResponseHead) -> bool:
     """Tell whether the body is under a Content-Encoding."""
-    return head.fields.get("content-encoding", "identity").lower() != "identity"
+    coding = head.fields.get("content-encoding")
+    return coding != "" and coding.lower() != "identity"
 
 
 class UpstreamAnswer:

@@ -70,23 +70,26 @@ _ORDINARY = (
 
 
 class Mask:
-    """Masks `secrets`, of which each can be masked."""
+    """Masks `secrets`, at least one, of which each can be masked."""
 
     def __init__(self, secrets: typing.Iterable[str]) -> None:
         self._secrets = [_Secret(secret) for secret in secrets]
-        self._needles = tuple(secret.needle for secret in self._secrets)
+        self._needle, *others = [secret.needle for secret in self._secrets]
+        self._other_needles = tuple(others)
         self._has_escapable = any(secret.has_escapable for secret in self._secrets)
         #: With any other byte at its end, a text cannot be the beginning of a secret.
         self.open_end = _OPEN_END.union(*(secret.characters for secret in self._secrets))
 
     def may_be_in(self, data: bytes) -> bool:
         """Tell quickly whether there may be something to mask that begins in these bytes."""
-        if _PERCENT in data or (_BACKSLASH in data and b"\\u00" in data) or self._has_escapable:
-            return True
-        for needle in self._needles:  # noqa: SIM110  # a generator for `any` takes three times as long
-            if data.replace(needle, b"") is not data:  # a third of the time that `in` takes, and no copy
-                return True
-        return False
+        return (
+            # Nothing found gives the same object, and no copy: a third of the time that `in` takes.
+            data.replace(self._needle, b"") is not data
+            or _PERCENT in data
+            or (_BACKSLASH in data and b"\\u00" in data)
+            or self._has_escapable
+            or (self._other_needles != () and any(needle in data for needle in self._other_needles))
+        )
 
     def hide(self, data: bytes) -> bytes:
         """Return the bytes of a whole text with its secrets masked."""
