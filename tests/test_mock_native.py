@@ -574,7 +574,7 @@ def test_newer_image_models_answer_in_messages(path, fields):
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"size": "1024x1024"}, {"size": "63*64"}, {"size": "64*2049"}, {"n": 0}, {"n": "2"}]
+    "parameters", [{"size": "1024x1024"}, {"size": "63*64"}, {"size": "64*4097"}, {"size": "8K"}, {"n": 0}, {"n": "2"}]
 )
 def test_picture_of_no_possible_size_or_number_is_refused(parameters):
     body = {"model": "wanx-v1", "input": {"prompt": "a"}, "parameters": parameters}

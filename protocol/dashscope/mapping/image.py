@@ -15,15 +15,17 @@ from protocol.dashscope.mapping.answer import as_list, as_object
 from protocol.dashscope.mapping.data_url import data_url
 from protocol.dashscope.mapping.errors import error_from_answer, upstream_bad_response
 from protocol.dashscope.mapping.fields import (
+    is_integer,
     optional_choice,
     optional_flag,
     optional_integer,
+    optional_object,
     optional_text,
     refuse_field,
     required_text,
 )
 from protocol.dashscope.mapping.image_size import FIXED_SIZES_MODEL, native_image_size
-from protocol.dashscope.mapping.models import model_key
+from protocol.dashscope.mapping.models import model_key, paints_from_messages
 from protocol.dashscope.mapping.native import (
     IMAGE_TO_IMAGE_PATH,
     MULTIMODAL_GENERATION_PATH,
@@ -31,17 +33,26 @@ from protocol.dashscope.mapping.native import (
     TEXT_TO_IMAGE_PATH,
     NativeCall,
 )
-from protocol.wire.json_text import JsonObject
+from protocol.errors import ApiError
+from protocol.wire.json_text import JsonObject, parse_json
 
-_MESSAGE_MODEL = r"qwen-image.*|wan2\.6.*|z-image.*"
 _EDIT_TASK_MODEL = r"wan2\.5-i2i.*"
-_EDIT_MESSAGE_MODEL = r"qwen-image.*|wan2\.6-image.*"
+_NO_EDIT_MODEL = r".*-t2i.*|z-image.*"
 _STYLE_MODEL = r"wanx-v1"
 _ONE_A_CALL_MODEL = FIXED_SIZES_MODEL + r"|qwen-image-edit|z-image.*"
 _SIX_A_CALL_MODEL = r"qwen-image-[2-9]\..*|qwen-image-edit-.*"
+_NO_TEXT = r"-?[0-9]+(?:\.[0-9]+)?\Z|(?:true|false)\Z|[\[{]"
 _PICTURE_BEGINNINGS = ((b"\xff\xd8\xff", "image/jpeg"), (b"RIFF", "image/webp"), (b"GIF8", "image/gif"))
 _MOST_IMAGES = 4
 _MOST_IMAGES_OF_NEWEST = 6
+_MOST_IMAGES_OF_A_SEQUENCE = 12
+
+# What OpenAI's requests have. Every other field is one of the model's own, and goes into its parameters.
+_OPENAI_FIELDS = frozenset(
+    "background image input_fidelity mask model moderation n output_compression output_format partial_images prompt "
+    "quality response_format size stream style user".split()
+)
+_TEXT_FIELDS = _OPENAI_FIELDS | {"negative_prompt"}
 
 
 class ImagePlan:
@@ -68,11 +79,11 @@ def plan_images(request: typing.Mapping[str, typing.Any]) -> ImagePlan:
     """Return the plan for `POST /v1/images/generations`, or raise the ApiError 400 that names the field at fault."""
     model, prompt, count = _read_basics(request)
     base64 = _wants_base64(request)
-    if re.fullmatch(_MESSAGE_MODEL, model_key(model)):
-        parameters = _parameters(request, model, negative_prompt=True)
+    if paints_from_messages(model):
+        parameters = _parameters(request, model)
         body = _message_body(model, [{"text": prompt}], parameters)
         return ImagePlan(_repeated_calls(MULTIMODAL_GENERATION_PATH, body, count, task=False), base64)
-    parameters = _parameters(request, model, negative_prompt=False)
+    parameters = _prompt_parameters(request, model)
     style = optional_text(request, "style")
     if style and re.fullmatch(_STYLE_MODEL, model_key(model)) and style.startswith("<"):
         parameters["style"] = style
@@ -93,9 +104,9 @@ def plan_image_edit(request: typing.Mapping[str, typing.Any], images: typing.Seq
     if not images:
         raise refuse_field("image", "at least one picture", None)
     key = model_key(model)
-    if re.fullmatch(_EDIT_MESSAGE_MODEL, key):
+    if paints_from_messages(model) and not re.fullmatch(_NO_EDIT_MODEL, key):
         parts = [{"image": image} for image in images] + [{"text": prompt}]
-        body = _message_body(model, parts, _parameters(fields, model, negative_prompt=True))
+        body = _message_body(model, parts, _parameters(fields, model, edits=True))
         return ImagePlan(_repeated_calls(MULTIMODAL_GENERATION_PATH, body, count, task=False), base64)
     if not re.fullmatch(_EDIT_TASK_MODEL, key):
         raise refuse_field("model", "a model that edits pictures, e.g. qwen-image-edit", model)
@@ -103,7 +114,7 @@ def plan_image_edit(request: typing.Mapping[str, typing.Any], images: typing.Seq
     body = {
         "model": model,
         "input": native_input,
-        "parameters": _parameters(fields, model, negative_prompt=False),
+        "parameters": _prompt_parameters(fields, model),
     }
     return ImagePlan(_repeated_calls(IMAGE_TO_IMAGE_PATH, body, count, task=True), base64)
 
@@ -159,8 +170,9 @@ def _read_basics(request: typing.Mapping[str, typing.Any]) -> tuple[str, str, in
     prompt = required_text(request, "prompt")
     if optional_flag(request, "stream"):
         raise refuse_field("stream", "false, for DashScope does not stream pictures", True)
-    newest = re.fullmatch(_SIX_A_CALL_MODEL, model_key(model))
-    count = optional_integer(request, "n", 1, _MOST_IMAGES_OF_NEWEST if newest else _MOST_IMAGES)
+    most = _MOST_IMAGES_OF_NEWEST if re.fullmatch(_SIX_A_CALL_MODEL, model_key(model)) else _MOST_IMAGES
+    most = _MOST_IMAGES_OF_A_SEQUENCE if optional_flag(request, "enable_sequential") else most
+    count = optional_integer(request, "n", 1, most)
     return model, prompt, count or 1
 
 
@@ -168,22 +180,29 @@ def _wants_base64(request: typing.Mapping[str, typing.Any]) -> bool:
     return optional_choice(request, "response_format", ("url", "b64_json")) == "b64_json"
 
 
-def _parameters(request: typing.Mapping[str, typing.Any], model: str, negative_prompt: bool) -> JsonObject:
-    parameters: JsonObject = {}
-    size = native_image_size(model, optional_text(request, "size"))
-    if size is not None:
-        parameters["size"] = size
+def _parameters(request: typing.Mapping[str, typing.Any], model: str, edits: bool = False) -> JsonObject:
+    """Return the size, and all that is the model's own: as fields of the request, or in its object `parameters`."""
+    parameters: JsonObject = {
+        name: value
+        for name, value in request.items()
+        if value is not None and name not in _OPENAI_FIELDS and name != "parameters"
+    }
     seed = optional_integer(request, "seed")
     if seed is not None:
         parameters["seed"] = seed % SEED_MODULUS
     for name in ("prompt_extend", "watermark"):
-        switch = optional_flag(request, name)
-        if switch is not None:
-            parameters[name] = switch
-    unwanted = optional_text(request, "negative_prompt")
-    if unwanted and negative_prompt:
-        parameters["negative_prompt"] = unwanted
-    return parameters
+        optional_flag(request, name)
+    if not optional_text(request, "negative_prompt"):
+        parameters.pop("negative_prompt", None)
+    size = native_image_size(model, optional_text(request, "size"), edits)
+    if size is not None:
+        parameters["size"] = size
+    return {**parameters, **(optional_object(request, "parameters") or {})}
+
+
+def _prompt_parameters(request: typing.Mapping[str, typing.Any], model: str) -> JsonObject:
+    """Return the parameters beside a prompt, whose service takes `negative_prompt` as input."""
+    return {name: value for name, value in _parameters(request, model).items() if name != "negative_prompt"}
 
 
 def _prompt_input(request: typing.Mapping[str, typing.Any], prompt: str) -> JsonObject:
@@ -204,7 +223,7 @@ def _repeated_calls(path: str, body: JsonObject, count: int, task: bool) -> list
     calls = []
     for number in range(count):
         variant = {**parameters, "n": 1}
-        if "seed" in variant:
+        if is_integer(variant.get("seed")):
             variant["seed"] = (variant["seed"] + number) % SEED_MODULUS
         calls.append(NativeCall(path, {**body, "parameters": variant}, task=task))
     return calls
@@ -213,10 +232,17 @@ def _repeated_calls(path: str, body: JsonObject, count: int, task: bool) -> list
 def _typed_fields(fields: typing.Mapping[str, typing.Any]) -> JsonObject:
     """Return the fields of a form, its numbers and switches no longer as text. What is neither is refused later."""
     typed = dict(fields)
-    for name in ("n", "seed"):
-        if isinstance(typed.get(name), str) and typed[name].isascii() and typed[name].isdigit():
-            typed[name] = int(typed[name])
-    for name in ("stream", "prompt_extend", "watermark"):
-        if typed.get(name) in ("true", "false"):
-            typed[name] = typed[name] == "true"
+    for name, value in fields.items():
+        if isinstance(value, str) and (name not in _TEXT_FIELDS or name in ("n", "stream")):
+            typed[name] = _typed(value)
     return typed
+
+
+def _typed(text: str) -> typing.Any:
+    """Return the number, switch, list or object that a form's text is the JSON of; any other text as it is."""
+    if not re.match(_NO_TEXT, text):
+        return text
+    try:
+        return parse_json(text.encode("utf-8", "replace"))
+    except ApiError:
+        return text

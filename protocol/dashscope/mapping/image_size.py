@@ -16,6 +16,9 @@ from protocol.dashscope.mapping.models import model_key
 FIXED_SIZES_MODEL = r"qwen-image(?:-plus|-max)?(?:-\d{4}.*|-latest)?"
 
 _SIZE = r"([1-9]\d{1,4})[xX*]([1-9]\d{1,4})"
+# These take a size by its class, too, and choose the shape by the prompt or the picture.
+_CLASSED_MODEL = r"wan2\.6-image.*|wan(?:2\.[7-9]|[3-9]).*"
+_CLASS = r"[124][kK]"
 _SIDE_STEP = 16  # the sides of a size that was fitted are multiples of it
 
 _WANX_V1_MODEL = r"wanx-v1"
@@ -43,36 +46,44 @@ class _SizeLimits(typing.NamedTuple):
 
 # First match wins.
 _ANY_SIDE = (1, 1_000_000)
+# A model that paints 4K still edits in 2K.
+_EDIT_LIMITS = ((r"wan(?:2\.[6-9]|[3-9]).*", _SizeLimits(*_ANY_SIDE, 768**2, 2048**2)),)
 _SIZE_LIMITS = (
     (r"qwen-image-[2-9]\..*", _SizeLimits(*_ANY_SIDE, 512**2, 2048**2)),
-    (r"wan2\.[56].*", _SizeLimits(*_ANY_SIDE, 768**2, 1440**2)),
+    (r"wan2\.6-t2i.*", _SizeLimits(*_ANY_SIDE, 1104 * 1472, 1440**2)),
+    (r"wan2\.5.*", _SizeLimits(*_ANY_SIDE, 768**2, 1440**2)),
+    (r"wan2\.[7-9].*-pro.*|wan[3-9].*-pro.*", _SizeLimits(*_ANY_SIDE, 768**2, 4096**2)),
+    (r"wan2\.[6-9].*|wan[3-9].*", _SizeLimits(*_ANY_SIDE, 768**2, 2048**2)),
     (r"wan2\.2.*|wanx.*", _SizeLimits(512, 1440, 1, 1440**2)),
 )
 
 
-def native_image_size(model: str, size: str | None) -> str | None:
+def native_image_size(model: str, size: str | None, edits: bool = False) -> str | None:
     """Return the size for a native call, or None where the model is to choose.
 
     A size that the model makes stays as it is. Else, for a model with a few fixed sizes, the one of the nearest shape
     is taken, and for a model with limits the size is fitted into them, with its shape kept. For a model that is not
-    known the size stays as it is.
+    known the size stays as it is. `edits` says that pictures are edited, for which the limits may be lower.
     """
     if size is None or size == "auto":
         return None
+    key = model_key(model)
+    if re.fullmatch(_CLASS, size) and re.fullmatch(_CLASSED_MODEL, key):
+        return size.upper()
     match = re.fullmatch(_SIZE, size)
     if match is None:
         raise refuse_field("size", "auto or WIDTHxHEIGHT, e.g. 1024x1024", size)
     wanted = int(match.group(1)), int(match.group(2))
-    width, height = _fitted_size(model_key(model), wanted)
+    width, height = _fitted_size(key, wanted, edits)
     return f"{width}*{height}"
 
 
-def _fitted_size(key: str, wanted: tuple[int, int]) -> tuple[int, int]:
+def _fitted_size(key: str, wanted: tuple[int, int], edits: bool) -> tuple[int, int]:
     if re.fullmatch(FIXED_SIZES_MODEL, key):
         return _QWEN_SIZES.get(wanted) or _nearest_shape(wanted, _QWEN_CHOICES)
     if re.fullmatch(_WANX_V1_MODEL, key):
         return _nearest_shape(wanted, _WANX_V1_CHOICES)
-    for pattern, limits in _SIZE_LIMITS:
+    for pattern, limits in (*(_EDIT_LIMITS if edits else ()), *_SIZE_LIMITS):
         if re.fullmatch(pattern, key):
             return _size_within(wanted, limits)
     return wanted

@@ -124,6 +124,10 @@ _KNOWN_OTHER_MODELS: tuple[tuple[str, int | None, int | None], ...] = (
     ("qwen-image", None, None),
     ("qwen-image-plus", None, None),
     ("qwen-image-edit", None, None),
+    ("qwen-image-2.0", None, None),
+    ("qwen-image-2.0-pro", None, None),
+    ("wan2.7-image", None, None),
+    ("wan2.7-image-pro", None, None),
     ("wan2.6-t2i", None, None),
     ("wan2.6-image", None, None),
     ("wan2.5-t2i-preview", None, None),
@@ -151,9 +155,12 @@ _IMPOSSIBLE_MODELS = (
     (r"qwen-deep-research.*", "it speaks a research protocol of its own; use a chat model"),
 )
 
+# wan2.6 and what came after it paint from messages; the names of those that film have 2v or video in them.
+_PAINTER_MODEL = r"qwen-image.*|z-image.*|wan(?:2\.[6-9]|[3-9])(?!.*(?:2v|video|vace|animate)).*"
+
 _MULTIMODAL_MODEL = (
     r"qvq.*|.*-vl.*|.*vl-.*|.*-ocr.*|qwen2?-audio.*|.*captioner.*|.*-asr-flash(?!-filetrans).*|qwen3\.5-.*"
-    r"|qwen3\.6-(?!.*max).*|qwen3\.7-(?:plus|flash).*|qwen3\.8-.*|kimi-k2\.[56].*|gui-.*|qwen-image.*|wan2\.6.*|z-image.*"
+    r"|qwen3\.6-(?!.*max).*|qwen3\.7-(?:plus|flash).*|qwen3\.8-.*|kimi-k2\.[56].*|gui-.*|" + _PAINTER_MODEL
 )
 
 # First match wins.
@@ -231,6 +238,11 @@ def endpoint_for(
     if remembered:
         return remembered
     return MULTIMODAL_ENDPOINT if re.fullmatch(_MULTIMODAL_MODEL, key) else TEXT_ENDPOINT
+
+
+def paints_from_messages(model: str) -> bool:
+    """Tell whether the model makes pictures from messages, at once. The older ones make tasks from a prompt."""
+    return re.fullmatch(_PAINTER_MODEL, model_key(model)) is not None
 
 
 def is_wrong_endpoint(error: ApiError) -> bool:

@@ -15,7 +15,7 @@ import re
 import typing
 
 from protocol.budget import Budget
-from protocol.dashscope.mapping.models import dashscope_model_list, model_key
+from protocol.dashscope.mapping.models import dashscope_model_list, paints_from_messages
 from protocol.dashscope.mapping.native import (
     IMAGE_TO_IMAGE_PATH,
     MULTIMODAL_EMBEDDING_PATH,
@@ -45,7 +45,6 @@ from protocol.wire.json_text import encode_json
 
 _TRANSCRIPTION_PATH = "/services/audio/asr/transcription"
 _IMAGE_TASK_PATH = "/services/aigc/image-generation/generation"
-_IMAGE_MODEL = r"qwen-image.*|wan2\.6.*|z-image.*"
 
 # Whether a service answers at once, with a task, or as the request asks.
 _Manner = typing.Literal["at once", "task", "either"]
@@ -171,7 +170,7 @@ class NativeMock:
         """Answer at the path that models of text, of speech and of pictures share."""
         if "text" in call.input and "messages" not in call.input:
             return self._speech.synthesize(call)
-        if re.fullmatch(_IMAGE_MODEL, model_key(call.model)):
+        if paints_from_messages(call.model):
             return self._pictures.paint_messages(call)
         return self._generate(call, multimodal=True)
 

@@ -16,8 +16,10 @@ from protocol.mock.served_files import mock_file_url
 from protocol.wire.json_text import JsonObject
 
 _SIZE = r"([1-9]\d{1,3})\*([1-9]\d{1,3})"
-_LEAST_SIDE, _MOST_SIDE = 64, 2048
+_LEAST_SIDE, _MOST_SIDE = 64, 4096
+_CLASSES = {"1K": (1024, 1024), "2K": (2048, 2048), "4K": (4096, 4096)}
 _MOST_IMAGES = 6
+_MOST_IMAGES_OF_A_SEQUENCE = 12
 
 
 class PictureEndpoints:
@@ -52,14 +54,11 @@ class PictureEndpoints:
 
     def _pictures(self, call: ServiceCall) -> tuple[list[str], JsonObject]:
         """Return the URLs of the pictures that a call asks for, and the usage."""
-        count, size = call.parameters.get("n", 1), call.parameters.get("size", "1024*1024")
-        if type(count) is not int or not 1 <= count <= _MOST_IMAGES:
-            raise bad_parameter(f"Range of n should be [1, {_MOST_IMAGES}]")
-        sides = re.fullmatch(_SIZE, size) if type(size) is str else None
-        width, height = (int(sides[1]), int(sides[2])) if sides else (0, 0)
-        if not all(_LEAST_SIDE <= side <= _MOST_SIDE for side in (width, height)):
-            expected = f"width*height, each side from {_LEAST_SIDE} to {_MOST_SIDE}, e.g. 1024*1024"
-            raise bad_parameter(f"size should be {expected}")
+        count = call.parameters.get("n", 1)
+        most = _MOST_IMAGES_OF_A_SEQUENCE if call.parameters.get("enable_sequential") is True else _MOST_IMAGES
+        if type(count) is not int or not 1 <= count <= most:
+            raise bad_parameter(f"Range of n should be [1, {most}]")
+        width, height = _sides(call.parameters.get("size", "1024*1024"))
         seed = call.parameters.get("seed")
         first = seed if type(seed) is int else self._random_bits(32)
         urls = [
@@ -67,3 +66,13 @@ class PictureEndpoints:
             for number in range(count)
         ]
         return urls, {"image_count": count, "width": width, "height": height}
+
+
+def _sides(size: typing.Any) -> tuple[int, int]:
+    """Return width and height for a size, or for a class of sizes; ApiError."""
+    sides = re.fullmatch(_SIZE, size) if type(size) is str else None
+    width, height = (int(sides[1]), int(sides[2])) if sides else _CLASSES.get(str(size), (0, 0))
+    if not all(_LEAST_SIDE <= side <= _MOST_SIDE for side in (width, height)):
+        expected = f"width*height, each side from {_LEAST_SIDE} to {_MOST_SIDE}, e.g. 1024*1024, or 1K, 2K, 4K"
+        raise bad_parameter(f"size should be {expected}")
+    return width, height
