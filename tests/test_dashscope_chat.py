@@ -376,7 +376,9 @@ def test_plain_calls_of_thinking_models_are_made_as_streams(model: str, request_
 def test_a_named_tool_is_not_forced_on_a_thinking_model() -> None:
     choice = {"type": "function", "function": {"name": "f"}}
     assert parameters(PLAIN, tools=[TOOL], tool_choice=choice)["tool_choice"] == choice
-    assert parameters(THINKER, tools=[TOOL], tool_choice=choice)["tool_choice"] == "auto"
+    switched_off = parameters(THINKER, tools=[TOOL], tool_choice=choice)
+    assert (switched_off["tool_choice"], switched_off["enable_thinking"]) == (choice, False)
+    assert parameters(ALWAYS, tools=[TOOL], tool_choice=choice)["tool_choice"] == "auto"
     assert plan(PLAIN, tools=[TOOL], tool_choice=choice).forced_tool
 
 

@@ -265,7 +265,7 @@ def test_a_sound_keeps_its_mark() -> None:
 def test_a_mark_on_a_tool_is_passed_on(inside: bool) -> None:
     function = {"name": "f", "parameters": {"type": "object"}}
     tool = {"type": "function", "function": {**function, **(MARK if inside else {})}, **({} if inside else MARK)}
-    native = tool_parameters({"tools": [{"type": "function", "function": function}, tool]}, thinking=False)["tools"]
+    native = tool_parameters({"tools": [{"type": "function", "function": function}, tool]})["tools"]
     assert native == [{"type": "function", "function": function}, {"type": "function", "function": function, **MARK}]
 
 

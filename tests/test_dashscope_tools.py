@@ -2,7 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from protocol.dashscope.mapping.tools import names_one_tool, tool_parameters
+from protocol.dashscope.mapping.forcing import say_in_words
+from protocol.dashscope.mapping.tools import forced_function, names_one_tool, tool_parameters
 from protocol.errors import ApiError
 
 EMPTY = {"type": "object", "properties": {}}
@@ -87,13 +88,17 @@ ROWS = {
 @pytest.mark.parametrize("name", ROWS)
 def test_maps_tools(name: str) -> None:
     request, expected, _ = ROWS[name]
-    assert tool_parameters(request, thinking=False) == expected
+    assert tool_parameters(request) == expected
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_thinking_model_is_not_told_which_tool(name: str) -> None:
     request, _, choice = ROWS[name]
-    assert tool_parameters(request, thinking=True).get("tool_choice") == choice
+    native, note = tool_parameters(request), ""
+    if forced_function(native):
+        native, note = say_in_words(native, "f")
+        assert (native["tools"], note) == ([F], "Call the function f.")
+    assert native.get("tool_choice") == choice
 
 
 REFUSALS = {
@@ -126,12 +131,12 @@ REFUSALS = {
 def test_refuses_tools_and_names_the_place(name: str) -> None:
     request, param = REFUSALS[name]
     with pytest.raises(ApiError) as caught:
-        tool_parameters(request, thinking=False)
+        tool_parameters(request)
     assert (caught.value.status, caught.value.param) == (400, param)
 
 
 def test_accepts_the_longest_name() -> None:
-    assert tool_parameters({"tools": [tool(name="f" * 64)]}, thinking=False)["tools"]
+    assert tool_parameters({"tools": [tool(name="f" * 64)]})["tools"]
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,33 @@
 """OpenAI's chat completion request as native calls.
 
 `plan_chat` makes a plan: one native call, or several where a model gives only one choice a call. DashScope's models
-differ in ways that their names do not always tell, so a plan may be refused for its path, or because a plain call had
-to be a stream. For each of the two `retry_plan` makes another plan, once. Sources: OpenAI API reference, "Create chat
+differ in ways that their names do not always tell, so a plan may be refused for its path, because a plain call had to
+be a stream, or because the model thinks while it is forced to something. From each refusal something is learned, and
+`retry_plan` makes another plan with it, once. Sources: OpenAI API reference, "Create chat
 completion"; DashScope API reference, "Text generation".
 """
 
 from __future__ import annotations
 
+import re
 import typing
 
 from protocol.dashscope.mapping.errors import DashScopeError
 from protocol.dashscope.mapping.fields import optional_flag, optional_list, optional_object, refuse_field, required_text
+from protocol.dashscope.mapping.forcing import (
+    IN_WORDS,
+    WITHOUT_THINKING,
+    Manner,
+    manner_of_forcing,
+    other_manner,
+    say_in_words,
+)
 from protocol.dashscope.mapping.messages import native_messages
 from protocol.dashscope.mapping.models import (
     ENDPOINT_PATHS,
     MULTIMODAL_ENDPOINT,
     TEXT_ENDPOINT,
+    answers_json_while_thinking,
     endpoint_for,
     is_stream_only,
     is_wrong_endpoint,
@@ -27,20 +38,43 @@ from protocol.dashscope.mapping.models import (
     takes_several_choices,
 )
 from protocol.dashscope.mapping.native import SEED_MODULUS, NativeCall
-from protocol.dashscope.mapping.parameters import chat_parameters, raw_parameters
+from protocol.dashscope.mapping.parameters import (
+    chat_parameters,
+    raw_parameters,
+    response_format_parameters,
+    wants_json,
+)
 from protocol.dashscope.mapping.parts import has_media_parts
 from protocol.dashscope.mapping.thinking import is_thinking
-from protocol.dashscope.mapping.tools import names_one_tool, tool_parameters
+from protocol.dashscope.mapping.tools import forced_function, names_one_tool, tool_parameters
 from protocol.errors import ApiError
 from protocol.wire.json_text import JsonObject
 
-# DashScope refuses a plain call that had to be a stream with one of these in its message.
+# DashScope refuses a plain call that had to be a stream in one of these ways, ModelScope in the fifth.
 _STREAM_ONLY_ERRORS = (
-    "only support stream mode",
-    "does not support http call",
-    "enable_thinking must be set to false for non-streaming",
-    "non-streaming mode does not support web search",
+    r"only supports? stream(?:ing)? (?:mode|output)",
+    r"does not support http call",
+    r"enable_thinking must be set to false for non-streaming",
+    r"enable_thinking only supports? stream",
+    r"enable[_ ]thinking can ?not be support(?:ed)? when `?stream ?= ?false",
+    r"non-streaming mode does not support web search",
 )
+
+
+class Learned(typing.NamedTuple):
+    """What refusals have taught of a model.
+
+    Which endpoint to ask, whether another one has refused the model, that it only streams, and how to force what the
+    request forces; None and False where there was no such refusal.
+    """
+
+    endpoint: str | None = None
+    endpoint_refused: bool = False
+    must_stream: bool = False
+    forcing: Manner | None = None
+
+
+_NOTHING = Learned()
 
 
 class ChatPlan:
@@ -48,8 +82,9 @@ class ChatPlan:
 
     `calls` is one call, or one a choice. `stream`: the client wants a stream. `aggregate`: it does not, and the calls
     are streams all the same. `forced_tool`: one function was named in `tool_choice`. `endpoint_forced`: because of
-    media parts no other endpoint can be tried. `endpoint_retried`: another endpoint has refused the model before.
-    `cumulative`: each event of a stream repeats all that was said.
+    media parts no other endpoint can be tried. `cumulative`: each event of a stream repeats all that was said.
+    `forcing`: how the model is forced to JSON or to a function, None where it is not. `learned`: what refusals of
+    earlier plans have taught.
     """
 
     __slots__ = (
@@ -58,9 +93,10 @@ class ChatPlan:
         "cumulative",
         "endpoint",
         "endpoint_forced",
-        "endpoint_retried",
         "forced_tool",
+        "forcing",
         "include_usage",
+        "learned",
         "model",
         "stream",
     )
@@ -76,7 +112,8 @@ class ChatPlan:
         aggregate: bool,
         include_usage: bool,
         forced_tool: bool,
-        endpoint_retried: bool = False,
+        forcing: Manner | None,
+        learned: Learned,
     ) -> None:
         self.model = model
         self.endpoint = endpoint
@@ -87,7 +124,13 @@ class ChatPlan:
         self.aggregate = aggregate
         self.include_usage = include_usage
         self.forced_tool = forced_tool
-        self.endpoint_retried = endpoint_retried
+        self.forcing = forcing
+        self.learned = learned
+
+    @property
+    def endpoint_retried(self) -> bool:
+        """Whether another endpoint has refused the model before."""
+        return self.learned.endpoint_refused
 
 
 def plan_chat(
@@ -95,14 +138,12 @@ def plan_chat(
     *,
     routes: typing.Mapping[str, str] | None = None,
     remembered: str | None = None,
-    endpoint: str | None = None,
-    aggregate: bool = False,
+    learned: Learned = _NOTHING,
 ) -> ChatPlan:
     """Return the plan for the JSON object of a chat completion request.
 
-    `routes` and `remembered` are as in `endpoint_for`; `endpoint` overrules them, unless there are media parts.
-    `aggregate` asks for native streams even if the model seems to take a plain call. Raises the ApiError 400 that names
-    the field at fault.
+    `routes` and `remembered` are as in `endpoint_for`; what was `learned` overrules them, unless there are media parts,
+    and all else that is known of the model. Raises the ApiError 400 that names the field at fault.
     """
     model = required_text(request, "model")
     refuse_impossible_model(model)
@@ -112,14 +153,12 @@ def plan_chat(
     stream, include_usage = _read_stream(request)
     _refuse_audio_output(request)
 
-    parameters, notes = chat_parameters(request, model, messages)
+    parameters, notes, forcing = _forced_parameters(request, model, messages, learned)
     thinking = is_thinking(model, parameters)
-    parameters.update(tool_parameters(request, thinking))
-    parameters.update(raw_parameters(request))
-    thinking = is_thinking(model, parameters)
-    aggregate = not stream and (aggregate or _must_stream(model, parameters, thinking))
+    aggregate = not stream and (learned.must_stream or _must_stream(model, parameters, thinking))
 
     has_media = has_media_parts(messages)
+    endpoint = learned.endpoint
     if has_media or endpoint is None:
         endpoint = endpoint_for(model, has_media, routes, remembered)
     native = native_messages(
@@ -134,24 +173,29 @@ def plan_chat(
         aggregate=aggregate,
         include_usage=include_usage,
         forced_tool=names_one_tool(request),
+        forcing=forcing,
+        learned=learned,
     )
 
 
 def retry_plan(request: typing.Mapping[str, typing.Any], plan: ChatPlan, error: ApiError) -> ChatPlan | None:
     """Return the plan to try after `error`, or None where no other plan can help.
 
-    After a wrong path that is the other chat endpoint, after a refusal of plain calls it is a stream; each is tried
-    once. The caller must not have sent anything to its client yet.
+    After a wrong path that is the other chat endpoint, after a refusal of plain calls a stream, after one of JSON or of
+    a forced function the next manner of forcing; each is tried once. The caller must not have sent anything to its
+    client yet.
     """
+    learned = plan.learned._replace(endpoint=plan.endpoint)
     if is_wrong_endpoint(error) and not plan.endpoint_forced and not plan.endpoint_retried:
-        retry = plan_chat(request, endpoint=_other_endpoint(plan.endpoint), aggregate=plan.aggregate)
-        retry.endpoint_retried = True
-        return retry
-    if refuses_plain_call(error) and not plan.stream and not plan.aggregate:
-        retry = plan_chat(request, endpoint=plan.endpoint, aggregate=True)
-        retry.endpoint_retried = plan.endpoint_retried
-        return retry
-    return None
+        learned = learned._replace(endpoint=_other_endpoint(plan.endpoint), endpoint_refused=True)
+    elif refuses_plain_call(error) and not plan.stream and not plan.aggregate:
+        learned = learned._replace(must_stream=True)
+    else:
+        manner = other_manner(plan.forcing, plan.calls[0].body["parameters"], error) if plan.forcing else None
+        if manner is None:
+            return None
+        learned = learned._replace(forcing=manner)
+    return plan_chat(request, learned=learned)
 
 
 def final_chat_error(plan: ChatPlan, error: ApiError) -> ApiError:
@@ -166,7 +210,32 @@ def refuses_plain_call(error: ApiError) -> bool:
     if not isinstance(error, DashScopeError):
         return False
     message = error.native_message.lower()
-    return any(text in message for text in _STREAM_ONLY_ERRORS)
+    return any(re.search(pattern, message) for pattern in _STREAM_ONLY_ERRORS)
+
+
+def _forced_parameters(
+    request: typing.Mapping[str, typing.Any], model: str, messages: list[typing.Any], learned: Learned
+) -> tuple[JsonObject, list[str], Manner | None]:
+    """Return the native parameters, the notes for the system message, and how what is forced is forced."""
+    parameters, raw = chat_parameters(request, model), raw_parameters(request)
+    tools = tool_parameters(request)
+    function, json = forced_function(tools), wants_json(request) or wants_json(raw)
+    forcing: Manner | None = None
+    if function or json:
+        known = {**parameters, **raw}
+        forcing = learned.forcing or manner_of_forcing(model, known, wants_json=json, forced_function=function)
+    if forcing == WITHOUT_THINKING:
+        parameters["enable_thinking"] = False
+    in_words = forcing == IN_WORDS
+    json_in_words = in_words and (learned.forcing == IN_WORDS or not answers_json_while_thinking(model))
+    response_format, notes = response_format_parameters(request, model, messages, in_words=json_in_words)
+    parameters.update(response_format)
+    if function and in_words:
+        tools, note = say_in_words(tools, function)
+        notes.append(note)
+    parameters.update(tools)
+    parameters.update(raw)
+    return parameters, notes, forcing
 
 
 def _other_endpoint(endpoint: str) -> str:

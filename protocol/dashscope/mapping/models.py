@@ -165,7 +165,11 @@ _MULTIMODAL_MODEL = (
 
 # First match wins.
 _THINKING_MODELS = (
-    (r"qwq.*|qvq.*|.*-thinking.*|deepseek-r1.*|qwen3\.7-max-(?:preview|2026-05-17)", ALWAYS_THINKING),
+    (
+        r"qwq.*|qvq.*|.*-thinking.*|deepseek-r1.*|qwen3\.7-max-(?:preview|2026-05-17)|qwen3\.8-(?:max-preview|2\.4t).*"
+        r"|glm-5\.3.*",
+        ALWAYS_THINKING,
+    ),
     (
         (
             r".*-instruct.*|qwen-max.*|farui-plus.*|qwen-long.*|qwen-doc.*|qwen-mt.*|qwen-math.*|qwen3?-coder.*"
@@ -189,7 +193,9 @@ _STREAM_ONLY_MODEL = r"qwq.*|qvq.*|qwen3-.*-thinking.*"
 _CUMULATIVE_MODEL = r"qwen-mt-(?:plus|turbo).*"
 _COMPLETION_LIMIT_MODEL = r"qwen3\.[5-9]-(?:plus|flash).*|qwen3\.[7-9]-max.*|deepseek-v[34].*"
 _SEVERAL_CHOICES_MODEL = r"qwen-plus.*|qwen3-(?:\d+(?:\.\d+)?b|next|max).*"
-_JSON_SCHEMA_MODEL = r"qwen3\.7-(?:plus|max).*|qwen3\.[89]-.*"
+_JSON_SCHEMA_MODEL = r"qwen3\.7-(?:plus|max|flash).*|qwen3\.[89]-.*"
+# All others answer in JSON only while they do not think.
+_JSON_WHILE_THINKING_MODEL = r"qwen3\.[78]-.*|deepseek-v4.*|glm-5\.1.*|glm-4\.5.*|kimi-k(?:2-thinking|3).*"
 # These take documents, and references to files, as further system messages.
 _DOCUMENT_MODEL = r"qwen-(?:long|doc).*"
 _LOGIT_BIAS_MODEL = r"qwen-plus-character.*"
@@ -321,6 +327,11 @@ def takes_several_choices(model: str) -> bool:
 def takes_json_schema(model: str) -> bool:
     """Tell whether the model takes `response_format` of type json_schema."""
     return re.fullmatch(_JSON_SCHEMA_MODEL, model_key(model)) is not None
+
+
+def answers_json_while_thinking(model: str) -> bool:
+    """Tell whether the model takes `response_format` also when it thinks."""
+    return re.fullmatch(_JSON_WHILE_THINKING_MODEL, model_key(model)) is not None
 
 
 def takes_documents_as_system(model: str) -> bool:

@@ -62,12 +62,12 @@ _EXTENSIONS = (
 
 _JSON_NOTE = "Respond in JSON."
 _JSON_SCHEMA_NOTE = "Respond in JSON that is valid against this JSON schema, and with nothing else:\n"
+# Without JSON mode, what models like to put around it has to be ruled out, too.
+_BARE_JSON_NOTE = "Respond with one JSON object and nothing else. Write no code fence around it."
 
 
-def chat_parameters(
-    request: typing.Mapping[str, typing.Any], model: str, messages: list[typing.Any]
-) -> tuple[JsonObject, list[str]]:
-    """Return the native parameters without tools, and the notes that the system message must carry for them."""
+def chat_parameters(request: typing.Mapping[str, typing.Any], model: str) -> JsonObject:
+    """Return the native parameters without tools and without `response_format`."""
     parameters: JsonObject = {"result_format": "message"}
     parameters.update(_map_sampling(request, model))
     parameters.update(_map_limits(request, model))
@@ -77,9 +77,7 @@ def chat_parameters(
         if request.get(name) is not None:
             parameters[name] = request[name]
     parameters.update(thinking_parameters(request, model))
-    response_format, notes = _map_response_format(request, model, messages)
-    parameters.update(response_format)
-    return parameters, notes
+    return parameters
 
 
 def raw_parameters(request: typing.Mapping[str, typing.Any]) -> JsonObject:
@@ -171,13 +169,25 @@ def _map_search(request: typing.Mapping[str, typing.Any]) -> JsonObject:
     return {"enable_search": True, "search_options": {"forced_search": True}}
 
 
-def _map_response_format(
-    request: typing.Mapping[str, typing.Any], model: str, messages: list[typing.Any]
+def wants_json(request: typing.Mapping[str, typing.Any]) -> bool:
+    """Tell whether the answer must be JSON; raises the 400 for a `response_format` that is no object."""
+    response_format = optional_object(request, "response_format") or {}
+    return response_format.get("type") in ("json_object", "json_schema")
+
+
+def response_format_parameters(
+    request: typing.Mapping[str, typing.Any], model: str, messages: list[typing.Any], *, in_words: bool
 ) -> tuple[JsonObject, list[str]]:
+    """Return the native `response_format`, where there is one, and the notes that the system message must carry.
+
+    `in_words` asks for JSON by a note alone, where the model does not take the parameter.
+    """
     response_format = optional_object(request, "response_format")
     if response_format is None or response_format.get("type") == "text":
         return {}, []
     if response_format.get("type") == "json_object":
+        if in_words:
+            return {}, [_BARE_JSON_NOTE]
         # DashScope refuses JSON mode where the prompt has not the word "JSON".
         notes = [] if mentions_json(messages) else [_JSON_NOTE]
         return {"response_format": {"type": "json_object"}}, notes
@@ -186,7 +196,9 @@ def _map_response_format(
     described = response_format.get("json_schema")
     if not isinstance(described, dict):
         raise refuse_field("response_format.json_schema", "an object with name and schema", described)
-    if takes_json_schema(model):
+    if takes_json_schema(model) and not in_words:
         return {"response_format": {"type": "json_schema", "json_schema": described}}, []
     schema = json.dumps(described.get("schema") or {}, ensure_ascii=False)
+    if in_words:
+        return {}, [_BARE_JSON_NOTE, _JSON_SCHEMA_NOTE + schema]
     return {"response_format": {"type": "json_object"}}, [_JSON_SCHEMA_NOTE + schema]

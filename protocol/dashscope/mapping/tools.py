@@ -1,8 +1,8 @@
 """Tool definitions and the choice among them, OpenAI's as DashScope's.
 
-DashScope has no way to say that some tool must be called ("required"). While a model thinks, it cannot be told which
-one either. What comes nearest is sent instead. Source: OpenAI API reference, "Create chat completion": tools,
-tool_choice.
+DashScope has no way to say that some tool must be called ("required"). Where there is but one it is named; among
+several the model chooses whether to call any. What becomes of a named one while a model thinks, forcing.py says.
+Source: OpenAI API reference, "Create chat completion": tools, tool_choice.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _RESERVED_NAMES = ("search",)
 _KEYS = ("name", "description", "parameters", "strict")
 
 
-def tool_parameters(request: typing.Mapping[str, typing.Any], thinking: bool) -> JsonObject:
+def tool_parameters(request: typing.Mapping[str, typing.Any]) -> JsonObject:
     """Return `tools`, `tool_choice` and `parallel_tool_calls` for a native call; nothing where there are no tools.
 
     Where the request has the older `functions` and `function_call` instead, those are read. Raises the 400 that names
@@ -34,11 +34,18 @@ def tool_parameters(request: typing.Mapping[str, typing.Any], thinking: bool) ->
     tools, choice = _allowed_tools(tools, choice, param)
     native: JsonObject = {"tools": tools}
     if choice is not None:
-        native["tool_choice"] = _native_tool_choice(tools, choice, param, thinking)
+        native["tool_choice"] = _native_tool_choice(tools, choice, param)
     parallel = optional_flag(request, "parallel_tool_calls")
     # It is always sent, because DashScope's default is false and OpenAI's is true.
     native["parallel_tool_calls"] = True if parallel is None else parallel
     return native
+
+
+def forced_function(native: JsonObject) -> str:
+    """Return the name of the function that native tool parameters force, "" where the model may choose."""
+    choice = native.get("tool_choice")
+    name: str = choice["function"]["name"] if isinstance(choice, dict) else ""
+    return name
 
 
 def names_one_tool(request: typing.Mapping[str, typing.Any]) -> bool:
@@ -103,12 +110,11 @@ def _allowed_tools(tools: list[JsonObject], choice: typing.Any, param: str) -> t
     return kept, allowed.get("mode", "auto")
 
 
-def _native_tool_choice(tools: list[JsonObject], choice: typing.Any, param: str, thinking: bool) -> str | JsonObject:
+def _native_tool_choice(tools: list[JsonObject], choice: typing.Any, param: str) -> str | JsonObject:
     if choice in ("auto", "none"):
         return choice
     if choice == "required":
-        # Where there is one tool it can be named, as long as the model does not think.
-        if len(tools) > 1 or thinking:
+        if len(tools) > 1:
             return "auto"
         return {"type": "function", "function": {"name": tools[0]["function"]["name"]}}
     if not isinstance(choice, dict) or choice.get("type") != "function":
@@ -116,7 +122,7 @@ def _native_tool_choice(tools: list[JsonObject], choice: typing.Any, param: str,
     name = _chosen_name(choice, param)
     if all(tool["function"]["name"] != name for tool in tools):
         raise refuse_field(param, "the name of one of the tools in this request", name)
-    return "auto" if thinking else {"type": "function", "function": {"name": name}}
+    return {"type": "function", "function": {"name": name}}
 
 
 def _chosen_name(tool: object, where: str) -> str:

@@ -6,16 +6,19 @@ reference, "Text generation", "Multimodal generation".
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import typing
 
 from protocol.budget import Budget, spend_turn
+from protocol.errors import ApiError
 from protocol.mock.answer.cost import CHUNK_BYTES, charge_answer
 from protocol.mock.answer.hints import read_hints
 from protocol.mock.answer.instance import instance
 from protocol.mock.dashscope.question import Question, message_text, offered_functions
 from protocol.mock.dashscope.refusals import bad_parameter, object_member
+from protocol.mock.dashscope.words import functions_to_call, schema_in, system_text, wants_json
 from protocol.mock.json_schema.document import SchemaError
 from protocol.openai.answers import split_words
 from protocol.wire.json_text import JsonObject, encode_json
@@ -71,8 +74,8 @@ def _calls(
 ) -> tuple[list[SpokenCall], str]:
     """Return the calls to make and the finish reason.
 
-    A call is made of the function that `tool_choice` names, or of those that the user's last message names. As at
-    DashScope the reason is "stop" in the first case, and "tool_calls" in the second.
+    A call is made of the function that `tool_choice` names, or of those that the user's last message names or a system
+    message says to call. As at DashScope the reason is "stop" in the first case, and "tool_calls" in the others.
     """
     tools, choice = offered_functions(question.parameters), question.parameters.get("tool_choice") or "auto"
     last = question.messages[-1]
@@ -80,8 +83,13 @@ def _calls(
     if type(choice) is dict:
         chosen, reason = [tool for tool in tools if tool["name"] == choice["function"]["name"]][:1], "stop"
     elif choice == "auto" and last.get("role") == "user":
+        ordered = functions_to_call(system_text(question)) if tools else []
         chosen, reason = (
-            [tool for tool in tools if re.search(rf"(?<!\w){re.escape(tool['name'])}(?!\w)", prompt)],
+            [
+                tool
+                for tool in tools
+                if tool["name"] in ordered or re.search(rf"(?<!\w){re.escape(tool['name'])}(?!\w)", prompt)
+            ],
             "tool_calls",
         )
         chosen = chosen if question.parameters.get("parallel_tool_calls") else chosen[:1]
@@ -100,13 +108,19 @@ def _arguments(tool: JsonObject, prompt: str, budget: Budget) -> str:
 
 
 def _formatted(question: Question, text: str, budget: Budget) -> str:
-    wanted = object_member(question.parameters, "response_format")
-    if wanted.get("type") == "json_object":
-        return encode_json({"text": text}).decode()
+    """Return the text, or JSON where a parameter or words ask for it."""
+    wanted, prompt = object_member(question.parameters, "response_format"), message_text(question.messages[-1])
     if wanted.get("type") == "json_schema":
         schema = object_member(wanted, "json_schema").get("schema") or {}
-        return _json(schema, message_text(question.messages[-1]), "parameters.response_format", budget)
-    return text
+        return _json(schema, prompt, "parameters.response_format", budget)
+    in_json = wanted.get("type") == "json_object"
+    words = system_text(question) + (f"\n{prompt}" if in_json else "")
+    told_schema = schema_in(words, budget)
+    if told_schema is not None:
+        # No schema after all, such as an example: words are no mistake, they just do not say it.
+        with contextlib.suppress(ApiError):
+            return _json(told_schema, prompt, "the messages", budget)
+    return encode_json({"text": text}).decode() if in_json or wants_json(words) else text
 
 
 def _json(schema: JsonObject, prompt: str, where: str, budget: Budget) -> str:

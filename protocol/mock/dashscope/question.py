@@ -17,6 +17,7 @@ from protocol.dashscope.mapping.models import (
     NEVER_THINKING,
     THINKING_BY_DEFAULT,
     UNKNOWN_THINKING,
+    answers_json_while_thinking,
     endpoint_for,
     is_stream_only,
     model_key,
@@ -77,7 +78,7 @@ def read_question(body: JsonObject, *, multimodal: bool, stream: bool) -> Questi
     _check_ranges(parameters, model)
     thinking = _thinking(model, parameters, stream)
     _check_tools(parameters, thinking)
-    _check_format(parameters, messages, thinking)
+    _check_format(parameters, messages, thinking and not answers_json_while_thinking(model))
     by_default = thinking or re.fullmatch(_INCREMENTAL_MODEL, key) is not None
     incremental = parameters.get("incremental_output")
     if incremental and not stream:
@@ -255,11 +256,11 @@ def offered_functions(parameters: JsonObject) -> list[JsonObject]:
     return named
 
 
-def _check_format(parameters: JsonObject, messages: typing.Sequence[JsonObject], thinking: bool) -> None:
+def _check_format(parameters: JsonObject, messages: typing.Sequence[JsonObject], refused: bool) -> None:
     kind = object_member(parameters, "response_format").get("type", "text")
     if kind == "text":
         return
-    if thinking:
+    if refused:
         raise bad_parameter("Json mode response is not supported when enable_thinking is true")
     if kind == "json_object" and not any("json" in message_text(message).lower() for message in messages):
         raise bad_parameter(
