@@ -43,6 +43,7 @@ from protocol.dashscope.settings import DashScopeSettings
 from protocol.errors import ApiError
 from protocol.exchange import BackendFailed, Endpoint, Request, Response
 from protocol.openai.answers import api_path, error_response, json_response
+from protocol.openai.azure import azure_address, endpoint_of_deployment
 from protocol.openai.early_stream import early_head
 from protocol.openai.refusals import method_not_allowed, unknown_url
 from protocol.service.log import Log
@@ -117,6 +118,11 @@ class DashScope:
 
     def endpoint(self, request: Request) -> Endpoint:
         """Return the endpoint for a path and method; ApiError 404 or 405, worded as OpenAI's."""
+        endpoint = self._endpoint(request)
+        azure = azure_address(request.path)
+        return endpoint if azure is None else endpoint_of_deployment(endpoint, azure.deployment)
+
+    def _endpoint(self, request: Request) -> Endpoint:
         path = api_path(request.path) or request.path
         is_model = path.startswith("/models/")
         methods = {"GET": self._one_model} if is_model else self._endpoints.get(path)

@@ -14,6 +14,7 @@ from protocol.mock.served_files import NATIVE_ROOT
 from protocol.mock.settings import MockSettings
 from protocol.on_demand import is_loaded, load
 from protocol.openai.answers import api_path, model_object
+from protocol.openai.azure import AZURE_ROOT, azure_address, endpoint_of_deployment
 from protocol.turns import in_turns
 from protocol.wire.json_text import JsonObject
 
@@ -112,6 +113,13 @@ class Mock:
     def endpoint(self, request: Request) -> Endpoint:
         """Return the endpoint for a path and method; ApiError 404 or 405, worded as OpenAI's."""
         path = api_path(request.path) or request.path
+        if request.path.startswith(AZURE_ROOT):
+            azure = azure_address(request.path)
+            if azure is not None and azure.deployment:
+                return endpoint_of_deployment(self._endpoint(request, path), azure.deployment)
+        return self._endpoint(request, path)
+
+    def _endpoint(self, request: Request, path: str) -> Endpoint:
         if path == "/chat/completions" and request.method == "POST":
             return self._chat
         if _is_loaded(path):

@@ -1,8 +1,8 @@
 """Where a request names its model, for who routes by it and for who replaces it.
 
 It stands in a JSON body, in a part of a form, or in the query (realtime connections, lists of some objects). A body
-comes first. What kind of body it is, its Content-Type says; one without that counts as JSON, which it is with clients
-that leave it out.
+comes first, and before it the deployment that one of Azure's addresses names. What kind of body it is, its Content-Type
+says; one without that counts as JSON, which it is with clients that leave it out.
 
 Many servers do not look at the Content-Type, and `curl -d` says of JSON that it is a browser's form. So under types
 that are no JSON the beginning of a body tells what it is. What two servers would read in two ways is refused.
@@ -17,6 +17,7 @@ import urllib.parse
 from protocol.errors import ApiError
 from protocol.exchange import LONG_BODY, Request
 from protocol.on_demand import load
+from protocol.openai.azure import azure_model
 from protocol.wire.http1.messages import Fields
 
 #: json: it says so, or says nothing. form: multipart. pairs: a browser's form. loose: a type that JSON is sent under by
@@ -99,8 +100,9 @@ def asked_model(request: Request, most_bytes: int) -> str:
     `most_bytes` bounds an encoded body. ApiError 400 for a body that is not what its Content-Type says, and what
     `body_kind` and `decoded_body` raise.
     """
-    if not request.body:
-        return query_model(request.head.query)
+    deployment = azure_model(request.path, request.head.query)
+    if deployment or not request.body:
+        return deployment or query_model(request.head.query)
     kind = body_kind(request.fields)
     body = decoded_body(request.fields, request.body, most_bytes)
     if kind == "form":
@@ -125,6 +127,11 @@ def asked_model(request: Request, most_bytes: int) -> str:
     if kind == "pairs":
         return query_model(body.decode("latin-1"))
     return query_model(request.head.query)
+
+
+def head_model(request: Request) -> str:
+    """Return the model that a request's head alone names, "" for none."""
+    return azure_model(request.path, request.head.query) or query_model(request.head.query)
 
 
 def query_model(query: str) -> str:

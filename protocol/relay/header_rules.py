@@ -207,6 +207,18 @@ def _with_key_in(key_field: str, field: tuple[str, str]) -> tuple[str, str]:
     return (key_field, key.strip(" ")) if name == "authorization" and scheme.lower() == "bearer" else field
 
 
+def with_azure_key_in(key_field: str, fields: _FieldPairs) -> _FieldPairs:
+    """Return fields with the key of an Azure client, which has it in `api-key`, where the upstream looks for it."""
+    if key_field == "api-key" or any(name == "authorization" for name, _ in fields):
+        return fields
+    return [
+        (key_field, f"Bearer {value}" if key_field == "authorization" else value)
+        if name == "api-key"
+        else (name, value)
+        for name, value in fields
+    ]
+
+
 def is_secret_field(name: str) -> bool:
     """Tell whether a field of this name holds a secret, as far as its name tells."""
     return name in _KEY_FIELDS or name.endswith(_SECRET_NAME_ENDS)

@@ -12,8 +12,9 @@ from protocol.exchange import LONG_BODY, Request
 from protocol.on_demand import load
 from protocol.openai.answers import api_path
 from protocol.openai.asked_model import BodyKind, asked_model, begins_as, decoded_body, query_model, with_renamed_model
+from protocol.openai.azure import AZURE_ROOT, azure_model, with_renamed_deployment, without_azure_parameters
 from protocol.openai.request_path import meant_path
-from protocol.relay.header_rules import OwnFields, is_loop, query_without_key, request_fields
+from protocol.relay.header_rules import OwnFields, is_loop, query_without_key, request_fields, with_azure_key_in
 from protocol.relay.renaming import FormRewriter, ModelChoice, form_rewriter, is_model_path, kind_to_read, renamed_body
 from protocol.relay.settings import RelaySettings
 from protocol.turns import in_turns
@@ -37,16 +38,18 @@ class Plan:
     """What a head alone decides: all of it is the same for every request with that head.
 
     `is_held` says that the body is wanted in one piece, so that the request can be sent again. `kind` is as what the
-    body is read for its model, None where nobody reads it; `takes_model` says that one may be put in, `opens_session`
-    that a realtime session in the body may name one. `decoded` is the same plan for a body whose coding had to be
-    undone. `lines` are those of `request_lines`.
+    body is read for its model, None where nobody reads it, and `choice` says which one is sent; `takes_model` says that
+    one may be put in, `opens_session` that a realtime session in the body may name one. `decoded` is the same plan for
+    a body whose coding had to be undone. `lines` are those of `request_lines`.
     """
 
     __slots__ = (
-        "decoded", "fields", "is_held", "is_tunnel", "kind", "lines", "opens_session", "takes_model", "target",
+        "choice", "decoded", "fields", "is_held", "is_tunnel", "kind", "lines", "opens_session", "takes_model",
+        "target",
     )  # fmt: skip
 
-    def __init__(self, method: str, target: str, fields: list[tuple[str, str]]) -> None:
+    def __init__(self, method: str, target: str, fields: list[tuple[str, str]], choice: ModelChoice) -> None:
+        self.choice = choice
         self.target = target
         self.fields = encode_fields(fields)
         self.lines = request_lines(method, target, self.fields)
@@ -88,6 +91,8 @@ class Planner:
         self._renames = self._choice.is_any or self._names_asked
         self._keeps_alive = settings.keepalive > 0
         self._destination = destination
+        # Azure's own API, to which its addresses go as they came.
+        self._takes_azure = f"{destination.base_path}/".endswith(AZURE_ROOT)
         self._origin = destination.origin
         self._instance = instance
         self._max_body = max_body
@@ -115,6 +120,8 @@ class Planner:
     def _make_plan(self, request: Request) -> Plan:
         head = request.head
         self._refuse_unsafe(request)
+        choice = self._choice_for(request)
+        renames = choice.is_any or self._names_asked
         is_tunnel = head.upgrade.lower() == "websocket"
         # A tunnel leads to the upstream itself, whatever proxy it goes through.
         addressing = address(self._destination, None) if is_tunnel else self._addressing
@@ -125,22 +132,23 @@ class Planner:
             # errors, so that they must not be packed.
             fields = [field for field in fields if field[0] not in ("content-type", "accept-encoding")]
             fields += [("content-type", "application/json"), ("accept-encoding", "identity")]
-        if self._renames and is_tunnel:
+        if renames and is_tunnel:
             # What the client says is read on the way, so it must not be packed.
             fields = [field for field in fields if field[0] != "sec-websocket-extensions"]
         elif self._names_asked:
             fields = [field for field in fields if field[0] != "accept-encoding"] + [("accept-encoding", "identity")]
-        target = addressing.origin + self._target(request, is_tunnel)
-        plan = Plan(head.method, target, fields)
+        target = addressing.origin + self._target(request, choice, is_tunnel)
+        plan = Plan(head.method, target, fields, choice)
         is_small = head.content_length is not None and head.content_length <= SHORT_BODY_BYTES
         plan.is_tunnel = is_tunnel
-        if self._renames and not is_tunnel:
+        if renames and not is_tunnel:
             path = _meant_path(request)
             plan.kind = "json" if is_through_door else kind_to_read(head, path)
             plan.takes_model = is_model_path(path)
             plan.opens_session = path.startswith(("/realtime/", "/live/"))
             if plan.kind is not None and "content-encoding" in head.fields:
-                plan.decoded = Plan(head.method, target, [f for f in fields if f[0] != "content-encoding"])
+                decoded = [field for field in fields if field[0] != "content-encoding"]
+                plan.decoded = Plan(head.method, target, decoded, choice)
         # One that asks for a stream must be seen to, where clients are kept waiting aloud.
         is_asked = self._keeps_alive and "json" in head.fields.get("content-type")
         plan.is_held = not is_tunnel and (is_small or is_asked or plan.kind == "json")
@@ -152,7 +160,20 @@ class Planner:
 
     def _fields(self, request: Request, addressing: Addressing) -> list[tuple[str, str]]:
         leaves_key = self._leaves_key(request)
-        return request_fields(request.head, addressing.fields, self._own_fields, self._instance, leaves_key=leaves_key)
+        own = self._own_fields
+        fields = request_fields(request.head, addressing.fields, own, self._instance, leaves_key=leaves_key)
+        if not own.api_key and self._is_translated(request):
+            return with_azure_key_in(own.key_field, fields)
+        return fields
+
+    def _is_translated(self, request: Request) -> bool:
+        """Tell whether a request comes in Azure's form, and the upstream has OpenAI's."""
+        return request.path.startswith(AZURE_ROOT) and not self._takes_azure
+
+    def _choice_for(self, request: Request) -> ModelChoice:
+        """Return the choice of a model: the owner's, or what he has in the place of the deployment that is asked."""
+        deployment = azure_model(request.path, request.head.query) if self._is_translated(request) else ""
+        return ModelChoice(self._choice.sent(deployment), {}) if deployment else self._choice
 
     def _refuse_unsafe(self, request: Request) -> None:
         """Refuse what would turn the relay against its upstream or its owner."""
@@ -172,15 +193,23 @@ class Planner:
         query = request.head.query
         if self._own_fields.api_key or self._leaves_key(request):
             query = query_without_key(query)
+        if self._is_translated(request):
+            query = without_azure_parameters(query)
+        elif self._renames and request.path.startswith(AZURE_ROOT):
+            query = with_renamed_deployment(query, self._choice.sent)
         return with_renamed_model(query, self._choice.sent) if self._renames else query
 
-    def _target(self, request: Request, is_tunnel: bool) -> str:
-        path = api_path(request.path) or request.path
+    def _target(self, request: Request, choice: ModelChoice, is_tunnel: bool) -> str:
+        if self._takes_azure and request.path.startswith(AZURE_ROOT):
+            path = request.path[len(AZURE_ROOT) - 1 :]
+        else:
+            path = api_path(request.path) or request.path
         query = self.query(request)
         if self._renames:
             path = self._renamed_path(path)
-            if is_tunnel and self._choice.forced and not query_model(query) and not _WITHOUT_MODEL.search(query):
-                query += f"{'&' if query else ''}model={urllib.parse.quote(self._choice.forced, safe='')}"
+        names_none = not query_model(query) and not azure_model(request.path, query)
+        if is_tunnel and choice.forced and names_none and not _WITHOUT_MODEL.search(query):
+            query += f"{'&' if query else ''}model={urllib.parse.quote(choice.forced, safe='')}"
         return self._destination.target(path, query)
 
     def _renamed_path(self, path: str) -> str:
@@ -205,10 +234,10 @@ class Planner:
     def outgoing(self, request: Request, plan: Plan) -> typing.AsyncIterator[bytes] | None:
         """Return what the client says in a tunnel, None where there is none."""
         stream = request.stream
-        if not plan.is_tunnel or stream is None or not self._choice.is_any:
+        if not plan.is_tunnel or stream is None or not plan.choice.is_any:
             return stream if plan.is_tunnel else None
         (with_renamed_session,) = load("WebSocket with a model")
-        renamed: typing.AsyncIterator[bytes] = with_renamed_session(stream, self._choice, lambda: os.urandom(4))
+        renamed: typing.AsyncIterator[bytes] = with_renamed_session(stream, plan.choice, lambda: os.urandom(4))
         return renamed
 
     def model_to_name(self, request: Request) -> str:
@@ -247,10 +276,10 @@ class Planner:
             rewriter = self._form_rewriter(request, plan)
             sent = rewriter.feed(decoded) + rewriter.close()
         else:
-            sent = renamed_body(self._choice, kind, decoded, takes_model=plan.takes_model)
+            sent = renamed_body(plan.choice, kind, decoded, takes_model=plan.takes_model)
             if plan.opens_session:
                 (with_model_in_session,) = load("session with a model")
-                sent = with_model_in_session(sent, self._choice)
+                sent = with_model_in_session(sent, plan.choice)
         if sent == decoded:
             return plan, body
         return plan.decoded or plan, sent
@@ -261,7 +290,7 @@ class Planner:
         return await in_turns(lambda: self._renamed(request, plan, kind, body))
 
     def _form_rewriter(self, request: Request, plan: Plan) -> FormRewriter:
-        return form_rewriter(self._choice, request.fields.get("content-type"), takes_model=plan.takes_model)
+        return form_rewriter(plan.choice, request.fields.get("content-type"), takes_model=plan.takes_model)
 
     async def _renamed_on_its_way(
         self, request: Request, plan: Plan, kind: BodyKind, stream: typing.AsyncIterator[bytes]

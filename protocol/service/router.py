@@ -32,7 +32,7 @@ from protocol.exchange import (
     one_part,
 )
 from protocol.openai.answers import api_path, error_response, json_response, model_list
-from protocol.openai.asked_model import asked_model, name_pattern, query_model
+from protocol.openai.asked_model import asked_model, head_model, name_pattern
 from protocol.openai.early_stream import early_head
 from protocol.openai.refusals import method_not_allowed, unknown_door, unknown_model
 from protocol.openai.request_path import check_path
@@ -118,7 +118,7 @@ class Router:
         if self._only_backend is not None:
             return self._only_backend.endpoint(request)
         head = request.head
-        model = query_model(head.query)
+        model = head_model(request)
         if head.upgrade.lower() == "websocket":
             # Both directions are the body's to come. Nothing of it is used until a backend has agreed, so until then
             # the next one can be asked. Any other upgrade is refused by ignoring it (RFC 9110 §7.8).
@@ -203,7 +203,7 @@ class Router:
         return self.backends_for(asked)[0].sent_model(asked)
 
     def _forward_upgrade(self, request: Request) -> Answer:
-        return _first_that_answers(self.backends_for(query_model(request.head.query)), request)
+        return _first_that_answers(self.backends_for(head_model(request)), request)
 
     def _door(self, request: Request) -> Endpoint:
         methods = self._doors.get(request.path)

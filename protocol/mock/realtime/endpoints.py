@@ -22,6 +22,7 @@ from protocol.mock.realtime.translation import TranslationSession, new_translati
 from protocol.mock.realtime.wire import OpenSockets, SocketTalk
 from protocol.openai.api.notation import NamedShape, Shape
 from protocol.openai.api.query_and_form import nested, query_parameters
+from protocol.openai.azure import azure_model
 from protocol.wire.json_text import JsonObject
 from protocol.wire.websocket import check_handshake, choose_subprotocol
 
@@ -78,10 +79,13 @@ class Realtime:
             check_handshake(request.head)
             subprotocol = choose_subprotocol(request.fields, ("realtime",))
             shape = self._world.reference.operation(key).query
-            query = {}
+            query: JsonObject = {}
             if shape is not None:
                 query = self._world.texts.value(shape, nested(query_parameters(request.head.query)))
                 self._world.check(shape, query)
+            deployment = azure_model(request.path, request.head.query)
+            if deployment:
+                query["model"] = deployment
             return self._open.answer(request, make_talk(request, query), self._world, subprotocol)
 
         return Endpoint(answer, f"mock {key}", streams_body=True)
