@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -37,9 +38,10 @@ CLIMBING = [
     "/v1/%c0%ae%c0%ae/admin", "/v1/..%c0%afadmin", "/v1/%u002e%u002e/admin", "/v1/%25u002e./admin", "/v1/..%00/admin",
     "/v1/x%00", "/v1/x%0d%0aa", "/v1/%0a..", "/v1/%zz", "/v1/x%", "/v1/x%2",
     # Doubled slashes
-    "//v1/files", "/v1//admin", "/v1/files//x", "/v1/%2fadmin", "/v1/files%2f%2fx", "/v1/%252fadmin", "/v1//",
-    "//elsewhere.test/v1/files", "/v1/models/http:%2f%2fx",
+    "/v1/%2fadmin", "/v1/files%2f%2fx", "/v1/%252fadmin", "/v1//..%2fadmin", "//v1/%2e%2e", "/v1/models/http:%2f%2fx",
 ]  # fmt: skip
+
+DOUBLED = ["//v1/files", "/v1//admin", "/v1/files//x", "/v1//", "//elsewhere.test/v1/files", "///v1////files"]
 
 HARMLESS = [
     "/", "/v1/chat/completions", "/v1/files/.hidden..x", "/v1/files/x..y", "/v1/models/org%2Fname", "/v1/files/a.b.c",
@@ -55,6 +57,14 @@ def test_refuses_a_path_that_climbs(path: str) -> None:
         check_path(path)
     assert caught.value.status == 400
     assert repr(path[:100]) in caught.value.message and "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize("path", DOUBLED)
+def test_says_what_is_meant_by_a_path_with_doubled_slashes(path: str) -> None:
+    with pytest.raises(ApiError, match="two slashes in a row: '/.*' is meant") as caught:
+        check_path(path)
+    assert (caught.value.status, caught.value.code) == (404, "unknown_url")
+    assert caught.value.message.endswith(f"{re.sub('/+', '/', path)!r} is meant.")
 
 
 @pytest.mark.parametrize("path", HARMLESS)
@@ -191,12 +201,13 @@ def test_no_path_reaches_another_location_of_nginx(nginx_ports: list[int], hop: 
         "relay", set={"relay.base_url": f"http://127.0.0.1:{port}/v1", "relay.api_key": OURS}, environ={}
     ) as server:
         assert ask(server.port, "/v1/files") == (200, "api  ours")
-        for path in CLIMBING:
+        for path in [*CLIMBING, *DOUBLED]:
             # Sent directly, many of these do reach it: they are not refused in vain.
             if "%0" not in path:  # the front would send on a line end
                 would_climb += "outside" in ask(port, path)[1]
             status, body = ask(server.port, path)
-            assert (status, "ours" in body, "outside" in body) == (400, False, False), path
+            expected = 404 if path in DOUBLED else 400
+            assert (status, "ours" in body, "outside" in body) == (expected, False, False), path
             assert json.loads(body)["error"]["type"] == "invalid_request_error"
         assert would_climb >= (12, 17)[hop]
         for path in HARMLESS:

@@ -122,7 +122,7 @@ class Mock:
     def _endpoint(self, request: Request, path: str) -> Endpoint:
         if path == "/chat/completions" and request.method == "POST":
             return self._chat
-        if _is_loaded(path):
+        if _is_loaded(request.path, path):
             return self._find(request, path)
 
         async def find(request: Request) -> Endpoint:
@@ -132,7 +132,7 @@ class Mock:
         return LateEndpoint(find, streams_body=bool(request.head.upgrade))
 
     def _find(self, request: Request, path: str) -> Endpoint:
-        if path.startswith(NATIVE_ROOT):
+        if request.path.startswith(NATIVE_ROOT):
             if self._native is None:
                 self._native = self._make_native()
             return self._native.endpoint(request)
@@ -166,8 +166,8 @@ class Mock:
         return self._api
 
 
-def _is_loaded(path: str) -> bool:
-    """Tell whether the code is there that answers below such a path."""
-    if path.startswith(NATIVE_ROOT):
+def _is_loaded(asked: str, path: str) -> bool:
+    """Tell whether the code is there that answers below a path; `asked` is the path as it came."""
+    if asked.startswith(NATIVE_ROOT):
         return is_loaded("mock dashscope")
     return is_loaded("mock api", "mock reference", f"mock below /{path.split('/', 2)[1]}")

@@ -25,8 +25,8 @@ EVENT_STREAM_FIELDS = encode_fields(
     [("content-type", "text/event-stream; charset=utf-8"), ("cache-control", "no-cache"), ("x-accel-buffering", "no")]
 )
 
-# The first segments of the API's paths. A path that begins with one is the API's, also without the /v1 in front.
-_API_ROOTS = frozenset(
+#: The first segments of the API's paths. A path that begins with one is the API's, also without the /v1 in front.
+API_ROOTS = frozenset(
     "agents assistants audio batches chat chatkit completions containers content_provenance_checks conversations"
     " decisions edits embeddings evals files fine_tuning images live models moderations organization projects realtime"
     " rerank responses safety skills threads uploads vaults vector_stores videos webhook_endpoints"
@@ -96,7 +96,7 @@ def api_path(path: str) -> str | None:
 
 
 def _has_api_root(path: str) -> bool:
-    return path[1:].partition("/")[0] in _API_ROOTS
+    return path[1:].partition("/")[0] in API_ROOTS
 
 
 def split_words(text: str) -> list[str]:

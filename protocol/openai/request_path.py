@@ -21,7 +21,7 @@ _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _WIDE_ESCAPE = re.compile(r"%u[0-9a-f]{4}", re.IGNORECASE)
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_DOUBLED_SLASH = re.compile(r"//")
+_DOUBLED_SLASH = re.compile(r"//+")
 
 # Windows drops points and spaces at the end of a name, so that a segment of nothing else is a dot segment too.
 _DOT_SEGMENT = re.compile(r"(?:^|[/;]) *\.[. ]*(?:$|[/;?#])")
@@ -49,7 +49,7 @@ def check_path(path: str) -> None:
     """Refuse a path, percent-encoded as it came, that a server behind us could take for another place.
 
     ApiError 400 for a dot segment, a doubled slash or a backslash, however often encoded, for a control character, and
-    for an escape that is none; 404 for /v1/v1.
+    for an escape that is none; 404 for /v1/v1, and for a doubled slash that is not encoded.
     """
     if _is_harmless(path):
         return
@@ -57,6 +57,11 @@ def check_path(path: str) -> None:
         raise ApiError(
             404, f"The path has /v1 twice: {path[:100]!r}. Leave it out of the client's base URL, or out of the path.",
             code="unknown_url",
+        )  # fmt: skip
+    if "//" in path and _is_harmless(_DOUBLED_SLASH.sub("/", path)):
+        raise ApiError(
+            404, f"The path has two slashes in a row: {path[:100]!r}. The client's base URL should not end with one:"
+            f" {_DOUBLED_SLASH.sub('/', path)[:100]!r} is meant.", code="unknown_url",
         )  # fmt: skip
     if _BROKEN_ESCAPE.search(path):
         raise _refusal(path, "a % without two hexadecimal digits behind it")
@@ -99,7 +104,7 @@ def _check_layer(path: str, text: str) -> None:
     if _DOT_SEGMENT.search(text):
         raise _refusal(path, "'.' or '..' segments")
     if _DOUBLED_SLASH.search(text):
-        raise _refusal(path, "two slashes in a row (does the client's base URL end with one?)")
+        raise _refusal(path, "two slashes in a row")
     if "\\" in text:
         raise _refusal(path, "a backslash")
     if _CONTROL.search(text):

@@ -211,7 +211,7 @@ class Router:
             for root, backend in self._own_roots.items():
                 if request.path.startswith(root):
                     return backend.endpoint(request)
-            raise unknown_door(request)
+            raise unknown_door(request, self._doors)
         endpoint = methods.get("GET" if request.method == "HEAD" else request.method) or methods.get("*")
         if endpoint is None:
             raise method_not_allowed(request, [*methods, *(["HEAD"] if "GET" in methods else [])])

@@ -40,7 +40,8 @@ from protocol.mock.dashscope.service_call import ServiceCall, asked_error, page_
 from protocol.mock.dashscope.speech import SpeechEndpoints
 from protocol.mock.dashscope.task_endpoints import TaskEndpoints
 from protocol.mock.served_files import NATIVE_FILES, NATIVE_ROOT
-from protocol.openai.answers import JSON_FIELDS, error_event, event_of_answer
+from protocol.openai.answers import API_ROOTS, JSON_FIELDS, error_event, event_of_answer
+from protocol.openai.refusals import unknown_door
 from protocol.wire.json_text import encode_json
 
 _TRANSCRIPTION_PATH = "/services/audio/asr/transcription"
@@ -101,8 +102,13 @@ class NativeMock:
         }
 
     def endpoint(self, request: Request) -> Endpoint:
-        """Return the endpoint for a path below NATIVE_ROOT; where there is none, one that says so."""
+        """Return the endpoint for a path below NATIVE_ROOT; where there is none, one that says so.
+
+        ApiError 404 for what only clients of OpenAI's API can mean: their base URL is wrong.
+        """
         path, method = request.path[len(NATIVE_ROOT) - 1 :], request.method
+        if _is_openais(path) and not (path == "/models" and request.key):
+            raise unknown_door(request)
         if method == "POST":
             if path in self._services:
                 return self._services[path]
@@ -207,3 +213,9 @@ class NativeMock:
 
 async def _known_later(answer: typing.Awaitable[Response], request_id: str) -> Response:
     return (await answer).known_as(request_id)
+
+
+def _is_openais(path: str) -> bool:
+    """Tell whether a path below the root is one of OpenAI's; DashScope has files, too."""
+    root = path[1:].partition("/")[0]
+    return root in API_ROOTS and root != "files"
