@@ -8,8 +8,10 @@ import pathlib
 import re
 import selectors
 import socket
+import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -18,6 +20,7 @@ from kinds import Shot
 
 _ROOT = pathlib.Path(__file__).resolve().parents[2]
 _VICTIM = pathlib.Path(__file__).with_name("victim.py")
+_WATCHED = pathlib.Path(__file__).with_name("watched.py")
 _TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _KILOBYTE = 1024
 
@@ -26,10 +29,12 @@ class Program:
     """A running server process on a free port."""
 
     def __init__(self, server: pathlib.Path, *options: str) -> None:
+        self._note = tempfile.NamedTemporaryFile()
+        self._write_note(0.0)
+        command = [sys.executable, str(_WATCHED), self._note.name, str(server), *options]
         self.process = subprocess.Popen(
-            [sys.executable, str(server), *options, "--port", "0", "--set", "server.log=off"],
-            stdout=subprocess.PIPE, text=True, cwd=_ROOT,
-        )  # fmt: skip
+            [*command, "--port", "0", "--set", "server.log=off"], stdout=subprocess.PIPE, text=True, cwd=_ROOT
+        )
         assert self.process.stdout is not None
         banner = ""
         while "stop it" not in banner:
@@ -47,13 +52,22 @@ class Program:
         return (int(fields[11]) + int(fields[12])) / _TICKS
 
     def memory(self, which: str) -> int:
-        """Return bytes: VmRSS, what is resident, or VmHWM, the most that ever was since `forget_peak`."""
+        """Return bytes: VmRSS, what is resident, or VmHWM, the most that ever was since `begin_anew`."""
         found = re.search(rf"{which}:\s+(\d+)", self._proc("status"))
         return int(found[1]) * _KILOBYTE if found else 0
 
-    def forget_peak(self) -> None:
-        """Let VmHWM begin anew (proc(5), clear_refs)."""
+    def longest_turn(self) -> float:
+        """Return the CPU time in seconds of the loop's longest callback since `begin_anew`."""
+        seconds: float = struct.unpack("d", os.pread(self._note.fileno(), 8, 0))[0]
+        return seconds
+
+    def begin_anew(self) -> None:
+        """Let VmHWM (proc(5), clear_refs) and the longest turn begin anew."""
         pathlib.Path(f"/proc/{self.process.pid}/clear_refs").write_text("5")
+        self._write_note(0.0)
+
+    def _write_note(self, seconds: float) -> None:
+        os.pwrite(self._note.fileno(), struct.pack("d", seconds), 0)
 
     def _proc(self, name: str) -> str:
         return pathlib.Path(f"/proc/{self.process.pid}/{name}").read_text()
@@ -87,6 +101,7 @@ class Found(NamedTuple):
 
     name: str
     worst: float
+    turn: float
     cpu: float
     peak: int
     left: int
@@ -148,16 +163,25 @@ def attack(program: Program, name: str, shots: Sequence[Shot]) -> Found:
     _fire_all(program.port, shots)
     _settle()
     before = program.memory("VmRSS")
-    program.forget_peak()
     cpu = program.cpu_seconds()
     victim = Victim(program.port)
+    program.begin_anew()
     try:
         statuses = _fire_all(program.port, shots)
     finally:
         worst, failures = victim.stop()
     _settle()
     left = max(0, program.memory("VmRSS") - before)
-    return Found(name, worst, program.cpu_seconds() - cpu, program.memory("VmHWM"), left, statuses, failures)
+    return Found(
+        name,
+        worst,
+        program.longest_turn(),
+        program.cpu_seconds() - cpu,
+        program.memory("VmHWM"),
+        left,
+        statuses,
+        failures,
+    )
 
 
 def _settle() -> None:

@@ -12,7 +12,8 @@ import sys
 import threading
 import time
 
-_CHAT = json.dumps({"model": "gpt-4o", "messages": [{"role": "user", "content": "Hello"}]})
+# Answered by the server itself, whatever the attack is for.
+_CHAT = json.dumps({"model": "victim", "messages": [{"role": "user", "content": "Hello"}]})
 _PAUSE_SECONDS = 0.003
 _LONGEST_SECONDS = 600
 
