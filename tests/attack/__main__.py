@@ -96,11 +96,9 @@ def main() -> int:
         counts = ", ".join(f"{status} x{found.statuses.count(status)}" for status in sorted(set(found.statuses)))
         good = found.worst <= _WORST_SECONDS and found.left <= _LEFT_BYTES and not found.failures
         is_good = is_good and good
-        print(
-            f"{found.name:40} {found.worst * 1000:7.0f} ms {found.turn * 1000:4.0f} ms {found.cpu:6.2f} s {found.peak / MEGABYTE:5.0f} MB"
-            f" {found.left / MEGABYTE:5.1f} MB  {counts}{'' if good else '  <-'}",
-            flush=True,
-        )  # fmt: skip
+        times = f"{found.worst * 1000:7.0f} ms {found.turn * 1000:4.0f} ms {found.cpu:6.2f} s"
+        sizes = f"{found.peak / MEGABYTE:5.0f} MB {found.left / MEGABYTE:5.1f} MB"
+        print(f"{found.name:40} {times} {sizes}  {counts}{'' if good else '  <-'}", flush=True)
         for failure in found.failures:
             print(f"    the client beside it: {failure}", flush=True)
     return 0 if is_good else 1

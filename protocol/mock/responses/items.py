@@ -32,6 +32,9 @@ ITEM_PREFIXES = {
     "program": "prog_", "program_output": "progo_",
 }  # fmt: skip
 
+# What it costs to complete one item (protocol/budget.py).
+_COMPLETION_STEPS = 5
+
 # The types of items that have a status in answers.
 _STATUS_ITEMS = frozenset(
     "message function_call function_call_output custom_tool_call custom_tool_call_output computer_call"
@@ -131,6 +134,7 @@ def _input_item(item: JsonObject, new_id: typing.Callable[[str], str]) -> JsonOb
 
 def completed_item(item: JsonObject, new_id: typing.Callable[[str], str]) -> JsonObject:
     """Return an item of a request with all that answers have of it."""
+    spend_turn(_COMPLETION_STEPS)  # a request may have as many items as its bytes have room for
     kind = item_type(item)
     made: JsonObject = {"id": item.get("id") or new_id(ITEM_PREFIXES.get(kind, "item_")), "type": kind}
     if kind in _STATUS_ITEMS:
