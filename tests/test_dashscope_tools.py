@@ -110,7 +110,6 @@ REFUSALS = {
     "no name": ({"tools": [tool()]}, "tools[0].function.name"),
     "bad name": ({"tools": [tool(name="get weather")]}, "tools[0].function.name"),
     "long name": ({"tools": [tool(name="f" * 65)]}, "tools[0].function.name"),
-    "reserved name": ({"tools": [tool(name="search")]}, "tools[0].function.name"),
     "bad function": ({"functions": [{"name": "a.b"}]}, "functions[0].name"),
     "choice without tools": ({"tool_choice": "required"}, "tool_choice"),
     "named without tools": ({"tool_choice": NAMED}, "tool_choice"),

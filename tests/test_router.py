@@ -200,7 +200,21 @@ def test_models_of_all_routed_backends_are_merged_once():
     )  # fmt: skip
     listing = json.loads(said(made, request("GET /v1/models")))
     assert listing["object"] == "list"
-    assert [(model["id"], model["owned_by"]) for model in listing["data"]] == [("y", "two"), ("z", "two"), ("x", "one")]
+    assert [(model["id"], model["owned_by"]) for model in listing["data"]] == [("x", "one"), ("y", "one")]
+
+
+def test_models_are_offered_whose_route_leads_to_who_lists_them():
+    mock, house = Named("mock", ["gpt-4o", "mock-fast"]), Named("house", ["qwen-plus"], waits=True)
+    made = router([("mock-*", "mock"), ("*", "house")], mock, house)
+    assert [model["id"] for model in json.loads(said(made, request("GET /v1/models")))["data"]] == [
+        "mock-fast",
+        "qwen-plus",
+    ]
+    made = router([("qwen*", "house mock")], mock, house)  # one route, and not for everything
+    assert [model["id"] for model in json.loads(said(made, request("GET /v1/models")))["data"]] == ["qwen-plus"]
+    made = router([("*", "house mock")], mock, house)
+    listed = [model["id"] for model in json.loads(said(made, request("GET /v1/models")))["data"]]
+    assert sorted(listed) == ["gpt-4o", "mock-fast", "qwen-plus"]
 
 
 class Unlisted(Named):

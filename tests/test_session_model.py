@@ -10,7 +10,7 @@ from relays import JSON, echo_received, house
 from skipping import run
 from upstreams import Peer, Upstream
 
-from protocol.relay.renaming import ModelChoice
+from protocol.openai.model_choice import ModelChoice
 from protocol.relay.session_model import renamed_event, with_renamed_session
 from protocol.wire.http1.messages import NEED_DATA
 from protocol.wire.websocket import (

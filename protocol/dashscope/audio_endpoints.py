@@ -20,7 +20,7 @@ from protocol.dashscope.mapping.transcript import (
     refuse_translation,
     transcription_answer,
 )
-from protocol.dashscope.request_form import read_request_form
+from protocol.dashscope.request_body import BodyReader
 from protocol.dashscope.streaming import encode_events, streamed_response, translated_events
 from protocol.exchange import Request, Response
 from protocol.openai.answers import EVENT_STREAM_FIELDS
@@ -34,14 +34,17 @@ _MOST_FORM_BYTES = 16 * 1024 * 1024
 class AudioEndpoints:
     """Answers requests for speech and transcriptions; `keepalive_seconds` of silence give a comment (0: never)."""
 
-    def __init__(self, client: NativeClient, downloader: Downloader, *, keepalive_seconds: float) -> None:
+    def __init__(
+        self, client: NativeClient, bodies: BodyReader, downloader: Downloader, *, keepalive_seconds: float
+    ) -> None:
         self._client = client
+        self._bodies = bodies
         self._downloader = downloader
         self._keepalive_seconds = keepalive_seconds
 
     async def create_speech(self, request: Request, caller: Caller) -> Response:
         """Answer `POST /audio/speech`, as the sound comes."""
-        plan = plan_speech(await request.read_json_object())
+        plan = plan_speech(await self._bodies.read_object(request))
         fields = EVENT_STREAM_FIELDS if plan.as_events else [("content-type", plan.media_type)]
         return await streamed_response(fields, self._speech(plan, caller), caller)
 
@@ -83,7 +86,7 @@ class AudioEndpoints:
 
     async def create_transcription(self, request: Request, caller: Caller) -> Response:
         """Answer `POST /audio/transcriptions`, a form with a recording."""
-        form = await read_request_form(request, _MOST_FORM_BYTES)
+        form = await self._bodies.read_form(request, _MOST_FORM_BYTES)
         file = form.file("file")
         plan = plan_transcription(form.fields, file.filename, file.content_type, file.data)
         if not plan.stream:

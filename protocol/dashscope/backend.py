@@ -39,12 +39,14 @@ from protocol.dashscope.image_endpoints import ImageEndpoints
 from protocol.dashscope.mapping.errors import DashScopeError
 from protocol.dashscope.mapping.models import dashscope_model, dashscope_model_list
 from protocol.dashscope.mapping.native import dashscope_key
+from protocol.dashscope.request_body import BodyReader
 from protocol.dashscope.settings import DashScopeSettings
 from protocol.errors import ApiError
 from protocol.exchange import BackendFailed, Endpoint, Request, Response
 from protocol.openai.answers import api_path, error_response, json_response
 from protocol.openai.azure import azure_address, endpoint_of_deployment
 from protocol.openai.early_stream import early_head
+from protocol.openai.model_choice import ModelChoice
 from protocol.openai.refusals import method_not_allowed, unknown_url
 from protocol.service.log import Log
 from protocol.upstream.access import UpstreamAccess
@@ -97,17 +99,20 @@ class DashScope:
             name, access.destination, access.limits,
             own_tls=access.tls, make_tls=access.checking_tls, find_proxy=access.proxy_to, resolve=resolve,
         )  # fmt: skip
+        self._choice = ModelChoice("", settings.models)
+        bodies = BodyReader(self._choice)
         chat = ChatEndpoints(
             client,
+            bodies,
             default_model=settings.default_model,
             endpoints=settings.endpoints,
             keepalive_seconds=settings.keepalive,
             clock=clock,
             make_id=lambda: f"{random_bits(96):024x}",
         )
-        embeddings = EmbeddingEndpoints(client)
-        self._images = ImageEndpoints(client, downloader, clock=clock, sleep=sleep)
-        audio = AudioEndpoints(client, downloader, keepalive_seconds=settings.keepalive)
+        embeddings = EmbeddingEndpoints(client, bodies)
+        self._images = ImageEndpoints(client, bodies, downloader, clock=clock, sleep=sleep)
+        audio = AudioEndpoints(client, bodies, downloader, keepalive_seconds=settings.keepalive)
         self._one_model = self._make_endpoint("/models/{id}", self._retrieve_model)
         self._endpoints = self._make_endpoints(chat, embeddings, audio)
 
@@ -136,11 +141,11 @@ class DashScope:
     def models(self, request: Request) -> list[JsonObject]:
         """Return the models that are known; ApiError 401 without a key, as DashScope has it."""
         self._caller(request)
-        return dashscope_model_list()["data"]
+        return dashscope_model_list(self._settings.models)["data"]
 
     def sent_model(self, asked: str) -> str:
-        """Return the model's name: it is not changed here."""
-        return asked
+        """Return what DashScope calls a model that was asked for."""
+        return self._choice.sent(asked)
 
     def leave(self) -> None:
         """Do nothing: no answer here outlasts the time that the server has to stop in good order."""
@@ -163,6 +168,7 @@ class DashScope:
                 ("POST", "/completions", chat.create_completion, False),
                 ("POST", "/embeddings", embeddings.create_embeddings, False),
                 ("POST", "/rerank", embeddings.rerank, False),
+                ("POST", "/reranks", embeddings.rerank, False),
                 ("POST", "/images/generations", self._images.generate_images, False),
                 ("POST", "/images/edits", self._images.edit_images, True),
                 ("POST", "/audio/speech", audio.create_speech, False),
@@ -223,8 +229,9 @@ class DashScope:
         return BackendFailed(error_response(error), (*caller.replaced, f"{self.name}={error.status}"))
 
     async def _list_models(self, request: Request, caller: Caller) -> Response:
-        return json_response(dashscope_model_list())
+        return json_response(dashscope_model_list(self._settings.models))
 
     async def _retrieve_model(self, request: Request, caller: Caller) -> Response:
         path = api_path(request.path) or request.path
-        return json_response(dashscope_model(urllib.parse.unquote(path[len("/models/") :])))
+        asked = urllib.parse.unquote(path[len("/models/") :])
+        return json_response(dashscope_model(asked, self._choice.sent(asked)))

@@ -14,6 +14,7 @@ from protocol.dashscope.mapping.legacy import chat_request_for_completion, text_
 from protocol.dashscope.mapping.models import EndpointMemory
 from protocol.dashscope.mapping.native import NativeCall
 from protocol.dashscope.mapping.stream import ChatStreamTranslator, parallel_translators
+from protocol.dashscope.request_body import BodyReader
 from protocol.dashscope.streaming import encode_events, streamed_response, translated_events
 from protocol.exchange import Request, Response
 from protocol.openai.answers import EVENT_STREAM_FIELDS, json_response
@@ -32,6 +33,7 @@ class ChatEndpoints:
     def __init__(
         self,
         client: NativeClient,
+        bodies: BodyReader,
         *,
         default_model: str,
         endpoints: typing.Mapping[str, str],
@@ -40,6 +42,7 @@ class ChatEndpoints:
         make_id: typing.Callable[[], str],
     ) -> None:
         self._client = client
+        self._bodies = bodies
         self._default_model = default_model
         self._endpoints = endpoints
         self._keepalive_seconds = keepalive_seconds
@@ -49,11 +52,11 @@ class ChatEndpoints:
 
     async def create_chat_completion(self, request: Request, caller: Caller) -> Response:
         """Answer `POST /chat/completions`."""
-        return await self._answer(self._with_model(await request.read_json_object()), caller, legacy=False)
+        return await self._answer(self._with_model(await self._bodies.read_object(request)), caller, legacy=False)
 
     async def create_completion(self, request: Request, caller: Caller) -> Response:
         """Answer `POST /completions`."""
-        body = chat_request_for_completion(self._with_model(await request.read_json_object()))
+        body = chat_request_for_completion(self._with_model(await self._bodies.read_object(request)))
         return await self._answer(body, caller, legacy=True)
 
     def _with_model(self, body: JsonObject) -> JsonObject:
@@ -127,7 +130,7 @@ class ChatEndpoints:
         return await streamed_response(EVENT_STREAM_FIELDS, events, caller)
 
     def _facts(self, plan: ChatPlan) -> CompletionFacts:
-        return CompletionFacts(plan.model, int(self._clock()), self._make_id, plan.forced_tool)
+        return CompletionFacts(plan.model, int(self._clock()), self._make_id, plan.forced_tool, plan.stand_ins)
 
 
 def _encode_legacy_chunks(chunks: list[JsonObject]) -> bytes:

@@ -48,7 +48,7 @@ from protocol.dashscope.mapping.tasks import (
     task_cancel_path,
     task_path,
 )
-from protocol.dashscope.request_form import read_request_form
+from protocol.dashscope.request_body import BodyReader
 from protocol.exchange import Request, Response
 from protocol.openai.answers import json_response
 from protocol.wire.json_text import JsonObject
@@ -70,12 +70,14 @@ class ImageEndpoints:
     def __init__(
         self,
         client: NativeClient,
+        bodies: BodyReader,
         downloader: Downloader,
         *,
         clock: typing.Callable[[], float],
         sleep: typing.Callable[[float], typing.Awaitable[object]],
     ) -> None:
         self._client = client
+        self._bodies = bodies
         self._downloader = downloader
         self._clock = clock
         self._sleep = sleep
@@ -83,11 +85,11 @@ class ImageEndpoints:
 
     async def generate_images(self, request: Request, caller: Caller) -> Response:
         """Answer `POST /images/generations`."""
-        return await self._answer(plan_images(await request.read_json_object()), caller)
+        return await self._answer(plan_images(await self._bodies.read_object(request)), caller)
 
     async def edit_images(self, request: Request, caller: Caller) -> Response:
         """Answer `POST /images/edits`, a form with the fields of a generation and the pictures to edit."""
-        form = await read_request_form(request, _MOST_FORM_BYTES)
+        form = await self._bodies.read_form(request, _MOST_FORM_BYTES)
         pictures = [
             picture_url(file.data, file.content_type, file.name)
             for file in form.files

@@ -7,11 +7,16 @@ import typing
 
 from protocol.config import option, parse_seconds, parse_text
 from protocol.upstream.destination import Destination, parse_destination
-from protocol.upstream.settings import AUTO, ConnectionSettings, parse_key, parse_max_connections
+from protocol.upstream.settings import AUTO, ConnectionSettings, parse_key, parse_max_connections, parse_models
 
 _DEFAULT_BASE = "https://dashscope.aliyuncs.com"
 _API_ROOT = "/api/v1"
-_COMPATIBLE_ROOT = "/compatible-mode/v1"
+# Where DashScope's APIs begin on its hosts. What follows in a URL is one of their endpoints.
+_ROOTS = re.compile(r"(?:/api/v1|/compatible-(?:mode|api)(?:/v1)?|/apps/anthropic|/v1)(?:/.*)?")
+# The hosts of plans with a quota for coding tools, whose keys begin with sk-sp-.
+_PLAN_HOST = re.compile(
+    r"https?://(?:coding(?:-[a-z]+)?\.dashscope|(?:coding|token)-plan\.[a-z0-9-]+\.maas)\.aliyuncs\.com"
+)
 # Alibaba Cloud Model Studio, "DashScope API reference": the hosts of the regions and of workspaces, all of one vendor.
 _VENDOR = re.compile(
     r"https://(?:(?:[a-z0-9-]+\.)?dashscope(?:-[a-z0-9]+)?|[a-z0-9-]+\.[a-z0-9-]+\.maas)\.aliyuncs\.com"
@@ -25,17 +30,30 @@ _CHAT_ENDPOINTS = ("text", "multimodal")
 def parse_dashscope_url(text: str) -> str:
     """Return the base URL of the native API, ending in `/api/v1`, from any of the spellings in use.
 
-    These are the bare host, the host with `/api/v1`, and the host with `/compatible-mode/v1`, each with or without a
-    trailing slash; empty means the public host in mainland China. ValueError for anything but an http(s) URL without
-    query and fragment.
+    These are the bare host, the host with `/api/v1` or the root of another of its APIs, such as `/compatible-mode/v1`,
+    and the URL of an endpoint below one; each with or without a trailing slash. Empty means the public host in mainland
+    China. ValueError for anything but an http(s) URL without query and fragment, for another path on DashScope's own
+    hosts, and for the hosts of coding plans, which have no native API.
     """
     url = text.strip().rstrip("/") or _DEFAULT_BASE
     if not _URL.fullmatch(url):
         raise ValueError(f"expected an http or https URL, e.g. {_DEFAULT_BASE}")
-    if url.endswith(_COMPATIBLE_ROOT):
-        url = url[: -len(_COMPATIBLE_ROOT)].rstrip("/")
-    if not url.endswith(_API_ROOT):
-        url += _API_ROOT
+    scheme, _, rest = url.partition("://")
+    host, slash, path = rest.partition("/")
+    origin = f"{scheme}://{host}".lower()
+    if _PLAN_HOST.fullmatch(origin):
+        raise ValueError(
+            "expected a host with DashScope's native API; this one, of a coding plan, has only OpenAI's: "
+            "put it under [relay] base_url"
+        )
+    if _VENDOR.fullmatch(origin):
+        if not _ROOTS.fullmatch(slash + path) and path:
+            raise ValueError(f"expected the host alone, or with {_API_ROOT}, e.g. {origin}")
+        url = f"{scheme}://{host}{_API_ROOT}"
+    elif _API_ROOT + "/" in slash + path + "/":
+        url = f"{scheme}://{host}{(slash + path + '/').partition(_API_ROOT + '/')[0]}{_API_ROOT}"
+    else:
+        url = url.partition("/compatible-mode")[0].rstrip("/") + _API_ROOT
     parse_destination(url)
     return url
 
@@ -68,6 +86,7 @@ class DashScopeSettings(ConnectionSettings):
         secret=True,
     )  # fmt: skip
     default_model: str = option("farui-plus", parse_text, "asked where a chat request names no model")
+    models: dict[str, str] = option("", parse_models, "rename: one 'asked = sent' a line; asked may hold * and ?")
     endpoints: dict[str, str] = option(
         "", parse_endpoints, "which chat endpoint takes a model: one 'pattern = text' or 'pattern = multimodal' a line"
     )

@@ -29,7 +29,7 @@ EVENT_STREAM_FIELDS = encode_fields(
 API_ROOTS = frozenset(
     "agents assistants audio batches chat chatkit completions containers content_provenance_checks conversations"
     " decisions edits embeddings evals files fine_tuning images live models moderations organization projects realtime"
-    " rerank responses safety skills threads uploads vaults vector_stores videos webhook_endpoints"
+    " rerank reranks responses safety skills threads uploads vaults vector_stores videos webhook_endpoints"
     " webhook_event_types".split()
 )
 

@@ -158,8 +158,9 @@ class Relay:
     async def models(self, request: Request) -> list[JsonObject]:
         """Return the upstream's models, kept for a minute and longer while it fails, and the names that are mapped.
 
-        ApiError, of the upstream's status or 502 or 504, where there never was a list.
+        ApiError, of the upstream's status or 502 or 504, where there never was a list; 508 where it leads back here.
         """
+        self._planner.refuse_loop(request)
         return await self._models.read(self._planner.request_fields(request), self._planner.query(request))
 
     def sent_model(self, asked: str) -> str:

@@ -13,9 +13,10 @@ from protocol.on_demand import load
 from protocol.openai.answers import api_path
 from protocol.openai.asked_model import BodyKind, asked_model, begins_as, decoded_body, query_model, with_renamed_model
 from protocol.openai.azure import AZURE_ROOT, azure_model, with_renamed_deployment, without_azure_parameters
+from protocol.openai.model_choice import ModelChoice
 from protocol.openai.request_path import meant_path
 from protocol.relay.header_rules import OwnFields, is_loop, query_without_key, request_fields, with_azure_key_in
-from protocol.relay.renaming import FormRewriter, ModelChoice, form_rewriter, is_model_path, kind_to_read, renamed_body
+from protocol.relay.renaming import FormRewriter, form_rewriter, is_model_path, kind_to_read, renamed_body
 from protocol.relay.settings import RelaySettings
 from protocol.turns import in_turns
 from protocol.upstream.destination import Addressing, Destination, address
@@ -182,6 +183,10 @@ class Planner:
             raise ApiError(
                 405, "TRACE is not relayed.", code="method_not_allowed", fields=[("allow", "GET, POST, DELETE")]
             )
+        self.refuse_loop(request)
+
+    def refuse_loop(self, request: Request) -> None:
+        """Raise the 508 for a request that this relay has passed on before, or another one of its owner."""
         if is_loop(request.head, self._instance):
             raise ApiError(
                 508, f"The request has been here before: base_url of the backend '{self._name}' leads back here.",

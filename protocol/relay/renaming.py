@@ -22,12 +22,13 @@ import typing
 
 from protocol.errors import ApiError
 from protocol.on_demand import load
-from protocol.openai.asked_model import BodyKind, begins_as, body_kind, name_pattern, query_model, with_renamed_model
+from protocol.openai.asked_model import BodyKind, begins_as, body_kind, query_model, with_renamed_model
+from protocol.openai.model_choice import ModelChoice
 from protocol.wire.http1.messages import RequestHead
 
 # What takes a model, so that one may be put in where the request names none. Others refuse the member.
 _MODEL_PATHS = re.compile(
-    "/(?:chat/completions|completions|responses(?:/compact|/input_tokens)?|embeddings|moderations|rerank|videos"
+    "/(?:chat/completions|completions|responses(?:/compact|/input_tokens)?|embeddings|moderations|reranks?|videos"
     "|images/(?:generations|edits|variations)|audio/(?:speech|transcriptions|translations)"
     "|realtime/sessions|threads/(?:[^/]+/)?runs)"
 )
@@ -37,34 +38,6 @@ _UPLOAD_ROOTS = frozenset(("files", "uploads", "containers", "skills"))
 
 # A browser's form is parted into its pairs, each of which takes fifty times its bytes.
 _MOST_PAIRS_BYTES = 1024 * 1024
-
-
-class ModelChoice:
-    """Which model is sent for which: `forced` for all, else what `renamed` says, whose names may hold `*` and `?`.
-
-    A name that stands there itself comes before the patterns, which are tried in their order.
-    """
-
-    def __init__(self, forced: str, renamed: typing.Mapping[str, str]) -> None:
-        self.forced = forced
-        self._renamed = renamed
-        self._patterns = [
-            (name_pattern(asked), sent) for asked, sent in renamed.items() if "*" in asked or "?" in asked
-        ]
-
-    @property
-    def is_any(self) -> bool:
-        """Whether there is anything to rename."""
-        return bool(self.forced or self._renamed)
-
-    def sent(self, asked: str) -> str:
-        """Return what a model that was asked for is called at the upstream."""
-        if self.forced:
-            return self.forced
-        sent = self._renamed.get(asked)
-        if sent is None:
-            sent = next((sent for pattern, sent in self._patterns if pattern.fullmatch(asked)), asked)
-        return sent
 
 
 def is_model_path(path: str) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import typing
 
 from protocol.errors import ApiError
-from protocol.relay.renaming import ModelChoice
+from protocol.openai.model_choice import ModelChoice
 from protocol.wire.http1.messages import CLOSED, NEED_DATA
 from protocol.wire.json_text import parse_json, write_json
 from protocol.wire.websocket import (

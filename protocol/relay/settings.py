@@ -7,23 +7,14 @@ import typing
 
 from protocol.config import option, parse_choice, parse_integer, parse_seconds, parse_text
 from protocol.upstream.destination import Destination
-from protocol.upstream.settings import AUTO, ConnectionSettings, parse_base_url, parse_key, parse_max_connections
-
-
-def parse_models(text: str) -> dict[str, str]:
-    """Read lines of `asked = sent`, where `asked` may hold `*` and `?`; ValueError says what is expected."""
-    models = {}
-    for line in text.splitlines():
-        asked, equals, sent = (part.strip() for part in line.partition("="))
-        if not line.strip():
-            continue
-        if not equals or not asked or not sent:
-            raise ValueError("expected one 'asked = sent' a line, e.g. gpt-4o = qwen-max")
-        if "*" in sent or "?" in sent:
-            raise ValueError("expected one model to send behind '=', without * and ?, e.g. claude-* = gpt-4o")
-        models[asked] = sent
-    return models
-
+from protocol.upstream.settings import (
+    AUTO,
+    ConnectionSettings,
+    parse_base_url,
+    parse_key,
+    parse_max_connections,
+    parse_models,
+)
 
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _FIELD_VALUE = re.compile(r"[!-~](?:[ \t!-~]*[!-~])?")

@@ -243,23 +243,42 @@ class Router:
 
     def _models(self, request: Request, first: Backend | None) -> _Models | typing.Awaitable[_Models]:
         """Return the models of all routed backends, of which `first` alone may see the caller's own key."""
-        if len(self._backends) == 1:
-            return self._backends[0].models(request)
+        if self._only_backend is not None:
+            return self._only_backend.models(request)
         request.keep_key_for(first.origin if first is not None else "")
-        return _merged_models(self._backends, request)
+        return self._merged_models(request)
+
+    async def _merged_models(self, request: Request) -> _Models:
+        """Ask all backends at once. One that cannot say leaves the others' models; if none can, its error comes out.
+
+        Of what a backend lists, the models are offered whose route leads to it.
+        """
+        listings = await asyncio.gather(*(_models_of(backend, request) for backend in self._backends))
+        by_id: dict[str, JsonObject] = {}
+        for backend, listing in zip(self._backends, listings):
+            for model in listing if isinstance(listing, list) else ():
+                if model["id"] not in by_id and backend in self._takers(model["id"]):
+                    by_id[model["id"]] = model
+        for listing in listings:
+            if isinstance(listing, ApiError) and not any(isinstance(other, list) for other in listings):
+                raise listing.anew()
+        return list(by_id.values())
 
     def _taker(self, model: str) -> Backend | None:
         """Return the backend that is asked first for a model, None where no route takes it."""
-        try:
-            return self.backends_for(model)[0]
-        except ApiError:
-            return None
+        return next(iter(self._takers(model)), None)
+
+    def _takers(self, model: str) -> tuple[Backend, ...]:
+        """Return the backends that are asked for a model, none where no route takes it."""
+        return next((backends for pattern, backends in self._routes if pattern.fullmatch(model)), ())
 
     def _unlisted_model(self, request: Request, id: str) -> Answer:
         """Ask the backend that would take the model: an upstream may have more than it lists."""
         try:
             endpoint = self.backends_for(id)[0].endpoint(request)
         except ApiError as exc:
+            if exc.status not in (404, 405):
+                raise
             raise unknown_model(id) from exc
         return _answer_of(endpoint, request)
 
@@ -308,20 +327,6 @@ async def _first_with_answer(backends: typing.Sequence[Backend], request: Reques
 
 async def _list_later(models: typing.Awaitable[_Models]) -> Response:
     return json_response(model_list(await models))
-
-
-async def _merged_models(backends: typing.Sequence[Backend], request: Request) -> _Models:
-    """Ask all backends at once. One that cannot say leaves the others' models; if none can, its error comes out."""
-    listings = await asyncio.gather(*(_models_of(backend, request) for backend in backends))
-    lists = [listing for listing in listings if isinstance(listing, list)]
-    for listing in listings:
-        if isinstance(listing, ApiError) and not lists:
-            raise listing.anew()
-    by_id: dict[str, JsonObject] = {}
-    for models in lists:
-        for model in models:
-            by_id.setdefault(model["id"], model)
-    return list(by_id.values())
 
 
 async def _models_of(backend: Backend, request: Request) -> _Models | ApiError:

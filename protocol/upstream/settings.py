@@ -62,6 +62,21 @@ def _read_key_file(path: str) -> str:
 NO_PROXY = "none"
 
 
+def parse_models(text: str) -> dict[str, str]:
+    """Read lines of `asked = sent`, where `asked` may hold `*` and `?`; ValueError says what is expected."""
+    models = {}
+    for line in text.splitlines():
+        asked, equals, sent = (part.strip() for part in line.partition("="))
+        if not line.strip():
+            continue
+        if not equals or not asked or not sent:
+            raise ValueError("expected one 'asked = sent' a line, e.g. gpt-4o = qwen-max")
+        if "*" in sent or "?" in sent:
+            raise ValueError("expected one model to send behind '=', without * and ?, e.g. claude-* = gpt-4o")
+        models[asked] = sent
+    return models
+
+
 def parse_proxy_url(text: str) -> str:
     """Return a proxy's URL as it came, NO_PROXY or ""."""
     if text and text != NO_PROXY:

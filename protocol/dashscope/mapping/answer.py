@@ -33,13 +33,15 @@ class CompletionFacts(typing.NamedTuple):
     """What a chat completion says and its native answer does not.
 
     `model` is the name that the client used, `created` is in Unix seconds, `make_id` returns fresh hex digits for ids
-    that DashScope left out, `forced_tool` says that one function was named in `tool_choice`.
+    that DashScope left out, `forced_tool` says that one function was named in `tool_choice`, `stand_ins` has the
+    functions' names that were sent in place of others (sent → asked).
     """
 
     model: str
     created: int
     make_id: typing.Callable[[], str]
     forced_tool: bool = False
+    stand_ins: typing.Mapping[str, str] = {}
 
 
 class NativeChoice:
@@ -55,6 +57,18 @@ class NativeChoice:
         self.tool_calls = [call for call in as_list(message.get("tool_calls")) if isinstance(call, dict)]
         self.finish_reason = holder.get("finish_reason")
         self.logprobs = _logprobs(holder.get("logprobs"))
+
+    def calls_as_asked(self, stand_ins: typing.Mapping[str, str]) -> list[JsonObject]:
+        """Return the tool calls with the functions' names that the client knows (sent → asked)."""
+        if not stand_ins:
+            return self.tool_calls
+        calls = []
+        for call in self.tool_calls:
+            function = as_object(call.get("function"))
+            name = function.get("name")
+            asked = stand_ins.get(name) if isinstance(name, str) else None
+            calls.append({**call, "function": {**function, "name": asked}} if asked else call)
+        return calls
 
     @property
     def finished(self) -> bool:
@@ -75,7 +89,7 @@ def chat_completion(answer: typing.Mapping[str, typing.Any], facts: CompletionFa
     }
     extensions = answer_extensions(answer)
     for choice in native_choices(answer):
-        calls = [_tool_call(call, facts.make_id) for call in choice.tool_calls]
+        calls = [_tool_call(call, facts.make_id) for call in choice.calls_as_asked(facts.stand_ins)]
         completion["choices"].append(
             completion_choice(
                 choice.index,

@@ -46,7 +46,13 @@ from protocol.dashscope.mapping.parameters import (
 )
 from protocol.dashscope.mapping.parts import has_media_parts
 from protocol.dashscope.mapping.thinking import is_thinking
-from protocol.dashscope.mapping.tools import forced_function, names_one_tool, tool_parameters
+from protocol.dashscope.mapping.tools import (
+    forced_function,
+    names_one_tool,
+    rename_calls,
+    stand_ins,
+    tool_parameters,
+)
 from protocol.errors import ApiError
 from protocol.wire.json_text import JsonObject
 
@@ -84,7 +90,7 @@ class ChatPlan:
     are streams all the same. `forced_tool`: one function was named in `tool_choice`. `endpoint_forced`: because of
     media parts no other endpoint can be tried. `cumulative`: each event of a stream repeats all that was said.
     `forcing`: how the model is forced to JSON or to a function, None where it is not. `learned`: what refusals of
-    earlier plans have taught.
+    earlier plans have taught. `stand_ins`: the names of functions that DashScope keeps to itself, by what is sent.
     """
 
     __slots__ = (
@@ -98,6 +104,7 @@ class ChatPlan:
         "include_usage",
         "learned",
         "model",
+        "stand_ins",
         "stream",
     )
 
@@ -114,6 +121,7 @@ class ChatPlan:
         forced_tool: bool,
         forcing: Manner | None,
         learned: Learned,
+        stand_ins: typing.Mapping[str, str],
     ) -> None:
         self.model = model
         self.endpoint = endpoint
@@ -126,6 +134,7 @@ class ChatPlan:
         self.forced_tool = forced_tool
         self.forcing = forcing
         self.learned = learned
+        self.stand_ins = stand_ins
 
     @property
     def endpoint_retried(self) -> bool:
@@ -164,6 +173,8 @@ def plan_chat(
     native = native_messages(
         messages, endpoint == MULTIMODAL_ENDPOINT, notes, one_system=not takes_documents_as_system(model)
     )
+    names = stand_ins(request)
+    rename_calls(native, names)
     return ChatPlan(
         model=model,
         endpoint=endpoint,
@@ -175,6 +186,7 @@ def plan_chat(
         forced_tool=names_one_tool(request),
         forcing=forcing,
         learned=learned,
+        stand_ins=names,
     )
 
 

@@ -47,6 +47,7 @@ _SMALL_MULTIMODAL_BATCH = 8
 _MOST_INPUTS = 2048  # OpenAI's own limit
 
 _TEXT_EXTENSIONS = ("text_type", "instruct")
+_OUTPUT_TYPES = ("dense", "sparse", "dense&sparse")
 _MULTIMODAL_EXTENSIONS = (
     "enable_fusion",
     "fps",
@@ -99,7 +100,7 @@ def merge_embeddings(plan: EmbeddingPlan, answers: typing.Sequence[JsonObject]) 
 
     Raises DashScopeError 502 where an answer has not one embedding for each input.
     """
-    vectors: list[list[float]] = []
+    vectors: list[_Vectors] = []
     tokens = 0
     for answer, size in zip(answers, plan.sizes):
         vectors.extend(_read_vectors(answer, size))
@@ -107,10 +108,7 @@ def merge_embeddings(plan: EmbeddingPlan, answers: typing.Sequence[JsonObject]) 
         tokens += token_count(usage, "total_tokens") or token_count(usage, "input_tokens")
     return {
         "object": "list",
-        "data": [
-            {"object": "embedding", "index": index, "embedding": _packed(vector) if plan.base64 else vector}
-            for index, vector in enumerate(vectors)
-        ],
+        "data": [_embedding(index, both, plan.base64) for index, both in enumerate(vectors)],
         "model": plan.model,
         "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
     }
@@ -182,14 +180,17 @@ def _text_calls(
     request: typing.Mapping[str, typing.Any], model: str, inputs: list[str], dimensions: int | None
 ) -> tuple[list[NativeCall], list[int]]:
     parameters = {name: request[name] for name in _TEXT_EXTENSIONS if request.get(name) is not None}
+    output_type = optional_choice(request, "output_type", _OUTPUT_TYPES)
     batch = _TEXT_BATCH
     if re.fullmatch(_OLD_MODEL, model_key(model)):
         # These models refuse dimension and output_type, which they do not know.
         batch = _OLD_TEXT_BATCH
         if dimensions not in (None, _OLD_DIMENSION):
             raise refuse_field("dimensions", f"{_OLD_DIMENSION}, the only size of this model", dimensions)
+        if output_type not in (None, "dense"):
+            raise refuse_field("output_type", "dense, the only type of this model's vectors", output_type)
     else:
-        parameters["output_type"] = "dense"
+        parameters["output_type"] = output_type or "dense"
         if dimensions is not None:
             parameters["dimension"] = dimensions
     return _batched_calls(TEXT_EMBEDDING_PATH, model, "texts", inputs, parameters, batch)
@@ -226,17 +227,33 @@ def _content(item: object, where: str) -> JsonObject:
     return native_part(item, where)
 
 
-def _read_vectors(answer: typing.Mapping[str, typing.Any], size: int) -> list[list[float]]:
+class _Vectors(typing.NamedTuple):
+    """What stands for one input: the dense vector, empty where there is none, and the sparse one, where asked for."""
+
+    dense: list[float]
+    sparse: list[typing.Any] | None
+
+
+def _embedding(index: int, vectors: _Vectors, base64: bool) -> JsonObject:
+    dense = _packed(vectors.dense) if base64 and vectors.dense else vectors.dense
+    embedding = {"object": "embedding", "index": index, "embedding": dense}
+    if vectors.sparse is not None:
+        embedding["sparse_embedding"] = vectors.sparse
+    return embedding
+
+
+def _read_vectors(answer: typing.Mapping[str, typing.Any], size: int) -> list[_Vectors]:
     """Return the vectors of one answer in the order of the inputs, which need not be the answer's."""
     output = as_object(answer.get("output"))
-    found: dict[int, list[float]] = {}
+    found: dict[int, _Vectors] = {}
     for position, item in enumerate(as_list(output.get("embeddings"))):
         item = as_object(item)
         index = item.get("text_index", item.get("index"))
-        found[index if isinstance(index, int) else position] = as_list(item.get("embedding"))
+        sparse = as_list(item["sparse_embedding"]) if "sparse_embedding" in item else None
+        found[index if isinstance(index, int) else position] = _Vectors(as_list(item.get("embedding")), sparse)
     if not found and size == 1:
-        found[0] = as_list(output.get("embedding"))
-    if sorted(found) != list(range(size)) or not all(found.values()):
+        found[0] = _Vectors(as_list(output.get("embedding")), None)
+    if sorted(found) != list(range(size)) or not all(one.dense or one.sparse is not None for one in found.values()):
         raise upstream_bad_response(f"expected an embedding for each of {size} inputs, got {len(found)}")
     return [found[index] for index in range(size)]
 

@@ -358,16 +358,27 @@ def most_output_tokens(model: str) -> int | None:
     return _FARUI_MAX_TOKENS if re.fullmatch(_FARUI_MODEL, model_key(model)) else None
 
 
-def dashscope_model_list() -> JsonObject:
-    """Return the answer to `GET /v1/models`: the known models that can be reached, farui-plus first."""
-    return {"object": "list", "data": [_model_object(*row) for row in _KNOWN_CHAT_MODELS + _KNOWN_OTHER_MODELS]}
+def dashscope_model_list(renamed: typing.Mapping[str, str] | None = None) -> JsonObject:
+    """Return the answer to `GET /v1/models`: the known models that can be reached, farui-plus first.
+
+    Behind them come the names that stand for one of them in `renamed` (asked → sent).
+    """
+    models = {row[0]: _model_object(*row) for row in _KNOWN_CHAT_MODELS + _KNOWN_OTHER_MODELS}
+    for asked, sent in (renamed or {}).items():
+        if sent in models and not ("*" in asked or "?" in asked):
+            models.setdefault(asked, {**models[sent], "id": asked})
+    return {"object": "list", "data": list(models.values())}
 
 
-def dashscope_model(model: str) -> JsonObject:
-    """Return the answer to `GET /v1/models/{id}`, or raise the 404; ids are compared without regard to case."""
+def dashscope_model(model: str, sent: str | None = None) -> JsonObject:
+    """Return the answer to `GET /v1/models/{id}`, or raise the 404; ids are compared without regard to case.
+
+    `sent` is the known model that `model` stands for, where that is another one.
+    """
+    sent = sent or model
     for row in _KNOWN_CHAT_MODELS + _KNOWN_OTHER_MODELS:
-        if row[0].lower() == model.lower():
-            return _model_object(*row)
+        if row[0].lower() == sent.lower():
+            return {**_model_object(*row), "id": row[0] if sent == model else model}
     raise ApiError(
         404,
         f"The model '{model}' does not exist or is not known here",

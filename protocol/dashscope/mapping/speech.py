@@ -50,6 +50,10 @@ _NO_SPACE = re.compile(r"\S")
 _MOST_WAV_CHUNKS = 4096  # before the sound: files have some dozens
 _QWEN_MODEL = r"qwen(?!-audio-).*"
 _INSTRUCTED_MODEL = r".*-instruct.*"
+# OpenAI's models stand for these; the second one where the voice is to be instructed.
+_OPENAI_MODELS = r"tts-1(?:-hd)?(?:-\d+)?|gpt-4o-mini-tts.*"
+_DEFAULT_MODEL = "qwen3-tts-flash"
+_DEFAULT_INSTRUCTED_MODEL = "qwen3-tts-instruct-flash"
 _WEBSOCKET_MODEL = r"cosyvoice-v[12]|sambert-.*"
 
 # The native voice that is nearest to each of OpenAI's. Any other name is taken for one of DashScope's own.
@@ -103,9 +107,12 @@ def plan_speech(request: typing.Mapping[str, typing.Any]) -> SpeechPlan:
     """Return the plan for `POST /v1/audio/speech`, or raise the ApiError 400 that names the field at fault.
 
     A format that the model cannot give is refused with the code `unsupported_response_format`. Where the request names
-    no format, Qwen's voices answer in WAV, although OpenAI's default is MP3.
+    no format, Qwen's voices answer in WAV, although OpenAI's default is MP3. OpenAI's models stand for qwen3-tts-flash,
+    or for its sister that takes instructions, where there are any.
     """
     model = required_text(request, "model")
+    if re.fullmatch(_OPENAI_MODELS, model_key(model)):
+        model = _DEFAULT_INSTRUCTED_MODEL if optional_text(request, "instructions") else _DEFAULT_MODEL
     text = required_text(request, "input")
     voice = _read_voice(request)
     wanted = optional_choice(request, "response_format", _FORMATS)

@@ -104,7 +104,7 @@ class ChatStreamTranslator(StreamTranslator[JsonObject]):
             chunks.append(self._delta_chunk(index, {"reasoning_content": reasoning}))
         if text or native.logprobs:
             chunks.append(self._delta_chunk(index, {"content": text}, native.logprobs))
-        calls = choice.take_tool_calls(native.tool_calls)
+        calls = choice.take_tool_calls(native.calls_as_asked(self._facts.stand_ins))
         if calls:
             chunks.append(self._delta_chunk(index, {"tool_calls": calls}))
         if native.finished:

@@ -1,6 +1,7 @@
 """Tool definitions and the choice among them, OpenAI's as DashScope's.
 
-DashScope has no way to say that some tool must be called ("required"). Where there is but one it is named; among
+DashScope keeps the name "search" to itself, so another name stands for a function that is called so. It has no way to
+say that some tool must be called ("required"). Where there is but one it is named; among
 several the model chooses whether to call any. What becomes of a named one while a model thinks, forcing.py says.
 Source: OpenAI API reference, "Create chat completion": tools, tool_choice.
 """
@@ -15,7 +16,8 @@ from protocol.dashscope.mapping.parts import CACHE_MARK
 from protocol.wire.json_text import JsonObject
 
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_RESERVED_NAMES = ("search",)
+_RESERVED_NAME = "search"
+_STAND_IN = "search_tool"
 _KEYS = ("name", "description", "parameters", "strict")
 
 
@@ -38,7 +40,31 @@ def tool_parameters(request: typing.Mapping[str, typing.Any]) -> JsonObject:
     parallel = optional_flag(request, "parallel_tool_calls")
     # It is always sent, because DashScope's default is false and OpenAI's is true.
     native["parallel_tool_calls"] = True if parallel is None else parallel
+    for stand_in, asked in stand_ins(request).items():
+        for tool in [*tools, *([native["tool_choice"]] if isinstance(native.get("tool_choice"), dict) else [])]:
+            if tool["function"]["name"] == asked:
+                tool["function"] = {**tool["function"], "name": stand_in}
     return native
+
+
+def stand_ins(request: typing.Mapping[str, typing.Any]) -> dict[str, str]:
+    """Return the names that stand for those of functions which DashScope keeps to itself, by themselves: stand-in →
+    asked. A stand-in is none of the other functions' names."""
+    names = {tool["function"]["name"] for tool in _read_tools(request)}
+    if _RESERVED_NAME not in names:
+        return {}
+    # One of these is free, because there are more of them than names.
+    numbered = (f"{_STAND_IN}_{number}" for number in range(2, len(names) + 2))
+    return {next(name for name in (_STAND_IN, *numbered) if name not in names): _RESERVED_NAME}
+
+
+def rename_calls(messages: typing.Iterable[JsonObject], names: typing.Mapping[str, str]) -> None:
+    """Put the stand-ins (stand-in → asked) into the calls of a history of native messages."""
+    for stand_in, asked in names.items():
+        for message in messages:
+            for call in message.get("tool_calls") or ():
+                if call["function"].get("name") == asked:
+                    call["function"]["name"] = stand_in
 
 
 def forced_function(native: JsonObject) -> str:
@@ -78,8 +104,6 @@ def _read_function(function: object, where: str) -> JsonObject:
     name = function.get("name")
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise refuse_field(where + ".name", "1 to 64 letters, digits, underscores or hyphens", name)
-    if name in _RESERVED_NAMES:
-        raise refuse_field(where + ".name", "another name, for DashScope keeps this one to itself", name)
     native = {key: function[key] for key in _KEYS if function.get(key) is not None}
     native.setdefault("parameters", {"type": "object", "properties": {}})
     return {"type": "function", "function": native}
