@@ -311,10 +311,11 @@ class Relay:
         request_id, fields = self._known_fields(head)
         first = taken if answer.complete else taken + answer.take()
         length = head.content_length
-        model = "" if "content-encoding" in head.fields else self._planner.model_to_name(request)
-        body: Body
-        if self._mask is not None and is_coded(head):
+        has_coding = "content-encoding" in head.fields
+        if has_coding and self._mask is not None and is_coded(head):
             return self._coded(request, answer, first, attempts)
+        model = "" if has_coding else self._planner.model_to_name(request)
+        body: Body
         if model and b"event-stream" in fields and not answer.complete:
             body, length = NamedEvents(answer, first, self._settings.keepalive, model), None
         elif model and b"json" in fields and not answer.complete:
@@ -323,7 +324,7 @@ class Relay:
             if model:
                 first = named_whole(first, model)
             body, length = _framed_as_it_came(request, head, first)
-        elif b"text/event-stream" in fields and length is None and "content-encoding" not in head.fields:
+        elif b"text/event-stream" in fields and length is None and not has_coding:
             body = EventPassage(answer, first, self._settings.keepalive)
         else:
             body = Passage(answer, first)

@@ -13,6 +13,7 @@ share, and refuses only what it has signed itself. Without an instance all relay
 
 from __future__ import annotations
 
+import functools
 import typing
 import urllib.parse
 
@@ -143,6 +144,16 @@ class OwnFields(typing.NamedTuple):
     further: tuple[tuple[str, str], ...] = ()
 
 
+@functools.lru_cache(
+    maxsize=256
+)  # to make such a set anew takes longer than all else that is done for a request's fields
+def _barred_beside(own: OwnFields, without_key: bool) -> frozenset[str]:
+    """Return the names of the client's fields that stay behind where the owner sends these."""
+    barred = _BARRED_WITHOUT_KEY if without_key else _BARRED_REQUEST_NAMES
+    key_fields = [own.key_field] if own.api_key else []
+    return barred.union(key_fields, [name for name, _ in own.further])
+
+
 def request_fields(
     head: RequestHead,
     addressing: typing.Iterable[tuple[str, str]],
@@ -161,11 +172,7 @@ def request_fields(
     fields = list(addressing)
     addressing_count = len(fields)
     without_key = leaves_key or bool(api_key)
-    barred = _BARRED_WITHOUT_KEY if without_key else _BARRED_REQUEST_NAMES
-    if api_key and key_field not in _KEY_FIELDS:
-        barred = barred.union((key_field,))
-    if further:
-        barred = barred.union([name for name, _ in further])
+    barred = _barred_beside(own, without_key)
     named = _named_by_connection(head.fields.get("connection"))
     if named:
         barred = barred.union(named)

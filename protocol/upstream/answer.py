@@ -7,7 +7,7 @@ import typing
 
 from protocol.upstream.connection import UpstreamConnection
 from protocol.wire.http1.messages import BadMessage, ResponseHead
-from protocol.wire.masking import MaskedStream
+from protocol.wire.masking import Mask, MaskedStream
 
 _SILENCE = "nothing came for too long"
 
@@ -22,11 +22,11 @@ class UpstreamAnswer:
     """An answer whose head is here; iterate over it for its body, or `take` what has come. UpstreamFailed.
 
     Between two bytes `timeout` seconds may pass (0: any number). When the body has been taken whole, `give_back` gets
-    the connection; where nobody wants the rest, `let_go` does. `masked` hides the owner's secrets in the body; of one
+    the connection; where nobody wants the rest, `let_go` does. `mask` hides the owner's secrets in the body; of one
     under a Content-Encoding it cannot, and is None.
     """
 
-    __slots__ = ("_connection", "_give_back", "_let_go", "_masked", "_reader", "_timeout", "complete", "head")
+    __slots__ = ("_connection", "_give_back", "_let_go", "_mask", "_reader", "_stream", "_timeout", "complete", "head")
 
     def __init__(
         self,
@@ -35,7 +35,7 @@ class UpstreamAnswer:
         timeout: float,
         give_back: typing.Callable[[UpstreamConnection], None],
         let_go: typing.Callable[[UpstreamConnection], None],
-        masked: MaskedStream | None = None,
+        mask: Mask | None = None,
     ) -> None:
         self.head = head
         #: Whether nothing more is to be had: the connection serves others, or is closed.
@@ -45,7 +45,8 @@ class UpstreamAnswer:
         self._timeout = timeout
         self._give_back = give_back
         self._let_go = let_go
-        self._masked = masked
+        self._mask = mask
+        self._stream: MaskedStream | None = None  # once there is a piece that is not all
 
     def __aiter__(self) -> UpstreamAnswer:
         return self
@@ -62,22 +63,32 @@ class UpstreamAnswer:
     def take(self) -> bytes:
         """Return what of the body is here already, b"" for nothing. UpstreamFailed, once all before it is taken."""
         reader = self._reader
-        masked = self._masked
         try:
             data = reader.take_body()
-            if masked is not None:
-                came, data = data, masked.feed(data) if data else data
-                while came and not data:  # all of it waits in the mask, but there may be more already
-                    came = reader.take_body()
-                    data = masked.feed(came) if came else came
+            if self._mask is not None and data:
+                data = self._masked(data)
         except BadMessage as exc:
             raise self._connection.failure() from exc
         if reader.is_over:
             self.complete = True
             self._give_back(self._connection)
-            if self._masked is not None:
-                data += self._masked.close()
+            if self._stream is not None:
+                data += self._stream.close()
         return data
+
+    def _masked(self, data: bytes) -> bytes:
+        """Return what of a piece of the body can go on; b"" where all of it, and of what is here besides, waits."""
+        reader, stream = self._reader, self._stream
+        if stream is None:
+            assert self._mask is not None
+            if reader.is_over:
+                return self._mask.hide(data)
+            stream = self._stream = self._mask.stream()
+        passing = stream.feed(data)
+        while data and not passing:
+            data = reader.take_body()
+            passing = stream.feed(data)
+        return passing
 
     def listen(self, notify: typing.Callable[[], object]) -> None:
         """Have `notify` called when there may be something to take, or something is wrong."""

@@ -37,7 +37,7 @@ from protocol.upstream.failures import UpstreamBroke, UpstreamFailed, UpstreamTi
 from protocol.upstream.request import PIECE_BYTES, UpstreamRequest, send_request
 from protocol.wire.http1.messages import ResponseHead
 from protocol.wire.http1.writers import whole_request
-from protocol.wire.masking import Mask, MaskedStream
+from protocol.wire.masking import Mask
 
 _TURNS_TO_CLOSE = 10
 
@@ -146,7 +146,7 @@ class UpstreamPool:
             )
         # Behind an HTTP proxy, the next request could not go out on it.
         give_back = UpstreamConnection.dismiss if self.addressing.origin else self._give_back
-        return UpstreamAnswer(connection, head, self.limits.timeout, give_back, self.let_go, self._masked(head))
+        return UpstreamAnswer(connection, head, self.limits.timeout, give_back, self.let_go, self._mask_for(head))
 
     async def _send(
         self,
@@ -194,11 +194,11 @@ class UpstreamPool:
 
     def answer_on(self, connection: UpstreamConnection, head: ResponseHead) -> UpstreamAnswer:
         """Return the answer of which a connection has read the head."""
-        masked = None if self.mask is None else self._masked(head)
-        return UpstreamAnswer(connection, head, self.limits.timeout, self._give_back, self.let_go, masked)
+        mask = None if self.mask is None else self._mask_for(head)
+        return UpstreamAnswer(connection, head, self.limits.timeout, self._give_back, self.let_go, mask)
 
-    def _masked(self, head: ResponseHead) -> MaskedStream | None:
-        return None if self.mask is None or is_coded(head) else self.mask.stream()
+    def _mask_for(self, head: ResponseHead) -> Mask | None:
+        return None if self.mask is None or is_coded(head) else self.mask
 
     def _give_back(self, connection: UpstreamConnection) -> None:
         """Take back a connection whose answer has been read to its end."""
