@@ -32,8 +32,10 @@ ITEM_PREFIXES = {
     "program": "prog_", "program_output": "progo_",
 }  # fmt: skip
 
-# What it costs to complete one item (protocol/budget.py).
-_COMPLETION_STEPS = 5
+#: What it costs to complete an item (protocol/budget.py).
+COMPLETION_STEPS = 5
+# And to count its tokens.
+_COUNTING_STEPS = 3
 
 # The types of items that have a status in answers.
 _STATUS_ITEMS = frozenset(
@@ -134,7 +136,7 @@ def _input_item(item: JsonObject, new_id: typing.Callable[[str], str]) -> JsonOb
 
 def completed_item(item: JsonObject, new_id: typing.Callable[[str], str]) -> JsonObject:
     """Return an item of a request with all that answers have of it."""
-    spend_turn(_COMPLETION_STEPS)  # a request may have as many items as its bytes have room for
+    spend_turn(COMPLETION_STEPS)  # a request may have as many items as its bytes have room for
     kind = item_type(item)
     made: JsonObject = {"id": item.get("id") or new_id(ITEM_PREFIXES.get(kind, "item_")), "type": kind}
     if kind in _STATUS_ITEMS:
@@ -234,7 +236,7 @@ def items_tokens(items: typing.Sequence[JsonObject], instructions: typing.Any = 
     """Count the tokens of what a model reads: its words, and at least one for each item."""
     spoken = count_tokens(instructions) if isinstance(instructions, str) else 0
     for item in items:
-        spend_turn(1)
+        spend_turn(_COUNTING_STEPS)
         spoken += count_tokens(item_text(item)) or 1
     return spoken
 

@@ -13,6 +13,7 @@ from protocol.errors import ApiError
 from protocol.mock.engine.store import Record, State
 from protocol.mock.engine.world import World
 from protocol.mock.responses.items import (
+    COMPLETION_STEPS,
     ItemChain,
     completed_item,
     input_items,
@@ -65,7 +66,11 @@ class ResponseMemory:
         responses.
         """
         before = (recent or {}).get(body.get("previous_response_id") or "") or self._before(body, conversation)
-        return ItemChain(before, self.resolved(input_items(body.get("input"), self._world.new_id), budget))
+        asked = body.get("input")
+        if isinstance(asked, list):
+            # Before the first one: work that is tried at once ends here, and begins anew in turns.
+            budget.spend(COMPLETION_STEPS * len(asked))
+        return ItemChain(before, self.resolved(input_items(asked, self._world.new_id), budget))
 
     def conversation_of(self, body: JsonObject) -> str:
         """Return the id of the conversation that a request is in, "" where it is in none; ApiError 404."""

@@ -33,6 +33,7 @@ from protocol.wire.json_text import JsonObject
 
 _CREATE = "POST /responses"
 _CHARACTERS_A_STEP = 20  # of a budget, for a context whose words are counted some times
+_ITEM_STEPS = 3
 
 
 class Responses:
@@ -215,8 +216,8 @@ class Responses:
 
 def _charged_tokens(items: list[JsonObject], body: JsonObject, budget: Budget) -> int:
     """Count the tokens that a response reads, and charge for it: a few bytes may refer to a context of megabytes."""
-    budget.spend(len(items))
-    budget.spend(sum(len(item_text(item)) for item in items) // _CHARACTERS_A_STEP)
+    for item in items:
+        budget.spend(_ITEM_STEPS + len(item_text(item)) // _CHARACTERS_A_STEP)
     return items_tokens(items, body.get("instructions"))
 
 
