@@ -383,8 +383,9 @@ def test_structured_output_works_on_every_family(url: str, model: str, stream: b
     [
         f"JSON schema:\n{json.dumps(SCHEMA)}\nYou MUST answer with a JSON object that matches the JSON schema above.",
         'As for the schema {"type": "string"}.\n\nHere is the output schema:\n```\n' + json.dumps(SCHEMA) + "\n```",
+        "JSON schema:\n" + json.dumps({"$schema": "http://json-schema.org/draft-07/schema#", **SCHEMA}),
     ],
-    ids=["Vercel", "LangChain"],
+    ids=["Vercel", "LangChain", "of zod"],
 )
 def test_the_mock_follows_a_schema_that_a_client_tells_in_words(told: str) -> None:
     messages = [{"role": "system", "content": told}, {"role": "user", "content": "Ann is 25"}]

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import re
-import typing
 
 from protocol.budget import Budget
 from protocol.mock.dashscope.question import Question, message_text
@@ -20,7 +19,9 @@ _JSON_WANTED = r"(?i)\b(?:respond|answer|reply|return|output)\b[^.\n{]{0,80}\bjs
 _CALL_WANTED = r"(?i)\bcall the (?:function|tool) [`'\"]?([a-z0-9_-]{1,64})"
 
 _MOST_SCHEMA_CHARACTERS = 65536
+_MOST_MENTIONS = 16
 _CHARACTERS_A_STEP = 200
+_CHARACTERS_PARSED_A_STEP = 50
 
 
 def system_text(question: Question) -> str:
@@ -41,19 +42,28 @@ def wants_json(text: str) -> bool:
 def schema_in(text: str, budget: Budget) -> JsonObject | None:
     """Return the object that follows the last mention of a schema, None where none does.
 
-    It has at most 65,536 characters. BudgetSpent where the search costs more than is left.
+    It has at most 65,536 characters, and sixteen mentions are looked at. BudgetSpent where the search costs more than
+    is left.
     """
     budget.spend(len(text) // _CHARACTERS_A_STEP)
-    start = -1
-    for mention in re.finditer(_SCHEMA_FOLLOWS, text):
-        budget.spend()
-        start = mention.end()
-    if start < 0:
-        return None
-    told = text[start : start + _MOST_SCHEMA_CHARACTERS]
-    budget.spend(len(told) // 50)
+    found: JsonObject | None = None
+    position = 0
+    for _ in range(_MOST_MENTIONS):
+        mention = re.compile(_SCHEMA_FOLLOWS).search(text, position)
+        if mention is None:
+            break
+        # What a schema says of schemas is no other one: on with what follows it.
+        value, length = _object_at(text[mention.end() : mention.end() + _MOST_SCHEMA_CHARACTERS], budget)
+        found = found if value is None else value
+        position = mention.end() + length
+    return found
+
+
+def _object_at(text: str, budget: Budget) -> tuple[JsonObject | None, int]:
+    """Return the object with which a text begins, and how many characters it has; None and 0 where there is none."""
+    budget.spend(len(text) // _CHARACTERS_PARSED_A_STEP)
     try:
-        value: typing.Any = json.JSONDecoder().raw_decode(told)[0]
+        value, end = json.JSONDecoder().raw_decode(text)
     except (ValueError, RecursionError):
-        return None
-    return value if type(value) is dict else None
+        return None, 0
+    return value, end
