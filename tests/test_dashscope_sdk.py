@@ -64,6 +64,14 @@ class Case(NamedTuple):
 
 
 QUESTION = [{"role": "system", "content": "You are a lawyer."}, {"role": "user", "content": "What is a lease?"}]
+USER = QUESTION[1]
+DOCUMENTS = [QUESTION[0], {"role": "system", "content": "fileid://file-fe-1,fileid://file-fe-2"}, USER]
+MARKED = {"type": "text", "text": "You are a lawyer.", "cache_control": {"type": "ephemeral"}}
+CACHED = [{"role": "system", "content": [MARKED]}, USER, {"role": "assistant", "content": [MARKED]}, USER]
+CACHE_USAGE = {"cached_tokens": 0, "cache_creation_input_tokens": 1605, "cache_type": "ephemeral"}
+CACHED_ANSWER = json.loads(MESSAGE_ANSWER)
+CACHED_ANSWER["usage"]["prompt_tokens_details"] = CACHE_USAGE
+CACHED_FRAMES = [json.dumps({**json.loads(frame), "usage": CACHED_ANSWER["usage"]}) for frame in TEXT_FRAMES]
 SAMPLING = {"temperature": 0.7, "top_p": 0.9, "max_tokens": 64, "seed": 7, "stop": ["END"], "presence_penalty": 0.5}
 CASES = [
     Case("text", TEXT, MESSAGE_ANSWER, TEXT_FRAMES, {"model": "farui-plus", **SAMPLING}),
@@ -71,6 +79,8 @@ CASES = [
     Case("reasoning", TEXT, THINKING_ANSWER, THINKING_FRAMES, {"model": "qwen-plus", "enable_thinking": True}),
     Case("a model that always thinks", TEXT, THINKING_ANSWER, THINKING_FRAMES, {"model": "qwq-plus"}),
     Case("tools", TEXT, TOOLS_ANSWER, TOOL_FRAMES, {"model": "qwen-max", "tools": [WEATHER], "tool_choice": "auto"}),
+    Case("documents", TEXT, MESSAGE_ANSWER, TEXT_FRAMES, {"model": "qwen-long", "messages": DOCUMENTS}),
+    Case("the explicit cache", TEXT, json.dumps(CACHED_ANSWER).encode(), CACHED_FRAMES, {"model": "qwen3-max", "messages": CACHED}),
     Case(
         "a picture", MULTIMODAL, VISION_ANSWER, MULTIMODAL_FRAMES,
         {"model": "qwen-vl-max", "messages": PICTURE_QUESTION},
@@ -118,6 +128,7 @@ def usage_of(usage: Any) -> dict[str, Any]:
         # Older models of DashScope send no total.
         "total": usage.total_tokens or usage.input_tokens + usage.output_tokens,
         "reasoning": reasoning.get("reasoning_tokens") or 0,
+        "cached": {name: (details.get("prompt_tokens_details") or {}).get(name) or 0 for name in CACHE_USAGE},
     }
 
 
@@ -173,6 +184,10 @@ def test_the_translator_sends_what_the_sdk_sends(case: Case) -> None:
     _, _, (natively, translated) = asked_both_ways(case, lambda client: streamed_reading(client, case.request))
     # What OpenAI's default is and DashScope's is not is said aloud.
     translated["parameters"].pop("parallel_tool_calls", None)
+    # So is the type of a part, which the SDK leaves out.
+    for message in translated["input"]["messages"]:
+        for part in message["content"] if isinstance(message["content"], list) else ():
+            part.pop("type", None)
     assert json.loads(json.dumps(translated)) == natively
 
 
@@ -215,6 +230,9 @@ ERRORS = [
     ("404 Not Found", "ModelNotFound", "Model can not be found."),
     ("400 Bad Request", "InvalidParameter", "Range of top_p should be (0.0, 1.0]"),
     ("429 Too Many Requests", "Throttling.RateQuota", "Requests rate limit exceeded."),
+    ("429 Too Many Requests", "Throttling.AllocationQuota", "Allocated quota exceeded, please increase your quota."),
+    ("429 Too Many Requests", "PrepaidBillOverdue", "The prepaid bill is overdue."),
+    ("400 Bad Request", "InvalidFile.Format", "Invalid file format."),
     ("500 Internal Server Error", "InternalError.Algo", "inference internal error"),
     ("503 Service Unavailable", "ModelUnavailable", "Model is unavailable"),
 ]
