@@ -14,8 +14,8 @@ Each endpoint does three things. It makes a plan from the body: one native call 
 carries the calls out (calls.py). It turns the answers into one, at once where they are whole, or piece by piece where
 they are streams (streaming.py).
 
-    ChatEndpoints         chat and legacy completions; a refused plan is tried once on the other chat endpoint, and once
-                          as a stream
+    ChatEndpoints         chat and legacy completions; a refused plan is tried once on the other chat endpoint, once as
+                          a stream, and without thinking or in words where thinking was the reason
     EmbeddingEndpoints    embeddings and rerank
     ImageEndpoints        pictures: calls, or tasks that are polled
     AudioEndpoints        speech and transcriptions

@@ -63,7 +63,7 @@ class ChatEndpoints:
         return {**body, "model": self._default_model} if body.get("model") is None else body
 
     async def _answer(self, body: JsonObject, caller: Caller, *, legacy: bool) -> Response:
-        """Carry the request out, again where that may help: on the other endpoint, or by a stream."""
+        """Carry the request out, again where that may help: `retry_plan` says how."""
         model = body["model"]
         remembered = self._memory.recall(model) if isinstance(model, str) else None
         plan = plan_chat(body, routes=self._endpoints, remembered=remembered)

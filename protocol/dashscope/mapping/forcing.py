@@ -36,6 +36,7 @@ _REFUSED_WHILE_THINKING = (
 )
 # "The value of the enable_thinking parameter is restricted to True."; "The model xxx does not support enable_thinking."
 _CANNOT_SWITCH_OFF = r"enable[_ ]thinking.{0,40}(?:restricted to|must be) true|does not support enable[_ ]thinking"
+_LONGEST_REFUSAL = 2000
 
 
 def manner_of_forcing(model: str, parameters: JsonObject, *, wants_json: bool, forced_function: str) -> Manner:
@@ -52,7 +53,7 @@ def other_manner(manner: Manner, parameters: JsonObject, error: ApiError) -> Man
     """Return the manner to try after `error` came to a call that forces something; None where none can help."""
     if not isinstance(error, DashScopeError) or error.status != 400:
         return None
-    message = error.native_message.lower()
+    message = error.native_message[:_LONGEST_REFUSAL].lower()
     refused = re.search(_REFUSED_WHILE_THINKING, message, re.DOTALL) is not None
     if manner == PLAINLY and refused:
         return IN_WORDS if _asks_for_thinking(parameters) else WITHOUT_THINKING

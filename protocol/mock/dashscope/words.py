@@ -13,49 +13,68 @@ from protocol.budget import Budget
 from protocol.mock.dashscope.question import Question, message_text
 from protocol.wire.json_text import JsonObject
 
-# "… this JSON schema, and with nothing else:" and then, perhaps in a code fence, the object.
-_SCHEMA_FOLLOWS = r"(?i)schema[^{}\n]{0,80}\s{0,9}(?:```(?:json)?\s{0,9})?(?=\{)"
-_JSON_WANTED = r"(?i)\b(?:respond|answer|reply|return|output)\b[^.\n{]{0,80}\bjson\b"
-_CALL_WANTED = r"(?i)\bcall the (?:function|tool) [`'\"]?([a-z0-9_-]{1,64})"
+_JSON = "json"
+_WANTED = r"\b(?:respond|answer|reply|return|output)\b[^.\n{]*$"
+_CALL_WANTED = r"[Cc]all the (?:function|tool) [`'\"]?([A-Za-z0-9_-]{1,64})"
+_SCHEMA = "schema"
 
-_MOST_SCHEMA_CHARACTERS = 65536
-_MOST_MENTIONS = 16
-_CHARACTERS_A_STEP = 200
+# What is looked at: so much of the prompt, so many mentions, and so many objects, each near its mention.
+_MOST_CHARACTERS = 200_000
+_MOST_MENTIONS = 1_000
+_MOST_OBJECTS = 16
+_MOST_OBJECT_CHARACTERS = 65_536
+_CHARACTERS_TO_OBJECT = 100
+_CHARACTERS_TO_JSON = 80
+_CHARACTERS_A_STEP = 100
 _CHARACTERS_PARSED_A_STEP = 50
 
 
 def system_text(question: Question) -> str:
-    """Return what the system messages say."""
-    return "\n".join(message_text(message) for message in question.messages if message.get("role") == "system")
+    """Return what the system messages say, the first 200,000 characters."""
+    texts = [message_text(message) for message in question.messages if message.get("role") == "system"]
+    return "\n".join(texts)[:_MOST_CHARACTERS]
 
 
-def functions_to_call(text: str) -> list[str]:
+def functions_to_call(text: str) -> set[str]:
     """Return the names of the functions that a text says to call."""
-    return re.findall(_CALL_WANTED, text)
+    return set(re.findall(_CALL_WANTED, text))
 
 
 def wants_json(text: str) -> bool:
     """Tell whether a text asks for an answer in JSON."""
-    return re.search(_JSON_WANTED, text) is not None
+    lowered, position = text.lower(), 0
+    for _ in range(_MOST_MENTIONS):
+        mention = lowered.find(_JSON, position)
+        if mention < 0:
+            return False
+        if re.search(_WANTED, lowered[max(0, mention - _CHARACTERS_TO_JSON) : mention]):
+            return True
+        position = mention + len(_JSON)
+    return False
 
 
 def schema_in(text: str, budget: Budget) -> JsonObject | None:
     """Return the object that follows the last mention of a schema, None where none does.
 
-    It has at most 65,536 characters, and sixteen mentions are looked at. BudgetSpent where the search costs more than
-    is left.
+    It begins within 100 characters and has at most 65,536. BudgetSpent where the search costs more than is left.
     """
     budget.spend(len(text) // _CHARACTERS_A_STEP)
     found: JsonObject | None = None
-    position = 0
+    lowered, position, objects = text.lower(), 0, 0
     for _ in range(_MOST_MENTIONS):
-        mention = re.compile(_SCHEMA_FOLLOWS).search(text, position)
-        if mention is None:
+        mention = lowered.find(_SCHEMA, position)
+        if mention < 0 or objects == _MOST_OBJECTS:
             break
-        # What a schema says of schemas is no other one: on with what follows it.
-        value, length = _object_at(text[mention.end() : mention.end() + _MOST_SCHEMA_CHARACTERS], budget)
-        found = found if value is None else value
-        position = mention.end() + length
+        budget.spend()
+        position = mention + len(_SCHEMA)
+        start = text.find("{", position, position + _CHARACTERS_TO_OBJECT)
+        if start < 0:
+            continue
+        objects += 1
+        value, length = _object_at(text[start : start + _MOST_OBJECT_CHARACTERS], budget)
+        if value is not None:
+            # What a schema says of schemas is no other one: on with what follows it.
+            found, position = value, start + length
     return found
 
 
