@@ -72,9 +72,11 @@ class ArrayMaker:
         owned: typing.Sequence[object] = ()
         free: typing.Sequence[object] = ()
         if item["type"] == "string":
-            owned, free = text_hints(self._values.hints, place.name, description_of([item]), None)
+            description = description_of([item])
+            owned, free = text_hints(self._values.hints, place.name, description, None, only_sure=place.only_told)
         elif item["type"] in ("number", "integer"):
             owned, free = number_hints(self._values.hints, place.name, item["type"] == "integer")
+            free = [] if place.only_told else free
         return min(_NAMED_ITEMS, max(1, len(owned or free)))
 
     def _rows(self, reading: Schemas, place: Place) -> list[tuple[Hint, ...]]:
@@ -130,13 +132,13 @@ class ArrayMaker:
     def _can_make(self, wanted: WantedSchemas, place: Place) -> bool:
         key = frozenset(id(schema) for schema in wanted)
         if key not in self._values.possible:
-            hints = self._values.hints
+            hints, told = self._values.hints, self._values.told
             try:
                 self._values.make(wanted, place)
             except Unsatisfiable:
                 return False
             finally:
-                self._values.hints = hints
+                self._values.hints, self._values.told = hints, told
             self._values.possible.add(key)
         return True
 

@@ -15,6 +15,7 @@ import typing
 from protocol.budget import Budget
 from protocol.mock.answer.cost import first_match
 from protocol.mock.answer.hints import HINT_NEAR, MAX_HINT_TEXT, Hint, Hints, hint_words, stem
+from protocol.mock.answer.modest import said_seconds, unit_seconds
 from protocol.mock.answer.scalar import name_words, singular
 from protocol.mock.json_schema.document import json_kind
 
@@ -75,6 +76,13 @@ _TAKES = {
     "choice": ("quoted",),
     "": ("quoted", "name", "code", "email", "url", "path", "date", "time", "day"),
 }
+# Of these, the kinds that are meant for a class wherever they stand. A quotation or a person's name may be for anything.
+_SURE = {
+    "place": ("name", "place"), "person": ("name", "person"), "date": ("date", "day"), "time": ("time",),
+    "url": ("url",), "email": ("email",), "code": ("code",), "path": ("path",), "query": ("sql", "phrase"),
+    "sql": ("sql",), "currency": ("currency",), "command": ("run",), "tag": ("tag",), "text": ("said",),
+    "sum": ("sum",), "language": ("name",),
+}  # fmt: skip
 
 # By a preposition right before a literal: words of the names of properties that the literal may be for.
 _PREPOSITIONS = {
@@ -166,6 +174,7 @@ class HintTarget(typing.NamedTuple):
     takes_numbers: bool
     takes_strings: bool
     is_list: bool
+    is_time: bool  # measured in a unit of time
 
 
 # ---- what a property takes
@@ -196,6 +205,7 @@ def hint_target(name: str, schema: object) -> HintTarget:
         not kinds or bool(kinds & {"integer", "number"}),
         (not kinds or "string" in kinds) and not {"enum", "const"} & known.keys(),
         any(part.get("type") == "array" for part in (known, *_branches_of(known))),
+        unit_seconds(name, known.get("description")) is not None,
     )
 
 
@@ -368,6 +378,8 @@ def _unit_score(hint: Hint, target: HintTarget) -> float:
             score = max(score, 2.8 - place)
         if place == 0 and set(map(stem, _UNITS.get(word, "").split())) & set(target.words):
             score = max(score, 1.6)
+        if place == 0 and target.is_time and said_seconds(word):
+            score = max(score, 1.2)
     points_to = _PREPOSITIONS.get(hint.before[0] if hint.before else "", "").split()
     if set(map(stem, points_to)) & set(target.words):
         score = max(score, 1.3)
@@ -402,7 +414,7 @@ def _labelled(text: str, target: HintTarget, known: typing.AbstractSet[str], bud
 class ReadPrompt:
     """A prompt, read once for all values of one schema: its hints, its words, and what it wants to be said."""
 
-    __slots__ = ("budget", "hints", "text", "_flag_words", "_known", "_spoken", "_stems")
+    __slots__ = ("budget", "hints", "text", "_flag_words", "_known", "_spoken", "_stems", "_whole")
 
     def __init__(self, hints: Hints, budget: Budget) -> None:
         self.hints = hints
@@ -411,15 +423,19 @@ class ReadPrompt:
         budget.spend(len(hints.words))
         self._stems = [stem(word) for word in hints.words]
         self._known = frozenset(self._stems)
+        self._whole = hints.text.strip().rstrip(".?!。？！")
         self._flag_words: list[str] | None = None
         self._spoken: dict[str, list[str]] = {}
 
-    def spoken(self, wanted: str) -> list[str]:
-        """Return what is wanted said ("saying ..."), run, or asked for ("search for ...", else the whole prompt)."""
+    def spoken(self, wanted: str, *, only_sure: bool = False) -> list[str]:
+        """Return what is wanted said ("saying ..."), run, or asked for ("search for ...", else the whole prompt).
+
+        `only_sure` is content with no whole prompt.
+        """
         found = self._spoken.get(wanted)
         if found is None:
             found = self._spoken[wanted] = _spoken(self.text, wanted, self.budget)
-        return found
+        return [] if only_sure and [said.rstrip(".?!。？！") for said in found] == [self._whole] else found
 
     def flags(self, name: str) -> list[bool]:
         """Return [True] or [False] as the prompt says yes or no to a property, [] where it does not speak of it."""
@@ -430,7 +446,7 @@ class ReadPrompt:
             words = self._flag_words = [stem(word) for word in said]
         self.budget.spend(1 + len(words) // 20)
         about = [stem(word) for word in name_words(name).split()]
-        about = [word for word in about if word not in _FLAG_WORDS]
+        about = [word for word in about if word not in _FLAG_WORDS] or about
         opposite = _OPPOSITES.get(stem(name_words(name).rpartition(" ")[2]))
         if opposite in words:
             return [False]
@@ -469,14 +485,14 @@ class ReadPrompt:
 
 
 def text_hints(
-    hints: typing.Sequence[Hint], name: str, description: object, prompt: ReadPrompt | None
+    hints: typing.Sequence[Hint], name: str, description: object, prompt: ReadPrompt | None, *, only_sure: bool = False
 ) -> tuple[list[str], list[str]]:
     """Return the strings that belong to the property `name`, and those that are free and of a kind that it takes.
 
-    What the prompt wants said is among them where it is given.
+    What the prompt wants said is among them where it is given. `only_sure` leaves out what is free for anything.
     """
     kind = hint_class(name, description)
-    takes = _TAKES[kind]
+    takes = _SURE.get(kind, ()) if only_sure else _TAKES[kind]
     owned = [str(hint.value) for hint in hints if hint.owner and hint.owner in (name, singular(name))]
     owned += [str(hint.value) for hint in hints if hint.owner and singular(hint.owner) == name != hint.owner]
     free: list[str] = []
@@ -484,19 +500,28 @@ def text_hints(
         if wanted == "said" and name_words(name).endswith(("subject", "title")):
             continue
         if wanted in _SPOKEN and prompt is not None:
-            free.extend(prompt.spoken(wanted))
+            free.extend(prompt.spoken(wanted, only_sure=only_sure))
         free.extend(str(hint.value) for hint in hints if hint.kind == wanted and not hint.owner)
     return owned, free
 
 
-def number_hints(hints: typing.Sequence[Hint], name: str, whole: bool) -> tuple[list[float], list[float]]:
-    """Return the numbers that belong to the property `name`, and the free ones."""
+def number_hints(
+    hints: typing.Sequence[Hint], name: str, whole: bool, description: object = ""
+) -> tuple[list[float], list[float]]:
+    """Return the numbers that belong to the property `name`, and the free ones, in the property's unit of time."""
+    unit = unit_seconds(name, description)
     owned: list[float] = []
     free: list[float] = []
     counts = not _COUNTS.isdisjoint(name_words(name).split())  # so no year is meant for it
     for hint in hints:
         value = hint.value
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or (whole and value != int(value)):
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            continue
+        said = said_seconds(hint.after[0]) if hint.after and unit else None
+        if said and unit and said != unit:
+            value = round(value * said / unit, 9)
+            value = int(value) if value == int(value) else value
+        if whole and value != int(value):
             continue
         if hint.owner and (name in (hint.owner, singular(hint.owner)) or singular(name) == hint.owner):
             owned.append(value)

@@ -14,7 +14,7 @@ from protocol.errors import ApiError
 from protocol.mock.answer.asked import AskedTool, asked_tools
 from protocol.mock.answer.assignment import HintTarget, hint_targets, may_take, stand_in
 from protocol.mock.answer.hints import Hint, Hints, hint_text, read_hints, stem
-from protocol.mock.answer.json_answer import made_json, with_results
+from protocol.mock.answer.json_answer import made_arguments, with_results
 from protocol.mock.answer.reply import OfferedTool, Question, ToolCall, ToolResult
 
 MAX_REPLY_CALLS = 16  # of one answer
@@ -189,8 +189,8 @@ def _call(asked: AskedTool, question: Question, hints: Hints, budget: Budget) ->
         return ToolCall(tool.name, _custom_input(hints, question), tool.kind)
     schema = tool.parameters or _NO_PARAMETERS
     hints = with_results(hints, question.results)
-    arguments = made_json(schema, f"function '{tool.name}'", "tools", question, hints, budget)
-    return ToolCall(tool.name, arguments, tool.kind)
+    arguments = made_arguments(schema, tool.name, question, hints, budget)
+    return ToolCall(tool.name, arguments.text, tool.kind)
 
 
 def _custom_input(hints: Hints, question: Question) -> str:

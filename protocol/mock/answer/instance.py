@@ -7,6 +7,10 @@ dependentSchemas), and only keywords about the value itself are left. Each readi
 container are made from the wanted lists of its members. Each candidate is checked against the wanted schemas, and the
 first that holds is the answer. So the checker has the last word, and the maker need only guess well.
 
+An answer may be made *terse*, as the arguments of a call are: nobody asked for a value that only shows what a schema
+admits, and a made-up `force` does harm. A terse value has an optional property only where the prompt or a `default`
+gives it. What it has to make up is harmless: no flag is raised, numbers are whole, and nothing is deleted.
+
 A value is *rich* as long as it is small: it has optional properties, and an item in each array. It turns lean where it
 grows, and within a schema that it is already within. Lean values come to an end, because their choices are taken by
 height: how many containers a value must at least nest to satisfy a schema.
@@ -34,9 +38,10 @@ from protocol.mock.answer.assignment import (
 )
 from protocol.mock.answer.cost import answer_budget
 from protocol.mock.answer.hints import MAX_HINT_TEXT, Hint, Hints
+from protocol.mock.answer.modest import harm, quantity_candidates, usual_texts
 from protocol.mock.answer.objects import ObjectMaker
 from protocol.mock.answer.place import Place, WantedSchemas, description_of
-from protocol.mock.answer.reading import SchemaBranches, SchemaChoices, SchemaHeights, is_fixed, possible_kinds
+from protocol.mock.answer.reading import SchemaBranches, SchemaChoices, SchemaHeights, is_fixed, is_nullable, possible_kinds
 from protocol.mock.answer.scalar import Schemas, Unsatisfiable, number_candidates, number_range_is_open, text_candidates
 from protocol.mock.json_schema.check import SchemaChecker, admits_everything
 from protocol.mock.json_schema.document import (
@@ -55,7 +60,6 @@ _RICH_VALUES = 200  # values made before the rest turns lean
 _FIRST_TRIES = 4  # candidates of each kind in the first round
 _MAX_CHOICES = 64  # anyOf and the like that hold for one value at once
 _SEED_TURNS = 97  # how many ways a seed may turn a choice: few, because strings may end in the turn's number
-_WORD_CHARACTERS = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_")
 _USED = "\0used"  # owner of the hints for members of enums that are taken already
 
 
@@ -71,8 +75,24 @@ def instance(
     Raises SchemaError when the schema is malformed, when nothing satisfies it, or when no value was found within the
     bounds of this module; BudgetSpent when that costs more than is left of the budget.
     """
-    document = SchemaDocument(schema, budget or answer_budget())
-    maker = _Maker(document, seed, hints or Hints())
+    return _made_value(_Maker(SchemaDocument(schema, budget or answer_budget()), seed, hints or Hints()), schema, turn)
+
+
+class TerseValue(typing.NamedTuple):
+    """A value that says no more than the prompt does, and how many of its parts the prompt gave."""
+
+    value: typing.Any
+    told: int
+
+
+def terse_instance(schema: JsonSchema, seed: int, hints: Hints, *, turn: int, budget: Budget) -> TerseValue:
+    """Return a value as `instance` does, for the arguments of a call: with what was told, and what must be there."""
+    maker = _Maker(SchemaDocument(schema, budget), seed, hints, is_terse=True)
+    value = _made_value(maker, schema, turn)
+    return TerseValue(value, maker.told)
+
+
+def _made_value(maker: _Maker, schema: JsonSchema, turn: int) -> typing.Any:
     try:
         return maker.make([schema], Place((), "", 0, True, turn, frozenset()))
     except Unsatisfiable as exc:
@@ -97,46 +117,41 @@ def _fixed_texts(document: SchemaDocument) -> set[str]:
     return {value.casefold() for value in literals if isinstance(value, str) and len(value) <= MAX_HINT_TEXT}
 
 
-def _is_nullable(schema: JsonSchema) -> bool:
-    """Whether a schema names null: by a list of types, or by a branch of that type alone."""
-    if not isinstance(schema, dict):
-        return False
-    branches = [*schema.get("anyOf", []), *schema.get("oneOf", [])]
-    return isinstance(schema.get("type"), list) or any(
-        isinstance(branch, dict) and branch.get("type") == "null" for branch in branches
-    )
-
-
-def _is_said(value: str, text: str) -> bool:
-    """Whether a text has a value as words of its own, not within a longer word; Chinese has no bounds between words."""
-    at = text.find(value) if value else -1
-    while at >= 0:
-        around = text[at - 1 : at] + text[at + len(value) : at + len(value) + 1]
-        if not any(char in _WORD_CHARACTERS for char in around):
-            return True
-        at = text.find(value, at + 1)
-    return False
-
-
-def _suggested_values(schemas: Schemas) -> list[object]:
+def _suggested_values(schemas: Schemas, *, only_defaults: bool = False) -> list[object]:
     """Return the examples and defaults of schemas, except those that say nothing: null, [] and {}."""
     values: list[object] = []
     for schema in schemas:
+        if only_defaults:
+            values.extend(schema[keyword] for keyword in ("default",) if keyword in schema)
+            continue
         examples = schema.get("examples")
         values.extend(examples[:8] if isinstance(examples, list) else ())
         values.extend(schema[keyword] for keyword in ("example", "default") if keyword in schema)
     return [value for value in values if value not in (None, [], {})]
 
 
+class _Source(typing.NamedTuple):
+    """Where candidates for a value come from.
+
+    `told` are those of them that the prompt gives: the same objects. Literals are parts of the schema; of these, a
+    proposed one is an example or a `default`.
+    """
+
+    candidates: typing.Iterator[typing.Any]
+    told: typing.Sequence[typing.Any] = ()
+    is_literal: bool = False
+    is_proposed: bool = False
+
+
 class _Maker:
     """One run of `instance`: its budgets, the hints that are left, and what is known of the document by now."""
 
     __slots__ = (
-        "budget", "characters", "checker", "choices", "document", "failed", "heights", "hints", "made", "possible",
-        "prompt", "seed", "targets",
+        "budget", "characters", "checker", "choices", "document", "failed", "heights", "hints", "is_terse", "made",
+        "possible", "prompt", "said", "seed", "targets", "told",
     )  # fmt: skip
 
-    def __init__(self, document: SchemaDocument, seed: int, hints: Hints) -> None:
+    def __init__(self, document: SchemaDocument, seed: int, hints: Hints, *, is_terse: bool = False) -> None:
         self.document = document
         self.checker = SchemaChecker(document)
         self.seed = seed
@@ -146,6 +161,9 @@ class _Maker:
         if hints.text:
             targets = _hinted_properties(document)
             self.hints = assign_hints(hints, targets, _fixed_texts(document), document.budget)
+        self.is_terse = is_terse
+        self.told = 0
+        self.said: set[str] = set()  # strings that the prompt has given
         self.characters = 0
         self.made = 0
         self.heights = SchemaHeights(document)
@@ -173,50 +191,40 @@ class _Maker:
             raise Unsatisfiable(self.failed[key].reason, self.failed[key].path)
         self.made += 1
         if not avoided and self._may_be_left_out(wanted, place):
-            return self._told_or_null(wanted, place)
-        return self._made(wanted, place, avoided)
+            found = self.make_if_told(wanted, place)
+            return found[0] if found else None
+        return self._made(wanted, place, avoided)[0]
 
     def _may_be_left_out(self, wanted: WantedSchemas, place: Place) -> bool:
         """Whether there is a prompt, and the value is a property that may be null as well as something else."""
-        if not self.prompt.text or place.path[-2:-1] != ("properties",):
+        if not (self.prompt.text or self.is_terse) or place.path[-2:-1] != ("properties",):
             return False
-        if not any(_is_nullable(schema) for schema in wanted):
+        if not any(is_nullable(schema) for schema in wanted):
             return False
         return all(self.checker.fits(None, schema) for schema in wanted)
 
-    def _told_or_null(self, wanted: WantedSchemas, place: Place) -> typing.Any:
-        """Return a value that the prompt or the schema suggests; null when neither says anything of it."""
-        hints = self.hints
-        value = self._made(wanted, place, frozenset())
-        return value if self._is_told(value, place, wanted, hints) else None
+    def make_if_told(self, wanted: WantedSchemas, place: Place) -> list[typing.Any]:
+        """Return a value alone in a list where the prompt or a `default` gives it; [] for none."""
+        hints, told = self.hints, self.told
+        value, is_default = self._made(wanted, place, frozenset())
+        if is_default or self.told > told:
+            return [value]
+        self.hints = hints
+        return []
 
-    def _is_told(self, value: typing.Any, place: Place, wanted: WantedSchemas, hints: tuple[Hint, ...]) -> bool:
-        if value in _suggested_values([schema for schema in wanted if isinstance(schema, dict)]):
-            return True
-        if isinstance(value, bool):
-            return bool(self.prompt.flags(place.name))
-        if isinstance(value, (dict, list)):
-            return self._free_hints(self.hints) < self._free_hints(hints)
-        self.budget.spend(len(self.prompt.text) // 20 + len(hints) // 5)
-        if isinstance(value, str) and _is_said(value, self.prompt.text):
-            return True
-        if json_key(value) in [json_key(hint.value) for hint in hints if hint.owner != _USED]:
-            return True
-        return bool(self.prompt.mentioned([value], hint_target(place.name, {})))
-
-    @staticmethod
-    def _free_hints(hints: tuple[Hint, ...]) -> int:
-        return sum(hint.owner != _USED for hint in hints)
-
-    def _made(self, wanted: WantedSchemas, place: Place, avoided: typing.AbstractSet[object]) -> typing.Any:
+    def _made(
+        self, wanted: WantedSchemas, place: Place, avoided: typing.AbstractSet[object]
+    ) -> tuple[typing.Any, bool]:
+        """Return a value, and whether it is one that the schema itself proposes."""
         # First a few candidates of each reading, so that the right reading is reached in time where many lead nowhere.
         reasons: list[Unsatisfiable] = []
         for tries in (_FIRST_TRIES, None):
             for reading in self._readings(wanted, place):
-                for literal, candidates in self._sources(reading, self._within(reading, place)):
-                    found = self._first_valid(itertools.islice(candidates, tries), wanted, place, avoided, reasons)
+                for source in self._sources(reading, self._within(reading, place)):
+                    candidates = itertools.islice(source.candidates, tries)
+                    found = self._first_valid(candidates, wanted, place, avoided, reasons)
                     if found:
-                        return self._accept(found[0], literal)
+                        return self._accept(found[0], source), source.is_proposed
         reason = reasons[0] if reasons else Unsatisfiable(self._explain(wanted), place.path)
         if not avoided:
             self.failed[frozenset(id(schema) for schema in wanted)] = reason
@@ -231,7 +239,7 @@ class _Maker:
         reasons: list[Unsatisfiable],
     ) -> list[typing.Any]:
         """Return the first candidate that is valid, alone in a list; [] for none. A reason goes to `reasons`."""
-        hints = self.hints
+        hints, told = self.hints, self.told
         try:
             for value in candidates:
                 self.checker.spend(place.path)
@@ -240,9 +248,9 @@ class _Maker:
                     self.budget.spend(json_extent(value))
                 if is_valid and (not avoided or json_key(value) not in avoided):
                     return [value]
-                self.hints = hints  # the members of the failed candidate had used some up
+                self.hints, self.told = hints, told  # the members of the failed candidate had used some up
         except Unsatisfiable as exc:
-            self.hints = hints
+            self.hints, self.told = hints, told
             reasons.append(Unsatisfiable(exc.reason, exc.path or place.path))
         return []
 
@@ -251,8 +259,12 @@ class _Maker:
             return "the schema false admits no value"
         return "no value was found that satisfies all the keywords that apply here together"
 
-    def _accept(self, value: typing.Any, literal: bool) -> typing.Any:
-        if literal:
+    def _accept(self, value: typing.Any, source: _Source) -> typing.Any:
+        if any(value is told for told in source.told):
+            self.told += 1
+            if isinstance(value, str):
+                self.said.add(value)
+        if source.is_literal:
             if self.prompt.text and isinstance(value, (str, int)):
                 self.hints += (Hint(value, "fixed", owner=_USED),)
             return self._copy(value)
@@ -353,37 +365,41 @@ class _Maker:
 
     # candidates
 
-    def _sources(self, reading: Schemas, place: Place) -> typing.Iterator[tuple[bool, typing.Iterator[typing.Any]]]:
-        """Yield iterators of candidates, the best guesses first, each with whether it gives literals of the schema."""
+    def _sources(self, reading: Schemas, place: Place) -> typing.Iterator[_Source]:
+        """Yield sources of candidates, the best guesses first."""
         fixed = [
             [schema["const"]] if "const" in schema else schema["enum"]
             for schema in reading
             if "const" in schema or "enum" in schema
         ]
         if fixed:
-            yield True, self._fixed_candidates(min(fixed, key=len), place)
+            values = min(fixed, key=len)
+            mentioned = self.prompt.mentioned(values, hint_target(place.name, {})) if self.prompt.text else []
+            yield _Source(self._fixed_candidates(values, mentioned, place), mentioned, is_literal=True)
             return
         kinds = possible_kinds(reading)
         if self.prompt.text:
-            yield False, iter(self._owned(kinds, reading, place))
-        yield True, iter(self._suggested(reading, place))
+            owned = self._owned(kinds, reading, place)
+            yield _Source(iter(owned), owned)
+        yield _Source(iter(self._suggested(reading, place)), is_literal=True, is_proposed=True)
         if place.rich:
             turn = self._turn(place) % len(kinds) if any("type" in schema for schema in reading) else 0
             kinds = kinds[turn:] + kinds[:turn]
         else:
             kinds.sort(key=lambda kind: max((self.heights.of_kind(schema, kind) for schema in reading), default=0))
         for kind in kinds:
-            yield False, self._of_kind(kind, reading, place)
+            yield self._of_kind(kind, reading, place)
 
-    def _fixed_candidates(self, values: list[object], place: Place) -> typing.Iterator[object]:
+    def _fixed_candidates(
+        self, values: list[object], mentioned: list[object], place: Place
+    ) -> typing.Iterator[object]:
         self.budget.spend(len(values) // 50)
-        if self.prompt.text:
-            used = [hint.value for hint in self.hints if hint.owner == _USED]
-            mentioned = self.prompt.mentioned(values, hint_target(place.name, {}))
-            yield from (value for value in mentioned if value not in used)
-            yield from mentioned
+        used = [hint.value for hint in self.hints if hint.owner == _USED] if mentioned else []
+        yield from (value for value in mentioned if value not in used)
+        yield from mentioned
         turn = self._turn(place) % len(values)
-        yield from values[turn:] + values[:turn]
+        turned = values[turn:] + values[:turn]
+        yield from sorted(turned, key=harm) if self.is_terse else turned
         raise Unsatisfiable(f"none of {schema_evidence(values)} satisfies the other keywords that apply")
 
     def _owned(self, kinds: list[str], reading: Schemas, place: Place) -> list[typing.Any]:
@@ -393,32 +409,46 @@ class _Maker:
         if "string" in kinds:
             found += text_hints(self.hints, place.name, description_of(reading), self.prompt)[0]
         if "number" in kinds or "integer" in kinds:
-            found += number_hints(self.hints, place.name, "number" not in kinds)[0]
+            found += number_hints(self.hints, place.name, "number" not in kinds, description_of(reading))[0]
         if "boolean" in kinds and "string" not in kinds:
             found += self.prompt.flags(place.name)
         return found
 
     def _suggested(self, reading: Schemas, place: Place) -> list[object]:
         """Return what the schema itself proposes."""
-        values = _suggested_values(reading)
+        values = _suggested_values(reading, only_defaults=place.only_told)
         if place.turn >= len(values):
             return []
         turn = self._turn(place) % len(values)
         return values[turn:] + values[:turn]
 
-    def _of_kind(self, kind: str, reading: Schemas, place: Place) -> typing.Iterator[typing.Any]:
+    def _of_kind(self, kind: str, reading: Schemas, place: Place) -> _Source:
         turn = self._turn(place)
+        free: list[typing.Any] = []
         if kind == "object":
-            return ObjectMaker(self).candidates(reading, place)
+            return _Source(ObjectMaker(self).candidates(reading, place))
         if kind == "array":
-            return ArrayMaker(self).candidates(reading, place)
+            return _Source(ArrayMaker(self).candidates(reading, place))
         if kind == "string":
             self.budget.spend(10 + len(self.hints) // 2)
-            free = text_hints(self.hints, place.name, description_of(reading), self.prompt)[1]
-            return itertools.chain(free, text_candidates(self.document, reading, place.name, turn))
+            description = description_of(reading)
+            free += text_hints(self.hints, place.name, description, self.prompt, only_sure=place.only_told)[1]
+            if place.only_told:
+                free = [text for text in free if text not in self.said]
+            made = text_candidates(self.document, reading, place.name, turn)
+            if self.is_terse:
+                made = itertools.chain(usual_texts(place.name, description), made)
+            return _Source(itertools.chain(free, made), free)
         if kind in ("number", "integer"):
             self.budget.spend(len(self.hints) // 5)
-            numbers = number_hints(self.hints, place.name, kind == "integer")[1]
-            return itertools.chain(numbers, number_candidates(reading, kind == "integer", turn))
-        scalars: list[bool | None] = [None] if kind == "null" else [turn % 2 == 0, turn % 2 == 1]
-        return iter(scalars)
+            if not place.only_told:
+                free += number_hints(self.hints, place.name, kind == "integer", description_of(reading))[1]
+            return _Source(itertools.chain(free, self._numbers(reading, place, kind == "integer")), free)
+        flags = [turn % 2 == 0, turn % 2 == 1]
+        return _Source(iter([None] if kind == "null" else flags[::-1] if self.is_terse else flags))
+
+    def _numbers(self, reading: Schemas, place: Place, whole: bool) -> typing.Iterator[float]:
+        turn = self._turn(place)
+        if not self.is_terse:
+            return number_candidates(reading, whole, turn)
+        return quantity_candidates(reading, place.name, description_of(reading), whole, turn)

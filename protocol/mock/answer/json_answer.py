@@ -8,11 +8,13 @@ import typing
 from protocol.budget import Budget
 from protocol.errors import ApiError
 from protocol.mock.answer.hints import MAX_HINT_TEXT, Hint, Hints, read_hints
-from protocol.mock.answer.instance import instance
+from protocol.mock.answer.instance import TerseValue, instance, terse_instance
 from protocol.mock.answer.reply import Question, ToolResult
 from protocol.mock.answer.sketch import read_sketch
 from protocol.mock.json_schema.document import SchemaError
 from protocol.wire.json_text import encode_json
+
+_Made = typing.TypeVar("_Made")
 
 _HINTED_CHOICES = 4  # choices of one answer that may keep to the values of the prompt
 _READ_RESULTS = 8  # of tools: the last ones
@@ -65,13 +67,37 @@ def with_results(hints: Hints, results: typing.Sequence[ToolResult]) -> Hints:
     return hints._replace(literals=(*found[:_READ_MEMBERS], *hints.literals), text=hints.text or " ")
 
 
+class Arguments(typing.NamedTuple):
+    """The arguments of a call as JSON, and how many of their values the prompt gave."""
+
+    text: str
+    told: int
+
+
+def made_arguments(schema: typing.Any, tool: str, question: Question, hints: Hints, budget: Budget) -> Arguments:
+    """Return arguments that satisfy a tool's schema and say no more than the prompt; ApiError 400 as for made_json."""
+
+    def made() -> TerseValue:
+        return terse_instance(schema, question.seed, hints, turn=question.number, budget=budget)
+
+    value, told = _satisfied(made, f"function '{tool}'", "tools")
+    return Arguments(json.dumps(value, ensure_ascii=False), told)
+
+
 def made_json(schema: typing.Any, where: str, param: str, question: Question, hints: Hints, budget: Budget) -> str:
     """Return JSON that satisfies a schema, with spaces after its separators: there a stream cuts it into words.
 
     Raises an ApiError 400 about `param` when nothing satisfies the schema of `where`.
     """
+
+    def made() -> typing.Any:
+        return instance(schema, question.seed, hints, turn=question.number, budget=budget)
+
+    return json.dumps(_satisfied(made, where, param), ensure_ascii=False)
+
+
+def _satisfied(made: typing.Callable[[], _Made], where: str, param: str) -> _Made:
     try:
-        value = instance(schema, question.seed, hints, turn=question.number, budget=budget)
+        return made()
     except SchemaError as exc:
         raise ApiError(400, f"Invalid schema for {where}: {exc}", param=param, code="invalid_json_schema") from exc
-    return json.dumps(value, ensure_ascii=False)

@@ -7,7 +7,7 @@ import math
 import typing
 
 from protocol.mock.answer.place import Place, ValueMaker
-from protocol.mock.answer.reading import PropertyNames, says_what_names_hold
+from protocol.mock.answer.reading import PropertyNames, is_nullable, says_what_names_hold
 from protocol.mock.answer.scalar import Schemas, Unsatisfiable
 from protocol.mock.json_schema.document import JsonSchema, schema_evidence
 
@@ -42,12 +42,19 @@ class ObjectMaker:
         self._values.budget.spend(len(names.declared) // 5)
         value: dict[str, typing.Any] = {}
         missing = dict(names.required)
-        for name in names.declared:
+        main = self._main(names, reading)
+        # What the prompt says is for the main properties first. For the others, it must be meant for them alone.
+        others = place._replace(only_told=self._values.is_terse and (place.only_told or bool(main)))
+        for name in {**main, **names.declared} if main else names.declared:
             optional = name not in missing
             full = len(value) + len(missing) >= names.high
             if optional and (full or not place.rich or not self._may_be_named(reading, name)):
                 continue
-            self._add_property(value, reading, name, place, name in names.required)
+            if optional and self._values.is_terse:
+                self._add_if_told(value, reading, name, others)
+            else:
+                inner = place if name in main else others
+                self._add_property(value, reading, name, inner, name in names.required)
             if name in value:
                 missing.pop(name, None)
                 missing.update(names.dependents([name], value, missing))
@@ -56,7 +63,35 @@ class ObjectMaker:
         if not missing.keys() <= value.keys():
             return None
         self._add_more_properties(value, reading, names, place)
+        if self._values.is_terse:
+            return {name: value[name] for name in {**names.declared, **value} if name in value}
         return value
+
+    def _main(self, names: PropertyNames, reading: Schemas) -> dict[str, None]:
+        """Return the properties that a terse object is about: they are required, and may not be null."""
+        main: dict[str, None] = {}
+        for name in [name for name in names.declared if name in names.required] if self._values.is_terse else ():
+            wanted = self._wanted(reading, name)
+            self._values.budget.spend(1 + len(wanted))
+            if not any(is_nullable(schema) for schema in wanted):
+                main[name] = None
+        return main
+
+    def _wanted(self, reading: Schemas, name: str) -> list[JsonSchema]:
+        return [part for schema in reading for part in self._values.document.property_schemas(schema, name)]
+
+    def _add_if_told(self, value: dict[str, typing.Any], reading: Schemas, name: str, place: Place) -> None:
+        """Add an optional property where the prompt or a `default` gives its value."""
+        wanted = self._wanted(reading, name)
+        if any(self._values.heights.of(schema) == math.inf or schema is False for schema in wanted):
+            return
+        try:
+            found = self._values.make_if_told(wanted, place.member(("properties", name), name, place.turn))
+        except Unsatisfiable:
+            return
+        if found:
+            value[name] = found[0]
+            self._values.write(name)
 
     def _add_more_properties(
         self, value: dict[str, typing.Any], reading: Schemas, names: PropertyNames, place: Place
@@ -66,7 +101,7 @@ class ObjectMaker:
             if name not in value and len(value) < names.low and self._may_be_named(reading, name):
                 self._add_property(value, reading, name, place, False)
         is_map = not names.declared and says_what_names_hold(reading)
-        sample = min(names.high, 1) if place.rich and is_map else 0
+        sample = min(names.high, 1) if place.rich and is_map and not self._values.is_terse else 0
         self._add_new_properties(value, reading, place, max(names.low, sample))
         if len(value) < names.low:
             reason = f"minProperties is {names.low}, but only {len(value)} properties were found"
@@ -75,7 +110,7 @@ class ObjectMaker:
     def _add_property(
         self, value: dict[str, typing.Any], reading: Schemas, name: str, place: Place, needed: bool
     ) -> None:
-        wanted = [part for schema in reading for part in self._values.document.property_schemas(schema, name)]
+        wanted = self._wanted(reading, name)
         if not needed and any(self._values.heights.of(schema) == math.inf or schema is False for schema in wanted):
             return
         try:

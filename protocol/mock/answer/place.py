@@ -24,9 +24,10 @@ class Place(typing.NamedTuple):
     rich: bool
     turn: int  # moves every choice on, so that the items of an array differ
     within: frozenset[int]  # ids of the $ref targets that the value is part of
+    only_told: bool = False  # the value is left out unless the prompt clearly gives it
 
     def member(self, path: SchemaPath, name: str, turn: int) -> Place:
-        return Place((*self.path, *path), name, self.depth + 1, self.rich, turn, self.within)
+        return Place((*self.path, *path), name, self.depth + 1, self.rich, turn, self.within, self.only_told)
 
 
 class ValueMaker(typing.Protocol):
@@ -37,6 +38,8 @@ class ValueMaker(typing.Protocol):
     budget: Budget
     prompt: ReadPrompt
     hints: tuple[Hint, ...]  # those that are left
+    told: int  # how many values the prompt has given by now
+    is_terse: bool
     heights: SchemaHeights
     choices: SchemaChoices
     possible: set[frozenset[int]]  # lists of schemas that a value was found for, by the ids of their members
@@ -48,6 +51,10 @@ class ValueMaker(typing.Protocol):
 
         Raises Unsatisfiable.
         """
+
+    def make_if_told(self, wanted: WantedSchemas, place: Place) -> list[typing.Any]:
+        """Return a value alone in a list where the prompt or a `default` gives it; [] for none."""
+        ...
 
     def write(self, text: str) -> str:
         """Count the characters of a text that becomes part of the value; SchemaError when they are too many."""

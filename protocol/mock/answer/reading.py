@@ -52,6 +52,16 @@ def possible_kinds(reading: Schemas) -> list[str]:
     return [kind for kind in kinds if kind != "integer" or "number" not in kinds]
 
 
+def is_nullable(schema: JsonSchema) -> bool:
+    """Say whether a schema names null: by a list of types, or by a branch of that type alone."""
+    if not isinstance(schema, dict):
+        return False
+    branches = [*schema.get("anyOf", []), *schema.get("oneOf", [])]
+    return isinstance(schema.get("type"), list) or any(
+        isinstance(branch, dict) and branch.get("type") == "null" for branch in branches
+    )
+
+
 def is_fixed(reading: Schemas) -> bool:
     """Say whether only a few values are possible."""
     listed = any("const" in schema or "enum" in schema for schema in reading)

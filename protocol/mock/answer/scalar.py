@@ -169,6 +169,14 @@ def number_range_is_open(schemas: Schemas) -> bool:
     return not low or not high or low[0] < high[0] or (low[0] == high[0] and not low[1] and not high[1])
 
 
+def number_range_is_narrow(schemas: Schemas) -> bool:
+    """Say whether the schemas ask for fractions: by bounds less than 2 apart, or by a step that is no whole number."""
+    low, high = _tightest(schemas, "inimum"), _tightest(schemas, "aximum")
+    if low is not None and high is not None and high[0] - low[0] < 2:
+        return True
+    return any(schema["multipleOf"] % 1 != 0 for schema in schemas if "multipleOf" in schema)
+
+
 def _tightest(schemas: Schemas, ending: str) -> _Bound | None:
     found = [
         (limit, strict)
