@@ -10,9 +10,10 @@ from __future__ import annotations
 import itertools
 import typing
 
-from protocol.mock.answer.assignment import hint_rows, hint_target, number_hints, text_hints
+from protocol.mock.answer.assignment import hint_rows, hint_target, number_hints, owned_row, text_hints
 from protocol.mock.answer.hints import Hint
 from protocol.mock.answer.place import Place, ValueMaker, WantedSchemas, description_of
+from protocol.mock.answer.plain import plain_schema
 from protocol.mock.answer.reading import MAX_INSTANCE_ITEMS, item_schemas
 from protocol.mock.answer.scalar import Schemas, Unsatisfiable, singular, size_limits
 from protocol.mock.json_schema.document import JsonSchema, json_extent, json_key, tuple_items
@@ -59,7 +60,7 @@ class ArrayMaker:
 
     def _named_items(self, reading: Schemas, place: Place) -> int:
         """Count the items that the prompt names: 1 when it names none, and at most _NAMED_ITEMS."""
-        found = [schema["items"] for schema in reading if isinstance(schema.get("items"), dict)]
+        found = self._items(reading)
         rows = self._rows(reading, place)
         if rows:
             return min(_NAMED_ITEMS, len(rows))
@@ -71,22 +72,25 @@ class ArrayMaker:
         self._values.budget.spend(10 + len(self._values.hints) // 2)
         owned: typing.Sequence[object] = ()
         free: typing.Sequence[object] = ()
-        if item["type"] == "string":
+        kinds = item["type"] if isinstance(item["type"], list) else [item["type"]]
+        if "string" in kinds:
             description = description_of([item])
             owned, free = text_hints(self._values.hints, place.name, description, None, only_sure=place.only_told)
-        elif item["type"] in ("number", "integer"):
-            owned, free = number_hints(self._values.hints, place.name, item["type"] == "integer")
+        elif "number" in kinds or "integer" in kinds:
+            owned, free = number_hints(self._values.hints, place.name, "number" not in kinds)
             free = [] if place.only_told else free
         return min(_NAMED_ITEMS, max(1, len(owned or free)))
 
     def _rows(self, reading: Schemas, place: Place) -> list[tuple[Hint, ...]]:
         """Return the hints for each item of an array of objects that the prompt names, [] when it names none."""
-        items = [schema["items"] for schema in reading if isinstance(schema.get("items"), dict)]
-        if not self._values.hints or not items:
-            return []
-        item = self._values.document.target(items[0]["$ref"]) if "$ref" in items[0] else items[0]
-        properties = item.get("properties") if isinstance(item, dict) else None
+        items = self._items(reading) if self._values.hints else []
+        properties = items[0]["properties"] if items else None
         return hint_rows(self._values.hints, place.name, properties, self._values.budget) if properties else []
+
+    def _items(self, reading: Schemas) -> list[dict[str, typing.Any]]:
+        """Return what schemas say of all items, in plain terms."""
+        root, budget = self._values.document.root, self._values.budget
+        return [plain_schema(schema["items"], root, budget) for schema in reading if schema.get("items")]
 
     def _plans(self, reading: Schemas, place: Place, high: int) -> typing.Iterator[_ItemPlan]:
         """Yield plans: which `contains` each of the first items must satisfy."""
@@ -159,7 +163,7 @@ class ArrayMaker:
         seen: set[object] = set()
         rows = self._rows(reading, place)
         for index in range(size):
-            self._keep_row(rows, index)
+            self._keep_row(rows, index, reading)
             planned = plan[index] if index < len(plan) else []
             wanted = [*item_schemas(reading, index), *planned]
             wanted += [
@@ -180,11 +184,14 @@ class ArrayMaker:
                 seen.add(json_key(items[-1]))
         return items
 
-    def _keep_row(self, rows: typing.Sequence[tuple[Hint, ...]], index: int) -> None:
+    def _keep_row(self, rows: typing.Sequence[tuple[Hint, ...]], index: int, reading: Schemas) -> None:
         """Put the hints of an item in the place of those of the item before it."""
         if not rows:
             return
         self._values.budget.spend(len(self._values.hints) // 5)
         told = [id(hint) for row in rows for hint in row]
         others = tuple(hint for hint in self._values.hints if id(hint) not in told)
-        self._values.hints = others + (rows[index] if index < len(rows) else ())
+        row: tuple[Hint, ...] = ()
+        if index < len(rows):
+            row = owned_row(rows[index], self._items(reading)[0]["properties"], self._values.budget)
+        self._values.hints = others + row

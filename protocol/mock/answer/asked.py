@@ -15,7 +15,6 @@ When the same words speak for two tools, the one whose name has more of them is 
 
 from __future__ import annotations
 
-import itertools
 import re
 import typing
 
@@ -23,11 +22,12 @@ from protocol.budget import Budget
 from protocol.mock.answer.assignment import hint_class
 from protocol.mock.answer.clauses import DOING_VERBS, LOOK_UP_VERBS, TELLING_VERBS, TEXT_VERBS, Clause, clauses, stems
 from protocol.mock.answer.hints import glossary_words, hint_words, stem
+from protocol.mock.answer.plain import parameters_of
 from protocol.mock.answer.reply import OfferedTool
 from protocol.mock.answer.scalar import name_words
 
 _MAX_DESCRIPTION = 1000  # characters
-_MAX_PARAMETERS = 100
+_MAX_MEMBERS = 100  # of an enum
 
 
 class AskedTool(typing.NamedTuple):
@@ -35,6 +35,7 @@ class AskedTool(typing.NamedTuple):
 
     tool: OfferedTool
     position: int
+    spelt: bool = False  # by its name
     waits: bool = False  # until there are results of what is asked before it: "..., then email it"
 
 
@@ -126,7 +127,7 @@ def asked_tools(prompt: str, tools: typing.Sequence[OfferedTool], budget: Budget
     offered = []
     for tool in tools:
         budget.spend(100 + len(tool.name) // 5)
-        offered.append(_tool_words(tool))
+        offered.append(_tool_words(tool, budget))
     sums = {one.tool.name for one in offered if one.takes_sums}
     for clause in clauses(prompt, budget):
         evidence = []
@@ -149,7 +150,9 @@ def asked_tools(prompt: str, tools: typing.Sequence[OfferedTool], budget: Budget
     ordered = sorted(found.values(), key=lambda given: given.position)
     handing = [given for given in ordered if re.match(_HANDING_OVER, given.tool.name)]
     return [
-        AskedTool(given.tool, given.position, _comes_after(prompt, given.position))
+        AskedTool(
+            given.tool, given.position, given.spelt and given.tool.name in prompt, _comes_after(prompt, given.position)
+        )
         for given in ordered
         if given not in handing[1:]  # the talk can be handed over to one agent only
     ]
@@ -316,22 +319,22 @@ def _described_words(words: _ToolWords, clause: Clause) -> frozenset[str]:
     return found
 
 
-def _tool_words(tool: OfferedTool) -> _ToolWords:
+def _tool_words(tool: OfferedTool, budget: Budget) -> _ToolWords:
     # MCP clients write the server's name and two underscores before the tool's own.
     name = name_words(tool.name.rpartition("__")[2] or tool.name)
     description = tool.description[:_MAX_DESCRIPTION]
-    properties = tool.parameters.get("properties") if isinstance(tool.parameters, dict) else None
-    properties = dict(itertools.islice(properties.items(), _MAX_PARAMETERS)) if type(properties) is dict else {}
-    enums = [schema.get("enum") for schema in properties.values() if isinstance(schema, dict)]
-    members = [member for enum in enums if isinstance(enum, list) for member in enum[:_MAX_PARAMETERS]]
+    parameters = parameters_of(tool.parameters, budget)
+    plain = [part for one in parameters for part in (one.schema, one.schema.get("items", {}))]
+    members = [member for part in plain for member in part.get("enum", ())[:_MAX_MEMBERS]]
+    budget.spend(len(members) // 5)
     return _ToolWords(
         tool, tuple(stem(word) for word in name.split()),
         frozenset(stem(word) for word in hint_words(description)) - _SAYING_LITTLE,
-        frozenset(stem(word) for parameter in properties for word in name_words(parameter).split()),
+        frozenset(stem(word) for parameter in parameters for word in name_words(parameter.name).split()),
         frozenset(stem(member.casefold()) for member in members if isinstance(member, str)),
         frozenset() if description.isascii() else _han_pairs(description) - _CHINESE_FILLERS,
         frozenset(stem(word) for word in glossary_words(description)) - _SAYING_LITTLE,
-        any(hint_class(parameter) == "sum" for parameter in properties),
+        any(hint_class(parameter.name) == "sum" for parameter in parameters),
     )  # fmt: skip
 
 

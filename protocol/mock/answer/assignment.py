@@ -19,7 +19,8 @@ from protocol.mock.answer.modest import said_seconds, unit_seconds
 from protocol.mock.answer.scalar import name_words, singular
 from protocol.mock.json_schema.document import json_kind
 
-_MAX_NAMES = 300  # properties that hints are assigned to
+#: Properties of a schema that hints are assigned to.
+MAX_TARGETS = 300
 _MAX_TEXT = 200  # characters of a quotation, a label's value, a question that is searched for
 
 # What a property holds, by a word of its name. Of several such words, the last one counts.
@@ -49,8 +50,8 @@ _CLASSES = {
         ("tag", "channel tag hashtag branch 频道"),
         ("sum", "expression expr formula equation calculation 表达式 算式"),
         ("language", "language lang locale 语言"),
-        ("choice", "unit format mode type kind category status style level color colour gender priority sort order_by"
-                   " sentiment role 单位"),
+        ("choice", "unit format mode method type kind category status style level color colour gender priority sort"
+                   " order_by sentiment role 单位"),
     )
     for word in words.split()
 }  # fmt: skip
@@ -76,7 +77,7 @@ _TAKES = {
     "choice": ("quoted",),
     "": ("quoted", "name", "code", "email", "url", "path", "date", "time", "day"),
 }
-# Of these, the kinds that are meant for a class wherever they stand. A quotation or a person's name may be for anything.
+# Of these, the kinds that are meant for a class wherever they stand. A quotation may be for anything.
 _SURE = {
     "place": ("name", "place"), "person": ("name", "person"), "date": ("date", "day"), "time": ("time",),
     "url": ("url",), "email": ("email",), "code": ("code",), "path": ("path",), "query": ("sql", "phrase"),
@@ -204,7 +205,7 @@ def hint_target(name: str, schema: object) -> HintTarget:
         hint_class(name, known.get("description")),
         not kinds or bool(kinds & {"integer", "number"}),
         (not kinds or "string" in kinds) and not {"enum", "const"} & known.keys(),
-        any(part.get("type") == "array" for part in (known, *_branches_of(known))),
+        any("array" in _types_of(part) for part in (known, *_branches_of(known))),
         unit_seconds(name, known.get("description")) is not None,
     )
 
@@ -226,12 +227,16 @@ def _stated_kinds(schema: typing.Mapping[str, typing.Any]) -> set[str]:
         items = part.get("items")
         if isinstance(items, dict):
             part = items
-        stated = part.get("type")
-        kinds.update(one for one in (stated if isinstance(stated, list) else [stated]) if isinstance(one, str))
+        kinds.update(_types_of(part))
         if "$ref" in part:
             return set()
         kinds.update("string" if isinstance(value, str) else json_kind(value) for value in _list_in(part, "enum"))
     return kinds
+
+
+def _types_of(schema: typing.Mapping[str, typing.Any]) -> list[str]:
+    stated = schema.get("type")
+    return [one for one in (stated if isinstance(stated, list) else [stated]) if isinstance(one, str)]
 
 
 def _branches_of(schema: typing.Mapping[str, typing.Any]) -> list[dict[str, typing.Any]]:
@@ -254,7 +259,7 @@ def assign_hints(
 
     `fixed` are the members of enums, in small letters; they serve no property as free strings.
     """
-    targets = targets[:_MAX_NAMES]
+    targets = targets[:MAX_TARGETS]
     if not hints.text or not targets:
         return tuple(hint for hint in hints.literals if not _is_fixed_text(hint, fixed))
     budget.spend(len(hints.words))
@@ -485,7 +490,12 @@ class ReadPrompt:
 
 
 def text_hints(
-    hints: typing.Sequence[Hint], name: str, description: object, prompt: ReadPrompt | None, *, only_sure: bool = False
+    hints: typing.Sequence[Hint],
+    name: str,
+    description: object,
+    prompt: ReadPrompt | None,
+    *,
+    only_sure: bool = False,
 ) -> tuple[list[str], list[str]]:
     """Return the strings that belong to the property `name`, and those that are free and of a kind that it takes.
 
@@ -550,6 +560,16 @@ def hint_rows(
     counted = all(at and hints[at - 1].kind in ("number", "counted") for at in keys)
     starts = [at - counted for at in keys]
     return [tuple(hints[start:end]) for start, end in zip(starts, [*starts[1:], len(hints)])]
+
+
+def owned_row(row: tuple[Hint, ...], properties: typing.Mapping[str, typing.Any], budget: Budget) -> tuple[Hint, ...]:
+    """Give a row's only number to the only property of its object that takes numbers alone."""
+    budget.spend(1 + len(row) // 5)
+    numbers = [hint for hint in row if hint.kind == "number" and not hint.owner]
+    takers = [one.name for one in hint_targets(properties, budget) if one.takes_numbers and not one.takes_strings]
+    if len(numbers) != 1 or len(takers) != 1:
+        return row
+    return tuple(hint._replace(owner=takers[0]) if hint is numbers[0] else hint for hint in row)
 
 
 def _spoken(text: str, wanted: str, budget: Budget) -> list[str]:

@@ -2,7 +2,8 @@
 
 Theory of operation. The calls that a prompt asks for are a plan, made from the prompt alone. Each tool's result since
 then takes one call off the plan. When the plan is done, nothing more is called: a loop of calls and results ends with
-a text, however the calls are spread over the turns. A request that demands a call gets one in any case.
+a text, however the calls are spread over the turns. A request that demands a call gets one in any case: when nothing is
+left to do, the tool that ends an agent's loop (closing.py).
 """
 
 from __future__ import annotations
@@ -13,8 +14,10 @@ from protocol.budget import Budget
 from protocol.errors import ApiError
 from protocol.mock.answer.asked import AskedTool, asked_tools
 from protocol.mock.answer.assignment import HintTarget, hint_targets, may_take, stand_in
+from protocol.mock.answer.closing import closing_words, is_closing_tool, is_result, is_told_to_call
 from protocol.mock.answer.hints import Hint, Hints, hint_text, read_hints, stem
 from protocol.mock.answer.json_answer import made_arguments, with_results
+from protocol.mock.answer.plain import parameters_of
 from protocol.mock.answer.reply import OfferedTool, Question, ToolCall, ToolResult
 
 MAX_REPLY_CALLS = 16  # of one answer
@@ -25,20 +28,56 @@ _PLACE_LEVELS = frozenset(stem(word) for word in ("city", "town", "state", "prov
 _NO_PARAMETERS: dict[str, typing.Any] = {"type": "object", "properties": {}}
 
 
-def due_calls(question: Question, budget: Budget) -> list[ToolCall]:
-    """Return the calls to make now, none where a text is due; ApiError 400 for a tool that is not offered."""
+class _MadeCall(typing.NamedTuple):
+    """A call, and how many values of its arguments the prompt or a result gave."""
+
+    call: ToolCall
+    told: int
+
+
+class _PlannedCall(typing.NamedTuple):
+    """A call that a prompt asks for, with its own part of what the prompt suggests; made once that is needed."""
+
+    asked: AskedTool
+    hints: Hints
+    made: _MadeCall | None = None
+
+
+def due_calls(question: Question, text: str, budget: Budget) -> list[ToolCall]:
+    """Return the calls to make now, none where a text is due; ApiError 400 for a tool that is not offered.
+
+    `text` is what the mock says: a tool that ends an agent's loop is called with it.
+    """
+    if not question.named and question.choice == "required" and not question.tools:
+        raise _no_tools()
     if question.named:
-        return [_call(AskedTool(_named_tool(question), 0), question, read_hints(question.prompt, budget), budget)]
-    if question.choice == "required":
-        if not question.tools:
-            raise _no_tools()
-        planned = _due(question, budget) or [(_next_tool(question), read_hints(question.prompt, budget))]
-    elif question.choice == "auto" and question.tools:
-        planned = _due(question, budget)
+        planned = [_alone(_named_tool(question), question, budget)]
     else:
-        return []
+        planned = _due(question, text, budget)
+    if not planned and question.choice == "required":
+        planned = [_alone(_closing_tool(question) or _next_tool(question), question, budget)]
+    elif not planned and question.choice == "auto":
+        closing = _closing_tool(question)
+        planned = [_alone(closing, question, budget)] if closing and _must_close(question, closing, budget) else []
     most = MAX_REPLY_CALLS if question.parallel else 1
-    return [_call(asked, question, hints, budget) for asked, hints in planned[:most]]
+    made = [one.made or _call(one.asked.tool, question, one.hints, text, budget) for one in planned[:most]]
+    return [one.call for one in made]
+
+
+def _alone(tool: OfferedTool, question: Question, budget: Budget) -> _PlannedCall:
+    return _PlannedCall(AskedTool(tool, 0), read_hints(question.prompt, budget))
+
+
+def _closing_tool(question: Question) -> OfferedTool | None:
+    return next((tool for tool in question.tools if is_closing_tool(tool.name)), None)
+
+
+def _must_close(question: Question, closing: OfferedTool, budget: Budget) -> bool:
+    """Say whether an agent is told to end with its closing tool and has not done so; in other chats a text is due."""
+    if any(result.name == closing.name for result in question.results):
+        return False
+    budget.spend(5 + (len(question.instructions) + len(question.prompt)) // 100)
+    return any(is_told_to_call(said, closing.name) for said in (question.instructions, question.prompt))
 
 
 def _named_tool(question: Question) -> OfferedTool:
@@ -56,13 +95,10 @@ def _no_tools() -> ApiError:
     return ApiError(400, message, param="tool_choice", code="invalid_value")
 
 
-def _next_tool(question: Question) -> AskedTool:
+def _next_tool(question: Question) -> OfferedTool:
     """Return the first tool that has no result yet, or else the first one: some call is required."""
     done = {result.name for result in question.results}
-    return AskedTool(next((tool for tool in question.tools if tool.name not in done), question.tools[0]), 0)
-
-
-_PlannedCall = typing.Tuple[AskedTool, Hints]
+    return next((tool for tool in question.tools if tool.name not in done), question.tools[0])
 
 
 def _plan(question: Question, budget: Budget) -> list[_PlannedCall]:
@@ -79,15 +115,51 @@ def _plan(question: Question, budget: Budget) -> list[_PlannedCall]:
             start = _part_start(text, one.position) if at else 0
             end = _part_start(text, asked[at + 1].position) if at + 1 < len(asked) else len(text)
             hints = _part(text[start:end], whole, budget)
-        planned += [(one, part) for part in _spread(hints, one.tool, budget)]
+        planned += [_PlannedCall(one, part) for part in _spread(hints, one.tool, budget)]
     return planned
 
 
-def _due(question: Question, budget: Budget) -> list[_PlannedCall]:
+def _due(question: Question, text: str, budget: Budget) -> list[_PlannedCall]:
     """Return what is left of the plan, as far as it need not wait for results."""
-    left = _left(_plan(question, budget), question.results, budget)
-    waiting = [at for at, (asked, _) in enumerate(left) if at and asked.waits and asked.tool != left[at - 1][0].tool]
+    if question.choice not in ("auto", "required") or is_result(question.prompt):
+        return []
+    planned = _plan(question, budget)
+    left = _without_inventions(planned, _left(planned, question.results, budget), question, text, budget)
+    is_last = [is_closing_tool(one.asked.tool.name) for one in left]
+    # What ends the loop comes when all else is done.
+    left = [one for one, last in zip(left, is_last) if not last] or left[:1]
+    tools = [one.asked.tool for one in left]
+    waiting = [at for at, one in enumerate(left) if at and one.asked.waits and tools[at] is not tools[at - 1]]
     return left[: waiting[0]] if waiting else left
+
+
+def _without_inventions(
+    planned: typing.Sequence[_PlannedCall],
+    left: list[_PlannedCall],
+    question: Question,
+    text: str,
+    budget: Budget,
+) -> list[_PlannedCall]:
+    """Leave out calls whose arguments would be made up, beside a call that the prompt says something for."""
+    if len({one.asked.tool.name for one in planned}) < 2:
+        return left
+
+    def made(one: _PlannedCall, question: Question) -> _PlannedCall:
+        return one._replace(made=_call(one.asked.tool, question, one.hints, text, budget))
+
+    left = [made(one, question) for one in left[:MAX_REPLY_CALLS]]
+    is_said = [_is_said(one) for one in left]
+    if all(is_said):
+        return left
+    alone = question._replace(results=())
+    if not any(is_said) and not any(_is_said(made(one, alone)) for one in planned[:MAX_REPLY_CALLS]):
+        return left
+    return [one for one, said in zip(left, is_said) if said]
+
+
+def _is_said(one: _PlannedCall) -> bool:
+    """Say whether a made call is what somebody said: its name, a value, or nothing at all."""
+    return one.asked.spelt or one.made is None or one.made.told > 0 or one.made.call.arguments == "{}"
 
 
 def _part_start(text: str, position: int) -> int:
@@ -115,9 +187,8 @@ def _part(text: str, whole: Hints, budget: Budget) -> Hints:
 
 def _spread(hints: Hints, tool: OfferedTool, budget: Budget) -> list[Hints]:
     """Return the hints of each call of one tool: "weather in Oslo and Rome" are two calls where each takes a place."""
-    parameters = tool.parameters if isinstance(tool.parameters, dict) else {}
-    properties = parameters.get("properties")
-    targets = hint_targets(properties if isinstance(properties, dict) else {}, budget)
+    parameters = [one for one in parameters_of(tool.parameters, budget) if not one.is_in_list]
+    targets = hint_targets({one.name: one.schema for one in parameters}, budget)
     for members in _lists(hints.literals):
         budget.spend(len(targets) + len(members) * len(hints.literals) // 5)
         takers = [target for target in targets if _takes_one(target, members[0][0])]
@@ -175,7 +246,7 @@ def _left(
     strays = 0
     for result in results:
         budget.spend(1 + len(left) // 10)
-        same = next((at for at, (asked, _) in enumerate(left) if asked.tool.name == result.name), None)
+        same = next((at for at, one in enumerate(left) if one.asked.tool.name == result.name), None)
         if same is None:
             strays += not result.name
         else:
@@ -183,14 +254,17 @@ def _left(
     return left[strays:]
 
 
-def _call(asked: AskedTool, question: Question, hints: Hints, budget: Budget) -> ToolCall:
-    tool = asked.tool
+def _call(tool: OfferedTool, question: Question, hints: Hints, text: str, budget: Budget) -> _MadeCall:
     if tool.kind == "custom":
-        return ToolCall(tool.name, _custom_input(hints, question), tool.kind)
+        return _MadeCall(ToolCall(tool.name, _custom_input(hints, question), tool.kind), 1)
     schema = tool.parameters or _NO_PARAMETERS
     hints = with_results(hints, question.results)
+    if is_closing_tool(tool.name):
+        known = [(one.name, one.schema) for one in parameters_of(schema, budget)]
+        said = [Hint(value, "label", owner=name) for name, value in closing_words(known, text).items()]
+        hints = hints._replace(literals=(*said, *hints.literals), text=hints.text or " ")
     arguments = made_arguments(schema, tool.name, question, hints, budget)
-    return ToolCall(tool.name, arguments.text, tool.kind)
+    return _MadeCall(ToolCall(tool.name, arguments.text, tool.kind), arguments.told)
 
 
 def _custom_input(hints: Hints, question: Question) -> str:

@@ -28,20 +28,31 @@ import typing
 from protocol.budget import Budget
 from protocol.mock.answer.arrays import ArrayMaker
 from protocol.mock.answer.assignment import (
+    MAX_TARGETS,
     HintTarget,
     ReadPrompt,
     assign_hints,
+    hint_class,
     hint_target,
     hint_targets,
     number_hints,
     text_hints,
 )
+from protocol.mock.answer.closing import is_closing_tool, is_ending
 from protocol.mock.answer.cost import answer_budget
 from protocol.mock.answer.hints import MAX_HINT_TEXT, Hint, Hints
 from protocol.mock.answer.modest import harm, quantity_candidates, usual_texts
 from protocol.mock.answer.objects import ObjectMaker
 from protocol.mock.answer.place import Place, WantedSchemas, description_of
-from protocol.mock.answer.reading import SchemaBranches, SchemaChoices, SchemaHeights, is_fixed, is_nullable, possible_kinds
+from protocol.mock.answer.plain import plain_schema
+from protocol.mock.answer.reading import (
+    SchemaBranches,
+    SchemaChoices,
+    SchemaHeights,
+    is_fixed,
+    is_nullable,
+    possible_kinds,
+)
 from protocol.mock.answer.scalar import Schemas, Unsatisfiable, number_candidates, number_range_is_open, text_candidates
 from protocol.mock.json_schema.check import SchemaChecker, admits_everything
 from protocol.mock.json_schema.document import (
@@ -103,7 +114,8 @@ def _hinted_properties(document: SchemaDocument) -> list[HintTarget]:
     properties: dict[str, JsonSchema] = {}
     for schema, _ in document.parts.values():
         for name, part in schema.get("properties", {}).items():
-            properties.setdefault(name, part)
+            if name not in properties and len(properties) < MAX_TARGETS:
+                properties[name] = plain_schema(part, document.root, document.budget)
     return hint_targets(properties, document.budget)
 
 
@@ -147,8 +159,8 @@ class _Maker:
     """One run of `instance`: its budgets, the hints that are left, and what is known of the document by now."""
 
     __slots__ = (
-        "budget", "characters", "checker", "choices", "document", "failed", "heights", "hints", "is_terse", "made",
-        "possible", "prompt", "said", "seed", "targets", "told",
+        "budget", "characters", "checker", "choices", "document", "failed", "fitness", "heights", "hints", "is_terse",
+        "made", "possible", "prompt", "said", "seed", "targets", "told",
     )  # fmt: skip
 
     def __init__(self, document: SchemaDocument, seed: int, hints: Hints, *, is_terse: bool = False) -> None:
@@ -170,6 +182,7 @@ class _Maker:
         schemas = [schema for schema, _ in document.parts.values()]
         self.targets = {id(document.target(schema["$ref"])) for schema in schemas if "$ref" in schema}
         self.choices = SchemaChoices(document)
+        self.fitness: dict[int, int] = {}  # of branches, by id
         # Lists of schemas, by the ids of their members: those that no value was found for, and those that have one.
         self.failed: dict[frozenset[int], Unsatisfiable] = {}
         self.possible: set[frozenset[int]] = set()
@@ -355,7 +368,28 @@ class _Maker:
             return sorted(branches, key=lambda branch: max((self.heights.of(schema) for schema in branch), default=0))
         equal = sum(len(branch) == 1 for branch in branches)  # longer branches are for when these have failed
         turn = self._turn(place) % max(1, equal)
-        return branches[turn:equal] + branches[:turn] + branches[equal:]
+        turned = branches[turn:equal] + branches[:turn]
+        if self.is_terse:
+            turned.sort(key=lambda branch: branch[0] == {"type": "null"})  # nobody says null
+        if equal > 1 and self.prompt.text:
+            turned.sort(key=lambda branch: -self._fitness(branch[0]))
+        return turned + branches[equal:]
+
+    def _fitness(self, schema: JsonSchema) -> int:
+        """Say how well a branch fits the prompt: 2 for one that it names, 1 for one that ends an agent's loop.
+
+        The name of a branch is a fixed string of its properties, such as its `type`, or else its only property's.
+        """
+        known = self.fitness.get(id(schema))
+        if known is None:
+            properties = plain_schema(schema, self.document.root, self.budget)["properties"]
+            parts = {name: plain_schema(part, self.document.root, self.budget) for name, part in properties.items()}
+            members = [part["enum"][0] for part in parts.values() if len(part.get("enum", ())) == 1]
+            names = [member for member in members if isinstance(member, str)] or list(parts)[: len(parts) == 1]
+            is_named = bool(names) and bool(self.prompt.mentioned(names, hint_target("", {})))
+            known = 2 if is_named else int(any(is_closing_tool(name) for name in names))
+            self.fitness[id(schema)] = known
+        return known
 
     def _within(self, reading: Schemas, place: Place) -> Place:
         here = frozenset(id(schema) for schema in reading if id(schema) in self.targets)
@@ -385,20 +419,22 @@ class _Maker:
         if place.rich:
             turn = self._turn(place) % len(kinds) if any("type" in schema for schema in reading) else 0
             kinds = kinds[turn:] + kinds[:turn]
+            if self.is_terse:
+                kinds.sort(key=lambda kind: kind == "null")
         else:
             kinds.sort(key=lambda kind: max((self.heights.of_kind(schema, kind) for schema in reading), default=0))
         for kind in kinds:
             yield self._of_kind(kind, reading, place)
 
-    def _fixed_candidates(
-        self, values: list[object], mentioned: list[object], place: Place
-    ) -> typing.Iterator[object]:
+    def _fixed_candidates(self, values: list[object], mentioned: list[object], place: Place) -> typing.Iterator[object]:
         self.budget.spend(len(values) // 50)
         used = [hint.value for hint in self.hints if hint.owner == _USED] if mentioned else []
         yield from (value for value in mentioned if value not in used)
         yield from mentioned
         turn = self._turn(place) % len(values)
         turned = values[turn:] + values[:turn]
+        if self.prompt.text or self.is_terse:
+            yield from [value for value in values if is_ending(value)]  # else an agent's loop has no end
         yield from sorted(turned, key=harm) if self.is_terse else turned
         raise Unsatisfiable(f"none of {schema_evidence(values)} satisfies the other keywords that apply")
 
@@ -411,6 +447,7 @@ class _Maker:
         if "number" in kinds or "integer" in kinds:
             found += number_hints(self.hints, place.name, "number" not in kinds, description_of(reading))[0]
         if "boolean" in kinds and "string" not in kinds:
+            found += [hint.value for hint in self.hints if isinstance(hint.value, bool) and hint.owner == place.name]
             found += self.prompt.flags(place.name)
         return found
 
@@ -428,13 +465,14 @@ class _Maker:
         if kind == "object":
             return _Source(ObjectMaker(self).candidates(reading, place))
         if kind == "array":
-            return _Source(ArrayMaker(self).candidates(reading, place))
+            command = self._command(reading, place)
+            return _Source(itertools.chain(command, ArrayMaker(self).candidates(reading, place)), command)
         if kind == "string":
             self.budget.spend(10 + len(self.hints) // 2)
             description = description_of(reading)
             free += text_hints(self.hints, place.name, description, self.prompt, only_sure=place.only_told)[1]
             if place.only_told:
-                free = [text for text in free if text not in self.said]
+                free = [text for text in free if not any(said in text for said in self.said)]
             made = text_candidates(self.document, reading, place.name, turn)
             if self.is_terse:
                 made = itertools.chain(usual_texts(place.name, description), made)
@@ -446,6 +484,14 @@ class _Maker:
             return _Source(itertools.chain(free, self._numbers(reading, place, kind == "integer")), free)
         flags = [turn % 2 == 0, turn % 2 == 1]
         return _Source(iter([None] if kind == "null" else flags[::-1] if self.is_terse else flags))
+
+    def _command(self, reading: Schemas, place: Place) -> list[list[str]]:
+        """Return the command that the prompt gives, as the arguments of execvp(): what an array of them is for."""
+        if not self.is_terse or hint_class(place.name) != "command" or not self.prompt.text:
+            return []
+        self.budget.spend(10 + len(self.hints) // 2)
+        owned, free = text_hints(self.hints, place.name, description_of(reading), self.prompt)
+        return [["bash", "-lc", said] for said in (owned + free)[:1]]
 
     def _numbers(self, reading: Schemas, place: Place, whole: bool) -> typing.Iterator[float]:
         turn = self._turn(place)

@@ -24,7 +24,7 @@ _UNIT_SECONDS = {
 }  # fmt: skip
 _N = r"(-?\d{1,9}(?:\.\d{1,6})?)(?![\w.]*\d)"
 _DEFAULT = rf"(?i)\bdefaults?(?: value)?(?: is| to|:| of|=)?\s{{0,3}}{_N}"
-_RANGE = rf"(?i)(?:(?:between|from)\s{_N}\s(?:and|to)|(?<![\w.-]){_N}\s?(?:-|\u2013|to|\.\.))\s?{_N}"
+_RANGE = rf"(?i)(?:(?:between|from)\s{_N}\s(?:and|to)|(?<![\w.-]){_N}\s?(?:-|\u2013|to|\.\.))\s?(?!0\d){_N}"
 _LEAST = rf"(?i)\b(?:min(?:imum)?|at least|no less than)\b[^\d\n.-]{{0,12}}{_N}"
 _MOST = rf"(?i)\b(?:max(?:imum)?|up to|at most|no more than|limited to)\b[^\d\n.-]{{0,12}}{_N}"
 _HARMFUL = frozenset(

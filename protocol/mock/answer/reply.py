@@ -79,7 +79,7 @@ def reply(question: Question, text: str, budget: Budget | None = None) -> Reply:
     budget = budget or answer_budget()
     if question.named or question.choice == "required" or (question.choice == "auto" and question.tools):
         (due_calls,) = load("mock tool calls")
-        calls = due_calls(question, budget)
+        calls = due_calls(question, text, budget)
         if calls:
             return Reply("", calls)
     varied = f"{text} ({question.number + 1})" if question.number else text
