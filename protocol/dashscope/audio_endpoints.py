@@ -7,6 +7,7 @@ import typing
 from protocol.dashscope.calls import Caller, NativeClient, next_piece
 from protocol.dashscope.download import Downloader
 from protocol.dashscope.mapping.errors import upstream_bad_response
+from protocol.dashscope.mapping.long_transcript import long_transcription_answer, transcript_url
 from protocol.dashscope.mapping.speech import (
     SpeechPlan,
     SpeechStreamTranslator,
@@ -14,14 +15,18 @@ from protocol.dashscope.mapping.speech import (
     speech_done_event,
     wav_samples,
 )
+from protocol.dashscope.mapping.tasks import TRANSCRIPTION_LIMIT_SECONDS
 from protocol.dashscope.mapping.transcript import (
+    TranscriptionPlan,
     TranscriptStreamTranslator,
     plan_transcription,
+    plan_url_transcription,
     refuse_translation,
     transcription_answer,
 )
 from protocol.dashscope.request_body import BodyReader
 from protocol.dashscope.streaming import encode_events, streamed_response, translated_events
+from protocol.dashscope.task_runner import TaskRunner
 from protocol.exchange import Request, Response
 from protocol.openai.answers import EVENT_STREAM_FIELDS
 from protocol.openai.audio import speech_delta_event
@@ -29,17 +34,25 @@ from protocol.wire.json_text import JsonObject
 
 # DashScope takes 10 MB as base64. The form may be larger: then the recording is refused by a message with its size.
 _MOST_FORM_BYTES = 16 * 1024 * 1024
+_GRANULARITIES = "timestamp_granularities"  # a client may write [] behind it
 
 
 class AudioEndpoints:
     """Answers requests for speech and transcriptions; `keepalive_seconds` of silence give a comment (0: never)."""
 
     def __init__(
-        self, client: NativeClient, bodies: BodyReader, downloader: Downloader, *, keepalive_seconds: float
+        self,
+        client: NativeClient,
+        bodies: BodyReader,
+        downloader: Downloader,
+        tasks: TaskRunner,
+        *,
+        keepalive_seconds: float,
     ) -> None:
         self._client = client
         self._bodies = bodies
         self._downloader = downloader
+        self._tasks = tasks
         self._keepalive_seconds = keepalive_seconds
 
     async def create_speech(self, request: Request, caller: Caller) -> Response:
@@ -85,10 +98,16 @@ class AudioEndpoints:
         return sound
 
     async def create_transcription(self, request: Request, caller: Caller) -> Response:
-        """Answer `POST /audio/transcriptions`, a form with a recording."""
+        """Answer `POST /audio/transcriptions`, a form with a recording, or with a URL where one lies."""
         form = await self._bodies.read_form(request, _MOST_FORM_BYTES)
-        file = form.file("file")
-        plan = plan_transcription(form.fields, file.filename, file.content_type, file.data)
+        if form.fields.get("file_url"):
+            words = any(name.startswith(_GRANULARITIES) and value == "word" for name, value in form.parts)
+            plan = plan_url_transcription(form.fields, words)
+        else:
+            file = form.file("file")
+            plan = plan_transcription(form.fields, file.filename, file.content_type, file.data)
+        if plan.call.task:
+            return await self._transcribe_long(plan, caller)
         if not plan.stream:
             answer = await self._client.ask(plan.call, caller)
             content_type, body = transcription_answer(answer, plan.response_format)
@@ -96,6 +115,13 @@ class AudioEndpoints:
         stream = (await self._client.open(plan.call, caller), TranscriptStreamTranslator())
         events = translated_events([stream], keepalive_seconds=self._keepalive_seconds)
         return await streamed_response(EVENT_STREAM_FIELDS, events, caller)
+
+    async def _transcribe_long(self, plan: TranscriptionPlan, caller: Caller) -> Response:
+        """Wait for the task that writes down a long recording, and fetch what it has written."""
+        answer = await self._tasks.finish(plan.call, caller, TRANSCRIPTION_LIMIT_SECONDS)
+        transcript = await self._downloader.fetch(transcript_url(answer), caller.deadline)
+        content_type, body = long_transcription_answer(transcript, answer, plan)
+        return Response(200, [("content-type", content_type)], body)
 
     async def create_translation(self, request: Request, caller: Caller) -> Response:
         """Answer `POST /audio/translations`: 400."""

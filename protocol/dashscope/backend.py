@@ -41,6 +41,7 @@ from protocol.dashscope.mapping.models import dashscope_model, dashscope_model_l
 from protocol.dashscope.mapping.native import dashscope_key
 from protocol.dashscope.request_body import BodyReader
 from protocol.dashscope.settings import DashScopeSettings
+from protocol.dashscope.task_runner import TaskRunner
 from protocol.errors import ApiError
 from protocol.exchange import BackendFailed, Endpoint, Request, Response
 from protocol.openai.answers import api_path, error_response, json_response
@@ -111,10 +112,11 @@ class DashScope:
             make_id=lambda: f"{random_bits(96):024x}",
         )
         embeddings = EmbeddingEndpoints(client, bodies)
-        self._images = ImageEndpoints(client, bodies, downloader, clock=clock, sleep=sleep)
-        audio = AudioEndpoints(client, bodies, downloader, keepalive_seconds=settings.keepalive)
+        self._tasks = TaskRunner(client, sleep=sleep)
+        images = ImageEndpoints(client, bodies, downloader, self._tasks, clock=clock)
+        audio = AudioEndpoints(client, bodies, downloader, self._tasks, keepalive_seconds=settings.keepalive)
         self._one_model = self._make_endpoint("/models/{id}", self._retrieve_model)
-        self._endpoints = self._make_endpoints(chat, embeddings, audio)
+        self._endpoints = self._make_endpoints(chat, embeddings, images, audio)
 
     @property
     def open_connections(self) -> int:
@@ -152,13 +154,13 @@ class DashScope:
 
     async def close(self) -> None:
         """Close the connections to DashScope, once the tasks that nobody waits for have been cancelled."""
-        await self._images.close()
+        await self._tasks.close()
         await self._pool.close()
 
     # ---- one request --------------------------------------------------------------------------------------------
 
     def _make_endpoints(
-        self, chat: ChatEndpoints, embeddings: EmbeddingEndpoints, audio: AudioEndpoints
+        self, chat: ChatEndpoints, embeddings: EmbeddingEndpoints, images: ImageEndpoints, audio: AudioEndpoints
     ) -> dict[str, dict[str, Endpoint]]:
         """Return who answers, by path and method. A form streams: its files may be larger than what is held."""
         return {
@@ -169,8 +171,8 @@ class DashScope:
                 ("POST", "/embeddings", embeddings.create_embeddings, False),
                 ("POST", "/rerank", embeddings.rerank, False),
                 ("POST", "/reranks", embeddings.rerank, False),
-                ("POST", "/images/generations", self._images.generate_images, False),
-                ("POST", "/images/edits", self._images.edit_images, True),
+                ("POST", "/images/generations", images.generate_images, False),
+                ("POST", "/images/edits", images.edit_images, True),
                 ("POST", "/audio/speech", audio.create_speech, False),
                 ("POST", "/audio/transcriptions", audio.create_transcription, True),
                 ("POST", "/audio/translations", audio.create_translation, True),

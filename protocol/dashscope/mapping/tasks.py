@@ -15,6 +15,8 @@ from protocol.dashscope.mapping.errors import DashScopeError, error_from_answer,
 
 #: How long a task is polled. A picture takes 10 to 120 s.
 TASK_LIMIT_SECONDS = 300.0
+#: How long that of a transcription is, whose recording may have twelve hours.
+TRANSCRIPTION_LIMIT_SECONDS = 3600.0
 
 _FIRST_DELAY_SECONDS = 1.0
 _DELAY_GROWTH = 1.5

@@ -1,8 +1,9 @@
 """Speech to text: OpenAI's transcription request as a native chat call with a recording, and the answers back.
 
 DashScope takes short recordings in this way: up to 5 minutes, and 10 MB as base64. It gives the text, the language and
-the length in seconds, but no times of words. Where the client wants times, one segment spans the whole text. Sources:
-DashScope API reference, "Qwen-ASR"; OpenAI API reference, "Create transcription".
+the length in seconds, but no times of words. Where the client wants times, one segment spans the whole text. Long
+recordings are given by URL and written down by a task, whose transcript long_transcript.py reads. Sources: DashScope
+API reference, "Qwen-ASR"; OpenAI API reference, "Create transcription".
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from protocol.dashscope.mapping.data_url import data_url
 from protocol.dashscope.mapping.events import StreamTranslator
 from protocol.dashscope.mapping.fields import optional_choice, optional_text, refuse_field, required_text
 from protocol.dashscope.mapping.models import model_key
-from protocol.dashscope.mapping.native import MULTIMODAL_GENERATION_PATH, NativeCall
+from protocol.dashscope.mapping.native import MULTIMODAL_GENERATION_PATH, TRANSCRIPTION_PATH, NativeCall
 from protocol.errors import ApiError
 from protocol.openai.audio import CAPTION_TYPES, caption_time
 from protocol.wire.json_text import JsonObject
@@ -24,6 +25,10 @@ from protocol.wire.json_text import JsonObject
 _DEFAULT_MODEL = "qwen3-asr-flash"
 _OPENAI_MODELS = r"whisper-1|gpt-4o-(?:mini-)?transcribe.*"
 _SHORT_RECORDING_MODEL = r".*-asr-flash(?!-filetrans|-realtime).*"
+_DEFAULT_LONG_MODEL = "qwen3-asr-flash-filetrans"
+_LONG_RECORDING_MODEL = r".*-asr-flash-filetrans.*|fun-asr(?!.*realtime).*|paraformer(?!.*realtime).*|sensevoice.*"
+_ONE_URL_MODEL = r"qwen3-asr-flash-filetrans.*"  # the others take a list
+_RECORDING_URL = r"(?:https?|oss)://[!-~]+"
 _AUDIO_TYPES = {
     "aac": "audio/aac",
     "amr": "audio/amr",
@@ -47,14 +52,18 @@ _STREAMED_FORMATS = ("json", "text")
 
 
 class TranscriptionPlan:
-    """The native call for one transcription request, the answer's format, and whether the client wants a stream."""
+    """The native call for one transcription request, the answer's format, and whether the client wants a stream.
 
-    __slots__ = ("call", "response_format", "stream")
+    `words` says that the client wants the times of words.
+    """
 
-    def __init__(self, call: NativeCall, response_format: str, stream: bool) -> None:
+    __slots__ = ("call", "response_format", "stream", "words")
+
+    def __init__(self, call: NativeCall, response_format: str, stream: bool, words: bool = False) -> None:
         self.call = call
         self.response_format = response_format
         self.stream = stream
+        self.words = words
 
 
 def plan_transcription(
@@ -69,12 +78,49 @@ def plan_transcription(
     if re.fullmatch(_OPENAI_MODELS, key):
         model = _DEFAULT_MODEL
     elif not re.fullmatch(_SHORT_RECORDING_MODEL, key):
-        raise refuse_field("model", f"a model for short recordings, e.g. {_DEFAULT_MODEL}", model)
+        expected = f"a model for short recordings, e.g. {_DEFAULT_MODEL}, or file_url in the place of file"
+        raise refuse_field("model", expected, model)
+    return _short_plan(fields, model, _audio_url(filename, media_type, sound))
+
+
+def plan_url_transcription(fields: typing.Mapping[str, typing.Any], words: bool = False) -> TranscriptionPlan:
+    """Return the plan for a recording that lies at the form's `file_url`: a task, unless the model is for short ones.
+
+    OpenAI's models stand for qwen3-asr-flash-filetrans. `words` asks for the times of words. ApiError 400 with `param`.
+    """
+    model = required_text(fields, "model")
+    url = required_text(fields, "file_url")
+    if not re.fullmatch(_RECORDING_URL, url):
+        raise refuse_field("file_url", "an http or https URL that DashScope can reach, or oss://", url)
+    key = model_key(model)
+    if re.fullmatch(_SHORT_RECORDING_MODEL, key):
+        return _short_plan(fields, model, url)
+    if re.fullmatch(_OPENAI_MODELS, key):
+        model = key = _DEFAULT_LONG_MODEL
+    elif not re.fullmatch(_LONG_RECORDING_MODEL, key):
+        raise refuse_field("model", f"a model for recordings by URL, e.g. {_DEFAULT_LONG_MODEL}", model)
+    response_format = optional_choice(fields, "response_format", _FORMATS) or "json"
+    if _flag(fields, "stream"):
+        raise refuse_field("stream", "false, for a long recording is written down as a whole", True)
+    language = optional_text(fields, "language")
+    if re.fullmatch(_ONE_URL_MODEL, key):
+        native_input: JsonObject = {"file_url": url}
+        parameters: JsonObject = {"enable_itn": _flag(fields, "enable_itn"), "enable_words": words}
+        if language:
+            parameters["language"] = language
+    else:
+        native_input = {"file_urls": [url]}
+        parameters = {"language_hints": [language]} if language else {}
+    body = {"model": model, "input": native_input, "parameters": parameters}
+    return TranscriptionPlan(NativeCall(TRANSCRIPTION_PATH, body, task=True), response_format, False, words)
+
+
+def _short_plan(fields: typing.Mapping[str, typing.Any], model: str, audio: str) -> TranscriptionPlan:
     response_format = optional_choice(fields, "response_format", _FORMATS) or "json"
     stream = _flag(fields, "stream")
     if stream and response_format not in _STREAMED_FORMATS:
         raise refuse_field("response_format", "json or text beside stream", response_format)
-    messages = [{"role": "user", "content": [{"audio": _audio_url(filename, media_type, sound)}]}]
+    messages = [{"role": "user", "content": [{"audio": audio}]}]
     prompt = optional_text(fields, "prompt")
     if prompt:
         messages.insert(0, {"role": "system", "content": [{"text": prompt}]})
@@ -107,7 +153,7 @@ def transcription_answer(answer: typing.Mapping[str, typing.Any], response_forma
     if response_format == "text":
         return "text/plain; charset=utf-8", _bytes(text + "\n")
     if response_format in ("srt", "vtt"):
-        return CAPTION_TYPES[response_format], _bytes(_captions(response_format, text, seconds))
+        return CAPTION_TYPES[response_format], _bytes(captions(response_format, [(0.0, seconds, text)]))
     body: JsonObject = {"text": text, "usage": _usage(usage)}
     if response_format == "verbose_json":
         body = {
@@ -115,7 +161,7 @@ def transcription_answer(answer: typing.Mapping[str, typing.Any], response_forma
             "language": _language(answer),
             "duration": seconds,
             **body,
-            "segments": [_segment(text, seconds)],
+            "segments": [segment(0, 0.0, float(seconds), text)],
         }
     return "application/json", _bytes(json.dumps(body, ensure_ascii=False))
 
@@ -193,13 +239,13 @@ def _language(answer: typing.Mapping[str, typing.Any]) -> str:
     return ""
 
 
-def _segment(text: str, seconds: float) -> JsonObject:
-    """Return the one segment of verbose_json; what DashScope does not measure is 0."""
+def segment(number: int, start: float, end: float, text: str) -> JsonObject:
+    """Return a segment of verbose_json, its times in seconds; what DashScope does not measure is 0."""
     return {
-        "id": 0,
+        "id": number,
         "seek": 0,
-        "start": 0.0,
-        "end": float(seconds),
+        "start": start,
+        "end": end,
         "text": text,
         "tokens": [],
         "temperature": 0.0,
@@ -209,8 +255,13 @@ def _segment(text: str, seconds: float) -> JsonObject:
     }
 
 
-def _captions(response_format: str, text: str, seconds: float) -> str:
-    """Return one caption, shown from beginning to end."""
+def captions(response_format: str, cues: typing.Sequence[tuple[float, float, str]]) -> str:
+    """Return captions in SRT or WebVTT: each is shown from a time to another, in seconds."""
     if response_format == "srt":
-        return f"1\n00:00:00,000 --> {caption_time(seconds, ',')}\n{text}\n\n"
-    return f"WEBVTT\n\n00:00:00.000 --> {caption_time(seconds, '.')}\n{text}\n\n"
+        return "".join(
+            f"{number}\n{caption_time(start, ',')} --> {caption_time(end, ',')}\n{text}\n\n"
+            for number, (start, end, text) in enumerate(cues, 1)
+        )
+    return "WEBVTT\n\n" + "".join(
+        f"{caption_time(start, '.')} --> {caption_time(end, '.')}\n{text}\n\n" for start, end, text in cues
+    )

@@ -25,6 +25,7 @@ from protocol.dashscope.mapping.native import (
     TEXT_GENERATION_PATH,
     TEXT_RERANK_PATH,
     TEXT_TO_IMAGE_PATH,
+    TRANSCRIPTION_PATH,
 )
 from protocol.errors import ApiError
 from protocol.exchange import Answer, Endpoint, ErrorShapes, Request, Response
@@ -44,7 +45,6 @@ from protocol.openai.answers import API_ROOTS, JSON_FIELDS, error_event, event_o
 from protocol.openai.refusals import unknown_door
 from protocol.wire.json_text import encode_json
 
-_TRANSCRIPTION_PATH = "/services/audio/asr/transcription"
 _IMAGE_TASK_PATH = "/services/aigc/image-generation/generation"
 
 # Whether a service answers at once, with a task, or as the request asks.
@@ -94,7 +94,7 @@ class NativeMock:
             TEXT_TO_IMAGE_PATH: (self._pictures.paint, "either"),
             IMAGE_TO_IMAGE_PATH: (self._pictures.paint, "either"),
             _IMAGE_TASK_PATH: (self._pictures.paint_messages, "either"),
-            _TRANSCRIPTION_PATH: (self._speech.transcribe, "task"),
+            TRANSCRIPTION_PATH: (self._speech.transcribe, "task"),
         }
         return {
             path: self._guarded(f"native {path[len('/services') :]}", self._service(answer, manner))

@@ -56,7 +56,10 @@ def _transcript(text: str) -> JsonObject:
         {"begin_time": 200 * at, "end_time": 200 * (at + 1), "text": word.strip(), "punctuation": ""}
         for at, word in enumerate(words)
     ]
-    sentence = {"begin_time": 0, "end_time": end, "text": text, "words": timed}
+    sentence = {
+        "sentence_id": 0, "begin_time": 0, "end_time": end, "language": "en", "emotion": "neutral", "text": text,
+        "words": timed,
+    }  # fmt: skip
     return {
         "properties": {"audio_format": "pcm_s16le", "channels": [0], "original_duration_in_milliseconds": end},
         "transcripts": [{"channel_id": 0, "text": text, "sentences": [sentence]}],

@@ -92,4 +92,4 @@ class SpeechEndpoints:
         output: JsonObject = (
             {"result": {"transcription_url": results[0]["transcription_url"]}} if one else {"results": results}
         )
-        return self._tasks.answer(call, len(urls), output, {"duration": len(urls)})
+        return self._tasks.answer(call, len(urls), output, {"seconds": len(urls), "duration": len(urls)})
