@@ -186,10 +186,12 @@ REFUSED = [
     "response_format is not supported in thinking mode",
     "Thinking mode does not support this tool_choice",
     "deepseek-reasoner does not support this tool_choice",
+    "required and named tool choices are not supported in thinking mode",
 ]
 NO_WAY_OFF = [
     "The value of the enable_thinking parameter is restricted to True.",
     "<400> InternalError.Algo.InvalidParameter: The value of the enable_thinking parameter is restricted to True.",
+    "parameter.enable_thinking must be set to true for this model",
     "The model my-model does not support enable_thinking.",
 ]
 HELLO = {"output": {"choices": [{"message": {"role": "assistant", "content": "{}"}, "finish_reason": "stop"}]}}

@@ -380,7 +380,7 @@ def test_unknown_models_answer_on_both(path):
         (generation(messages="hi"), "Input should be a valid list: input.messages"),
         (generation(messages=[{"role": "user", "content": ""}]), "Role must be user or assistant and Content length"),
         (generation(messages=[{"role": "bot", "content": "x"}]), "Role must be user or assistant and Content length"),
-        (generation(messages=[{"role": "system", "content": "x"}]), "At least one message with the role user"),
+        (generation(messages=[{"role": "system", "content": "x"}]), "do not contain elements with the role of user"),
         (generation(messages=SEEN), "input content must be a string."),
         (
             generation(messages=[*HELLO, {"role": "tool", "tool_call_id": "a", "content": "x"}]),

@@ -31,11 +31,12 @@ Manner = typing.Literal["plainly", "without thinking", "in words"]
 # set to required or object in thinking mode"; "Thinking mode does not support this tool_choice"; "deepseek-reasoner
 # does not support this tool_choice".
 _REFUSED_WHILE_THINKING = (
-    r"(?:json|response_format|structured output|tool_choice).{0,120}(?:thinking|reasoning)"
-    r"|(?:thinking|reason(?:ing|er)).{0,80}(?:json|response_format|structured output|tool_choice)"
+    r"(?:json|response_format|structured output|tool[_ ]choice).{0,120}(?:thinking|reasoning)"
+    r"|(?:thinking|reason(?:ing|er)).{0,80}(?:json|response_format|structured output|tool[_ ]choice)"
 )
-# "The value of the enable_thinking parameter is restricted to True."; "The model xxx does not support enable_thinking."
-_CANNOT_SWITCH_OFF = r"enable[_ ]thinking.{0,40}(?:restricted to|must be) true|does not support enable[_ ]thinking"
+# "The value of the enable_thinking parameter is restricted to True."; "parameter.enable_thinking must be set to true";
+# "The model xxx does not support enable_thinking."
+_CANNOT_SWITCH_OFF = r"enable[_ ]thinking.{0,40}(?:(?:restricted|set) to|be) true|does not support enable[_ ]thinking"
 _LONGEST_REFUSAL = 2000
 
 

@@ -136,7 +136,7 @@ def _check_messages(messages: typing.Sequence[JsonObject], multimodal: bool) -> 
             '"tool_call_id".'
         )
     if not any(message.get("role") == "user" for message in messages):
-        raise bad_parameter("At least one message with the role user is required")
+        raise bad_parameter("The input messages do not contain elements with the role of user.")
 
 
 def _call_ids(message: JsonObject) -> set[str]:
