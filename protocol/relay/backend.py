@@ -402,15 +402,20 @@ class Relay:
 
     def _make_fields(self, head: ResponseHead) -> tuple[str, bytes]:
         """Return the request id and the lines of all other fields; the reader has checked each."""
+        fields = response_fields(head)
+        request_id, block = self._id_and_lines(head, fields)
+        mask = self._mask
+        # One look at all lines spares nearly every answer a look at each value.
+        if mask is not None and mask.may_be_in(block + request_id.encode("latin-1")):
+            masked = [(name, mask.hide(value.encode("latin-1")).decode("latin-1")) for name, value in fields]
+            return self._id_and_lines(head, masked)
+        return request_id, block
+
+    def _id_and_lines(self, head: ResponseHead, fields: list[tuple[str, str]]) -> tuple[str, bytes]:
         request_id = ""
         lines = []
         is_event_stream = "text/event-stream" in head.fields.get("content-type").lower()
-        pairs = response_fields(head)
-        mask = self._mask
-        # One look at all values spares nearly every answer a look at each.
-        if mask is not None and mask.may_be_in("\n".join([value for _, value in pairs]).encode("latin-1")):
-            pairs = [(name, mask.hide(value.encode("latin-1")).decode("latin-1")) for name, value in pairs]
-        for name, value in pairs:
+        for name, value in fields:
             if name == "x-request-id" and _PRINTABLE_ID.fullmatch(value):
                 request_id = value
                 continue
