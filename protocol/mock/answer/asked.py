@@ -21,7 +21,7 @@ import typing
 from protocol.budget import Budget
 from protocol.mock.answer.assignment import hint_class
 from protocol.mock.answer.clauses import DOING_VERBS, LOOK_UP_VERBS, TELLING_VERBS, TEXT_VERBS, Clause, clauses, stems
-from protocol.mock.answer.hints import glossary_words, hint_words, stem
+from protocol.mock.answer.hints import OPENING_MARKS, glossary_words, hint_words, stem
 from protocol.mock.answer.plain import parameters_of
 from protocol.mock.answer.reply import OfferedTool
 from protocol.mock.answer.scalar import name_words
@@ -291,7 +291,8 @@ def _spelt(clause: Clause, name: str) -> int:
         rule += "|" + r"[\s_-]*".join(re.escape(word) for word in words)
     elif not re.search(r"[\W_\d]", name):
         # A single word may be meant as a word: it counts where it is marked as a name.
-        rule = rf"(?<=[`\"']){rule}(?=[`\"'])|{rule}(?=\(| tool\b| function\b|工具|函数)|(?<=\buse ){rule}\b"
+        marked = rf"(?<=[{OPENING_MARKS}]){rule}(?=[`\"'\u201c\u201d\u2019\u00bb\u300d])"
+        rule = rf"{marked}|{rule}(?=\(| tool\b| function\b|工具|函数)|(?<=\buse ){rule}\b"
         rule += rf"|(?<=\bcall ){rule}\b"
     found = re.search(rf"(?<![a-z0-9_])(?:{rule})(?![a-z0-9_])", clause.text)
     if found is None or clause.is_negated(clause.start + found.start()):

@@ -14,7 +14,7 @@ import typing
 
 from protocol.budget import Budget
 from protocol.mock.answer.cost import first_match
-from protocol.mock.answer.hints import HINT_NEAR, MAX_HINT_TEXT, Hint, Hints, hint_words, stem
+from protocol.mock.answer.hints import HINT_NEAR, MAX_HINT_TEXT, OPENING_MARKS, QUOTATION, Hint, Hints, hint_words, stem
 from protocol.mock.answer.modest import said_seconds, unit_seconds
 from protocol.mock.answer.scalar import name_words, singular
 from protocol.mock.json_schema.document import json_kind
@@ -29,9 +29,10 @@ _CLASSES = {
     for kind, words in (
         ("place", "city town location place country region state address destination origin venue province county"
                   " hotel where departure arrival area near room 城市 地点 位置 地区 国家"),
-        ("person", "name person user customer author recipient attendee passenger guest contact friend participant"
-                   " employee artist patient client member student teacher owner assignee receiver speaker host to"
-                   " 姓名 名字 收件人"),
+        ("person", "name person user customer author attendee passenger guest contact friend participant"
+                   " employee artist patient client member student teacher owner assignee speaker host"
+                   " 姓名 名字"),
+        ("recipient", "to recipient receiver 收件人"),
         ("date", "date day when deadline due birthday dob start end checkin checkout until since before after 日期"),
         ("time", "time hour clock 时间"),
         ("url", "url uri link website site webpage href endpoint 网址 链接"),
@@ -59,6 +60,7 @@ _CLASSES = {
 _TAKES = {
     "place": ("name", "quoted", "place", "code"),
     "person": ("name", "quoted", "person", "email"),
+    "recipient": ("email", "name", "quoted", "person"),
     "date": ("date", "day", "quoted"),
     "time": ("time", "date", "quoted"),
     "url": ("url", "quoted"),
@@ -79,7 +81,8 @@ _TAKES = {
 }
 # Of these, the kinds that are meant for a class wherever they stand. A quotation may be for anything.
 _SURE = {
-    "place": ("name", "place"), "person": ("name", "person"), "date": ("date", "day"), "time": ("time",),
+    "place": ("name", "place"), "person": ("name", "person"), "recipient": ("email",), "date": ("date", "day"),
+    "time": ("time",),
     "url": ("url",), "email": ("email",), "code": ("code",), "path": ("path",), "query": ("sql", "phrase"),
     "sql": ("sql",), "currency": ("currency",), "command": ("run",), "tag": ("tag",), "text": ("said",),
     "sum": ("sum",), "language": ("name",),
@@ -404,12 +407,13 @@ def _labelled(text: str, target: HintTarget, known: typing.AbstractSet[str], bud
         return []
     budget.spend(200 + len(text) // 20)  # the first half is what it costs to compile the pattern
     name = r"[\s_-]*".join(re.escape(word) for word in name_words(target.name).split())
-    value = r"(?:\"([^\"\n]{1,200})\"|'([^'\n]{1,200})'|([^\s\"'<{\[][^,;\n，；。]{0,199}))"
-    found = re.search(rf"(?i)(?<![^\W_]){name}[\"']?\s*(?:[:：=]|(?<=\w)\s+is\s+(?=[\"']))\s*{value}", text)
+    value = rf"(?:({QUOTATION})|([^\s{OPENING_MARKS}<{{\[][^,;\n，；。]{{0,199}}))"
+    closed = rf"[\"'`\u201d\u300d]?\s*(?:[:：=]|(?<=\w)\s+is\s+(?=[{OPENING_MARKS}]))"
+    found = re.search(rf"(?i)(?<![^\W_]){name}{closed}\s*{value}", text)
     if found is None:
         return []
     end = r"\.(?:\s|\Z)|\s+and\s+\w+\s*[:=]|\s+\w+\s*[=]|[?!](?:\s|\Z)"
-    said = found[1] or found[2] or re.split(end, found[3])[0].strip()
+    said = found[1][1:-1] if found[1] else re.split(end, found[2])[0].strip()
     return [Hint(said, "label", owner=target.name)] if said else []
 
 

@@ -199,7 +199,7 @@ def _spread(hints: Hints, tool: OfferedTool, budget: Budget) -> list[Hints]:
 
 
 def _takes_one(target: HintTarget, hint: Hint) -> bool:
-    return target.kind in ("place", "person", "code", "query", "") and may_take(hint, target)
+    return target.kind in ("place", "person", "recipient", "code", "query", "") and may_take(hint, target)
 
 
 def _lists(literals: typing.Sequence[Hint]) -> typing.Iterator[list[list[Hint]]]:

@@ -10,7 +10,7 @@ import typing
 
 from protocol.budget import Budget, spend_turn
 from protocol.mock.answer.cost import matches
-from protocol.mock.answer.hints import Hint, glossary_words, read_hints, stem
+from protocol.mock.answer.hints import QUOTATION, Hint, glossary_words, read_hints, stem
 
 MAX_ASKED_CLAUSES = 64  # of a prompt: the first and the last ones, for long texts have their question at either end
 
@@ -83,13 +83,15 @@ _PHRASES = (("find out", "search"), ("look up", "query"))
 _HOW_TO = r"how (?:do|can|should|would|could|might|to|shall)\b"
 _STATEMENT = frozenset("i we he she they it you is was are were am had has have not thank thanks".split())
 _NEGATIONS = frozenset("not don't dont don never without no avoid \u2019t".split())
-_CHINESE_REQUEST = (
+_OTHER_REQUEST = (
     "[？?吗呢]|什么|怎么|多少|几[点个度天]|哪|谁|如何|请|帮|查|告诉|搜|计算|算一"
+    "|教えて|ください|下さい|して(?:$|。)|調べ|探し|送って|見せて|알려|해\\s?줘|주세요|찾아|보내|어때|검색"
+    "|покажи|скажи|найди|поищи|отправь|переведи|посчитай|вычисли|узнай|расскажи мне о погоде"
+    "|أخبرني|ابحث|أرسل|ترجم|احسب|أرني"
     "|发[送一给邮]|订|翻译|给我|看看|我要|我想|打开|关闭|播放|创建|添加|删除"
 )
 _CHINESE_TEXT = "写|诗|故事|笑话|作文|文章|解释|介绍一下|什么是|是什么意思|为什么|喜欢"
 _CHINESE_NEGATION = "不要|别|不用|无需|不需要"
-_QUOTATION = r"\"[^\"]*\"|`[^`]*`|\u201c[^\u201d]*\u201d|(?<!\w)'[^']*'(?!\w)"
 
 
 class Clause(typing.NamedTuple):
@@ -123,11 +125,11 @@ class Clause(typing.NamedTuple):
             return False
         if re.search(_CHINESE_TEXT, self.text):
             return False
-        if self.is_polite or self.text.rstrip().endswith(("?", "？")) or self.asks:
+        if self.is_polite or self.text.rstrip().endswith(("?", "？", "؟")) or self.asks:
             return True
         if self.verb in _ORDERS or (self.verb and self.verb in tool_words):
             return True
-        if re.search(_CHINESE_REQUEST, self.text):
+        if re.search(_OTHER_REQUEST, self.text):
             return True
         if any(hint.kind == "sql" for hint in self.literals):
             return True
@@ -138,7 +140,7 @@ class Clause(typing.NamedTuple):
         """Whether a request wants something done, and does not only ask a question."""
         if self.is_polite or not self.verb or self.verb in _ORDERS or self.verb in tool_words:
             return True
-        if re.search(_CHINESE_REQUEST, self.text):
+        if re.search(_OTHER_REQUEST, self.text):
             return True
         return not self.asks and not re.match(_HOW_TO, self.opening)
 
@@ -154,7 +156,7 @@ def clauses(prompt: str, budget: Budget) -> typing.Iterator[Clause]:
     """Yield the clauses of a prompt, MAX_ASKED_CLAUSES of them at most."""
     verbs = _DOING_WORDS.replace(" ", "|")
     separator = rf"(?:, and|,| and) (?=(?:e?mail|tell|get|find|search|calculate|convert|translate|{verbs})\b)|"
-    separator += r"[!;\n。！；]+|[?？]+|\.(?=\s|\Z)|,? (?:and )?then (?=[a-z])|[，,]\s*(?:然后|并且?|再|接着)"
+    separator += r"[!;\n。！；]+|[?？؟]+|\.(?=\s|\Z)|,? (?:and )?then (?=[a-z])|[，,]\s*(?:然后|并且?|再|接着)"
     ends = [*(match.end() for match in matches(separator, prompt, budget)), len(prompt)]
     spans = [(start, end) for start, end in zip([0, *ends], ends) if prompt[start:end].strip()]
     half = MAX_ASKED_CLAUSES // 2
@@ -165,7 +167,7 @@ def clauses(prompt: str, budget: Budget) -> typing.Iterator[Clause]:
 
 def _clause(text: str, start: int, budget: Budget) -> Clause:
     small = text.casefold().replace("\u2019", "'")
-    spoken = re.sub(_QUOTATION, lambda found: " " * len(found[0]), small)
+    spoken = re.sub(QUOTATION, lambda found: " " * len(found[0]), small)
     found = [(stem(match[0]), start + match.start()) for match in re.finditer(r"[^\W_]+(?:'[a-z]+)?", spoken)]
     found = [(stem(word[:-2]) if word.endswith("'s") else word, place) for word, place in found]
     literals = tuple(hint for hint in read_hints(text, budget).literals if hint.kind not in ("day", "counted"))

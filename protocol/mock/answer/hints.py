@@ -25,7 +25,8 @@ _MONTH = "(?:jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)[a-z]*"
 _DAYS = "monday|tuesday|wednesday|thursday|friday|saturday|sunday|today|tonight|tomorrow|yesterday"
 _DAYS += "|今天|明天|后天|昨天|周[一二三四五六日]|星期[一二三四五六日天]"
 _HAN = "\u3400-\u4dbf\u4e00-\u9fff"
-_CAPITAL = "[A-Z\u00c0-\u00d6\u00d8-\u00de][^\\W\\d_]*(?:[-'\u2019][A-Z\u00c0-\u00de][^\\W\\d_]*)*"
+_UPPER = "A-Z\u00c0-\u00d6\u00d8-\u00de\u0391-\u03a9\u0401\u0410-\u042f"  # Latin, Greek, Cyrillic
+_CAPITAL = f"[{_UPPER}][^\\W\\d_]*(?:[-'\u2019][{_UPPER}][^\\W\\d_]*)*"
 _NUMBER = r"-?[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]{1,18})?|-?[0-9]{1,18}(?:\.[0-9]{1,18})?"
 _FILES = "txt|csv|tsv|json|jsonl|md|py|js|ts|c|go|rs|html|xml|yaml|yml|toml|ini|log|pdf|png|jpg|jpeg|gif|svg"
 _FILES += "|wav|mp3|mp4|doc|docx|xls|xlsx|zip|sql"
@@ -35,14 +36,33 @@ _CURRENCIES = {
     "peso": "MXN", "美元": "USD", "人民币": "CNY", "欧元": "EUR", "日元": "JPY", "英镑": "GBP", "港币": "HKD",
 }  # fmt: skip
 
+# Opening and closing marks of quotations, as the scripts of the world have them. Some marks open in one language and
+# close in another, so that each opening mark has the marks that may close it.
+_MARKS = (
+    ('"', '"'), ("`", "`"), ("\uff02", "\uff02"), ("\u201c", "\u201d"), ("\u201e", "\u201c\u201d"),
+    ("\u201a", "\u2018\u2019"), ("\u00ab", "\u00bb"), ("\u00bb", "\u00ab"), ("\u2039", "\u203a"),
+    ("\u203a", "\u2039"), ("\u300c", "\u300d"), ("\u300e", "\u300f"), ("\u300a", "\u300b"), ("\u3008", "\u3009"),
+    ("\u301d", "\u301e\u301f"), ("\uff62", "\uff63"),
+)  # fmt: skip
+# These may be apostrophes, and close what another mark opened: nothing of a word may stand beside them.
+_CAUTIOUS_MARKS = (("'", "'"), ("\u2018", "\u2019"), ("\u201d", "\u201d"))
+#: The marks that open a quotation.
+OPENING_MARKS = "".join(opening for opening, _ in _MARKS + _CAUTIOUS_MARKS)
+#: A quotation of one line, with one mark at each end.
+QUOTATION = "|".join(
+    [f"{opening}[^{opening}{closing}\\n]{{1,200}}[{closing}]" for opening, closing in _MARKS]
+    + [rf"(?<![A-Za-z0-9_]){start}[^{start}{end}\n]{{1,200}}{end}(?![A-Za-z0-9_])" for start, end in _CAUTIOUS_MARKS]
+)
+_CLOSING_MARKS = dict(_MARKS + _CAUTIOUS_MARKS)
+_SENTENCE_ENDS = (".", "!", "?", "。", "！", "？", "؟")
+_FEWEST_WORDS = 3  # of a quotation that is the prompt itself, where it does not end as a sentence
+
 # The kinds of literals. Of two rules that match at one place, the first says what the literal is. A quotation mark
 # within a word is an apostrophe. A number has at most 18 digits, more than a double keeps.
 _RULES = (
     ("sql", r"\b(?:SELECT|select)\s[^;\n]{1,300}?\s(?:FROM|from)\s[^;\n]{1,300}"
             r"|\b(?:INSERT INTO|UPDATE|DELETE FROM|CREATE TABLE|DROP TABLE)\s+\w[^;\n]{1,400}"),
-    ("quoted", r'"([^"\n]{1,200})"|(?<![A-Za-z0-9_])\'([^\'\n]{1,200})\'(?![A-Za-z0-9_])|`([^`\n]{1,200})`'
-               r"|[\u201c\u00ab\u300c\u300e\u300a]([^\u201d\u00bb\u300d\u300f\u300b\n]{1,200})"
-               r"[\u201d\u00bb\u300d\u300f\u300b]"),
+    ("quoted", QUOTATION),
     ("url", r"(?i:https?|ftp|wss?)://[!#-&(-;=?-\[\]-_a-~]+(?<![.,;:?)!\]])"),
     ("email", r"(?<![A-Za-z0-9_.+-])[A-Za-z0-9_+-][A-Za-z0-9_.+-]*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)+"),
     ("tag", r"(?<![\w&/#])#[A-Za-z][\w-]{0,79}"),
@@ -83,6 +103,20 @@ _HAN_PLACE = rf"(?:在|到|去|从|至|往|飞|查询|查|一下|请问|告诉�
 _HAN_PLACE += rf"([{_HAN}]{{2,5}}?)(?=市|的|今天|明天|后天|现在|当前|今日|未来|天气|气温|温度|几点|时间|和|与|到|飞|"
 _HAN_PLACE += rf"有|会|下雨|住|玩|待|(?![{_HAN}]))"
 _HAN_PERSON = rf"(?:给|名叫|名字[是叫]|我叫|我是|联系|姓名[:：是]?)\s*([{_HAN}]{{2,3}}?)(?=[发打写说]|的|(?![{_HAN}]))"
+_KANA = "\u3041-\u3096\u30a1-\u30fa\u30fc"
+_KATAKANA = "\u30a1-\u30fa\u30fc"
+_HANGUL = "\uac00-\ud7a3"
+_ARABIC = "\u0620-\u064a"
+# The same in Japanese, Korean and Arabic: before a particle, before what is asked of a place, behind a preposition.
+_FOREIGN_PLACE = (
+    rf"(?<![{_HAN}{_KANA}])([{_HAN}{_KATAKANA}]{{2,12}}?)(?=(?:市|都|県)?(?:の|は|で|に|へ|から|まで)(?!す))"
+)
+_FOREIGN_PLACE += rf"|(?<![{_HANGUL}])([{_HANGUL}]{{2,8}}?)(?=(?:의|에서|에)?\s(?:(?:오늘|내일|현재|지금)\s)?"
+_FOREIGN_PLACE += r"(?:날씨|기온|온도|시간|호텔|맛집|몇))"
+_FOREIGN_PLACE += rf"|(?<![{_ARABIC}])(?:في|إلى|الى|من)\s([{_ARABIC}]{{2,20}})"
+_FOREIGN_COMMON = (
+    "今日|明日|昨日|天気|気温|私|彼|何|件名|名前|本文|今|時間|東西|오늘|내일|지금|현재|هذا|هذه|فضلك|اليوم|الغد"
+)
 _HAN_COMMON = (
     "今天|明天|后天|现在|天气|什么|怎么|你好|谢谢|请|帮|我|你|他|她|它|们|这|那|哪|多少|几"
     "|查|一|搜|计算|翻译|发送|写|给|用|返回|输出|包含|字段"
@@ -122,7 +156,7 @@ _NO_NAME = frozenset(
 _NO_CODE = frozenset("JSON API URL AI OK SQL HTML XML CSV PDF ID FAQ TODO HTTP HTTPS NOT AND OR THE AM PM TV".split())
 
 
-# English words, which schemas and tools are written in, by the Chinese words that mean them.
+# English words, which schemas and tools are written in, by words of other scripts that mean them.
 _GLOSSARY = {
     "天气": "weather", "气温": "temperature weather", "温度": "temperature", "下雨": "rain weather",
     "预报": "forecast", "摄氏": "celsius", "华氏": "fahrenheit", "搜索": "search", "搜": "search", "网页": "web page",
@@ -138,6 +172,17 @@ _GLOSSARY = {
     "更新": "update", "图片": "image", "音乐": "music", "播放": "play", "打开": "turn on open", "关闭": "turn off",
     "灯": "light", "数据库": "database", "英语": "english", "英文": "english", "中文": "chinese", "法语": "french",
     "日语": "japanese", "高": "high", "低": "low", "紧急": "urgent", "红色": "red", "蓝色": "blue", "绿色": "green",
+    "天気": "weather", "気温": "temperature weather", "検索": "search", "翻訳": "translate", "メール": "email",
+    "送って": "send", "送信": "send", "予約": "book reserve", "ニュース": "news", "何時": "time", "英語": "english",
+    "日本語": "japanese", "ファイル": "file", "件名": "subject", "本文": "body",
+    "날씨": "weather", "기온": "temperature weather", "검색": "search", "번역": "translate", "메일": "email",
+    "보내": "send", "계산": "calculate", "뉴스": "news", "몇 시": "time", "예약": "book reserve", "영어": "english",
+    "파일": "file",
+    "погод": "weather", "температур": "temperature weather", "найди": "search find", "поищи": "search",
+    "переведи": "translate", "письмо": "email", "отправь": "send", "посчитай": "calculate", "вычисли": "calculate",
+    "новост": "news", "который час": "time", "английск": "english", "файл": "file",
+    "الطقس": "weather", "ابحث": "search", "ترجم": "translate", "أرسل": "send", "بريد": "email", "احسب": "calculate",
+    "أخبار": "news", "الإنجليزية": "english", "ملف": "file",
 }  # fmt: skip
 
 
@@ -194,9 +239,10 @@ def stem(word: str) -> str:
 
 
 def glossary_words(text: str) -> list[str]:
-    """Return the English words for the Chinese words in a text that usual tools are about."""
+    """Return the English words for words of other scripts in a text that usual tools are about."""
     if text.isascii():
         return []
+    text = text.casefold()
     return [word for chinese, english in _GLOSSARY.items() if chinese in text for word in english.split()]
 
 
@@ -204,9 +250,28 @@ def glossary_words(text: str) -> list[str]:
 
 
 def hint_text(prompt: str) -> str:
-    """Return what is read of a prompt: its beginning and its end where it is longer than MAX_HINT_TEXT."""
+    """Return what is read of a prompt: its beginning and its end where it is longer than MAX_HINT_TEXT.
+
+    Marks around all of it make no quotation of it.
+    """
+    prompt = _unquoted(prompt)
     half = MAX_HINT_TEXT // 2
     return prompt if len(prompt) <= MAX_HINT_TEXT else f"{prompt[: half - 1]}\n{prompt[-half:]}"
+
+
+def _unquoted(prompt: str) -> str:
+    said = prompt.strip()
+    for mark in ('"""', "'''", *said[:1]):
+        closing = _CLOSING_MARKS.get(mark, mark)
+        within = said[len(mark) : -len(mark)]
+        if mark not in OPENING_MARKS and len(mark) < 3:
+            continue
+        if not said.startswith(mark) or not within or said[-len(mark) :] not in (closing, *closing):
+            continue
+        is_one = not any(char in within for char in (mark, *closing))
+        if is_one and (within.rstrip().endswith(_SENTENCE_ENDS) or len(within.split()) >= _FEWEST_WORDS):
+            return within
+    return prompt
 
 
 def read_hints(prompt: str, budget: Budget | None = None) -> Hints:
@@ -293,7 +358,10 @@ def _iso_date(kind: str, groups: typing.Sequence[str]) -> str:
 
 def _proper_name(start: int, said: str, text: str) -> typing.Iterator[tuple[int, int, str, object]]:
     """Yield a name without words that have their capital only because they begin a sentence."""
-    begins = re.search(r"(?:\A|[.!?:;。！？：；\n])[\s\"'(*-]*\Z", text[max(0, start - 20) : start]) is not None
+    begins = (
+        re.search(rf"(?:\A|[.!?:;。！？：；؟\n])[\s{OPENING_MARKS}(*-]*\Z", text[max(0, start - 20) : start])
+        is not None
+    )
     while said:
         first, _, rest = said.partition(" ")
         small = first.rstrip(",").lower().replace("\u2019", "'")
@@ -320,7 +388,9 @@ def _is_subject(rest: str) -> bool:
 def _unmarked_names(
     text: str, found: typing.Sequence[tuple[int, int, str, object]], budget: Budget
 ) -> typing.Iterator[tuple[int, int, str, object]]:
-    """Yield names that no capital marks: Chinese ones, and places in lower case where no name was found at all.
+    """Yield names that no capital marks: those in scripts without capitals, and places in small letters.
+
+    Places in small letters are looked for where no name was found at all.
 
     Of each kind there are MAX_HINTS at most: no more are ever kept, and what comes first is.
     """
@@ -328,14 +398,16 @@ def _unmarked_names(
     for start, end, _, _ in found:
         taken[start:end] = bytes([1]) * (end - start)
     if not text.isascii():
-        for kind, rule in (("person", _HAN_PERSON), ("place", _HAN_PLACE)):
+        rules = [("person", _HAN_PERSON, _HAN_COMMON), ("place", _HAN_PLACE, _HAN_COMMON)]
+        is_chinese = re.search(f"[{_KANA}{_HANGUL}{_ARABIC}]", text) is None
+        for kind, rule, common in rules if is_chinese else [("place", _FOREIGN_PLACE, _FOREIGN_COMMON)]:
             count = 0
             for match in matches(f"(?={rule})", text, budget):  # they may overlap: the first may be no name
-                start, end = match.span(1)
-                if 1 in taken[start:end] or re.search(_HAN_COMMON, match[1]):
+                start, end = match.span(match.lastindex or 0)
+                if 1 in taken[start:end] or re.search(common, text[start:end]):
                     continue
                 taken[start:end] = bytes([1]) * (end - start)
-                yield start, end, kind, match[1]
+                yield start, end, kind, text[start:end]
                 count += 1
                 if count == MAX_HINTS:
                     break
