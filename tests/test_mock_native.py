@@ -813,3 +813,20 @@ def test_translator_answers_openai_clients_from_the_mock():
             status, answer = post("/v1/chat/completions", model="error-Throttling.RateQuota", messages=HELLO)
             assert (status, json.loads(answer)["error"]["code"]) == (429, "rate_limit_exceeded")
     assert {request.path for request in mock.requests} == {TEXT, MULTIMODAL, EMBEDDINGS}
+
+
+@pytest.mark.parametrize("path", ["video-generation", "image2video"])
+def test_a_video_is_a_task_with_a_movie_of_the_asked_size(path):
+    house = House()
+    target = f"/api/v1/services/aigc/{path}/video-synthesis"
+    body = {"model": "wan2.6-t2v", "input": {"prompt": "a cat"}, "parameters": {"size": "128*64", "duration": 3}}
+    assert house.ask("POST", target, body)[0].status == 403
+    made = house.post(target, body, **TASK)
+    house.now += 10
+    done = house.get(f"/api/v1/tasks/{made['output']['task_id']}")
+    assert done["output"]["orig_prompt"] == "a cat"
+    assert done["usage"] == {"duration": 3, "video_count": 1, "size": "128*64", "SR": 64}
+    movie = house.fetch(done["output"]["video_url"])
+    assert movie[4:12] == b"ftypisom"
+    assert struct.pack(">HH", 128, 64) in movie
+    assert house.ask("POST", target, {**body, "parameters": {"duration": 99}}, **TASK)[0].status == 400

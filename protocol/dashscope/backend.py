@@ -18,7 +18,8 @@ they are streams (streaming.py).
                           a stream, and without thinking or in words where thinking was the reason
     EmbeddingEndpoints    embeddings and rerank
     ImageEndpoints        pictures: calls, or tasks that are polled
-    AudioEndpoints        speech and transcriptions
+    AudioEndpoints        speech and transcriptions: calls, or tasks for long recordings
+    VideoEndpoints        videos: tasks that nobody waits for
 
 What goes wrong with DashScope is a DashScopeError, with the status that OpenAI's clients expect. This module turns it
 into what the router wants: the route's next backend is asked where one may help, else the client gets the error. Once a
@@ -27,6 +28,7 @@ stream has begun, the error ends it.
 
 from __future__ import annotations
 
+import re
 import typing
 import urllib.parse
 
@@ -42,6 +44,7 @@ from protocol.dashscope.mapping.native import dashscope_key
 from protocol.dashscope.request_body import BodyReader
 from protocol.dashscope.settings import DashScopeSettings
 from protocol.dashscope.task_runner import TaskRunner
+from protocol.dashscope.video_endpoints import VideoEndpoints
 from protocol.errors import ApiError
 from protocol.exchange import BackendFailed, Endpoint, Request, Response
 from protocol.openai.answers import api_path, error_response, json_response
@@ -115,8 +118,16 @@ class DashScope:
         self._tasks = TaskRunner(client, sleep=sleep)
         images = ImageEndpoints(client, bodies, downloader, self._tasks, clock=clock)
         audio = AudioEndpoints(client, bodies, downloader, self._tasks, keepalive_seconds=settings.keepalive)
-        self._one_model = self._make_endpoint("/models/{id}", self._retrieve_model)
-        self._endpoints = self._make_endpoints(chat, embeddings, images, audio)
+        videos = VideoEndpoints(client, bodies, downloader, clock=clock)
+        self._endpoints_by_id = [
+            (re.compile(pattern), {"GET": self._make_endpoint(label, handler)})
+            for pattern, label, handler in (
+                ("/models/.+", "/models/{id}", self._retrieve_model),
+                ("/videos/[^/]+", "/videos/{id}", videos.retrieve_video),
+                ("/videos/[^/]+/content", "/videos/{id}/content", videos.video_content),
+            )
+        ]
+        self._endpoints = self._make_endpoints(chat, embeddings, images, audio, videos)
 
     @property
     def open_connections(self) -> int:
@@ -131,8 +142,9 @@ class DashScope:
 
     def _endpoint(self, request: Request) -> Endpoint:
         path = api_path(request.path) or request.path
-        is_model = path.startswith("/models/")
-        methods = {"GET": self._one_model} if is_model else self._endpoints.get(path)
+        methods = self._endpoints.get(path)
+        if methods is None:
+            methods = next((found for pattern, found in self._endpoints_by_id if pattern.fullmatch(path)), None)
         if methods is None:
             raise unknown_url(request)
         endpoint = methods.get(request.method)
@@ -160,7 +172,12 @@ class DashScope:
     # ---- one request --------------------------------------------------------------------------------------------
 
     def _make_endpoints(
-        self, chat: ChatEndpoints, embeddings: EmbeddingEndpoints, images: ImageEndpoints, audio: AudioEndpoints
+        self,
+        chat: ChatEndpoints,
+        embeddings: EmbeddingEndpoints,
+        images: ImageEndpoints,
+        audio: AudioEndpoints,
+        videos: VideoEndpoints,
     ) -> dict[str, dict[str, Endpoint]]:
         """Return who answers, by path and method. A form streams: its files may be larger than what is held."""
         return {
@@ -176,6 +193,7 @@ class DashScope:
                 ("POST", "/audio/speech", audio.create_speech, False),
                 ("POST", "/audio/transcriptions", audio.create_transcription, True),
                 ("POST", "/audio/translations", audio.create_translation, True),
+                ("POST", "/videos", videos.create_video, False),
                 ("GET", "/models", self._list_models, False),
             )
         }

@@ -1,4 +1,4 @@
-"""Fetches what an answer of DashScope only names: pictures, and sound where the stream had none.
+"""Fetches what an answer of DashScope only names: pictures, videos, transcripts, and sound that no stream had.
 
 A URL in an answer is taken for hostile. A prompt may have talked the model into it, and this program can reach what
 the client cannot, such as other services of its owner. So
@@ -24,9 +24,10 @@ import ssl
 import typing
 import urllib.parse
 
-from protocol.dashscope.calls import read_whole, to_dashscope_error
+from protocol.dashscope.calls import next_piece, read_whole, to_dashscope_error
 from protocol.dashscope.mapping.errors import DashScopeError, upstream_bad_response
 from protocol.dashscope.mapping.image import download_url
+from protocol.upstream.answer import UpstreamAnswer
 from protocol.upstream.destination import Destination, Proxy, parse_destination
 from protocol.upstream.failures import UpstreamFailed
 from protocol.upstream.pool import UpstreamLimits, UpstreamPool
@@ -35,6 +36,7 @@ from protocol.wire.http1.writers import encode_fields
 
 _MOST_RESULT_BYTES = 32 * 1024 * 1024
 _RESULT_SECONDS = 60.0
+_LARGE_RESULT_SECONDS = 600.0
 _RESULT_URL = r"https?://[!-~]+"
 
 FindProxy = typing.Callable[[Destination], typing.Optional[Proxy]]
@@ -70,17 +72,40 @@ class Downloader:
 
     async def fetch(self, url: str, deadline: float = 0.0) -> bytes:
         """Return what lies at the URL, at most 32 MB within 60 s and before `deadline` (loop time); DashScopeError."""
+        pool, target = await self._pool_to(url)
+        until = asyncio.get_running_loop().time() + _RESULT_SECONDS
+        try:
+            answer = await _open(pool, target, min(until, deadline) if deadline else until)
+            return await read_whole(answer, _MOST_RESULT_BYTES)
+        finally:
+            await pool.close()
+
+    async def pieces(self, url: str, deadline: float = 0.0) -> typing.AsyncGenerator[bytes, None]:
+        """Give what lies at the URL as it comes, however large, within ten minutes and before `deadline`."""
+        pool, target = await self._pool_to(url)
+        until = asyncio.get_running_loop().time() + _LARGE_RESULT_SECONDS
+        try:
+            answer = await _open(pool, target, min(until, deadline) if deadline else until)
+            try:
+                data = await next_piece(answer)
+                if not data:
+                    raise upstream_bad_response("the result is empty")
+                while data:
+                    yield data
+                    data = await next_piece(answer)
+            finally:
+                answer.discard()
+        finally:
+            await pool.close()
+
+    async def _pool_to(self, url: str) -> tuple[UpstreamPool, str]:
+        """Return connections to where the URL leads, if one may go there, and what to ask for."""
         destination, target, is_own = self._split(url)
         proxy = self._find_proxy(destination)
         if not is_own:
             await self._refuse_private(destination.host, proxy is not None)
-        until = asyncio.get_running_loop().time() + _RESULT_SECONDS
         tls = self._own_tls if is_own else self._checking_tls
-        pool = UpstreamPool(self._name, destination, self._limits, tls=tls, proxy=proxy)
-        try:
-            return await _fetch_from(pool, target, min(until, deadline) if deadline else until)
-        finally:
-            await pool.close()
+        return UpstreamPool(self._name, destination, self._limits, tls=tls, proxy=proxy), target
 
     def _split(self, url: str) -> tuple[Destination, str, bool]:
         """Return where to go, what to ask for there, and whether it is the base URL's own origin."""
@@ -116,7 +141,7 @@ def _split_result_url(url: str) -> tuple[Destination, str]:
     return destination, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
-async def _fetch_from(pool: UpstreamPool, target: str, until: float) -> bytes:
+async def _open(pool: UpstreamPool, target: str, until: float) -> UpstreamAnswer:
     origin, own_fields = pool.addressing
     fields = encode_fields([*own_fields, ("accept-encoding", "identity")])
     try:
@@ -126,7 +151,7 @@ async def _fetch_from(pool: UpstreamPool, target: str, until: float) -> bytes:
     if answer.head.status != 200:
         answer.discard()
         raise upstream_bad_response(f"the result cannot be fetched: status {answer.head.status}")
-    return await read_whole(answer, _MOST_RESULT_BYTES)
+    return answer
 
 
 def _fetch_failed(exc: UpstreamFailed) -> DashScopeError:

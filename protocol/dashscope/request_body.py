@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from protocol.exchange import Request
+from protocol.dashscope.mapping.fields import typed_fields
+from protocol.exchange import Request, one_part
 from protocol.openai.model_choice import ModelChoice
 from protocol.wire.json_text import JsonObject
-from protocol.wire.multipart import Form, read_form
+from protocol.wire.multipart import Form, FormFile, read_form
 
 
 class BodyReader:
@@ -26,6 +27,16 @@ class BodyReader:
         form = await read_form(request.fields.get("content-type"), request.stream, most_bytes)
         self._rename(form.fields)
         return form
+
+    async def read_fields(self, request: Request, most_bytes: int) -> tuple[JsonObject, list[FormFile]]:
+        """Return the members of a held JSON object, or the texts and files of a held form; ApiError 400 or 413."""
+        content_type = request.fields.get("content-type")
+        if not content_type.lower().startswith("multipart/"):
+            return await self.read_object(request), []
+        form = await read_form(content_type, one_part(request.body), most_bytes)
+        fields = typed_fields(form.fields)
+        self._rename(fields)
+        return fields, form.files
 
     def _rename(self, fields: JsonObject) -> None:
         if isinstance(fields.get("model"), str):

@@ -6,11 +6,19 @@ a number here, although it is one in Python.
 
 from __future__ import annotations
 
+import re
 import typing
 
 from protocol.errors import ApiError
+from protocol.wire.json_text import parse_json
 
 _EVIDENCE_CHARACTERS = 100
+
+# Texts of a form that may look like something else.
+_TEXT_FIELDS = frozenset(
+    "image input_reference model negative_prompt prompt quality response_format size style user".split()
+)
+_NO_TEXT = r"-?[0-9]+(?:\.[0-9]+)?\Z|(?:true|false)\Z|[\[{]"
 
 
 def refuse_field(param: str, expected: str, got: object, code: str | None = None) -> ApiError:
@@ -119,3 +127,24 @@ def optional_list(request: typing.Mapping[str, typing.Any], name: str) -> list[t
 def is_integer(value: object) -> bool:
     """Tell whether a JSON value is an integer; true and false are not."""
     return isinstance(value, int) and not isinstance(value, bool)
+
+
+def typed_fields(fields: typing.Mapping[str, typing.Any]) -> dict[str, typing.Any]:
+    """Return the fields of a form, its numbers, switches and objects no longer as text; what is text stays so.
+
+    What is neither is refused later, by the field's name.
+    """
+    return {
+        name: _typed(value) if isinstance(value, str) and name not in _TEXT_FIELDS else value
+        for name, value in fields.items()
+    }
+
+
+def _typed(text: str) -> typing.Any:
+    """Return the number, switch, list or object that a text is the JSON of; any other text as it is."""
+    if not re.match(_NO_TEXT, text):
+        return text
+    try:
+        return parse_json(text.encode("utf-8", "replace"))
+    except ApiError:
+        return text

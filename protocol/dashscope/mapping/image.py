@@ -23,6 +23,7 @@ from protocol.dashscope.mapping.fields import (
     optional_text,
     refuse_field,
     required_text,
+    typed_fields,
 )
 from protocol.dashscope.mapping.image_size import FIXED_SIZES_MODEL, native_image_size
 from protocol.dashscope.mapping.models import model_key, paints_from_messages
@@ -33,15 +34,13 @@ from protocol.dashscope.mapping.native import (
     TEXT_TO_IMAGE_PATH,
     NativeCall,
 )
-from protocol.errors import ApiError
-from protocol.wire.json_text import JsonObject, parse_json
+from protocol.wire.json_text import JsonObject
 
 _EDIT_TASK_MODEL = r"wan2\.5-i2i.*"
 _NO_EDIT_MODEL = r".*-t2i.*|z-image.*"
 _STYLE_MODEL = r"wanx-v1"
 _ONE_A_CALL_MODEL = FIXED_SIZES_MODEL + r"|qwen-image-edit|z-image.*"
 _SIX_A_CALL_MODEL = r"qwen-image-[2-9]\..*|qwen-image-edit-.*"
-_NO_TEXT = r"-?[0-9]+(?:\.[0-9]+)?\Z|(?:true|false)\Z|[\[{]"
 _PICTURE_BEGINNINGS = ((b"\xff\xd8\xff", "image/jpeg"), (b"RIFF", "image/webp"), (b"GIF8", "image/gif"))
 _MOST_IMAGES = 4
 _MOST_IMAGES_OF_NEWEST = 6
@@ -52,7 +51,6 @@ _OPENAI_FIELDS = frozenset(
     "background image input_fidelity mask model moderation n output_compression output_format partial_images prompt "
     "quality response_format size stream style user".split()
 )
-_TEXT_FIELDS = _OPENAI_FIELDS | {"negative_prompt"}
 
 
 class ImagePlan:
@@ -96,7 +94,7 @@ def plan_image_edit(request: typing.Mapping[str, typing.Any], images: typing.Seq
 
     Raises the ApiError 400 that names the field at fault. That may be the mask: no native model takes one.
     """
-    fields = _typed_fields(request)
+    fields = typed_fields(request)
     model, prompt, count = _read_basics(fields)
     base64 = _wants_base64(fields)
     if fields.get("mask") is not None:
@@ -227,22 +225,3 @@ def _repeated_calls(path: str, body: JsonObject, count: int, task: bool) -> list
             variant["seed"] = (variant["seed"] + number) % SEED_MODULUS
         calls.append(NativeCall(path, {**body, "parameters": variant}, task=task))
     return calls
-
-
-def _typed_fields(fields: typing.Mapping[str, typing.Any]) -> JsonObject:
-    """Return the fields of a form, its numbers and switches no longer as text. What is neither is refused later."""
-    typed = dict(fields)
-    for name, value in fields.items():
-        if isinstance(value, str) and (name not in _TEXT_FIELDS or name in ("n", "stream")):
-            typed[name] = _typed(value)
-    return typed
-
-
-def _typed(text: str) -> typing.Any:
-    """Return the number, switch, list or object that a form's text is the JSON of; any other text as it is."""
-    if not re.match(_NO_TEXT, text):
-        return text
-    try:
-        return parse_json(text.encode("utf-8", "replace"))
-    except ApiError:
-        return text

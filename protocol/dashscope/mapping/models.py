@@ -137,12 +137,17 @@ _KNOWN_OTHER_MODELS: tuple[tuple[str, int | None, int | None], ...] = (
     ("wanx2.1-t2i-turbo", None, None),
     ("wanx2.1-t2i-plus", None, None),
     ("z-image-turbo", None, None),
+    ("wan2.7-t2v", None, None),
+    ("wan2.7-i2v", None, None),
+    ("wan2.6-t2v", None, None),
+    ("wan2.6-i2v", None, None),
     ("qwen-tts", None, None),
     ("qwen3-tts-flash", None, None),
     ("qwen3-tts-instruct-flash", None, None),
     ("cosyvoice-v3-flash", None, None),
     ("cosyvoice-v3-plus", None, None),
     ("qwen3-asr-flash", 53_248, 4_096),
+    ("qwen3-asr-flash-filetrans", None, None),
 )
 
 _IMPOSSIBLE_MODELS = (

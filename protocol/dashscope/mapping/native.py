@@ -20,6 +20,8 @@ MULTIMODAL_EMBEDDING_PATH = "/services/embeddings/multimodal-embedding/multimoda
 TEXT_RERANK_PATH = "/services/rerank/text-rerank/text-rerank"
 TEXT_TO_IMAGE_PATH = "/services/aigc/text2image/image-synthesis"
 IMAGE_TO_IMAGE_PATH = "/services/aigc/image2image/image-synthesis"
+VIDEO_PATH = "/services/aigc/video-generation/video-synthesis"
+VIDEO_BETWEEN_FRAMES_PATH = "/services/aigc/image2video/video-synthesis"
 TRANSCRIPTION_PATH = "/services/audio/asr/transcription"
 SPEECH_SYNTHESIS_PATH = "/services/audio/tts/SpeechSynthesizer"
 

@@ -42,9 +42,14 @@ def created_task_id(answer: typing.Mapping[str, typing.Any]) -> str:
     DashScopeError 502 where it has other characters than letters, digits, ".", "_" and "-": the id goes into a path.
     """
     task_id = as_object(answer.get("output")).get("task_id")
-    if not isinstance(task_id, str) or not re.fullmatch(_TASK_ID, task_id):
+    if not isinstance(task_id, str) or not is_task_id(task_id):
         raise upstream_bad_response(f"expected the id of a task, got {task_id!r:.100}")
     return task_id
+
+
+def is_task_id(text: str) -> bool:
+    """Tell whether a text is the id of a task, and may go into a path."""
+    return re.fullmatch(_TASK_ID, text) is not None
 
 
 def has_task_ended(answer: typing.Mapping[str, typing.Any]) -> bool:

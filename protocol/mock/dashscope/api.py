@@ -26,6 +26,8 @@ from protocol.dashscope.mapping.native import (
     TEXT_RERANK_PATH,
     TEXT_TO_IMAGE_PATH,
     TRANSCRIPTION_PATH,
+    VIDEO_BETWEEN_FRAMES_PATH,
+    VIDEO_PATH,
 )
 from protocol.errors import ApiError
 from protocol.exchange import Answer, Endpoint, ErrorShapes, Request, Response
@@ -94,6 +96,8 @@ class NativeMock:
             TEXT_TO_IMAGE_PATH: (self._pictures.paint, "either"),
             IMAGE_TO_IMAGE_PATH: (self._pictures.paint, "either"),
             _IMAGE_TASK_PATH: (self._pictures.paint_messages, "either"),
+            VIDEO_PATH: (self._pictures.film, "task"),
+            VIDEO_BETWEEN_FRAMES_PATH: (self._pictures.film, "task"),
             TRANSCRIPTION_PATH: (self._speech.transcribe, "task"),
         }
         return {

@@ -1,4 +1,4 @@
-"""The files that the native mock's answers name by URL: pictures, sound and transcripts.
+"""The files that the native mock's answers name by URL: pictures, videos, sound and transcripts.
 
 Nothing is stored. A file's name says all about it, so it is made anew whenever it is fetched.
 """
@@ -11,6 +11,7 @@ from protocol.exchange import Answer, Request, Response
 from protocol.mock.dashscope.refusals import refusal
 from protocol.mock.dashscope.service_call import last_segment, query_of
 from protocol.mock.media.gallery import kept_picture
+from protocol.mock.media.movie import movie_file
 from protocol.mock.media.picture import PICTURE_MOST_SIDE
 from protocol.mock.media.sound import SpokenSound
 from protocol.openai.answers import JSON_FIELDS, split_words
@@ -22,6 +23,7 @@ MOST_SPOKEN_WORDS = 2000
 
 _FILE_FIELDS = {
     "png": encode_fields([("content-type", "image/png")]),
+    "mp4": encode_fields([("content-type", "video/mp4")]),
     "wav": encode_fields([("content-type", "audio/wav")]),
     "pcm": encode_fields([("content-type", "audio/pcm")]),
     "mp3": encode_fields([("content-type", "audio/mpeg")]),
@@ -35,6 +37,9 @@ def serve_file(request: Request, spoken: str) -> Answer:
     if picture and max(int(picture[1]), int(picture[2])) <= PICTURE_MOST_SIDE:
         text = query_of(request).get("text", "")
         return _picture(text, int(picture[1]), int(picture[2]), int(picture[3], 16))
+    video = re.fullmatch(r"(\d{2,4})x(\d{2,4})-(\d{1,2})-([0-9a-f]{8})\.mp4", name)
+    if video and max(int(video[1]), int(video[2])) <= PICTURE_MOST_SIDE and int(video[3]):
+        return _video(int(video[1]), int(video[2]), int(video[3]), int(video[4], 16))
     sound = re.fullmatch(r"(\d{1,4})-([0-9a-f]{8})\.(wav|pcm|mp3)", name)
     if sound and int(sound[1]) <= MOST_SPOKEN_WORDS:
         file = SpokenSound(int(sound[1]), sound[3], seed=int(sound[2], 16)).file()
@@ -46,6 +51,11 @@ def serve_file(request: Request, spoken: str) -> Answer:
 
 async def _picture(text: str, width: int, height: int, seed: int) -> Response:
     return Response(200, _FILE_FIELDS["png"], await kept_picture(text, width, height, seed=seed))
+
+
+async def _video(width: int, height: int, seconds: int, seed: int) -> Response:
+    picture = await kept_picture("", width, height, seed=seed)
+    return Response(200, _FILE_FIELDS["mp4"], movie_file(picture, width, height, seconds))
 
 
 def _transcript(text: str) -> JsonObject:

@@ -1,4 +1,4 @@
-"""Pictures: the native endpoints that paint, each with answers in a shape of its own.
+"""Pictures and videos: the native endpoints that paint and film, each with answers in a shape of its own.
 
 Source: DashScope API reference, "Wanx", "Qwen-Image".
 """
@@ -20,6 +20,7 @@ _LEAST_SIDE, _MOST_SIDE = 64, 4096
 _CLASSES = {"1K": (1024, 1024), "2K": (2048, 2048), "4K": (4096, 4096)}
 _MOST_IMAGES = 6
 _MOST_IMAGES_OF_A_SEQUENCE = 12
+_MOST_SECONDS = 15
 
 
 class PictureEndpoints:
@@ -51,6 +52,19 @@ class PictureEndpoints:
         message = {"role": "assistant", "content": [{"image": url} for url in urls]}
         output = {"choices": [{"finish_reason": "stop", "message": message}]}
         return self._tasks.answer(call, len(urls), output, usage)
+
+    def film(self, call: ServiceCall) -> Answer:
+        """Answer a prompt, or pictures to begin with: the result is the URL of a video."""
+        if not any(call.input.get(name) for name in ("prompt", "img_url", "media", "first_frame_url")):
+            raise bad_parameter("Field required: input.prompt")
+        seconds = call.parameters.get("duration", 5)
+        if type(seconds) is not int or not 1 <= seconds <= _MOST_SECONDS:
+            raise bad_parameter(f"Range of duration should be [1, {_MOST_SECONDS}]")
+        width, height = _sides(call.parameters.get("size", "1280*720"))
+        url = mock_file_url(call.request, f"{width}x{height}-{seconds}-{self._random_bits(32):08x}.mp4")
+        output: JsonObject = {"video_url": url, "orig_prompt": call.input.get("prompt")}
+        usage = {"duration": seconds, "video_count": 1, "size": f"{width}*{height}", "SR": min(width, height)}
+        return self._tasks.answer(call, 1, output, usage)
 
     def _pictures(self, call: ServiceCall) -> tuple[list[str], JsonObject]:
         """Return the URLs of the pictures that a call asks for, and the usage."""
