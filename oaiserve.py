@@ -48,6 +48,7 @@ from protocol.service.log_output import LogOutput
 from protocol.service.metrics import Metrics
 from protocol.service.origins import Origins
 from protocol.service.router import Router
+from protocol.turns import start_thread
 
 __version__ = "0.1.0"
 
@@ -342,8 +343,7 @@ def start(
             loop.close()
             started.set()
 
-    thread = threading.Thread(target=live, name="oaiserve", daemon=True)
-    thread.start()
+    thread = start_thread(live, "oaiserve")
     started.wait()
     if isinstance(outcome[0], BaseException):
         thread.join()

@@ -7,7 +7,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         What a caller or a user is refused with: status, type and code, or one line on the terminal.
     budget -> errors
         What one request may cost, counted where the work loops.
-    turns -> budget
+    turns -> errors, budget
         Long work beside the loop, in turns with everybody else.
     on_demand -> budget
         What is loaded when: one table. Whoever calls its `load` may load what his line allows him to import.

@@ -13,7 +13,7 @@ it for one round, and so on. So
 
 What never pauses takes the whole time in one turn. One turn is taken in each round of the loop, however much work is
 under way, and work beyond `_MOST_AT_ONCE` pieces waits until one is over: threads are bounded, and so is what the loop
-waits for. A thread lives as long as its work, for which 100 µs more do not matter.
+waits for. A thread lives as long as its work, for which 100 µs more do not matter. It has a stack of `_STACK_BYTES`.
 """
 
 from __future__ import annotations
@@ -26,11 +26,30 @@ import typing
 import weakref
 
 from protocol.budget import STEPS_A_TURN, Budget, BudgetSpent, is_in_turns, work_with_pauses
+from protocol.errors import ApiError
 
 _Result = typing.TypeVar("_Result")
 
 # Pieces of work under way; what each holds is up to its request.
 _MOST_AT_ONCE = 4
+
+# The stack of a thread. By itself it would be 128 kB with musl, 512 kB or 1 MB elsewhere, and JSON or a schema as deep
+# as is allowed would end the process. Pages of it that are not touched take no memory.
+_STACK_BYTES = 8 << 20
+
+
+def start_thread(target: typing.Callable[[], object], name: str) -> threading.Thread:
+    """Begin a thread with a stack for deep recursion, which a process that ends does not wait for.
+
+    RuntimeError where the system has no thread to give.
+    """
+    thread = threading.Thread(target=target, name=name, daemon=True)
+    usual = threading.stack_size(_STACK_BYTES)
+    try:
+        thread.start()
+    finally:
+        threading.stack_size(usual)
+    return thread
 
 
 async def in_turns(work: typing.Callable[[], _Result]) -> _Result:
@@ -136,6 +155,13 @@ class _Turns:
             loop.call_soon(self._give_turn, loop)
 
 
+def _no_thread() -> ApiError:
+    return ApiError(
+        503, "The system has no thread for work as long as this; try again soon.", code="no_thread",
+        fields=[("retry-after", "1")],
+    )  # fmt: skip
+
+
 class _Ended(BaseException):
     """Nobody waits for the work any more."""
 
@@ -164,8 +190,11 @@ class _Work(typing.Generic[_Result]):
             self._to_work.release()
         else:
             self._has_begun = True
-            # A daemon: a process that ends waits for no work.
-            threading.Thread(target=self._run, name="turns", daemon=True).start()
+            try:
+                start_thread(self._run, "turns")
+            except RuntimeError:
+                self._work, self._error = None, _no_thread()
+                self._to_loop.release()
         self._to_loop.acquire()
         if self._work is not None:
             return True

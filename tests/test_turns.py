@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import pathlib
+import subprocess
+import sys
 import threading
 import weakref
 
@@ -23,6 +26,9 @@ def count_of(turns):
         return turns
 
     return work
+
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 
 class Rounds:
@@ -243,6 +249,75 @@ def test_leaves_nothing_behind_without_the_collector(ending):
         assert asyncio.run(do())
     finally:
         gc.enable()
+
+
+# In a process of its own, as a stack that is too small ends the process. It is musl's here, as usual for all threads.
+_DEEP = """
+import asyncio, json, sys, threading
+sys.path[:0] = [sys.argv[1], sys.argv[1] + "/tests"]
+from mocks import load_all, make_mock, make_request
+from protocol.turns import in_turns
+from protocol.wire.json_text import encode_json, parse_json
+
+def deep(count):
+    return sorted([1], key=lambda _: deep(count - 1)) if count else []
+
+def nested(schema, inner, depth):
+    for _ in range(depth):
+        inner = schema(inner)
+    return inner
+
+def fits(schema):
+    form = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    asked = {"model": "m", "messages": [{"role": "user", "content": "Hi"}], "response_format": form}
+    request = make_request("POST", "/v1/chat/completions", asked)
+    return mock.endpoint(request).answer(request).status
+
+text = b"[" * 99 + b"{}" + b"]" * 99
+objects = nested(lambda inner: {"type": "object", "properties": {"a": inner}, "required": ["a"]}, {"type": "string"}, 25)
+arrays = nested(lambda inner: {"type": "array", "items": inner, "minItems": 1}, {"type": "integer"}, 25)
+choices = nested(lambda inner: {"anyOf": [inner, {"type": "null"}]}, {"type": "integer"}, 40)
+load_all()
+mock = make_mock()
+threading.stack_size(131072)
+do = lambda work: asyncio.run(in_turns(work))
+assert encode_json(do(lambda: parse_json(text))) == text and do(lambda: repr(parse_json(text)).encode()) == text
+assert do(lambda: parse_json(text + b" " * (2 << 20))) == parse_json(text)
+for schema in (objects, arrays, choices):
+    assert do(lambda: fits(schema)) == 200
+assert do(lambda: deep(240)) == [1]
+def over():
+    try:
+        deep(5000)
+    except RecursionError:
+        return "too deep"
+assert do(over) == "too deep"
+assert threading.stack_size() == 131072
+print("deep enough")
+"""
+
+
+def test_work_may_be_as_deep_as_python_allows_whatever_the_systems_stacks():
+    ran = subprocess.run([sys.executable, "-c", _DEEP, str(ROOT)], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stdout) == (0, "deep enough\n"), ran.stderr
+
+
+def test_a_system_without_a_thread_to_give_refuses_the_work_and_goes_on(monkeypatch):
+    def no_thread(self):
+        raise RuntimeError("can't start new thread")
+
+    async def refuse_and_go_on():
+        first = asyncio.ensure_future(in_turns(count_of(500)))
+        for _ in range(3):
+            await asyncio.sleep(0)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", no_thread)
+            refused = await asyncio.gather(*(in_turns(count_of(2)) for _ in range(9)), return_exceptions=True)
+        return refused, await first, await in_turns(count_of(3))
+
+    refused, first, second = asyncio.run(refuse_and_go_on())
+    assert [(error.status, error.code) for error in refused] == [(503, "no_thread")] * 9
+    assert (first, second) == (500, 3)
 
 
 def test_is_done_at_once_where_asyncio_looks_for_mistakes():

@@ -121,6 +121,7 @@ class Connection(asyncio.BufferedProtocol):
     )  # fmt: skip
 
     _transport: asyncio.Transport
+    deadline: Deadline
     output: Output
     intake: SocketIntake
 
@@ -130,7 +131,6 @@ class Connection(asyncio.BufferedProtocol):
         self._is_surplus = is_surplus  # it is one too many, and told so
         self.loop = server.loop
         self.reader = RequestReader(max_head=settings.max_head, max_body=server.most_body_bytes, memo=server.heads)
-        self.deadline = Deadline(server.loop, self._time_out)
         self.is_tunnel = self.is_spoilt = False
         self._peer = "-"
         self._proxied: ProxiedClient | None = None  # where `_peer` is a trusted proxy
@@ -149,6 +149,8 @@ class Connection(asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport = typing.cast(asyncio.Transport, transport)
         self._transport = transport
+        # Not before: it refers back here, and a connection whose handshake fails never learns that it is over.
+        self.deadline = Deadline(self.loop, self._time_out)
         self.output = Output(transport)
         self.intake = SocketIntake(transport, self.loop)
         transport.set_write_buffer_limits(high=_UNSENT_BYTES)

@@ -151,8 +151,8 @@ class Listener:
                 await self._loop.connect_accepted_socket(lambda: connection, client)
             else:
                 await self._agree(client, connection, self._tls)
-        except OSError:
-            pass
+        except OSError as exc:
+            exc.__traceback__ = None  # a frame of asyncio's there has the error (CPython 3.10 to 3.12): all would stay
 
     async def _agree(self, client: socket.socket, connection: Connection, tls: ssl.SSLContext) -> None:
         """Have the handshake; OSError when it fails."""

@@ -46,6 +46,7 @@ _WINDOW_BYTES = 65536
 _STEPS_A_VALUE = 5  # that is read by itself
 _STEPS_A_CHARGE = 250
 _TOKEN_BYTES = 8192  # no token is longer that is not refused
+_SHOWN_CHARACTERS = 20
 
 _SPACE = re.compile(rb"[ \t\n\r]*")
 # A mark, a short string without escapes, a number (its whole part, and the rest of it), a literal.
@@ -66,6 +67,15 @@ def _refuse_constant(name: str) -> None:
     raise BadJson(f"{name} is not a JSON number")
 
 
+def _finite_float(number: str) -> float:
+    """Return a number; BadJson for one that Python takes for infinite, and would write as no JSON at all."""
+    value = float(number)
+    if value - value != 0.0:
+        shown = number if len(number) <= _SHOWN_CHARACTERS else f"{number[:_SHOWN_CHARACTERS]}..."
+        raise BadJson(f"the number {shown} is larger than any that is read, which is about 1.8e308")
+    return value
+
+
 def _bounded_int(digits: str) -> int:
     if len(digits) > MOST_DIGITS:
         raise ValueError("too many digits")
@@ -74,9 +84,11 @@ def _bounded_int(digits: str) -> int:
 
 #: Python's json, which knows NaN and Infinity, though RFC 8259 §6 does not. It raises JSONDecodeError, or BadJson, or
 #: ValueError for too many digits. The first versions of Python 3.9 and 3.10 have no limit for these and get one here;
-#: the others need not call a function for every number.
+#: the others need not call a function for every whole number.
 STRICT_JSON = json.JSONDecoder(
-    parse_constant=_refuse_constant, parse_int=None if hasattr(sys, "get_int_max_str_digits") else _bounded_int
+    parse_constant=_refuse_constant,
+    parse_float=_finite_float,
+    parse_int=None if hasattr(sys, "get_int_max_str_digits") else _bounded_int,
 )
 
 
@@ -231,7 +243,7 @@ class _LongText:
     def _number(self, token: re.Match[bytes]) -> int | float:
         if len(token[0]) > MOST_DIGITS:
             raise BadJson(f"it has a number of more than {MOST_DIGITS} digits at byte {token.start()}")
-        return float(token[0]) if token[_REST] else int(token[0])
+        return _finite_float(token[0].decode()) if token[_REST] else int(token[0])
 
     def _literal(self, token: re.Match[bytes]) -> bool | None:
         if token[0] not in _LITERALS:

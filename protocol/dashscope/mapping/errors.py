@@ -8,13 +8,13 @@ the request is at fault: as a 400 it is not made again and again. Source: Alibab
 
 from __future__ import annotations
 
-import json
 import re
 import typing
 
 from protocol.dashscope.mapping.native import relayed_fields
 from protocol.errors import ApiError
 from protocol.wire.json_text import JsonObject
+from protocol.wire.long_json import STRICT_JSON
 from protocol.wire.masking import mask_of
 
 _MESSAGE_CHARACTERS = 2000
@@ -314,7 +314,7 @@ def _error_object(body: bytes) -> JsonObject | None:
 
 def _json_object(body: bytes) -> JsonObject | None:
     try:
-        value = json.loads(body.decode("utf-8-sig"))
+        value = STRICT_JSON.decode(body.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

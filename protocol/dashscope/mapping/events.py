@@ -16,12 +16,12 @@ error as an event. The translator keeps it as `error`, returns what came before 
 
 from __future__ import annotations
 
-import json
 import re
 import typing
 
 from protocol.dashscope.mapping.errors import DashScopeError, error_from_answer, is_error_answer, upstream_bad_response
 from protocol.wire.json_text import JsonObject
+from protocol.wire.long_json import STRICT_JSON
 
 _BOM = b"\xef\xbb\xbf"
 _STATUS = re.compile(rb":\s*HTTP_STATUS/(\d{3})")
@@ -116,7 +116,7 @@ class NativeEventReader:
 
     def _event(self, data: bytes) -> NativeEvent:
         try:
-            answer = json.loads(data)
+            answer = STRICT_JSON.decode(data.decode("utf-8"))
         except (ValueError, RecursionError):
             return _bad_event("an event is not JSON", data)
         if not isinstance(answer, dict):

@@ -13,6 +13,7 @@ from protocol.mock.answer.reply import Question, ToolResult
 from protocol.mock.answer.sketch import read_sketch
 from protocol.mock.json_schema.document import SchemaError
 from protocol.wire.json_text import encode_json
+from protocol.wire.long_json import STRICT_JSON
 
 _Made = typing.TypeVar("_Made")
 
@@ -55,7 +56,7 @@ def with_results(hints: Hints, results: typing.Sequence[ToolResult]) -> Hints:
     found: list[Hint] = []
     for result in results[-_READ_RESULTS:]:
         try:
-            value = json.loads(result.output) if len(result.output) < MAX_HINT_TEXT else None
+            value = STRICT_JSON.decode(result.output) if len(result.output) < MAX_HINT_TEXT else None
         except (ValueError, RecursionError):
             continue
         if isinstance(value, dict):

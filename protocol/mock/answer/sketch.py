@@ -6,7 +6,6 @@ the prompt tells ("age (integer)", `"age": 36`), or else the usual one of keys o
 
 from __future__ import annotations
 
-import json
 import re
 import typing
 
@@ -14,6 +13,7 @@ from protocol.budget import Budget
 from protocol.mock.answer.cost import first_match, matches
 from protocol.mock.answer.hints import hint_text
 from protocol.mock.answer.scalar import name_words, singular
+from protocol.wire.long_json import STRICT_JSON
 
 _MAX_KEYS = 50
 _MAX_DEPTH = 8
@@ -105,7 +105,7 @@ def _sketch(text: str, start: int, end: int, properties: dict[str, typing.Any]) 
 def _written_schema(text: str, start: int) -> Sketch | None:
     """Return the JSON Schema that a text has from a brace on, None where it has no schema of an object there."""
     try:
-        value, end = json.JSONDecoder().raw_decode(text, start)
+        value, end = STRICT_JSON.raw_decode(text, start)
     except (ValueError, RecursionError):
         return None
     is_schema = isinstance(value, dict) and isinstance(value.get("properties"), dict) and bool(value["properties"])

@@ -30,7 +30,10 @@ def evaluate(formula: str, values: typing.Mapping[str, float]) -> float:
     """Return the value of a formula, given those of the names in it; FormulaError when it has none."""
     reader = _FormulaReader(formula, values)
     try:
-        return float(reader.whole())
+        value = float(reader.whole())
+        if math.isfinite(value):
+            return value
+        raise FormulaError(f"{formula[:100]!r} is larger than any number")
     except (ArithmeticError, ValueError, TypeError) as exc:
         if isinstance(exc, FormulaError):
             raise

@@ -16,6 +16,7 @@ from protocol.budget import spend_turn
 from protocol.mock.training.formula import evaluate
 from protocol.mock.training.similarity import text_similarity
 from protocol.wire.json_text import JsonObject
+from protocol.wire.long_json import STRICT_JSON
 
 _PLACE = re.compile(r"\{\{\s*([\w.\[\]]+)\s*\}\}")
 _STEP = re.compile(r"\w+")
@@ -44,7 +45,7 @@ def grade(grader: JsonObject, item: typing.Any, sample: JsonObject) -> Grade:
 def sample_of(output: str) -> JsonObject:
     """Return a text that was said as templates find it below `sample`."""
     try:
-        parsed = json.loads(output)
+        parsed = STRICT_JSON.decode(output)
     except (ValueError, RecursionError):
         parsed = None
     return {"output_text": output, "output_json": parsed}
