@@ -247,10 +247,37 @@ def _new_instance() -> str:
 # ---- embedding --------------------------------------------------------------------------------------------------
 
 _RECORDED_REQUESTS = 1000
+_RECORDED_BYTES = 64 << 20
+
+
+class _Recorder:
+    """Keeps the newest requests, up to a number of them and of the bytes of their bodies, but at least the last one."""
+
+    def __init__(self) -> None:
+        self.requests: typing.Deque[Request] = collections.deque()
+        self._sizes: typing.Deque[int] = collections.deque()  # an endpoint may put another body into its request
+        self._bytes = 0
+
+    def add(self, request: Request) -> None:
+        """Keep a request, and no more of the oldest than fit."""
+        requests, sizes = self.requests, self._sizes
+        while len(sizes) > len(requests):  # a program may take requests out, or clear them
+            self._bytes -= sizes.popleft()
+        size = len(request.body)
+        requests.append(request)
+        sizes.append(size)
+        self._bytes += size
+        while len(requests) > _RECORDED_REQUESTS or (self._bytes > _RECORDED_BYTES and len(requests) > 1):
+            requests.popleft()
+            self._bytes -= sizes.popleft()
 
 
 class RunningServer:
-    """A server within a program. `requests` holds what came in, the newest last, at most a thousand."""
+    """A server within a program.
+
+    `requests` holds what came in, the newest last: at most a thousand, with bodies of 64 MB in all, and at least the
+    newest one. The body of one that is relayed as it comes is not held, and empty here.
+    """
 
     def __init__(self, url: str, port: int, requests: typing.Deque[Request], stop: typing.Callable[[], None]) -> None:
         self.url = url
@@ -300,12 +327,12 @@ async def serve(settings: Settings | None = None) -> typing.AsyncIterator[Runnin
     free port of 127.0.0.1. OSError when the address cannot be had.
     """
     settings = settings or load_settings()
-    requests: typing.Deque[Request] = collections.deque(maxlen=_RECORDED_REQUESTS)
+    recorder = _Recorder()
     with _open_log(settings.server, asyncio.get_running_loop()) as log:
-        service = Service(settings, log, on_request=requests.append)
+        service = Service(settings, log, on_request=recorder.add)
         await service.listen()
         try:
-            yield RunningServer(_url(settings.server, service.port), service.port, requests, lambda: None)
+            yield RunningServer(_url(settings.server, service.port), service.port, recorder.requests, lambda: None)
         finally:
             await service.close()
 

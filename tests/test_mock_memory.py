@@ -9,7 +9,7 @@ LONG = "x" * 100_000
 
 
 def stored_bytes(mock):
-    return world_of(mock).store._bytes
+    return world_of(mock).store.held
 
 
 @pytest.mark.parametrize(

@@ -375,6 +375,24 @@ def test_requests_are_kept_for_assertions():
     assert (last.method, last.path, last.body) == ("GET", "/v1/models", b"")
 
 
+def test_no_more_is_kept_than_a_thousand_requests_and_64_megabytes():
+    big = json.dumps({**ANY_CHAT, "padding": "x" * 20_000_000}).encode()
+    with oaiserve.start(set={"mock.validate": "off"}) as server:
+        for body in (big, big, big, b"{}", big):
+            ask(server.port, "POST", "/v1/chat/completions", body)
+        sizes = [len(request.body) for request in server.requests]
+        assert sizes == [len(big), len(big), 2, len(big)]
+        ask(server.port, "POST", "/v1/chat/completions", b" " * 65_000_000 + b"{}")
+        assert [len(request.body) for request in server.requests] == [65_000_002]
+        server.requests.clear()
+        for _ in range(3):
+            ask(server.port, "POST", "/v1/chat/completions", big)
+        assert [len(request.body) for request in server.requests] == [len(big)] * 3
+        for _ in range(1001):
+            ask(server.port, "GET", "/health")
+        assert len(server.requests) == 1000 and not server.requests[0].body
+
+
 def test_start_raises_what_stands_in_its_way():
     with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError):
         oaiserve.start(set={"server.port": taken.getsockname()[1]})

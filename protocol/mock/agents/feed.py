@@ -19,6 +19,8 @@ class SessionFeed:
         self._world = world
         self._frames: collections.deque[bytes] = collections.deque(maxlen=_MOST_EVENTS)
         self._waiting: list[asyncio.Future[None]] = []
+        #: How many bytes the frames have that are kept.
+        self.size = 0
         #: How many events there have been.
         self.count = 0
         #: How many there had been when the last turn began.
@@ -27,7 +29,11 @@ class SessionFeed:
     def tell(self, kind: str, members: JsonObject) -> None:
         """Add an event."""
         event = {"type": kind, "event_id": self._world.new_id("event_"), **members}
-        self._frames.append(encode_named_event(kind, encode_json(event)))
+        frame = encode_named_event(kind, encode_json(event))
+        if len(self._frames) == _MOST_EVENTS:
+            self.size -= len(self._frames[0])
+        self._frames.append(frame)
+        self.size += len(frame)
         self.count += 1
         self.wake()
 

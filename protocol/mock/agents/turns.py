@@ -112,6 +112,7 @@ class Turns:
         turn.results.append(ToolResult(action["name"], output if type(output) is str else _texts(output)))
         item, output_index = turn.calls.pop(action["call_id"])
         item.object["status"] = "failed" if event.get("success") is False else "completed"
+        self._world.store.note_change(item)
         self._tell(session, turn, "item.done", item=item.object, output_index=output_index)
         known = {"type": "function_call_output", "status": item.object["status"], "call_id": call_id}
         self._add_item(session, turn, {**known, "output": event.get("output"), "error": event.get("error")}, "fco_")
@@ -183,6 +184,7 @@ class Turns:
         part = {"type": "output_text", "text": text}
         self._tell(session, turn, "content_part.done", part=part, **where)
         item.object.update(status="completed", content=[part])
+        self._world.store.note_change(item)
         self._tell(session, turn, "item.done", item=item.object, output_index=output_index)
         self._end(session, turn, "completed")
 
@@ -222,11 +224,19 @@ class Turns:
 
     def tell_session(self, session: Record, what: str) -> None:
         """Tell of a change of a session."""
-        self.feed(session).tell(f"agent.session.{what}", {"session": session.object})
+        self._tell_and_count(session, f"agent.session.{what}", {"session": session.object})
+        self._world.store.note_change(session)
 
     def _tell(self, session: Record, turn: _Turn, what: str, **members: typing.Any) -> None:
         about = {"session_id": session.id, "turn_id": turn.record.id, **(members or {"turn": turn.object})}
-        self.feed(session).tell(f"agent.session.turn.{what}", about)
+        self._tell_and_count(session, f"agent.session.turn.{what}", about)
+        self._world.store.note_change(turn.record)
+
+    def _tell_and_count(self, session: Record, kind: str, about: JsonObject) -> None:
+        feed = self.feed(session)
+        before = feed.size
+        feed.tell(kind, about)
+        self._world.store.set_size(session, session.size + feed.size - before)
 
 
 def _texts(content: typing.Any) -> str:

@@ -149,6 +149,8 @@ class RunLife:
         run.object["required_action"] = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": wanted}}
         run.object["status"] = "requires_action"
         run.plan[:] = [(state.expires, lambda run: self._end_early(run, "expired"))]
+        self._world.store.note_change(step)
+        self._world.store.note_change(run)
         tell("thread.run.requires_action", run.object)
 
     def _say(self, run: Record, thread: Record, text: str, found: list[JsonObject], tell: Tell) -> None:
@@ -182,6 +184,7 @@ class RunLife:
         message.object.update(status=status, **{f"{status}_at": self._world.now()})
         if is_cut:
             message.object["incomplete_details"] = {"reason": "max_tokens"}
+        self._world.store.note_change(message)
         tell(f"thread.message.{status}", message.object)
 
     def _begin_step(self, run: Record, details: JsonObject, tell: Tell) -> Record:
@@ -198,6 +201,7 @@ class RunLife:
     def end_step(self, step: Record, status: str, tell: Tell) -> None:
         """End a step, which is what a run does when its functions have given their results."""
         step.object.update(status=status, **{f"{status}_at": self._world.now()})
+        self._world.store.note_change(step)
         tell(f"thread.run.step.{status}", step.object)
 
     def _end_early(self, run: Record, status: str) -> None:
@@ -212,6 +216,7 @@ class RunLife:
         run.object.update(status=status, expires_at=None)
         if f"{status}_at" in run.object:
             run.object[f"{status}_at"] = self._world.now()
+        self._world.store.note_change(run)
         tell(f"thread.run.{status}", run.object)
 
 

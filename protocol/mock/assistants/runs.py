@@ -132,6 +132,7 @@ class Runs:
         self._take_outputs(state, step, _outputs_by_call(call.body.get("tool_outputs")))
         self._life.end_step(step, "completed", stream.tell)
         run.object["required_action"] = None
+        self._world.store.note_change(run)
         return self._go_on(call, run, state, stream)
 
     def _take_outputs(self, state: RunState, step: Record, outputs: dict[str, str]) -> None:

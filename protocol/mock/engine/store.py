@@ -4,6 +4,10 @@ A collection is named by the path that lists it, such as "/threads/thread_1/mess
 which they came. When there are too many records in all, or too many bytes, the oldest records go first. A record counts
 as new again when something is added below it: a thread in use must not go before its own messages. A record that goes
 takes along what lies below it.
+
+A record counts for its object, its content, and what its state holds. Changes that a plan makes in its own record are
+counted by themselves; whoever lets another object grow calls `note_change`. What several records keep (`keep_chain`)
+counts once, and until the last of them goes: a response keeps the items of all those before it.
 """
 
 from __future__ import annotations
@@ -26,6 +30,23 @@ class State:
 _State = typing.TypeVar("_State", bound=State)
 
 
+class Chain(typing.Protocol):
+    """Objects that records keep, and the chain before them, which they share with others."""
+
+    before: typing.Any  # a Chain or None
+    items: list[JsonObject]
+
+
+class _Kept:
+    """An object that chains hold: how many links do, and how many bytes it has."""
+
+    __slots__ = ("holders", "size")
+
+    def __init__(self, size: int) -> None:
+        self.holders = 0
+        self.size = size
+
+
 class Record:
     """One thing that is remembered.
 
@@ -33,11 +54,22 @@ class Record:
     the seconds of `TimeAndChance.clock` and a change. A change is made when somebody looks at the record after its time
     has come. `size` is how many bytes the record counts for, besides its content; `object_size` are its object's.
 
-    `state` is what the record's family knows besides, None where there is nothing to know. `is_invented` marks a record
-    that nobody created: it was made up for an unknown id.
+    `state` is what the record's family knows besides, None where there is nothing to know. `chain` is what it keeps
+    with others. `is_invented` marks a record that nobody created: it was made up for an unknown id.
     """
 
-    __slots__ = ("collection", "content", "id", "is_invented", "object", "object_size", "plan", "size", "state")
+    __slots__ = (
+        "chain",
+        "collection",
+        "content",
+        "id",
+        "is_invented",
+        "object",
+        "object_size",
+        "plan",
+        "size",
+        "state",
+    )
 
     def __init__(self, collection: str, id: str, object: JsonObject, content: bytes) -> None:
         self.collection = collection
@@ -46,6 +78,7 @@ class Record:
         self.content = content
         self.plan: list[tuple[float, Change]] = []
         self.state: State | None = None
+        self.chain: Chain | None = None
         self.is_invented = False
         self.size = self.object_size = len(encode_json(object))
 
@@ -71,6 +104,14 @@ class Store:
         # By path, the collections that lie somewhere below it: a record that goes need not search all collections.
         self._below: dict[str, dict[str, None]] = {}
         self._bytes = 0
+        # By id(), the links of chains that records or other links hold: how many do; and the objects in these links.
+        self._links: dict[int, int] = {}
+        self._kept: dict[int, _Kept] = {}
+
+    @property
+    def held(self) -> int:
+        """How many bytes all records count for."""
+        return self._bytes
 
     def add(self, collection: str, id: str, object: JsonObject, content: bytes = b"") -> Record:
         """Remember an object, in the place of a record of the same id in the collection."""
@@ -111,6 +152,40 @@ class Store:
         size, record.object_size = record.size - record.object_size, len(encode_json(record.object))
         self.set_size(record, size + record.object_size)
 
+    def keep_chain(self, record: Record, chain: Chain) -> None:
+        """Let a record keep a chain, once; what is in it counts until no record keeps it any more."""
+        if record.chain is not None or not self.has(record):
+            return
+        record.chain = chain
+        link: Chain | None = chain
+        while link is not None:
+            holders = self._links.get(id(link), 0)
+            self._links[id(link)] = holders + 1
+            if holders:
+                break
+            for item in link.items:
+                kept = self._kept.get(id(item))
+                if kept is None:
+                    kept = self._kept[id(item)] = _Kept(len(encode_json(item)))
+                    self._bytes += kept.size
+                kept.holders += 1
+            link = link.before
+        self._forget_oldest()
+
+    def _let_go(self, chain: Chain | None) -> None:
+        while chain is not None:
+            holders = self._links.pop(id(chain)) - 1
+            if holders:
+                self._links[id(chain)] = holders
+                return
+            for item in chain.items:
+                kept = self._kept[id(item)]
+                kept.holders -= 1
+                if not kept.holders:
+                    self._bytes -= kept.size
+                    del self._kept[id(item)]
+            chain = chain.before
+
     def has(self, record: Record) -> bool:
         """Whether a record is still remembered."""
         return self._by_age.get((record.collection, record.id)) is record
@@ -123,7 +198,11 @@ class Store:
                 self._by_age.move_to_end((above, id))
 
     def _forget_oldest(self) -> None:
-        while len(self._by_age) > self._most_records or (self._bytes > self._most_bytes and len(self._by_age) > 1):
+        # A record that alone is too large stays, as it came with one request; a chain has come with many.
+        while len(self._by_age) > self._most_records or (
+            self._bytes > self._most_bytes
+            and (len(self._by_age) > 1 or any(record.chain and record.chain.before for record in self._by_age.values()))
+        ):
             self.remove(*next(iter(self._by_age)))
 
     def get(self, collection: str, id: str) -> Record | None:
@@ -131,7 +210,7 @@ class Store:
         record = self._collections.get(collection, {}).get(id)
         if record is None or not record.plan:
             return record
-        self._time.make_due_changes(record.plan, record)
+        self._make_due_changes(record)
         return self._collections.get(collection, {}).get(id)
 
     def all(self, collection: str) -> list[Record]:
@@ -139,8 +218,14 @@ class Store:
         records = list(self._collections.get(collection, {}).values())
         planned = [record for record in records if record.plan]
         for record in planned:
-            self._time.make_due_changes(record.plan, record)
+            self._make_due_changes(record)
         return list(self._collections.get(collection, {}).values()) if planned else records
+
+    def _make_due_changes(self, record: Record) -> None:
+        left = len(record.plan)
+        self._time.make_due_changes(record.plan, record)
+        if len(record.plan) != left:
+            self.note_change(record)
 
     def remove(self, collection: str, id: str) -> bool:
         """Forget a record and all that lies below it; False when it was not known."""
@@ -150,6 +235,7 @@ class Store:
             return False
         del self._by_age[collection, id]
         self._bytes -= record.size + len(record.content)
+        self._let_go(record.chain)
         if not records:
             self._drop(collection)
         # An object that exists once below a record is stored in a collection named by the record's own path.

@@ -53,7 +53,8 @@ class BackgroundResponses:
         """Remember a response as one that is queued, and plan what becomes of it."""
         record = self._world.store.add(RESPONSES, made.object["id"], started_response(made.object, "queued"))
         state = BackgroundState(made, self._world.clock(), stages[:2] or _STAGES)
-        self._world.store.set_state(record, state, [*made.context.items, made.output])
+        self._world.store.set_state(record, state, made.object)
+        self._world.store.keep_chain(record, made.context)
 
         def work(record: Record) -> None:
             record.object["status"] = "in_progress"
@@ -103,6 +104,7 @@ class BackgroundResponses:
         state.cancelled_at = self._world.clock()
         state.output = list(record.object["output"])
         record.object["status"] = "cancelled"
+        self._world.store.note_change(record)
 
 
 def _schedule(

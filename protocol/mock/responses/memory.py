@@ -150,7 +150,8 @@ class ResponseMemory:
         """Remember a response that is finished, if it is to be stored, and add to its conversation."""
         if made.object["store"]:
             record = self._world.store.add(RESPONSES, made.object["id"], made.object)
-            self._world.store.set_state(record, ResponseState(made.context, made.output), made.context.items)
+            record.state = ResponseState(made.context, made.output)
+            self._world.store.keep_chain(record, made.context)
         self.append_to_conversation(made)
 
     def append_to_conversation(self, made: MadeResponse) -> None:

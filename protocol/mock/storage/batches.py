@@ -109,6 +109,7 @@ class Batches:
 def _enter(world: World, record: Record, status: str) -> None:
     record.object["status"] = status
     record.object[f"{status}_at"] = world.now()
+    world.store.note_change(record)
 
 
 class _Line(typing.NamedTuple):
@@ -137,16 +138,21 @@ class _BatchRun:
         # By the number of a line: whether it went well, and its line of the output or error file.
         self._answers: dict[int, tuple[bool, bytes]] = {}
         self._usage: dict[str, int] = {}
+        self._held_bytes = 0
 
     async def run(self) -> None:
         """Go through the life cycle, to its end or until the batch is forgotten."""
         # The input counts for the batch as long as it is held: its file may be gone from the store by then.
-        store, record, held_bytes = self._world.store, self._record, len(self._content)
-        store.set_size(record, record.size + held_bytes)
+        self._hold(len(self._content))
         try:
             await self._run()
         finally:
-            store.set_size(record, record.size - held_bytes)
+            self._hold(-self._held_bytes)
+
+    def _hold(self, size: int) -> None:
+        """Let the batch count for so many bytes more that are no part of its object, or less."""
+        self._held_bytes += size
+        self._world.store.set_size(self._record, self._record.size + size)
 
     async def _run(self) -> None:
         await self._world.pass_time(_VALIDATING_SECONDS)
@@ -223,6 +229,7 @@ class _BatchRun:
         for index, line in pending:
             went_well, told = await self._send(line)
             self._answers[index] = (went_well, encode_json(told))
+            self._hold(len(self._answers[index][1]))
             self._record.object["request_counts"]["completed" if went_well else "failed"] += 1
             # Otherwise a backend that answers at once would keep everybody else waiting.
             await asyncio.sleep(0)

@@ -20,7 +20,7 @@ from protocol.mock.engine.world import Call, World
 from protocol.mock.training.formula import FormulaError
 from protocol.mock.training.graders import Grade, filled, grade, sample_of
 from protocol.turns import in_turns
-from protocol.wire.json_text import JsonObject, json_lines, parse_json
+from protocol.wire.json_text import JsonObject, encode_json, json_lines, parse_json
 
 _MOST_ROWS = 10_000
 # The results of more rows are kept as they are made.
@@ -96,10 +96,18 @@ class Evals:
         """Let a run show its results with the last change of its life cycle."""
         if record.plan:
             due, enter = record.plan.pop()
+            store, results = self._world.store, _run_results(record, items, criteria)
+            # The items of more rows have been kept already; until then these count with the run.
+            later = items if len(items) <= _ROWS_AT_ONCE else []
+            waiting_bytes = len(encode_json(later))
+            store.set_size(record, record.size + waiting_bytes)
 
             def finish(record: Record) -> None:
                 enter(record)
-                self._finish(record, items, criteria)
+                store.set_size(record, record.size - waiting_bytes)
+                for item in later:
+                    self._keep(record, item)
+                record.object.update(results)
 
             record.plan.append((due, finish))
         return record.object
@@ -167,24 +175,6 @@ class Evals:
             },
         }  # fmt: skip
         return self._world.make("EvalOutputItem", known)
-
-    def _finish(self, run: Record, items: list[JsonObject], criteria: typing.Sequence[JsonObject]) -> None:
-        if len(items) <= _ROWS_AT_ONCE:  # those of more rows have been kept already
-            for item in items:
-                self._keep(run, item)
-        by_criterion = []
-        for number, criterion in enumerate(criteria):
-            passed = sum(item["results"][number]["passed"] for item in items)
-            by_criterion.append(
-                {"testing_criteria": criterion["name"], "passed": passed, "failed": len(items) - passed}
-            )
-        usages = [item["sample"]["usage"] for item in items]
-        spent = {name: sum(usage[name] for usage in usages) for name in _sample_usage(0, 0)}
-        run.object.update(
-            result_counts=_run_counts(items),
-            per_testing_criteria_results=by_criterion,
-            per_model_usage=[{"model_name": run.object["model"], "invocation_count": len(items), **spent}],
-        )
 
     def _keep(self, run: Record, item: JsonObject) -> None:
         self._world.store.add(f"{run.path}/output_items", item["id"], item)
@@ -254,6 +244,20 @@ def _criterion_result(criterion: JsonObject, item: JsonObject, sample: JsonObjec
 def _run_counts(items: typing.Sequence[JsonObject]) -> JsonObject:
     passed = sum(item["status"] == "pass" for item in items)
     return {"total": len(items), "passed": passed, "failed": len(items) - passed, "errored": 0}
+
+
+def _run_results(run: Record, items: list[JsonObject], criteria: typing.Sequence[JsonObject]) -> JsonObject:
+    """Return what a run shows of its rows once it is over."""
+    by_criterion = []
+    for number, criterion in enumerate(criteria):
+        passed = sum(item["results"][number]["passed"] for item in items)
+        by_criterion.append({"testing_criteria": criterion["name"], "passed": passed, "failed": len(items) - passed})
+    usages = [item["sample"]["usage"] for item in items]
+    spent = {name: sum(usage[name] for usage in usages) for name in _sample_usage(0, 0)}
+    return {
+        "result_counts": _run_counts(items), "per_testing_criteria_results": by_criterion,
+        "per_model_usage": [{"model_name": run.object["model"], "invocation_count": len(items), **spent}],
+    }  # fmt: skip
 
 
 def _sample_usage(prompt_tokens: int, completion_tokens: int) -> dict[str, int]:
