@@ -110,7 +110,7 @@ class Request:
         """Return the held body as a JSON object; ApiError 400 for anything else."""
         value = self._json
         if value is None:
-            value = self.json()
+            value = self._json = parse_json(self.body)
         if type(value) is not dict:
             raise ApiError(400, f"The body must be a JSON object, but it is {_json_kind(value)}.")
         return value

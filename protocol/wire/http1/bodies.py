@@ -187,13 +187,15 @@ class BodyReader(_ChunkedReader):
             pass
         elif step is BodyReader._check_length:
             # A body that has come whole, as nearly all do: 0.3 instead of 1.3 µs (CPython 3.11).
-            start, end = self._at, self._at + self._remaining
-            if end <= len(self._data):
-                data = self._data[start:end]
-                self._at = end
+            came, start = self._data, self._at
+            end = start + self._remaining
+            if end <= len(came):
                 self._step = MessageBuffer._paused
-                self._forget_read()
-                return data
+                if end < len(came):
+                    self._at = end
+                    return came[start:end]
+                self._data, self._at, self._searched = b"", 0, 0
+                return came[start:]
         elif step is _ChunkedReader._read_chunk_size:
             data = self._take_chunks()
             if data and (self._at == len(self._data) or len(data) >= _CHUNKS_BYTES):

@@ -54,9 +54,11 @@ class Fields:
 
     def __init__(self, pairs: list[tuple[str, str]]) -> None:
         self.pairs = pairs
-        joined: dict[str, str] = {}
-        for name, value in pairs:
-            joined[name] = f"{joined[name]}, {value}" if name in joined else value
+        joined = dict(pairs)
+        if len(joined) < len(pairs):
+            joined = {}
+            for name, value in pairs:
+                joined[name] = f"{joined[name]}, {value}" if name in joined else value
         self._joined = joined
 
     def get(self, name: str, default: str = "") -> str:
@@ -65,6 +67,8 @@ class Fields:
 
     def count(self, name: str) -> int:
         """Return how many lines carry the name (lower case)."""
+        if len(self._joined) == len(self.pairs):
+            return 1 if name in self._joined else 0
         return sum(1 for other, _ in self.pairs if other == name)
 
     def tokens(self, name: str) -> list[str]:
@@ -283,6 +287,8 @@ def _framing(fields: Fields, minor_version: int) -> tuple[int | None, bool]:
 
 
 def _content_length(value: str) -> int:
+    if _is_length(value):
+        return int(value)
     # §6.3 step 5: a list of one and the same number may be taken as that number; anything else may not.
     first, *others = (member.strip(" \t") for member in value.split(","))
     if any(other != first for other in others):
