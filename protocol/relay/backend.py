@@ -75,6 +75,9 @@ _CALLERS_STATUSES = frozenset((401, 402, 403, 404))
 
 _CODING_LINE = re.compile(rb"(?m)^content-encoding: [^\r]*\r\n")
 
+# Of an answer's fields these may be no lines of ours, or others.
+_JUDGED_FIELDS = LOCATION_FIELDS | {"x-accel-buffering", "x-request-id"}
+
 _PRINTABLE_ID = re.compile(r"[!-~]{1,256}")
 
 
@@ -104,6 +107,7 @@ class Relay:
         draw: typing.Callable[[], float] = random.random,
     ) -> None:
         self.name = name
+        self._tried_well = (f"{name}=200",)
         self.holds_key = settings.holds_key
         self.keepalive = settings.keepalive
         self._settings = settings
@@ -182,8 +186,10 @@ class Relay:
         began = asyncio.get_running_loop().time()
         if plan.is_held and self._health.is_well:
             deadline = request.end_within(self._settings.total_timeout)
-            plan, body = self._planner.renamed(request, plan)
-            connection = self._pool.begin(request.head.method, plan.lines, body, deadline)
+            body = request.body
+            if plan.kind is not None:
+                plan, body = self._planner.renamed(request, plan, plan.kind, body)
+            connection = self._pool.begin(request.head.method, plan.lines, body, deadline, began)
             if connection is not None:
                 return _FirstAttempt(self, self._pool, request, connection, began)
         return self.answer_in_time(request, None, began)
@@ -296,7 +302,8 @@ class Relay:
         """Return the answer to a first attempt, None where the retry law must have a look at it; UpstreamFailed."""
         if head.status >= 400 or head.status == 101 or (self._has_fallback and _is_event_stream(head)):
             return None
-        response = self._begun(request, self._pool.answer_on(connection, head), (f"{self.name}={head.status}",))
+        tried = self._tried_well if head.status == 200 else (f"{self.name}={head.status}",)
+        response = self._begun(request, self._pool.answer_on(connection, head), tried)
         self._health.note_success()
         return response
 
@@ -308,23 +315,23 @@ class Relay:
         `taken` is what of its body has been taken already.
         """
         head = answer.head
-        request_id, fields = self._known_fields(head)
         first = taken if answer.complete else taken + answer.take()
         length = head.content_length
-        has_coding = "content-encoding" in head.fields
-        if has_coding and self._mask is not None and is_coded(head):
+        tells_coding = "content-encoding" in head.fields
+        if tells_coding and self._mask is not None and is_coded(head):
             return self._coded(request, answer, first, attempts)
-        model = "" if has_coding else self._planner.model_to_name(request)
+        request_id, fields = self._known_fields(head)
+        model = self._planner.model_to_name(request) if self._planner.names_asked and not tells_coding else ""
         body: Body
-        if model and b"event-stream" in fields and not answer.complete:
-            body, length = NamedEvents(answer, first, self._settings.keepalive, model), None
-        elif model and b"json" in fields and not answer.complete:
-            body, length = NamedBody(answer, first, model), None
-        elif answer.complete:
+        if answer.complete:
             if model:
                 first = named_whole(first, model)
             body, length = _framed_as_it_came(request, head, first)
-        elif b"text/event-stream" in fields and length is None and not has_coding:
+        elif model and b"event-stream" in fields:
+            body, length = NamedEvents(answer, first, self._settings.keepalive, model), None
+        elif model and b"json" in fields:
+            body, length = NamedBody(answer, first, model), None
+        elif b"text/event-stream" in fields and length is None and not tells_coding:
             body = EventPassage(answer, first, self._settings.keepalive)
         else:
             body = Passage(answer, first)
@@ -416,12 +423,13 @@ class Relay:
         lines = []
         is_event_stream = "text/event-stream" in head.fields.get("content-type").lower()
         for name, value in fields:
-            if name == "x-request-id" and _PRINTABLE_ID.fullmatch(value):
+            if name not in _JUDGED_FIELDS:
+                lines.append(f"{name}: {value}\r\n")
+            elif name in LOCATION_FIELDS:
+                lines.append(f"{name}: {self._locations.for_client(value)}\r\n")
+            elif name == "x-request-id" and _PRINTABLE_ID.fullmatch(value):
                 request_id = value
-                continue
-            if name in LOCATION_FIELDS:
-                value = self._locations.for_client(value)
-            if name != "x-accel-buffering" or not is_event_stream:
+            elif name != "x-accel-buffering" or not is_event_stream:
                 lines.append(f"{name}: {value}\r\n")
         if is_event_stream:
             # It tells nginx, and proxies like it, to let each event through at once.
@@ -488,7 +496,7 @@ def _as_response(error: ApiError, attempts: tuple[str, ...]) -> Response:
 
 def _framed_as_it_came(request: Request, head: ResponseHead, body: bytes) -> tuple[Body, int | None]:
     """Return a body that is complete, with its length where that must be told: sized or chunked, as it came."""
-    if request.method == "HEAD":
+    if request.head.method == "HEAD":
         return NoBody(), head.content_length
     if head.content_length is None and body:
         return Paced([body], first_delay=0.0, delay=0.0), None

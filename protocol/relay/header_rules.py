@@ -13,7 +13,6 @@ share, and refuses only what it has signed itself. Without an instance all relay
 
 from __future__ import annotations
 
-import functools
 import typing
 import urllib.parse
 
@@ -130,7 +129,7 @@ _USUAL_CONNECTION = frozenset(("", "keep-alive", "close", "Keep-Alive", "Close",
 _FieldPairs = typing.List[typing.Tuple[str, str]]
 
 
-class OwnFields(typing.NamedTuple):
+class OwnFields:
     """What the relay's owner sends along with every request, in place of what the client says there.
 
     `api_key` goes into the field `key_field`: as a Bearer token in Authorization, bare in any other. It takes the place
@@ -139,19 +138,18 @@ class OwnFields(typing.NamedTuple):
     they are sent, in lower case.
     """
 
-    api_key: str
-    key_field: str = "authorization"
-    further: tuple[tuple[str, str], ...] = ()
-
-
-@functools.lru_cache(
-    maxsize=256
-)  # to make such a set anew takes longer than all else that is done for a request's fields
-def _barred_beside(own: OwnFields, without_key: bool) -> frozenset[str]:
-    """Return the names of the client's fields that stay behind where the owner sends these."""
-    barred = _BARRED_WITHOUT_KEY if without_key else _BARRED_REQUEST_NAMES
-    key_fields = [own.key_field] if own.api_key else []
-    return barred.union(key_fields, [name for name, _ in own.further])
+    def __init__(
+        self, api_key: str, key_field: str = "authorization", further: tuple[tuple[str, str], ...] = ()
+    ) -> None:
+        self.api_key = api_key
+        self.key_field = key_field
+        self.further = further
+        ours = {name for name, _ in further}
+        if api_key:
+            ours.add(key_field)
+        #: The names of the client's fields that stay behind, and those where its key does, too.
+        self.barred = _BARRED_REQUEST_NAMES | ours
+        self.barred_with_key = _BARRED_WITHOUT_KEY | ours
 
 
 def request_fields(
@@ -168,11 +166,11 @@ def request_fields(
     of the client's fields stay behind that are named like a secret, its key first of all. An Upgrade goes on for
     WebSockets only: by h2c a client would get past this table.
     """
-    api_key, key_field, further = own
+    api_key, key_field = own.api_key, own.key_field
     fields = list(addressing)
     addressing_count = len(fields)
     without_key = leaves_key or bool(api_key)
-    barred = _barred_beside(own, without_key)
+    barred = own.barred_with_key if without_key else own.barred
     named = _named_by_connection(head.fields.get("connection"))
     if named:
         barred = barred.union(named)
@@ -190,7 +188,7 @@ def request_fields(
         fields.append((key_field, f"Bearer {api_key}" if key_field == "authorization" else api_key))
     elif key_field != "authorization":
         fields = [_with_key_in(key_field, field) for field in fields]
-    fields += further
+    fields += own.further
     if head.upgrade.lower() == "websocket":
         fields += _websocket_fields(head, without_key=without_key)
     hop = f"1.{head.minor_version} {_via_pseudonym(instance)}"

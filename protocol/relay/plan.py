@@ -88,8 +88,9 @@ class Planner:
         readable = (("accept-encoding", "identity"),) if reads_answers and not is_said else ()
         self._own_fields = OwnFields(settings.api_key, settings.key_field, settings.headers + readable)
         self._choice = ModelChoice(settings.model, settings.models)
-        self._names_asked = settings.model_in_answer == "asked"
-        self._renames = self._choice.is_any or self._names_asked
+        #: Whether answers are to name the model that was asked for.
+        self.names_asked = settings.model_in_answer == "asked"
+        self._renames = self._choice.is_any or self.names_asked
         self._keeps_alive = settings.keepalive > 0
         self._destination = destination
         # Azure's own API, to which its addresses go as they came.
@@ -106,7 +107,7 @@ class Planner:
         ApiError 405 for TRACE, 508 for a loop, 400 or 415 for a body whose model could be read in two ways.
         """
         head = request.head
-        if request.path != head.path or self._leaves_key(request):
+        if request.path != head.path or (request.key_origin is not None and self._leaves_key(request)):
             return self._make_plan(request)  # a door or another backend led here: the head alone does not decide
         plans = request.facts.plans
         plan: Plan | None = plans.get(self._name)
@@ -122,7 +123,7 @@ class Planner:
         head = request.head
         self._refuse_unsafe(request)
         choice = self._choice_for(request)
-        renames = choice.is_any or self._names_asked
+        renames = choice.is_any or self.names_asked
         is_tunnel = head.upgrade.lower() == "websocket"
         # A tunnel leads to the upstream itself, whatever proxy it goes through.
         addressing = address(self._destination, None) if is_tunnel else self._addressing
@@ -136,7 +137,7 @@ class Planner:
         if renames and is_tunnel:
             # What the client says is read on the way, so it must not be packed.
             fields = [field for field in fields if field[0] != "sec-websocket-extensions"]
-        elif self._names_asked:
+        elif self.names_asked:
             fields = [field for field in fields if field[0] != "accept-encoding"] + [("accept-encoding", "identity")]
         target = addressing.origin + self._target(request, choice, is_tunnel)
         plan = Plan(head.method, target, fields, choice)
@@ -196,7 +197,7 @@ class Planner:
     def query(self, request: Request) -> str:
         """Return the query that goes to the upstream, before the owner's is appended."""
         query = request.head.query
-        if self._own_fields.api_key or self._leaves_key(request):
+        if query and (self._own_fields.api_key or self._leaves_key(request)):
             query = query_without_key(query)
         if self._is_translated(request):
             query = without_azure_parameters(query)
@@ -247,7 +248,7 @@ class Planner:
 
     def model_to_name(self, request: Request) -> str:
         """Return the model that the answer is to name, "" for the upstream's."""
-        return asked_model(request, self._max_body) if self._names_asked and request.body else ""
+        return asked_model(request, self._max_body) if self.names_asked and request.body else ""
 
     # ---- the body -----------------------------------------------------------------------------------------------
 
@@ -270,12 +271,11 @@ class Planner:
             return UpstreamRequest(method, plan.target, plan.fields, stream=stream, length=request.head.content_length)
         return await self._renamed_on_its_way(request, plan, plan.kind, stream)
 
-    def renamed(self, request: Request, plan: Plan) -> tuple[Plan, bytes]:
-        """Return the held body with its model renamed, and the plan that fits it; ApiError as `request_to_send`."""
-        body = request.body
-        return (plan, body) if plan.kind is None else self._renamed(request, plan, plan.kind, body)
+    def renamed(self, request: Request, plan: Plan, kind: BodyKind, body: bytes) -> tuple[Plan, bytes]:
+        """Return a held body, read as the plan's `kind`, with its model renamed, and the plan that fits it.
 
-    def _renamed(self, request: Request, plan: Plan, kind: BodyKind, body: bytes) -> tuple[Plan, bytes]:
+        ApiError as `request_to_send`.
+        """
         decoded = body if plan.decoded is None else decoded_body(request.fields, body, self._max_body)
         if kind == "form":
             rewriter = self._form_rewriter(request, plan)
@@ -291,8 +291,8 @@ class Planner:
 
     async def _renamed_in_turns(self, request: Request, plan: Plan, kind: BodyKind, body: bytes) -> tuple[Plan, bytes]:
         if plan.decoded is None and len(body) <= LONG_BODY:
-            return self._renamed(request, plan, kind, body)
-        return await in_turns(lambda: self._renamed(request, plan, kind, body))
+            return self.renamed(request, plan, kind, body)
+        return await in_turns(lambda: self.renamed(request, plan, kind, body))
 
     def _form_rewriter(self, request: Request, plan: Plan) -> FormRewriter:
         return form_rewriter(plan.choice, request.fields.get("content-type"), takes_model=plan.takes_model)

@@ -110,8 +110,8 @@ class _Stream(asyncio.BufferedProtocol):
         """Send a request, or a part of one."""
         transport = self._transport
         transport.write(data)
-        if not self._sent and transport.is_closing():
-            self.is_unread = True
+        if not self._sent:
+            self.is_unread = transport.is_closing()
         self._sent += len(data)
 
     def pause_writing(self) -> None:
@@ -207,7 +207,6 @@ class UpstreamConnection(_Stream):
         """Get ready for an exchange that must be over at `end_by` (loop time, 0 for never)."""
         self.is_at_rest = False
         self.has_answered = False
-        self.is_unread = False
         self._sent = 0
         self._end_by = end_by
         self._head = None

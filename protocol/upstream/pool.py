@@ -97,12 +97,13 @@ class UpstreamPool:
 
     # -- one exchange
 
-    def begin(self, method: str, lines: bytes, body: bytes, end_by: float) -> UpstreamConnection | None:
+    def begin(self, method: str, lines: bytes, body: bytes, end_by: float, now: float) -> UpstreamConnection | None:
         """Send a request on an idle connection and return that, without waiting; None where only `send` can.
 
-        `lines` are those of `request_lines`. `listen` to the connection to learn of the answer.
+        `lines` are those of `request_lines`, `now` is the loop's time. `listen` to the connection to learn of the
+        answer.
         """
-        connection = self._take_idle() if len(body) <= PIECE_BYTES else None
+        connection = self._take_idle(now) if len(body) <= PIECE_BYTES else None
         if connection is not None:
             connection.begin(method, end_by)
             connection.send(whole_request(method, lines, body))
@@ -159,7 +160,7 @@ class UpstreamPool:
         is_tunnelled: bool = False,
     ) -> tuple[UpstreamConnection, ResponseHead]:
         """Return the connection on which the request is out, and the head of the answer."""
-        connection = begun or (self._take_idle() if may_reuse else None)
+        connection = begun or (self._take_idle(asyncio.get_running_loop().time()) if may_reuse else None)
         if connection is None and self._is_full:
             connection = await self._wait_for_room(self._connect_by(end_by), may_reuse)
         if connection is not None:
@@ -244,11 +245,11 @@ class UpstreamPool:
 
     # -- connections
 
-    def _take_idle(self) -> UpstreamConnection | None:
+    def _take_idle(self, now: float) -> UpstreamConnection | None:
         idle = self.idle
         if idle:
             # What has rested for long may be about to be closed by its upstream.
-            earliest = asyncio.get_running_loop().time() - self.limits.idle_timeout
+            earliest = now - self.limits.idle_timeout
             while idle:
                 connection = idle.pop()
                 if connection.is_open and connection.rests_since > earliest:
@@ -281,7 +282,7 @@ class UpstreamPool:
     async def _wait_for_room(self, until: float, may_reuse: bool) -> UpstreamConnection | None:
         """Wait until there may be one more connection, or one is idle that may be used: return that one."""
         while self._is_full:
-            connection = self._take_idle()
+            connection = self._take_idle(asyncio.get_running_loop().time())
             if connection is not None:
                 if may_reuse:
                     return connection
