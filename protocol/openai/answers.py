@@ -17,6 +17,9 @@ from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject, encode_json, parse_json
 from protocol.wire.sse import NAMED_EVENT, encode_event
 
+#: Of a text with more characters, `count_words` counts the words in turns.
+COUNTED_AT_ONCE = 65_536
+
 #: Header fields of a JSON answer, encoded once.
 JSON_FIELDS = encode_fields([("content-type", "application/json")])
 
@@ -37,7 +40,6 @@ API_ROOTS = frozenset(
 # spaces (kana, CJK ideographs, Hangul) are cut into characters, roughly as a model's tokens are.
 _SPACELESS = "\u3040-\u30ff\u3400-\u4dbf\u4e00-\u9fff\uac00-\ud7af\uf900-\ufaff"
 _WORD = rf"\s*(?:[{_SPACELESS}]|[^\s{_SPACELESS}]+)\s*"
-_COUNTED_AT_ONCE = 65_536  # characters
 _ASCII_WORD = re.compile(r"\s*\S+\s*")
 
 
@@ -88,7 +90,7 @@ def api_path(path: str) -> str | None:
     Azure's addresses of the same endpoints are such paths, too.
     """
     if path.startswith("/v1/") and len(path) > 4:
-        return path[3:-1] if path.endswith("/") else path[3:]
+        return path[3:] if path[-1] != "/" else path[3:-1]
     if _has_api_root(path):
         return path[:-1] if path.endswith("/") else path
     azure = azure_address(path)
@@ -109,12 +111,12 @@ def split_words(text: str) -> list[str]:
 
 def count_words(text: str) -> int:
     """Count the words of a text: what str.split makes of it, without a list as large as a long text."""
-    if len(text) <= _COUNTED_AT_ONCE:
+    if len(text) <= COUNTED_AT_ONCE:
         return len(text.split())
     words = 0
-    for start in range(0, len(text), _COUNTED_AT_ONCE):
-        spend_turn(_COUNTED_AT_ONCE // 50)
-        words += len(text[start : start + _COUNTED_AT_ONCE].split())
+    for start in range(0, len(text), COUNTED_AT_ONCE):
+        spend_turn(COUNTED_AT_ONCE // 50)
+        words += len(text[start : start + COUNTED_AT_ONCE].split())
         # A word that goes on behind the cut is counted twice.
         words -= bool(start) and not text[start - 1].isspace() and not text[start].isspace()
     return words

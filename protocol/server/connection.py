@@ -331,13 +331,9 @@ class Connection(asyncio.BufferedProtocol):
                 endpoint = server.route(request)
                 if not isinstance(endpoint, LateEndpoint):
                     facts.endpoint = endpoint
-                if (
-                    facts.endpoint is not None
-                    and not endpoint.streams_body
-                    and takes_ready_answer(head)
-                    and "content-encoding" not in head.fields
-                ):
-                    facts.direct_endpoint = endpoint
+                    is_direct = not endpoint.streams_body and takes_ready_answer(head)
+                    if is_direct and "content-encoding" not in head.fields:
+                        facts.direct_endpoint = endpoint
         except Exception as exc:
             exchange = self._exchange = Exchange(self, server, request, UNROUTED, started_at)
             exchange.fail_with(exc)
@@ -423,7 +419,9 @@ class Connection(asyncio.BufferedProtocol):
     def go_on(self, keep_alive: bool, now: float) -> None:
         """Go on to the next request after an answer, or close."""
         reader = self.reader
-        self._end_request()
+        self._exchange = None
+        if self._counted or self._stream is not None:
+            self._end_request()
         if not keep_alive or not (reader.is_over or skip_body(reader)):
             self.close()
             return

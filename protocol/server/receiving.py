@@ -10,7 +10,7 @@ from protocol.errors import ApiError
 from protocol.server.leaving import SocketIntake
 from protocol.server.output import Output
 from protocol.wire.gathering import Gathering
-from protocol.wire.http1.messages import NEED_DATA, BadMessage, BodyPart
+from protocol.wire.http1.messages import NEED_DATA, BadMessage, BodyPart, EndOfBody
 from protocol.wire.http1.readers import RequestReader
 
 
@@ -22,24 +22,31 @@ class HeldBody:
     def __init__(self, reader: RequestReader, length: int | None) -> None:
         self._reader = reader
         self._length = length
-        self._gathered = Gathering()
+        self._gathered: Gathering | None = None  # of a body that does not come at once
 
     @property
     def size(self) -> int:
         """How many bytes it will have or, where that is not known, has by now."""
-        return self._gathered.size if self._length is None else self._length
+        if self._length is not None:
+            return self._length
+        return 0 if self._gathered is None else self._gathered.size
 
     def read(self) -> bytes | None:
         """Return the body once it is whole, None while more must come; BadMessage."""
         next_event = self._reader.next_event
-        while True:
-            event = next_event()
+        event = next_event()
+        if self._gathered is None:
+            first = b""
             if type(event) is BodyPart:
-                self._gathered.add(event.data)
-            elif event is NEED_DATA:
-                return None
-            else:
-                return self._gathered.take()
+                first, event = event.data, next_event()
+            if type(event) is EndOfBody:
+                return first
+            self._gathered = Gathering()
+            self._gathered.add(first)
+        while type(event) is BodyPart:
+            self._gathered.add(event.data)
+            event = next_event()
+        return None if event is NEED_DATA else self._gathered.take()
 
 
 class BodyLine(typing.Protocol):

@@ -154,10 +154,11 @@ class Exchange:
 
     def answer(self, body: bytes = b"") -> None:
         """Ask the endpoint, which has the body or reads it, and send what it answers."""
-        request = self._request
+        request, endpoint = self._request, self._endpoint
         request.body = body
-        endpoint = self._endpoint
-        if isinstance(endpoint, LateEndpoint):
+        if request.facts.direct_endpoint is endpoint and len(body) <= LONG_BODY:
+            self.take(ask(self._server, endpoint, request))
+        elif isinstance(endpoint, LateEndpoint):
             self._task = self._server.loop.create_task(self._ask_late(endpoint))
         elif len(body) > LONG_BODY or (body and "content-encoding" in request.fields):
             self._task = self._server.loop.create_task(in_turns(self._ask_in_turns))

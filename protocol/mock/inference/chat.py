@@ -19,7 +19,7 @@ from protocol.mock.engine.store import State
 from protocol.mock.engine.world import Call, World
 from protocol.mock.inference.simple_chat import FixedAnswers, includes_usage
 from protocol.mock.media.sound import WORD_SECONDS, SpokenSound, voice_seed
-from protocol.openai.answers import count_words, json_response, split_words
+from protocol.openai.answers import COUNTED_AT_ONCE, count_words, json_response, split_words
 from protocol.openai.api.checks import check_body
 from protocol.openai.api.notation import NamedShape
 from protocol.openai.audio import SPEECH_SAMPLE_RATE
@@ -35,6 +35,7 @@ _SHAPING_PARAMETERS = frozenset(
 )
 # Of these, the parameters that change nothing when the text is short enough.
 _LENGTH_PARAMETERS = ("max_tokens", "max_completion_tokens")
+_FEW_MESSAGES = 100  # that are gone through at once
 _CREATE_CHAT = "POST /chat/completions"
 _MOST_CHOICES = 128
 _MOST_CHOSEN_BYTES = 200_000  # of bodies read, one for each choice that differs: under 1 s; further choices repeat them
@@ -294,11 +295,13 @@ def content_text(content: typing.Any) -> str:
 def prompt_words(messages: typing.Sequence[JsonObject]) -> int:
     """Count the words of a chat, at least one a message: they stand in for tokens, so that anybody can check them."""
     words = 0
+    is_long = len(messages) > _FEW_MESSAGES
     for message in messages:
-        spend_turn(1)
+        if is_long:
+            spend_turn(1)
         content = message.get("content")
         if type(content) is str:
-            words += count_words(content) or 1
+            words += (len(content.split()) if len(content) <= COUNTED_AT_ONCE else count_words(content)) or 1
         else:
             words += count_words(content_text(content)) or 1
     return words

@@ -11,7 +11,7 @@ import typing
 from protocol.exchange import Answer, Request, Response, answer_in_turns
 from protocol.mock.engine.time_and_chance import TimeAndChance
 from protocol.on_demand import is_loaded, load
-from protocol.openai.answers import JSON_FIELDS, count_words, split_words
+from protocol.openai.answers import COUNTED_AT_ONCE, JSON_FIELDS, count_words, split_words
 from protocol.openai.completions import Choice, CompletionHead, FixedChat
 from protocol.wire.json_text import JsonObject
 
@@ -23,7 +23,6 @@ _TOOL_CODE = ("mock tool calls", "mock JSON")
 OtherChat = typing.Callable[[Request, JsonObject], Answer]
 
 _FEW_MESSAGES = 1_000  # that are gone through at once
-_SHORT_CHARACTERS = 65_536  # of a text whose words are counted at once
 _USUAL_ROLES = ("system", "user", "assistant", "developer")
 
 
@@ -101,7 +100,8 @@ def simplest_words(body: JsonObject) -> int:
     messages = body.get("messages")
     if len(body) - (type(body.get("stream")) is bool) != 2 or type(messages) is not list:
         return 0
-    if not body.get("model") or type(body["model"]) is not str:
+    model = body.get("model")
+    if not model or type(model) is not str:
         return 0
     if len(messages) > _FEW_MESSAGES:
         return 0
@@ -112,7 +112,7 @@ def simplest_words(body: JsonObject) -> int:
         content = message.get("content")
         if type(content) is not str:
             return 0
-        words += len(content.split()) or 1 if len(content) < _SHORT_CHARACTERS else count_words(content)
+        words += (len(content.split()) if len(content) <= COUNTED_AT_ONCE else count_words(content)) or 1
     return words
 
 
