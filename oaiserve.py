@@ -77,7 +77,7 @@ def _make_mock(backend: BackendSettings, around: _Surroundings) -> Backend:
     (mock,) = load("mock")
     made: Backend = mock(
         backend.name, backend.options, clock=time.time, random_bits=random.Random().getrandbits, sleep=asyncio.sleep,
-        forward=around.forward,
+        forward=around.forward, max_body=around.max_body,
     )  # fmt: skip
     return made
 
@@ -95,7 +95,7 @@ def _make_dashscope(backend: BackendSettings, around: _Surroundings) -> Backend:
     (dashscope,) = load("dashscope")
     made: Backend = dashscope(
         backend.name, backend.options, around.environ, around.log, has_fallback=around.has_fallback,
-        clock=time.time, random_bits=random.Random().getrandbits, sleep=asyncio.sleep,
+        clock=time.time, random_bits=random.Random().getrandbits, sleep=asyncio.sleep, max_body=around.max_body,
     )  # fmt: skip
     return made
 

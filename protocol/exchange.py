@@ -143,6 +143,12 @@ class Request:
         other.deadline, other.key_origin = self.deadline, self.key_origin
         return other
 
+    def with_head(self, head: RequestHead) -> Request:
+        """Return the same request with another head, which leads to the same endpoint, and without its body."""
+        other = Request(head, self.id, self.peer)
+        other.path, other.deadline, other.key_origin = self.path, self.deadline, self.key_origin
+        return other
+
     def replace_body(self, value: dict[str, typing.Any]) -> None:
         """Put another JSON object in the place of the body."""
         self._json = value

@@ -49,6 +49,7 @@ from protocol.errors import ApiError
 from protocol.exchange import BackendFailed, Endpoint, Request, Response
 from protocol.openai.answers import api_path, error_response, json_response
 from protocol.openai.azure import azure_address, endpoint_of_deployment
+from protocol.openai.coded_body import decoding_endpoint
 from protocol.openai.early_stream import early_head
 from protocol.openai.model_choice import ModelChoice
 from protocol.openai.refusals import method_not_allowed, unknown_url
@@ -71,7 +72,8 @@ class DashScope:
     `environ` holds the proxy variables. `has_fallback` says that some route names another backend behind this one: only
     then is a failure handed on to it. `clock` gives seconds since the epoch, `random_bits(n)` an integer of n random
     bits, `sleep` waits for seconds between polls. `resolve` finds a host's addresses for downloads; by default the
-    system does. UsageError where the settings cannot work.
+    system does. `max_body` bounds what an encoded body is decoded to, in bytes. UsageError where the settings cannot
+    work.
     """
 
     own_root = ""
@@ -88,11 +90,13 @@ class DashScope:
         random_bits: typing.Callable[[int], int],
         sleep: typing.Callable[[float], typing.Awaitable[object]],
         resolve: typing.Callable[[str], typing.Awaitable[typing.Sequence[str]]] | None = None,
+        max_body: int = 65 * 1024 * 1024,
     ) -> None:
         self.name = name
         self.holds_key = settings.holds_key
         self.keepalive = settings.keepalive
         self._settings = settings
+        self._max_body = max_body
         self._log = log
         self._passed_on = _FAILED_STATUSES if has_fallback else frozenset()
         access = UpstreamAccess(f"[dashscope] of the backend '{name}'", settings, environ, warn=log.say)
@@ -138,7 +142,9 @@ class DashScope:
         """Return the endpoint for a path and method; ApiError 404 or 405, worded as OpenAI's."""
         endpoint = self._endpoint(request)
         azure = azure_address(request.path)
-        return endpoint if azure is None else endpoint_of_deployment(endpoint, azure.deployment)
+        if azure is not None:
+            endpoint = endpoint_of_deployment(endpoint, azure.deployment)
+        return decoding_endpoint(endpoint, request, self._max_body)
 
     def _endpoint(self, request: Request) -> Endpoint:
         path = api_path(request.path) or request.path

@@ -15,6 +15,7 @@ from protocol.mock.settings import MockSettings
 from protocol.on_demand import is_loaded, load
 from protocol.openai.answers import api_path, model_object
 from protocol.openai.azure import AZURE_ROOT, azure_address, endpoint_of_deployment
+from protocol.openai.coded_body import decoding_endpoint
 from protocol.turns import in_turns
 from protocol.wire.json_text import JsonObject
 
@@ -70,6 +71,7 @@ class Mock:
     """The backend of kind mock.
 
     `clock` gives seconds since the epoch, `random_bits(n)` an integer of n random bits, `sleep` waits for seconds.
+    `max_body` bounds what an encoded body is decoded to, in bytes.
     """
 
     #: Paths below this are DashScope's own, which the mock answers besides OpenAI's.
@@ -87,8 +89,10 @@ class Mock:
         random_bits: typing.Callable[[int], int],
         sleep: typing.Callable[[float], typing.Awaitable[typing.Any]],
         forward: typing.Callable[[Request], Answer],
+        max_body: int = 65 * 1024 * 1024,
     ) -> None:
         self.name = name
+        self._max_body = max_body
         time = TimeAndChance(settings, clock=clock, random_bits=random_bits, sleep=sleep)
         # The one path that every load test takes goes around all that it does not need.
         self._chat = Endpoint(SimpleChat(time, self._other_chat).answer, "mock POST /chat/completions")
@@ -116,8 +120,9 @@ class Mock:
         if request.path.startswith(AZURE_ROOT):
             azure = azure_address(request.path)
             if azure is not None and azure.deployment:
-                return endpoint_of_deployment(self._endpoint(request, path), azure.deployment)
-        return self._endpoint(request, path)
+                named = endpoint_of_deployment(self._endpoint(request, path), azure.deployment)
+                return decoding_endpoint(named, request, self._max_body)
+        return decoding_endpoint(self._endpoint(request, path), request, self._max_body)
 
     def _endpoint(self, request: Request, path: str) -> Endpoint:
         if path == "/chat/completions" and request.method == "POST":

@@ -33,6 +33,7 @@ from protocol.exchange import (
 )
 from protocol.openai.answers import api_path, error_response, json_response, model_list
 from protocol.openai.asked_model import asked_model, head_model, name_pattern
+from protocol.openai.coded_body import decoding_endpoint
 from protocol.openai.early_stream import early_head
 from protocol.openai.refusals import method_not_allowed, unknown_door, unknown_model
 from protocol.openai.request_path import check_path
@@ -215,7 +216,7 @@ class Router:
         endpoint = methods.get("GET" if request.method == "HEAD" else request.method) or methods.get("*")
         if endpoint is None:
             raise method_not_allowed(request, [*methods, *(["HEAD"] if "GET" in methods else [])])
-        return endpoint
+        return endpoint if endpoint.streams_body else decoding_endpoint(endpoint, request, self._max_body)
 
     # ---- models -------------------------------------------------------------------------------------------------
 

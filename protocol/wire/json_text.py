@@ -10,6 +10,9 @@ from protocol.budget import spend_turn
 from protocol.errors import ApiError
 from protocol.wire.long_json import MOST_DEPTH, MOST_DIGITS, STRICT_JSON, BadJson, is_deep, parse_long_json
 
+_BOM = "\ufeff"
+_BOM_BYTES = b"\xef\xbb\xbf"
+
 # A text that is shorter cannot be nested too deeply.
 _FLAT_BYTES = 2 * MOST_DEPTH
 # Up to here Python's json reads a text at once: so many bytes whatever they say, and more where few of them are marks.
@@ -23,6 +26,7 @@ _BRACKET, _BRACE = b"[{"
 def parse_json(body: bytes) -> typing.Any:
     """Return the value of a request's body, a JSON text (RFC 8259); ApiError 400 that says where it is none.
 
+    A byte order mark before it, which editors and PowerShell write, is passed over (§8.1).
     It may be nested 100 deep, and a long one may have 400,000 values. A long one takes long: it is read in turns, where
     that is how its request is answered (protocol/turns.py).
     """
@@ -36,7 +40,7 @@ def parse_json(body: bytes) -> typing.Any:
             value, end = STRICT_JSON.raw_decode(text)
             if end == len(text):
                 return value
-        value = STRICT_JSON.decode(text)
+        value = STRICT_JSON.decode(text[1:] if text.startswith(_BOM) else text)
         if too_deep:
             raise _too_deep()
         return value
@@ -45,7 +49,7 @@ def parse_json(body: bytes) -> typing.Any:
     except RecursionError as exc:
         raise _too_deep() from exc
     except (BadJson, json.JSONDecodeError) as exc:
-        raise _not_json(str(exc) if body else "it is empty") from exc
+        raise _not_json(str(exc) if body not in (b"", _BOM_BYTES) else "it is empty") from exc
     except ValueError as exc:  # by Python, before it takes the square of the digits in time
         raise _not_json(f"it has a whole number of more than {MOST_DIGITS} digits") from exc
 
@@ -57,9 +61,10 @@ def _has_many_marks(body: bytes) -> bool:
 def json_lines(data: bytes) -> typing.Iterator[tuple[int, bytes]]:
     """Give the lines of a JSONL text that are not blank, each with its number, from 1 on.
 
+    A byte order mark before the first is passed over.
     Where the work is done in turns, others have theirs between lines (protocol/turns.py).
     """
-    number, at = 1, 0
+    number, at = 1, len(_BOM_BYTES) if data.startswith(_BOM_BYTES) else 0
     while at < len(data):
         blank = _BLANK.match(data, at, at + _SHORT_BYTES)
         if blank is not None and blank.end() > at:
@@ -80,7 +85,7 @@ _LINE_STEPS = 20  # with what is done with a short line
 
 def _parse_long(body: bytes) -> typing.Any:
     try:
-        return parse_long_json(body)
+        return parse_long_json(body[len(_BOM_BYTES) :] if body.startswith(_BOM_BYTES) else body)
     except BadJson as exc:
         raise _not_json(str(exc)) from exc
 
