@@ -62,28 +62,30 @@ class UpstreamAnswer:
 
     def take(self) -> bytes:
         """Return what of the body is here already, b"" for nothing. UpstreamFailed, once all before it is taken."""
-        reader = self._reader
+        reader, mask = self._reader, self._mask
         try:
             data = reader.take_body()
-            if self._mask is not None and data:
-                data = self._masked(data)
+            is_over = reader.is_over
+            if mask is not None:
+                if is_over and self._stream is None:
+                    data = mask.hide(data)
+                elif data:
+                    data = self._masked(mask, data)
+                    is_over = reader.is_over
         except BadMessage as exc:
             raise self._connection.failure() from exc
-        if reader.is_over:
+        if is_over:
             self.complete = True
             self._give_back(self._connection)
             if self._stream is not None:
                 data += self._stream.close()
         return data
 
-    def _masked(self, data: bytes) -> bytes:
+    def _masked(self, mask: Mask, data: bytes) -> bytes:
         """Return what of a piece of the body can go on; b"" where all of it, and of what is here besides, waits."""
         reader, stream = self._reader, self._stream
         if stream is None:
-            assert self._mask is not None
-            if reader.is_over:
-                return self._mask.hide(data)
-            stream = self._stream = self._mask.stream()
+            stream = self._stream = mask.stream()
         passing = stream.feed(data)
         while data and not passing:
             data = reader.take_body()

@@ -147,7 +147,8 @@ class UpstreamPool:
             )
         # Behind an HTTP proxy, the next request could not go out on it.
         give_back = UpstreamConnection.dismiss if self.addressing.origin else self._give_back
-        return UpstreamAnswer(connection, head, self.limits.timeout, give_back, self.let_go, self._mask_for(head))
+        mask = None if is_coded(head) else self.mask
+        return UpstreamAnswer(connection, head, self.limits.timeout, give_back, self.let_go, mask)
 
     async def _send(
         self,
@@ -195,11 +196,10 @@ class UpstreamPool:
 
     def answer_on(self, connection: UpstreamConnection, head: ResponseHead) -> UpstreamAnswer:
         """Return the answer of which a connection has read the head."""
-        mask = None if self.mask is None else self._mask_for(head)
+        mask = self.mask
+        if "content-encoding" in head.fields and is_coded(head):
+            mask = None
         return UpstreamAnswer(connection, head, self.limits.timeout, self._give_back, self.let_go, mask)
-
-    def _mask_for(self, head: ResponseHead) -> Mask | None:
-        return None if self.mask is None or is_coded(head) else self.mask
 
     def _give_back(self, connection: UpstreamConnection) -> None:
         """Take back a connection whose answer has been read to its end."""

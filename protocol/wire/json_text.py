@@ -30,9 +30,11 @@ def parse_json(body: bytes) -> typing.Any:
     It may be nested 100 deep, and a long one may have 400,000 values. A long one takes long: it is read in turns, where
     that is how its request is answered (protocol/turns.py).
     """
-    if len(body) > _SHORT_BYTES and (len(body) > _PLAIN_BYTES or _has_many_marks(body)):
-        return _parse_long(body)
-    too_deep = len(body) > _FLAT_BYTES and body.count(_BRACKET) + body.count(_BRACE) > MOST_DEPTH and is_deep(body)
+    too_deep = False
+    if len(body) > _FLAT_BYTES:
+        if len(body) > _SHORT_BYTES and (len(body) > _PLAIN_BYTES or _has_many_marks(body)):
+            return _parse_long(body)
+        too_deep = body.count(_BRACKET) + body.count(_BRACE) > MOST_DEPTH and is_deep(body)
     try:
         text = body.decode("utf-8")
         if text.startswith("{") and not too_deep:

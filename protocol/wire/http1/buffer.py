@@ -75,7 +75,8 @@ class MessageBuffer:
 
     def _end_of_body(self) -> Event:
         self._step = MessageBuffer._paused
-        self._forget_read()
+        if self._at == len(self._data):  # as in `_forget_read`
+            self._data, self._at, self._searched = b"", 0, 0
         return NO_TRAILERS
 
     def _forget_read(self) -> None:
