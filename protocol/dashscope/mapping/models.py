@@ -103,6 +103,8 @@ _KNOWN_CHAT_MODELS: tuple[tuple[str, int | None, int | None], ...] = (
     ("deepseek-v4-flash", None, None),
     ("glm-5", 202_752, 16_384),
     ("glm-5.1", 202_752, 128_000),
+    ("glm-5.2", None, None),
+    ("kimi-k3", None, None),
     ("kimi-k2.5", 262_144, 32_768),
     ("kimi-k2.6", 262_144, 32_768),
     ("kimi-k2-thinking", 262_144, 16_384),
@@ -165,7 +167,7 @@ _PAINTER_MODEL = r"qwen-image.*|z-image.*|wan(?:2\.[6-9]|[3-9])(?!.*(?:2v|video|
 
 _MULTIMODAL_MODEL = (
     r"qvq.*|.*-vl.*|.*vl-.*|.*-ocr.*|qwen2?-audio.*|.*captioner.*|.*-asr-flash(?!-filetrans).*|qwen3\.5-.*"
-    r"|qwen3\.6-(?!.*max).*|qwen3\.7-(?:plus|flash).*|qwen3\.8-.*|kimi-k2\.[56].*|gui-.*|" + _PAINTER_MODEL
+    r"|qwen3\.6-(?!.*max).*|qwen3\.7-(?:plus|flash).*|qwen3\.8-.*|kimi-k(?:2\.[56]|[3-9]).*|gui-.*|" + _PAINTER_MODEL
 )
 
 # First match wins.
@@ -189,7 +191,7 @@ _THINKING_MODELS = (
     (
         # No document says so of deepseek-v4, kimi-k2.6, MiniMax and older GLM. But they can think, and a plain call
         # may be made as a stream without harm.
-        r"qwen3\.[5-9]-.*|qwen3-\d+(?:\.\d+)?b.*|glm-.*|deepseek-v4.*|kimi-k2\.6.*|minimax-m2.*",
+        r"qwen3\.[5-9]-.*|qwen3-\d+(?:\.\d+)?b.*|glm-.*|deepseek-v4.*|kimi-k(?:2\.6|[3-9]).*|minimax-m2.*",
         THINKING_BY_DEFAULT,
     ),
 )

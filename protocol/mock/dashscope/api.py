@@ -36,17 +36,20 @@ from protocol.mock.dashscope.answers import Pace, error_response, output_respons
 from protocol.mock.dashscope.chat import answer_events, speeches_for, whole_answer
 from protocol.mock.dashscope.embeddings import embed_contents, embed_texts, rerank
 from protocol.mock.dashscope.files import serve_file
+from protocol.mock.dashscope.kept_files import KeptFiles
 from protocol.mock.dashscope.pictures import PictureEndpoints
 from protocol.mock.dashscope.question import read_question
 from protocol.mock.dashscope.refusals import URL_ERROR, bad_parameter, refusal
 from protocol.mock.dashscope.service_call import ServiceCall, asked_error, page_of, query_of, read_call, read_key
 from protocol.mock.dashscope.speech import SpeechEndpoints
 from protocol.mock.dashscope.task_endpoints import TaskEndpoints
+from protocol.mock.dashscope.tokenizer import tokenize
 from protocol.mock.served_files import NATIVE_FILES, NATIVE_ROOT
 from protocol.openai.answers import API_ROOTS, JSON_FIELDS, error_event, event_of_answer
 from protocol.openai.refusals import unknown_door
 from protocol.wire.json_text import encode_json
 
+_TOKENIZER_PATH = "/tokenizer"
 _IMAGE_TASK_PATH = "/services/aigc/image-generation/generation"
 
 # Whether a service answers at once, with a task, or as the request asks.
@@ -82,6 +85,11 @@ class NativeMock:
         self._list_tasks = self._guarded("native /tasks", self._tasks.list)
         self._show_task = self._guarded("native /tasks/{id}", self._tasks.show)
         self._cancel_task = self._guarded("native /tasks/{id}/cancel", self._tasks.cancel)
+        files = KeptFiles(clock, self._new_id)
+        self._upload_file = self._guarded("native /files", files.upload)
+        self._list_files = self._guarded("native /files", files.list)
+        self._show_file = self._guarded("native /files/{id}", files.show)
+        self._delete_file = self._guarded("native /files/{id}", files.delete)
         self._unknown = self._guarded("native unknown", self._refuse_path)
         self._file = self._guarded("native file", self._serve_file, wants_key=False)
 
@@ -99,9 +107,10 @@ class NativeMock:
             VIDEO_PATH: (self._pictures.film, "task"),
             VIDEO_BETWEEN_FRAMES_PATH: (self._pictures.film, "task"),
             TRANSCRIPTION_PATH: (self._speech.transcribe, "task"),
+            _TOKENIZER_PATH: (tokenize, "at once"),
         }
         return {
-            path: self._guarded(f"native {path[len('/services') :]}", self._service(answer, manner))
+            path: self._guarded(f"native {path.removeprefix('/services')}", self._service(answer, manner))
             for path, (answer, manner) in services.items()
         }
 
@@ -116,14 +125,21 @@ class NativeMock:
         if method == "POST":
             if path in self._services:
                 return self._services[path]
+            if path == "/files":
+                return self._upload_file
             if re.fullmatch("/tasks/[^/]+/cancel", path):
                 return self._cancel_task
+        elif method == "DELETE":
+            return self._delete_file if re.fullmatch("/files/[^/]+", path) else self._unknown
         elif method in ("GET", "HEAD"):
             if path.startswith(NATIVE_FILES):
                 return self._file
             if re.fullmatch("/tasks/[^/]+", path):
                 return self._show_task
-            return {"/tasks": self._list_tasks, "/models": self._list_models}.get(path, self._unknown)
+            if re.fullmatch("/files/[^/]+", path):
+                return self._show_file
+            lists = {"/tasks": self._list_tasks, "/models": self._list_models, "/files": self._list_files}
+            return lists.get(path, self._unknown)
         return self._unknown
 
     # ---- what all requests share --------------------------------------------------------------------------------

@@ -13,9 +13,10 @@ import typing
 
 from protocol.budget import Budget, spend_turn
 from protocol.errors import ApiError
-from protocol.mock.answer.cost import CHUNK_BYTES, charge_answer
+from protocol.mock.answer.cost import CHUNK_BYTES, LOGPROB_BYTES, charge_answer
 from protocol.mock.answer.hints import read_hints
 from protocol.mock.answer.instance import instance
+from protocol.mock.answer.logprobs import token_logprobs
 from protocol.mock.dashscope.question import Question, message_text, offered_functions
 from protocol.mock.dashscope.refusals import bad_parameter, object_member
 from protocol.mock.dashscope.words import functions_to_call, schema_in, system_text, wants_json
@@ -46,6 +47,8 @@ class Speech(typing.NamedTuple):
     pieces: typing.Sequence[str]
     calls: typing.Sequence[SpokenCall]
     finish_reason: str
+    #: For each piece of the text, where the request asks for them.
+    logprobs: typing.Sequence[JsonObject] = ()
 
     @property
     def steps(self) -> int:
@@ -65,7 +68,11 @@ def speeches_for(
     whole = _cut(Speech(reasoning, split_words(said), calls, reason), parameters)
     count = parameters.get("n") or 1
     characters = sum(map(len, whole.pieces)) + sum(len(piece) for call in calls for piece in call.pieces)
-    charge_answer(budget, [(characters, whole.steps)] * count, CHUNK_BYTES if question.stream else 0)
+    top = 1 + (parameters.get("top_logprobs") or 0) if parameters.get("logprobs") is True else 0
+    word_bytes = top * LOGPROB_BYTES + (CHUNK_BYTES if question.stream else 0)
+    charge_answer(budget, [(characters, whole.steps)] * count, word_bytes)
+    if top:
+        whole = whole._replace(logprobs=token_logprobs(whole.pieces, top - 1, parameters.get("seed") or 0))
     return [whole] * count
 
 
@@ -202,7 +209,7 @@ def _piece(speech: Speech, step: int) -> Speech:
         return Speech(speech.reasoning[step : step + 1], [], [], "null")
     step -= len(speech.reasoning)
     if step < len(speech.pieces):
-        return Speech([], speech.pieces[step : step + 1], [], "null")
+        return Speech([], speech.pieces[step : step + 1], [], "null", speech.logprobs[step : step + 1])
     step -= len(speech.pieces)
     calls = []
     for call in speech.calls:
@@ -222,7 +229,8 @@ def _so_far(speech: Speech, steps: int) -> Speech:
     for call in speech.calls:
         calls.append(SpokenCall(call.id, call.name, call.pieces[: max(0, steps)]))
         steps -= len(call.pieces)
-    return Speech(reasoning, pieces, [call for call in calls if call.pieces], "null")
+    logprobs = speech.logprobs[: len(pieces)]
+    return Speech(reasoning, pieces, [call for call in calls if call.pieces], "null", logprobs)
 
 
 def _frame(
@@ -256,6 +264,8 @@ def _choice(question: Question, index: int, part: Speech, choices: int) -> JsonO
     if calls:
         message["tool_calls"] = calls
     choice: JsonObject = {"finish_reason": part.finish_reason, "message": message}
+    if part.logprobs:
+        choice["logprobs"] = {"content": part.logprobs}
     if choices > 1:
         choice["index"] = index
     return choice

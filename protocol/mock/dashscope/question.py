@@ -197,6 +197,7 @@ def _check_ranges(parameters: JsonObject, model: str) -> None:
         ("presence_penalty", float, lambda value: -2 <= value <= 2, "Presence_penalty should be in [-2.0, 2.0]"),
         ("max_tokens", int, lambda value: 1 <= value <= most, f"Range of max_tokens should be [1, {most}]"),
         ("max_completion_tokens", int, lambda value: value >= 1, "max_completion_tokens should be greater than 0"),
+        ("top_logprobs", int, lambda value: 0 <= value <= 5, "Range of top_logprobs should be [0, 5]"),
         ("thinking_budget", int, lambda value: value >= 1, "thinking_budget should be greater than 0"),
         ("n", int, lambda value: 1 <= value <= 4, "Range of n should be [1, 4]"),
         ("seed", int, lambda value: 0 <= value < 2**63, "Range of seed should be [0, 9223372036854775807]"),

@@ -93,15 +93,15 @@ class MockTasks:
         return "FAILED" if task.failure else "SUCCEEDED"
 
     def _times(self, task: _MockTask, status: str) -> JsonObject:
-        times = {"submit_time": _timestamp(task.created)}
+        times = {"submit_time": timestamp(task.created)}
         if status not in ("PENDING", "CANCELED"):
-            times["scheduled_time"] = _timestamp(task.created + PENDING_SECONDS)
+            times["scheduled_time"] = timestamp(task.created + PENDING_SECONDS)
         if status in ("SUCCEEDED", "FAILED"):
-            times["end_time"] = _timestamp(task.created + PENDING_SECONDS + RUNNING_SECONDS)
+            times["end_time"] = timestamp(task.created + PENDING_SECONDS + RUNNING_SECONDS)
         return times
 
 
-def _timestamp(seconds: float) -> str:
+def timestamp(seconds: float) -> str:
     """Return a time as tasks show it: the time of Beijing, with milliseconds."""
     milliseconds = int(seconds * 1000)
     moment = time.gmtime(milliseconds // 1000 + 8 * 3600)
