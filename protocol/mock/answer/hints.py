@@ -145,13 +145,14 @@ _NO_NAME = frozenset(
     "a an the i i'm i've i'd i'll it it's this that these those what what's which who who's whose how how's when where"
     " where's why is are was were am do does did can could will would should shall may might must have has had if in on"
     " at for from to of by with and or but so then also please thanks thank hello hi hey dear yes no not ok okay great"
+    " here here's there"
     " good my our your his her their we you they he she let's let get give find show tell look search check send book"
     " create make add set turn call use run list fetch schedule remind play order buy delete remove update open read"
     " write calculate compute convert translate extract return answer respond reply summarize summarise generate"
     " classify analyze analyse weather temperature forecast time date name city user first second next now today"
     " explain describe compare plan draw compose mail email ask begin start stop cancel pay transfer multiply divide"
     " subtract sum count sort print save load download upload invite reserve rent ship track post publish need want"
-    " json api url ai ok html xml csv pdf sql id faq".split()
+    " pydantic typescript zod python json api url ai ok html xml csv pdf sql id faq".split()
 )
 _NO_CODE = frozenset("JSON API URL AI OK SQL HTML XML CSV PDF ID FAQ TODO HTTP HTTPS NOT AND OR THE AM PM TV".split())
 
