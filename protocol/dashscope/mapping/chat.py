@@ -53,6 +53,7 @@ from protocol.dashscope.mapping.tools import (
     stand_ins,
     tool_parameters,
 )
+from protocol.dashscope.mapping.translation import one_message, takes_one_message
 from protocol.errors import ApiError
 from protocol.wire.json_text import JsonObject
 
@@ -163,6 +164,8 @@ def plan_chat(
     _refuse_audio_output(request)
 
     parameters, notes, forcing = _forced_parameters(request, model, messages, learned)
+    if takes_one_message(model):
+        messages = one_message(messages, parameters)
     thinking = is_thinking(model, parameters)
     aggregate = not stream and (learned.must_stream or _must_stream(model, parameters, thinking))
 
