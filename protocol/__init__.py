@@ -21,7 +21,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         Settings from the command line, the environment and config.ini, each described once.
     wire -> errors, budget
         One format each, bytes to events and back: HTTP/1.1, server-sent events, forms, WebSocket, zip, JSON.
-    exchange -> errors, turns, wire
+    exchange -> errors, turns, held_bytes, wire
         A request and its answer, as backends see them.
     upstream -> errors, on_demand, deadline, config, wire
         Connections out: destination, TLS, proxy, pool, and what can fail there.

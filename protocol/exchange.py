@@ -17,6 +17,7 @@ import re
 import typing
 
 from protocol.errors import ApiError
+from protocol.held_bytes import HeldBytes
 from protocol.turns import in_turns
 from protocol.wire.gathering import Gathering
 from protocol.wire.http1.messages import Fields, RequestHead
@@ -65,11 +66,21 @@ class Request:
     percent-encoded as it came and without the query; a door may lead to another one. `deadline` is when all attempts
     must be over, in the loop's time, 0 for never. `key_origin` is the only one that may get the caller's own key, None
     while any may.
+
+    What a backend holds for a request besides its body is counted here, in the server's account of all that is held
+    (`account`), and given back when the request is over.
     """
 
-    __slots__ = ("_json", "body", "deadline", "facts", "head", "id", "key_origin", "path", "peer", "stream")
+    __slots__ = (
+        "_account", "_first", "_json", "body", "deadline", "facts", "head", "held_bytes", "id", "key_origin", "path",
+        "peer", "stream",
+    )  # fmt: skip
 
-    def __init__(self, head: RequestHead, id: str, peer: str) -> None:
+    def __init__(self, head: RequestHead, id: str, peer: str, account: HeldBytes | None = None) -> None:
+        self._account = account  # None where nobody counts, and once the request is over
+        self._first: Request | None = None  # the request that this one is by another id
+        #: What is held besides the body, in bytes.
+        self.held_bytes = 0
         self.head = head
         facts: HeadFacts | None = head.facts
         self.facts = HeadFacts() if facts is None else facts  # None of a head that no server has read
@@ -141,13 +152,55 @@ class Request:
         other = Request(self.head, id, self.peer)
         other.path, other.body, other.stream = self.path, self.body, self.stream
         other.deadline, other.key_origin = self.deadline, self.key_origin
+        other._first = self._first or self
         return other
 
     def with_head(self, head: RequestHead) -> Request:
         """Return the same request with another head, which leads to the same endpoint, and without its body."""
         other = Request(head, self.id, self.peer)
         other.path, other.deadline, other.key_origin = self.path, self.deadline, self.key_origin
+        other._first = self._first or self
         return other
+
+    # ---- what is held for it ------------------------------------------------------------------------------------
+
+    def hold(self, size: int) -> None:
+        """Hold so many bytes more until the request is over; ApiError 503 where there is no room for them."""
+        first = self._first or self
+        if not self.may_hold(size) and first._account is not None:
+            raise first._account.refusal()
+
+    def may_hold(self, size: int) -> bool:
+        """Hold so many bytes more if there is room for them, and tell whether there is."""
+        first = self._first or self
+        account = first._account
+        if account is not None:
+            if not account.has_room(size):
+                return False
+            account.add(size)
+            first.held_bytes += size
+        return True
+
+    def let_go(self, size: int) -> None:
+        """Hold so many bytes less."""
+        first = self._first or self
+        if first._account is not None:
+            first._account.add(-size)
+            first.held_bytes -= size
+
+    def hold_no_more(self) -> None:
+        """Give back all that is held, and count nothing any more: the request is over."""
+        account, self._account = self._account, None
+        if account is not None and self.held_bytes:
+            account.add(-self.held_bytes)
+            self.held_bytes = 0
+
+    def held_stream(self) -> typing.AsyncIterator[bytes]:
+        """Return the stream for whoever holds all that comes; reading it raises ApiError 503 as `hold` does."""
+        assert self.stream is not None, "the endpoint streams its body"
+        return _HeldStream(self.stream, self)
+
+    # ---- other bodies -------------------------------------------------------------------------------------------
 
     def replace_body(self, value: dict[str, typing.Any]) -> None:
         """Put another JSON object in the place of the body."""
@@ -180,6 +233,24 @@ class Sink(typing.Protocol):
 
     def fail(self, error: Exception) -> None:
         """Break the body off; an ApiError tells the client why, where that can still be told."""
+
+
+class _HeldStream:
+    """A request's stream whose pieces count as held. It is no generator: that would have to be closed."""
+
+    __slots__ = ("_request", "_stream")
+
+    def __init__(self, stream: typing.AsyncIterator[bytes], request: Request) -> None:
+        self._stream = stream
+        self._request = request
+
+    def __aiter__(self) -> _HeldStream:
+        return self
+
+    async def __anext__(self) -> bytes:
+        data = await self._stream.__anext__()
+        self._request.hold(len(data))
+        return data
 
 
 class Producer:

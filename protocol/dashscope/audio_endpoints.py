@@ -91,7 +91,7 @@ class AudioEndpoints:
 
     async def _sound_at(self, url: str, plan: SpeechPlan, caller: Caller) -> bytes:
         """Return the sound of a stream that had none, and only told where it lies."""
-        sound = await self._downloader.fetch(url, caller.deadline)
+        sound = await self._downloader.fetch(url, caller.request, caller.deadline)
         sound = wav_samples(sound) if plan.raw_pcm else sound
         if not sound:
             raise upstream_bad_response("the file with the sound has none")
@@ -119,7 +119,7 @@ class AudioEndpoints:
     async def _transcribe_long(self, plan: TranscriptionPlan, caller: Caller) -> Response:
         """Wait for the task that writes down a long recording, and fetch what it has written."""
         answer = await self._tasks.finish(plan.call, caller, TRANSCRIPTION_LIMIT_SECONDS)
-        transcript = await self._downloader.fetch(transcript_url(answer), caller.deadline)
+        transcript = await self._downloader.fetch(transcript_url(answer), caller.request, caller.deadline)
         content_type, body = long_transcription_answer(transcript, answer, plan)
         return Response(200, [("content-type", content_type)], body)
 

@@ -133,7 +133,7 @@ class NativeClient:
         return native_error(answer.head.status, body, self._shown_fields(answer))
 
     async def _read_object(self, answer: UpstreamAnswer, caller: Caller) -> JsonObject:
-        value = read_answer(await read_whole(answer, MOST_ANSWER_BYTES), self._shown_fields(answer))
+        value = read_answer(await read_whole(answer, MOST_ANSWER_BYTES, caller.request), self._shown_fields(answer))
         caller.adopt_request_id(value.get("request_id"))
         return value
 
@@ -144,8 +144,8 @@ class NativeClient:
         return fields if mask is None else [(name, mask.hide_text(value)) for name, value in fields]
 
 
-async def read_whole(answer: UpstreamAnswer, most_bytes: int) -> bytes:
-    """Return a body; DashScopeError, also where it has more than `most_bytes`."""
+async def read_whole(answer: UpstreamAnswer, most_bytes: int, request: Request) -> bytes:
+    """Return a body, held for a request; DashScopeError, also for more than `most_bytes`, ApiError 503 without room."""
     pieces = []
     size = 0
     try:
@@ -153,6 +153,7 @@ async def read_whole(answer: UpstreamAnswer, most_bytes: int) -> bytes:
             size += len(data)
             if size > most_bytes:
                 raise too_large(most_bytes)
+            request.hold(len(data))
             pieces.append(data)
     except UpstreamFailed as exc:
         raise to_dashscope_error(exc) from exc

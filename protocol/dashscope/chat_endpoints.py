@@ -107,6 +107,7 @@ class ChatEndpoints:
                 size += len(data)
                 if size > MOST_ANSWER_BYTES:
                     raise too_large(MOST_ANSWER_BYTES)
+                caller.request.hold(len(data))
                 aggregator.feed(data)
                 data = await next_piece(answer)
         finally:

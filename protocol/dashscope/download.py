@@ -27,6 +27,7 @@ import urllib.parse
 from protocol.dashscope.calls import next_piece, read_whole, to_dashscope_error
 from protocol.dashscope.mapping.errors import DashScopeError, upstream_bad_response
 from protocol.dashscope.mapping.image import download_url
+from protocol.exchange import Request
 from protocol.upstream.answer import UpstreamAnswer
 from protocol.upstream.destination import Destination, Proxy, parse_destination
 from protocol.upstream.failures import UpstreamFailed
@@ -70,13 +71,16 @@ class Downloader:
         self._resolve = resolve or _resolve_host
         self._tls: ssl.SSLContext | None = None
 
-    async def fetch(self, url: str, deadline: float = 0.0) -> bytes:
-        """Return what lies at the URL, at most 32 MB within 60 s and before `deadline` (loop time); DashScopeError."""
+    async def fetch(self, url: str, request: Request, deadline: float = 0.0) -> bytes:
+        """Return what lies at the URL, at most 32 MB within 60 s and before `deadline` (loop time), held for a request.
+
+        DashScopeError, or ApiError 503 where there is no room for it.
+        """
         pool, target = await self._pool_to(url)
         until = asyncio.get_running_loop().time() + _RESULT_SECONDS
         try:
             answer = await _open(pool, target, min(until, deadline) if deadline else until)
-            return await read_whole(answer, _MOST_RESULT_BYTES)
+            return await read_whole(answer, _MOST_RESULT_BYTES, request)
         finally:
             await pool.close()
 

@@ -89,6 +89,8 @@ class ImageEndpoints:
 
     async def _contents(self, results: typing.Sequence[ImageResult], caller: Caller) -> list[str]:
         """Return the pictures themselves, as base64."""
-        jobs = [functools.partial(self._downloader.fetch, result.url, caller.deadline) for result in results]
+        jobs = [
+            functools.partial(self._downloader.fetch, result.url, caller.request, caller.deadline) for result in results
+        ]
         contents = await run_together(jobs, _CALLS_AT_ONCE)
         return [binascii.b2a_base64(content, newline=False).decode("ascii") for content in contents]

@@ -23,8 +23,7 @@ class BodyReader:
 
     async def read_form(self, request: Request, most_bytes: int) -> Form:
         """Read a body that is streamed as a form; ApiError 400 where it is none, 413 where it is larger."""
-        assert request.stream is not None, "the endpoint streams its body"
-        form = await read_form(request.fields.get("content-type"), request.stream, most_bytes)
+        form = await read_form(request.fields.get("content-type"), request.held_stream(), most_bytes)
         self._rename(form.fields)
         return form
 

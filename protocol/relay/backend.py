@@ -206,7 +206,7 @@ class Relay:
         deadline = request.end_within(self._settings.total_timeout) or math.inf
         plan = self._planner.plan(request)
         outgoing = self._planner.outgoing(request, plan)
-        kept = None if plan.is_tunnel or request.stream is None else KeptBody(request.stream)
+        kept = None if plan.is_tunnel or request.stream is None else KeptBody(request.stream, request)
         to_send: UpstreamRequest | None = None
 
         attempts: list[str] = []  # what was tried, as `name=status`
@@ -328,9 +328,9 @@ class Relay:
                 first = named_whole(first, model)
             body, length = _framed_as_it_came(request, head, first)
         elif model and b"event-stream" in fields:
-            body, length = NamedEvents(answer, first, self._settings.keepalive, model), None
+            body, length = NamedEvents(answer, first, self._settings.keepalive, model, request), None
         elif model and b"json" in fields:
-            body, length = NamedBody(answer, first, model), None
+            body, length = NamedBody(answer, first, model, request), None
         elif b"text/event-stream" in fields and length is None and not tells_coding:
             body = EventPassage(answer, first, self._settings.keepalive)
         else:
@@ -357,6 +357,7 @@ class Relay:
         """Return an error as the answer, or as the failure that it is to the retry law."""
         head = answer.head
         held = await answer.hold(_ERROR_BYTES, _ERROR_SECONDS)
+        request.may_hold(len(held))  # room or not: it is small, and here already
         response = self._error(request, answer, held, attempts)
         verdict = judge(head, held)
         if verdict == "answer":

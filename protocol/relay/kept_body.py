@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import typing
 
+from protocol.exchange import Request
+
 #: What of a body is kept: with more bytes it cannot be sent again.
 KEPT_BODY_BYTES = 4 * 1024 * 1024
 
@@ -11,14 +13,15 @@ KEPT_BODY_BYTES = 4 * 1024 * 1024
 class KeptBody:
     """A body that goes on as it comes, and what of it has come, so that it can be sent again from its start.
 
-    `can_repeat` turns False when it has more bytes than are kept.
+    `can_repeat` turns False when it has more bytes than are kept, or than there is room for in memory.
     """
 
-    __slots__ = ("_kept", "_size", "_stream", "can_repeat")
+    __slots__ = ("_kept", "_request", "_size", "_stream", "can_repeat")
 
-    def __init__(self, stream: typing.AsyncIterator[bytes]) -> None:
+    def __init__(self, stream: typing.AsyncIterator[bytes], request: Request) -> None:
         self.can_repeat = True
         self._stream = stream
+        self._request = request
         self._kept: list[bytes] = []
         self._size = 0
 
@@ -31,12 +34,14 @@ class KeptBody:
         if number < len(self._kept):
             return self._kept[number]
         data = await self._stream.__anext__()
-        self._size += len(data)
-        if self._size > KEPT_BODY_BYTES:
-            self.can_repeat = False
-            self._kept.clear()
-        elif self.can_repeat:
-            self._kept.append(data)
+        if self.can_repeat:
+            if self._size + len(data) <= KEPT_BODY_BYTES and self._request.may_hold(len(data)):
+                self._size += len(data)
+                self._kept.append(data)
+            else:
+                self.can_repeat = False
+                self._kept.clear()
+                self._request.let_go(self._size)
         return data
 
 

@@ -2,7 +2,7 @@
 
 It stands in the outermost object of an answer or an event, and in the response that an event of the Responses API tells
 of. Nothing else is looked at, and not a byte is changed besides. An answer or an event that is larger than
-`_MOST_HELD_BYTES` goes on as it comes.
+`_MOST_HELD_BYTES`, or than there is room for in memory, goes on as it comes.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import json
 import re
 
 from protocol.errors import ApiError
+from protocol.exchange import Request
 from protocol.on_demand import load
 from protocol.relay.passage import EventPassage, Passage
 from protocol.upstream.answer import UpstreamAnswer
@@ -67,11 +68,12 @@ def _named_line(line: bytes, model: str) -> bytes:
 class NamedBody(Passage):
     """A JSON answer that comes in pieces: held until it is whole."""
 
-    __slots__ = ("_held", "_model")
+    __slots__ = ("_held", "_model", "_request")
 
-    def __init__(self, answer: UpstreamAnswer, first: bytes, model: str) -> None:
+    def __init__(self, answer: UpstreamAnswer, first: bytes, model: str, request: Request) -> None:
         super().__init__(answer, first)
         self._model = model
+        self._request = request
         self._held: bytearray | None = bytearray()  # None once it is too large
 
     def _pass_on(self, data: bytes) -> None:
@@ -80,7 +82,8 @@ class NamedBody(Passage):
             super()._pass_on(data)
             return
         held += data
-        if len(held) > _MOST_HELD_BYTES:
+        if len(held) > _MOST_HELD_BYTES or not self._request.may_hold(len(data)):
+            self._request.let_go(len(held) - len(data))
             self._held = None
             super()._pass_on(bytes(held))
 
@@ -98,11 +101,13 @@ class NamedBody(Passage):
 class NamedEvents(EventPassage):
     """An event stream; a line goes on when it is whole."""
 
-    __slots__ = ("_line", "_model")
+    __slots__ = ("_counted", "_line", "_model", "_request")
 
-    def __init__(self, answer: UpstreamAnswer, first: bytes, keepalive: float, model: str) -> None:
+    def __init__(self, answer: UpstreamAnswer, first: bytes, keepalive: float, model: str, request: Request) -> None:
         super().__init__(answer, first, keepalive)
         self._model = model
+        self._request = request
+        self._counted = 0  # bytes of the line
         self._line = bytearray()  # what has come of the last line
 
     def _pass_on(self, data: bytes) -> None:
@@ -121,14 +126,24 @@ class NamedEvents(EventPassage):
 
     def _rest(self) -> bytes:
         rest, self._line = bytes(self._line), bytearray()
+        self._count_no_line()
         return _named_line(rest, self._model)
+
+    def _count_no_line(self) -> None:
+        if self._counted:
+            self._request.let_go(self._counted)
+            self._counted = 0
 
     def _named(self, data: bytes) -> bytes:
         """Take bytes and return the lines that they complete."""
         end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
         if not end:
             self._line += data
-            return self._rest() if len(self._line) > _MOST_HELD_BYTES else b""
+            if len(self._line) > _MOST_HELD_BYTES or not self._request.may_hold(len(data)):
+                return self._rest()
+            self._counted += len(data)
+            return b""
         whole = bytes(self._line) + data[:end]
         self._line = bytearray(data[end:])
+        self._count_no_line()
         return _named_lines(whole, self._model) if b"model" in whole else whole

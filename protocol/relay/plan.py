@@ -277,6 +277,8 @@ class Planner:
         ApiError as `request_to_send`.
         """
         decoded = body if plan.decoded is None else decoded_body(request.fields, body, self._max_body)
+        if decoded is not body:
+            request.hold(len(decoded))
         if kind == "form":
             rewriter = self._form_rewriter(request, plan)
             sent = rewriter.feed(decoded) + rewriter.close()
@@ -287,6 +289,8 @@ class Planner:
                 sent = with_model_in_session(sent, plan.choice)
         if sent == decoded:
             return plan, body
+        if len(sent) > LONG_BODY:
+            request.hold(len(sent))
         return plan.decoded or plan, sent
 
     async def _renamed_in_turns(self, request: Request, plan: Plan, kind: BodyKind, body: bytes) -> tuple[Plan, bytes]:
@@ -305,23 +309,29 @@ class Planner:
         Its length is told wherever it came with one or was changed: many servers refuse a body without (411).
         """
         method, length = request.head.method, request.head.content_length
-        held = bytearray()
+        held, counted = bytearray(), 0
         if plan.decoded is None and kind == "form":
             rewriter = self._form_rewriter(request, plan)
             async for data in stream:
                 held += rewriter.feed(data)
+                request.hold(len(data))
+                counted += len(data)
                 if rewriter.model is not None and (length is not None or not rewriter.growth):
                     rest = _joined(bytes(held), stream, rewriter)
                     length = None if length is None else length + rewriter.growth
+                    request.let_go(counted)
                     return UpstreamRequest(method, plan.target, plan.fields, stream=rest, length=length)
                 self._check_held(held)
             return UpstreamRequest(method, plan.target, plan.fields, bytes(held) + rewriter.close())
         may_pass = plan.decoded is None and not plan.takes_model and kind in ("loose", "other")
         async for data in stream:
             held += data
+            request.hold(len(data))
+            counted += len(data)
             if may_pass and len(held) >= _TELLING_BYTES:
                 if begins_as(bytes(held)) != "object":
                     rest = _joined(bytes(held), stream, None)
+                    request.let_go(counted)
                     return UpstreamRequest(method, plan.target, plan.fields, stream=rest, length=length)
                 may_pass = False
             self._check_held(held)

@@ -51,7 +51,7 @@ def begin_request(server: ServerForRequests, head: RequestHead, facts: HeadFacts
     callers_id = facts.callers_id
     if callers_id is None:
         callers_id = facts.callers_id = _callers_id(head)
-    request = Request(head, callers_id or server.new_id(), peer)
+    request = Request(head, callers_id or server.new_id(), peer, server.held)
     server.metrics.in_flight += 1
     if server.log.records_requests:
         server.log.started(request)
@@ -69,6 +69,7 @@ def note_completed(
     seconds = now - started_at
     metrics, log = server.metrics, server.log
     metrics.in_flight -= 1
+    request.hold_no_more()
     metrics.completed(endpoint.label, status, seconds)
     if log.records_requests:
         log.completed(request, status, seconds, answer_id)
