@@ -199,6 +199,7 @@ class Difference(NamedTuple):
 GET = b"GET / HTTP/1.1\r\nHost: a\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: a\r\n"
 CHUNKED = POST + b"Transfer-Encoding: chunked\r\n\r\n"
+TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 FRAMING = rb"(?:transfer-encoding|content-length):"
 
 DIFFERENCES = [
@@ -231,7 +232,7 @@ DIFFERENCES = [
     ),
     Difference(
         "malformed-host", "we", "Host field must be a host",
-        rb"(?i)\nhost:(?![ \t]*(?:\[[0-9a-f:.]+\]|[!$%&-.0-9;=_a-z~]*)(?::[0-9]{0,5})?[ \t]*\r\n)",
+        rb"(?i)\nhost:(?![ \t]*(?:\[::[0-9a-f]{0,4}\]|(?:[!$&-.0-9;=_a-z~]|%[0-9a-f]{2})*)(?::[0-9]{0,5})?[ \t]*\r\n)",
         REQUESTS, b"GET / HTTP/1.1\r\nHost: a/b\r\n\r\n",
         "§3.2: an invalid value must be refused; h11 does not look at it",
     ),
@@ -241,8 +242,12 @@ DIFFERENCES = [
     ),
     Difference(
         "connect-without-host-and-port", "we", "CONNECT takes",
-        rb"(?i)CONNECT (?!(?:\[[0-9a-f:.]+\]|[!$%&-.0-9;=_a-z~]+):0*[1-9][0-9]{0,4} )", REQUESTS,
+        rb"(?i)CONNECT (?!(?:[!$&-.0-9;=_a-z~]|%[0-9a-f]{2})+:0*[1-9][0-9]{0,4} )", REQUESTS,
         b"CONNECT / HTTP/1.1\r\nHost: a\r\n\r\n", "§3.2.3: authority-form only; h11 does not look into the target",
+    ),
+    Difference(
+        "fragment-in-target", "we", "must not have a fragment", rb"(?:\A|\n)[^ \r\n]+ [^ \r\n]*#", REQUESTS,
+        b"GET /a#b HTTP/1.1\r\nHost: a\r\n\r\n", "RFC 9112 §3.2: no form of target has one; h11 does not look into it",
     ),
     Difference(
         "request-of-another-version", "we", "version must be HTTP/1.1", rb" HTTP/[02-9]\.[0-9]\r\n", REQUESTS,
@@ -276,6 +281,11 @@ DIFFERENCES = [
         "control-character-in-a-chunk-extension", "we", "size in hex digits",
         rb"\n[0-9A-Fa-f]+;[^\n]*(?:[\0-\x08\x0b\x0c\x0e-\x1f\x7f]|\r(?!\n))", REQUESTS, CHUNKED + b"0;\ra\r\n\r\n",
         "§7.1.1: tokens and quoted strings, and a bare CR divides readers; h11 takes all but LF",
+    ),
+    Difference(
+        "chunk-extension-of-no-form", "we", "size in hex digits",
+        rb"\n[0-9A-Fa-f]+;(?!%b(?:=%b)?[ \t]*\r\n)[\t -~\x80-\xff]*\r\n" % (TOKEN, TOKEN), REQUESTS, CHUNKED + b"0;=a\r\n\r\n",
+        "§7.1.1: each has a name, a token; h11 takes all but LF",
     ),
     Difference(
         "empty-line-first", "h11", "no request line received", rb"(?:\A|[^\n])\r\n", REQUESTS, b"\r\n" + GET + b"\r\n",

@@ -53,6 +53,7 @@ from protocol.openai.coded_body import decoding_endpoint
 from protocol.openai.early_stream import early_head
 from protocol.openai.model_choice import ModelChoice
 from protocol.openai.refusals import method_not_allowed, unknown_url
+from protocol.openai.request_path import plain_path
 from protocol.service.log import Log
 from protocol.upstream.access import UpstreamAccess
 from protocol.wire.json_text import JsonObject
@@ -147,7 +148,7 @@ class DashScope:
         return decoding_endpoint(endpoint, request, self._max_body)
 
     def _endpoint(self, request: Request) -> Endpoint:
-        path = api_path(request.path) or request.path
+        path = plain_path(api_path(request.path) or request.path)
         methods = self._endpoints.get(path)
         if methods is None:
             methods = next((found for pattern, found in self._endpoints_by_id if pattern.fullmatch(path)), None)
@@ -258,6 +259,6 @@ class DashScope:
         return json_response(dashscope_model_list(self._settings.models))
 
     async def _retrieve_model(self, request: Request, caller: Caller) -> Response:
-        path = api_path(request.path) or request.path
+        path = plain_path(api_path(request.path) or request.path)
         asked = urllib.parse.unquote(path[len("/models/") :])
         return json_response(dashscope_model(asked, self._choice.sent(asked)))

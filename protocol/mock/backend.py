@@ -16,6 +16,7 @@ from protocol.on_demand import is_loaded, load
 from protocol.openai.answers import api_path, model_object
 from protocol.openai.azure import AZURE_ROOT, azure_address, endpoint_of_deployment
 from protocol.openai.coded_body import decoding_endpoint
+from protocol.openai.request_path import plain_path
 from protocol.turns import in_turns
 from protocol.wire.json_text import JsonObject
 
@@ -116,7 +117,7 @@ class Mock:
 
     def endpoint(self, request: Request) -> Endpoint:
         """Return the endpoint for a path and method; ApiError 404 or 405, worded as OpenAI's."""
-        path = api_path(request.path) or request.path
+        path = plain_path(api_path(request.path) or request.path)
         if request.path.startswith(AZURE_ROOT):
             azure = azure_address(request.path)
             if azure is not None and azure.deployment:

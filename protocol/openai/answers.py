@@ -11,8 +11,9 @@ import typing
 from protocol.budget import is_in_turns, spend_turn
 from protocol.errors import ApiError
 from protocol.exchange import ErrorShapes, Response, split_request_id
-from protocol.openai.azure import azure_address
+from protocol.openai.azure import AZURE_ROOT, azure_address
 from protocol.openai.long_json import encode_long_json
+from protocol.openai.request_path import plain_path
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject, encode_json, parse_json
 from protocol.wire.sse import NAMED_EVENT, encode_event
@@ -87,14 +88,17 @@ def event_bytes(events: typing.Iterable[JsonObject]) -> bytes:
 def api_path(path: str) -> str | None:
     """Return an API path without its /v1 and a slash at its end, e.g. "/chat/completions"; None for any other path.
 
-    Azure's addresses of the same endpoints are such paths, too.
+    Azure's addresses of the same endpoints are such paths, too. What is escaped behind the root stays as it came.
     """
     if path.startswith("/v1/") and len(path) > 4:
         return path[3:] if path[-1] != "/" else path[3:-1]
     if _has_api_root(path):
         return path[:-1] if path.endswith("/") else path
     azure = azure_address(path)
-    return azure.path if azure is not None and (azure.is_api or _has_api_root(azure.path)) else None
+    if azure is not None:
+        return azure.path if azure.is_api or _has_api_root(azure.path) else None
+    plain = plain_path(path)
+    return None if plain == path or plain.startswith(AZURE_ROOT) else api_path(plain)
 
 
 def _has_api_root(path: str) -> bool:

@@ -13,6 +13,9 @@ from protocol.errors import ApiError
 from protocol.exchange import Request
 from protocol.openai.answers import API_ROOTS
 
+# RFC 9110 §9.3 and RFC 5789, without CONNECT, which is for proxies.
+_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
+
 # A pattern is compiled when a path is refused, so that no start pays for it. The first that fits the whole path counts.
 _OTHER_APIS = (
     (
@@ -43,15 +46,18 @@ _PASTED_ENDPOINT = (
 
 
 def unknown_url(request: Request) -> ApiError:
-    """Return the error for a path that the API does not have, in OpenAI's words."""
-    return _with_hint(f"Invalid URL ({request.method} {request.path})", request.path)
+    """Return the error for a path that the API does not have, in OpenAI's words; 501 for a method that nobody has."""
+    return unknown_method(request) or _with_hint(f"Invalid URL ({request.method} {request.path})", request.path)
 
 
 def unknown_door(request: Request, doors: typing.Container[str] = ()) -> ApiError:
     """Return the error for a path outside the API that nobody answers; it says where to look.
 
-    `doors` are the paths that the service answers itself.
+    `doors` are the paths that the service answers itself. It is a 501 for a method that nobody has.
     """
+    unknown = unknown_method(request)
+    if unknown is not None:
+        return unknown
     message = f"Unknown request URL: {request.method} {request.path}. GET / says what there is."
     if request.path.rstrip("/") in doors:
         return ApiError(404, f"{message} There is {request.path.rstrip('/')}, without the slash.", code="unknown_url")
@@ -84,10 +90,23 @@ def _begins_with_root(path: str) -> bool:
 
 
 def method_not_allowed(request: Request, methods: typing.Iterable[str]) -> ApiError:
-    """Return the error for a path that has other methods, which `allow` names (RFC 9110 §15.5.6), and OPTIONS."""
-    return ApiError(
+    """Return the error for a path that has other methods, which `allow` names (RFC 9110 §15.5.6), and OPTIONS.
+
+    It is a 501 for a method that nobody has.
+    """
+    return unknown_method(request) or ApiError(
         405, f"Not allowed to {request.method} on {request.path}.", code="method_not_allowed",
         fields=[("allow", ", ".join([*methods, "OPTIONS"]))],
+    )  # fmt: skip
+
+
+def unknown_method(request: Request) -> ApiError | None:
+    """Return the error for a method that is not implemented at any path (RFC 9110 §9.1), None for any other."""
+    if request.method in _METHODS:
+        return None
+    return ApiError(
+        501, f"The method {request.method[:100]!r} is not implemented here: this is no proxy, and the API has"
+        f" {', '.join(_METHODS)}.", code="method_not_implemented",
     )  # fmt: skip
 
 

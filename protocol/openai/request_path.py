@@ -20,6 +20,9 @@ _MOST_LAYERS = 4
 _BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _WIDE_ESCAPE = re.compile(r"%u[0-9a-f]{4}", re.IGNORECASE)
 
+# RFC 3986 §2.3: letters, digits, "-", ".", "_" and "~" are unreserved.
+_NEEDLESS_ESCAPE = re.compile(r"%(4[1-9A-Fa-f]|5[0-9Aa]|6[1-9A-Fa-f]|7[0-9Aa]|3[0-9]|2[DdEe]|5[Ff]|7[Ee])")
+
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _DOUBLED_SLASH = re.compile(r"//+")
 
@@ -77,6 +80,18 @@ def check_path(path: str) -> None:
             return
         text = decoded
     raise _refusal(path, f"anything that is encoded more than {_MOST_LAYERS} times over")
+
+
+def plain_path(path: str) -> str:
+    """Return a path without the escapes that need not be there: `/%63hat` is /chat (RFC 3986 §6.2.2.2).
+
+    Those of all other characters stay as they came.
+    """
+    return _NEEDLESS_ESCAPE.sub(_unescaped, path) if "%" in path else path
+
+
+def _unescaped(match: re.Match[str]) -> str:
+    return chr(int(match[1], 16))
 
 
 def meant_path(path: str) -> str:

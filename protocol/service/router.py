@@ -36,7 +36,7 @@ from protocol.openai.asked_model import asked_model, head_model, name_pattern
 from protocol.openai.coded_body import decoding_endpoint
 from protocol.openai.early_stream import early_head
 from protocol.openai.refusals import method_not_allowed, unknown_door, unknown_model
-from protocol.openai.request_path import check_path
+from protocol.openai.request_path import check_path, plain_path
 from protocol.service.cors import CorsPolicy
 from protocol.service.makers import Makers, makes_id, names_id
 from protocol.wire.json_text import JsonObject
@@ -108,8 +108,8 @@ class Router:
         if method == "OPTIONS":
             return self._preflight
         check_path(request.path)
-        path = api_path(request.path)
-        if path is None:
+        path = _path_of(request)
+        if not path:
             return self._door(request)
         if path.startswith("/models") and method in ("GET", "HEAD"):
             if path == "/models":
@@ -148,7 +148,7 @@ class Router:
         """Answer a request whose body is held: through its model's route, or by who made what it asks for."""
         model = asked_model(request, self._max_body)
         if len(self._backends) > 1:
-            path = api_path(request.path) or ""
+            path = _path_of(request)
             maker = self._makers.maker(path)
             if maker is not None:
                 return self._noted((maker,), request, path)
@@ -207,10 +207,11 @@ class Router:
         return _first_that_answers(self.backends_for(head_model(request)), request)
 
     def _door(self, request: Request) -> Endpoint:
-        methods = self._doors.get(request.path)
+        path = plain_path(request.path)
+        methods = self._doors.get(path)
         if methods is None:
             for root, backend in self._own_roots.items():
-                if request.path.startswith(root):
+                if path.startswith(root):
                     return backend.endpoint(request)
             raise unknown_door(request, self._doors)
         endpoint = methods.get("GET" if request.method == "HEAD" else request.method) or methods.get("*")
@@ -227,7 +228,7 @@ class Router:
 
     def _answer_model(self, request: Request) -> Answer:
         """Answer GET /v1/models/{id}; an id may hold slashes."""
-        path = api_path(request.path) or ""
+        path = _path_of(request)
         id = urllib.parse.unquote(path[len(_MODELS_PATH) :])
         models = self._models(request, self._taker(id))
         if isinstance(models, list):
@@ -282,6 +283,12 @@ class Router:
                 raise
             raise unknown_model(id) from exc
         return _answer_of(endpoint, request)
+
+
+def _path_of(request: Request) -> str:
+    """Return the path of the API that a request asks for, "" for none."""
+    path = api_path(request.path)
+    return "" if path is None else plain_path(path)
 
 
 def _answer_with(backend: Backend, request: Request) -> Answer:

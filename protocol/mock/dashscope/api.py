@@ -46,7 +46,8 @@ from protocol.mock.dashscope.task_endpoints import TaskEndpoints
 from protocol.mock.dashscope.tokenizer import tokenize
 from protocol.mock.served_files import NATIVE_FILES, NATIVE_ROOT
 from protocol.openai.answers import API_ROOTS, JSON_FIELDS, error_event, event_of_answer
-from protocol.openai.refusals import unknown_door
+from protocol.openai.refusals import unknown_door, unknown_method
+from protocol.openai.request_path import plain_path
 from protocol.wire.json_text import encode_json
 
 _TOKENIZER_PATH = "/tokenizer"
@@ -117,9 +118,13 @@ class NativeMock:
     def endpoint(self, request: Request) -> Endpoint:
         """Return the endpoint for a path below NATIVE_ROOT; where there is none, one that says so.
 
-        ApiError 404 for what only clients of OpenAI's API can mean: their base URL is wrong.
+        ApiError 404 for what only clients of OpenAI's API can mean: their base URL is wrong; 501 for a method that
+        nobody has.
         """
-        path, method = request.path[len(NATIVE_ROOT) - 1 :], request.method
+        path, method = plain_path(request.path)[len(NATIVE_ROOT) - 1 :], request.method
+        refusal_of_method = unknown_method(request)
+        if refusal_of_method is not None:
+            raise refusal_of_method
         if _is_openais(path) and not (path == "/models" and request.key):
             raise unknown_door(request)
         if method == "POST":

@@ -62,7 +62,11 @@ class _ChunkedReader(MessageBuffer):
             return self._need_body()
         start = data[at : at + _CHUNK_LINE_START_BYTES].partition(b"\n")[0]
         if not CHUNK_LINE_START.fullmatch(start) or data.find(b"\n", max(at, self._searched)) >= 0:
-            raise self._refuse(400, f"A chunk must begin with its size in hex digits and CR LF, but {start!r} came.")
+            raise self._refuse(
+                400,
+                "A chunk must begin with its size in hex digits, perhaps extensions as ';name=value', and CR LF, but "
+                f"{start!r} came.",
+            )
         # A size has 16 digits at most and the CR is one byte. The rest is extension, and counts although it goes on.
         self._check_extensions(len(data) - at - 17)
         self._searched = len(data)

@@ -29,8 +29,14 @@ FIELD_VALUE = re.compile(r"[\t -~\x80-\xff]*")
 # Faults that show before a head is complete: a LF without its CR, a CR without its LF, a NUL.
 BARE_CONTROL = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\0")
 
-# RFC 9112 §7.1: chunk-size [ chunk-ext ]. Sixteen hex digits are enough for any file.
-CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})((?:[ \t]*;[\t -~\x80-\xff]*)?)\r\n")
+# RFC 9110 §5.6.4: quoted-string
+_QUOTED = rb'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
+
+# RFC 9112 §7.1: chunk-size [ chunk-ext ]. Sixteen hex digits are enough for any file. §7.1.1: an extension has a name,
+# and perhaps a value; white space behind the last one cannot be misread.
+CHUNK_LINE = re.compile(
+    rb"([0-9A-Fa-f]{1,16})((?:(?:[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?)+[ \t]*)?)\r\n" % (TOKEN, TOKEN, _QUOTED)
+)
 
 # The same without an extension, as nearly everybody writes it, and of a chunk below 4 GB.
 SIZE_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})\r\n")
@@ -41,8 +47,12 @@ CHUNK_LINE_START = re.compile(rb"[0-9A-Fa-f]{1,16}[ \t]*(?:;[\t -~\x80-\xff]*)?\
 # RFC 9110 §8.6: Content-Length = 1*DIGIT. int() would take "+5", "1_0" and the digits of other scripts.
 LENGTH = re.compile(r"[0-9]{1,18}")
 
-# RFC 3986 §3.2.2 and §3.2.3: an IP literal or a name, perhaps a port. RFC 9112 §3.2: Host may be empty, never doubled.
-AUTHORITY = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z\-._~!$&'()*+,;=%]*)(?::[0-9]{0,5})?")
+# RFC 3986 §3.2.2: reg-name. A "%" has two hexadecimal digits behind it (§2.1).
+_NAME = r"[0-9A-Za-z\-._~!$&'()*+,;=]*(?:%[0-9A-Fa-f]{2}[0-9A-Za-z\-._~!$&'()*+,;=]*)*"
+
+# RFC 3986 §3.2.2 and §3.2.3: an IP literal, which is_ip_literal judges, or a name, perhaps a port. RFC 9112 §3.2: Host
+# may be empty, never doubled.
+AUTHORITY = re.compile(rf"(?:\[([^\[\]/?#@]+)\]|{_NAME})(?::[0-9]{{0,5}})?")
 
 # RFC 9112 §3.2.2: absolute-form; RFC 9110 §4.2.4 wants user information refused, which AUTHORITY does.
 # No two neighbours share a character: else a target that fails would be tried at every split, quadratic in its length.
@@ -50,4 +60,23 @@ AUTHORITY = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z\-._~!$&'()*+,;=%]*)(?:
 ABSOLUTE_FORM = re.compile(r"[Hh][Tt][Tt][Pp][Ss]?://([^/?#]*)(/[^?#]*)?(?:\?([^#]*))?")
 
 # RFC 9112 §3.2.3: authority-form, of CONNECT only, has both a host and a port.
-AUTHORITY_FORM = re.compile(r"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z\-._~!$&'()*+,;=%]+):([0-9]{1,5})")
+AUTHORITY_FORM = re.compile(rf"(?!:)(?:\[([^\[\]/?#@]+)\]|{_NAME}):([0-9]{{1,5}})")
+
+# RFC 3986 §3.2.2: what stands between brackets. IPvFuture, the groups of an IPv6 address, and IPv4 in its last place.
+_IP_FUTURE = re.compile(r"[vV][0-9A-Fa-f]+\.[0-9A-Za-z\-._~!$&'()*+,;=:]+")
+_GROUP = re.compile(r"[0-9A-Fa-f]{1,4}")
+_IPV4 = re.compile(r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])(?:\.(?!\Z)|\Z)){4}")
+_IPV6_GROUPS = 8
+
+
+def is_ip_literal(text: str) -> bool:
+    """Tell whether a text can stand between the brackets of a host (RFC 3986 §3.2.2)."""
+    if text[0] in "vV":
+        return _IP_FUTURE.fullmatch(text) is not None
+    *others, last = text.split(":")
+    if _IPV4.fullmatch(last):
+        text = ":".join([*others, "0:0"])
+    begin, gap, end = text.partition("::")
+    groups = [group for part in (begin, end) if part for group in part.split(":")]
+    most = _IPV6_GROUPS - 1 if gap else _IPV6_GROUPS
+    return all(map(_GROUP.fullmatch, groups)) and (len(groups) <= most if gap else len(groups) == most)

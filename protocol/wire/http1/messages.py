@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import typing
 
-from protocol.wire.http1.grammar import ABSOLUTE_FORM, AUTHORITY, AUTHORITY_FORM, LENGTH
+from protocol.wire.http1.grammar import ABSOLUTE_FORM, AUTHORITY, AUTHORITY_FORM, LENGTH, is_ip_literal
 
-_is_authority = AUTHORITY.fullmatch
+_read_authority = AUTHORITY.fullmatch
 _is_length = LENGTH.fullmatch
 _read_absolute_form = ABSOLUTE_FORM.fullmatch
 
@@ -226,9 +226,12 @@ def _split_target(method: str, target: str) -> tuple[str | None, str, str]:
     if method == "CONNECT":
         # RFC 9110 §9.3.6: an empty or invalid port must be refused.
         authority = AUTHORITY_FORM.fullmatch(target)
-        if authority and 0 < int(authority[1]) < 65536:
+        if authority and 0 < int(authority[2]) < 65536 and (not authority[1] or is_ip_literal(authority[1])):
             return target, "", ""
         raise BadMessage(400, f"CONNECT takes host:port as its target, but {target[:100]!r} came.")
+    if "#" in target:
+        # RFC 9110 §7.1: the fragment is the client's own, and §3.2 of RFC 9112 has no form with one.
+        raise BadMessage(400, f"The request target must not have a fragment, but {target[:100]!r} came.")
     if target.startswith("/"):
         path, _, query = target.partition("?")
         return None, path, query
@@ -241,6 +244,11 @@ def _split_target(method: str, target: str) -> tuple[str | None, str, str]:
     raise BadMessage(
         400, f"The request target must be a path that begins with '/' or an http URL, but {target[:100]!r} came."
     )
+
+
+def _is_authority(text: str) -> bool:
+    authority = _read_authority(text)
+    return authority is not None and (authority[1] is None or is_ip_literal(authority[1]))
 
 
 def check_host(fields: Fields, minor_version: int) -> None:
