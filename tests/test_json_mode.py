@@ -41,6 +41,12 @@ LISTED = [
     ("lines_of_types", "Reply as JSON.\n- name: string\n- tags: list[str]\n- ok: boolean",
      {"name": "Ada Lovelace", "tags": ["tag"], "ok": True}),
     ("lines_with_a_range", "JSON:\nscore: <float 0-1>\nrank: <int, at least 3>", {"score": 0.7, "rank": 3}),
+    ("drawn_arrays", "Return JSON with the schema { title: string, tags: string[], scores: number[] }",
+     {"title": "title", "tags": ["tag"], "scores": [1.5]}),
+    ("drawn_ranges", 'JSON like {"sentiment": "positive" | "negative", "score": 0.0-1.0, "stars": 2-5}',
+     {"sentiment": "positive", "score": 0.7, "stars": 2}),
+    ("bullets_of_a_structure", "Output a JSON with the following structure:\n- title: string, the title\n- ok: boolean\n",
+     {"title": "title", "ok": True}),
     ("drawn_with_placeholders", 'Output JSON:\n```\n{\n  "answer": "<string>",\n  "confidence": <float 0-1>\n}\n```',
      {"answer": "answer", "confidence": 0.7}),
 ]  # fmt: skip

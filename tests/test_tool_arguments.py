@@ -61,6 +61,9 @@ MAIL = tool("send_email", "Send an email", "to subject body", to=STRING, subject
 PAGES = tool("list_issues", "List issues of a repository", "repo", repo=STRING,
              limit={"type": "integer", "default": 30}, labels={"type": "array", "items": STRING, "default": []},
              state={"anyOf": [{"enum": ["open", "closed"]}, {"type": "null"}], "default": None})  # fmt: skip
+READ_FILES = tool("read_file", "Read files", "files", files={"type": "array", "items": {
+    "type": "object", "required": ["path"],
+    "properties": {"path": STRING, "line_ranges": {"type": ["array", "null"], "items": STRING}}}})  # fmt: skip
 FILTERED = tool(
     "find_papers",
     "Find papers",
@@ -86,6 +89,7 @@ OPTIONAL = [
      {"to": "bob@x.org", "subject": "Hi", "body": "see you"}),
     ("List issues of 'widgets'", PAGES, {"repo": "widgets", "limit": 30}),
     ("List the closed issues of 'widgets'", PAGES, {"repo": "widgets", "limit": 30, "state": "closed"}),
+    ("Read a.txt and b.txt", READ_FILES, {"files": [{"path": "a.txt"}, {"path": "b.txt"}]}),
     ("Find papers on 'graphs'", FILTERED, {"query": "graphs"}),
     ("Find papers on 'graphs', author: Ada Lovelace", FILTERED,
      {"query": "graphs", "filters": {"author": "Ada Lovelace"}}),
@@ -315,6 +319,26 @@ def rounds(prompt, *tools, most=8, **members):
 @pytest.mark.parametrize("one", [row[0] for row in CLOSING], ids=lambda one: one.name)
 def test_a_loop_that_demands_calls_does_what_is_asked_and_closes(one):
     assert rounds("What is the weather in Oslo?", WEATHER, one, choice="required") == ["get_weather", one.name]
+
+
+EXEC = tool("exec_command", "Runs a command in a PTY, returning output or a session ID", "cmd", cmd=STRING,
+            workdir=STRING, tty=BOOLEAN, yield_time_ms=NUMBER)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("prompt", "cmd"),
+    [("Run `ls` and tell me what you see", "ls"), ("What files are here? Run ls", "ls"), ("Run 'git log -1'", "git log -1"),
+     ("please run git status", "git status")],
+)  # fmt: skip
+def test_a_command_to_run_is_run_once(prompt, cmd):
+    assert called(prompt, EXEC, READ_FILES) == [("exec_command", {"cmd": cmd})]
+    assert called(prompt, EXEC, READ_FILES, results=[ToolResult("exec_command", "a.txt")]) == []
+
+
+def test_a_tag_around_a_task_is_no_path():
+    completion = CLOSING[1][0]
+    said = called("<task>\nhello\n</task>", READ_FILES, completion, choice="required")
+    assert said == [("attempt_completion", {"result": TEXT})]
 
 
 def test_a_result_that_comes_as_the_users_turn_asks_for_nothing():

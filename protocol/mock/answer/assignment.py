@@ -88,6 +88,9 @@ _SURE = {
     "sum": ("sum",), "language": ("name",),
 }  # fmt: skip
 
+# The classes of a property by which one object of a list is called.
+_NAMING = ("person", "place", "code", "path")
+
 # By a preposition right before a literal: words of the names of properties that the literal may be for.
 _PREPOSITIONS = {
     "from": "from origin source sender departure start base since min low",
@@ -553,7 +556,7 @@ def hint_rows(
     Where a number is right before each of them ("3 of SKU-1, 2 of SKU-2"), the row begins with the number.
     """
     targets = hint_targets(properties, budget)
-    key = next((one for one in targets if one.takes_strings and one.kind in ("person", "place", "code")), None)
+    key = next((one for one in targets if one.takes_strings and one.kind in _NAMING), None)
     if key is None:
         return []
     wanted = _TAKES[key.kind]
@@ -567,10 +570,15 @@ def hint_rows(
 
 
 def owned_row(row: tuple[Hint, ...], properties: typing.Mapping[str, typing.Any], budget: Budget) -> tuple[Hint, ...]:
-    """Give a row's only number to the only property of its object that takes numbers alone."""
+    """Give a row's name to the property that names its object, its only number to the only one for numbers alone."""
     budget.spend(1 + len(row) // 5)
+    targets = hint_targets(properties, budget)
+    key = next((one for one in targets if one.takes_strings and one.kind in _NAMING), None)
+    named = next((hint for hint in row if key and hint.kind in _TAKES[key.kind][:1]), None)
+    if key and named:
+        row = tuple(hint._replace(owner=key.name) if hint is named else hint for hint in row)
     numbers = [hint for hint in row if hint.kind == "number" and not hint.owner]
-    takers = [one.name for one in hint_targets(properties, budget) if one.takes_numbers and not one.takes_strings]
+    takers = [one.name for one in targets if one.takes_numbers and not one.takes_strings]
     if len(numbers) != 1 or len(takers) != 1:
         return row
     return tuple(hint._replace(owner=takers[0]) if hint is numbers[0] else hint for hint in row)

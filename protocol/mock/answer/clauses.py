@@ -79,6 +79,10 @@ _NO_REQUEST = (
     r"|talk about|describe)\b"
 )
 _FIRST_PLACE = r"(?:in|on|at|from|within|inside|under) (?:the )?\S+(?: file| folder| directory)?,? (?=([a-z]+)\b)"
+_RUNS = (
+    r"(?:run|execute) (?:the )?(?:command )?(?:[`\"'\u201c\u300c]|(?:ls|pwd|cat|echo|git|npm|npx|pip|python3?|node|make"
+    r"|pytest|grep|find|mkdir|touch|curl|docker|uname|whoami|go|cargo|uv)\b)"
+)
 _PHRASES = (("find out", "search"), ("look up", "query"))
 _HOW_TO = r"how (?:do|can|should|would|could|might|to|shall)\b"
 _STATEMENT = frozenset("i we he she they it you is was are were am had has have not thank thanks".split())
@@ -189,10 +193,16 @@ def _clause(text: str, start: int, budget: Budget) -> Clause:
             opening = opening[place.end() :]
         else:
             break
+    found += [(stem(word), NOWHERE) for word in _words_of_command(opening)]
     words, places = tuple(word for word, _ in found), tuple(place for _, place in found)
     first = re.match(r"[a-z']*", opening)
     said = first[0] if first else ""
     return Clause(small, start, words, places, literals, opening, is_polite, stem(said), said in _QUESTION_WORDS)
+
+
+def _words_of_command(opening: str) -> list[str]:
+    """Return the words that an order to run something literally stands for: "run `ls`", "run git status"."""
+    return ["command", "shell", "exec", "execute"] if re.match(_RUNS, opening) else []
 
 
 def _words_of_literals(literals: typing.Sequence[Hint]) -> list[str]:

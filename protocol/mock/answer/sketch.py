@@ -33,7 +33,7 @@ _LIST = (
     r"|like|such as|including|exactly|only))*\s*[:=]?\s*\(?",
     r"(?i)\bjson\b[^.?!\n{]{0,40}?\b(?:with|containing|contains?|including|includes?|having|has|have|of)\b"
     r"(?: (?:the|these|following|only|exactly|a|an|two|three|four|five"
-    r"|keys?|fields?|properties|attributes|its))*\s*[:=]?\s*",
+    r"|keys?|fields?|properties|attributes|its|structure|format|shape|schema))*\s*[:=]?\s*",
     r"(?i)\bjson(?: object| format)?\s*[:：]\s*",
     r"(?i)\b(?:extract|give|return|provide|output)(?: me)?(?: the)?:?\s"
     r"(?=[^.?!\n{]{1,120}\b(?:as|in)(?: an?)?(?: valid)? json\b)",
@@ -176,6 +176,8 @@ def _shape(tokens: typing.Sequence[str], at: int, name: str, depth: int) -> tupl
         while at < len(tokens) and tokens[at] != "]":
             at += 1
         return {"type": "array", "items": item}, at + 1
+    if list(tokens[at + 1 : at + 3]) == ["[", "]"]:  # string[]
+        return {"type": "array", "items": _scalar_shape([token], singular(name)), "minItems": 1}, at + 3
     end = at
     while end < len(tokens) and tokens[end] not in (",", "}", "]"):
         end += 1
@@ -208,6 +210,8 @@ def _scalar_shape(said: typing.Sequence[str], name: str) -> dict[str, typing.Any
         return {"type": "integer"}
     if re.fullmatch(r"-?\d+\.\d+", first):
         return {"type": "number"}
+    if re.fullmatch(r"\d{1,9}(?:\.\d{1,6})?-\d{1,9}(?:\.\d{1,6})?", first):
+        return in_range({"type": "number" if "." in first else "integer"}, first)
     if first in ("true", "false"):
         return {"type": "boolean"}
     if words and words[0].rstrip("[]") in TYPES:
