@@ -9,11 +9,12 @@ import json
 from typing import Any
 
 import pytest
-from native import KEY, MULTIMODAL, House, Native, answer, form, translator
+from native import KEY, MULTIMODAL, House, Native, answer, form, refusal, translator
 from skipping import run
 
 from protocol.dashscope.mapping.transcript import plan_url_transcription
 from protocol.errors import ApiError
+from protocol.wire.multipart import parse_form
 
 TASK = "/services/audio/asr/transcription"
 URL = "https://files.invalid/meeting.mp3"
@@ -187,5 +188,72 @@ def test_a_transcript_of_another_shape_ends_well(body: bytes) -> None:
                 answered = await transcribe(house)
         assert answered.status == (502 if body == b"<html>" else 200)
         assert json.loads(answered.body)
+
+    run(main)
+
+
+def policy(host: str) -> bytes:
+    """Return what DashScope's own SDK (2.0.2, utils/oss_utils.py) expects of GET /uploads?action=getPolicy."""
+    data = {
+        "policy": "eyJl", "signature": "sig+/=", "upload_dir": "dashscope-instant/ab12/2026-11-29/x", "upload_host": host,
+        "expire_in_seconds": 300, "max_file_size_mb": 100, "oss_access_key_id": "LTAI", "x_oss_object_acl": "private",
+        "x_oss_forbid_overwrite": "true",
+    }  # fmt: skip
+    return answer({"request_id": "r-0", "data": data})
+
+
+@pytest.mark.parametrize(
+    ("model", "size"), [("whisper-1", 7_900_000), ("qwen3-asr-flash-filetrans", 5)], ids=["large", "long model"]
+)
+def test_a_file_that_no_call_takes_goes_through_the_temporary_store(model: str, size: int) -> None:
+    asks = "/uploads?action=getPolicy&model=qwen3-asr-flash-filetrans"
+
+    async def main() -> None:
+        async with Native({TASK: CREATED, "/transcript.json": answer(TRANSCRIPT), "/bucket": answer(b"")}) as native:
+            native.answer(asks, policy(f"{native.url}/api/v1/bucket"))
+            native.answer("/tasks/t-1", done(native))
+            async with translator(native) as house:
+                sound = b"S" * size
+                body, kind = form({"model": model}, ("file", "talk.MP3", "audio/mpeg", sound))
+                answered = await house.post("/v1/audio/transcriptions", body, content_type=kind)
+            assert answered.json()["text"] == "Good morning. Shall we begin?"
+            assert native.paths == [asks, "/bucket", TASK, "/tasks/t-1", "/transcript.json"]
+            stored, task = native.received[1], native.received[2]
+            parts = parse_form(stored.get("content-type"), stored.body)
+            key = "dashscope-instant/ab12/2026-11-29/x/file.mp3"
+            assert parts.fields == {
+                "OSSAccessKeyId": "LTAI", "Signature": "sig+/=", "policy": "eyJl", "x-oss-object-acl": "private",
+                "x-oss-forbid-overwrite": "true", "key": key, "success_action_status": "200",
+            }  # fmt: skip
+            assert parts.file("file").data == sound
+            assert parts.parts[-1][0] == "file"
+            assert stored.get("authorization") == ""
+            assert json.loads(task.body)["input"] == {"file_url": "oss://" + key}
+            assert task.get("x-dashscope-ossresourceresolve") == "enable"
+
+    run(main)
+
+
+def test_an_account_that_may_not_upload_is_told_so() -> None:
+    async def main() -> None:
+        denied = refusal("AccessDenied", "Access denied.", "403 Forbidden")
+        asks = "/uploads?action=getPolicy&model=fun-asr"
+        async with Native({asks: denied}) as native, translator(native) as house:
+            body, kind = form({"model": "fun-asr"}, ("file", "a.wav", "audio/wav", b"RIFF"))
+            answered = await house.post("/v1/audio/transcriptions", body, content_type=kind)
+        assert (answered.status, answered.json()["error"]["code"]) == (403, "AccessDenied")
+
+    run(main)
+
+
+@pytest.mark.parametrize("host", ["http://10.0.0.7/", "file:///etc", "None"])
+def test_nothing_is_sent_to_a_store_that_is_not_in_public(host: str) -> None:
+    async def main() -> None:
+        asks = "/uploads?action=getPolicy&model=fun-asr"
+        async with Native({asks: policy(host)}) as native, translator(native) as house:
+            body, kind = form({"model": "fun-asr"}, ("file", "a.wav", "audio/wav", b"RIFF"))
+            answered = await house.post("/v1/audio/transcriptions", body, content_type=kind)
+        assert answered.status == 502
+        assert native.paths == [asks]
 
     run(main)

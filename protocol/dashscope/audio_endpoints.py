@@ -19,6 +19,8 @@ from protocol.dashscope.mapping.tasks import TRANSCRIPTION_LIMIT_SECONDS
 from protocol.dashscope.mapping.transcript import (
     TranscriptionPlan,
     TranscriptStreamTranslator,
+    is_long_recording,
+    long_model,
     plan_transcription,
     plan_url_transcription,
     refuse_translation,
@@ -27,13 +29,14 @@ from protocol.dashscope.mapping.transcript import (
 from protocol.dashscope.request_body import BodyReader
 from protocol.dashscope.streaming import encode_events, streamed_response, translated_events
 from protocol.dashscope.task_runner import TaskRunner
+from protocol.dashscope.upload import Uploader
 from protocol.exchange import Request, Response
 from protocol.openai.answers import EVENT_STREAM_FIELDS
 from protocol.openai.audio import speech_delta_event
 from protocol.wire.json_text import JsonObject
 
-# DashScope takes 10 MB as base64. The form may be larger: then the recording is refused by a message with its size.
-_MOST_FORM_BYTES = 16 * 1024 * 1024
+# DashScope takes 10 MB as base64. What is larger is held, too, until it is in the temporary store.
+_MOST_FORM_BYTES = 48 * 1024 * 1024
 _GRANULARITIES = "timestamp_granularities"  # a client may write [] behind it
 
 
@@ -46,12 +49,14 @@ class AudioEndpoints:
         bodies: BodyReader,
         downloader: Downloader,
         tasks: TaskRunner,
+        uploader: Uploader,
         *,
         keepalive_seconds: float,
     ) -> None:
         self._client = client
         self._bodies = bodies
         self._downloader = downloader
+        self._uploader = uploader
         self._tasks = tasks
         self._keepalive_seconds = keepalive_seconds
 
@@ -100,12 +105,17 @@ class AudioEndpoints:
     async def create_transcription(self, request: Request, caller: Caller) -> Response:
         """Answer `POST /audio/transcriptions`, a form with a recording, or with a URL where one lies."""
         form = await self._bodies.read_form(request, _MOST_FORM_BYTES)
+        words = any(name.startswith(_GRANULARITIES) and value == "word" for name, value in form.parts)
         if form.fields.get("file_url"):
-            words = any(name.startswith(_GRANULARITIES) and value == "word" for name, value in form.parts)
             plan = plan_url_transcription(form.fields, words)
         else:
             file = form.file("file")
-            plan = plan_transcription(form.fields, file.filename, file.content_type, file.data)
+            if is_long_recording(form.fields, file.data):
+                model = long_model(form.fields)
+                url = await self._uploader.store(file.filename, file.data, model, caller)
+                plan = plan_url_transcription({**form.fields, "model": model, "file_url": url}, words)
+            else:
+                plan = plan_transcription(form.fields, file.filename, file.content_type, file.data)
         if plan.call.task:
             return await self._transcribe_long(plan, caller)
         if not plan.stream:

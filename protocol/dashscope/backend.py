@@ -44,6 +44,7 @@ from protocol.dashscope.mapping.native import dashscope_key
 from protocol.dashscope.request_body import BodyReader
 from protocol.dashscope.settings import DashScopeSettings
 from protocol.dashscope.task_runner import TaskRunner
+from protocol.dashscope.upload import Uploader
 from protocol.dashscope.video_endpoints import VideoEndpoints
 from protocol.errors import ApiError
 from protocol.exchange import BackendFailed, Endpoint, Request, Response
@@ -108,6 +109,10 @@ class DashScope:
             name, access.destination, access.limits,
             own_tls=access.tls, make_tls=access.checking_tls, find_proxy=access.proxy_to, resolve=resolve,
         )  # fmt: skip
+
+        def make_id() -> str:
+            return f"{random_bits(96):024x}"
+
         self._choice = ModelChoice("", settings.models)
         bodies = BodyReader(self._choice)
         chat = ChatEndpoints(
@@ -117,12 +122,13 @@ class DashScope:
             endpoints=settings.endpoints,
             keepalive_seconds=settings.keepalive,
             clock=clock,
-            make_id=lambda: f"{random_bits(96):024x}",
+            make_id=make_id,
         )
         embeddings = EmbeddingEndpoints(client, bodies)
         self._tasks = TaskRunner(client, sleep=sleep)
         images = ImageEndpoints(client, bodies, downloader, self._tasks, clock=clock)
-        audio = AudioEndpoints(client, bodies, downloader, self._tasks, keepalive_seconds=settings.keepalive)
+        uploader = Uploader(client, downloader, make_id)
+        audio = AudioEndpoints(client, bodies, downloader, self._tasks, uploader, keepalive_seconds=settings.keepalive)
         videos = VideoEndpoints(client, bodies, downloader, clock=clock)
         self._endpoints_by_id = [
             (re.compile(pattern), {"GET": self._make_endpoint(label, handler)})

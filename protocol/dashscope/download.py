@@ -102,6 +102,17 @@ class Downloader:
         finally:
             await pool.close()
 
+    async def post(self, url: str, form: bytes, boundary: str, deadline: float = 0.0) -> None:
+        """Send a form to the URL, guarded as what is fetched, within ten minutes and before `deadline`."""
+        pool, target = await self._pool_to(url)
+        until = asyncio.get_running_loop().time() + _LARGE_RESULT_SECONDS
+        fields = encode_fields([("content-type", f"multipart/form-data; boundary={boundary}")])
+        try:
+            answer = await _open(pool, target, min(until, deadline) if deadline else until, "POST", fields, form)
+            answer.discard()
+        finally:
+            await pool.close()
+
     async def _pool_to(self, url: str) -> tuple[UpstreamPool, str]:
         """Return connections to where the URL leads, if one may go there, and what to ask for."""
         destination, target, is_own = self._split(url)
@@ -145,16 +156,19 @@ def _split_result_url(url: str) -> tuple[Destination, str]:
     return destination, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
 
 
-async def _open(pool: UpstreamPool, target: str, until: float) -> UpstreamAnswer:
+async def _open(
+    pool: UpstreamPool, target: str, until: float, method: str = "GET", more_fields: bytes = b"", body: bytes = b""
+) -> UpstreamAnswer:
     origin, own_fields = pool.addressing
     fields = encode_fields([*own_fields, ("accept-encoding", "identity")])
     try:
-        answer = await pool.send(UpstreamRequest("GET", origin + target, fields), until)
+        answer = await pool.send(UpstreamRequest(method, origin + target, fields + more_fields, body), until)
     except UpstreamFailed as exc:
         raise _fetch_failed(exc) from exc
     if answer.head.status != 200:
         answer.discard()
-        raise upstream_bad_response(f"the result cannot be fetched: status {answer.head.status}")
+        what = "result cannot be fetched" if method == "GET" else "file cannot be put where it is to be stored"
+        raise upstream_bad_response(f"the {what}: status {answer.head.status}")
     return answer
 
 

@@ -25,6 +25,7 @@ from protocol.wire.json_text import JsonObject
 _DEFAULT_MODEL = "qwen3-asr-flash"
 _OPENAI_MODELS = r"whisper-1|gpt-4o-(?:mini-)?transcribe.*"
 _SHORT_RECORDING_MODEL = r".*-asr-flash(?!-filetrans|-realtime).*"
+_MOST_SHORT_BYTES = 7_800_000  # 10 MB as base64
 _DEFAULT_LONG_MODEL = "qwen3-asr-flash-filetrans"
 _LONG_RECORDING_MODEL = r".*-asr-flash-filetrans.*|fun-asr(?!.*realtime).*|paraformer(?!.*realtime).*|sensevoice.*"
 _ONE_URL_MODEL = r"qwen3-asr-flash-filetrans.*"  # the others take a list
@@ -113,6 +114,20 @@ def plan_url_transcription(fields: typing.Mapping[str, typing.Any], words: bool 
         parameters = {"language_hints": [language]} if language else {}
     body = {"model": model, "input": native_input, "parameters": parameters}
     return TranscriptionPlan(NativeCall(TRANSCRIPTION_PATH, body, task=True), response_format, False, words)
+
+
+def is_long_recording(fields: typing.Mapping[str, typing.Any], sound: bytes) -> bool:
+    """Tell whether a file has to go by URL: for a model that takes no other, or, of OpenAI's models, for its size."""
+    key = model_key(str(fields.get("model")))
+    if re.fullmatch(_LONG_RECORDING_MODEL, key):
+        return True
+    return len(sound) > _MOST_SHORT_BYTES and re.fullmatch(_OPENAI_MODELS, key) is not None
+
+
+def long_model(fields: typing.Mapping[str, typing.Any]) -> str:
+    """Return the model that writes down a long recording: the one asked for, or what OpenAI's models stand for."""
+    model = required_text(fields, "model")
+    return _DEFAULT_LONG_MODEL if re.fullmatch(_OPENAI_MODELS, model_key(model)) else model
 
 
 def _short_plan(fields: typing.Mapping[str, typing.Any], model: str, audio: str) -> TranscriptionPlan:
