@@ -122,7 +122,7 @@ class Planner:
     def _make_plan(self, request: Request) -> Plan:
         head = request.head
         self._refuse_unsafe(request)
-        choice = self._choice_for(request)
+        choice = self._choice_for(request) if request.path.startswith(AZURE_ROOT) else self._choice
         renames = choice.is_any or self.names_asked
         is_tunnel = head.upgrade.lower() == "websocket"
         # A tunnel leads to the upstream itself, whatever proxy it goes through.
@@ -173,7 +173,7 @@ class Planner:
         return request.path.startswith(AZURE_ROOT) and not self._takes_azure
 
     def _choice_for(self, request: Request) -> ModelChoice:
-        """Return the choice of a model: the owner's, or what he has in the place of the deployment that is asked."""
+        """Return the choice of a model for one of Azure's paths: the owner's, or what he has for the deployment."""
         deployment = azure_model(request.path, request.head.query) if self._is_translated(request) else ""
         return ModelChoice(self._choice.sent(deployment), {}) if deployment else self._choice
 
@@ -199,10 +199,11 @@ class Planner:
         query = request.head.query
         if query and (self._own_fields.api_key or self._leaves_key(request)):
             query = query_without_key(query)
-        if self._is_translated(request):
-            query = without_azure_parameters(query)
-        elif self._renames and request.path.startswith(AZURE_ROOT):
-            query = with_renamed_deployment(query, self._choice.sent)
+        if query and request.path.startswith(AZURE_ROOT):
+            if not self._takes_azure:
+                query = without_azure_parameters(query)
+            elif self._renames:
+                query = with_renamed_deployment(query, self._choice.sent)
         return with_renamed_model(query, self._choice.sent) if self._renames else query
 
     def _target(self, request: Request, choice: ModelChoice, is_tunnel: bool) -> str:
@@ -213,10 +214,13 @@ class Planner:
         query = self.query(request)
         if self._renames:
             path = self._renamed_path(path)
-        names_none = not query_model(query) and not azure_model(request.path, query)
-        if is_tunnel and choice.forced and names_none and not _WITHOUT_MODEL.search(query):
+        if is_tunnel and choice.forced and not self._names_model(request, query):
             query += f"{'&' if query else ''}model={urllib.parse.quote(choice.forced, safe='')}"
         return self._destination.target(path, query)
+
+    def _names_model(self, request: Request, query: str) -> bool:
+        """Tell whether what goes to the upstream says already which model a session has, or is for another one."""
+        return bool(query_model(query) or azure_model(request.path, query) or _WITHOUT_MODEL.search(query))
 
     def _renamed_path(self, path: str) -> str:
         """Return the path with the model renamed that it names; ApiError 400 where that cannot be told for sure."""
