@@ -12,7 +12,7 @@ from protocol.errors import ApiError
 from protocol.mock.engine.world import World
 from protocol.mock.realtime.wire import Events, Turn, TurnFrames, TurnTalk, event_type
 from protocol.mock.responses.items import ItemChain
-from protocol.mock.responses.responses import Responses
+from protocol.mock.responses.responses import Responses, may_paint
 from protocol.wire.json_text import JsonObject
 
 # How many responses may wait to be made, and how many contexts a connection remembers.
@@ -43,7 +43,7 @@ class ResponsesTalk(TurnTalk):
             )
         body = {name: value for name, value in message.items() if name not in _SOCKET_MEMBERS}
         self._world.check(self._world.reference.operation("POST /responses").body, body)
-        return self._add_turn(Turn(self._frames(message, body)))
+        return self._add_turn(Turn(self._frames(message, body), takes_long=may_paint(body)))
 
     def error(self, error: ApiError, message: JsonObject | None) -> JsonObject:
         told = {"type": "error", "status": error.status, "error": error.as_dict()["error"]}

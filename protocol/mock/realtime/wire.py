@@ -50,6 +50,11 @@ class SocketTalk:
     #: Whether the conversation is over, so that the connection closes (1000).
     is_over = False
 
+    @property
+    def takes_long(self) -> bool:
+        """Whether the next step is made in turns with everybody else."""
+        return False
+
     def open(self) -> Events:
         """Return what is said first."""
         return []
@@ -82,10 +87,12 @@ TurnFrames = typing.Generator[Events, None, Events]
 class Turn:
     """Something that is said a word at a time."""
 
-    __slots__ = ("frames", "has_begun")
+    __slots__ = ("frames", "has_begun", "takes_long")
 
-    def __init__(self, frames: TurnFrames) -> None:
+    def __init__(self, frames: TurnFrames, *, takes_long: bool = False) -> None:
         self.frames = frames
+        #: Whether much has to be made for the first word.
+        self.takes_long = takes_long
         #: Whether the first word is out.
         self.has_begun = False
 
@@ -105,6 +112,10 @@ class TurnTalk(SocketTalk):
     def expired(self) -> Events:
         minutes = f"Your session hit the maximum duration of {self.longest_seconds // 60} minutes."
         return [self.error(ApiError(400, minutes, code="session_expired"), None)]
+
+    @property
+    def takes_long(self) -> bool:
+        return bool(self._turns) and self._turns[0].takes_long and not self._turns[0].has_begun
 
     def pace(self) -> tuple[object, float] | None:
         if not self._turns:
@@ -286,7 +297,11 @@ class WebSocketBody:
             self._due = None
         if pace is not None and not pace[1]:
             await asyncio.sleep(0)  # a turn of the loop, in which the client's bytes are seen
-            return b"" if self._take_arrival() else self._steps_without_pace()
+            if self._take_arrival():
+                return b""
+            if self._talk.takes_long:
+                return await in_turns(self._said_in_step)
+            return self._steps_without_pace()
         if pace is not None and self._due is None:
             self._due, self._due_for = asyncio.ensure_future(self._world.sleep(pace[1])), pace[0]
         waited = [future for future in (self._arrival, self._due, self._leaving) if future is not None]
@@ -294,6 +309,9 @@ class WebSocketBody:
         if self._take_arrival() or self._due is None or not self._due.done():
             return b""
         self._due = None
+        return await in_turns(self._said_in_step) if self._talk.takes_long else self._said_in_step()
+
+    def _said_in_step(self) -> bytes:
         return _messages(self._talk.step())
 
     def _take_arrival(self) -> bool:
@@ -308,9 +326,9 @@ class WebSocketBody:
         said = bytearray()
         while len(said) < _STEPS_BYTES:
             pace = self._talk.pace()
-            if pace is None or pace[1]:
+            if pace is None or pace[1] or self._talk.takes_long:
                 break
-            said += _messages(self._talk.step())
+            said += self._said_in_step()
         return bytes(said)
 
     async def _stop_waiting(self) -> None:

@@ -59,10 +59,7 @@ class Responses:
 
     def _create_in_time(self, call: Call) -> JsonObject | Response | typing.Awaitable[JsonObject | Response]:
         """Answer a response; one that may paint a picture is made in turns with others."""
-        tools = call.body.get("tools")
-        if isinstance(tools, list) and any(isinstance(tool, dict) and _paints(tool) for tool in tools):
-            return self._create_in_turns(call)
-        return self.create(call)
+        return self._create_in_turns(call) if may_paint(call.body) else self.create(call)
 
     async def _create_in_turns(self, call: Call) -> JsonObject | Response:
         answer = await in_turns(lambda: self.create(call))
@@ -257,5 +254,9 @@ def _fitting(context: ItemChain, body: JsonObject, budget: Budget) -> ItemChain:
     return ItemChain(None, items[dropped:])
 
 
-def _paints(tool: JsonObject) -> bool:
-    return tool.get("type") == "image_generation"
+def may_paint(body: JsonObject) -> bool:
+    """Tell whether a response may have a picture, which takes seconds to make."""
+    tools = body.get("tools")
+    return isinstance(tools, list) and any(
+        isinstance(tool, dict) and tool.get("type") == "image_generation" for tool in tools
+    )
