@@ -88,6 +88,19 @@ def test_no_text_has_no_tokens() -> None:
     assert House().ask("POST", "/api/v1/tokenizer", {"model": "qwen-plus", "input": {}})[0].status == 400
 
 
+def test_a_file_goes_into_the_temporary_store() -> None:
+    house = House()
+    asked = house.get("/api/v1/uploads?action=getPolicy&model=fun-asr")["data"]
+    assert asked["upload_dir"].startswith("dashscope-instant/")
+    names = {"oss_access_key_id", "signature", "policy", "x_oss_object_acl", "x_oss_forbid_overwrite"}
+    assert names <= asked.keys()
+    target = asked["upload_host"].partition("mock.invalid:8080")[2]
+    body, kind = form({"key": asked["upload_dir"] + "/a.mp3"}, ("file", "a.mp3", "audio/mpeg", b"a"))
+    assert house.ask("POST", target, body, key=None, content_type=kind)[0].status == 200
+    assert house.ask("POST", target, b"a", key=None, content_type="text/plain")[0].status == 400
+    assert house.ask("GET", "/api/v1/uploads")[0].status == 400
+
+
 LOGPROBS = {"result_format": "message", "logprobs": True, "top_logprobs": 2}
 HELLO = {"messages": [{"role": "user", "content": "hi there"}]}
 

@@ -88,6 +88,8 @@ class NativeMock:
         self._cancel_task = self._guarded("native /tasks/{id}/cancel", self._tasks.cancel)
         files = KeptFiles(clock, self._new_id)
         self._upload_file = self._guarded("native /files", files.upload)
+        self._policy = self._guarded("native /uploads", files.policy)
+        self._store_file = self._guarded("native store", files.store, wants_key=False)
         self._list_files = self._guarded("native /files", files.list)
         self._show_file = self._guarded("native /files/{id}", files.show)
         self._delete_file = self._guarded("native /files/{id}", files.delete)
@@ -132,6 +134,8 @@ class NativeMock:
                 return self._services[path]
             if path == "/files":
                 return self._upload_file
+            if path == NATIVE_FILES + "store":
+                return self._store_file
             if re.fullmatch("/tasks/[^/]+/cancel", path):
                 return self._cancel_task
         elif method == "DELETE":
@@ -143,7 +147,12 @@ class NativeMock:
                 return self._show_task
             if re.fullmatch("/files/[^/]+", path):
                 return self._show_file
-            lists = {"/tasks": self._list_tasks, "/models": self._list_models, "/files": self._list_files}
+            lists = {
+                "/tasks": self._list_tasks,
+                "/models": self._list_models,
+                "/files": self._list_files,
+                "/uploads": self._policy,
+            }
             return lists.get(path, self._unknown)
         return self._unknown
 
@@ -243,4 +252,4 @@ async def _known_later(answer: typing.Awaitable[Response], request_id: str) -> R
 def _is_openais(path: str) -> bool:
     """Tell whether a path below the root is one of OpenAI's; DashScope has files, too."""
     root = path[1:].partition("/")[0]
-    return root in API_ROOTS and root != "files"
+    return root in API_ROOTS and root != "files" and path != "/uploads"

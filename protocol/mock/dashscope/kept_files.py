@@ -13,6 +13,7 @@ from protocol.exchange import Answer, Request, Response
 from protocol.mock.dashscope.refusals import bad_parameter, refusal
 from protocol.mock.dashscope.service_call import last_segment, page_of, query_of
 from protocol.mock.dashscope.tasks import timestamp
+from protocol.mock.served_files import mock_file_url
 from protocol.openai.answers import JSON_FIELDS
 from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.multipart import parse_form
@@ -74,6 +75,28 @@ class KeptFiles:
         """Answer DELETE /files/{id}."""
         del self._files[self._found(request)["file_id"]]
         return _answer(request, None)
+
+    def policy(self, request: Request) -> Answer:
+        """Answer GET /uploads: where a file may be put for 48 hours, and the form's signed fields."""
+        if query_of(request).get("action") != "getPolicy" or not query_of(request).get("model"):
+            raise bad_parameter("Field required: action=getPolicy, model")
+        data = {
+            "policy": "eyJtb2NrIjp0cnVlfQ==", "signature": "mock", "oss_access_key_id": "mock",
+            "upload_dir": f"dashscope-instant/{self._new_id()}", "upload_host": mock_file_url(request, "store"),
+            "expire_in_seconds": 300, "max_file_size_mb": 100, "capacity_limit_mb": 999_999_999,
+            "x_oss_object_acl": "private", "x_oss_forbid_overwrite": "true",
+        }  # fmt: skip
+        return _answer(request, data)
+
+    def store(self, request: Request) -> Answer:
+        """Answer the form that puts a file into the temporary store; it is looked at, and not kept."""
+        try:
+            form = parse_form(request.fields.get("content-type"), request.body)
+        except ApiError as exc:
+            raise bad_parameter("Required body invalid, please check the request body format.") from exc
+        if not form.fields.get("key") or not any(file.name == "file" for file in form.files):
+            raise bad_parameter("Field required: key, file")
+        return Response(200, JSON_FIELDS, b"")
 
     def _found(self, request: Request) -> JsonObject:
         found = self._files.get(last_segment(request.path))
