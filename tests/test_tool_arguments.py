@@ -5,9 +5,11 @@ Schemas are written as Pydantic, Zod, FastMCP and the agents named beside them w
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
+from json_schemas import violations
 from steps import assert_grows_in_proportion
 
 from protocol.mock.answer.modest import described_range
@@ -191,6 +193,30 @@ def test_a_tool_that_waits_for_a_value_is_called_when_a_result_gives_it():
     found = [ToolResult("find_user", '{"user_id": 4711, "paid": false}')]
     assert called(prompt, find, orders, results=found) == [("list_orders", {"user_id": 4711, "paid": False})]
     assert called(prompt, find, orders, results=[ToolResult("find_user", "nobody")]) == []
+
+
+PARTS = [
+    STRING, {"type": "string", "maxLength": 3}, {"type": "string", "pattern": r"^[A-Z]{3}-\d{4}$"},
+    {"type": "string", "format": "date"}, {"type": "integer", "minimum": 3, "maximum": 4}, NUMBER, BOOLEAN,
+    {"type": "number", "exclusiveMinimum": 0, "maximum": 0.5}, {"enum": ["red", 1, None]}, {"const": "x"},
+    {"anyOf": [INTEGER, STRING]}, {"$ref": "#/$defs/Part"}, {"allOf": [{"minLength": 2}, STRING]}, STRINGS,
+    {"type": "array", "items": {"enum": ["red", "blue"]}, "uniqueItems": True, "minItems": 2},
+    {"type": ["string", "null"]}, {**OBJECT, "minProperties": 1}, {"type": "object", "minProperties": 1},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "prompt", ["", "Paris, 5 days, red", 'name: Ada, "x" a@b.co 2030-01-02 7pm', "从北京到上海，3张票"]
+)
+def test_arguments_satisfy_their_schema_whatever_the_prompt_says(prompt):
+    names = itertools.cycle(["city", "timeout_ms", "days", "email", "method", "query", "items", "from", "force"])
+    for index, (one, other) in enumerate(itertools.product(PARTS, repeat=2)):
+        first, second = next(names), next(names)
+        part = {"type": "object", "properties": {"x": PARTS[index % 8], "y": STRING}, "required": ["x"]}
+        schema = {"type": "object", "properties": {first: one, second: other}, "required": [second],
+                  "additionalProperties": False, "$defs": {"Part": part}}  # fmt: skip
+        said = arguments(prompt, OfferedTool("act", "", schema), number=index % 3, seed=index % 2)
+        assert violations(said, schema) == [], (schema, index)
 
 
 # ---- resolved schemas
