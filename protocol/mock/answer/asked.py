@@ -95,17 +95,46 @@ _CHINESE_FILLERS = frozenset(
 _HAN = "[\u3400-\u4dbf\u4e00-\u9fff]+"
 
 
-class _ToolWords(typing.NamedTuple):
-    """What a tool says of itself, read once for all clauses of a prompt."""
+class _ParameterWords(typing.NamedTuple):
+    """What the parameters of a tool say."""
 
-    tool: OfferedTool
-    own: tuple[str, ...]  # stems of its name
-    described: frozenset[str]  # stems of its description that say something
-    parameters: frozenset[str]  # stems of its parameters' names
-    members: frozenset[str]  # stems of the fixed values of its parameters
-    han: frozenset[str]  # pairs of Chinese characters of its description
-    glossary: frozenset[str]  # stems of what the Chinese words of its description are in English
+    names: frozenset[str]  # stems
+    members: frozenset[str]  # stems of their fixed values
     takes_sums: bool
+
+
+class _ToolWords:
+    """What a tool says of itself, read once for all clauses of a prompt; its parameters when a clause needs them."""
+
+    def __init__(self, tool: OfferedTool, budget: Budget) -> None:
+        # MCP clients write the server's name and two underscores before the tool's own.
+        name = name_words(tool.name.rpartition("__")[2] or tool.name)
+        description = tool.description[:_MAX_DESCRIPTION]
+        self.tool = tool
+        self.own = tuple(stem(word) for word in name.split())  # stems of its name
+        #: Stems of its description that say something.
+        self.described = frozenset(stem(word) for word in hint_words(description)) - _SAYING_LITTLE
+        #: Pairs of Chinese characters of its description.
+        self.han = frozenset() if description.isascii() else _han_pairs(description) - _CHINESE_FILLERS
+        #: Stems of what words of other scripts in its description are in English.
+        self.glossary = frozenset(stem(word) for word in glossary_words(description)) - _SAYING_LITTLE
+        self._budget = budget
+        self._parameters: _ParameterWords | None = None
+
+    @property
+    def parameters(self) -> _ParameterWords:
+        """What its parameters say."""
+        if self._parameters is None:
+            found = parameters_of(self.tool.parameters, self._budget)
+            plain = [part for one in found for part in (one.schema, one.schema.get("items", {}))]
+            members = [member for part in plain for member in part.get("enum", ())[:_MAX_MEMBERS]]
+            self._budget.spend(len(members) // 5)
+            self._parameters = _ParameterWords(
+                frozenset(stem(word) for one in found for word in name_words(one.name).split()),
+                frozenset(stem(member.casefold()) for member in members if isinstance(member, str)),
+                any(hint_class(one.name) == "sum" for one in found),
+            )
+        return self._parameters
 
 
 class _Evidence(typing.NamedTuple):
@@ -127,8 +156,7 @@ def asked_tools(prompt: str, tools: typing.Sequence[OfferedTool], budget: Budget
     offered = []
     for tool in tools:
         budget.spend(100 + len(tool.name) // 5)
-        offered.append(_tool_words(tool, budget))
-    sums = {one.tool.name for one in offered if one.takes_sums}
+        offered.append(_ToolWords(tool, budget))
     for clause in clauses(prompt, budget):
         evidence = []
         for words in offered:
@@ -136,7 +164,9 @@ def asked_tools(prompt: str, tools: typing.Sequence[OfferedTool], budget: Budget
             given = _evidence(clause, words)
             if given is not None:
                 evidence.append(given)
-        if any(given.tool.name in sums for given in evidence) and any(hint.kind == "sum" for hint in clause.literals):
+        has_sum = bool(evidence) and any(hint.kind == "sum" for hint in clause.literals)
+        sums = {one.tool.name for one in offered if one.parameters.takes_sums} if has_sum else set()
+        if any(given.tool.name in sums for given in evidence):
             # A calculator takes the whole sum. Tools for its single steps are called only where there is no calculator.
             evidence = [
                 given for given in evidence if given.tool.name in sums or given.spelt or given.position > clause.start
@@ -197,7 +227,7 @@ def _evidence(clause: Clause, words: _ToolWords) -> _Evidence | None:
     if not matched or clause.is_negated(position):
         return None
     direct = frozenset(word for word in hits if word in hits[word])
-    known = (words.described | words.parameters).intersection(clause.words)
+    known = (words.described | words.parameters.names).intersection(clause.words)
     return _Evidence(tool, position, direct, matched, len(hits) - len(direct), False, acts, known)
 
 
@@ -241,12 +271,12 @@ def _suffices(
     kinds = [hint.kind for hint in clause.literals]
     found = [word for word in objects if hits[word]]
     acted = [word for word in verbs if hits[word] and _is_meant(word, clause)]
-    if "sum" in kinds and (words.takes_sums or (acted and verbs[0] in _SUMS)):
+    if "sum" in kinds and (words.parameters.takes_sums or (acted and verbs[0] in _SUMS)):
         return True
     if verbs and verbs[0] in DOING_VERBS and not (acted and not objects and kinds.count("number") > 1):
         return clause.is_order(frozenset(found)) and _does(clause, verbs[0], objects, found, acted, hits, described)
     if not objects:
-        is_named = any(hits.values()) and not words.members.isdisjoint(clause.words)
+        is_named = any(hits.values()) and not words.parameters.members.isdisjoint(clause.words)
         return bool(acted) or len(described) >= 2 or bool(described and clause.literals) or is_named
     if len(found) == len(objects) or (acted and verbs[0] in clause.words):
         return True
@@ -313,30 +343,11 @@ def _hits(word: str, words: typing.Sequence[str]) -> frozenset[str]:
 
 def _described_words(words: _ToolWords, clause: Clause) -> frozenset[str]:
     """Return the words of a clause that are in the tool's description and not only names of its parameters."""
-    found = (words.described - (words.parameters - set(words.own))).intersection(clause.words)
+    found = (words.described - (words.parameters.names - set(words.own))).intersection(clause.words)
     if words.han:
         found |= words.han & _han_pairs(clause.text)
         found |= words.glossary.intersection(clause.words)
     return found
-
-
-def _tool_words(tool: OfferedTool, budget: Budget) -> _ToolWords:
-    # MCP clients write the server's name and two underscores before the tool's own.
-    name = name_words(tool.name.rpartition("__")[2] or tool.name)
-    description = tool.description[:_MAX_DESCRIPTION]
-    parameters = parameters_of(tool.parameters, budget)
-    plain = [part for one in parameters for part in (one.schema, one.schema.get("items", {}))]
-    members = [member for part in plain for member in part.get("enum", ())[:_MAX_MEMBERS]]
-    budget.spend(len(members) // 5)
-    return _ToolWords(
-        tool, tuple(stem(word) for word in name.split()),
-        frozenset(stem(word) for word in hint_words(description)) - _SAYING_LITTLE,
-        frozenset(stem(word) for parameter in parameters for word in name_words(parameter.name).split()),
-        frozenset(stem(member.casefold()) for member in members if isinstance(member, str)),
-        frozenset() if description.isascii() else _han_pairs(description) - _CHINESE_FILLERS,
-        frozenset(stem(word) for word in glossary_words(description)) - _SAYING_LITTLE,
-        any(hint_class(parameter.name) == "sum" for parameter in parameters),
-    )  # fmt: skip
 
 
 def _han_pairs(text: str) -> frozenset[str]:
