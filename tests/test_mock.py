@@ -528,7 +528,7 @@ def test_text_completion_has_openai_s_shape():
 @pytest.mark.parametrize(
     ("parameters", "texts"),
     [
-        ({"prompt": ["a", "b"], "n": 2}, ["powered by openai"] * 4),
+        ({"prompt": ["a", "b"], "n": 2}, ["powered by openai", "powered by openai (2)"] * 2),
         ({"prompt": [1, 2, 3]}, ["powered by openai"]),
         ({"prompt": [[1], [2]]}, ["powered by openai"] * 2),
         ({"prompt": "Say: ", "echo": True}, ["Say: powered by openai"]),

@@ -51,10 +51,11 @@ class ChoiceAudio(typing.NamedTuple):
 class Choice:
     """One choice: the `pieces` of its text, or `calls`; `finish_reason` is as in the API reference.
 
-    `logprobs` has an entry for each piece where the request asks for them. With `audio` the pieces are spoken.
+    `logprobs` has an entry for each piece where the request asks for them. With `audio` the pieces are spoken. The
+    first `echoed` pieces are the prompt's.
     """
 
-    __slots__ = ("audio", "calls", "finish_reason", "logprobs", "pieces")
+    __slots__ = ("audio", "calls", "echoed", "finish_reason", "logprobs", "pieces")
 
     def __init__(
         self,
@@ -64,8 +65,10 @@ class Choice:
         calls: typing.Sequence[ChoiceCall] = (),
         logprobs: typing.Sequence[JsonObject] = (),
         audio: ChoiceAudio | None = None,
+        echoed: int = 0,
     ) -> None:
         self.audio = audio
+        self.echoed = echoed
         self.pieces = pieces
         self.finish_reason = finish_reason
         self.calls = calls
@@ -73,8 +76,8 @@ class Choice:
 
     @property
     def tokens(self) -> int:
-        """How many tokens it counts for: one a piece."""
-        return len(self.pieces) + sum(len(call.pieces) for call in self.calls)
+        """How many tokens it counts for: one a piece that is no echo."""
+        return len(self.pieces) - self.echoed + sum(len(call.pieces) for call in self.calls)
 
 
 class CompletionHead(typing.NamedTuple):
@@ -359,7 +362,8 @@ def text_completion(head: CompletionHead, choices: typing.Sequence[Choice]) -> J
     return {
         **_text_head(head),
         "choices": [
-            _text_choice(index, "".join(choice.pieces), choice.finish_reason) for index, choice in enumerate(choices)
+            _text_choice(index, "".join(choice.pieces), choice.finish_reason, _text_logprobs(choice.logprobs))
+            for index, choice in enumerate(choices)
         ],
         "usage": _usage_of(head, choices),
     }
@@ -376,9 +380,11 @@ def text_frames(head: CompletionHead, choices: typing.Sequence[Choice], *, inclu
         for index, choice in enumerate(choices):
             if step < len(choice.pieces):
                 spend_turn(5)
-                frames[-1].append(encode_json([_text_choice(index, choice.pieces[step], None)]) + ending)
+                logprobs = _text_logprobs(choice.logprobs[step : step + 1])
+                frames[-1].append(encode_json([_text_choice(index, choice.pieces[step], None, logprobs)]) + ending)
     frames[-1] += [
-        encode_json([_text_choice(index, "", choice.finish_reason)]) + ending for index, choice in enumerate(choices)
+        encode_json([_text_choice(index, "", choice.finish_reason, None)]) + ending
+        for index, choice in enumerate(choices)
     ]
     usage = encode_json(_usage_of(head, choices)) if include_usage else b""
     return _join_frames(prefix, frames, usage)
@@ -394,5 +400,17 @@ def _text_head(head: CompletionHead) -> JsonObject:
     }
 
 
-def _text_choice(index: int, text: str, finish_reason: str | None) -> JsonObject:
-    return {"text": text, "index": index, "logprobs": None, "finish_reason": finish_reason}
+def _text_choice(index: int, text: str, finish_reason: str | None, logprobs: JsonObject | None) -> JsonObject:
+    return {"text": text, "index": index, "logprobs": logprobs, "finish_reason": finish_reason}
+
+
+def _text_logprobs(entries: typing.Sequence[JsonObject]) -> JsonObject | None:
+    """Return the `logprobs` of pieces, each of which has such an object of its own; None for none."""
+    if not entries:
+        return None
+    merged: JsonObject = {name: [] for name in entries[0]}
+    for entry in entries:
+        spend_turn(1)
+        for name, values in entry.items():
+            merged[name] += values
+    return merged

@@ -9,6 +9,8 @@ import typing
 from protocol.budget import spend_turn
 from protocol.wire.json_text import JsonObject
 
+_MOST_RANKED = 5
+
 # The tokens that stand as alternatives to any other.
 _ALTERNATIVES = tuple(f" {word}" for word in "the a and to of in is it that for on with as by or an".split())
 _ALTERNATIVES += (" be", " at", " this", " from", ".", ",", "\n", " not")
@@ -36,6 +38,44 @@ def _token_entry(piece: str, position: int, top: int, seed: int) -> JsonObject:
         alternatives.append(_token(spare[step], share))
         left = min(left - share, share)
     return {**entry, "top_logprobs": [_token(piece, chosen), *alternatives] if top else []}
+
+
+def text_logprobs(pieces: typing.Sequence[str], prompt: int, top: int, seed: int, offset: int) -> list[JsonObject]:
+    """Return the `logprobs` of legacy completions (API reference, "Completion object"), an object for each piece.
+
+    The first `prompt` pieces are the prompt's own. The very first has nothing before it that would make it likely or
+    not, so null stands there. The others are often not the likeliest. Each piece has the `top` (0 to 5) likeliest
+    tokens, and itself: that may be one more. `offset` is the first piece's place in the text, in characters.
+    """
+    entries = []
+    for position, piece in enumerate(pieces):
+        logprob: float | None = None
+        ranked: dict[str, float] | None = None
+        if position or not prompt:
+            logprob, ranked = _ranked(piece, position, top, seed, is_given=position < prompt)
+        entries.append(
+            {"tokens": [piece], "token_logprobs": [logprob], "top_logprobs": [ranked], "text_offset": [offset]}
+        )
+        offset += len(piece)
+    return entries
+
+
+def _ranked(piece: str, position: int, top: int, seed: int, *, is_given: bool) -> tuple[float, dict[str, float]]:
+    """Return a token's log probability, and those of the likeliest tokens and its own. It does not depend on `top`."""
+    likely = _token_entry(piece, position, _MOST_RANKED, seed)
+    digest = hashlib.blake2b(
+        f"{seed} {position} {piece} given".encode("utf-8", "backslashreplace"), digest_size=2
+    ).digest()
+    if is_given and digest[0] & 1:
+        # Another token is the likeliest here.
+        word = next(other for other in _alternatives(digest[1]) if other != piece)
+        likely = _token_entry(word, position, _MOST_RANKED, seed)
+    ranked = {token["token"]: token["logprob"] for token in likely["top_logprobs"]}
+    logprob = ranked.get(piece)
+    if logprob is None:
+        logprob = round(min(ranked.values()) - 0.5 - digest[1] / 64, 8)
+    shown = dict(list(ranked.items())[:top])
+    return logprob, {**shown, piece: logprob}
 
 
 def _alternatives(turn: int) -> list[str]:

@@ -5,14 +5,17 @@ from __future__ import annotations
 import typing
 
 from protocol.budget import Budget
+from protocol.errors import ApiError
 from protocol.exchange import Response
-from protocol.mock.answer.cost import CHUNK_BYTES, answered, charge_answer
+from protocol.mock.answer.cost import CHUNK_BYTES, LOGPROB_BYTES, answered, charge_answer
+from protocol.mock.answer.logprobs import text_logprobs
 from protocol.mock.engine.resources import Handler
 from protocol.mock.engine.world import Call, World
 from protocol.mock.inference.chat import checked_model, choice_count, cut_at_stop, cut_to_length
 from protocol.mock.inference.simple_chat import includes_usage
-from protocol.openai.answers import count_words, json_response, split_words
+from protocol.openai.answers import json_response, split_words
 from protocol.openai.completions import Choice, CompletionHead, text_completion, text_frames
+from protocol.wire.json_text import JsonObject
 
 
 class TextCompletions:
@@ -26,27 +29,69 @@ class TextCompletions:
         return {"POST /completions": self.create}
 
     def create(self, call: Call) -> typing.Any:
-        """Answer POST /v1/completions."""
+        """Answer POST /v1/completions; ApiError 400 for fewer candidates than choices."""
         body, world = call.body, self._world
         model = checked_model(body)
         prompts = _prompts(body.get("prompt"))
-        words = sum(count_words(prompt) if isinstance(prompt, str) else len(prompt) for prompt in prompts)
-        text = cut_at_stop(world.settings.text, body.get("stop"))
-        pieces, reason = cut_to_length(split_words(text), body, "stop")
-        echoes = [[prompt] if body.get("echo") and isinstance(prompt, str) and prompt else [] for prompt in prompts]
         count = choice_count(body)
+        _check_candidates(body, count)
+        texts = [cut_at_stop(_varied(world.settings.text, number), body.get("stop")) for number in range(count)]
+        said = [cut_to_length(split_words(text), body, "stop") for text in texts]
+        asked = body.get("logprobs")
+        top = asked if type(asked) is int and asked >= 0 else None
 
         def work(budget: Budget) -> Response | typing.Awaitable[Response]:
-            said = ((len(text) + sum(map(len, echo)), len(pieces) + len(echo)) for echo in echoes for _ in range(count))
-            charge_answer(budget, said, CHUNK_BYTES if body.get("stream") else 0)
+            given = [_pieces(prompt, budget) for prompt in prompts]
+            words = sum(map(len, given))
+            echoes = given if body.get("echo") else [[]] * len(given)
+            word_bytes = (CHUNK_BYTES if body.get("stream") else 0) + (0 if top is None else (2 + top) * LOGPROB_BYTES)
+            extents = (
+                (sum(map(len, echo)) + len(text), len(echo) + len(pieces))
+                for echo in echoes
+                for text, (pieces, _) in zip(texts, said)
+            )
+            charge_answer(budget, extents, word_bytes)
+            seed = body.get("seed")
+            choices = []
+            for prompt, echo in zip(given, echoes):
+                # Without an echo the answer still begins behind the prompt.
+                offset = 0 if echo else sum(map(len, prompt))
+                for pieces, reason in said:
+                    shown = [*echo, *pieces]
+                    logprobs: list[JsonObject] = []
+                    if top is not None:
+                        logprobs = text_logprobs(shown, len(echo), top, seed if type(seed) is int else 0, offset)
+                    choices.append(Choice(shown, reason, logprobs=logprobs, echoed=len(echo)))
             head = CompletionHead(world.new_id("cmpl-"), world.now(), model, words)
-            choices = [choice for echo in echoes for choice in [Choice([*echo, *pieces], reason)] * count]
             if body.get("stream"):
                 return world.stream(text_frames(head, choices, include_usage=includes_usage(body)))
             response = json_response(text_completion(head, choices))
             return world.after_words(response, max(choice.tokens for choice in choices))
 
         return answered(work)
+
+
+def _check_candidates(body: JsonObject, count: int) -> None:
+    """Refuse fewer candidates than choices, in OpenAI's words, and a stream of what is chosen at the end.
+
+    Source: API reference, `best_of`; the words are those of public reports of the error.
+    """
+    best = body.get("best_of")
+    if type(best) is not int:
+        return
+    if best < count:
+        raise ApiError(
+            400, "You requested that the server return more choices than it will generate (HINT: you must set 'n'"
+            f" (currently {count}) to be at most 'best_of' (currently {best}), or omit either parameter if you don't"
+            " specifically want to use them.)",
+        )  # fmt: skip
+    if best > count and body.get("stream") is True:
+        raise ApiError(400, "Results cannot be streamed when 'best_of' is greater than 'n'.", param="best_of")
+
+
+def _varied(text: str, number: int) -> str:
+    """Return what choice `number` says: no two say the same, as in a chat."""
+    return f"{text} ({number + 1})" if number else text
 
 
 def _prompts(prompt: typing.Any) -> list[typing.Any]:
@@ -58,3 +103,11 @@ def _prompts(prompt: typing.Any) -> list[typing.Any]:
     return (
         [prompt] if isinstance(prompt[0], int) else [each for each in prompt if isinstance(each, (str, list))] or [""]
     )
+
+
+def _pieces(prompt: str | list[typing.Any], budget: Budget) -> list[str]:
+    """Return a prompt's tokens: the words of a text; for the number of a token a word that names it."""
+    budget.spend(len(prompt) // 20 + 1)
+    if isinstance(prompt, str):
+        return split_words(prompt) if prompt else []
+    return [f" token{number}" for number in prompt if type(number) is int]
