@@ -9,6 +9,9 @@ import pytest
 from programs import ask, exchange, running
 from scripted_upstream import scripted
 
+from protocol.exchange import Paced, Response
+from protocol.service.chat_door import DOOR_ERRORS
+
 KEY = "sk-owner-0123456789"
 MESSAGES = [{"role": "user", "content": "Hello"}]
 JSON = {"content-type": "application/json"}
@@ -214,7 +217,7 @@ def test_every_backend_speaks_the_doors_dialect(command, mode):
             told(body)
 
 
-@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "TRACE", "QUERY"])
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "TRACE"])
 @pytest.mark.parametrize("body", [None, "{}"])
 def test_another_method_is_405_in_the_doors_shape(relay, method, body):
     status, fields, answer = ask(relay.port, method, "/", body)
@@ -269,3 +272,13 @@ def test_a_stream_that_breaks_off_ends_with_an_error_event_in_the_doors_shape(re
     data, is_whole = events(relay, "breaks off")
     assert data.startswith(CHUNK) and not is_whole
     assert told(data[len(CHUNK) :].removeprefix(b"data: "))[0] == "Upstream error"
+
+
+@pytest.mark.parametrize(
+    "wrap", [bytes, lambda data: Paced([data], first_delay=0.0, delay=0.0)], ids=["sized", "chunked"]
+)
+def test_an_error_event_of_a_stream_that_came_whole_has_the_doors_shape(wrap):
+    came = Response(200, [("content-type", "text/event-stream")], wrap(CHUNK + b"data: " + error_body() + b"\n\n"))
+    body = DOOR_ERRORS.adapted(came).body
+    frame = body if isinstance(body, bytes) else body.frames[0]
+    assert frame == CHUNK + b'data: {"error":"Upstream error","message":"No more."}\n\n'

@@ -183,8 +183,9 @@ def test_the_mock_stays_open_beside_a_key(with_key, upstream, stranger):
 def test_models_of_a_backend_with_a_key_are_not_listed_for_a_stranger(with_key, upstream):
     upstream.requests.clear()
     status, _, answer = ask(with_key.port, "GET", "/v1/models", origin=FOREIGN)
-    assert status == 200 and json.loads(answer)["data"]  # the mock's
+    assert status == 200 and json.loads(answer)["data"] == []  # no route leads to one of the mock's
     assert not upstream.requests
+    assert ask(with_key.port, "GET", "/v1/models", origin=LOCAL)[0] == 200 and upstream.requests
 
 
 def test_a_batch_does_not_spend_for_a_page_what_the_page_may_not_spend(command, upstream):

@@ -534,7 +534,7 @@ def test_nothing_in_a_request_chooses_the_host(target: str) -> None:
     async def main() -> None:
         async with Upstream(echo_received()) as upstream, house(upstream) as relayed:
             answer = await relayed.ask("GET", target, [("x-forwarded-host", "elsewhere.test")])
-            assert answer.status == 400 or dict(answer.json()["fields"])["host"] == f"127.0.0.1:{upstream.port}"
+            assert answer.status in (400, 404) or dict(answer.json()["fields"])["host"] == f"127.0.0.1:{upstream.port}"
 
     run(main)
 
@@ -1303,7 +1303,7 @@ def test_a_realtime_session_is_tunnelled_both_ways() -> None:
             while data := await peer.bytes():
                 await peer.send(data[::-1])
 
-        async with Upstream(script) as upstream, house(upstream, api_key=KEY, models="gpt-rt = real") as relayed:
+        async with Upstream(script) as upstream, house(upstream, api_key=KEY) as relayed:
             async with relayed.client() as client:
                 lines = "".join(f"{name}: {value}\r\n" for name, value in UPGRADE)
                 client.writer.write(f"GET /v1/realtime?model=gpt-rt HTTP/1.1\r\nhost: h\r\n{lines}\r\n".encode())
@@ -1317,7 +1317,7 @@ def test_a_realtime_session_is_tunnelled_both_ways() -> None:
                     received = await client.reader.readexactly(len(data))
                     assert sorted(received) == sorted(data)
                 arrived = {name.decode(): value.decode() for name, value in heads[0].headers}
-                assert heads[0].target == b"/v1/realtime?model=real"
+                assert heads[0].target == b"/v1/realtime?model=gpt-rt"
                 assert arrived["authorization"] == f"Bearer {KEY}"
                 assert "sk-theirs" not in str(arrived)
                 assert arrived["sec-websocket-key"] == "x3JJHMbDL1EzLkh9GBhXDw=="

@@ -16,9 +16,11 @@ import typing
 from protocol.errors import ApiError
 from protocol.exchange import (
     Answer,
+    Body,
     EarlyHead,
     Endpoint,
     ErrorShapes,
+    Paced,
     Pushed,
     Request,
     Response,
@@ -163,14 +165,19 @@ def _in_door_shape(response: Response) -> Response:
         return Response(
             status, JSON_FIELDS + b"".join(lines), told, request_id=response.request_id, attempts=response.attempts
         )
-    if (
-        isinstance(body, Pushed)
-        and type(body) is not _DoorEvents
-        and b"text/event-stream" in block
-        and b"content-encoding:" not in block
-    ):
-        return Response(status, block, _DoorEvents(body), request_id=response.request_id, attempts=response.attempts)
-    return response
+    if b"text/event-stream" not in block or b"content-encoding:" in block:
+        return response
+    events: Body
+    if isinstance(body, Pushed) and type(body) is not _DoorEvents:
+        events = _DoorEvents(body)
+    elif isinstance(body, Paced) and len(body.frames) == 1:
+        # A stream that had come whole before its head went on.
+        events = Paced([_with_door_events(body.frames[0])], first_delay=body.first_delay, delay=body.delay)
+    elif isinstance(body, bytes):
+        events = _with_door_events(body)
+    else:
+        return response
+    return Response(status, block, events, request_id=response.request_id, attempts=response.attempts)
 
 
 def _event_of(response: Response) -> bytes:
@@ -251,7 +258,12 @@ class _DoorEvents(Pushed):
         if len(data) - end > _MOST_EVENT_BYTES:
             end = len(data)
         complete, self._held = data[:end], data[end:]
-        return _EVENT.sub(_door_event_of, complete) if b"error" in complete else complete
+        return _with_door_events(complete)
+
+
+def _with_door_events(events: bytes) -> bytes:
+    """Return whole events, those that tell of an error in the door's shape."""
+    return _EVENT.sub(_door_event_of, events) if b"error" in events else events
 
 
 def _door_event_of(match: re.Match[bytes]) -> bytes:
