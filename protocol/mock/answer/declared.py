@@ -152,7 +152,7 @@ class _Reader:
             members = re.findall(r"(?m)^\s{1,40}\w{1,64}\s?=\s?[\"']([^\"'\n]{1,200})[\"']", one.body)
             return {"enum": members[:_MAX_MEMBERS]} if members else {"type": "string"}
         if one.language == "python":
-            body = re.sub(r"\"\"\".*?(?:\"\"\"|\Z)|'''.*?(?:'''|\Z)", "", one.body, flags=re.DOTALL)
+            body = re.sub(r"(\"{3}|'{3}).*?(?:\1|\Z)", "", one.body, flags=re.DOTALL)
             return self._members(_split(re.sub(r"#[^\n]*", "", body), "\n", self._budget), depth)
         body = re.sub(r"//[^\n]*", "", re.sub(r"/\*.*?(?:\*/|\Z)", "", one.body, flags=re.DOTALL))
         marks = "," if one.language == "zod" else ";,\n"

@@ -262,7 +262,7 @@ def hint_text(prompt: str) -> str:
 
 def _unquoted(prompt: str) -> str:
     said = prompt.strip()
-    for mark in ('"""', "'''", *said[:1]):
+    for mark in ('"' * 3, "'" * 3, *said[:1]):
         closing = _CLOSING_MARKS.get(mark, mark)
         within = said[len(mark) : -len(mark)]
         if mark not in OPENING_MARKS and len(mark) < 3:
