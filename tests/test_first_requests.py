@@ -72,7 +72,15 @@ HELLO = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
     [
         ("/v1/chat/completions", {**HELLO, "temperature": 1}, 20),
         ("/v1/chat/completions", {**HELLO, "tools": [TOOL]}, 40),
-        ("/v1/chat/completions", {**HELLO, "response_format": {"type": "json_object"}}, 40),
+        (
+            "/v1/chat/completions",
+            {
+                **HELLO,
+                "messages": [{"role": "user", "content": "Hello, JSON"}],
+                "response_format": {"type": "json_object"},
+            },
+            40,
+        ),
         ("/v1/embeddings", {"model": "m", "input": "Hello"}, 20),
         ("/v1/responses", {"model": "m", "input": "Hello"}, 30),
         ("/api/v1/services/aigc/text-generation/generation", {"model": "m", "input": {"prompt": "Hello"}}, 10),

@@ -298,7 +298,6 @@ def test_plain_answer_takes_as_long_as_its_words():
         ({"max_tokens": 2}, "powered by ", "length", 2),
         ({"max_tokens": 3}, "powered by openai", "stop", 3),
         ({"max_completion_tokens": 1}, "powered ", "length", 1),
-        ({"max_completion_tokens": 1, "max_tokens": 2}, "powered ", "length", 1),
         ({"max_tokens": 0}, "", "length", 0),
         ({"max_tokens": None}, "powered by openai", "stop", 3),
         ({"stop": "by"}, "powered ", "stop", 1),
@@ -493,9 +492,9 @@ def test_legacy_function_call_is_answered():
 
 
 def test_json_object_is_an_object():
-    assert json.loads(chat(response_format={"type": "json_object"})["choices"][0]["message"]["content"]) == {
-        "text": "powered by openai"
-    }
+    messages = [{"role": "system", "content": "Answer in JSON."}, *HELLO]
+    answer = chat(messages=messages, response_format={"type": "json_object"})
+    assert json.loads(answer["choices"][0]["message"]["content"]) == {"text": "powered by openai"}
 
 
 def test_json_schema_is_met():
@@ -578,7 +577,7 @@ def test_text_completion_parameters(parameters, texts):
         ({"model": "m", "messages": HELLO, "stream": "yes"}, "stream", "invalid_type", "expected a boolean"),
         ({"model": "m", "messages": HELLO, "stop": list("abcde")}, "stop", "array_above_max_length", "maximum length 4"),
         ({"model": "m", "messages": HELLO, "stop": [1]}, "stop[0]", "invalid_type", "expected a string"),
-        ({"model": "m", "messages": HELLO, "tool_choice": "required"}, "tool_choice", "invalid_value", "only allowed when 'tools'"),
+        ({"model": "m", "messages": HELLO, "tool_choice": "required"}, "tool_choice", None, "only allowed when 'tools'"),
         ({"model": "m", "messages": HELLO, "tools": [TOOL], "tool_choice": "maybe"}, "tool_choice", "invalid_value", "'none', 'auto', and 'required'"),
         ({"model": "m", "messages": HELLO, "tools": [TOOL], "tool_choice": {"type": "function", "function": {"name": "nope"}}}, "tool_choice", "invalid_value", "'nope' not found"),
         ({"model": "m", "messages": HELLO, "response_format": {"type": "xml"}}, "response_format.type", "invalid_value", "'text', 'json_object', and 'json_schema'"),

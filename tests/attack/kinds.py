@@ -102,6 +102,9 @@ def tool(name: str, parameters: Any = None) -> dict[str, Any]:
 
 def json_format(schema: Any, name: str = "s") -> dict[str, Any]:
     """Return a response_format that wants values of a schema."""
+    if type(schema) is dict and schema.get("type", "object") != "object":
+        # Only an object may stand at the root, so what is attacked stands below it.
+        schema = {"type": "object", "properties": {"a": schema}, "required": ["a"]}
     return {"type": "json_schema", "json_schema": {"name": name, "schema": schema}}
 
 

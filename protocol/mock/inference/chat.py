@@ -17,6 +17,7 @@ from protocol.mock.answer.reply import OfferedTool, Question, Reply, ToolCall, T
 from protocol.mock.engine.resources import Handler, page_of, update_object, with_warning
 from protocol.mock.engine.store import State
 from protocol.mock.engine.world import Call, World
+from protocol.mock.inference.chat_rules import chat_fault
 from protocol.mock.inference.simple_chat import FixedAnswers, includes_usage
 from protocol.mock.media.sound import WORD_SECONDS, SpokenSound, voice_seed
 from protocol.openai.answers import COUNTED_AT_ONCE, count_words, json_response, split_words
@@ -77,9 +78,15 @@ class ChatCompletions:
         model = checked_model(body)
         if self._is_strict:
             check_body(self._check, body)
+            fault = chat_fault(body)
+            if fault is not None:
+                raise fault
             warning, messages = "", body["messages"]
         else:
             warning = self._world.check(self._shape, body)
+            if not warning and self._world.settings.validate == "warn":
+                fault = chat_fault(body)
+                warning = "" if fault is None else fault.message
             messages = self._sound_messages(body)
             body = {**self._world.conforming(_CREATE_CHAT, body), "model": model}
         if not warning and self._shapes_nothing(body):
@@ -355,6 +362,8 @@ def _response_format(asked: typing.Any) -> tuple[str, typing.Any, str]:
 
 def _tool_choice(body: JsonObject) -> tuple[str, str, list[OfferedTool]]:
     """Return the choice, the tool that it names, and the tools that it allows."""
+    if not body.get("tools") and not body.get("functions"):
+        return "auto", "", []  # whatever else a lenient `validate` lets pass
     tools = [tool for tool in map(_offered, body.get("tools") or []) if tool is not None]
     choice = body.get("tool_choice")
     if not body.get("tools") and body.get("functions"):

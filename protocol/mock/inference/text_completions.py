@@ -12,6 +12,7 @@ from protocol.mock.answer.logprobs import text_logprobs
 from protocol.mock.engine.resources import Handler
 from protocol.mock.engine.world import Call, World
 from protocol.mock.inference.chat import checked_model, choice_count, cut_at_stop, cut_to_length
+from protocol.mock.inference.chat_rules import stream_options_fault
 from protocol.mock.inference.simple_chat import includes_usage
 from protocol.openai.answers import json_response, split_words
 from protocol.openai.completions import Choice, CompletionHead, text_completion, text_frames
@@ -34,7 +35,10 @@ class TextCompletions:
         model = checked_model(body)
         prompts = _prompts(body.get("prompt"))
         count = choice_count(body)
-        _check_candidates(body, count)
+        if world.settings.validate == "strict":
+            fault = stream_options_fault(body) or _candidates_fault(body, count)
+            if fault is not None:
+                raise fault
         texts = [cut_at_stop(_varied(world.settings.text, number), body.get("stop")) for number in range(count)]
         said = [cut_to_length(split_words(text), body, "stop") for text in texts]
         asked = body.get("logprobs")
@@ -71,22 +75,23 @@ class TextCompletions:
         return answered(work)
 
 
-def _check_candidates(body: JsonObject, count: int) -> None:
-    """Refuse fewer candidates than choices, in OpenAI's words, and a stream of what is chosen at the end.
+def _candidates_fault(body: JsonObject, count: int) -> ApiError | None:
+    """Return the error for fewer candidates than choices, in OpenAI's words, and for a stream of what is chosen last.
 
     Source: API reference, `best_of`; the words are those of public reports of the error.
     """
     best = body.get("best_of")
     if type(best) is not int:
-        return
+        return None
     if best < count:
-        raise ApiError(
+        return ApiError(
             400, "You requested that the server return more choices than it will generate (HINT: you must set 'n'"
             f" (currently {count}) to be at most 'best_of' (currently {best}), or omit either parameter if you don't"
             " specifically want to use them.)",
         )  # fmt: skip
     if best > count and body.get("stream") is True:
-        raise ApiError(400, "Results cannot be streamed when 'best_of' is greater than 'n'.", param="best_of")
+        return ApiError(400, "Results cannot be streamed when 'best_of' is greater than 'n'.", param="best_of")
+    return None
 
 
 def _varied(text: str, number: int) -> str:
