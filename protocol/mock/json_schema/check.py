@@ -1,7 +1,7 @@
 """Say what is wrong with a JSON value under a JSON Schema; document.py tells which keywords are known.
 
-`format` is checked where it is known. Unknown keywords allow everything, and so do `unevaluatedProperties` and
-`unevaluatedItems`. Values are compared as JSON: 1 and 1.0 are equal, 1 and true are not.
+`format` is checked where it is known. Unknown keywords allow everything; what would be read wrongly is
+refused by document.py. Values are compared as JSON: 1 and 1.0 are equal, 1 and true are not.
 """
 
 from __future__ import annotations

@@ -2,7 +2,8 @@
 
 The keywords are those of draft 2020-12 (core and validation), and older ones that are still in use: draft-07's lists as
 `items` with `additionalItems`, `definitions` and `dependencies`, draft-04's boolean `exclusiveMinimum`, OpenAPI's
-`nullable`. Keywords beside a `$ref` count. References stay within the document.
+`nullable`. Keywords beside a `$ref` count. References stay within the document. What depends on more than a schema and
+its value is refused: `$dynamicRef`, `$recursiveRef`, and `unevaluated...` that forbids anything.
 
 Schemas come from strangers, so the constants below bound what one may cost, and each loop charges a Budget.
 """
@@ -137,6 +138,8 @@ _ONE = (
     *("not", "if", "then", "else", "contains", "propertyNames", "additionalProperties", "additionalItems"),
     *("unevaluatedProperties", "unevaluatedItems", "items"),
 )
+# Draft 2020-12, core §8.2.3.2 and §11; draft 2019-09 has $recursiveRef. An `unevaluated...` of true forbids nothing.
+_UNSUPPORTED = ("$dynamicRef", "$recursiveRef", "unevaluatedProperties", "unevaluatedItems")
 _LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
 _MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
 
@@ -338,7 +341,13 @@ class SchemaDocument:
                 references.append((schema["$ref"], path))
             queue.extend((part, path + steps) for steps, part in reversed(parts))
 
+    def _refuse_unsupported(self, schema: dict[str, typing.Any], path: SchemaPath) -> None:
+        for keyword in _UNSUPPORTED:
+            if keyword in schema and schema[keyword] is not True and schema[keyword] != {}:
+                raise SchemaError(path, f"{keyword!r} is not supported here")
+
     def _check_shapes(self, schema: dict[str, typing.Any], path: SchemaPath) -> None:
+        self._refuse_unsupported(schema, path)
         for keyword, value in schema.items():
             if keyword not in _SHAPES:
                 continue
