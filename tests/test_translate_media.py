@@ -775,8 +775,8 @@ BAD_UPLOADS = [
     ("an empty file", form({"model": "whisper-1"}, ("file", "a.wav", "audio/wav", b"")), 400, "file"),
     ("no model", form({}, RECORDING), 400, "model"),
     ("a model that cannot hear", form({"model": "qwen-max"}, RECORDING), 400, "model"),
-    ("a large file", form({"model": "whisper-1"}, ("file", "a.wav", "audio/wav", bytes(9 << 20))), 413, "file"),
-    ("a huge file", form({"model": "whisper-1"}, ("file", "a.wav", "audio/wav", bytes(20 << 20))), 413, None),
+    ("a large file", form({"model": "qwen3-asr-flash"}, ("file", "a.wav", "audio/wav", bytes(9 << 20))), 413, "file"),
+    ("a huge file", form({"model": "qwen3-asr-flash"}, ("file", "a.wav", "audio/wav", bytes(20 << 20))), 413, "file"),
     ("no form", (b"{}", "application/json"), 400, None),
 ]
 

@@ -1,9 +1,9 @@
 """python tests/attack [KIND …] [--minutes M]: attack a server, and print what a client beside the attack noticed of it.
 
-Each kind is fired twice at a fresh server. Beside the second time a client asks for /health and a plain chat: its
+Each kind is fired three times at a fresh server. Beside the last time a client asks for /health and a plain chat: its
 longest wait is the first figure; beside it stands the CPU time of the loop's longest turn, which a busy machine changes
-less. With --minutes, seeded mutations of valid requests for every operation follow for that
-long. Needs Linux, for /proc, and the standard library. Nothing here belongs to the test suite.
+less. With --minutes, seeded mutations of valid requests for every operation follow for that long. Needs Linux, for
+/proc, and the standard library. The suite has a short form that counts steps (tests/test_attack.py).
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ class _Houses:
         ]  # fmt: skip
         if backend == "relay":
             options += ["--set", "relay.models=gpt-4o = gpt-4o-mini"]
-        # What is kept is kept; with little room for it, the second time leaves no more than the first.
+        # What is kept is kept; with little room for it, the last time leaves no more than those before.
         options += ["--set", "mock.max_stored=8M", "--set", "routes.victim=mock"]
         programs = [*behind, Program(self._server, *options)]
         try:

@@ -159,9 +159,10 @@ def _told(head: bytes) -> tuple[str, str]:
 
 
 def attack(program: Program, name: str, shots: Sequence[Shot]) -> Found:
-    """Fire the shots twice, a client beside them; what the second time leaves beyond the first is left for good."""
-    _fire_all(program.port, shots)
-    _settle()
+    """Fire the shots three times, with a client beside the last; what that leaves beyond the others stays for good."""
+    for _ in range(2):
+        _fire_all(program.port, shots)
+        _settle()
     before = program.memory("VmRSS")
     cpu = program.cpu_seconds()
     victim = Victim(program.port)

@@ -160,7 +160,8 @@ def asked_tools(prompt: str, tools: typing.Sequence[OfferedTool], budget: Budget
     for clause in clauses(prompt, budget):
         evidence = []
         for words in offered:
-            budget.spend(20 + len(clause.words) // 5 + len(words.tool.name) // 5)
+            # Each tool has the clause searched some times; a search costs a microsecond for some thirty characters.
+            budget.spend(30 + len(clause.words) // 5 + len(words.tool.name) // 5 + len(clause.text) // 10)
             given = _evidence(clause, words)
             if given is not None:
                 evidence.append(given)

@@ -15,10 +15,14 @@ from __future__ import annotations
 import collections
 import typing
 
+from protocol.budget import spend_turn
 from protocol.mock.engine.time_and_chance import TimeAndChance
 from protocol.wire.json_text import JsonObject
 
 Change = typing.Callable[["Record"], object]
+
+# What it costs to count an object of a chain (protocol/budget.py).
+_SIZE_STEPS = 3
 
 
 class State:
@@ -156,6 +160,10 @@ class Store:
         """Let a record keep a chain, once; what is in it counts until no record keeps it any more."""
         if record.chain is not None or not self.has(record):
             return
+        # Others may have their turns before anything is changed, and not in the middle of it.
+        sizes = self._new_sizes(chain)
+        if record.chain is not None or not self.has(record):
+            return
         record.chain = chain
         link: Chain | None = chain
         while link is not None:
@@ -166,11 +174,23 @@ class Store:
             for item in link.items:
                 kept = self._kept.get(id(item))
                 if kept is None:
-                    kept = self._kept[id(item)] = _Kept(_json_size(item))
+                    kept = self._kept[id(item)] = _Kept(sizes[id(item)] if id(item) in sizes else _json_size(item))
                     self._bytes += kept.size
                 kept.holders += 1
             link = link.before
         self._forget_oldest()
+
+    def _new_sizes(self, chain: Chain) -> dict[int, int]:
+        """Return the sizes of what a chain holds that is not kept yet, by id()."""
+        sizes: dict[int, int] = {}
+        link: Chain | None = chain
+        while link is not None and id(link) not in self._links:
+            for item in link.items:
+                spend_turn(_SIZE_STEPS)
+                if id(item) not in self._kept:
+                    sizes[id(item)] = _json_size(item)
+            link = link.before
+        return sizes
 
     def _let_go(self, chain: Chain | None) -> None:
         while chain is not None:

@@ -1,0 +1,72 @@
+"""Every kind of attack in a short form: no turn of the loop that answers it takes long, whatever the request says.
+
+Steps are counted and not seconds (tests/steps.py): one turn of the loop is one callback, work in turns included. The
+long form, with a clock and with bodies as large as they may be, is `python tests/attack`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pathlib
+import sys
+
+import pytest
+from steps import longest_turn
+
+import oaiserve
+
+sys.path.insert(0, str(pathlib.Path(__file__).with_name("attack")))
+
+from kinds import KINDS, Shot
+from mutations import Mutations
+
+# A kind's size here: a hundredth of what the limits let pass takes milliseconds, and is still far from a usual request.
+_SIZE = 0.01
+
+# What costs the whole budget at any size is made smaller still, or counting its steps would take a minute.
+_SIZES = {"schema-of-long-enum": 0.002, "prompt-beside-tools": 0.002}
+
+# A step takes 50 to 100 ns, so this is a quarter of what the others may have to wait.
+_MOST_STEPS = 250_000
+
+
+async def fired(port: int, shots: list[Shot]) -> list[str]:
+    """Fire the shots one after the other; return the statuses."""
+    statuses = []
+    identifier = ""
+    for shot in shots:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(shot.to_bytes(identifier).replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+        answer = await reader.read()
+        writer.close()
+        statuses.append(answer[9:12].decode())
+        if b'"id":"' in answer and (not shot.needs_id or not identifier):
+            identifier = answer.partition(b'"id":"')[2].partition(b'"')[0].decode()
+    return statuses
+
+
+def attack(shots: list[Shot]) -> tuple[int, list[str]]:
+    """Fire the shots at a mock of their own; return the steps of the longest turn, and the statuses."""
+    statuses: list[str] = []
+
+    async def main() -> None:
+        async with oaiserve.serve(oaiserve.load_settings("mock", set={"server.port": "0"})) as server:
+            await fired(server.port, shots[:1])  # what is loaded at the first request
+            statuses.extend(await fired(server.port, shots))
+
+    return longest_turn(lambda: asyncio.run(main())), statuses
+
+
+@pytest.mark.parametrize("name", [kind.name for kind in KINDS.values() if "mock" in kind.backends])
+def test_no_turn_is_long(name: str) -> None:
+    steps, statuses = attack(KINDS[name].shots(_SIZES.get(name, _SIZE)))
+    assert steps < _MOST_STEPS
+    assert not {status for status in statuses if not status or status >= "500"}
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_turn_is_long_for_what_others_make_of_valid_requests(seed: int) -> None:
+    mutations = Mutations(seed)
+    steps, statuses = attack([mutations.shot(number) for number in range(150)])
+    assert steps < _MOST_STEPS
+    assert not {status for status in statuses if not status or status >= "500"}
