@@ -115,7 +115,7 @@ def _logit_bias(body: JsonObject) -> _Fault:
 
 
 def _empty_tools(body: JsonObject) -> _Fault:
-    """Source: vllm-project/vllm and others compare `tools: []` with OpenAI's 400 for an array that is too short."""
+    """Source: openai/openai-node#1341 has the words, for tool_calls; vllm-project/vllm#39741 says it of `tools`."""
     for name in ("tools", "functions"):
         if body.get(name) == []:
             return _empty_array(name)

@@ -76,9 +76,9 @@ class TextCompletions:
 
 
 def _candidates_fault(body: JsonObject, count: int) -> ApiError | None:
-    """Return the error for fewer candidates than choices, in OpenAI's words, and for a stream of what is chosen last.
+    """Return the error for fewer candidates than choices, and for a stream of what is chosen last.
 
-    Source: API reference, `best_of`; the words are those of public reports of the error.
+    Source: API reference, `best_of`.
     """
     best = body.get("best_of")
     if type(best) is not int:
