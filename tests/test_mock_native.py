@@ -720,7 +720,7 @@ def test_embeddings_are_unit_vectors_near_each_other_for_texts_that_share_words(
     a, b, c = (item["embedding"] for item in answer["output"]["embeddings"])
     assert {len(a), len(b), len(c)} == {dimension}
     assert [cosine(v, v) for v in (a, b, c)] == pytest.approx([1, 1, 1], abs=1e-5)
-    assert cosine(a, b) > 0.5 > cosine(a, c) + 0.25
+    assert cosine(a, b) > 0.5 and cosine(a, b) > cosine(a, c) + 0.25
     assert answer["usage"] == {"total_tokens": 15}
 
 
