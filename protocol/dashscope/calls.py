@@ -16,8 +16,9 @@ import typing
 
 from protocol.dashscope.mapping.errors import DashScopeError, native_error, read_answer, upstream_bad_response
 from protocol.dashscope.mapping.native import NativeCall, native_headers, task_headers
-from protocol.exchange import Request
+from protocol.exchange import LONG_BODY, Request
 from protocol.service.log import Log
+from protocol.turns import in_turns
 from protocol.upstream.answer import UpstreamAnswer
 from protocol.upstream.failures import SENT_AGAIN, UpstreamFailed, UpstreamTimeout
 from protocol.upstream.pool import UpstreamPool
@@ -73,7 +74,9 @@ class NativeClient:
         DashScopeError for any other status, and where there is no answer.
         """
         fields = native_headers(call, caller.key, caller.request.fields.pairs)
-        return await self._send("POST", call.path, fields, call.encode(), caller, caller.deadline)
+        is_long = _is_long(caller.request)
+        body = await in_turns(lambda: call.encode(is_long=True)) if is_long else call.encode()
+        return await self._send("POST", call.path, fields, body, caller, caller.deadline)
 
     async def ask(self, call: NativeCall, caller: Caller) -> JsonObject:
         """Make a call and return the JSON object that it is answered with; DashScopeError."""
@@ -142,6 +145,12 @@ class NativeClient:
         mask = self._pool.mask
         fields = answer.head.fields.pairs
         return fields if mask is None else [(name, mask.hide_text(value)) for name, value in fields]
+
+
+def _is_long(request: Request) -> bool:
+    """Tell whether native calls for a request may be long: they are as long as its body, and that may be on its way."""
+    length = request.head.content_length
+    return len(request.body) > LONG_BODY or (length > LONG_BODY if length is not None else request.stream is not None)
 
 
 async def read_whole(answer: UpstreamAnswer, most_bytes: int, request: Request) -> bytes:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import typing
+
 from protocol.budget import spend_turn
+from protocol.wire.gathering import Gathering
 from protocol.wire.json_text import encode_json
 
 # What is encoded in one piece: about so many values, of which 64 characters of a text count as one.
@@ -10,40 +13,43 @@ _PIECE_EXTENT = 2_000
 _CHARACTERS_A_VALUE = 64
 
 
-def encode_long_json(value: object) -> bytes:
-    """Return what encode_json returns, made in pieces, so that others have their turns in between."""
-    pieces: list[bytes] = []
-    _encode_pieces(value, pieces)
-    return b"".join(pieces)
+_Encode = typing.Callable[[object], bytes]
 
 
-def _encode_pieces(value: object, pieces: list[bytes]) -> None:
+def encode_long_json(value: object, encode: _Encode = encode_json) -> bytes:
+    """Return what `encode` returns, which writes compact JSON; others have their turns between pieces of it."""
+    pieces = Gathering()
+    _encode_pieces(value, pieces, encode)
+    return pieces.take()
+
+
+def _encode_pieces(value: object, pieces: Gathering, encode: _Encode) -> None:
     if _room_behind(value, _PIECE_EXTENT) >= 0:
         spend_turn(_PIECE_EXTENT // 4)
-        pieces.append(encode_json(value))
+        pieces.add(encode(value))
     elif isinstance(value, dict):
         before = b"{"
         for name, part in list(value.items()):  # which others may change in the pauses
-            pieces.append(before)
+            pieces.add(before)
             before = b","
-            _encode_pieces(name, pieces)
-            pieces.append(b":")
-            _encode_pieces(part, pieces)
-        pieces.append(b"}")
+            _encode_pieces(name, pieces, encode)
+            pieces.add(b":")
+            _encode_pieces(part, pieces, encode)
+        pieces.add(b"}")
     elif isinstance(value, list):
-        pieces.append(b"[")
-        _encode_members(list(value), pieces)
-        pieces.append(b"]")
+        pieces.add(b"[")
+        _encode_members(list(value), pieces, encode)
+        pieces.add(b"]")
     elif isinstance(value, str):
         size = _PIECE_EXTENT * _CHARACTERS_A_VALUE // 2
-        pieces.append(b'"')
+        pieces.add(b'"')
         for start in range(0, len(value), size):
             spend_turn(_PIECE_EXTENT // 4)
-            pieces.append(encode_json(value[start : start + size])[1:-1])
-        pieces.append(b'"')
+            pieces.add(encode(value[start : start + size])[1:-1])
+        pieces.add(b'"')
 
 
-def _encode_members(members: list[object], pieces: list[bytes]) -> None:
+def _encode_members(members: list[object], pieces: Gathering, encode: _Encode) -> None:
     """Encode the members of a list: small ones together, each large one by itself."""
     group: list[object] = []
     room = _PIECE_EXTENT
@@ -55,12 +61,12 @@ def _encode_members(members: list[object], pieces: list[bytes]) -> None:
             room = left
         if group and (left < 0 or number == len(members)):
             spend_turn(_PIECE_EXTENT // 4)
-            pieces.append((b"" if is_first else b",") + encode_json(group)[1:-1])
+            pieces.add((b"" if is_first else b",") + encode(group)[1:-1])
             is_first, group, room = False, [], _PIECE_EXTENT
         if left < 0:
-            pieces.append(b"" if is_first else b",")
+            pieces.add(b"" if is_first else b",")
             is_first = False
-            _encode_pieces(member, pieces)
+            _encode_pieces(member, pieces, encode)
 
 
 def _room_behind(value: object, room: int) -> int:

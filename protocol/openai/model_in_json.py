@@ -36,6 +36,7 @@ import re
 import typing
 
 from protocol.budget import Budget, spend_turn
+from protocol.wire.gathering import joined
 from protocol.wire.long_json import SHALLOW_VALUE_PATTERN, STRING_PATTERN
 
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
@@ -133,22 +134,23 @@ def replace_model(body: bytes, model: str) -> bytes:
     no "model" it becomes the first member. A body that is no JSON object comes back as the same object, and no other.
     """
     value = json.dumps(model).encode("ascii")
-    pieces: list[bytes] = []
+    whole = memoryview(body)
+    pieces: list[bytes | memoryview] = []
     at, has_model = 0, False
     try:
         first, members = _scan_object(body)
         for name, start, end in members:
             has_model = has_model or name == "model"
-            pieces += (body[at:start], value)
+            pieces += (whole[at:start], value)
             at = end
     except _NotAnObject:
         return body
-    pieces.append(body[at:])
+    pieces.append(whole[at:])
     if not has_model:
         comma = b"" if _CLOSE.match(body, first) else b","
         # No span begins before the first member, so the object's opening stands in the first piece.
-        pieces[0] = b'%b"model":%b%b%b' % (body[:first], value, comma, pieces[0][first:])
-    return b"".join(pieces)
+        pieces[:1] = (b'%b"model":%b%b' % (body[:first], value, comma), pieces[0][first:])
+    return joined(pieces)
 
 
 def _scan_object(body: bytes) -> tuple[int, typing.Iterator[tuple[str, int, int]]]:

@@ -20,7 +20,7 @@ from protocol.relay.renaming import FormRewriter, form_rewriter, is_model_path, 
 from protocol.relay.settings import RelaySettings
 from protocol.turns import in_turns
 from protocol.upstream.destination import Addressing, Destination, address
-from protocol.upstream.request import UpstreamRequest
+from protocol.upstream.request import UpstreamRequest, pieces_of
 from protocol.wire.http1.messages import SHORT_BODY_BYTES
 from protocol.wire.http1.writers import encode_fields, request_lines
 
@@ -358,7 +358,8 @@ async def _joined(
     begin: bytes, rest: typing.AsyncIterator[bytes], rewriter: FormRewriter | None
 ) -> typing.AsyncIterator[bytes]:
     """Give what has been read of a body, and the rest as it comes."""
-    yield begin
+    async for data in pieces_of(begin):
+        yield data
     del begin
     async for data in rest:
         data = data if rewriter is None else rewriter.feed(data)

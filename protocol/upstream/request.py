@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import typing
 
 from protocol.upstream.connection import UpstreamConnection
@@ -9,6 +10,9 @@ from protocol.wire.http1.writers import RequestWriter, request_lines, whole_requ
 
 # A body up to this size goes out in one write with its head, a larger one in pieces of it as the socket takes them.
 PIECE_BYTES = 65536
+
+# As many pieces at most go out before others have their turn, however fast the upstream takes them: 1 MB, 1 ms.
+_PIECES_A_TURN = 16
 
 
 class UpstreamRequest(typing.NamedTuple):
@@ -39,7 +43,7 @@ def send_request(
     else:
         writer = RequestWriter()
         head = writer.start(method, target, fields, len(body) if stream is None else length)
-        pieces = _pieces(body) if stream is None else stream
+        pieces = pieces_of(body) if stream is None else stream
         connection.upload(_send_pieces(connection, head, writer, pieces, timeout, first_byte_timeout))
 
 
@@ -67,6 +71,9 @@ async def _send_pieces(
     connection.end_upload(first_byte_timeout)
 
 
-async def _pieces(body: bytes) -> typing.AsyncIterator[bytes]:
-    for at in range(0, len(body), PIECE_BYTES):
+async def pieces_of(body: bytes) -> typing.AsyncIterator[bytes]:
+    """Give a body in the pieces that it is sent in; others have their turns in between."""
+    for number, at in enumerate(range(0, len(body), PIECE_BYTES), 1):
         yield body[at : at + PIECE_BYTES]
+        if not number % _PIECES_A_TURN:
+            await asyncio.sleep(0)

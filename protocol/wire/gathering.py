@@ -1,8 +1,15 @@
-"""Pieces put together to one `bytes`, without a moment at which everything is there twice."""
+"""Pieces put together to one `bytes`, without a moment at which everything is there twice or everybody waits."""
 
 from __future__ import annotations
 
 import io
+import typing
+
+from protocol.budget import spend_turn
+
+# What is copied before others may have their turn: 0.3 ms, fresh memory included.
+_STRETCH_BYTES = 512 * 1024
+_STRETCH_STEPS = 500
 
 
 class Gathering:
@@ -37,3 +44,16 @@ class Gathering:
         only, many = self._only, self._many
         self._only, self._many = b"", None
         return only if many is None else many.getvalue()
+
+
+def joined(pieces: typing.Sequence[bytes | memoryview]) -> bytes:
+    """Return pieces as one; long ones are copied stretch by stretch, and others have their turns in between."""
+    if sum(map(len, pieces)) <= _STRETCH_BYTES:
+        return b"".join(pieces)
+    whole = io.BytesIO()
+    for piece in pieces:
+        rest = memoryview(piece)
+        for at in range(0, len(rest), _STRETCH_BYTES):
+            whole.write(rest[at : at + _STRETCH_BYTES])
+            spend_turn(_STRETCH_STEPS)
+    return whole.getvalue()

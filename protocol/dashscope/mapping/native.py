@@ -11,6 +11,7 @@ import re
 import typing
 
 from protocol.errors import ApiError
+from protocol.openai.long_json import encode_long_json
 from protocol.wire.json_text import JsonObject, write_json
 
 TEXT_GENERATION_PATH = "/services/aigc/text-generation/generation"
@@ -56,16 +57,20 @@ class NativeCall:
         self.stream = stream
         self.task = task
 
-    def encode(self) -> bytes:
+    def encode(self, *, is_long: bool = False) -> bytes:
         """Return the body as UTF-8 JSON; half a surrogate pair, which JSON can hold, becomes a question mark.
 
+        One that `is_long` is written in pieces, between which others have their turns where that is how it is done.
         Raises the 400 for a body that is nested too deeply to be written again.
         """
         try:
-            text = write_json(self.body)
+            return encode_long_json(self.body, _encode) if is_long else _encode(self.body)
         except RecursionError as exc:
             raise ApiError(400, "The request body is nested too deeply", type="invalid_request_error") from exc
-        return text.encode("utf-8", "replace")
+
+
+def _encode(value: object) -> bytes:
+    return write_json(value).encode("utf-8", "replace")
 
 
 def dashscope_key(authorization: str | None, operator_key: str = "") -> str:
