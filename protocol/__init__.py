@@ -36,7 +36,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         The backend that passes on, byte for byte.
     dashscope/mapping -> errors, wire, openai
         DashScope's native API in OpenAI's terms, and back: pure functions.
-    dashscope -> errors, config, wire, exchange, upstream, openai, service/log, dashscope/mapping
+    dashscope -> errors, turns, config, wire, exchange, upstream, openai, service/log, dashscope/mapping
         The backend that translates.
     mock -> errors, budget, turns, on_demand, config, wire, exchange, openai, dashscope/mapping
         The backend that answers by itself. Its own rooms are drawn in its docstring.

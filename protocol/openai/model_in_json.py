@@ -75,6 +75,8 @@ _ROUND_STEPS = 100
 _MEMBERS_BYTES = 1024
 _WALK_BYTES = 128
 _WINDOW_BYTES = 65536
+_STRETCH_BYTES = 1 << 20  # of a long string, searched for its end in one call
+_STRETCH_STEPS = 250
 _PAIR_PASSES = 8  # of taking out pairs; what they leave, in deep nests, is walked
 
 _QUOTE_BYTE = ord('"')
@@ -221,7 +223,9 @@ def _value_end(body: bytes, at: int) -> int:
 
 def _string_end(body: bytes, at: int) -> int:
     """Return the place behind the quote that ends the string whose text begins at `at`."""
-    quote = body.find(b'"', at)
+    quote = body.find(b'"', at, at + _STRETCH_BYTES)
+    if quote < 0:
+        quote = _far_quote(body, at + _STRETCH_BYTES)
     if quote >= 0 and body[quote - 1] != _BACKSLASH:
         return quote + 1
     size = _WALK_BYTES
@@ -235,6 +239,16 @@ def _string_end(body: bytes, at: int) -> int:
         spend_turn(len(piece) // 50)
         at += len(piece)
         size = min(2 * size, _WINDOW_BYTES)
+
+
+def _far_quote(body: bytes, at: int) -> int:
+    """Return where the first quote is from there on, below 0 where there is none; others have their turns meanwhile."""
+    quote = -1
+    while quote < 0 and at < len(body):
+        spend_turn(_STRETCH_STEPS)
+        quote = body.find(b'"', at, at + _STRETCH_BYTES)
+        at += _STRETCH_BYTES
+    return quote
 
 
 def _blank_escapes(piece: bytes) -> bytes:
