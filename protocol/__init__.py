@@ -28,7 +28,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
     openai -> errors, budget, on_demand, wire, exchange
         OpenAI's shapes: answers and errors, completions, sound; where a request names its model. `reference/` describes
         the whole API, in the notation that `api/` reads.
-    service -> errors, on_demand, config, wire, exchange, openai
+    service -> errors, budget, on_demand, config, wire, exchange, openai
         What stands around the backends: router, doors, CORS, the guard of keys, log, metrics.
     server -> errors, turns, deadline, held_bytes, config, wire, exchange, service
         Connections in, and the processes that share the port. It knows no OpenAI: error shapes are handed in.

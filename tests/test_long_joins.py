@@ -10,9 +10,12 @@ import pytest
 
 from protocol.budget import work_with_pauses
 from protocol.dashscope.mapping.native import NativeCall
+from protocol.exchange import Request
 from protocol.openai.model_in_json import find_model, replace_model
+from protocol.service.makers import makes_id
 from protocol.upstream.request import PIECE_BYTES, pieces_of
 from protocol.wire.gathering import joined
+from protocol.wire.http1.messages import Fields, RequestHead
 
 MEGABYTE = 1 << 20
 # What a turn of 5 ms may copy, write or search at most.
@@ -111,3 +114,13 @@ def test_a_body_is_sent_in_pieces_between_which_others_have_turns(size: int) -> 
     assert b"".join(pieces) == body
     assert max(map(len, pieces), default=0) <= PIECE_BYTES
     assert rounds >= size // (16 * PIECE_BYTES)
+
+
+@pytest.mark.parametrize("off", range(-8, 2))
+def test_whether_a_long_chat_is_to_be_kept_is_seen_wherever_it_says_so(off: int) -> None:
+    request = Request(RequestHead("POST", "/v1/chat/completions", 1, Fields([("host", "x")])), "req_1", "127.0.0.1")
+    request.body = b"A" * (MEGABYTE + off) + b'"store":true' + b"A" * MEGABYTE
+    assert makes_id(request, "/chat/completions")
+    request.body = b"A" * (16 * MEGABYTE)
+    assert pauses_of(lambda: makes_id(request, "/chat/completions")) == 16 * 600 // 5000
+    assert not makes_id(request, "/chat/completions")
