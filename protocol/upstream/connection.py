@@ -193,10 +193,11 @@ class UpstreamConnection(_Stream):
             # A reset must not pass for the end of a body that ends with its connection (RFC 9112 §9.5).
             if exc is None:
                 self.reader.feed(b"")
-            else:
+            elif isinstance(exc, ssl.SSLError):
                 # TLS 1.3 refuses a client's certificate, or its lack, only after the handshake.
-                reason = tls_reason(exc) if isinstance(exc, ssl.SSLError) else "the connection was reset"
-                self._error = self._broke(reason)
+                self._error = UpstreamBroke(self._name, tls_reason(exc), unsent=self.is_unread)
+            else:
+                self._error = self._broke("the connection was reset")
         self._wake()
         self.resume_writing()
         self._on_lost(self)
