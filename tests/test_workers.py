@@ -75,6 +75,7 @@ def test_workers_that_somebody_else_ends_do_not_end_the_service(end):
     with Parent("""
 def work(place):
     signal.signal(signal.SIGTERM, lambda *_: os._exit(0))
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # whoever runs the tests may have it ignored
     place.ready()
     os.write(1, b"%d\\n" % os.getpid())
     while True:
