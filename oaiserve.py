@@ -622,6 +622,14 @@ def _key_notes(settings: Settings, key_holders: typing.Sequence[str]) -> typing.
             f"the key of {', '.join(unmasked)} cannot be masked where the upstream repeats it: it has less than 8 "
             "characters, or is a word of ordinary answers"
         )
+    routed = {name for route in settings.routes for name in route.backends}
+    for backend in settings.backends:
+        if backend.name in routed and getattr(backend.options, "kept_back", None):
+            variable = backend.options.kept_back
+            yield (
+                f"the environment's {variable} is not sent to {backend.name}, whose upstream is another's: callers "
+                f"bring their keys; if it is meant for it, write api_key = ${{{variable}}} there"
+            )
     if key_holders and not settings.server.is_local:
         yield (
             f"whoever reaches this port spends the key of {', '.join(key_holders)}: nobody is asked for a key; "

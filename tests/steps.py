@@ -26,6 +26,12 @@ def steps_of(work: Callable[[], object]) -> int:
         if event in ("call", "c_call"):
             count += 1
 
+    _profiled(work, on_profile)
+    return count
+
+
+def _profiled(work: Callable[[], object], on_profile: Callable[[FrameType, str, Any], None]) -> None:
+    """Do the work with a profile function set, in this thread and in those that it begins."""
     before = sys.getprofile()
     threading.setprofile(on_profile)
     sys.setprofile(on_profile)
@@ -34,7 +40,6 @@ def steps_of(work: Callable[[], object]) -> int:
     finally:
         sys.setprofile(before)
         threading.setprofile(None)
-    return count
 
 
 def assert_grows_in_proportion(work: Callable[[int], object], size: int, slack: int = 300) -> None:
@@ -61,14 +66,7 @@ def longest_turn(work: Callable[[], object]) -> int:
             elif count > longest:
                 longest = count
 
-    before = sys.getprofile()
-    threading.setprofile(on_profile)
-    sys.setprofile(on_profile)
-    try:
-        work()
-    finally:
-        sys.setprofile(before)
-        threading.setprofile(None)
+    _profiled(work, on_profile)
     return longest
 
 

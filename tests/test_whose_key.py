@@ -134,6 +134,21 @@ def test_an_empty_key_passes_the_callers_on_whatever_the_environment_has(section
     assert options_of(section, {f"{section}.api_key": ""}, environ).api_key == ""
 
 
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--set", "relay.base_url=https://llm.example/v1"], True),
+        (["--set", "relay.base_url=https://llm.example/v1", "--set", "relay.api_key=${OPENAI_API_KEY}"], False),
+        (["--set", "relay.base_url=https://llm.example/v1", "--set", "relay.api_key="], False),
+        ([], False),
+    ],
+)
+def test_the_start_says_that_the_environments_key_is_kept_back(command, options, says):
+    with running(command, "relay", *options, OPENAI_API_KEY=KEY) as program:
+        assert ("OPENAI_API_KEY is not sent to relay" in program.banner) is says
+        assert KEY not in program.banner
+
+
 def test_check_says_for_each_backend_whose_key_it_sends(capsys):
     with open("mine.ini", "w", encoding="utf-8") as file:
         file.write(

@@ -2,8 +2,8 @@
 
 `backend` answers chats of the simplest form by itself. Any other request loads `api`, which finds its operation in the
 description of the API (protocol/openai/reference/); `engine` carries it out on what is remembered. The other rooms hold
-what is particular to one family of endpoints. From the ground up, and with the other rooms of the mock that each may
-import or load (protocol/__init__.py says what the mock may import at all):
+what is particular to one family of endpoints. From the ground up, each with the other rooms of the mock that it may
+load or import (protocol/__init__.py says what the mock may import at all):
 
     settings -> nothing
         Its section of the configuration.

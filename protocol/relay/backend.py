@@ -8,8 +8,8 @@ it can be sent again. Any other body streams through, and a form has its model r
 is kept, up to a bound, so that it can be sent again too.
 
 Nearly every request finds an idle connection and gets a good answer. So the first attempt runs without a coroutine
-(`_FirstAttempt`), and hands whatever turns out otherwise over to the retry law (protocol/relay/retry.py), which goes on
-from there. Once an answer has begun there is no way back: what breaks off then, breaks off for the client too.
+(`_FirstAttempt`). Whatever turns out otherwise it hands over to the retry law (protocol/relay/retry.py). Once an answer
+has begun there is no way back: what breaks off then, breaks off for the client too.
 """
 
 from __future__ import annotations

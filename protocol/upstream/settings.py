@@ -123,6 +123,8 @@ class ConnectionSettings(Section):
 
     #: Where the key is from, in words, "" where there is none.
     key_source = ""
+    #: The environment's variable whose key `api_key = auto` keeps back from this upstream, "" where there is none.
+    kept_back = ""
     #: The environment's variable that `api_key = auto` stands for.
     key_variable: str
 
@@ -134,7 +136,7 @@ class ConnectionSettings(Section):
     @classmethod
     def completed(cls, values: dict[str, typing.Any], environ: typing.Mapping[str, str]) -> dict[str, typing.Any]:
         """Return the values with the key that `auto` comes to; ValueError for one that cannot be."""
-        key, source = values["api_key"], "api_key"
+        key, source, kept_back = values["api_key"], "api_key", ""
         if key == AUTO:
             key, source = "", f"the environment's {cls.key_variable}"
             if cls.owns_key(parse_destination(values["base_url"]), environ):
@@ -142,7 +144,9 @@ class ConnectionSettings(Section):
                     key = parse_key(environ.get(cls.key_variable, ""))
                 except ValueError as exc:
                     raise ValueError(f"api_key = {AUTO}: {source}: {exc}") from exc
-        return {**values, "api_key": key, "key_source": source if key else ""}
+            elif environ.get(cls.key_variable):
+                kept_back = cls.key_variable
+        return {**values, "api_key": key, "key_source": source if key else "", "kept_back": kept_back}
 
     @property
     def holds_key(self) -> bool:
