@@ -33,6 +33,7 @@ from protocol.dashscope.settings import DashScopeSettings
 from protocol.errors import ApiError, UsageError, evidence, without_secrets
 from protocol.exchange import Answer, Backend, Request
 from protocol.held_bytes import HeldBytes
+from protocol.instrument.gate import Gate, Instrument
 from protocol.mock.settings import MockSettings
 from protocol.on_demand import load
 from protocol.openai.answers import ERROR_SHAPES
@@ -196,14 +197,32 @@ class Service:
             settings.routes, guarded, cors, lambda forward: service_doors(self, forward),
             max_body=settings.server.max_body,
         )  # fmt: skip
+        self._gate = Gate(self._router.route, self._make_instrument, self._forget_heads)
         self._server = Server(
-            self._router, ERROR_SHAPES, cors, settings.server, log, self._metrics,
+            self._gate, ERROR_SHAPES, cors, settings.server, log, self._metrics,
             held=HeldBytes(settings.server.max_memory, on_large),
             most_connections=_most_connections(settings), on_request=on_request,
         )  # fmt: skip
 
+        self._max_body = settings.server.max_body
+        self._journal = settings.server.journal
+        self._control_key = settings.server.control_key
+        if self._journal:
+            self._gate.begin()
+
     def _forward(self, request: Request) -> Answer:
         return self._router.forward(request)
+
+    def _make_instrument(self, on_switch: typing.Callable[[], None]) -> Instrument:
+        (front,) = load("instrument")
+        made: Instrument = front(
+            self._router.route, ERROR_SHAPES, list(self._backends.values()), self.now, on_switch,
+            max_body=self._max_body, control_key=self._control_key, keeps_journal=self._journal,
+        )  # fmt: skip
+        return made
+
+    def _forget_heads(self) -> None:
+        self._server.forget_heads()
 
     @property
     def draining(self) -> bool:

@@ -40,7 +40,7 @@ class HeadFacts:
     (RequestHead.facts), and each is worked out once, when somebody first asks: until then it is None.
     """
 
-    __slots__ = ("callers_id", "cors_fields", "direct_endpoint", "endpoint", "key", "key_label", "plans")
+    __slots__ = ("callers_id", "cors_fields", "direct_endpoint", "endpoint", "key", "key_label", "plans", "session")
 
     def __init__(self) -> None:
         #: The API key that the caller sent, "" for none, and the label by which the log tells it from others.
@@ -56,6 +56,28 @@ class HeadFacts:
         self.direct_endpoint: Endpoint | None = None
         #: By the name of a backend, what that has worked out; of a type that only the backend knows.
         self.plans: dict[str, typing.Any] = {}
+        #: The session that it belongs to while the instrument is on (protocol/instrument), None else.
+        self.session: Session | None = None
+
+
+class Session(typing.Protocol):
+    """What a backend needs to know of a session: what it remembers is kept apart by `name`, and goes by its clock."""
+
+    name: str
+    seed: str
+
+    def now(self) -> float:
+        """Return the session's time, in seconds since the epoch."""
+
+    def sleep(self, seconds: float) -> typing.Awaitable[object]:
+        """Wait for so many seconds of the session's time."""
+
+
+class Take(typing.Protocol):
+    """What is known of one request while the instrument is on (protocol/instrument/take.py)."""
+
+    def end(self, status: int) -> None:
+        """Learn that the request is over; status 499 says that the client had gone."""
 
 
 class Request:
@@ -68,12 +90,13 @@ class Request:
     while any may.
 
     What a backend holds for a request besides its body is counted here, in the server's account of all that is held
-    (`account`), and given back when the request is over.
+    (`account`), and given back when the request is over. `take` is what the instrument knows of it, None while that is
+    off.
     """
 
     __slots__ = (
         "_account", "_first", "_json", "body", "deadline", "facts", "head", "held_bytes", "id", "key_origin", "path",
-        "peer", "stream",
+        "peer", "stream", "take",
     )  # fmt: skip
 
     def __init__(self, head: RequestHead, id: str, peer: str, account: HeldBytes | None = None) -> None:
@@ -91,6 +114,7 @@ class Request:
         self.stream: typing.AsyncIterator[bytes] | None = None
         self.deadline = 0.0
         self.key_origin: str | None = None
+        self.take: Take | None = None
         self._json: typing.Any = None
 
     @property
@@ -151,7 +175,7 @@ class Request:
         """Return the same request under another id."""
         other = Request(self.head, id, self.peer)
         other.path, other.body, other.stream = self.path, self.body, self.stream
-        other.deadline, other.key_origin = self.deadline, self.key_origin
+        other.deadline, other.key_origin, other.take = self.deadline, self.key_origin, self.take
         other._first = self._first or self
         return other
 
@@ -159,6 +183,7 @@ class Request:
         """Return the same request with another head, which leads to the same endpoint, and without its body."""
         other = Request(head, self.id, self.peer)
         other.path, other.deadline, other.key_origin = self.path, self.deadline, self.key_origin
+        other.take = self.take
         other._first = self._first or self
         return other
 
@@ -501,6 +526,20 @@ async def found_endpoint(late: LateEndpoint, request: Request) -> Endpoint:
     return endpoint
 
 
+def answer_of(endpoint: Endpoint, request: Request) -> Answer:
+    """Return what an endpoint answers to a request whose body is held, however the endpoint reads bodies."""
+    if endpoint.streams_body and request.head.upgrade.lower() != "websocket":
+        request.stream = one_part(request.body)
+    if isinstance(endpoint, LateEndpoint):
+        return _answer_late(endpoint, request)
+    return endpoint.answer(request)
+
+
+async def _answer_late(late: LateEndpoint, request: Request) -> Response:
+    endpoint = await found_endpoint(late, request)
+    return await answer_in_turns(lambda: endpoint.answer(request))
+
+
 async def one_part(body: bytes) -> typing.AsyncIterator[bytes]:
     """Give a body that is held to who reads it as it comes."""
     if body:
@@ -575,6 +614,9 @@ class Backend(typing.Protocol):
 
     def sent_model(self, asked: str) -> str:
         """Return what a model that was asked for is called where it answers."""
+
+    def forget(self, session: Session) -> None:
+        """Forget what is remembered for a session of the instrument."""
 
     def leave(self) -> None:
         """Begin to end what would outlast the time in which the server stops in good order: long connections."""

@@ -34,6 +34,8 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     "key label": (("protocol.service.key_label", "md5_label"),),
     # A start whose backends hold a key.
     "key that is held": (("protocol.wire.masking", "can_be_masked"),),
+    # What a tester switches on.
+    "instrument": (("protocol.instrument.front", "Front"),),
     # A browser at GET /.
     "info page": (("protocol.service.page", "info_page"),),
     # A request whose model is in a form; one whose model is in JSON, and is looked for, or replaced; an encoded body.

@@ -47,7 +47,7 @@ from protocol.dashscope.task_runner import TaskRunner
 from protocol.dashscope.upload import Uploader
 from protocol.dashscope.video_endpoints import VideoEndpoints
 from protocol.errors import ApiError
-from protocol.exchange import BackendFailed, Endpoint, Request, Response
+from protocol.exchange import BackendFailed, Endpoint, Request, Response, Session
 from protocol.openai.answers import api_path, error_response, json_response
 from protocol.openai.azure import azure_address, endpoint_of_deployment
 from protocol.openai.coded_body import decoding_endpoint
@@ -173,6 +173,9 @@ class DashScope:
     def sent_model(self, asked: str) -> str:
         """Return what DashScope calls a model that was asked for."""
         return self._choice.sent(asked)
+
+    def forget(self, session: Session) -> None:
+        """Forget nothing: what this backend remembers is of no session."""
 
     def leave(self) -> None:
         """Do nothing: no answer here outlasts the time that the server has to stop in good order."""

@@ -5,9 +5,10 @@ It keeps to what a request says about form; it knows no clock and no chance of i
 
 from __future__ import annotations
 
+import asyncio
 import typing
 
-from protocol.exchange import Answer, Endpoint, LateEndpoint, Request
+from protocol.exchange import Answer, Endpoint, LateEndpoint, Request, Session
 from protocol.mock.engine.time_and_chance import TimeAndChance
 from protocol.mock.inference.simple_chat import OtherChat, SimpleChat
 from protocol.mock.served_files import NATIVE_ROOT
@@ -40,6 +41,9 @@ _MOCK_MODELS = (
     ("whisper-1", 1677532384),
 )
 _MOCK_OWNER = "openai"
+
+_Clock = typing.Callable[[], float]
+_Sleep = typing.Callable[[float], typing.Awaitable[typing.Any]]
 
 
 class _Api(typing.Protocol):
@@ -86,15 +90,94 @@ class Mock:
         name: str,
         settings: MockSettings,
         *,
-        clock: typing.Callable[[], float],
+        clock: _Clock,
         random_bits: typing.Callable[[int], int],
-        sleep: typing.Callable[[float], typing.Awaitable[typing.Any]],
+        sleep: _Sleep,
         forward: typing.Callable[[Request], Answer],
         max_body: int = 65 * 1024 * 1024,
     ) -> None:
         self.name = name
         self._max_body = max_body
-        time = TimeAndChance(settings, clock=clock, random_bits=random_bits, sleep=sleep)
+
+        def make_mind(clock: _Clock, sleep: _Sleep, seed: str) -> _Mind:
+            return _Mind(settings, seed=seed, clock=clock, random_bits=random_bits, sleep=sleep, forward=forward)
+
+        self._make_mind = make_mind
+        self._own = make_mind(clock, sleep, "")
+        # By the session's name; each session has a memory of its own.
+        self._minds: dict[str, _Mind] = {}
+        self._closing: set[asyncio.Future[None]] = set()
+
+    def endpoint(self, request: Request) -> Endpoint:
+        """Return the endpoint for a path and method; ApiError 404 or 405, worded as OpenAI's."""
+        mind = self._own if request.facts.session is None else self._mind_of(request.facts.session)
+        path = plain_path(api_path(request.path) or request.path)
+        if request.path.startswith(AZURE_ROOT):
+            azure = azure_address(request.path)
+            if azure is not None and azure.deployment:
+                named = endpoint_of_deployment(mind.endpoint(request, path), azure.deployment)
+                return decoding_endpoint(named, request, self._max_body)
+        return decoding_endpoint(mind.endpoint(request, path), request, self._max_body)
+
+    def _mind_of(self, session: Session) -> _Mind:
+        """Return what answers in a session; the server's own has the name ""."""
+        if not session.name:
+            return self._own
+        mind = self._minds.get(session.name)
+        if mind is None:
+            mind = self._minds[session.name] = self._make_mind(session.now, session.sleep, session.seed)
+        return mind
+
+    def models(self, request: Request) -> list[JsonObject]:
+        """Return the models the mock lists, those that came to be here among them."""
+        mind = self._own if request.facts.session is None else self._mind_of(request.facts.session)
+        return [model_object(id, created, _MOCK_OWNER) for id, created in _MOCK_MODELS] + mind.models()
+
+    def sent_model(self, asked: str) -> str:
+        """Return the model's name: it is not changed here."""
+        return asked
+
+    def forget(self, session: Session) -> None:
+        """Forget what is remembered for a session, and end what is under way there."""
+        if session.name:
+            mind = self._minds.pop(session.name, None)
+        else:
+            mind, self._own = self._own, self._make_mind(session.now, session.sleep, session.seed)
+        if mind is not None:
+            mind.leave()
+            closing = asyncio.ensure_future(mind.close())
+            self._closing.add(closing)
+            closing.add_done_callback(self._closing.discard)
+
+    def leave(self) -> None:
+        """End what would not end by itself: the server is going away."""
+        for mind in (self._own, *self._minds.values()):
+            mind.leave()
+
+    async def close(self) -> None:
+        """End what is under way."""
+        for mind in (self._own, *self._minds.values()):
+            await mind.close()
+        await asyncio.gather(*self._closing)
+
+
+class _Mind:
+    """What answers, and what it remembers. A mock has one, and one more for each session of the instrument.
+
+    `seed` is the session's, "" for the one of the settings.
+    """
+
+    def __init__(
+        self,
+        settings: MockSettings,
+        *,
+        seed: str,
+        clock: _Clock,
+        random_bits: typing.Callable[[int], int],
+        sleep: _Sleep,
+        forward: typing.Callable[[Request], Answer],
+    ) -> None:
+        time = TimeAndChance(settings, seed=seed, clock=clock, random_bits=random_bits, sleep=sleep)
         # The one path that every load test takes goes around all that it does not need.
         self._chat = Endpoint(SimpleChat(time, self._other_chat).answer, "mock POST /chat/completions")
         self._api: _Api | None = None
@@ -115,17 +198,8 @@ class Mock:
         self._make_api = make_api
         self._make_native = make_native
 
-    def endpoint(self, request: Request) -> Endpoint:
-        """Return the endpoint for a path and method; ApiError 404 or 405, worded as OpenAI's."""
-        path = plain_path(api_path(request.path) or request.path)
-        if request.path.startswith(AZURE_ROOT):
-            azure = azure_address(request.path)
-            if azure is not None and azure.deployment:
-                named = endpoint_of_deployment(self._endpoint(request, path), azure.deployment)
-                return decoding_endpoint(named, request, self._max_body)
-        return decoding_endpoint(self._endpoint(request, path), request, self._max_body)
-
-    def _endpoint(self, request: Request, path: str) -> Endpoint:
+    def endpoint(self, request: Request, path: str) -> Endpoint:
+        """Return the endpoint for a path without /v1 and a method; ApiError 404 or 405."""
         if path == "/chat/completions" and request.method == "POST":
             return self._chat
         if _is_loaded(request.path, path):
@@ -144,17 +218,12 @@ class Mock:
             return self._native.endpoint(request)
         return self._loaded_api().endpoint(request, path)
 
-    def models(self, request: Request) -> list[JsonObject]:
-        """Return the models the mock lists, those that came to be here among them."""
-        models = [model_object(id, created, _MOCK_OWNER) for id, created in _MOCK_MODELS]
-        return models if self._api is None else models + self._api.models()
-
-    def sent_model(self, asked: str) -> str:
-        """Return the model's name: it is not changed here."""
-        return asked
+    def models(self) -> list[JsonObject]:
+        """Return the models that came to be here."""
+        return [] if self._api is None else self._api.models()
 
     def leave(self) -> None:
-        """End what would not end by itself: the server is going away."""
+        """End what would not end by itself."""
         if self._api is not None:
             self._api.leave()
 

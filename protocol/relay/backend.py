@@ -23,12 +23,12 @@ import time
 import typing
 
 from protocol.errors import ApiError, UsageError
-from protocol.exchange import Answer, BackendFailed, Body, Endpoint, Paced, Pending, Request, Response, Rest
+from protocol.exchange import Answer, BackendFailed, Body, Endpoint, Paced, Pending, Request, Response, Rest, Session
 from protocol.openai.answers import error_response
 from protocol.openai.early_stream import early_head
 from protocol.relay.coded import CodedWatch, masked_body, unreadable
 from protocol.relay.error_words import begins_with_error
-from protocol.relay.header_rules import is_secret_field, response_fields
+from protocol.relay.header_rules import response_fields
 from protocol.relay.kept_body import KeptBody
 from protocol.relay.locations import LOCATION_FIELDS, Locations
 from protocol.relay.model_in_answer import NamedBody, NamedEvents, named_whole
@@ -53,6 +53,7 @@ from protocol.upstream.connection import NO_ANSWER, UpstreamConnection
 from protocol.upstream.failures import SENT_AGAIN, UpstreamFailed
 from protocol.upstream.pool import UpstreamPool
 from protocol.upstream.request import UpstreamRequest
+from protocol.wire.credentials import is_secret_field
 from protocol.wire.http1.messages import ResponseHead
 from protocol.wire.json_text import JsonObject
 from protocol.wire.sse import SseEvent, SseReader
@@ -170,6 +171,9 @@ class Relay:
     def sent_model(self, asked: str) -> str:
         """Return what the upstream calls a model that was asked for."""
         return self._planner.sent_model(asked)
+
+    def forget(self, session: Session) -> None:
+        """Forget nothing: what this backend remembers is of no session."""
 
     def leave(self) -> None:
         """Cut nothing: what two others say to each other has its time until the server has drained."""

@@ -14,8 +14,8 @@ share, and refuses only what it has signed itself. Without an instance all relay
 from __future__ import annotations
 
 import typing
-import urllib.parse
 
+from protocol.wire.credentials import KEY_FIELDS, SECRET_NAME_ENDS
 from protocol.wire.http1.messages import RequestHead, ResponseHead
 
 # The pseudonym by which this program signs its Via hops (RFC 9110 §7.6.3), before the instance.
@@ -68,25 +68,6 @@ _TABLE = (
      "an upstream that echoes its request would hand our key to the client"),
 )  # fmt: skip
 
-# Where clients put keys; the first is OpenAI's, and where ours goes. Azure's, Anthropic's and Google's follow, then
-# those of other vendors and gateways. A key beside ours would be billed or believed in its place.
-_KEY_FIELDS = frozenset(
-    "authorization api-key x-api-key x-goog-api-key ocp-apim-subscription-key apikey x-apikey x-auth-key x-auth-token"
-    " x-access-token x-openai-api-key openai-api-key x-openai-key x-dashscope-api-key anthropic-api-key xi-api-key"
-    " x-functions-key x-rapidapi-key x-subscription-key x-subscription-token x-litellm-api-key x-litellm-key"
-    " private-token x-portkey-api-key x-portkey-virtual-key helicone-auth".split()
-)
-
-# How the names of fields end that hold somebody's secret, whoever made them up. They are meant for the host that is
-# asked first: another one, which is asked in its stead, gets none.
-_SECRET_NAME_ENDS = (
-    "authorization", "api-key", "apikey", "access-key", "auth-key", "-token", "-secret", "-auth", "credential",
-    "password",
-)  # fmt: skip
-
-# Parameters of a query that hold a key: Google's, Azure's, and what others have made up (RFC 6750 §2.3).
-_KEY_PARAMETERS = frozenset(("key", "api_key", "api-key", "apikey", "access_token", "subscription-key"))
-
 # Fields by which gateways are told where to send the request on, and with it our key.
 _STEERING_FIELDS = frozenset(
     "helicone-target-url helicone-target-provider helicone-openai-api-base x-portkey-custom-host x-portkey-config"
@@ -105,7 +86,7 @@ def _names(way: str) -> tuple[frozenset[str], tuple[str, ...]]:
 
 _BARRED_REQUEST_NAMES, _BARRED_REQUEST_PREFIXES = _names(">")
 _BARRED_RESPONSE_NAMES, _BARRED_RESPONSE_PREFIXES = _names("<")
-_BARRED_WITHOUT_KEY = _BARRED_REQUEST_NAMES | _KEY_FIELDS | _STEERING_FIELDS
+_BARRED_WITHOUT_KEY = _BARRED_REQUEST_NAMES | KEY_FIELDS | _STEERING_FIELDS
 
 # Servers that hand fields on as variables (CGI, WSGI) take `x_real_ip` for `x-real-ip`. So a name with an underscore
 # shares the fate of the other, and stays behind where the other one says what the message is or whose it is.
@@ -183,7 +164,7 @@ def request_fields(
             fields.append(field)
     if leaves_key:
         came = fields[addressing_count:]
-        fields[addressing_count:] = [field for field in came if not field[0].endswith(_SECRET_NAME_ENDS)]
+        fields[addressing_count:] = [field for field in came if not field[0].endswith(SECRET_NAME_ENDS)]
     if api_key:
         fields.append((key_field, f"Bearer {api_key}" if key_field == "authorization" else api_key))
     elif key_field != "authorization":
@@ -222,23 +203,6 @@ def with_azure_key_in(key_field: str, fields: _FieldPairs) -> _FieldPairs:
         else (name, value)
         for name, value in fields
     ]
-
-
-def is_secret_field(name: str) -> bool:
-    """Tell whether a field of this name holds a secret, as far as its name tells."""
-    return name in _KEY_FIELDS or name.endswith(_SECRET_NAME_ENDS)
-
-
-def query_without_key(query: str) -> str:
-    """Return a query without the parameters that hold a key; all else stays byte for byte."""
-    if not query:
-        return query
-    parameters = query.split("&")
-    return "&".join(parameter for parameter in parameters if not _names_key(parameter.partition("=")[0]))
-
-
-def _names_key(name: str) -> bool:
-    return urllib.parse.unquote_plus(name).lower() in _KEY_PARAMETERS
 
 
 def response_fields(head: ResponseHead) -> _FieldPairs:

@@ -15,12 +15,13 @@ from protocol.openai.asked_model import BodyKind, asked_model, begins_as, decode
 from protocol.openai.azure import AZURE_ROOT, azure_model, with_renamed_deployment, without_azure_parameters
 from protocol.openai.model_choice import ModelChoice
 from protocol.openai.request_path import meant_path
-from protocol.relay.header_rules import OwnFields, is_loop, query_without_key, request_fields, with_azure_key_in
+from protocol.relay.header_rules import OwnFields, is_loop, request_fields, with_azure_key_in
 from protocol.relay.renaming import FormRewriter, form_rewriter, is_model_path, kind_to_read, renamed_body
 from protocol.relay.settings import RelaySettings
 from protocol.turns import in_turns
 from protocol.upstream.destination import Addressing, Destination, address
 from protocol.upstream.request import UpstreamRequest, pieces_of
+from protocol.wire.credentials import query_without_key
 from protocol.wire.http1.messages import SHORT_BODY_BYTES
 from protocol.wire.http1.writers import encode_fields, request_lines
 

@@ -71,6 +71,8 @@ def note_completed(
     metrics.in_flight -= 1
     request.hold_no_more()
     metrics.completed(endpoint.label, status, seconds)
+    if request.take is not None:
+        request.take.end(status)
     if log.records_requests:
         log.completed(request, status, seconds, answer_id)
     return now

@@ -167,6 +167,12 @@ class Server:
         """Choose the endpoint from the head; ApiError where there is none."""
         return self._application.route(request)
 
+    def forget_heads(self) -> None:
+        """Let every head be routed anew: the application may choose otherwise from now on."""
+        self.heads.forget()
+        for connection in self.connections:
+            connection.reader.forget_head()
+
     def common_fields(self, request: Request, request_id: str) -> bytes:
         """Return the field lines of every answer: Date (RFC 9110 §6.6.1), the id that it carries, and CORS."""
         cors = request.facts.cors_fields

@@ -11,6 +11,7 @@ from protocol.config import (
     parse_integer,
     parse_seconds,
     parse_size,
+    parse_switch,
     parse_text,
 )
 from protocol.service.forwarded_for import parse_networks
@@ -49,6 +50,12 @@ class ServerSettings(Section):
     trusted_proxies: tuple[str, ...] = option(
         "", parse_networks, "proxies (addresses, networks) whose X-Forwarded-For names the client, for the log"
     )
+    control_key: str = option(
+        "",
+        parse_text,
+        "key with which the control paths below /_oaiserve/ may be called from anywhere; empty: only here",
+    )
+    journal: bool = option("no", parse_switch, "yes: keep a journal of all calls, which /_oaiserve/calls shows")
     log: str = option("text", parse_choice("text", "json", "off"), "text, json or off")
     log_file: str = option("", parse_text, "file to append the log to; empty is standard error")
 

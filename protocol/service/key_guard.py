@@ -20,7 +20,7 @@ from __future__ import annotations
 import typing
 
 from protocol.errors import ApiError
-from protocol.exchange import Backend, Endpoint, Request
+from protocol.exchange import Backend, Endpoint, Request, Session
 from protocol.service.origins import Origins, host_name, is_fixed_host, is_local_page
 from protocol.wire.json_text import JsonObject
 
@@ -121,6 +121,10 @@ class _Guarded:
     def sent_model(self, asked: str) -> str:
         """Return what the backend calls a model."""
         return self._backend.sent_model(asked)
+
+    def forget(self, session: Session) -> None:
+        """Let the backend forget a session."""
+        self._backend.forget(session)
 
     def leave(self) -> None:
         """Let the backend end what outlasts a stop."""

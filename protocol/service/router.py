@@ -23,13 +23,11 @@ from protocol.exchange import (
     Backend,
     BackendFailed,
     Endpoint,
-    LateEndpoint,
     Request,
     Response,
     answer_in_turns,
+    answer_of,
     cancel_body,
-    found_endpoint,
-    one_part,
 )
 from protocol.openai.answers import api_path, error_response, json_response, model_list
 from protocol.openai.asked_model import asked_model, head_model, name_pattern
@@ -282,7 +280,7 @@ class Router:
             if exc.status not in (404, 405):
                 raise
             raise unknown_model(id) from exc
-        return _answer_of(endpoint, request)
+        return answer_of(endpoint, request)
 
 
 def _path_of(request: Request) -> str:
@@ -292,20 +290,7 @@ def _path_of(request: Request) -> str:
 
 
 def _answer_with(backend: Backend, request: Request) -> Answer:
-    return _answer_of(backend.endpoint(request), request)
-
-
-def _answer_of(endpoint: Endpoint, request: Request) -> Answer:
-    if endpoint.streams_body and request.head.upgrade.lower() != "websocket":
-        request.stream = one_part(request.body)
-    if isinstance(endpoint, LateEndpoint):
-        return _answer_late(endpoint, request)
-    return endpoint.answer(request)
-
-
-async def _answer_late(late: LateEndpoint, request: Request) -> Response:
-    endpoint = await found_endpoint(late, request)
-    return await answer_in_turns(lambda: endpoint.answer(request))
+    return answer_of(backend.endpoint(request), request)
 
 
 async def _first_that_answers(backends: typing.Sequence[Backend], request: Request) -> Response:

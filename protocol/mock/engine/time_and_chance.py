@@ -29,12 +29,14 @@ class TimeAndChance:
     """Tells the time, makes ids, and paces answers, as `settings` say.
 
     `clock` gives seconds since the epoch, `random_bits(n)` an integer of n random bits, `sleep` waits for seconds.
+    `seed` stands for the one of the settings where it is given.
     """
 
     def __init__(
         self,
         settings: MockSettings,
         *,
+        seed: str = "",
         clock: typing.Callable[[], float],
         random_bits: typing.Callable[[int], int],
         sleep: typing.Callable[[float], typing.Awaitable[object]],
@@ -43,8 +45,9 @@ class TimeAndChance:
         #: Whether words take time.
         self.is_paced = bool(settings.delay or settings.first_delay)
         self.random_bits = random_bits
-        if settings.seed or settings.freeze:
-            self.random_bits = random.Random(settings.seed or "oaiserve").getrandbits
+        seed = seed or settings.seed
+        if seed or settings.freeze:
+            self.random_bits = random.Random(seed or "oaiserve").getrandbits
         self.sleep = sleep
         self._clock = clock
         # When the change of a plan was due that is being made, in the seconds of `clock`; None between changes.

@@ -56,6 +56,11 @@ class HeadMemo(typing.Generic[AnyHead]):
                 del self._heads[next(iter(self._heads))]
         return known
 
+    def forget(self) -> None:
+        """Let go of all heads, and of what is kept beside them."""
+        self._heads.clear()
+        self.latest = (NO_BYTES, None)
+
 
 class ResponseMemo(HeadMemo[ResponseHead]):
     """The memo of responses, whose heads are only ever known as a whole."""
@@ -91,6 +96,11 @@ class RequestMemo(HeadMemo[RequestHead]):
         if head.has_short_body and len(data) <= _REMEMBERED_HEAD_BYTES and head.fields.count("content-length") == 1:
             self._keep_sizeless(data, head)
         return HeadMemo.keep(self, data, head)
+
+    def forget(self) -> None:
+        """Let go of all heads, and of what is kept beside them."""
+        super().forget()
+        self._sizeless.clear()
 
     def _resized(self, data: bytes) -> tuple[bytes, RequestHead] | None:
         length = _SHORT_LENGTH.search(data)

@@ -36,7 +36,7 @@ import typing
 from protocol.wire.http1.bodies import BodyReader
 from protocol.wire.http1.buffer import MessageBuffer
 from protocol.wire.http1.grammar import FIELD_NAME, REQUEST_LINE, STATUS_LINE
-from protocol.wire.http1.memo import AnyHead, HeadMemo, RequestMemo, ResponseMemo
+from protocol.wire.http1.memo import NO_BYTES, AnyHead, HeadMemo, RequestMemo, ResponseMemo
 from protocol.wire.http1.messages import CLOSED, NEED_DATA, BadMessage, Event, RequestHead, ResponseHead, check_host
 from protocol.wire.http1.refusals import (
     bad_request_line_reason,
@@ -61,6 +61,10 @@ class _MessageReader(BodyReader, typing.Generic[AnyHead]):
         # The last head: a connection mostly repeats it, and to compare costs 0.1 µs.
         self._last_bytes: bytes | tuple[bytes, ...] = memo.latest[0]
         self._last_head: AnyHead | None = memo.latest[1]
+
+    def forget_head(self) -> None:
+        """Let go of the last head, and of what is kept beside it."""
+        self._last_bytes, self._last_head = NO_BYTES, None
 
     def next_message(self) -> None:
         """Go on to the message after this one; only at PAUSED."""

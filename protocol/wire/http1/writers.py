@@ -44,6 +44,12 @@ def encode_fields(fields: typing.Iterable[tuple[str, str]]) -> bytes:
     return "".join(lines).encode("latin-1")
 
 
+def decode_fields(block: bytes) -> list[tuple[str, str]]:
+    """Return the fields that `encode_fields` made a block of."""
+    lines = block.decode("latin-1").split("\r\n")[:-1]
+    return [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
+
+
 class _MessageWriter:
     """Writes the body of a message: sized, chunked, until the connection closes, or none at all."""
 

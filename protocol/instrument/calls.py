@@ -1,0 +1,123 @@
+"""Which calls of a journal are sought: conditions on what came, what went, and what the instrument did."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+import typing
+
+from protocol.errors import ApiError, evidence
+from protocol.instrument.journal import Entry
+from protocol.openai.asked_model import name_pattern
+from protocol.wire.json_text import JsonObject
+
+#: How many of the calls are named that came nearest to what was sought.
+MOST_NEAREST = 5
+
+_STATUS = re.compile(r"([1-5])xx|[1-5][0-9]{2}")
+
+# A test of one condition: what stands against it in an entry, "" where it holds.
+_Test = typing.Callable[[Entry], str]
+
+
+class Sought:
+    """Conditions that a call must fulfil, all of them, in the order in which they were given."""
+
+    def __init__(self, tests: typing.Sequence[tuple[str, _Test]]) -> None:
+        self._tests = tests
+
+    def among(self, entries: typing.Iterable[Entry]) -> list[Entry]:
+        """Return the entries that fulfil all conditions."""
+        return [entry for entry in entries if not any(test(entry) for _, test in self._tests)]
+
+    def nearest(self, entries: typing.Sequence[Entry]) -> list[JsonObject]:
+        """Return the calls that fail the fewest conditions, each with the first that fails and what it has instead."""
+        failing: list[tuple[int, int, JsonObject]] = []
+        for entry in entries:
+            failed = [f"{name}: {came}" for name, test in self._tests for came in (test(entry),) if came]
+            if failed:
+                failing.append((len(failed), -entry.number, {"call": entry.number, "failed": failed[0]}))
+        failing.sort(key=lambda one: one[:2])
+        return [told for _, _, told in failing[:MOST_NEAREST]]
+
+
+def read_sought(conditions: typing.Mapping[str, typing.Any]) -> Sought:
+    """Return what conditions mean, by name; ApiError 400 for one that there is not, or that cannot be."""
+    tests = []
+    for name, value in conditions.items():
+        make = _CONDITIONS.get(name)
+        if make is None:
+            near = difflib.get_close_matches(name, _CONDITIONS, 1)
+            hint = f"did you mean {near[0]}?" if near else f"There are {', '.join(_CONDITIONS)}."
+            raise ApiError(400, f"There is no condition {evidence(name)}: {hint}", param=name)
+        try:
+            tests.append((name, make(value)))
+        except ValueError as exc:
+            raise ApiError(400, f"{name}={evidence(str(value))}: {exc}.", param=name) from exc
+    return Sought(tests)
+
+
+# ---- the conditions -------------------------------------------------------------------------------------------------
+
+
+def _matches(read: typing.Callable[[Entry], str]) -> typing.Callable[[typing.Any], _Test]:
+    """Return a condition on a name, in which * stands for anything."""
+
+    def make(value: typing.Any) -> _Test:
+        if type(value) is not str:
+            raise ValueError("expected a string, in which * stands for anything")
+        pattern = name_pattern(value)
+        return lambda entry: "" if pattern.fullmatch(read(entry)) else evidence(read(entry))
+
+    return make
+
+
+def _status(value: typing.Any) -> _Test:
+    text = str(value)
+    found = _STATUS.fullmatch(text)
+    if not found:
+        raise ValueError("expected a status such as 429, or 4xx")
+    family = found[1]
+
+    def test(entry: Entry) -> str:
+        status = str(entry.status)
+        return "" if status == text or status[0] == family else status if entry.status else "no answer yet"
+
+    return test
+
+
+def _since(value: typing.Any) -> _Test:
+    try:
+        since = float(value)
+    except (TypeError, ValueError):
+        since = math.nan
+    if not math.isfinite(since):
+        raise ValueError("expected seconds since the epoch")
+    return lambda entry: "" if entry.came >= since else f"came at {entry.came:.6f}"
+
+
+def _stream(value: typing.Any) -> _Test:
+    if value not in (True, False, "true", "false"):
+        raise ValueError("expected true or false")
+    wanted = value in (True, "true")
+    return lambda entry: "" if entry.stream == wanted else str(entry.stream).lower()
+
+
+def _attempt(value: typing.Any) -> _Test:
+    if not re.fullmatch(r"[1-9][0-9]{0,8}", str(value)):
+        raise ValueError("expected a whole number from 1")
+    return lambda entry: "" if entry.attempt == int(value) else str(entry.attempt)
+
+
+_CONDITIONS: dict[str, typing.Callable[[typing.Any], _Test]] = {
+    "status": _status,
+    "since": _since,
+    "model": _matches(lambda entry: entry.model),
+    "stream": _stream,
+    "path": _matches(lambda entry: entry.path),
+    "rule": _matches(lambda entry: entry.rule),
+    "fault": _matches(lambda entry: entry.fault),
+    "ended": _matches(lambda entry: entry.ended),
+    "attempt": _attempt,
+}

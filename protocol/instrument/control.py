@@ -1,0 +1,210 @@
+"""The control paths: what a tester asks of a session, below /_oaiserve/ and /s/NAME/_oaiserve/.
+
+Whoever can reach them can read what was asked and change what is answered. So they answer to this machine alone, as
+its own programs reach it: from a loopback address, by a name that nobody can point elsewhere, and to no page of
+another site. With [server] control_key, whoever sends that key may call from anywhere.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hmac
+import ipaddress
+import math
+import typing
+import urllib.parse
+
+from protocol.errors import ApiError, evidence
+from protocol.exchange import Answer, Endpoint, Request, Response
+from protocol.instrument.calls import Sought, read_sought
+from protocol.instrument.session import Session
+from protocol.openai.answers import json_response
+from protocol.openai.refusals import method_not_allowed
+from protocol.service.origins import host_name, is_fixed_host, is_local_page
+from protocol.wire.json_text import JsonObject
+
+#: Below which path a session is controlled.
+CONTROL_ROOT = "/_oaiserve/"
+
+# How long `calls/wait` may wait, in seconds.
+_MOST_SECONDS = 600.0
+# Calls shown at once; a listing says how many there are.
+_MOST_SHOWN = 1_000
+
+Handler = typing.Callable[[Session, Request], Answer]
+
+
+class Controlled(typing.Protocol):
+    """What is controlled besides a session."""
+
+    def end(self, session: Session) -> bool:
+        """End a session; return whether there was one that can end."""
+
+    def names(self) -> list[str]:
+        """Return the names of all sessions."""
+
+    def forget(self, session: Session) -> None:
+        """Let every backend forget what it remembers for a session."""
+
+
+class Control:
+    """Finds who answers a control path. `key` is [server] control_key, "" for none."""
+
+    def __init__(self, controlled: Controlled, key: str = "") -> None:
+        self._controlled = controlled
+        self._key = key
+        self._handlers: dict[str, dict[str, Handler]] = {
+            "calls": {"GET": _list_calls},
+            "calls/wait": {"GET": _wait_for_calls},
+            "verify": {"POST": _verify},
+            "reset": {"POST": self._reset},
+            "clock": {"GET": _tell_time, "POST": _advance},
+            "sessions": {"GET": self._list_sessions},
+            "session": {"DELETE": self._end_session},
+        }
+
+    def endpoint(self, request: Request, session: Session, path: str) -> Endpoint:
+        """Return the endpoint of a path below the root; ApiError 403 for a stranger, 404 or 405 as for any path."""
+        self._refuse_strangers(request)
+        methods = self._handlers.get(path)
+        if methods is None:
+            there = ", ".join(CONTROL_ROOT + name for name in self._handlers)
+            raise ApiError(404, f"There is no {evidence(CONTROL_ROOT + path)}; there are {there}.")
+        handler = methods.get(request.method)
+        if handler is None:
+            raise method_not_allowed(request, list(methods))
+        chosen = handler
+        return Endpoint(lambda request: chosen(session, request), "control")
+
+    def _refuse_strangers(self, request: Request) -> None:
+        if self._key and hmac.compare_digest(request.key.encode(), self._key.encode()):
+            return
+        fields = request.fields
+        origin = fields.get("origin")
+        is_page = bool(origin) and not is_local_page(origin)
+        if is_page or "cross-site" in fields.get("sec-fetch-site"):
+            raise _refusal("no page of another site")
+        if not _is_loopback(request.peer):
+            raise _refusal("nobody but this machine")
+        if not is_fixed_host(host_name(request.head.host)):
+            raise _refusal("nobody who calls it by a name such as this Host")
+
+    # ---- what is asked --------------------------------------------------------------------------------------------
+
+    def _reset(self, session: Session, request: Request) -> Answer:
+        asked = _query(request).get("what", "all")
+        parts = {word.strip() for word in asked.split(",")}
+        unknown = parts - {*session.parts, "state", "all"}
+        if unknown:
+            there = ", ".join([*session.parts, "state", "all"])
+            raise ApiError(400, f"what={evidence(asked)}: expected some of {there}.", param="what")
+        session.reset([part for part in session.parts if part in parts or "all" in parts])
+        if parts & {"state", "all"}:
+            self._controlled.forget(session)
+        return Response(204, ())
+
+    def _list_sessions(self, session: Session, request: Request) -> Answer:
+        return json_response({"sessions": self._controlled.names()})
+
+    def _end_session(self, session: Session, request: Request) -> Answer:
+        if not self._controlled.end(session):
+            raise ApiError(400, "The server's own session does not end; POST reset?what=all empties it.")
+        return Response(204, ())
+
+
+# ---- calls ----------------------------------------------------------------------------------------------------------
+
+
+def _list_calls(session: Session, request: Request) -> Answer:
+    sought = read_sought(_query(request))
+    found = sought.among(session.journal.entries)
+    shown = [entry.as_json() for entry in found[-_MOST_SHOWN:]]
+    return json_response({"calls": shown, "found": len(found), "dropped": session.journal.dropped})
+
+
+async def _wait_for_calls(session: Session, request: Request) -> Response:
+    query = _query(request)
+    count = int(_number(query, "count", 1))
+    seconds = min(_number(query, "timeout", 5), _MOST_SECONDS)
+    sought = read_sought(query)
+    journal = session.journal
+
+    async def until_there() -> None:
+        while len(sought.among(journal.entries)) < count:
+            await journal.changed()
+
+    with contextlib.suppress(asyncio.TimeoutError):
+        await asyncio.wait_for(until_there(), seconds)
+    return json_response(_verdict_on(session, sought, at_least=count))
+
+
+def _verify(session: Session, request: Request) -> Answer:
+    body = dict(request.json_object())
+    times, at_least, at_most = (_whole(body, name) for name in ("times", "at_least", "at_most"))
+    sought = read_sought(body)
+    if times is not None:
+        at_least = at_most = times
+    elif at_least is None and at_most is None:
+        at_least = 1
+    return json_response(_verdict_on(session, sought, at_least=at_least or 0, at_most=at_most))
+
+
+def _verdict_on(session: Session, sought: Sought, *, at_least: int, at_most: int | None = None) -> JsonObject:
+    """Say whether as many calls fit as are expected, and which came nearest."""
+    found = sought.among(session.journal.entries)
+    is_good = len(found) >= at_least and (at_most is None or len(found) <= at_most)
+    nearest = [] if is_good else sought.nearest(session.journal.entries)
+    return {"ok": is_good, "found": len(found), "nearest": nearest}
+
+
+# ---- the clock ------------------------------------------------------------------------------------------------------
+
+
+def _tell_time(session: Session, request: Request) -> Answer:
+    return json_response({"now": session.now()})
+
+
+def _advance(session: Session, request: Request) -> Answer:
+    seconds: typing.Any = request.json_object().get("advance")
+    if type(seconds) not in (int, float) or not 0 <= seconds < math.inf:
+        raise ApiError(400, 'Expected {"advance": SECONDS}, 0 or more.', param="advance")
+    session.clock.advance(float(seconds))
+    return _tell_time(session, request)
+
+
+# ---- what a request says --------------------------------------------------------------------------------------------
+
+
+def _query(request: Request) -> dict[str, str]:
+    return dict(urllib.parse.parse_qsl(request.head.query, keep_blank_values=True))
+
+
+def _number(query: typing.MutableMapping[str, str], name: str, default: float) -> float:
+    text = query.pop(name, str(default))
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < math.inf:
+        raise ApiError(400, f"{name}={evidence(text)}: expected a number, 0 or more.", param=name)
+    return number
+
+
+def _whole(body: JsonObject, name: str) -> int | None:
+    value: int | None = body.pop(name, None)
+    if value is not None and (type(value) is not int or value < 0):
+        raise ApiError(400, f"{name}: expected a whole number, 0 or more.", param=name)
+    return value
+
+
+def _is_loopback(peer: str) -> bool:
+    try:
+        return ipaddress.ip_address(peer).is_loopback
+    except ValueError:
+        return False
+
+
+def _refusal(who: str) -> ApiError:
+    message = f"The control paths answer {who}; set [server] control_key, and send it as the API key."
+    return ApiError(403, message, code="control_not_allowed")

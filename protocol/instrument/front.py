@@ -1,0 +1,75 @@
+"""The instrument as a whole: its sessions, what they go through, and how they are controlled."""
+
+from __future__ import annotations
+
+import typing
+
+from protocol.exchange import Backend, Endpoint, ErrorShapes, Request
+from protocol.instrument.control import CONTROL_ROOT, Control
+from protocol.instrument.journal import JournalRoom
+from protocol.instrument.layer import Layer
+from protocol.instrument.session import Session, Sessions, split_session
+
+
+class Front:
+    """What requests go through that the gate does not let through.
+
+    `route` is the router's way, `backends` are those whose memory a session has a part of. `seconds` tells the time.
+    `on_switch` is called whenever endpoints may have changed that somebody remembers. `keeps_journal` says that the
+    server's own session keeps a journal from the start.
+    """
+
+    def __init__(
+        self,
+        route: typing.Callable[[Request], Endpoint],
+        errors: ErrorShapes,
+        backends: typing.Sequence[Backend],
+        seconds: typing.Callable[[], float],
+        on_switch: typing.Callable[[], object],
+        *,
+        max_body: int,
+        control_key: str = "",
+        keeps_journal: bool = False,
+    ) -> None:
+        self._backends = backends
+        self._on_switch = on_switch
+        room = JournalRoom()
+
+        def make(name: str) -> Session:
+            return Session(name, seconds, room, on_switch, keeps_journal=bool(name) or keeps_journal)
+
+        self.sessions = Sessions(make, self._forget)
+        self._layer = Layer(route, errors, max_body=max_body)
+        self._control = Control(self, control_key)
+
+    @property
+    def is_on(self) -> bool:
+        """Whether every request has to come through here."""
+        return self.sessions.own.is_on
+
+    def endpoint(self, request: Request) -> Endpoint:
+        """Return the endpoint of a request's head; ApiError 404 for a session's name that none can have."""
+        name, path = split_session(request.path)
+        session = self.sessions.get(name)
+        if path.startswith(CONTROL_ROOT):
+            return self._control.endpoint(request, session, path[len(CONTROL_ROOT) :])
+        return self._layer.endpoint(request, session, path)
+
+    # ---- what is controlled besides a session -----------------------------------------------------------------------
+
+    def end(self, session: Session) -> bool:
+        """End a session; return whether there was one that can end."""
+        return self.sessions.end(session.name)
+
+    def names(self) -> list[str]:
+        """Return the names of all sessions."""
+        return [session.name for session in self.sessions.all()]
+
+    def forget(self, session: Session) -> None:
+        """Let every backend forget what it remembers for a session."""
+        for backend in self._backends:
+            backend.forget(session)
+        self._on_switch()
+
+    def _forget(self, session: Session) -> None:
+        self.forget(session)

@@ -1,0 +1,66 @@
+"""The gate: what stands before the router. While the instrument is off, it lets requests through.
+
+It looks at heads alone, and the server remembers the endpoint beside the head: a head that is repeated does not come
+here. So the instrument costs nothing while it is off, and what switches it on or off lets the server forget its heads.
+"""
+
+from __future__ import annotations
+
+import typing
+
+from protocol.exchange import Endpoint, Request
+
+#: The field by which a request asks for a fault.
+FAULT_FIELD = "x-oaiserve-fault"
+
+# Where sessions are, and where they are controlled.
+_ROOTS = ("/s/", "/_oaiserve/")
+
+
+class Instrument(typing.Protocol):
+    """What a request goes through that the gate does not let through: protocol/instrument/front.py."""
+
+    def endpoint(self, request: Request) -> Endpoint:
+        """Return the endpoint of a request's head."""
+
+    @property
+    def is_on(self) -> bool:
+        """Whether every request has to come through it."""
+
+
+class Gate:
+    """The application that the server asks: `route`, but for what is the instrument's, which `make` makes.
+
+    `forget` lets the server forget the endpoints that it remembers.
+    """
+
+    def __init__(
+        self,
+        route: typing.Callable[[Request], Endpoint],
+        make: typing.Callable[[typing.Callable[[], None]], Instrument],
+        forget: typing.Callable[[], None],
+    ) -> None:
+        self._route = route
+        self._make = make
+        self._forget = forget
+        self._instrument: Instrument | None = None
+        self._is_on = False
+
+    def begin(self) -> Instrument:
+        """Return the instrument, which is made when it is first needed."""
+        instrument = self._instrument
+        if instrument is None:
+            instrument = self._instrument = self._make(self._switch)
+            self._is_on = instrument.is_on
+        return instrument
+
+    def _switch(self) -> None:
+        if self._instrument is not None:
+            self._is_on = self._instrument.is_on
+        self._forget()
+
+    def route(self, request: Request) -> Endpoint:
+        """Choose the endpoint from the head; ApiError 404 or 405 where there is none."""
+        if self._is_on or request.path.startswith(_ROOTS) or FAULT_FIELD in request.fields:
+            return self.begin().endpoint(request)
+        return self._route(request)

@@ -1,0 +1,118 @@
+"""Sessions: what hangs on one name. The server's own session has the name ""."""
+
+from __future__ import annotations
+
+import re
+import typing
+
+from protocol.errors import ApiError
+from protocol.instrument.clock import SettableClock
+from protocol.instrument.journal import Journal, JournalRoom
+
+#: Sessions at once, besides the server's own; the one that has not been used for the longest time goes.
+MOST_SESSIONS = 1_000
+
+_ROOT = "/s/"
+_NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
+
+
+class Session:
+    """A session: its clock, its journal, and what a tester has switched on in it.
+
+    `seed` makes all that is drawn in it repeat; "" is ever new. `on_switch` is called whenever something is switched
+    on or off, because endpoints may have changed that somebody remembers.
+    """
+
+    #: What can be reset by itself, besides the state of the backends.
+    parts = ("calls",)
+
+    def __init__(
+        self,
+        name: str,
+        seconds: typing.Callable[[], float],
+        room: JournalRoom,
+        on_switch: typing.Callable[[], object],
+        *,
+        keeps_journal: bool,
+    ) -> None:
+        self.name = name
+        self.seed = ""
+        self.clock = SettableClock(seconds)
+        self.journal = Journal(room)
+        self._keeps_journal = keeps_journal
+        self._on_switch = on_switch
+
+    @property
+    def is_on(self) -> bool:
+        """Whether anything is switched on, so that requests must be looked at."""
+        return self._keeps_journal
+
+    @property
+    def looks_into_bodies(self) -> bool:
+        """Whether a request's body must be there before it is answered."""
+        return False
+
+    def reset(self, parts: typing.Iterable[str]) -> None:
+        """Put parts back to how they were at first."""
+        for part in parts:
+            if part == "calls":
+                self.journal.clear()
+        self._on_switch()
+
+    def now(self) -> float:
+        """Return the session's time, in seconds since the epoch."""
+        return self.clock.now()
+
+    def sleep(self, seconds: float) -> typing.Awaitable[object]:
+        """Wait for so many seconds of the session's time."""
+        return self.clock.sleep(seconds)
+
+
+class Sessions:
+    """The sessions of a server by name.
+
+    `on_end` is called with each that goes, so that whoever keeps something for it can let it go, too.
+    """
+
+    def __init__(self, make: typing.Callable[[str], Session], on_end: typing.Callable[[Session], object]) -> None:
+        self._make = make
+        self._on_end = on_end
+        self.own = make("")
+        self._named: dict[str, Session] = {}
+
+    def get(self, name: str) -> Session:
+        """Return the session of a name, which begins when it is first used."""
+        if not name:
+            return self.own
+        session = self._named.pop(name, None) or self._make(name)
+        self._named[name] = session  # the one used last is the last
+        if len(self._named) > MOST_SESSIONS:
+            self.end(next(iter(self._named)))
+        return session
+
+    def all(self) -> list[Session]:
+        """Return all sessions, the server's own first."""
+        return [self.own, *self._named.values()]
+
+    def end(self, name: str) -> bool:
+        """End a session and forget all that hangs on it; return whether there was one."""
+        session = self._named.pop(name, None)
+        if session is None:
+            return False
+        session.journal.clear()
+        self._on_end(session)
+        return True
+
+
+def split_session(path: str) -> tuple[str, str]:
+    """Return the name of the session that a path begins with, "" for the server's own, and the path within it.
+
+    ApiError 404 for a name that none can have.
+    """
+    if not path.startswith(_ROOT):
+        return "", path
+    name, slash, rest = path[len(_ROOT) :].partition("/")
+    if not _NAME.fullmatch(name):
+        message = "A session's name has 1 to 100 letters, digits, dots, hyphens and underscores: /s/NAME/v1/..."
+        raise ApiError(404, message, code="session_not_found")
+    return name, slash + rest

@@ -1,0 +1,34 @@
+"""A take: what is known of one request from when it comes until its answer is over."""
+
+from __future__ import annotations
+
+from protocol.instrument.journal import Entry
+from protocol.instrument.session import Session
+
+
+class Take:
+    """What is known of one request; `entry` is how the session's journal tells of it."""
+
+    __slots__ = ("entry", "session")
+
+    def __init__(self, session: Session, entry: Entry) -> None:
+        self.session = session
+        self.entry = entry
+
+    def note(self, text: str) -> None:
+        """Write something into the journal that whoever reads it should know."""
+        self.entry.notes.append(text)
+
+    def took(self, data: bytes) -> None:
+        """Learn that a piece of the answer's body is leaving."""
+        self.session.journal.note_data(self.entry, data, self.session.now())
+
+    def end(self, status: int) -> None:
+        """Learn that the request is over; status 499 says that the client had gone."""
+        if not self.entry.ended:
+            self.session.journal.note_end(self.entry, "left" if status == 499 else "done", self.session.now())
+
+    def cut(self) -> None:
+        """Learn that the answer broke off."""
+        if not self.entry.ended:
+            self.session.journal.note_end(self.entry, "cut", self.session.now())

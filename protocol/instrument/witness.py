@@ -1,0 +1,114 @@
+"""Answers' bodies as they leave, seen by who writes them down; nothing about them is changed."""
+
+from __future__ import annotations
+
+import typing
+
+from protocol.exchange import Body, Paced, Pushed, Sink
+
+
+class Witness(typing.Protocol):
+    """Who sees a body leave."""
+
+    def took(self, data: bytes) -> None:
+        """Learn that a piece of the body is leaving."""
+
+    def cut(self) -> None:
+        """Learn that the body breaks off."""
+
+
+def witnessed(body: Body, witness: Witness) -> Body:
+    """Return a body that tells a witness of its pieces as they leave; of one that is ready, it is told at once."""
+    if isinstance(body, bytes):
+        if body:
+            witness.took(body)
+        return body
+    if isinstance(body, Paced):
+        for frame in body.frames:
+            witness.took(frame)
+        return body
+    if isinstance(body, Pushed):
+        return _WitnessedPushed(body, witness)
+    return _WitnessedIterator(body, witness)
+
+
+class _WitnessedIterator:
+    """A body that is iterated. It is no generator: what the server closes is the body itself, also unbegun."""
+
+    __slots__ = ("_body", "_witness")
+
+    def __init__(self, body: typing.AsyncIterator[bytes], witness: Witness) -> None:
+        self._body = body
+        self._witness = witness
+
+    def __aiter__(self) -> _WitnessedIterator:
+        return self
+
+    async def __anext__(self) -> bytes:
+        try:
+            data = await self._body.__anext__()
+        except StopAsyncIteration:
+            raise
+        except Exception:
+            self._witness.cut()
+            raise
+        self._witness.took(data)
+        return data
+
+    async def aclose(self) -> None:
+        """Let the body give back what it holds."""
+        close = getattr(self._body, "aclose", None)
+        if close is not None:
+            await close()
+
+
+class _WitnessedPushed(Pushed):
+    """A body that sends itself."""
+
+    __slots__ = ("_body", "_witness")
+
+    def __init__(self, body: Pushed, witness: Witness) -> None:
+        self._body = body
+        self._witness = witness
+
+    def begin(self, sink: Sink) -> None:
+        """Send to `sink` what the body sends, and tell the witness."""
+        self._body.begin(_WitnessedSink(sink, self._witness))
+
+    def pause(self) -> None:
+        """Let the body send no more for now."""
+        self._body.pause()
+
+    def resume(self) -> None:
+        """Let the body send again."""
+        self._body.resume()
+
+    def cancel(self) -> None:
+        """Let the body give back what it holds."""
+        self._body.cancel()
+
+
+class _WitnessedSink:
+    """Hands on what a body sends (Sink)."""
+
+    __slots__ = ("_sink", "_witness")
+
+    def __init__(self, sink: Sink, witness: Witness) -> None:
+        self._sink = sink
+        self._witness = witness
+
+    def push(self, data: bytes) -> None:
+        """Hand a piece on."""
+        self._witness.took(data)
+        self._sink.push(data)
+
+    def end(self, data: bytes) -> None:
+        """Hand the last piece on."""
+        if data:
+            self._witness.took(data)
+        self._sink.end(data)
+
+    def fail(self, error: Exception) -> None:
+        """Hand on that the body breaks off."""
+        self._witness.cut()
+        self._sink.fail(error)
