@@ -17,6 +17,7 @@ timer needs the timer moved at once, which `expire_at` sees to; later, or to non
 from __future__ import annotations
 
 import asyncio
+import math
 import typing
 
 
@@ -28,22 +29,22 @@ class Deadline:
     another: an owner that ends calls `close`, or it waits for the collector.
     """
 
-    __slots__ = ("_loop", "_on_passed", "_timer", "when")
+    __slots__ = ("_loop", "_on_passed", "_rings_at", "_timer", "when")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, on_passed: typing.Callable[[], object]) -> None:
         self.when = 0.0
         self._loop = loop
         self._on_passed: typing.Callable[[], object] | None = on_passed
         self._timer: asyncio.TimerHandle | None = None
+        self._rings_at = math.inf  # when the timer rings, infinite without one
 
     def expire_at(self, when: float) -> None:
         """Move the deadline to `when`, whether that is earlier or later than before."""
         self.when = when
-        timer = self._timer
-        if timer is None or timer.when() > when:
-            if timer is not None:
-                timer.cancel()
-            self._timer = self._loop.call_at(when, self._look)
+        if when < self._rings_at:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._set_timer(when)
 
     def expire_in(self, seconds: float) -> None:
         """Move the deadline to so many seconds from now; infinitely many are no limit."""
@@ -57,14 +58,19 @@ class Deadline:
             self._timer.cancel()
             self._timer = None
 
+    def _set_timer(self, when: float) -> None:
+        self._rings_at = when
+        self._timer = self._loop.call_at(when, self._look)
+
     def _look(self) -> None:
         """See whether the deadline has passed, when the timer rings."""
         self._timer = None
+        self._rings_at = math.inf
         when = self.when
         if not when:
             return
         if self._loop.time() < when:
-            self._timer = self._loop.call_at(when, self._look)
+            self._set_timer(when)
             return
         self.when = 0.0
         if self._on_passed is not None:

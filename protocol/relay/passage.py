@@ -53,16 +53,16 @@ class Passage(Pushed):
         """Pass on what has come."""
         answer = self._answer
         try:
-            while True:
-                data = answer.take_or_wait()
-                if answer.complete:
-                    self._end(data)
-                    return
-                if not data:
-                    return
+            data = answer.take()
+            while data and not answer.complete:
                 self._pass_on(data)
                 if self._paused or not answer.has_more:
                     return
+                data = answer.take()
+            if answer.complete:
+                self._end(data)
+            else:
+                answer.check()
         except ApiError as exc:  # the upstream's end, or that of the request's body while it is still being sent
             self.cancel()
             self._break_off(exc)

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import typing
 
-from protocol.upstream.connection import UpstreamConnection
+from protocol.upstream.connection import SILENCE, UpstreamConnection
 from protocol.wire.http1.messages import BadMessage, ResponseHead
 from protocol.wire.masking import Mask, MaskedStream
-
-_SILENCE = "nothing came for too long"
 
 
 def is_coded(head: ResponseHead) -> bool:
@@ -26,7 +24,9 @@ class UpstreamAnswer:
     under a Content-Encoding it cannot, and is None.
     """
 
-    __slots__ = ("_connection", "_give_back", "_let_go", "_mask", "_reader", "_stream", "_timeout", "complete", "head")
+    __slots__ = (
+        "_connection", "_give_back", "_let_go", "_mask", "_reader", "_stream", "_timeout", "complete", "has_more", "head",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -40,6 +40,8 @@ class UpstreamAnswer:
         self.head = head
         #: Whether nothing more is to be had: the connection serves others, or is closed.
         self.complete = False
+        #: Whether another `take` may have something to give, or to raise, at once.
+        self.has_more = True
         self._connection = connection
         self._reader = connection.reader
         self._timeout = timeout
@@ -57,62 +59,50 @@ class UpstreamAnswer:
             if data:
                 return data
             if not self.complete:
-                await self._connection.more(self._timeout, _SILENCE)
+                await self._connection.more(self._timeout, SILENCE)
         raise StopAsyncIteration
 
     def take(self) -> bytes:
         """Return what of the body is here already, b"" for nothing. UpstreamFailed, once all before it is taken."""
-        reader, mask = self._reader, self._mask
+        reader, mask, stream = self._reader, self._mask, self._stream
         try:
             data = reader.take_body()
-            is_over = reader.is_over
-            if mask is not None:
-                if is_over and self._stream is None:
-                    data = mask.hide(data)
-                elif data:
-                    data = self._masked(mask, data)
-                    is_over = reader.is_over
+            if mask is not None and data:
+                if stream is None and not reader.is_over:
+                    stream = self._stream = mask.stream()
+                data = mask.hide(data) if stream is None else stream.feed(data) or self._next_masked(stream)
         except BadMessage as exc:
             raise self._connection.failure() from exc
-        if is_over:
+        if reader.is_over:
             self.complete = True
+            self.has_more = False
             self._give_back(self._connection)
-            if self._stream is not None:
-                data += self._stream.close()
+            if stream is not None:
+                data += stream.close()
+        else:
+            self.has_more = reader.buffered > 0 or not self._connection.is_open
         return data
 
-    def _masked(self, mask: Mask, data: bytes) -> bytes:
-        """Return what of a piece of the body can go on; b"" where all of it, and of what is here besides, waits."""
-        reader, stream = self._reader, self._stream
-        if stream is None:
-            stream = self._stream = mask.stream()
-        passing = stream.feed(data)
-        while data and not passing:
-            data = reader.take_body()
+    def _next_masked(self, stream: MaskedStream) -> bytes:
+        """Return the next that can go on of what is here, after a piece all of which has to wait; b"" for nothing."""
+        while True:
+            data = self._reader.take_body()
             passing = stream.feed(data)
-        return passing
+            if passing or not data:
+                return passing
 
     def listen(self, notify: typing.Callable[[], object]) -> None:
-        """Have `notify` called when there may be something to take, or something is wrong."""
+        """Have `notify` called when there may be something to take, or something is wrong; the time limit holds."""
         self._connection.listen(notify)
+        self._connection.limit_silence(self._timeout)
 
     def deafen(self) -> None:
         """Have nothing called; when much waits, the upstream is no longer read."""
         self._connection.deafen()
 
-    def take_or_wait(self) -> bytes:
-        """Do what `take` does; while more is to come, its time limit begins. UpstreamFailed where no more can come."""
-        data = self.take()
-        if not self.complete:
-            if not data:
-                self._connection.check()
-            self._connection.wait_at_most(self._timeout, _SILENCE)
-        return data
-
-    @property
-    def has_more(self) -> bool:
-        """Whether another `take_or_wait` may have something to give, or to raise, at once."""
-        return not self.complete and (self._reader.buffered > 0 or not self._connection.is_open)
+    def check(self) -> None:
+        """Raise what has gone wrong, if nothing more will come."""
+        self._connection.check()
 
     async def hold(self, most: int, seconds: float) -> bytes:
         """Return the body as far as it comes within `seconds` and `most` bytes, or a read more. UpstreamFailed."""
@@ -125,7 +115,7 @@ class UpstreamAnswer:
             pieces.append(data)
             size += len(data)
             if not data and not self.complete:
-                await self._connection.more(self._timeout, _SILENCE, max(0.001, until - loop.time()))
+                await self._connection.more(self._timeout, SILENCE, max(0.001, until - loop.time()))
         return b"".join(pieces)
 
     async def aclose(self) -> None:

@@ -30,14 +30,16 @@ Nothing here needs a task. Whoever waits is called through `listen` as soon as t
 `read_head` and `more` offer the same to coroutines. Only a request's body that comes bit by bit is sent by a task
 (`upload`), because its answer is awaited, and may even be read, meanwhile.
 
-A wait has one time limit (`wait_at_most`), which any byte of the answer ends; the exchange may have another, which no
-wait outlasts. One Deadline keeps both.
+A wait has one time limit (`wait_at_most`), which any byte of the answer ends; where the answer sends itself on, the
+next wait begins with that byte (`limit_silence`). The exchange may have another limit, which no wait outlasts. One
+Deadline keeps them all.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import math
 import ssl
 import sys
 import typing
@@ -58,6 +60,7 @@ _MAX_INTERIM_HEADS = 10_000
 
 # What is waited for, in words.
 NO_ANSWER = "no answer began"
+SILENCE = "nothing came for too long"
 
 
 class _Stream(asyncio.BufferedProtocol):
@@ -136,7 +139,7 @@ class UpstreamConnection(_Stream):
 
     __slots__ = (
         "_deadline", "_end_by", "_error", "_head", "_interim_heads", "_limit", "_memo", "_name", "_notify", "_on_lost",
-        "_upload", "born", "has_answered", "is_at_rest", "is_lost", "is_open", "reader", "rests_since",
+        "_silence", "_upload", "born", "has_answered", "is_at_rest", "is_lost", "is_open", "reader", "rests_since",
     )  # fmt: skip
 
     def __init__(
@@ -149,6 +152,7 @@ class UpstreamConnection(_Stream):
         self._notify: typing.Callable[[], object] | None = None
         self._deadline = Deadline(self._loop, self._time_out)
         self._limit = ""  # what the wait under way is for, in words
+        self._silence = 0.0  # seconds that may pass between two arrivals, perhaps infinitely many; 0: not limited here
         self.reader = ResponseReader("GET", memo=memo)
         self.born = self.rests_since = self._loop.time()
         self.is_open = True
@@ -156,7 +160,7 @@ class UpstreamConnection(_Stream):
         self.is_at_rest = True
         # Per exchange.
         self.has_answered = False  # with at least one byte
-        self._end_by = 0.0  # loop time; 0: never
+        self._end_by = math.inf  # loop time
         self._head: ResponseHead | None = None
         self._interim_heads = 0
         self._error: BaseException | None = None
@@ -169,7 +173,12 @@ class UpstreamConnection(_Stream):
             self.abort()
             return
         self.has_answered = True
-        self._deadline.when = 0.0
+        if self._silence:
+            # By mere assignment: it only ever moves to later.
+            when = self._loop.time() + self._silence
+            self._deadline.when = when if when < self._end_by else self._end_by
+        else:
+            self._deadline.when = 0.0
         reader = self.reader
         reader.feed(bytes(self._buffer[:size]))
         if self._notify is not None:
@@ -209,7 +218,7 @@ class UpstreamConnection(_Stream):
         self.is_at_rest = False
         self.has_answered = False
         self._sent = 0
-        self._end_by = end_by
+        self._end_by = end_by or math.inf
         self._head = None
         self._interim_heads = 0
         if self.reader.is_over:
@@ -294,7 +303,7 @@ class UpstreamConnection(_Stream):
     def deafen(self) -> None:
         """Have nobody called, and no time limit."""
         self._notify = None
-        self._deadline.when = 0.0
+        self._silence = self._deadline.when = 0.0
 
     def _wake(self) -> None:
         if self._notify is not None:
@@ -328,17 +337,23 @@ class UpstreamConnection(_Stream):
 
         `limit` says in words what is waited for.
         """
-        when = self._loop.time() + seconds if seconds else 0.0
-        if self._end_by and (not when or when > self._end_by):
-            when, limit = self._end_by, "the time for all attempts is over"
         self._limit = limit
-        if when:
+        when = self._loop.time() + seconds if seconds else math.inf
+        if when > self._end_by:
+            when = self._end_by
+        if when < math.inf:
             self._deadline.expire_at(when)
         else:
             self._deadline.when = 0.0
 
+    def limit_silence(self, seconds: float) -> None:
+        """Do so for each wait from now on, until `deafen` or the answer's end."""
+        self._silence = seconds or (math.inf if self._end_by < math.inf else 0.0)
+        self.wait_at_most(seconds, SILENCE)
+
     def _time_out(self) -> None:
-        self.fail(UpstreamTimeout(self._name, self._limit))
+        is_over = self._loop.time() >= self._end_by
+        self.fail(UpstreamTimeout(self._name, "the time for all attempts is over" if is_over else self._limit))
 
     # -- the end of an exchange
 
@@ -404,7 +419,7 @@ class UpstreamConnection(_Stream):
         head = self._head
         if head is None or not head.keep_alive or not self.is_open or self._upload is not None or self.reader.buffered:
             return False
-        self._notify = None
+        self.deafen()
         if self._is_paused:
             self._resume_reading()
         self.is_at_rest = True
