@@ -26,11 +26,11 @@ from protocol.errors import ApiError, UsageError
 from protocol.exchange import Answer, BackendFailed, Body, Endpoint, Paced, Pending, Request, Response, Rest, Session
 from protocol.openai.answers import error_response
 from protocol.openai.early_stream import early_head
+from protocol.relay.answer_head import AnswerHeads
 from protocol.relay.coded import CodedWatch, masked_body, unreadable
 from protocol.relay.error_words import begins_with_error
-from protocol.relay.header_rules import response_fields
 from protocol.relay.kept_body import KeptBody
-from protocol.relay.locations import LOCATION_FIELDS, Locations
+from protocol.relay.locations import Locations
 from protocol.relay.model_in_answer import NamedBody, NamedEvents, named_whole
 from protocol.relay.model_list import ModelList
 from protocol.relay.passage import EventPassage, NoBody, Passage, WatchedPassage
@@ -48,7 +48,7 @@ from protocol.relay.retry import (
 from protocol.relay.settings import RelaySettings
 from protocol.service.log import Log
 from protocol.upstream.access import UpstreamAccess
-from protocol.upstream.answer import UpstreamAnswer, UpstreamTunnel, is_coded
+from protocol.upstream.answer import UpstreamAnswer, UpstreamTunnel
 from protocol.upstream.connection import NO_ANSWER, UpstreamConnection
 from protocol.upstream.failures import SENT_AGAIN, UpstreamFailed
 from protocol.upstream.pool import UpstreamPool
@@ -75,11 +75,6 @@ _DRAIN_BYTES = 16 * 1024 * 1024
 _CALLERS_STATUSES = frozenset((401, 402, 403, 404))
 
 _CODING_LINE = re.compile(rb"(?m)^content-encoding: [^\r]*\r\n")
-
-# Of an answer's fields these may be no lines of ours, or others.
-_JUDGED_FIELDS = LOCATION_FIELDS | {"x-accel-buffering", "x-request-id"}
-
-_PRINTABLE_ID = re.compile(r"[!-~]{1,256}")
 
 
 class Relay:
@@ -112,6 +107,7 @@ class Relay:
         self.holds_key = settings.holds_key
         self.keepalive = settings.keepalive
         self._settings = settings
+        self._total_timeout = settings.total_timeout
         self._log = log
         self._clock = clock
         self._draw = draw
@@ -143,7 +139,7 @@ class Relay:
             max_body,
             reads_answers=self._mask is not None,
         )
-        self._locations = Locations(access.destination)
+        self._heads = AnswerHeads(self._mask, Locations(access.destination))
         self._models = ModelList(name, self._pool, settings.models, timeout=settings.timeout, clock=clock)
         if not access.destination.base_path:
             log.say(
@@ -189,7 +185,7 @@ class Relay:
         plan = self._planner.plan(request)
         began = asyncio.get_running_loop().time()
         if plan.is_held and self._health.is_well:
-            deadline = request.end_within(self._settings.total_timeout)
+            deadline = request.end_within(self._total_timeout) if self._total_timeout else request.deadline
             body = request.body
             if plan.kind is not None:
                 plan, body = self._planner.renamed(request, plan, plan.kind, body)
@@ -207,7 +203,7 @@ class Relay:
         seconds = health.seconds_to_rest(asyncio.get_running_loop().time())
         if begun is None and seconds is not None:
             raise BackendFailed(self._resting(seconds))
-        deadline = request.end_within(self._settings.total_timeout) or math.inf
+        deadline = request.end_within(self._total_timeout) or math.inf
         plan = self._planner.plan(request)
         outgoing = self._planner.outgoing(request, plan)
         kept = None if plan.is_tunnel or request.stream is None else KeptBody(request.stream, request)
@@ -321,25 +317,24 @@ class Relay:
         head = answer.head
         first = taken if answer.complete else taken + answer.take()
         length = head.content_length
-        tells_coding = "content-encoding" in head.fields
-        if tells_coding and self._mask is not None and is_coded(head):
+        known = self._heads.read(head)
+        if known.is_coded and self._mask is not None:
             return self._coded(request, answer, first, attempts)
-        request_id, fields = self._known_fields(head)
-        model = self._planner.model_to_name(request) if self._planner.names_asked and not tells_coding else ""
+        model = self._planner.model_to_name(request) if self._planner.names_asked and not known.tells_coding else ""
         body: Body
         if answer.complete:
             if model:
                 first = named_whole(first, model)
             body, length = _framed_as_it_came(request, head, first)
-        elif model and b"event-stream" in fields:
+        elif model and known.is_events:
             body, length = NamedEvents(answer, first, self._settings.keepalive, model, request), None
-        elif model and b"json" in fields:
+        elif model and known.is_json:
             body, length = NamedBody(answer, first, model, request), None
-        elif b"text/event-stream" in fields and length is None and not tells_coding:
+        elif known.is_events and length is None and not known.tells_coding:
             body = EventPassage(answer, first, self._settings.keepalive)
         else:
             body = Passage(answer, first)
-        return Response(head.status, fields, body, length, request_id, attempts)
+        return Response(head.status, known.fields, body, length, known.request_id, attempts)
 
     async def _first_event(self, request: Request, answer: UpstreamAnswer, attempts: tuple[str, ...]) -> Outcome:
         """Return an event stream once its first event is here, which is a failure if it tells of an error."""
@@ -371,7 +366,7 @@ class Relay:
     def _error(self, request: Request, answer: UpstreamAnswer, body: bytes, attempts: tuple[str, ...]) -> Response:
         """Return an error's answer, of whose body this much is held; what is too long or too slow streams through."""
         head = answer.head
-        if self._mask is not None and is_coded(head):
+        if self._mask is not None and self._heads.read(head).is_coded:
             return self._coded(request, answer, body, attempts)
         if answer.complete:
             return self._passed_on(head, *_framed_as_it_came(request, head, body), attempts)
@@ -382,7 +377,7 @@ class Relay:
         head, mask = answer.head, self._mask
         assert mask is not None
         coding = head.fields.get("content-encoding")
-        request_id, fields = self._known_fields(head)
+        known = self._heads.read(head)
         if answer.complete:
             try:
                 masked = masked_body(mask, coding, body) if body else None
@@ -391,55 +386,19 @@ class Relay:
                     return _as_response(unreadable(head.status, self.name, coding), attempts)
                 masked = None
             if masked is not None:
-                fields = _CODING_LINE.sub(b"", fields)
-                return Response(head.status, fields, masked, None, request_id, attempts)
+                fields = _CODING_LINE.sub(b"", known.fields)
+                return Response(head.status, fields, masked, None, known.request_id, attempts)
             return self._passed_on(head, *_framed_as_it_came(request, head, body), attempts)
         if head.status >= 400:
             answer.discard()
             return _as_response(unreadable(head.status, self.name, coding), attempts)
         watched = WatchedPassage(answer, body, CodedWatch(mask), self.name)
-        return Response(head.status, fields, watched, head.content_length, request_id, attempts)
+        return Response(head.status, known.fields, watched, head.content_length, known.request_id, attempts)
 
     def _passed_on(self, head: ResponseHead, body: Body, length: int | None, attempts: tuple[str, ...]) -> Response:
         """Return an upstream's answer, with the fields that go on."""
-        request_id, fields = self._known_fields(head)
-        return Response(head.status, fields, body, length, request_id, attempts)
-
-    def _known_fields(self, head: ResponseHead) -> tuple[str, bytes]:
-        """Return what `_make_fields` makes of a head, once for one that is repeated."""
-        known: tuple[str, bytes] | None = head.facts
-        if known is None:
-            known = head.facts = self._make_fields(head)
-        return known
-
-    def _make_fields(self, head: ResponseHead) -> tuple[str, bytes]:
-        """Return the request id and the lines of all other fields; the reader has checked each."""
-        fields = response_fields(head)
-        request_id, block = self._id_and_lines(head, fields)
-        mask = self._mask
-        # One look at all lines spares nearly every answer a look at each value.
-        if mask is not None and mask.may_be_in(block + request_id.encode("latin-1")):
-            masked = [(name, mask.hide(value.encode("latin-1")).decode("latin-1")) for name, value in fields]
-            return self._id_and_lines(head, masked)
-        return request_id, block
-
-    def _id_and_lines(self, head: ResponseHead, fields: list[tuple[str, str]]) -> tuple[str, bytes]:
-        request_id = ""
-        lines = []
-        is_event_stream = "text/event-stream" in head.fields.get("content-type").lower()
-        for name, value in fields:
-            if name not in _JUDGED_FIELDS:
-                lines.append(f"{name}: {value}\r\n")
-            elif name in LOCATION_FIELDS:
-                lines.append(f"{name}: {self._locations.for_client(value)}\r\n")
-            elif name == "x-request-id" and _PRINTABLE_ID.fullmatch(value):
-                request_id = value
-            elif name != "x-accel-buffering" or not is_event_stream:
-                lines.append(f"{name}: {value}\r\n")
-        if is_event_stream:
-            # It tells nginx, and proxies like it, to let each event through at once.
-            lines.append("x-accel-buffering: no\r\n")
-        return request_id, "".join(lines).encode("latin-1")
+        known = self._heads.read(head)
+        return Response(head.status, known.fields, body, length, known.request_id, attempts)
 
 
 class _FirstAttempt(Pending):

@@ -184,11 +184,8 @@ class Health:
         self._failures = 0
         self._rest_until = 0.0
         self._is_probed = False
-
-    @property
-    def is_well(self) -> bool:
-        """Whether it neither rests nor has just rested."""
-        return self._failures < _FAILURES_TO_REST or not self._cooldown
+        #: Whether it neither rests nor has just rested.
+        self.is_well = True
 
     def seconds_to_rest(self, now: float) -> float | None:
         """Return for how long a request must keep away, which may be 0 while another one probes; None: it need not."""
@@ -209,11 +206,13 @@ class Health:
     def note_success(self) -> None:
         """Note an answer of use."""
         self._failures = 0
+        self.is_well = True
 
     def note_failure(self, now: float) -> bool:
         """Note a request that failed; return whether the backend rests now."""
         self._failures += 1
-        if self.is_well:
+        if self._failures < _FAILURES_TO_REST or not self._cooldown:
             return False
+        self.is_well = False
         self._rest_until = now + self._cooldown
         return True

@@ -7,6 +7,7 @@ to one block of bytes and written (Connection._answer_whole). The others are an 
 from __future__ import annotations
 
 import asyncio
+import functools
 import re
 import typing
 
@@ -170,5 +171,6 @@ def error_body(response: Response) -> bytes:
     return response.body
 
 
+@functools.lru_cache(maxsize=128)  # nearly all say that the first backend answered 200
 def _attempts_field(attempts: tuple[str, ...]) -> bytes:
     return b"x-oaiserve-attempts: %b\r\n" % ",".join(attempts).encode("ascii")

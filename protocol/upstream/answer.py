@@ -25,7 +25,8 @@ class UpstreamAnswer:
     """
 
     __slots__ = (
-        "_connection", "_give_back", "_let_go", "_mask", "_reader", "_stream", "_timeout", "complete", "has_more", "head",
+        "_connection", "_give_back", "_let_go", "_mask", "_reader", "_stream", "_timeout", "complete", "has_more",
+        "head",
     )  # fmt: skip
 
     def __init__(
@@ -67,13 +68,21 @@ class UpstreamAnswer:
         reader, mask, stream = self._reader, self._mask, self._stream
         try:
             data = reader.take_body()
+            is_over = reader.is_over
             if mask is not None and data:
-                if stream is None and not reader.is_over:
-                    stream = self._stream = mask.stream()
-                data = mask.hide(data) if stream is None else stream.feed(data) or self._next_masked(stream)
+                if is_over and stream is None:
+                    data = mask.hide(data)
+                else:
+                    if stream is None:
+                        stream = self._stream = mask.stream()
+                    passing = stream.feed(data)
+                    if not passing:
+                        passing = self._next_masked(stream)
+                        is_over = reader.is_over
+                    data = passing
         except BadMessage as exc:
             raise self._connection.failure() from exc
-        if reader.is_over:
+        if is_over:
             self.complete = True
             self.has_more = False
             self._give_back(self._connection)

@@ -221,10 +221,8 @@ class UpstreamConnection(_Stream):
         self._end_by = end_by or math.inf
         self._head = None
         self._interim_heads = 0
-        if self.reader.is_over:
+        if self.is_open:
             self.reader.expect(method)
-        elif self.is_open:
-            self.reader = ResponseReader(method, memo=self._memo)
 
     def upload(self, sending: typing.Coroutine[typing.Any, typing.Any, None]) -> None:
         """Run `sending`, which sends the request and then calls `end_upload`; what it raises ends the exchange."""
@@ -274,20 +272,20 @@ class UpstreamConnection(_Stream):
             except BadMessage as exc:
                 raise self.failure() from exc
             if type(event) is ResponseHead:
-                self._take_head(event)
+                if 200 <= event.status <= 599 or event.status == 101:
+                    self._head = event
+                else:
+                    self._pass_over(event)
             elif event is NEED_DATA and self.is_open:
                 return None
             else:
                 raise self.failure()
         return self._head
 
-    def _take_head(self, head: ResponseHead) -> None:
+    def _pass_over(self, head: ResponseHead) -> None:
         # RFC 9110 §15: no other codes are valid.
         if head.status > 599:
             raise UpstreamBroke(self._name, f"its answer has the status {head.status}, which HTTP does not have")
-        if head.status >= 200 or head.status == 101:
-            self._head = head
-            return
         self._interim_heads += 1
         if self._interim_heads > _MAX_INTERIM_HEADS:
             raise UpstreamBroke(self._name, f"more than {_MAX_INTERIM_HEADS} interim answers came")
@@ -332,13 +330,13 @@ class UpstreamConnection(_Stream):
             raise self._error
         return came
 
-    def wait_at_most(self, seconds: float, limit: str) -> None:
+    def wait_at_most(self, seconds: float, limit: str, now: float = 0.0) -> None:
         """Fail unless something comes within `seconds` (0: without limit) and before the exchange must be over.
 
-        `limit` says in words what is waited for.
+        `limit` says in words what is waited for; `now` is the loop's time, 0 where the caller does not know.
         """
         self._limit = limit
-        when = self._loop.time() + seconds if seconds else math.inf
+        when = (now or self._loop.time()) + seconds if seconds else math.inf
         if when > self._end_by:
             when = self._end_by
         if when < math.inf:

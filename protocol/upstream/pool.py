@@ -107,7 +107,7 @@ class UpstreamPool:
         if connection is not None:
             connection.begin(method, end_by)
             connection.send(whole_request(method, lines, body))
-            connection.wait_at_most(self.limits.first_byte_timeout, NO_ANSWER)
+            connection.wait_at_most(self.limits.first_byte_timeout, NO_ANSWER, now)
         return connection
 
     async def send(

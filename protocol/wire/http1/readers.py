@@ -220,8 +220,11 @@ class ResponseReader(_MessageReader[ResponseHead]):
         self._method = method
 
     def expect(self, method: str) -> None:
-        """Go on to the answer to the next request, which was a `method`; only at PAUSED."""
-        self.next_message()
+        """Go on to the answer to the next request, which was a `method`; only before the first one, or at PAUSED."""
+        if self._step is MessageBuffer._paused:
+            self._step = ResponseReader._read_head
+        elif self._step is not ResponseReader._read_head:
+            raise RuntimeError("expect() before the answer has been read to its end")
         self._method = method
 
     def _read_head(self) -> Event:
