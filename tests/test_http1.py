@@ -7,6 +7,7 @@ that is accepted. How the readers compare with another implementation is in test
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Union
 
@@ -1220,6 +1221,40 @@ def body_taken(reader: ResponseReader, pieces: list[bytes]) -> str:
                 taken += data
     assert reader.is_over
     return taken.decode("latin-1")
+
+
+@pytest.mark.parametrize(
+    "chunk",
+    [
+        b"5\r\nhello\r\n", b"05\r\nhello\r\n", b"000000005\r\nhello\r\n", b"A\r\nhello\r\nyou\r\n", b"a\r\n0123456789\r\n",
+        b"5;x=y\r\nhello\r\n", b"5 ;x\r\nhello\r\n", b"0\r\n\r\n", b"0\r\nx-end: 1\r\n\r\n", b"5\r\nhello\r\n1\r\n!\r\n",
+        b"5\r\nhel", b"5\r\nhello", b"5\r\nhello\r", b"5\r\nhello\r\n7", b"5", b"\r\n",
+        b"+5\r\nhello\r\n", b"0x5\r\nhello\r\n", b" 5\r\nhello\r\n", b"5 \r\nhello\r\n", b"1_0\r\n0123456789abcdef\r\n",
+        b"-5\r\nhello\r\n", b"5\nhello\r\n", b"5\r\nhello\n\n", b"5\r\nhello!\r\n", b"4\r\nhello\r\n", b"6\r\nhello\r\n",
+        b"100000005\r\nhello\r\n", "\u0665\r\nhello\r\n".encode(),
+    ],
+)  # fmt: skip
+def test_a_chunk_that_comes_by_itself_is_what_the_events_say(chunk: bytes) -> None:
+    head = ok(b"Transfer-Encoding: chunked") + b"1\r\na\r\n"
+    for rest in (b"", b"1\r\nb\r\n0\r\n\r\n"):
+        taken, told = [], []
+        plain, reader = ResponseReader("GET"), ResponseReader("GET")
+        for piece in (head, chunk, rest):
+            events: list[str] = []
+            with contextlib.suppress(BadMessage):
+                plain.feed(piece)
+                pull(plain, events, False)
+            told.append("".join(event[len("body ") :] for event in events if event.startswith("body ")))
+            taken.append("")
+            with contextlib.suppress(BadMessage):
+                reader.feed(piece)
+                if piece is head:
+                    reader.next_event()
+                data = b"more"
+                while data:
+                    data = reader.take_body()
+                    taken[-1] += data.decode("latin-1")
+        assert (taken, reader.is_over) == (told, plain.is_over)
 
 
 def test_take_body_gives_what_came_before_a_fault_first() -> None:

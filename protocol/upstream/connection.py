@@ -180,7 +180,7 @@ class UpstreamConnection(_Stream):
         else:
             self._deadline.when = 0.0
         reader = self.reader
-        reader.feed(bytes(self._buffer[:size]))
+        reader.feed(self._buffer[:size].tobytes())
         if self._notify is not None:
             self._notify()
         elif reader.buffered > _WAITING_BYTES and not self._is_paused:
