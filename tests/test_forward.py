@@ -6,7 +6,16 @@ import random
 
 import pytest
 
-from protocol.relay.header_rules import VIA_NAME, OwnFields, is_loop, request_fields, response_fields
+from protocol.relay.header_rules import (
+    VIA_NAME,
+    OwnFields,
+    PassingLines,
+    closing_fields,
+    has_usual_connection,
+    is_loop,
+    request_fields,
+    response_fields,
+)
 from protocol.wire.http1.messages import Fields, RequestHead, ResponseHead
 from protocol.wire.http1.writers import encode_fields
 
@@ -246,3 +255,46 @@ def test_no_secret_of_one_side_reaches_the_other(seed: int) -> None:
             fields = response_fields(response(*pairs, status=status))
             assert OURS.encode() not in encode_fields(fields)
             assert [field for field in fields if field in HARMLESS] == [field for field in pairs if field in HARMLESS]
+
+
+@pytest.mark.parametrize("own", [
+    OwnFields(""), OwnFields(OURS), OwnFields("", "x-api-key"), OwnFields(OURS, "api-key"),
+    OwnFields(OURS, "authorization", (("accept-encoding", "identity"), ("x-a", "2"))),
+])  # fmt: skip
+def test_field_by_field_the_same_passes(own: OwnFields) -> None:
+    rolls = random.Random(1)
+    kept = [name for name in KEPT_FROM_UPSTREAM if name not in ("connection", "transfer-encoding")]
+    names = [*PASSED_TO_UPSTREAM, *kept, "x_api_key", "x_vendor", "x-real_ip", "proxy_x", "x-a"]
+    lines = PassingLines(own)
+    for number in range(300):
+        pairs = [(rolls.choice(names), rolls.choice(("a", "Bearer b", "1", str(number)))) for _ in range(12)]
+        head = request(*pairs, ("connection", "keep-alive"))
+        assert has_usual_connection(head)
+        wanted = request_fields(head, HOST, own, "i1")
+        closing = closing_fields(head, own, "i1")
+        assert wanted[-len(closing) :] == closing
+        assert b"".join(map(lines.__getitem__, head.fields.pairs)) == encode_fields(wanted[1 : -len(closing)])
+
+
+def test_no_secret_is_remembered_nor_more_than_a_thousand_fields() -> None:
+    lines = PassingLines(OwnFields(""))
+    for name, value in CLIENT_SECRETS:
+        if name != "x-hop":
+            assert lines[name, value] is not None
+    assert THEIRS not in repr(lines)
+    for number in range(5000):
+        assert lines["traceparent", str(number)] == b"traceparent: %d\r\n" % number
+    assert len(lines) <= 1024
+    assert lines["x-long", "a" * 5000] == b"x-long: %b\r\n" % (b"a" * 5000)
+    assert "aaaa" not in repr(lines)
+
+
+def test_what_connection_names_is_not_usual() -> None:
+    for connection, is_usual in (
+        ("", True),
+        ("close", True),
+        ("keep-alive", True),
+        ("x-hop", False),
+        ("close, x", False),
+    ):
+        assert has_usual_connection(request(*([("connection", connection)] if connection else []))) == is_usual

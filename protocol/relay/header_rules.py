@@ -15,8 +15,9 @@ from __future__ import annotations
 
 import typing
 
-from protocol.wire.credentials import KEY_FIELDS, SECRET_NAME_ENDS
+from protocol.wire.credentials import KEY_FIELDS, SECRET_NAME_ENDS, is_secret_field
 from protocol.wire.http1.messages import RequestHead, ResponseHead
+from protocol.wire.http1.writers import encode_fields
 
 # The pseudonym by which this program signs its Via hops (RFC 9110 §7.6.3), before the instance.
 VIA_NAME = "oaiserve"
@@ -107,6 +108,13 @@ _USUAL_NAMES = frozenset(
 # What Connection says nearly always; it bars nothing then that the table lets pass.
 _USUAL_CONNECTION = frozenset(("", "keep-alive", "close", "Keep-Alive", "Close", "upgrade", "Upgrade"))
 
+# Fields that stay behind, but for no secret's sake, and that nearly everybody sends.
+_OPEN_FIELDS = frozenset(("host", "connection", "content-length", "accept-encoding"))
+
+# Of the clients' fields so many are remembered, and values of so many bytes.
+_REMEMBERED_LINES = 1024
+_REMEMBERED_VALUE_BYTES = 256
+
 _FieldPairs = typing.List[typing.Tuple[str, str]]
 
 
@@ -124,13 +132,23 @@ class OwnFields:
     ) -> None:
         self.api_key = api_key
         self.key_field = key_field
-        self.further = further
         ours = {name for name, _ in further}
         if api_key:
             ours.add(key_field)
         #: The names of the client's fields that stay behind, and those where its key does, too.
         self.barred = _BARRED_REQUEST_NAMES | ours
         self.barred_with_key = _BARRED_WITHOUT_KEY | ours
+        key = ((key_field, f"Bearer {api_key}" if key_field == "authorization" else api_key),) if api_key else ()
+        #: All that is sent of ours.
+        self.fields = key + further
+
+    def with_key_in_place(self, field: tuple[str, str]) -> tuple[str, str]:
+        """Return a client's field, its own key where the upstream looks for it."""
+        name, value = field
+        if name != "authorization" or self.api_key or self.key_field == "authorization":
+            return field
+        scheme, _, key = value.partition(" ")
+        return (self.key_field, key.strip(" ")) if scheme.lower() == "bearer" else field
 
 
 def request_fields(
@@ -147,35 +165,63 @@ def request_fields(
     of the client's fields stay behind that are named like a secret, its key first of all. An Upgrade goes on for
     WebSockets only: by h2c a client would get past this table.
     """
-    api_key, key_field = own.api_key, own.key_field
     fields = list(addressing)
-    addressing_count = len(fields)
-    without_key = leaves_key or bool(api_key)
+    without_key = leaves_key or bool(own.api_key)
     barred = own.barred_with_key if without_key else own.barred
     named = _named_by_connection(head.fields.get("connection"))
     if named:
         barred = barred.union(named)
-    prefixes = _BARRED_REQUEST_PREFIXES
     for field in head.fields.pairs:
-        name = field[0]
-        if name not in barred and (
-            name in _USUAL_NAMES or (not name.startswith(prefixes) and ("_" not in name or _is_harmless(name, barred)))
-        ):
-            fields.append(field)
-    if leaves_key:
-        came = fields[addressing_count:]
-        fields[addressing_count:] = [field for field in came if not field[0].endswith(SECRET_NAME_ENDS)]
-    if api_key:
-        fields.append((key_field, f"Bearer {api_key}" if key_field == "authorization" else api_key))
-    elif key_field != "authorization":
-        fields = [_with_key_in(key_field, field) for field in fields]
-    fields += own.further
+        if _passes(field[0], barred) and not (leaves_key and field[0].endswith(SECRET_NAME_ENDS)):
+            fields.append(own.with_key_in_place(field))
+    closing = closing_fields(head, own, instance)
     if head.upgrade.lower() == "websocket":
-        fields += _websocket_fields(head, without_key=without_key)
+        closing[-1:-1] = _websocket_fields(head, without_key=without_key)
+    return fields + closing
+
+
+def closing_fields(head: RequestHead, own: OwnFields, instance: str) -> _FieldPairs:
+    """Return the last of the fields that go to the upstream: ours, and Via behind them."""
     hop = f"1.{head.minor_version} {_via_pseudonym(instance)}"
     earlier_hops = head.fields.get("via")
-    fields.append(("via", f"{earlier_hops}, {hop}" if earlier_hops else hop))
-    return fields
+    return [*own.fields, ("via", f"{earlier_hops}, {hop}" if earlier_hops else hop)]
+
+
+class PassingLines(typing.Dict[typing.Tuple[str, str], bytes]):
+    """By a client's field, the line by which it goes on, b"" where it stays behind; worked out when first asked for.
+
+    So it is with `request_fields` where the client's Connection is a usual one (`has_usual_connection`) and nothing is
+    left to be kept from another host. What may be a secret is not remembered.
+    """
+
+    def __init__(self, own: OwnFields) -> None:
+        super().__init__()
+        self._own = own
+        self._barred = own.barred_with_key if own.api_key else own.barred
+
+    def __missing__(self, field: tuple[str, str]) -> bytes:
+        name, value = field
+        line = encode_fields([self._own.with_key_in_place(field)]) if _passes(name, self._barred) else b""
+        is_harmless = name in _OPEN_FIELDS if not line else not is_secret_field(name)
+        if is_harmless and len(value) <= _REMEMBERED_VALUE_BYTES:
+            if len(self) >= _REMEMBERED_LINES:
+                self.clear()
+            self[field] = line
+        return line
+
+
+def has_usual_connection(head: RequestHead) -> bool:
+    """Tell whether Connection names no fields that pass."""
+    return head.fields.get("connection") in _USUAL_CONNECTION
+
+
+def _passes(name: str, barred: typing.Collection[str]) -> bool:
+    """Tell whether a field of this name goes on, where the names in `barred` stay behind."""
+    if name in barred:
+        return False
+    return name in _USUAL_NAMES or (
+        not name.startswith(_BARRED_REQUEST_PREFIXES) and ("_" not in name or _is_harmless(name, barred))
+    )
 
 
 def _is_harmless(name: str, barred: typing.Collection[str]) -> bool:
@@ -184,13 +230,6 @@ def _is_harmless(name: str, barred: typing.Collection[str]) -> bool:
     return (
         read_as not in barred and read_as not in _SAID_BY_MESSAGE and not read_as.startswith(_BARRED_REQUEST_PREFIXES)
     )
-
-
-def _with_key_in(key_field: str, field: tuple[str, str]) -> tuple[str, str]:
-    """Return a field with the client's own key where the upstream looks for it."""
-    name, value = field
-    scheme, _, key = value.partition(" ")
-    return (key_field, key.strip(" ")) if name == "authorization" and scheme.lower() == "bearer" else field
 
 
 def with_azure_key_in(key_field: str, fields: _FieldPairs) -> _FieldPairs:

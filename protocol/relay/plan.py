@@ -15,7 +15,15 @@ from protocol.openai.asked_model import BodyKind, asked_model, begins_as, decode
 from protocol.openai.azure import AZURE_ROOT, azure_model, with_renamed_deployment, without_azure_parameters
 from protocol.openai.model_choice import ModelChoice
 from protocol.openai.request_path import meant_path
-from protocol.relay.header_rules import OwnFields, is_loop, request_fields, with_azure_key_in
+from protocol.relay.header_rules import (
+    OwnFields,
+    PassingLines,
+    closing_fields,
+    has_usual_connection,
+    is_loop,
+    request_fields,
+    with_azure_key_in,
+)
 from protocol.relay.renaming import FormRewriter, form_rewriter, is_model_path, kind_to_read, renamed_body
 from protocol.relay.settings import RelaySettings
 from protocol.turns import in_turns
@@ -32,12 +40,18 @@ _BEFORE_MODEL_SOMEWHERE = re.compile("/(?:engines|deployments)/")
 # What else a realtime session may be opened for; a model in the query would be refused beside it.
 _WITHOUT_MODEL = re.compile("(?:^|&)(?:intent|call_id)=")
 
+# So many kinds of heads are remembered.
+_USUAL_PLANS = 64
+
 # So many bytes tell of any body whether a JSON object may begin there.
 _TELLING_BYTES = 16
 
 
 class Plan:
     """What a head alone decides: all of it is the same for every request with that head.
+
+    Most of it is the same for all heads that differ only in fields which pass one by one: `opening` is the request's
+    line and what stands before those fields, `closing` what stands behind them.
 
     `is_held` says that the body is wanted in one piece, so that the request can be sent again. `kind` is as what the
     body is read for its model, None where nobody reads it, and `choice` says which one is sent; `takes_model` says that
@@ -46,21 +60,38 @@ class Plan:
     """
 
     __slots__ = (
-        "choice", "decoded", "fields", "is_held", "is_tunnel", "kind", "lines", "opens_session", "takes_model",
-        "target",
+        "_fields_at", "choice", "closing", "decoded", "is_held", "is_tunnel", "kind", "lines", "opening",
+        "opens_session", "takes_model", "target",
     )  # fmt: skip
 
     def __init__(self, method: str, target: str, fields: list[tuple[str, str]], choice: ModelChoice) -> None:
         self.choice = choice
         self.target = target
-        self.fields = encode_fields(fields)
-        self.lines = request_lines(method, target, self.fields)
+        block = encode_fields(fields)
+        self.lines = request_lines(method, target, block)
+        self._fields_at = len(self.lines) - len(block)
+        self.opening = self.closing = b""
         self.is_held = False
         self.is_tunnel = False
         self.kind: BodyKind | None = None
         self.takes_model = False
         self.opens_session = False
         self.decoded: Plan | None = None
+
+    @property
+    def fields(self) -> bytes:
+        """The field lines alone."""
+        return self.lines[self._fields_at :]
+
+    def with_fields(self, passing: bytes) -> Plan:
+        """Return the plan for a head of which other fields pass."""
+        other = Plan.__new__(Plan)
+        other.lines = b"%b%b%b" % (self.opening, passing, self.closing)
+        other._fields_at, other.choice, other.target = self._fields_at, self.choice, self.target
+        other.is_held, other.is_tunnel, other.kind = self.is_held, self.is_tunnel, self.kind
+        other.takes_model, other.opens_session, other.decoded = self.takes_model, self.opens_session, self.decoded
+        other.opening, other.closing = self.opening, self.closing
+        return other
 
 
 class Planner:
@@ -99,6 +130,9 @@ class Planner:
         self._origin = destination.origin
         self._instance = instance
         self._max_body = max_body
+        self._passing_lines = PassingLines(self._own_fields)
+        # The plans for heads that differ in fields alone which pass one by one.
+        self._usual_plans: dict[tuple[str, ...], Plan] = {}
 
     # ---- what the head decides ----------------------------------------------------------------------------------
 
@@ -121,6 +155,43 @@ class Planner:
         return not request.may_show_key(self._origin)
 
     def _make_plan(self, request: Request) -> Plan:
+        telling = self._telling(request)
+        if telling is None:
+            return self._make_whole(request)
+        passing = b"".join(map(self._passing_lines.__getitem__, request.head.fields.pairs))
+        usual = self._usual_plans.get(telling)
+        if usual is not None:
+            return usual.with_fields(passing)
+        plan = self._make_whole(request)
+        addressing = encode_fields(self._addressing.fields)
+        plan.opening = request_lines(request.head.method, plan.target, addressing)
+        plan.closing = encode_fields(closing_fields(request.head, self._own_fields, self._instance))
+        if len(self._usual_plans) >= _USUAL_PLANS:
+            self._usual_plans.clear()
+        self._usual_plans[telling] = plan
+        return plan
+
+    def _telling(self, request: Request) -> tuple[str, ...] | None:
+        """Return what of a head decides its plan, where all else are fields that pass or stay behind one by one."""
+        head = request.head
+        fields = head.fields
+        content_type = fields.get("content-type")
+        if (
+            self.names_asked
+            or request.path != head.path
+            or head.query
+            or head.path.startswith(AZURE_ROOT)
+            or head.upgrade
+            or not 0 < (head.content_length or 0) <= SHORT_BODY_BYTES
+            or "content-encoding" in fields
+            or "," in content_type
+            or not has_usual_connection(head)
+            or self._leaves_key(request)
+        ):
+            return None
+        return head.method, head.target, str(head.minor_version), content_type, fields.get("via")
+
+    def _make_whole(self, request: Request) -> Plan:
         head = request.head
         self._refuse_unsafe(request)
         choice = self._choice_for(request) if request.path.startswith(AZURE_ROOT) else self._choice
