@@ -8,7 +8,7 @@ import random
 import pytest
 from steps import assert_grows_in_proportion
 
-from protocol.openai.model_in_json import find_model, replace_model
+from protocol.openai.model_in_json import find_model, named_models, replace_model
 
 BOM = b"\xef\xbb\xbf"
 
@@ -144,6 +144,13 @@ REPLACED = [
 def test_replaces_nothing_but_the_value(case: tuple[bytes, bytes]) -> None:
     body, expected = case
     assert replace_model(body, "new") == expected
+    assert replaced_in_place(body) == expected
+
+
+def replaced_in_place(body: bytes) -> bytes:
+    """Replace the model where it has been found already, if there is one alone."""
+    models = named_models(body) or []
+    return replace_model(body, "new", *(models if len(models) == 1 else ()))
 
 
 def test_replacing_by_the_same_model_gives_an_equal_body_that_is_another_object() -> None:
@@ -233,6 +240,7 @@ def check_against_json(body: bytes) -> None:
     if found:
         assert json.loads(body[found[1] : found[2]]) == found[0]
     assert outermost(replace_model(body, "new")) == replaced_by_json(body)
+    assert replaced_in_place(body) == replace_model(body, "new")
 
 
 @pytest.mark.parametrize("seed", range(250))

@@ -79,6 +79,9 @@ _STRETCH_BYTES = 1 << 20  # of a long string, searched for its end in one call
 _STRETCH_STEPS = 250
 _PAIR_PASSES = 8  # of taking out pairs; what they leave, in deep nests, is walked
 
+# A string that says what it shows.
+_PLAIN_STRING = re.compile(rb'"[ !#-\[\]-~]{0,256}"')
+
 _QUOTE_BYTE = ord('"')
 _BACKSLASH = ord("\\")
 
@@ -88,11 +91,15 @@ class _NotAnObject(Exception):
 
 
 class NamedModel(typing.NamedTuple):
-    """A member that some parser takes for the model: its string, None for another value, and where the value stands."""
+    """A member that some parser takes for the model: its string, None for another value, and where the value stands.
+
+    `is_exact` says that its name is "model" in every letter.
+    """
 
     model: typing.Optional[str]
     start: int
     end: int
+    is_exact: bool
 
 
 def named_models(body: bytes) -> list[NamedModel] | None:
@@ -102,7 +109,7 @@ def named_models(body: bytes) -> list[NamedModel] | None:
     """
     try:
         _, members = _scan_object(body)
-        return [NamedModel(_string_value(body[start:end]), start, end) for _, start, end in members]
+        return [NamedModel(_string_value(body[start:end]), start, end, name == "model") for name, start, end in members]
     except _NotAnObject:
         return None
 
@@ -129,13 +136,16 @@ def find_model(body: bytes) -> tuple[str, int, int] | None:
     return None if model is None else (model, start, end)
 
 
-def replace_model(body: bytes, model: str) -> bytes:
+def replace_model(body: bytes, model: str, named: NamedModel | None = None) -> bytes:
     """Return the body with `model` as the value of its outermost "model", and not a byte changed besides.
 
     A value of any type is replaced, and each one where there are several, "Model" and "MODEL" included. Where there is
     no "model" it becomes the first member. A body that is no JSON object comes back as the same object, and no other.
+    `named` is the only one of `named_models`, where these have been asked for.
     """
     value = json.dumps(model).encode("ascii")
+    if named is not None and named.is_exact and len(body) <= _STRETCH_BYTES:
+        return b"%b%b%b" % (body[: named.start], value, body[named.end :])
     whole = memoryview(body)
     pieces: list[bytes | memoryview] = []
     at, has_model = 0, False
@@ -206,6 +216,8 @@ def _string_value(token: bytes) -> str | None:
     """Return the text of a string token, None for any other token and where its escapes or its UTF-8 are wrong."""
     if not token.startswith(b'"'):
         return None
+    if _PLAIN_STRING.fullmatch(token):  # as nearly always: a tenth of what reading JSON takes
+        return token[1:-1].decode("ascii")
     try:
         return json.loads(token.decode("utf-8"))
     except ValueError:

@@ -98,7 +98,7 @@ def renamed_body(choice: ModelChoice, kind: BodyKind, body: bytes, *, takes_mode
                 )  # fmt: skip
             asked = (models[0].model or "") if models else ""
             sent = choice.sent(asked) if models else choice.forced if takes_model else ""
-            renamed: bytes = body if sent == asked else replace_model(body, sent)
+            renamed: bytes = body if sent == asked else replace_model(body, sent, *models)
             return renamed
     if kind == "pairs" and begin != "object":
         return _renamed_pairs(choice, body, takes_model=takes_model)
