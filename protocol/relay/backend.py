@@ -26,7 +26,7 @@ from protocol.errors import ApiError, UsageError
 from protocol.exchange import Answer, BackendFailed, Body, Endpoint, Paced, Pending, Request, Response, Rest, Session
 from protocol.openai.answers import error_response
 from protocol.openai.early_stream import early_head
-from protocol.relay.answer_head import AnswerHeads
+from protocol.relay.answer_head import AnswerHead, AnswerHeads
 from protocol.relay.coded import CodedWatch, masked_body, unreadable
 from protocol.relay.error_words import begins_with_error
 from protocol.relay.kept_body import KeptBody
@@ -302,9 +302,11 @@ class Relay:
         """Return the answer to a first attempt, None where the retry law must have a look at it; UpstreamFailed."""
         if head.status >= 400 or head.status == 101 or (self._has_fallback and _is_event_stream(head)):
             return None
+        known = head.facts or self._heads.read(head)
         tried = self._tried_well if head.status == 200 else (f"{self.name}={head.status}",)
-        response = self._begun(request, self._pool.answer_on(connection, head), tried)
-        self._health.note_success()
+        response = self._begun(request, self._pool.answer_on(connection, head, is_coded=known.is_coded), tried)
+        if self._health.failures:
+            self._health.note_success()
         return response
 
     def _begun(
@@ -317,15 +319,17 @@ class Relay:
         head = answer.head
         first = taken if answer.complete else taken + answer.take()
         length = head.content_length
-        known = self._heads.read(head)
+        known: AnswerHead = head.facts or self._heads.read(head)
         if known.is_coded and self._mask is not None:
             return self._coded(request, answer, first, attempts)
         model = self._planner.model_to_name(request) if self._planner.names_asked and not known.tells_coding else ""
         body: Body
         if answer.complete:
-            if model:
-                first = named_whole(first, model)
-            body, length = _framed_as_it_came(request, head, first)
+            body = named_whole(first, model) if model else first
+            if length is None or request.head.method == "HEAD":
+                body, length = _framed_as_it_came(request, head, body)
+            else:
+                length = None
         elif model and known.is_events:
             body, length = NamedEvents(answer, first, self._settings.keepalive, model, request), None
         elif model and known.is_json:

@@ -181,7 +181,8 @@ class Health:
 
     def __init__(self, cooldown: float) -> None:
         self._cooldown = cooldown
-        self._failures = 0
+        #: How many requests have failed in a row.
+        self.failures = 0
         self._rest_until = 0.0
         self._is_probed = False
         #: Whether it neither rests nor has just rested.
@@ -205,13 +206,13 @@ class Health:
 
     def note_success(self) -> None:
         """Note an answer of use."""
-        self._failures = 0
+        self.failures = 0
         self.is_well = True
 
     def note_failure(self, now: float) -> bool:
         """Note a request that failed; return whether the backend rests now."""
-        self._failures += 1
-        if self._failures < _FAILURES_TO_REST or not self._cooldown:
+        self.failures += 1
+        if self.failures < _FAILURES_TO_REST or not self._cooldown:
             return False
         self.is_well = False
         self._rest_until = now + self._cooldown

@@ -129,7 +129,7 @@ class UpstreamPool:
         if head.status == 101:
             connection.dismiss()
             raise UpstreamBroke(self._name, "it changed the protocol without being asked to")
-        return self.answer_on(connection, head)
+        return self.answer_on(connection, head, is_coded=is_coded(head))
 
     async def open_tunnel(
         self, request: UpstreamRequest, outgoing: typing.AsyncIterator[bytes], end_by: float = 0.0
@@ -194,11 +194,9 @@ class UpstreamPool:
             connection.dismiss()
             raise
 
-    def answer_on(self, connection: UpstreamConnection, head: ResponseHead) -> UpstreamAnswer:
-        """Return the answer of which a connection has read the head."""
-        mask = self.mask
-        if "content-encoding" in head.fields and is_coded(head):
-            mask = None
+    def answer_on(self, connection: UpstreamConnection, head: ResponseHead, *, is_coded: bool) -> UpstreamAnswer:
+        """Return the answer of which a connection has read the head; `is_coded`: under a Content-Encoding."""
+        mask = None if is_coded else self.mask
         return UpstreamAnswer(connection, head, self.limits.timeout, self._give_back, self.let_go, mask)
 
     def _give_back(self, connection: UpstreamConnection) -> None:
@@ -233,7 +231,7 @@ class UpstreamPool:
             head = await connection.read_head(self.limits.first_byte_timeout)
             if head.status != 101:
                 size = 0
-                async for data in self.answer_on(connection, head):
+                async for data in self.answer_on(connection, head, is_coded=is_coded(head)):
                     size += len(data)
                     if size > self.limits.drain_bytes:
                         break
