@@ -44,7 +44,7 @@ def make_mock(*, clock=lambda: NOW, sleep=no_sleep, forward=None, **changes):
 
 def world_of(mock):
     """Return what the parts of a mock share."""
-    return mock._loaded_api().world
+    return mock._own._loaded_api().world
 
 
 def make_request(method, path, body=None, fields=()):

@@ -33,7 +33,7 @@ def test_paths_of_the_mock_begin_as_the_description_has_them(occasion, root):
 
 def test_every_operation_of_a_family_finds_it():
     """A family must stand under each root that its operations have, or its first request would not find it."""
-    api = make_mock()._loaded_api()
+    api = make_mock()._own._loaded_api()
     kinds = {kind for occasion in FAMILIES for kind in load(occasion)}
     for kind in kinds:
         for key in kind(api.world).operations():

@@ -8,7 +8,7 @@ jeremychone/rust-genai#119 (what an assistant may say).
 from __future__ import annotations
 
 import pytest
-from mocks import ask, make_mock, respond
+from mocks import ask, make_mock, respond, world_of
 
 from protocol.errors import ApiError
 
@@ -73,7 +73,7 @@ def test_what_only_answers_have_may_be_left_out(item, path):
     # What answers have is there now.
     assert shown["id"] and shown["type"] == item.get("type", "message")
     shape = {"/responses": "ResponseItem", "/conversations": "ConversationItem"}[path]
-    world = mock._loaded_api().world
+    world = world_of(mock)
     world.conformity.check(world.reference.shapes.named(shape))(shown)
 
 
