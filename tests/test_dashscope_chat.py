@@ -4,6 +4,7 @@ import pytest
 
 from protocol.dashscope.mapping.chat import ChatPlan, final_chat_error, plan_chat, refuses_plain_call, retry_plan
 from protocol.dashscope.mapping.errors import DashScopeError, error_from_answer, upstream_timeout
+from protocol.dashscope.mapping.learned import Learned
 from protocol.dashscope.mapping.native import MULTIMODAL_GENERATION_PATH, TEXT_GENERATION_PATH
 from protocol.errors import ApiError
 
@@ -407,7 +408,7 @@ def test_routes_and_memory_choose_the_endpoint() -> None:
     routed = plan_chat(request, routes={"qwen-*": "multimodal"}).calls[0]
     assert routed.path == MULTIMODAL_GENERATION_PATH
     assert routed.body["input"]["messages"] == [{"role": "user", "content": [{"text": "hi"}]}]
-    assert plan_chat(request, remembered="multimodal").calls[0].path == MULTIMODAL_GENERATION_PATH
+    assert plan_chat(request, learned=Learned(endpoint="multimodal")).calls[0].path == MULTIMODAL_GENERATION_PATH
 
 
 def native_error(message: str, code: str = "InvalidParameter") -> DashScopeError:

@@ -303,6 +303,102 @@ def test_a_stream_and_no_thinking_may_both_be_learned() -> None:
     ]  # fmt: skip
 
 
+# ---- what is remembered of it
+
+
+def asked_in_turn(answers: list[bytes], *requests: dict) -> list[dict]:
+    """Return the parameters of all calls that are made for requests to one translator, one after the other."""
+
+    async def ask() -> list[dict]:
+        async with Native({TEXT: answers, MULTIMODAL: answers}) as native, translator(native) as house:
+            for request in requests:
+                answered = await house.chat(**{"model": "my-model", **request})
+                assert answered.status == 200, answered.body
+            return [call["parameters"] for call in native.calls]
+
+    return asyncio.run(ask())
+
+
+JSON = {"response_format": JSON_OBJECT}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("message", REFUSED)
+def test_a_refusal_is_paid_for_once(message: str, stream: bool) -> None:
+    answers = [refusals(message, stream), GOOD_STREAM if stream else GOOD]
+    request = {**JSON, **FORCED, "stream": stream}
+    calls = asked_in_turn(answers, request, request, {**request, "model": "vendor/MY-model"})
+    assert [call.get("enable_thinking") for call in calls] == [None, False, False, False]
+
+
+def test_what_must_be_said_in_words_is_remembered_as_such() -> None:
+    answers = [refusals(JSON_REFUSED, False), refusals(NO_WAY_OFF[0], False), GOOD]
+    calls = asked_in_turn(answers, JSON, JSON)
+    assert [call.get("enable_thinking") for call in calls] == [None, False, None, None]
+    assert ["response_format" in call for call in calls] == [True, True, False, False]
+
+
+def test_a_refusal_of_json_says_nothing_of_other_requests() -> None:
+    answers = [refusals(JSON_REFUSED, False), GOOD]
+    others = [{}, FORCED, {**JSON, "enable_thinking": True}, {**JSON, "model": "their-model"}]
+    calls = asked_in_turn(answers, JSON, *others)
+    assert [call.get("enable_thinking") for call in calls] == [None, False, None, None, True, None]
+
+
+def test_nothing_is_remembered_that_did_not_help() -> None:
+    refused = refusals(JSON_REFUSED, False)
+
+    async def ask() -> list[int]:
+        async with Native({TEXT: [refused, refused, refused, GOOD]}) as native, translator(native) as house:
+            statuses = [(await house.chat("my-model", **JSON)).status for _ in range(2)]
+            assert "enable_thinking" not in native.calls[3]["parameters"]
+            return statuses
+
+    assert asyncio.run(ask()) == [400, 200]
+
+
+def test_a_model_that_only_streams_is_remembered() -> None:
+    answers = [refusals("current user api does not support http call.", False), GOOD_STREAM]
+    calls = asked_in_turn(answers, {}, {}, {"max_tokens": 5})
+    assert [call.get("incremental_output") for call in calls] == [None, True, True, True]
+
+
+# ---- some function, whichever
+#
+# "Function calling" of Alibaba Cloud Model Studio has auto, none and one named function; "Error codes" refuses all else
+# as: tool_choice is one of the strings that should be ["none", "auto"]. So the system message says it.
+
+SOME_CALL = "Do not answer in words: call one of the functions that you have."
+ALLOWED = {
+    "type": "allowed_tools",
+    "allowed_tools": {"mode": "required", "tools": [NAMED, {"type": "function", "function": {"name": "clock"}}]},
+}
+
+
+@pytest.mark.parametrize("choice", ["required", ALLOWED], ids=["required", "allowed"])
+@pytest.mark.parametrize("model", ["qwen-plus", "qwen3.5-plus", "qwq-plus", "deepseek-v4-pro", "never-heard-of"])
+def test_some_call_is_asked_for_in_words(model: str, choice: object) -> None:
+    body = made(model, tools=TOOLS, tool_choice=choice)
+    assert (body["parameters"]["tool_choice"], body["parameters"]["tools"]) == ("auto", TOOLS)
+    assert system(body) == SOME_CALL and "enable_thinking" not in body["parameters"]
+
+
+def test_some_call_is_asked_for_behind_what_the_system_says() -> None:
+    messages = [{"role": "system", "content": "Be kind."}, USER]
+    body = (
+        plan_chat({"model": "qwen-plus", "messages": messages, "tools": TOOLS, "tool_choice": "required"}).calls[0].body
+    )
+    assert system(body).startswith("Be kind.") and system(body).endswith(SOME_CALL)
+
+
+@pytest.mark.parametrize("choice", ["auto", "none", NAMED, None], ids=str)
+def test_nothing_is_said_where_nothing_is_required(choice: object) -> None:
+    assert [m["role"] for m in made("qwen-plus", tools=TOOLS, tool_choice=choice)["input"]["messages"]] == ["user"]
+    assert [m["role"] for m in made("qwen-plus", tools=TOOLS[:1], tool_choice="required")["input"]["messages"]] == [
+        "user"
+    ]
+
+
 # ---- the mock
 
 
@@ -402,3 +498,18 @@ def test_words_that_tell_no_schema_change_nothing(told: str) -> None:
     messages = [{"role": "system", "content": told}, {"role": "user", "content": "hi"}]
     said = MockHouse().post("/api/v1" + TEXT, generation(messages=messages))
     assert said["output"]["choices"][0]["message"]["content"] == "powered by openai"
+
+
+@pytest.mark.parametrize("model", ["qwen-plus", "qwen3.5-plus", "qwq-plus"])
+def test_some_function_of_several_is_called(url: str, model: str) -> None:
+    question = {"model": model, "messages": [{"role": "user", "content": "Ann is 25"}], "tools": TOOLS}
+    (said,) = post(url, {**question, "tool_choice": "required"})
+    (call,) = said["choices"][0]["message"]["tool_calls"]
+    assert call["function"]["name"] == "Person" and said["choices"][0]["finish_reason"] == "tool_calls"
+    assert violations(SCHEMA, json.loads(call["function"]["arguments"])) == []
+    history = [*question["messages"], said["choices"][0]["message"]]
+    history.append({"role": "tool", "tool_call_id": call["id"], "content": "done"})
+    (then,) = post(url, {**question, "messages": history, "tool_choice": "required"})
+    assert [call["function"]["name"] for call in then["choices"][0]["message"]["tool_calls"]] == ["clock"]
+    (last,) = post(url, {**question, "messages": history})
+    assert last["choices"][0]["message"]["content"] == "powered by openai"

@@ -3,9 +3,10 @@ from __future__ import annotations
 import pytest
 
 from protocol.dashscope.mapping.errors import DashScopeError, error_from_answer
+from protocol.dashscope.mapping.forcing import WITHOUT_THINKING
+from protocol.dashscope.mapping.learned import NOTHING_LEARNED, Learned, LearnedMemory
 from protocol.dashscope.mapping.models import (
     ENDPOINT_PATHS,
-    EndpointMemory,
     dashscope_model,
     dashscope_model_list,
     endpoint_for,
@@ -62,12 +63,23 @@ def test_every_endpoint_of_chat_can_be_named_in_the_configuration() -> None:
 
 
 def test_memory_forgets_the_model_not_asked_for_longest() -> None:
-    memory = EndpointMemory(most_models=2)
-    memory.remember("a", "text")
-    memory.remember("vendor/B", "multimodal")
-    assert memory.recall("A") == "text"
-    memory.remember("c", "text")
-    assert (memory.recall("b"), memory.recall("a"), memory.recall("c")) == (None, "text", "text")
+    memory = LearnedMemory(most_models=2)
+    memory.remember("a", Learned(must_stream=True))
+    memory.remember("vendor/B", Learned(forcing={"json": WITHOUT_THINKING}))
+    assert memory.recall("A") == Learned(must_stream=True)
+    memory.remember("c", Learned(must_stream=True))
+    assert memory.recall("b") == NOTHING_LEARNED
+    assert memory.recall("a") == memory.recall("c") == Learned(must_stream=True)
+
+
+def test_an_endpoint_is_remembered_only_where_the_other_one_refused() -> None:
+    memory = LearnedMemory()
+    memory.remember("a", Learned(endpoint="multimodal", must_stream=True))
+    assert memory.recall("a") == Learned(must_stream=True)
+    memory.remember("a", Learned(endpoint="multimodal", endpoint_refused=True))
+    assert memory.recall("a") == Learned(endpoint="multimodal")
+    memory.remember("a", Learned(endpoint="text", must_stream=True))
+    assert memory.recall("a") == Learned(endpoint="multimodal", must_stream=True)
 
 
 def url_error(code: str = "InvalidParameter", message: str = "url error, please check url！") -> DashScopeError:

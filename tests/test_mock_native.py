@@ -364,7 +364,7 @@ def test_unknown_models_answer_on_both(path):
         ),
         (
             generation(tools=TOOLS, tool_choice="required"),
-            "tool_choice is one of the strings that should be ['none', 'auto']",
+            'tool_choice is one of the strings that should be ["none", "auto"]',
         ),
         (generation(tools=TOOLS, tool_choice=FORCED, enable_thinking=True), "in thinking mode"),
         (generation(response_format={"type": "json_object"}), "'messages' must contain the word 'json' in some form"),

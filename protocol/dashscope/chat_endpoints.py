@@ -10,8 +10,8 @@ from protocol.dashscope.mapping.aggregator import ChatAggregator
 from protocol.dashscope.mapping.answer import CompletionFacts, chat_completion, merge_completions
 from protocol.dashscope.mapping.chat import ChatPlan, final_chat_error, plan_chat, retry_plan
 from protocol.dashscope.mapping.errors import DashScopeError, upstream_bad_response
+from protocol.dashscope.mapping.learned import NOTHING_LEARNED, LearnedMemory
 from protocol.dashscope.mapping.legacy import chat_request_for_completion, text_completion, text_completion_chunk
-from protocol.dashscope.mapping.models import EndpointMemory
 from protocol.dashscope.mapping.native import NativeCall
 from protocol.dashscope.mapping.stream import ChatStreamTranslator, parallel_translators
 from protocol.dashscope.request_body import BodyReader
@@ -48,7 +48,7 @@ class ChatEndpoints:
         self._keepalive_seconds = keepalive_seconds
         self._clock = clock
         self._make_id = make_id
-        self._memory = EndpointMemory()
+        self._memory = LearnedMemory()
 
     async def create_chat_completion(self, request: Request, caller: Caller) -> Response:
         """Answer `POST /chat/completions`."""
@@ -63,10 +63,10 @@ class ChatEndpoints:
         return {**body, "model": self._default_model} if body.get("model") is None else body
 
     async def _answer(self, body: JsonObject, caller: Caller, *, legacy: bool) -> Response:
-        """Carry the request out, again where that may help: `retry_plan` says how."""
+        """Carry the request out, again where that may help (`retry_plan` says how), and remember what did."""
         model = body["model"]
-        remembered = self._memory.recall(model) if isinstance(model, str) else None
-        plan = plan_chat(body, routes=self._endpoints, remembered=remembered)
+        known = self._memory.recall(model) if isinstance(model, str) else NOTHING_LEARNED
+        plan = plan_chat(body, routes=self._endpoints, learned=known)
         while True:
             try:
                 response = await self._carry_out(plan, caller, legacy)
@@ -76,8 +76,8 @@ class ChatEndpoints:
                     raise final_chat_error(plan, error) from None
                 plan = retry
             else:
-                if plan.endpoint_retried:
-                    self._memory.remember(plan.model, plan.endpoint)
+                if plan.learned != known:
+                    self._memory.remember(plan.model, plan.learned)
                 return response
 
     async def _carry_out(self, plan: ChatPlan, caller: Caller, legacy: bool) -> Response:

@@ -18,10 +18,12 @@ from protocol.dashscope.mapping.forcing import (
     IN_WORDS,
     WITHOUT_THINKING,
     Manner,
+    forced_kind,
     manner_of_forcing,
     other_manner,
     say_in_words,
 )
+from protocol.dashscope.mapping.learned import NOTHING_LEARNED, Learned
 from protocol.dashscope.mapping.messages import native_messages
 from protocol.dashscope.mapping.models import (
     ENDPOINT_PATHS,
@@ -47,9 +49,11 @@ from protocol.dashscope.mapping.parameters import (
 from protocol.dashscope.mapping.parts import has_media_parts
 from protocol.dashscope.mapping.thinking import is_thinking
 from protocol.dashscope.mapping.tools import (
+    SOME_CALL_NOTE,
     forced_function,
     names_one_tool,
     rename_calls,
+    requires_some_call,
     stand_ins,
     tool_parameters,
 )
@@ -68,30 +72,14 @@ _STREAM_ONLY_ERRORS = (
 )
 
 
-class Learned(typing.NamedTuple):
-    """What refusals have taught of a model.
-
-    Which endpoint to ask, whether another one has refused the model, that it only streams, and how to force what the
-    request forces; None and False where there was no such refusal.
-    """
-
-    endpoint: str | None = None
-    endpoint_refused: bool = False
-    must_stream: bool = False
-    forcing: Manner | None = None
-
-
-_NOTHING = Learned()
-
-
 class ChatPlan:
     """What to call for one chat request, and how to read the answers.
 
     `calls` is one call, or one a choice. `stream`: the client wants a stream. `aggregate`: it does not, and the calls
     are streams all the same. `forced_tool`: one function was named in `tool_choice`. `endpoint_forced`: because of
     media parts no other endpoint can be tried. `cumulative`: each event of a stream repeats all that was said.
-    `forcing`: how the model is forced to JSON or to a function, None where it is not. `learned`: what refusals of
-    earlier plans have taught. `stand_ins`: the names of functions that DashScope keeps to itself, by what is sent.
+    `forced`: what the model is forced to, "" where it is not; `forcing`: how. `learned`: what refusals of earlier plans
+    have taught. `stand_ins`: the names of functions that DashScope keeps to itself, by what is sent.
     """
 
     __slots__ = (
@@ -100,6 +88,7 @@ class ChatPlan:
         "cumulative",
         "endpoint",
         "endpoint_forced",
+        "forced",
         "forced_tool",
         "forcing",
         "include_usage",
@@ -120,7 +109,8 @@ class ChatPlan:
         aggregate: bool,
         include_usage: bool,
         forced_tool: bool,
-        forcing: Manner | None,
+        forced: str,
+        forcing: Manner,
         learned: Learned,
         stand_ins: typing.Mapping[str, str],
     ) -> None:
@@ -133,6 +123,7 @@ class ChatPlan:
         self.aggregate = aggregate
         self.include_usage = include_usage
         self.forced_tool = forced_tool
+        self.forced = forced
         self.forcing = forcing
         self.learned = learned
         self.stand_ins = stand_ins
@@ -147,13 +138,12 @@ def plan_chat(
     request: typing.Mapping[str, typing.Any],
     *,
     routes: typing.Mapping[str, str] | None = None,
-    remembered: str | None = None,
-    learned: Learned = _NOTHING,
+    learned: Learned = NOTHING_LEARNED,
 ) -> ChatPlan:
     """Return the plan for the JSON object of a chat completion request.
 
-    `routes` and `remembered` are as in `endpoint_for`; what was `learned` overrules them, unless there are media parts,
-    and all else that is known of the model. Raises the ApiError 400 that names the field at fault.
+    `routes` are as in `endpoint_for`. What was `learned` overrules all that is known of the model, but neither the
+    routes nor what media parts need. Raises the ApiError 400 that names the field at fault.
     """
     model = required_text(request, "model")
     refuse_impossible_model(model)
@@ -163,16 +153,14 @@ def plan_chat(
     stream, include_usage = _read_stream(request)
     _refuse_audio_output(request)
 
-    parameters, notes, forcing = _forced_parameters(request, model, messages, learned)
+    parameters, notes, forced, forcing = _forced_parameters(request, model, messages, learned)
     if takes_one_message(model):
         messages = one_message(messages, parameters)
     thinking = is_thinking(model, parameters)
     aggregate = not stream and (learned.must_stream or _must_stream(model, parameters, thinking))
 
     has_media = has_media_parts(messages)
-    endpoint = learned.endpoint
-    if has_media or endpoint is None:
-        endpoint = endpoint_for(model, has_media, routes, remembered)
+    endpoint = endpoint_for(model, has_media, routes, learned.endpoint)
     native = native_messages(
         messages, endpoint == MULTIMODAL_ENDPOINT, notes, one_system=not takes_documents_as_system(model)
     )
@@ -187,6 +175,7 @@ def plan_chat(
         aggregate=aggregate,
         include_usage=include_usage,
         forced_tool=names_one_tool(request),
+        forced=forced,
         forcing=forcing,
         learned=learned,
         stand_ins=names,
@@ -206,10 +195,10 @@ def retry_plan(request: typing.Mapping[str, typing.Any], plan: ChatPlan, error: 
     elif refuses_plain_call(error) and not plan.stream and not plan.aggregate:
         learned = learned._replace(must_stream=True)
     else:
-        manner = other_manner(plan.forcing, plan.calls[0].body["parameters"], error) if plan.forcing else None
+        manner = other_manner(plan.forcing, plan.calls[0].body["parameters"], error) if plan.forced else None
         if manner is None:
             return None
-        learned = learned._replace(forcing=manner)
+        learned = learned._replace(forcing={**learned.forcing, plan.forced: manner})
     return plan_chat(request, learned=learned)
 
 
@@ -230,27 +219,28 @@ def refuses_plain_call(error: ApiError) -> bool:
 
 def _forced_parameters(
     request: typing.Mapping[str, typing.Any], model: str, messages: list[typing.Any], learned: Learned
-) -> tuple[JsonObject, list[str], Manner | None]:
-    """Return the native parameters, the notes for the system message, and how what is forced is forced."""
+) -> tuple[JsonObject, list[str], str, Manner]:
+    """Return the native parameters, the notes for the system message, what is forced ("": nothing), and how."""
     parameters, raw = chat_parameters(request, model), raw_parameters(request)
     tools = tool_parameters(request)
     function, json = forced_function(tools), wants_json(request) or wants_json(raw)
-    forcing: Manner | None = None
-    if function or json:
-        known = {**parameters, **raw}
-        forcing = learned.forcing or manner_of_forcing(model, known, wants_json=json, forced_function=function)
+    known = {**parameters, **raw}
+    forced = forced_kind(known, wants_json=json, forced_function=function)
+    forcing = learned.forcing.get(forced) or manner_of_forcing(model, known, wants_json=json, forced_function=function)
     if forcing == WITHOUT_THINKING:
         parameters["enable_thinking"] = False
     in_words = forcing == IN_WORDS
-    json_in_words = in_words and (learned.forcing == IN_WORDS or not answers_json_while_thinking(model))
+    json_in_words = in_words and (forced in learned.forcing or not answers_json_while_thinking(model))
     response_format, notes = response_format_parameters(request, model, messages, in_words=json_in_words)
     parameters.update(response_format)
     if function and in_words:
         tools, note = say_in_words(tools, function)
         notes.append(note)
+    elif requires_some_call(request, tools):
+        notes.append(SOME_CALL_NOTE)
     parameters.update(tools)
     parameters.update(raw)
-    return parameters, notes, forcing
+    return parameters, notes, forced, forcing
 
 
 def _other_endpoint(endpoint: str) -> str:

@@ -40,6 +40,13 @@ _CANNOT_SWITCH_OFF = r"enable[_ ]thinking.{0,40}(?:(?:restricted|set) to|be) tru
 _LONGEST_REFUSAL = 2000
 
 
+def forced_kind(parameters: JsonObject, *, wants_json: bool, forced_function: str) -> str:
+    """Return what a request forces as far as a model's answer to it may differ, "" where it forces nothing."""
+    kinds = ["json"] if wants_json else []
+    kinds += ["function"] if forced_function else []
+    return " ".join([*kinds, "thinking"] if kinds and _asks_for_thinking(parameters) else kinds)
+
+
 def manner_of_forcing(model: str, parameters: JsonObject, *, wants_json: bool, forced_function: str) -> Manner:
     """Return how to force what a request forces, by what is known of the model; `parameters` are native ones."""
     refused = forced_function or (wants_json and not answers_json_while_thinking(model))

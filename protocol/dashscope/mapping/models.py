@@ -9,7 +9,6 @@ which no such request comes is spared some 10 ms. Source: Alibaba Cloud Model St
 
 from __future__ import annotations
 
-import collections
 import fnmatch
 import re
 import typing
@@ -30,7 +29,6 @@ THINKING_ON_DEMAND = "off"
 NEVER_THINKING = "never"
 UNKNOWN_THINKING = "unknown"
 
-_MOST_REMEMBERED = 256
 _URL_ERROR = "url error"
 
 _CREATED = 1735689600  # 2025-01-01: DashScope tells no date, and the field is required
@@ -278,28 +276,6 @@ def no_endpoint_error(error: DashScopeError) -> DashScopeError:
         request_id=error.request_id,
         fields=error.fields,
     )
-
-
-class EndpointMemory:
-    """The endpoints that were found by trying, by model. Beyond `most_models` the least recently asked is forgotten."""
-
-    def __init__(self, most_models: int = _MOST_REMEMBERED) -> None:
-        self._most_models = most_models
-        self._endpoints: collections.OrderedDict[str, str] = collections.OrderedDict()
-
-    def recall(self, model: str) -> str | None:
-        """Return the endpoint that worked for `model`, or None."""
-        key = model_key(model)
-        if key in self._endpoints:
-            self._endpoints.move_to_end(key)
-        return self._endpoints.get(key)
-
-    def remember(self, model: str, endpoint: str) -> None:
-        """Note that `model` answered on `endpoint`."""
-        self._endpoints[model_key(model)] = endpoint
-        self._endpoints.move_to_end(model_key(model))
-        if len(self._endpoints) > self._most_models:
-            self._endpoints.popitem(last=False)
 
 
 def thinking_of(model: str) -> str:

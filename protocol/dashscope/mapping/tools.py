@@ -1,9 +1,10 @@
 """Tool definitions and the choice among them, OpenAI's as DashScope's.
 
 DashScope keeps the name "search" to itself, so another name stands for a function that is called so. It has no way to
-say that some tool must be called ("required"). Where there is but one it is named; among
-several the model chooses whether to call any. What becomes of a named one while a model thinks, forcing.py says.
-Source: OpenAI API reference, "Create chat completion": tools, tool_choice.
+say that some tool must be called: "required" is refused, or taken without being kept. Where there is but one tool it is
+named; among several a note in the system message asks for a call. What becomes of a named one while a model thinks,
+forcing.py says. Sources: OpenAI API reference, "Create chat completion": tools, tool_choice; Alibaba Cloud's pages
+"Function calling" and "Error codes" (`tool_choice is one of the strings that should be ["none", "auto"]`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from protocol.wire.json_text import JsonObject
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _RESERVED_NAME = "search"
 _STAND_IN = "search_tool"
+SOME_CALL_NOTE = "Do not answer in words: call one of the functions that you have."
 _KEYS = ("name", "description", "parameters", "strict")
 
 
@@ -72,6 +74,14 @@ def forced_function(native: JsonObject) -> str:
     choice = native.get("tool_choice")
     name: str = choice["function"]["name"] if isinstance(choice, dict) else ""
     return name
+
+
+def requires_some_call(request: typing.Mapping[str, typing.Any], native: JsonObject) -> bool:
+    """Tell whether a request requires a call of some function, and native tool parameters cannot say so."""
+    choice = _read_tool_choice(request)[1]
+    if isinstance(choice, dict) and choice.get("type") == "allowed_tools":
+        choice = choice["allowed_tools"].get("mode")
+    return choice == "required" and native.get("tool_choice") == "auto"
 
 
 def names_one_tool(request: typing.Mapping[str, typing.Any]) -> bool:

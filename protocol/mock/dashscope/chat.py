@@ -19,7 +19,7 @@ from protocol.mock.answer.instance import instance
 from protocol.mock.answer.logprobs import token_logprobs
 from protocol.mock.dashscope.question import Question, message_text, offered_functions
 from protocol.mock.dashscope.refusals import bad_parameter, object_member
-from protocol.mock.dashscope.words import functions_to_call, schema_in, system_text, wants_json
+from protocol.mock.dashscope.words import functions_to_call, schema_in, system_text, wants_json, wants_some_call
 from protocol.mock.json_schema.document import SchemaError
 from protocol.openai.answers import split_words
 from protocol.wire.json_text import JsonObject, encode_json
@@ -82,24 +82,15 @@ def _calls(
     """Return the calls to make and the finish reason.
 
     A call is made of the function that `tool_choice` names, or of those that the user's last message names or a system
-    message says to call. As at DashScope the reason is "stop" in the first case, and "tool_calls" in the others.
+    message says to call. Where that says to call some function, it is the first one that was not called yet. As at
+    DashScope the reason is "stop" in the first case, and "tool_calls" in the others.
     """
     tools, choice = offered_functions(question.parameters), question.parameters.get("tool_choice") or "auto"
-    last = question.messages[-1]
-    prompt = message_text(last)
+    prompt = message_text(question.messages[-1])
     if type(choice) is dict:
         chosen, reason = [tool for tool in tools if tool["name"] == choice["function"]["name"]][:1], "stop"
-    elif choice == "auto" and last.get("role") == "user":
-        ordered = functions_to_call(system_text(question)) if tools else []
-        chosen, reason = (
-            [
-                tool
-                for tool in tools
-                if tool["name"] in ordered or re.search(rf"(?<!\w){re.escape(tool['name'])}(?!\w)", prompt)
-            ],
-            "tool_calls",
-        )
-        chosen = chosen if question.parameters.get("parallel_tool_calls") else chosen[:1]
+    elif tools and choice == "auto":
+        chosen, reason = _told_to_call(question, tools, prompt), "tool_calls"
     else:
         chosen, reason = [], "stop"
     calls = [
@@ -107,6 +98,23 @@ def _calls(
         for tool in chosen
     ]
     return calls, reason if calls else "stop"
+
+
+def _told_to_call(question: Question, tools: list[JsonObject], prompt: str) -> list[JsonObject]:
+    """Return the functions that the messages say to call."""
+    ordered, chosen = system_text(question), []
+    if question.messages[-1].get("role") == "user":
+        names = functions_to_call(ordered)
+        chosen = [
+            tool
+            for tool in tools
+            if tool["name"] in names or re.search(rf"(?<!\w){re.escape(tool['name'])}(?!\w)", prompt)
+        ]
+    if not chosen and wants_some_call(ordered):
+        calls = [call for message in question.messages for call in message.get("tool_calls") or ()]
+        called = {str(object_member(call, "function").get("name")) for call in calls}
+        chosen = [next((tool for tool in tools if tool["name"] not in called), tools[0])]
+    return chosen if question.parameters.get("parallel_tool_calls") else chosen[:1]
 
 
 def _arguments(tool: JsonObject, prompt: str, budget: Budget) -> str:

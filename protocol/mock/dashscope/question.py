@@ -242,7 +242,7 @@ def _check_tools(parameters: JsonObject, thinking: bool) -> None:
             "The tool_choice parameter does not support being set to required or object in thinking mode"
         )
     if type(choice) is not dict or type(choice.get("function")) is not dict:
-        raise bad_parameter("tool_choice is one of the strings that should be ['none', 'auto'], or an object")
+        raise bad_parameter('tool_choice is one of the strings that should be ["none", "auto"]')
     if not any(tool["name"] == choice["function"].get("name") for tool in tools):
         raise bad_parameter("The function in tool_choice is not found in tools")
 

@@ -16,6 +16,7 @@ from protocol.wire.json_text import JsonObject
 _JSON = "json"
 _WANTED = r"\b(?:respond|answer|reply|return|output)\b[^.\n{]*$"
 _CALL_WANTED = r"[Cc]all the (?:function|tool) [`'\"]?([A-Za-z0-9_-]{1,64})"
+_SOME_CALL_WANTED = r"[Cc]all (?:at least )?one of the (?:functions|tools)"
 _SCHEMA = "schema"
 
 # What is looked at: so much of the prompt, so many mentions, and so many objects, each near its mention.
@@ -38,6 +39,11 @@ def system_text(question: Question) -> str:
 def functions_to_call(text: str) -> set[str]:
     """Return the names of the functions that a text says to call."""
     return set(re.findall(_CALL_WANTED, text))
+
+
+def wants_some_call(text: str) -> bool:
+    """Tell whether a text says that some function is to be called, whichever."""
+    return re.search(_SOME_CALL_WANTED, text) is not None
 
 
 def wants_json(text: str) -> bool:
