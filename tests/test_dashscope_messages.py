@@ -95,6 +95,11 @@ ROWS = {
         [text("tool", "ab", tool_call_id="c")],
         [text("tool", [{"text": "ab"}], tool_call_id="c")],
     ),
+    "tool with its id in another field, as Qwen-Agent has it (its issue 917)": (
+        [text("tool", "x", id="c")],
+        [text("tool", "x", tool_call_id="c")],
+        [text("tool", [{"text": "x"}], tool_call_id="c")],
+    ),
     "tool without content": ([text("tool", None, tool_call_id="c")], [text("tool", "", tool_call_id="c")], None),
     "function_call and function": (
         [USER, LEGACY_CALL, text("function", "21", name="f")],

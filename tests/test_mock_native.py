@@ -304,6 +304,54 @@ def test_no_tool_is_called_that_nobody_asks_for(parameters, content):
     assert found["message"] == {"role": "assistant", "content": "powered by openai"}
 
 
+# Qwen's own template, as Qwen-Agent fills it in.
+IN_WORDS = """# Tools
+
+You may call one or more functions to assist with the user query.
+
+You are provided with function signatures within <tools></tools> XML tags:
+<tools>
+{"type": "function", "function": {"name": "clock", "parameters": {"type": "object", "required": ["zone"], \
+"properties": {"zone": {"type": "string"}}}}}
+{"type": "function", "function": {"name": "alarm", "parameters": {"type": "object", "properties": {}}}}
+</tools>
+
+For each function call, return a json object with function name and arguments within <tool_call></tool_call> XML tags:
+<tool_call>
+{"name": <function-name>, "arguments": <args-json-object>}
+</tool_call>"""
+
+
+@pytest.mark.parametrize(
+    ("prompt", "said"),
+    [
+        ("hi", "powered by openai"),
+        ("ask the clock in Oslo", '<tool_call>\n{"name": "clock", "arguments": {"zone": "Oslo"}}\n</tool_call>'),
+        ("<tool_response>\n12:00\n</tool_response>", "powered by openai"),
+    ],
+)
+def test_functions_offered_in_qwen_s_template_are_called_in_the_text(prompt, said):
+    messages = [{"role": "system", "content": IN_WORDS}, {"role": "user", "content": prompt}]
+    assert choice(House().post(TEXT, generation(messages=messages)))["message"]["content"] == said
+
+
+@pytest.mark.parametrize("told", ["<tools>\n" * 20_000 + "<tool_call>", "<tool_call><tools>\n[1]\n{}\nno\n</tools>"])
+def test_a_template_that_offers_nothing_changes_nothing(told):
+    messages = [{"role": "system", "content": told}, {"role": "user", "content": "hi"}]
+    assert choice(House().post(TEXT, generation(messages=messages)))["message"]["content"] == "powered by openai"
+
+
+@pytest.mark.parametrize("field", ["tool_call_id", "id"])  # Qwen-Agent, its issue 917
+def test_a_result_may_name_its_call_by_either_field(field):
+    call = {"id": "c", "type": "function", "function": {"name": "clock", "arguments": "{}"}}
+    messages = [
+        {"role": "user", "content": "ask the clock"},
+        {"role": "assistant", "content": "", "tool_calls": [call]},
+        {"role": "tool", field: "c", "content": "12"},
+    ]
+    assert choice(House().post(TEXT, generation(messages=messages)))["message"]["content"] == "powered by openai"
+
+
 def test_tool_results_are_taken():
     calls = [{"id": "a", "type": "function", "function": {"name": "clock", "arguments": "{}"}}]
     messages = [

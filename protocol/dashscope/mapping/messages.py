@@ -140,7 +140,8 @@ class _Mapper:
         return [_tool_call(call, number, f"{where}.tool_calls[{number}]") for number, call in enumerate(calls)]
 
     def _map_tool(self, message: JsonObject, where: str, position: int) -> JsonObject:
-        call_id = message.get("tool_call_id")
+        # Qwen-Agent puts it into `id`.
+        call_id = message.get("tool_call_id") or message.get("id")
         if not isinstance(call_id, str) or not call_id:
             raise refuse_field(where + ".tool_call_id", "the id of the tool call that is answered", call_id)
         return self._tool_answer(message, where, call_id)

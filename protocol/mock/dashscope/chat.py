@@ -19,7 +19,14 @@ from protocol.mock.answer.instance import instance
 from protocol.mock.answer.logprobs import token_logprobs
 from protocol.mock.dashscope.question import Question, message_text, offered_functions
 from protocol.mock.dashscope.refusals import bad_parameter, object_member
-from protocol.mock.dashscope.words import functions_to_call, schema_in, system_text, wants_json, wants_some_call
+from protocol.mock.dashscope.words import (
+    functions_to_call,
+    offered_in_words,
+    schema_in,
+    system_text,
+    wants_json,
+    wants_some_call,
+)
 from protocol.mock.json_schema.document import SchemaError
 from protocol.openai.answers import split_words
 from protocol.wire.json_text import JsonObject, encode_json
@@ -104,17 +111,18 @@ def _told_to_call(question: Question, tools: list[JsonObject], prompt: str) -> l
     """Return the functions that the messages say to call."""
     ordered, chosen = system_text(question), []
     if question.messages[-1].get("role") == "user":
-        names = functions_to_call(ordered)
-        chosen = [
-            tool
-            for tool in tools
-            if tool["name"] in names or re.search(rf"(?<!\w){re.escape(tool['name'])}(?!\w)", prompt)
-        ]
+        names = functions_to_call(ordered) | {tool["name"] for tool in _named(tools, prompt)}
+        chosen = [tool for tool in tools if tool["name"] in names]
     if not chosen and wants_some_call(ordered):
         calls = [call for message in question.messages for call in message.get("tool_calls") or ()]
         called = {str(object_member(call, "function").get("name")) for call in calls}
         chosen = [next((tool for tool in tools if tool["name"] not in called), tools[0])]
     return chosen if question.parameters.get("parallel_tool_calls") else chosen[:1]
+
+
+def _named(tools: list[JsonObject], prompt: str) -> list[JsonObject]:
+    """Return the functions whose name is in a prompt."""
+    return [tool for tool in tools if re.search(rf"(?<!\w){re.escape(tool['name'])}(?!\w)", prompt)]
 
 
 def _arguments(tool: JsonObject, prompt: str, budget: Budget) -> str:
@@ -125,6 +133,12 @@ def _arguments(tool: JsonObject, prompt: str, budget: Budget) -> str:
 def _formatted(question: Question, text: str, budget: Budget) -> str:
     """Return the text, or JSON where a parameter or words ask for it."""
     wanted, prompt = object_member(question.parameters, "response_format"), message_text(question.messages[-1])
+    written = [
+        {"name": tool["name"], "arguments": json.loads(_arguments(tool, prompt, budget))}
+        for tool in _named(offered_in_words(system_text(question), budget), prompt)
+    ]
+    if written:
+        return "\n".join(f"<tool_call>\n{json.dumps(call, ensure_ascii=False)}\n</tool_call>" for call in written)
     if wanted.get("type") == "json_schema":
         schema = object_member(wanted, "json_schema").get("schema") or {}
         return _json(schema, prompt, "parameters.response_format", budget)

@@ -121,11 +121,13 @@ def _check_messages(messages: typing.Sequence[JsonObject], multimodal: bool) -> 
     for message in messages:
         role = message.get("role")
         if role == "tool":
-            if _call_id(message.get("tool_call_id")) not in unanswered:
+            # Qwen-Agent, DashScope's own, puts it into `id`.
+            answered = _call_id(message.get("tool_call_id") or message.get("id"))
+            if answered not in unanswered:
                 raise bad_parameter(
                     'messages with role "tool" must be a response to a preceeding message with "tool_calls".'
                 )
-            unanswered.remove(_call_id(message.get("tool_call_id")))
+            unanswered.remove(answered)
         elif unanswered:
             break
         unanswered |= _call_ids(message)

@@ -1,7 +1,8 @@
 """What a prompt asks for in words, as a model would understand it: JSON, a schema that it satisfies, a function's call.
 
 Some models cannot be forced by parameters, so clients and our own translator put into the system message what they
-want.
+want. Qwen's own template even offers functions there, between `<tools>` tags, for calls in the text between `<tool_call>`
+tags (Qwen documentation, "Function Calling").
 """
 
 from __future__ import annotations
@@ -11,17 +12,21 @@ import re
 
 from protocol.budget import Budget
 from protocol.mock.dashscope.question import Question, message_text
+from protocol.mock.unchecked import objects_of
 from protocol.wire.json_text import JsonObject
 
 _JSON = "json"
 _WANTED = r"\b(?:respond|answer|reply|return|output)\b[^.\n{]*$"
 _CALL_WANTED = r"[Cc]all the (?:function|tool) [`'\"]?([A-Za-z0-9_-]{1,64})"
 _SOME_CALL_WANTED = r"[Cc]all (?:at least )?one of the (?:functions|tools)"
+_OFFER, _END_OF_OFFER = "<tools>\n", "\n</tools>"
+_OF_A_CALL = r"\b(?:function|tool)[ _]calls?\b"
 _SCHEMA = "schema"
 
 # What is looked at: so much of the prompt, so many mentions, and so many objects, each near its mention.
 _MOST_CHARACTERS = 200_000
 _MOST_MENTIONS = 1_000
+_MOST_OFFERED = 128
 _MOST_OBJECTS = 16
 _MOST_OBJECT_CHARACTERS = 65_536
 _CHARACTERS_TO_OBJECT = 100
@@ -46,14 +51,26 @@ def wants_some_call(text: str) -> bool:
     return re.search(_SOME_CALL_WANTED, text) is not None
 
 
+def offered_in_words(text: str, budget: Budget) -> list[JsonObject]:
+    """Return the functions that a text offers between `<tools>` tags, one a line; BudgetSpent where that costs much."""
+    start = text.find(_OFFER) if "<tool_call>" in text else -1
+    end = text.find(_END_OF_OFFER, start)
+    if min(start, end) < 0:
+        return []
+    lines = text[start + len(_OFFER) : end].split("\n")[:_MOST_OFFERED]
+    functions = [tool.get("function") for tool in objects_of([_object_at(line, budget)[0] for line in lines])]
+    return [function for function in objects_of(functions) if type(function.get("name")) is str]
+
+
 def wants_json(text: str) -> bool:
-    """Tell whether a text asks for an answer in JSON."""
+    """Tell whether a text asks for an answer in JSON. How calls are to be written is another matter."""
     lowered, position = text.lower(), 0
     for _ in range(_MOST_MENTIONS):
         mention = lowered.find(_JSON, position)
         if mention < 0:
             return False
-        if re.search(_WANTED, lowered[max(0, mention - _CHARACTERS_TO_JSON) : mention]):
+        before = lowered[max(0, mention - _CHARACTERS_TO_JSON) : mention]
+        if re.search(_WANTED, before) and not re.search(_OF_A_CALL, before):
             return True
         position = mention + len(_JSON)
     return False
