@@ -37,12 +37,13 @@ from protocol.instrument.gate import Gate, Instrument
 from protocol.mock.settings import MockSettings
 from protocol.on_demand import load
 from protocol.openai.answers import ERROR_SHAPES
+from protocol.openai.asked_model import name_pattern
 from protocol.relay.settings import RelaySettings
 from protocol.server.server import Server, listen_failure
 from protocol.server.settings import ServerSettings
 from protocol.server.worker_place import WorkerPlace
 from protocol.service.cors import CorsPolicy
-from protocol.service.doors import chat_example, service_doors
+from protocol.service.doors import ChatExample, chat_example, service_doors
 from protocol.service.key_guard import KeyGuard, who_may_call
 from protocol.service.log import Log
 from protocol.service.log_output import LogOutput
@@ -112,6 +113,9 @@ class _Kind(typing.NamedTuple):
     descriptors: int = 1
 
 
+# Of a length that is taken for a key: before a mock the line works as it is.
+_CALLERS_KEY = "YOUR-API-KEY"
+
 #: A new kind of backend needs its rooms, a line here, and one in protocol/on_demand.py.
 _KINDS = {
     "mock": _Kind(MockSettings, _make_mock),
@@ -142,6 +146,23 @@ def _key_holders(backends: typing.Mapping[str, Backend]) -> tuple[str, ...]:
 def _key_guard(origins: Origins, settings: ServerSettings) -> KeyGuard:
     scheme = "https" if settings.certfile else "http"
     return KeyGuard(origins, scheme=scheme, host=settings.host, is_local=settings.is_local)
+
+
+def _chat_example(settings: Settings, key_holders: typing.Sequence[str]) -> ChatExample:
+    """Return an example that the backend answers which its model leads to, once the caller's key is in its place."""
+    example = ChatExample()
+    backend = _first_asked(settings, example.model)
+    if backend is None or backend.kind == "mock":
+        return example
+    own_model = getattr(backend.options, "default_model", "")
+    if own_model and _first_asked(settings, own_model) is backend:
+        example = example._replace(model=own_model)
+    return example if backend.name in key_holders else example._replace(key=_CALLERS_KEY)
+
+
+def _first_asked(settings: Settings, model: str) -> BackendSettings | None:
+    names = [route.backends[0] for route in settings.routes if name_pattern(route.pattern).fullmatch(model)]
+    return next((backend for backend in settings.backends if backend.name in names[:1]), None)
 
 
 def _routed_kinds(settings: Settings) -> set[str]:
@@ -189,6 +210,7 @@ class Service:
         self._metrics = Metrics()
         self._backends = _make_backends(settings, log, instance or _new_instance(), self._forward)
         self.key_holders = _key_holders(self._backends)
+        self.example = _chat_example(settings, self.key_holders)
         origins = Origins(settings.server.cors_origins)
         guard = _key_guard(origins, settings.server)
         guarded = {name: guard.around(backend) for name, backend in self._backends.items()}
@@ -620,7 +642,7 @@ def _banner(settings: Settings, port: int, source: str, key_holders: typing.Sequ
         f"  settings: {source}; routes: {routes}\n"
         f"  pages:    {who_may_call(Origins(settings.server.cors_origins), key_holders)}\n"
         f"{''.join(f'  mind:     {note}' + chr(10) for note in notes)}"
-        f"  try it:   {chat_example(url)}\n"
+        f"  try it:   {chat_example(url, _chat_example(settings, key_holders))}\n"
         "  stop it:  Ctrl-C"
     )
 

@@ -28,7 +28,7 @@ from protocol.openai.answers import ERROR_SHAPES
 from protocol.server.server import Server
 from protocol.server.settings import ServerSettings
 from protocol.service.cors import CorsPolicy
-from protocol.service.doors import service_doors
+from protocol.service.doors import ChatExample, service_doors
 from protocol.service.log import Log
 from protocol.service.metrics import Metrics
 from protocol.service.origins import Origins
@@ -239,6 +239,7 @@ class _State:
     """What the service's doors ask for."""
 
     version = "0"
+    example = ChatExample()
     draining = False
     backends: Mapping[str, str] = {}
     routes: Sequence[tuple[str, Sequence[str]]] = ()

@@ -26,7 +26,7 @@ from protocol.relay.settings import RelaySettings
 from protocol.server.server import Server
 from protocol.server.settings import ServerSettings
 from protocol.service.cors import CorsPolicy
-from protocol.service.doors import service_doors
+from protocol.service.doors import ChatExample, service_doors
 from protocol.service.log import Log
 from protocol.service.metrics import Metrics
 from protocol.service.origins import Origins
@@ -147,6 +147,7 @@ class House:
 
 class DoorState:
     version = "0"
+    example = ChatExample()
     draining = False
     backends: dict[str, str] = {}
     routes: list[tuple[str, list[str]]] = []

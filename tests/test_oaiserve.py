@@ -110,6 +110,30 @@ def test_banner_has_the_address_and_a_curl_line_whose_body_is_json(command):
         assert status == 200 and body.endswith(b"data: [DONE]\n\n")
 
 
+@pytest.mark.parametrize(
+    ("options", "model", "key"),
+    [
+        (("mock",), "gpt-4o-mini", None),
+        (("relay",), "gpt-4o-mini", "Bearer YOUR-API-KEY"),
+        (("relay", "--set", "relay.api_key=sk-0123456789abcdef"), "gpt-4o-mini", None),
+        (("dashscope",), "farui-plus", "Bearer YOUR-API-KEY"),
+        (("dashscope", "--set", "dashscope.api_key=sk-0123456789abcdef"), "farui-plus", None),
+        (("dashscope", "--set", "dashscope.default_model=qwen-plus"), "qwen-plus", "Bearer YOUR-API-KEY"),
+        (("dashscope", "--set", "routes.gpt-*=mock"), "gpt-4o-mini", None),
+        (("dashscope", "--set", "routes.farui-*=mock"), "gpt-4o-mini", "Bearer YOUR-API-KEY"),
+        pytest.param(("dashscope", "--workers", "2"), "farui-plus", "Bearer YOUR-API-KEY", marks=needs_signals),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else None,
+)
+def test_banner_s_line_asks_a_model_with_a_key_where_callers_bring_one(command, options, model, key):
+    with running(command, *options) as program:
+        words = shlex.split(re.search(r"curl .*", program.banner).group())
+        fields = dict(word.split(": ") for before, word in zip(words, words[1:]) if before == "-H")
+        assert json.loads(words[words.index("-d") + 1])["model"] == model
+        assert (fields.get("Authorization"), fields["Content-Type"]) == (key, "application/json")
+        assert "0123456789" not in program.banner
+
+
 @needs_signals
 def test_banner_tells_that_each_worker_of_the_mock_remembers_its_own(command):
     with running(command, "--workers", "2") as program:

@@ -9,7 +9,7 @@ import shlex
 import oaiserve
 from protocol.config import options_of
 from protocol.server.settings import ServerSettings
-from protocol.service.doors import chat_example
+from protocol.service.doors import ChatExample, chat_example
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
 
@@ -32,7 +32,7 @@ def test_configuration_table_is_complete_and_current():
 
 
 def test_first_curl_line_is_the_banner_s():
-    assert chat_example("http://127.0.0.1:8080") in readme()
+    assert chat_example("http://127.0.0.1:8080", ChatExample()) in readme()
 
 
 def test_options_in_the_readme_exist():

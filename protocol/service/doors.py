@@ -17,10 +17,18 @@ _INFO_FIELDS = JSON_FIELDS + b"vary: Accept\r\n"
 _METRICS_FIELDS = encode_fields([("content-type", "text/plain; version=0.0.4; charset=utf-8")])
 
 
+class ChatExample(typing.NamedTuple):
+    """What the line to paste asks for: a model that whom it reaches knows, and whose key callers bring ("": nobody)."""
+
+    model: str = "gpt-4o-mini"
+    key: str = ""
+
+
 class ServiceState(typing.Protocol):
     """What the doors ask of the running service."""
 
     version: str
+    example: ChatExample
     now: typing.Callable[[], float]
 
     @property
@@ -67,11 +75,12 @@ def _base_url(host: str) -> str:
     return f"http://{host or '127.0.0.1:8080'}"
 
 
-def chat_example(base_url: str) -> str:
+def chat_example(base_url: str, example: ChatExample) -> str:
     """Return a curl line that asks for a streamed answer, to be pasted into any shell."""
-    body = {"model": "gpt-4o-mini", "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
+    body = {"model": example.model, "stream": True, "messages": [{"role": "user", "content": "Hello"}]}
     text = json.dumps(body).replace('"', '\\"')
-    return f'curl -N {base_url}/v1/chat/completions -H "Content-Type: application/json" -d "{text}"'
+    key = f' -H "Authorization: Bearer {example.key}"' if example.key else ""
+    return f'curl -N {base_url}/v1/chat/completions{key} -H "Content-Type: application/json" -d "{text}"'
 
 
 def _info(state: ServiceState, host: str) -> JsonObject:
@@ -90,5 +99,5 @@ def _info(state: ServiceState, host: str) -> JsonObject:
             "GET /health": "200 while serving, 503 while stopping",
             "GET /metrics": "counters and latencies for Prometheus",
         },
-        "usage": chat_example(base),
+        "usage": chat_example(base, state.example),
     }

@@ -1,8 +1,8 @@
 """What a prompt asks for in words, as a model would understand it: JSON, a schema that it satisfies, a function's call.
 
 Some models cannot be forced by parameters, so clients and our own translator put into the system message what they
-want. Qwen's own template even offers functions there, between `<tools>` tags, for calls in the text between `<tool_call>`
-tags (Qwen documentation, "Function Calling").
+want. Qwen's own template even offers functions there, between `<tools>` tags, for calls in the text, between
+`<tool_call>` tags (Qwen documentation, "Function Calling").
 """
 
 from __future__ import annotations
