@@ -73,6 +73,15 @@ CACHED_ANSWER = json.loads(MESSAGE_ANSWER)
 CACHED_ANSWER["usage"]["prompt_tokens_details"] = CACHE_USAGE
 CACHED_FRAMES = [json.dumps({**json.loads(frame), "usage": CACHED_ANSWER["usage"]}) for frame in TEXT_FRAMES]
 SAMPLING = {"temperature": 0.7, "top_p": 0.9, "max_tokens": 64, "seed": 7, "stop": ["END"], "presence_penalty": 0.5}
+NAMED = {"type": "function", "function": {"name": "get_weather"}}
+JSON = {"response_format": {"type": "json_object"}, "enable_thinking": False}
+JSON_QUESTION = [{"role": "user", "content": "JSON, please."}]
+CALL = {"id": "c", "type": "function", "index": 0, "function": {"name": "get_weather", "arguments": "{}"}}
+HISTORY = [
+    USER,
+    {"role": "assistant", "content": "", "reasoning_content": "Look.", "tool_calls": [CALL]},
+    {"role": "tool", "content": "21 C", "tool_call_id": "c"},
+]
 CASES = [
     Case("text", TEXT, MESSAGE_ANSWER, TEXT_FRAMES, {"model": "farui-plus", **SAMPLING}),
     Case("Chinese", TEXT, MESSAGE_ANSWER, CHINESE_FRAMES, {"model": "qwen-max"}),
@@ -81,6 +90,9 @@ CASES = [
     Case("tools", TEXT, TOOLS_ANSWER, TOOL_FRAMES, {"model": "qwen-max", "tools": [WEATHER], "tool_choice": "auto"}),
     Case("documents", TEXT, MESSAGE_ANSWER, TEXT_FRAMES, {"model": "qwen-long", "messages": DOCUMENTS}),
     Case("the explicit cache", TEXT, json.dumps(CACHED_ANSWER).encode(), CACHED_FRAMES, {"model": "qwen3-max", "messages": CACHED}),
+    Case("JSON without thinking", TEXT, MESSAGE_ANSWER, TEXT_FRAMES, {"model": "qwen3-8b", "messages": JSON_QUESTION, **JSON}),
+    Case("a forced tool", TEXT, TOOLS_ANSWER, TOOL_FRAMES, {"model": "qwen-max", "tools": [WEATHER], "tool_choice": NAMED}),
+    Case("a thinking model's history", TEXT, THINKING_ANSWER, THINKING_FRAMES, {"model": "deepseek-v4-pro", "messages": HISTORY}),
     Case(
         "a picture", MULTIMODAL, VISION_ANSWER, MULTIMODAL_FRAMES,
         {"model": "qwen-vl-max", "messages": PICTURE_QUESTION},
