@@ -175,7 +175,7 @@ def test_prompt_in_place_of_messages():
         ({"max_completion_tokens": 1, "max_tokens": 2}, "powered ", "length"),
         ({"stop": "by"}, "powered ", "stop"),
         ({"stop": ["xyz", "d by"]}, "powere", "stop"),
-        ({"stop": [[1, 2], 3]}, "powered by openai", "stop"),
+        ({"stop": [[1, 2], [3]]}, "powered by openai", "stop"),
     ],
 )
 def test_length_and_stop_cut_the_answer(parameters, content, reason):
@@ -352,6 +352,11 @@ def test_a_result_may_name_its_call_by_either_field(field):
     assert choice(House().post(TEXT, generation(messages=messages)))["message"]["content"] == "powered by openai"
 
 
+@pytest.mark.parametrize("stop", [None, "a", [], ["a", "b"], [1, 2], [[1], [2, 3]]], ids=str)
+def test_takes_every_kind_of_stop(stop):
+    assert choice(House().post(TEXT, generation(stop=stop, top_k=0, thinking_budget=1)))["finish_reason"] == "stop"
+
+
 def test_tool_results_are_taken():
     calls = [{"id": "a", "type": "function", "function": {"name": "clock", "arguments": "{}"}}]
     messages = [
@@ -405,6 +410,22 @@ def test_unknown_models_answer_on_both(path):
         (generation(n=5), "Range of n should be [1, 4]"),
         (generation(repetition_penalty=0), "Repetition_penalty should be greater than 0.0"),
         (generation(presence_penalty=3), "Presence_penalty should be in [-2.0, 2.0]"),
+        (generation(top_k=-1), "Parameter top_k be greater than or equal to 0"),
+        (
+            generation(thinking_budget=0),
+            "The thinking_budget parameter must be a positive integer and not greater than",
+        ),
+        (generation(stop=["a", 1]), 'The "stop" parameter must be of type "str", "list[str]", "list[int]", or'),
+        (generation(stop=1), "and all elements within the list must be of the same type."),
+        (generation(stop=[[1], ["a"]]), 'The "stop" parameter must be of type'),
+        (
+            generation(response_format={"type": "xml"}),
+            "Unknown format of response_format, response_format should be a dict, includes 'type' and an optional key",
+        ),
+        (
+            generation(enable_thinking=True, result_format="text"),
+            'The result_format parameter must be "message" when enable_thinking is true',
+        ),
         (generation(n=2, tools=TOOLS), "n must be 1 when tools are given"),
         (
             generation(tools=[{"type": "function", "function": {"name": "search"}}]),

@@ -40,6 +40,8 @@ _MAX_DATA_URI = 10_485_760
 _MEDIA_TOKENS = {"image": 256, "audio": 25, "video": 1024}
 
 _FEWEST_CACHED_TOKENS = 1024
+# The longest chain of thought that any model has, in tokens; each has a limit of its own.
+_MOST_THINKING = 262_144
 
 _ASR_MODEL = r".*-asr-.*"
 # These answer in messages, and stream increments, when the request does not say.
@@ -85,6 +87,8 @@ def read_question(body: JsonObject, *, multimodal: bool, stream: bool) -> Questi
         raise bad_parameter("incremental_output only supports stream call")
     if incremental is False and stream and thinking:
         raise bad_parameter('The incremental_output parameter must be "true" when enable_thinking is true')
+    if thinking and parameters.get("result_format") == "text":
+        raise bad_parameter('The result_format parameter must be "message" when enable_thinking is true')
     return Question(
         model, messages, parameters, multimodal, stream,
         incremental=streams_increments(model) and (by_default if incremental is None else incremental),
@@ -122,7 +126,7 @@ def _check_messages(messages: typing.Sequence[JsonObject], multimodal: bool) -> 
         role = message.get("role")
         if role == "tool":
             # Qwen-Agent, DashScope's own, puts it into `id`.
-            answered = _call_id(message.get("tool_call_id") or message.get("id"))
+            answered = _call_id(message.get("tool_call_id", message.get("id")))
             if answered not in unanswered:
                 raise bad_parameter(
                     'messages with role "tool" must be a response to a preceeding message with "tool_calls".'
@@ -200,7 +204,13 @@ def _check_ranges(parameters: JsonObject, model: str) -> None:
         ("max_tokens", int, lambda value: 1 <= value <= most, f"Range of max_tokens should be [1, {most}]"),
         ("max_completion_tokens", int, lambda value: value >= 1, "max_completion_tokens should be greater than 0"),
         ("top_logprobs", int, lambda value: 0 <= value <= 5, "Range of top_logprobs should be [0, 5]"),
-        ("thinking_budget", int, lambda value: value >= 1, "thinking_budget should be greater than 0"),
+        ("top_k", int, lambda value: value >= 0, "Parameter top_k be greater than or equal to 0"),
+        (
+            "thinking_budget",
+            int,
+            lambda value: 1 <= value <= _MOST_THINKING,
+            f"The thinking_budget parameter must be a positive integer and not greater than {_MOST_THINKING}",
+        ),
         ("n", int, lambda value: 1 <= value <= 4, "Range of n should be [1, 4]"),
         ("seed", int, lambda value: 0 <= value < 2**63, "Range of seed should be [0, 9223372036854775807]"),
     )
@@ -212,6 +222,18 @@ def _check_ranges(parameters: JsonObject, model: str) -> None:
             raise bad_parameter(f"Input should be a valid {'integer' if kind is int else 'number'}: parameters.{name}")
         if not fits(value):
             raise bad_parameter(message)
+    _check_stop(parameters.get("stop"))
+
+
+def _check_stop(stop: typing.Any) -> None:
+    items = stop if type(stop) is list else [stop]
+    kinds = {type(item) for item in items}
+    of_tokens = kinds == {list} and all(type(token) is int for item in items for token in item)
+    if stop is not None and not (kinds == {str} or of_tokens or (type(stop) is list and kinds <= {int})):
+        raise bad_parameter(
+            'The "stop" parameter must be of type "str", "list[str]", "list[int]", or "list[list[int]]", and all '
+            "elements within the list must be of the same type."
+        )
 
 
 def _thinking(model: str, parameters: JsonObject, stream: bool) -> bool:
@@ -263,6 +285,11 @@ def _check_format(parameters: JsonObject, messages: typing.Sequence[JsonObject],
     kind = object_member(parameters, "response_format").get("type", "text")
     if kind == "text":
         return
+    if kind not in ("json_object", "json_schema"):
+        raise bad_parameter(
+            "Unknown format of response_format, response_format should be a dict, includes 'type' and an optional key "
+            f"'json_schema'. The response_format type from user is {str(kind)[:100]}."
+        )
     if refused:
         raise bad_parameter("Json mode response is not supported when enable_thinking is true")
     if kind == "json_object" and not any("json" in message_text(message).lower() for message in messages):
