@@ -185,7 +185,12 @@ def _most_connections(settings: Settings) -> int:
 
 
 def _configuration() -> Configuration:
-    return Configuration(ServerSettings, {name: kind.settings for name, kind in _KINDS.items()})
+    return Configuration(ServerSettings, {name: kind.settings for name, kind in _KINDS.items()}, _check_fault)
+
+
+def _check_fault(text: str) -> None:
+    (parse_fault,) = load("fault")
+    parse_fault(text)
 
 
 # ---- a running service ------------------------------------------------------------------------------------------
@@ -229,7 +234,8 @@ class Service:
         self._max_body = settings.server.max_body
         self._journal = settings.server.journal
         self._control_key = settings.server.control_key
-        if self._journal:
+        self._faults = dict(settings.faults)
+        if self._journal or self._faults:
             self._gate.begin()
 
     def _forward(self, request: Request) -> Answer:
@@ -239,7 +245,7 @@ class Service:
         (front,) = load("instrument")
         made: Instrument = front(
             self._router.route, ERROR_SHAPES, list(self._backends.values()), self.now, on_switch,
-            max_body=self._max_body, control_key=self._control_key, keeps_journal=self._journal,
+            max_body=self._max_body, control_key=self._control_key, keeps_journal=self._journal, faults=self._faults,
         )  # fmt: skip
         return made
 

@@ -153,22 +153,31 @@ class Settings(typing.NamedTuple):
     server: typing.Any
     backends: tuple[BackendSettings, ...]
     routes: tuple[Route, ...]
+    #: Faults (protocol/instrument/faults/language.py) by the pattern of the model.
+    faults: tuple[tuple[str, str], ...]
 
 
 class Configuration:
     """Gathers texts from their sources, later ones over earlier ones, and turns them into Settings.
 
-    `server` is the class of [server], `kinds` maps the kinds of backends to theirs. Every mistake is a UsageError
-    of one line.
+    `server` is the class of [server], `kinds` maps the kinds of backends to theirs. `check_fault` reads a fault and
+    raises ValueError where it is none. Every mistake is a UsageError of one line.
     """
 
-    def __init__(self, server: type[Section], kinds: typing.Mapping[str, type[Section]]) -> None:
+    def __init__(
+        self,
+        server: type[Section],
+        kinds: typing.Mapping[str, type[Section]],
+        check_fault: typing.Callable[[str], object] = parse_text,
+    ) -> None:
         self._server = server
+        self._check_fault = check_fault
         self._kinds = kinds
         # (section, key) -> (text, where it stands); a section is "server", "relay" or "relay NAME"
         self._values: dict[tuple[str, str], tuple[str, str]] = {}
         self._sections: list[str] = ["server", *kinds]
         self._routes: list[tuple[str, str, str]] = []
+        self._faults: dict[str, tuple[str, str]] = {}
 
     def read_file(self, path: str) -> None:
         """Take what an ini file says; UsageError when it cannot be read or is not understood."""
@@ -193,6 +202,9 @@ class Configuration:
             self._routes = [route for route in self._routes if route[0] != key]
             self._routes.append((key, text, where))
             return
+        if section == "faults":
+            self._faults[key] = (text, where)
+            return
         cls = self._section_class(section, where)
         names = options_of(cls)
         if key not in names:
@@ -205,8 +217,9 @@ class Configuration:
         """Take SECTION.KEY=VALUE from the command line; SECTION.NAME.KEY for a named backend."""
         name, equals, value = assignment.partition("=")
         section, dot, key = name.strip().rpartition(".")
-        if name.strip().startswith("routes."):
-            section, dot, key = "routes", ".", name.strip()[len("routes.") :]
+        for free in ("routes", "faults"):  # whose keys are patterns, with dots
+            if name.strip().startswith(f"{free}."):
+                section, dot, key = free, ".", name.strip()[len(free) + 1 :]
         if not equals or not dot or not section or not key:
             raise UsageError(f"--set {_named_only(assignment)}: expected SECTION.KEY=VALUE, e.g. --set mock.delay=0.05")
         kind, dot, backend = section.partition(".")
@@ -228,8 +241,9 @@ class Configuration:
                 f"two backends are called {twice[0]!r}; a backend's name is the second word of its section"
             )
         return Settings(
-            self._section(self._server, "server", environ), backends, self._route_table(backend, names, environ)
-        )
+            self._section(self._server, "server", environ), backends, self._route_table(backend, names, environ),
+            self._fault_table(environ),
+        )  # fmt: skip
 
     def _section_class(self, section: str, where: str) -> type[Section]:
         match = _SECTION.fullmatch(section)
@@ -238,7 +252,7 @@ class Configuration:
             return self._server
         if match and kind in self._kinds:
             return self._kinds[kind]
-        known = ", ".join(["server", *self._kinds, "routes"])
+        known = ", ".join(["server", *self._kinds, "routes", "faults"])
         raise UsageError(
             f"{where}: there is no section [{without_secrets(section)}]; there are {known} and [KIND NAME] for more "
             "backends"
@@ -279,6 +293,17 @@ class Configuration:
         # Whichever source it came from, `*` takes what nothing else takes.
         return tuple(sorted(routes, key=lambda route: route.pattern == "*"))
 
+    def _fault_table(self, environ: typing.Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+        faults = []
+        for pattern, (text, where) in self._faults.items():
+            fault = expand(text, environ, where)
+            try:
+                self._check_fault(fault)
+            except ValueError as exc:
+                raise UsageError(f"{where}: {exc}") from exc
+            faults.append((pattern, fault))
+        return tuple(faults)
+
 
 def expand(text: str, environ: typing.Mapping[str, str], where: str) -> str:
     """Put in what `${NAME}`, `${NAME:-default}` and `$$` stand for; UsageError for a variable that is not set."""
@@ -308,6 +333,8 @@ def describe(settings: Settings) -> str:
         remark = backend.options.remark()
         lines += [f"[{title}]", *([f"; {remark}"] if remark else []), *_described(backend.options), ""]
     lines += ["[routes]", *(f"{route.pattern} = {', '.join(route.backends)}" for route in settings.routes)]
+    if settings.faults:
+        lines += ["", "[faults]", *(f"{pattern} = {_as_ini(fault)}" for pattern, fault in settings.faults)]
     return "\n".join(lines) + "\n"
 
 

@@ -21,6 +21,7 @@ from protocol.held_bytes import HeldBytes
 from protocol.turns import in_turns
 from protocol.wire.gathering import Gathering
 from protocol.wire.http1.messages import Fields, RequestHead
+from protocol.wire.http1.writers import ResponseWriter
 from protocol.wire.json_text import JsonObject, parse_json
 
 #: A held body of more bytes takes long to read, so its endpoint is asked in turns with everybody else
@@ -303,6 +304,48 @@ class Pushed(Producer):
         raise NotImplementedError
 
 
+#: How the connection goes on behind an answer that is sent as it is: it stays, ends in good order, or is reset.
+AnswerEnd = typing.Literal["keep", "close", "reset"]
+
+
+class Stage(typing.Protocol):
+    """What the server gives an answer that is sent as it is. After its `end`, or `Verbatim.cancel`, none of it works.
+
+    `fields` are the field lines of the head, framing and Connection not among them; they are b"" where `has_begun`: the
+    head is out already. `writer` frames what is to be framed as usual, and its `keep_alive` can forbid "keep".
+    """
+
+    loop: asyncio.AbstractEventLoop
+    fields: bytes
+    writer: ResponseWriter
+    has_begun: bool
+
+    def send(self, data: bytes) -> None:
+        """Send bytes as they are."""
+
+    def end(self, end: AnswerEnd) -> None:
+        """Let the answer be over; a connection that is reset is reset once what was sent has left."""
+
+    def play(self, paced: Paced, sink: Sink) -> Producer:
+        """Return what sends a paced body to `sink` at its pace, once it is resumed."""
+
+    def run(self, work: typing.Coroutine[typing.Any, typing.Any, None]) -> asyncio.Task[None]:
+        """Begin a task for the answer."""
+
+    def stop(self, task: asyncio.Task[None]) -> None:
+        """Cancel a task of the answer, once; the server waits for its end."""
+
+
+class Verbatim(Producer):
+    """A body with the answer's head, framing and end: whoever breaks HTTP on purpose sends it byte for byte."""
+
+    __slots__ = ()
+
+    def begin(self, stage: Stage) -> None:
+        """Send to `stage` from now on."""
+        raise NotImplementedError
+
+
 class Pending(Producer):
     """An answer that is on its way. Whoever makes it calls `deliver`, once, and later than it was returned.
 
@@ -388,7 +431,7 @@ def discard_answer(answer: Answer | _Delivery) -> None:
         answer.close()  # Python warns of one that is never awaited
 
 
-Body = typing.Union[bytes, Paced, Pushed, typing.AsyncIterator[bytes]]
+Body = typing.Union[bytes, Paced, Pushed, Verbatim, typing.AsyncIterator[bytes]]
 FieldsToSend = typing.Union[bytes, typing.Sequence[typing.Tuple[str, str]]]
 
 
@@ -396,10 +439,10 @@ FieldsToSend = typing.Union[bytes, typing.Sequence[typing.Tuple[str, str]]]
 class Response:
     """An answer. `fields` are pairs, or a block made by `encode_fields` where they never change.
 
-    `body` is bytes, a Paced or Pushed body, or an asynchronous iterator of bytes; the iterator is closed (`aclose`) in
-    every case, at once when the client goes. When it raises, the client sees a broken-off body, never a clean end.
-    `length` is the body's length in bytes where a stream's is known beforehand. After status 101 the request's `stream`
-    and this body are the two directions of the new protocol.
+    `body` is bytes, a Paced, Pushed or Verbatim body, or an asynchronous iterator of bytes; the iterator is closed
+    (`aclose`) in every case, at once when the client goes. When it raises, the client sees a broken-off body, never a
+    clean end. `length` is the body's length in bytes where a stream's is known beforehand. After status 101 the
+    request's `stream` and this body are the two directions of the new protocol.
 
     `request_id` is the id that the answer carries, "" for the request's own: an upstream's support knows the request by
     no other. `attempts` lists what was tried upstream, as `name=status`; the client reads it in x-oaiserve-attempts.
@@ -642,6 +685,9 @@ async def gather(answer: Answer, most_bytes: int, too_large: ApiError) -> tuple[
         return response, b"".join(body.frames)
     if isinstance(body, Pushed):
         return response, await _gather_pushed(body, most_bytes, too_large)
+    if isinstance(body, Verbatim):
+        body.cancel()
+        raise ApiError(502, "The answer broke off.")  # nobody can say what of it would have been the body
     gathered = Gathering()
     async for data in body:
         gathered.add(data)

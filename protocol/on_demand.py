@@ -36,6 +36,7 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     "key that is held": (("protocol.wire.masking", "can_be_masked"),),
     # What a tester switches on.
     "instrument": (("protocol.instrument.front", "Front"),),
+    "fault": (("protocol.instrument.faults.language", "parse_fault"),),
     # A browser at GET /.
     "info page": (("protocol.service.page", "info_page"),),
     # A request whose model is in a form; one whose model is in JSON, and is looked for, or replaced; an encoded body.

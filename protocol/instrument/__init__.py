@@ -13,6 +13,7 @@ tests that run side by side share one server. Below `/_oaiserve/` and `/s/NAME/_
     journal     what came and what went
     session     all that hangs on one name
     take        what is known of one request
+    faults      what goes wrong with answers; its docstring has its modules
     layer       requests on their way to a backend and back
     control     the paths below /_oaiserve/
     gate        what stands before the router, and costs nothing while the instrument is off

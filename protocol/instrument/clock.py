@@ -12,7 +12,7 @@ class SettableClock:
     def __init__(self, seconds: typing.Callable[[], float]) -> None:
         self._seconds = seconds
         self._ahead = 0.0
-        self._sleepers: dict[asyncio.Future[None], _Alarm] = {}
+        self._alarms: dict[_Alarm, None] = {}
 
     def now(self) -> float:
         """Return the time, in seconds since the epoch."""
@@ -23,32 +23,52 @@ class SettableClock:
         if not 0 <= seconds < float("inf"):
             raise ValueError("time goes forwards")
         self._ahead += seconds
-        now = self.now()
-        for sleeper, alarm in self._sleepers.items():
+        loop, now = asyncio.get_running_loop(), self.now()
+        for alarm in self._alarms:
             alarm.timer.cancel()
-            alarm.timer = sleeper.get_loop().call_later(max(0.0, alarm.due - now), _wake, sleeper)
+            alarm.timer = loop.call_later(max(0.0, alarm.due - now), alarm.ring)
 
     async def sleep(self, seconds: float) -> None:
         """Wait for so many seconds of this clock."""
-        loop = asyncio.get_running_loop()
-        sleeper: asyncio.Future[None] = loop.create_future()
-        timer = loop.call_later(max(0.0, seconds), _wake, sleeper)
-        alarm = self._sleepers[sleeper] = _Alarm(self.now() + seconds, timer)
+        sleeper: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        alarm = self.call_later(seconds, lambda: _wake(sleeper))
         try:
             await sleeper
         finally:
-            alarm.timer.cancel()
-            del self._sleepers[sleeper]
+            alarm.cancel()
+
+    def time(self) -> float:
+        """Return the time, as an event loop does."""
+        return self.now()
+
+    def call_later(self, delay: float, callback: typing.Callable[[], object]) -> _Alarm:
+        """Call back after so many seconds of this clock, as an event loop does."""
+        return _Alarm(self._alarms, self.now() + delay, max(0.0, delay), callback)
 
 
 class _Alarm:
-    """When somebody is to be woken, and the timer that will do it."""
+    """Somebody to be called when it is `due`, and the timer that will do it; it is among `alarms` until then."""
 
-    __slots__ = ("due", "timer")
+    __slots__ = ("_alarms", "_callback", "due", "timer")
 
-    def __init__(self, due: float, timer: asyncio.TimerHandle) -> None:
+    def __init__(
+        self, alarms: dict[_Alarm, None], due: float, delay: float, callback: typing.Callable[[], object]
+    ) -> None:
+        self._alarms = alarms
+        self._callback = callback
         self.due = due
-        self.timer = timer
+        self.timer = asyncio.get_running_loop().call_later(delay, self.ring)
+        alarms[self] = None
+
+    def ring(self) -> None:
+        """Call."""
+        del self._alarms[self]
+        self._callback()
+
+    def cancel(self) -> None:
+        """Call nobody any more."""
+        self.timer.cancel()
+        self._alarms.pop(self, None)
 
 
 def _wake(sleeper: asyncio.Future[None]) -> None:

@@ -41,6 +41,9 @@ class Controlled(typing.Protocol):
     def end(self, session: Session) -> bool:
         """End a session; return whether there was one that can end."""
 
+    def all(self) -> list[Session]:
+        """Return all sessions."""
+
     def names(self) -> list[str]:
         """Return the names of all sessions."""
 
@@ -60,6 +63,7 @@ class Control:
             "verify": {"POST": _verify},
             "reset": {"POST": self._reset},
             "clock": {"GET": _tell_time, "POST": _advance},
+            "faults": {"GET": _show_faults, "PUT": self._put_faults, "DELETE": self._delete_faults},
             "sessions": {"GET": self._list_sessions},
             "session": {"DELETE": self._end_session},
         }
@@ -103,6 +107,34 @@ class Control:
         if parts & {"state", "all"}:
             self._controlled.forget(session)
         return Response(204, ())
+
+    # ---- faults -----------------------------------------------------------------------------------------------------
+
+    def _put_faults(self, session: Session, request: Request) -> Answer:
+        asked = request.json()
+        texts = {"*": asked} if type(asked) is str else asked
+        if type(texts) is not dict:
+            raise ApiError(400, 'Expected faults by model, {"gpt-*": "status 503 first 2"}, or one as a text.')
+        for one in self._of(session, request):
+            try:
+                one.put_faults(texts)
+            except ValueError as exc:
+                raise ApiError(400, str(exc), code="invalid_fault") from exc
+        return _show_faults(session, request)
+
+    def _delete_faults(self, session: Session, request: Request) -> Answer:
+        for one in self._of(session, request):
+            one.put_faults({})
+        return Response(204, ())
+
+    def _of(self, session: Session, request: Request) -> list[Session]:
+        """Return the sessions that are meant: the one that is asked, or all with ?sessions=all."""
+        asked = _query(request).get("sessions", "")
+        if asked not in ("", "all"):
+            raise ApiError(400, f"sessions={evidence(asked)}: expected all, or nothing.", param="sessions")
+        return self._controlled.all() if asked else [session]
+
+    # ---- sessions ---------------------------------------------------------------------------------------------------
 
     def _list_sessions(self, session: Session, request: Request) -> Answer:
         return json_response({"sessions": self._controlled.names()})
@@ -156,6 +188,10 @@ def _verdict_on(session: Session, sought: Sought, *, at_least: int, at_most: int
     is_good = len(found) >= at_least and (at_most is None or len(found) <= at_most)
     nearest = [] if is_good else sought.nearest(session.journal.entries)
     return {"ok": is_good, "found": len(found), "nearest": nearest}
+
+
+def _show_faults(session: Session, request: Request) -> Answer:
+    return json_response({"faults": session.faults.texts})
 
 
 # ---- the clock ------------------------------------------------------------------------------------------------------

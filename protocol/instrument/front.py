@@ -6,6 +6,7 @@ import typing
 
 from protocol.exchange import Backend, Endpoint, ErrorShapes, Request
 from protocol.instrument.control import CONTROL_ROOT, Control
+from protocol.instrument.faults.sources import read_patterns
 from protocol.instrument.journal import JournalRoom
 from protocol.instrument.layer import Layer
 from protocol.instrument.session import Session, Sessions, split_session
@@ -16,7 +17,7 @@ class Front:
 
     `route` is the router's way, `backends` are those whose memory a session has a part of. `seconds` tells the time.
     `on_switch` is called whenever endpoints may have changed that somebody remembers. `keeps_journal` says that the
-    server's own session keeps a journal from the start.
+    server's own session keeps a journal from the start. `faults` are those of [faults]: ValueError where one is wrong.
     """
 
     def __init__(
@@ -30,13 +31,16 @@ class Front:
         max_body: int,
         control_key: str = "",
         keeps_journal: bool = False,
+        faults: typing.Mapping[str, str] | None = None,
     ) -> None:
         self._backends = backends
         self._on_switch = on_switch
         room = JournalRoom()
+        configured = read_patterns(faults or {}, "[faults]")
 
         def make(name: str) -> Session:
-            return Session(name, seconds, room, on_switch, keeps_journal=bool(name) or keeps_journal)
+            keeps = bool(name) or keeps_journal
+            return Session(name, seconds, room, on_switch, keeps_journal=keeps, faults=configured)
 
         self.sessions = Sessions(make, self._forget)
         self._layer = Layer(route, errors, max_body=max_body)
@@ -60,6 +64,10 @@ class Front:
     def end(self, session: Session) -> bool:
         """End a session; return whether there was one that can end."""
         return self.sessions.end(session.name)
+
+    def all(self) -> list[Session]:
+        """Return all sessions."""
+        return self.sessions.all()
 
     def names(self) -> list[str]:
         """Return the names of all sessions."""

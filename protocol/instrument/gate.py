@@ -10,7 +10,7 @@ import typing
 
 from protocol.exchange import Endpoint, Request
 
-#: The field by which a request asks for a fault.
+#: The field by which a request asks for a fault, and by which an answer says which it has.
 FAULT_FIELD = "x-oaiserve-fault"
 
 # Where sessions are, and where they are controlled.

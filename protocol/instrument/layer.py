@@ -17,6 +17,10 @@ from protocol.exchange import (
     answer_in_turns,
     answer_of,
 )
+from protocol.instrument.faults.draws import Draw
+from protocol.instrument.faults.injection import injected, replaces_answer, stand_in
+from protocol.instrument.faults.language import Fault, parse_fault
+from protocol.instrument.gate import FAULT_FIELD
 from protocol.instrument.request_key import request_key
 from protocol.instrument.session import Session
 from protocol.instrument.take import Take
@@ -47,6 +51,7 @@ class Layer:
         request.facts.session = session
         if request.method == "OPTIONS" or not _is_of_api(path, request.method):
             return self._route(request)
+        asked = _fault_of_head(request)
         try:
             inner = self._route(request)
         except ApiError as exc:
@@ -54,39 +59,64 @@ class Layer:
 
         async def answer(request: Request) -> Response:
             request.path = path
-            return await self._answer(inner, request, session)
+            return await self._answer(inner, request, session, asked)
 
         is_tunnel = request.head.upgrade.lower() == "websocket"
-        streams_body = inner.streams_body and (is_tunnel or not session.looks_into_bodies)
+        looks_into_body = session.looks_into_bodies or asked is not None
+        streams_body = inner.streams_body and (is_tunnel or not looks_into_body)
         return Endpoint(
             answer, inner.label, streams_body=streams_body, errors=inner.errors, early_head=inner.early_head
         )
 
-    async def _answer(self, inner: Endpoint, request: Request, session: Session) -> Response:
+    async def _answer(self, inner: Endpoint, request: Request, session: Session, asked: Fault | None) -> Response:
         head = request.head
         entry = session.journal.begin(session.now(), head.method, request.path, head.query, head.fields)
         entry.endpoint = inner.label
         take = request.take = Take(session, entry)
         try:
-            if request.stream is None:
-                response = await self._ask_held(inner, request, take)
+            await self._read_all(request, take)
+            chosen = session.faults.chosen(asked, take.rule_fault, entry.model, entry.key, session.seed)
+            if chosen is None:
+                response = await self._ask(inner, request)
             else:
-                answer = inner.answer(request)
-                response = answer if isinstance(answer, Response) else await answer
+                response = await self._ask_with_fault(inner, request, take, *chosen)
         except ApiError as exc:
             response = (inner.errors or self._errors).response(exc)
         except BackendFailed as failure:
             response = failure.response
         return self._witnessed(response, take)
 
-    async def _ask_held(self, inner: Endpoint, request: Request, take: Take) -> Response:
-        """Ask an endpoint that is to answer a request whose body is there."""
+    async def _ask(self, inner: Endpoint, request: Request) -> Response:
+        """Ask an endpoint that is to answer a request."""
+        if len(request.body) > LONG_BODY:
+            return await answer_in_turns(lambda: answer_of(inner, request))
+        answer = answer_of(inner, request) if request.stream is None else inner.answer(request)
+        return answer if isinstance(answer, Response) else await answer
+
+    async def _ask_with_fault(
+        self, inner: Endpoint, request: Request, take: Take, fault: Fault, draw: Draw
+    ) -> Response:
+        """Answer with a fault, and ask the endpoint where the fault needs an answer to act on."""
+
+        def skip(reason: str) -> None:
+            take.skipped(fault.text, reason)
+
+        session, entry = take.session, take.entry
+        entry.fault = fault.text
+        if replaces_answer(fault):
+            return stand_in(fault, draw, session.now(), skip, take)
+        response = await self._ask(inner, request)
+        faulted = injected(response, fault, draw, skip, take, session.clock, has_body=request.head.method != "HEAD")
+        if faulted is response:
+            entry.fault = ""
+        return faulted
+
+    async def _read_all(self, request: Request, take: Take) -> None:
+        """Write down what a request says: of one whose body is read as it comes, what its head does."""
         if len(request.body) > LONG_BODY:
             await in_turns(lambda: self._read(request, take))
-            return await answer_in_turns(lambda: answer_of(inner, request))
-        self._read(request, take)
-        answer = answer_of(inner, request)
-        return answer if isinstance(answer, Response) else await answer
+        else:
+            self._read(request, take)
 
     def _read(self, request: Request, take: Take) -> None:
         """Write down what a request says."""
@@ -106,6 +136,17 @@ class Layer:
             response.status, fields, witnessed(response.body, take), response.length, response.request_id,
             response.attempts,
         )  # fmt: skip
+
+
+def _fault_of_head(request: Request) -> Fault | None:
+    """Return the fault that a request's head asks for; ApiError 400 where nobody can say what it means."""
+    text = request.fields.get(FAULT_FIELD)
+    if not text:
+        return None
+    try:
+        return parse_fault(text)
+    except ValueError as exc:
+        raise ApiError(400, f"{FAULT_FIELD}: {exc}", code="invalid_fault") from exc
 
 
 def _is_of_api(path: str, method: str) -> bool:

@@ -7,6 +7,7 @@ import typing
 
 from protocol.errors import ApiError
 from protocol.instrument.clock import SettableClock
+from protocol.instrument.faults.sources import Patterns, SessionFaults
 from protocol.instrument.journal import Journal, JournalRoom
 
 #: Sessions at once, besides the server's own; the one that has not been used for the longest time goes.
@@ -20,11 +21,11 @@ class Session:
     """A session: its clock, its journal, and what a tester has switched on in it.
 
     `seed` makes all that is drawn in it repeat; "" is ever new. `on_switch` is called whenever something is switched
-    on or off, because endpoints may have changed that somebody remembers.
+    on or off, because endpoints may have changed that somebody remembers. `faults` are those of [faults].
     """
 
     #: What can be reset by itself, besides the state of the backends.
-    parts = ("calls",)
+    parts = ("calls", "faults")
 
     def __init__(
         self,
@@ -34,29 +35,38 @@ class Session:
         on_switch: typing.Callable[[], object],
         *,
         keeps_journal: bool,
+        faults: Patterns = (),
     ) -> None:
         self.name = name
         self.seed = ""
         self.clock = SettableClock(seconds)
         self.journal = Journal(room)
+        self.faults = SessionFaults(name, faults, self.now)
         self._keeps_journal = keeps_journal
         self._on_switch = on_switch
 
     @property
     def is_on(self) -> bool:
         """Whether anything is switched on, so that requests must be looked at."""
-        return self._keeps_journal
+        return self._keeps_journal or self.faults.is_on
 
     @property
     def looks_into_bodies(self) -> bool:
         """Whether a request's body must be there before it is answered."""
-        return False
+        return self.faults.is_on
 
     def reset(self, parts: typing.Iterable[str]) -> None:
         """Put parts back to how they were at first."""
         for part in parts:
             if part == "calls":
                 self.journal.clear()
+            elif part == "faults":
+                self.faults.reset()
+        self._on_switch()
+
+    def put_faults(self, texts: typing.Mapping[str, typing.Any]) -> None:
+        """Put faults, by the pattern of the model, in the place of the session's own; ValueError says what is wrong."""
+        self.faults.put(texts)
         self._on_switch()
 
     def now(self) -> float:

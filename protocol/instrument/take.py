@@ -2,22 +2,31 @@
 
 from __future__ import annotations
 
+from protocol.instrument.faults.language import Fault
 from protocol.instrument.journal import Entry
 from protocol.instrument.session import Session
 
 
 class Take:
-    """What is known of one request; `entry` is how the session's journal tells of it."""
+    """What is known of one request; `entry` is how the session's journal tells of it.
 
-    __slots__ = ("entry", "session")
+    `rule_fault` is the fault of the script's rule that fits it, with the rule's name.
+    """
+
+    __slots__ = ("entry", "rule_fault", "session")
 
     def __init__(self, session: Session, entry: Entry) -> None:
         self.session = session
         self.entry = entry
+        self.rule_fault: tuple[str, Fault] | None = None
 
     def note(self, text: str) -> None:
         """Write something into the journal that whoever reads it should know."""
         self.entry.notes.append(text)
+
+    def skipped(self, fault: str, reason: str) -> None:
+        """Write down that a fault could not be applied, and why."""
+        self.note(f"fault_skipped: {fault}: {reason}")
 
     def took(self, data: bytes) -> None:
         """Learn that a piece of the answer's body is leaving."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing
 
-from protocol.exchange import Body, Paced, Pushed, Sink
+from protocol.exchange import Body, Paced, Pushed, Sink, Verbatim
 
 
 class Witness(typing.Protocol):
@@ -27,6 +27,8 @@ def witnessed(body: Body, witness: Witness) -> Body:
         for frame in body.frames:
             witness.took(frame)
         return body
+    if isinstance(body, Verbatim):
+        return body  # it tells its witness itself what it sends
     if isinstance(body, Pushed):
         return _WitnessedPushed(body, witness)
     return _WitnessedIterator(body, witness)

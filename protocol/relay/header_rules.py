@@ -51,6 +51,7 @@ _TABLE = (
      "x-http-method-override x-method-override x-http-host-override x-host x-http-path-override "
      "x-http-destinationurl base-url request-uri x-middleware-subrequest x-amz-website-redirect-location",
      "some servers believe these more than the request line: they would choose another place, or another method"),
+    (">", "x-oaiserve-*", "wishes of a tester, which are met here: an oaiserve behind us would meet them again"),
     (">", "x-remote-user remote-user x-authenticated-* x-user-id-token x-webauth-user x-ssl-* ssl-client-* "
      "x-client-cert x-client-dn x-goog-iap-* x-ms-client-principal* x-amzn-oidc-*",
      "the word of a proxy that has checked who the client is; nobody has"),

@@ -72,6 +72,10 @@ class Output:
         """Note how much the client has not taken yet, for `has_moved` to compare with."""
         self._untaken_bytes = self._transport.get_write_buffer_size()
 
+    def has_left(self) -> bool:
+        """Tell whether the host has taken all that was written."""
+        return not self._transport.get_write_buffer_size()
+
     def has_moved(self) -> bool:
         """Tell whether the client has taken anything since `note_untaken`."""
         return self._transport.get_write_buffer_size() < self._untaken_bytes

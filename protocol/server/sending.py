@@ -16,6 +16,7 @@ The body of a Response is one of these:
     bytes       one write with the head, or slices where there are many
     Paced       frames with known times: an entry among the pacer's timers, or one write where there are no delays
     Pushed      sends itself to the exchange, which is its Sink: `push`, `end`, `fail`
+    Verbatim    sends head, framing and all to a stage (verbatim.py), and says how the connection ends
     iterator    is awaited by a task, piece by piece
 
 What still makes the answer is `_producer` or `_task`, never both; neither, when nothing is awaited. A client that reads
@@ -42,6 +43,7 @@ from protocol.errors import ApiError
 from protocol.exchange import (
     LONG_BODY,
     Answer,
+    AnswerEnd,
     BackendFailed,
     Endpoint,
     LateEndpoint,
@@ -52,6 +54,7 @@ from protocol.exchange import (
     Request,
     Response,
     Rest,
+    Verbatim,
     cancel_body,
     discard_answer,
     found_endpoint,
@@ -71,6 +74,7 @@ from protocol.server.output import Output
 from protocol.server.pacing import PacedAnswer, Pacer
 from protocol.server.receiving import skip_body
 from protocol.server.slicing import SLICE_BYTES, SlicedAnswer
+from protocol.server.verbatim import AnswerStage
 from protocol.turns import in_turns
 from protocol.wire.http1.readers import RequestReader
 from protocol.wire.http1.writers import CONTINUE, ResponseWriter
@@ -277,7 +281,7 @@ class Exchange:
             response = answer_to(exc, self._server, self._endpoint, self._request)
         response = self._adapted(response)
         self._end_alarm()
-        if self._began_early or isinstance(response.body, (bytes, Paced, Pushed)):
+        if self._began_early or isinstance(response.body, (bytes, Paced, Producer)):
             self._task = None
             # Where the client has gone, the endpoint did not let itself be cancelled.
             if self._is_over:
@@ -325,6 +329,8 @@ class Exchange:
         self._response = response
         if isinstance(body, Pushed):
             self._push(body)
+        elif isinstance(body, Verbatim):
+            self._perform(body, self._writer, b"")
         elif isinstance(body, (bytes, Paced)):
             frames = body if isinstance(body, Paced) else Paced([body], first_delay=0.0, delay=0.0)
             self._producer = PacedAnswer(frames, self._server.pacer, self._writer.part, output, self._end_ready)
@@ -360,6 +366,9 @@ class Exchange:
                 body = response.body
                 if isinstance(body, Pushed):
                     self._respond_pushed(response, body)
+                    return
+                if isinstance(body, Verbatim):
+                    self._respond_verbatim(response, body)
                     return
                 if not isinstance(body, (bytes, Paced)):
                     self._task = server.loop.create_task(self._send_iterated(response, body))
@@ -448,6 +457,46 @@ class Exchange:
         if output.writable is not None and self._producer is not None:
             self._producer.pause()
 
+    def _respond_verbatim(self, response: Response, body: Verbatim) -> None:
+        """Let a body send the whole answer as it is."""
+        output, writer = self._output, self._body_writer(response)
+        fields = self._fields_of(response, writer)
+        output.flush()  # the answers before this one
+        output.continue_due = False
+        if response.status == 101:
+            self._line.enter_tunnel()
+        self._status = response.status
+        self._response = response
+        self._writer = writer
+        self._is_out = False
+        self._perform(body, writer, fields)
+
+    def _perform(self, body: Verbatim, writer: ResponseWriter, fields: bytes) -> None:
+        self._filler = b""  # nobody can say what would mean nothing in the middle of it
+        self._producer = body
+        stage = AnswerStage(self._server, self._output, writer, fields, self._began_early, self._end_verbatim)
+        try:
+            body.begin(stage)
+        except Exception as exc:
+            self._server.log.failure(self._request, exc)
+            body.cancel()
+            stage.end("reset")
+        if self._output.writable is not None and self._producer is not None:
+            self._producer.pause()
+
+    def _end_verbatim(self, end: AnswerEnd) -> None:
+        if self._is_over:  # the client left while what was sent was on its way
+            return
+        if end == "keep":
+            self._finish()
+            return
+        self._producer = None
+        self._complete(self._status)
+        if end == "close":
+            self._line.close()
+        else:
+            self._line.reset()
+
     async def _send_iterated(self, response: Response, body: typing.AsyncIterator[bytes]) -> None:
         """Send a body as its iterator brings it, no faster than the client reads."""
         came_late = self._is_over
@@ -491,21 +540,24 @@ class Exchange:
         """Write the head, which waits for the first bytes."""
         if self._began_early:
             return self._writer
-        output, line = self._output, self._line
-        is_tunnel = response.status == 101
-        writer = ResponseWriter(self._request.head) if self._endpoint.streams_body else self._make_writer()
-        if is_tunnel or line.is_spoilt:
-            writer.keep_alive = False
+        output, writer = self._output, self._body_writer(response)
         head = writer.start(response.status, self._fields_of(response, writer), response.length)
         output.flush()  # the answers before this one
-        if is_tunnel:
-            line.enter_tunnel()
+        if response.status == 101:
+            self._line.enter_tunnel()
         output.continue_due = False
         output.gathered = [head]
         self._status = response.status
         self._response = response
         self._writer = writer
         self._note_begun()
+        return writer
+
+    def _body_writer(self, response: Response) -> ResponseWriter:
+        """Return the writer of an answer whose endpoint may be reading the request's body still."""
+        writer = ResponseWriter(self._request.head) if self._endpoint.streams_body else self._make_writer()
+        if response.status == 101 or self._line.is_spoilt:
+            writer.keep_alive = False
         return writer
 
     def _note_begun(self) -> None:

@@ -12,7 +12,7 @@ import typing
 import zlib
 
 from protocol.budget import spend_turn
-from protocol.exchange import Backend, Body, Paced, Pushed, Request, Response, Sink
+from protocol.exchange import Backend, Body, Paced, Pushed, Request, Response, Sink, Verbatim
 
 _MOST_IDS = 10_000
 
@@ -88,6 +88,8 @@ class Makers:
         watched: Body
         if isinstance(body, bytes):
             noted.look(body)
+            return response
+        if isinstance(body, Verbatim):
             return response
         if isinstance(body, Paced):
             noted.look(b"".join(body.frames[:4]))
