@@ -319,8 +319,41 @@ class _Recorder:
             self._bytes -= sizes.popleft()
 
 
+class SessionHandle(typing.Protocol):
+    """A session in a program's hands, and the server's own: protocol/instrument/handle.py says what each does."""
+
+    name: str
+    url: str
+
+    @property
+    def calls(self) -> typing.Sequence[typing.Any]:
+        """What came and what went, the oldest first."""
+
+    @property
+    def clock(self) -> typing.Any:
+        """The session's clock: `now`, `advance(seconds)`."""
+
+    def session(self, name: str) -> SessionHandle:
+        """Return another session of the server."""
+
+    def find(self, **conditions: typing.Any) -> typing.Sequence[typing.Any]:
+        """Return the calls that fulfil all conditions."""
+
+    def wait_for(self, count: int = 1, timeout: float = 5, **conditions: typing.Any) -> typing.Sequence[typing.Any]:
+        """Wait for so many calls; AssertionError after `timeout` seconds."""
+
+    def verify(self, **conditions: typing.Any) -> None:
+        """Check that calls fulfil conditions; AssertionError names the nearest ones."""
+
+    def reset(self, *what: str) -> None:
+        """Put parts of the session back to how they were at first, by default all."""
+
+    def end(self) -> None:
+        """End the session."""
+
+
 class RunningServer:
-    """A server within a program.
+    """A server within a program. What hangs on its own session is here, too: `calls`, `verify`, `clock`, …
 
     `requests` holds what came in, the newest last: at most a thousand, with bodies of 64 MB in all, and at least the
     newest one. The body of one that is relayed as it comes is not held, and empty here.
@@ -331,6 +364,17 @@ class RunningServer:
         self.port = port
         self.requests = requests
         self._stop = stop
+
+    def session(self, name: str = "") -> SessionHandle:
+        """Return a session of the server, which begins when it is first used; "" is the server's own."""
+        (handle,) = load("session handle")
+        made: SessionHandle = handle(self.url, name)
+        return made
+
+    def __getattr__(self, name: str) -> typing.Any:
+        if name.startswith("_") or not hasattr(SessionHandle, name):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(self.session(), name)
 
     def close(self) -> None:
         """Stop the server and give its port back; a second call does nothing."""
@@ -353,11 +397,11 @@ def load_settings(
 ) -> Settings:
     """Return settings for a program: defaults, then the file `config`, then `set`, e.g. `{"mock.text": "hi"}`.
 
-    Unlike the command line it looks for no config.ini by itself, takes any free port and writes no log, unless `config`
-    or `set` say otherwise. UsageError (a one-line message) for a mistake.
+    Unlike the command line it looks for no config.ini by itself, takes any free port, writes no log and keeps a
+    journal, unless `config` or `set` say otherwise. UsageError (a one-line message) for a mistake.
     """
     configuration = _configuration()
-    for assignment in ("server.port=0", "server.log=off"):
+    for assignment in ("server.port=0", "server.log=off", "server.journal=yes"):
         configuration.set_option(assignment)
     if config is not None:
         configuration.read_file(config)
@@ -429,6 +473,12 @@ def start(
         thread.join()
 
     return RunningServer(server.url, server.port, server.requests, stop)
+
+
+def pytest_configure(config: typing.Any) -> None:
+    """Give pytest the fixture `oai` (protocol/instrument/pytest_plugin.py), where it was told to load this module."""
+    (make_plugin,) = load("pytest plugin")
+    config.pluginmanager.register(make_plugin(sys.modules["pytest"], start), "oaiserve fixtures")
 
 
 # ---- the command line -------------------------------------------------------------------------------------------

@@ -25,6 +25,7 @@ CALLED_BY_OTHERS = {
     "pause_writing": "asyncio calls it when a transport's buffer fills",
     "max_size": "asyncio's TLS takes its buffer's size from it",
     "sizehint": "asyncio passes it to get_buffer",
+    "pytest_configure": "pytest calls it of a module that it is told to load",
     "optionxform": "configparser calls it for each key",
     **dict.fromkeys(("has_location", "submodule_search_locations"), "Python reads it of a module's spec"),
 }
