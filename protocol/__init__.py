@@ -15,6 +15,8 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         The one lazy timer.
     held_bytes -> errors
         How many bytes are held for requests and answers, of how many that may be.
+    patterns -> budget
+        Regular expressions in bounded time: found in texts, and texts written that match.
     config_file -> errors
         The text of a config.ini, and what is wrong in it.
     config -> errors, on_demand, config_file
@@ -40,13 +42,13 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         DashScope's native API in OpenAI's terms, and back: pure functions.
     dashscope -> errors, turns, config, wire, exchange, upstream, openai, service/log, dashscope/mapping
         The backend that translates.
-    mock -> errors, budget, turns, on_demand, config, wire, exchange, openai, dashscope/mapping
+    mock -> errors, budget, turns, on_demand, patterns, config, wire, exchange, openai, dashscope/mapping
         The backend that answers by itself. Its own rooms are drawn in its docstring.
     tools -> errors, wire
         What is no part of serving: the test client, the builder of the single file.
 
-Pure: wire, dashscope/mapping. No event loop, clock, socket or thread is imported there, so that a test is bytes in,
-events out.
+Pure: patterns, wire, dashscope/mapping. No event loop, clock, socket or thread is imported there, so that a test is
+bytes in, events out.
 
 A room imports itself and what its line names; all of that stands above it in this list. What it needs from below, such
 as a connector, a clock or the shape of an error, is handed to it as an argument. Backends do not know each other, and

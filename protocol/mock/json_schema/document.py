@@ -14,8 +14,8 @@ import re
 import typing
 
 from protocol.budget import Budget
-from protocol.mock.json_schema.pattern import Pattern
-from protocol.mock.json_schema.pattern_nodes import PatternBudget, PatternError
+from protocol.patterns.nodes import PatternBudget, PatternError
+from protocol.patterns.pattern import Pattern
 
 MAX_SCHEMA_VALUES = 40_000  # JSON values in a schema; OpenAI admits 5,000 properties
 MAX_SCHEMA_NESTING = 120  # JSON values within one another

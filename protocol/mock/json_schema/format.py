@@ -11,8 +11,8 @@ import json
 import re
 import typing
 
-from protocol.mock.json_schema.pattern import Pattern
-from protocol.mock.json_schema.pattern_nodes import PatternError
+from protocol.patterns.nodes import PatternError
+from protocol.patterns.pattern import Pattern
 
 # Compiled when they are first used, by re's own cache: at import, that would take time from every start.
 # None repeats what repeats, but for a number of times that it states: each takes linear time at the most.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocol.mock.json_schema.character_sets import (
+from protocol.patterns.character_sets import (
     CATEGORIES,
     CATEGORY_NAMES,
     DIGITS,
@@ -13,7 +13,7 @@ from protocol.mock.json_schema.character_sets import (
     WORD,
     complement,
 )
-from protocol.mock.json_schema.pattern_nodes import Chars, Choice, Edge, Look, Node, PatternError, Repeat, Sequence
+from protocol.patterns.nodes import Chars, Choice, Edge, Group, Look, Node, PatternError, Repeat, Sequence
 
 MAX_PATTERN_LENGTH = 4096  # characters of a pattern; the longest of the usual libraries (dates, e-mail) have 500
 MAX_PATTERN_NESTING = 40  # groups within groups
@@ -21,16 +21,22 @@ _CONTROLS = {"t": "\t", "n": "\n", "v": "\v", "f": "\f", "r": "\r", "0": "\0"}
 
 
 class PatternReader:
-    """Reads one pattern, as lenient as Annex B: a lone `{`, `}` or `]` stands for itself."""
+    """Reads one pattern, as lenient as Annex B: a lone `{`, `}` or `]` stands for itself.
 
-    __slots__ = ("source", "at", "nesting")
+    With `keeps_groups` the tree has a Group for each group that captures; to match a text, none is needed.
+    """
 
-    def __init__(self, source: str) -> None:
+    __slots__ = ("source", "at", "nesting", "groups", "keeps_groups")
+
+    def __init__(self, source: str, *, keeps_groups: bool = False) -> None:
         if len(source) > MAX_PATTERN_LENGTH:
             raise PatternError(f"has {len(source)} characters; expected at most {MAX_PATTERN_LENGTH}")
         self.source = source
         self.at = 0
         self.nesting = 0
+        self.keeps_groups = keeps_groups
+        #: The names of the groups that capture, in the order in which they begin; "" for one without a name.
+        self.groups: list[str] = []
 
     def read(self) -> Node:
         """Return the tree; PatternError for what is not in the grammar, or not supported."""
@@ -70,13 +76,13 @@ class PatternReader:
         bounds = self._bounds()
         if bounds is None:
             return atom
-        self._take("?")  # a lazy quantifier matches the same texts
+        is_lazy = self._take("?")
         if self.source[self.at : self.at + 1] in ("*", "+", "?"):
             raise self._error("nothing to repeat")
         low, high = bounds
         if high is not None and low > high:
             raise self._error(f"numbers out of order in {{{low},{high}}}")
-        return Repeat(atom, low, high)
+        return Repeat(atom, low, high, is_lazy)
 
     def _bounds(self) -> tuple[int, int | None] | None:
         for token, bounds in (("*", (0, None)), ("+", (1, None)), ("?", (0, 1))):
@@ -114,16 +120,20 @@ class PatternReader:
         self.nesting += 1
         if self.nesting > MAX_PATTERN_NESTING:
             raise self._error(f"more than {MAX_PATTERN_NESTING} groups within groups")
-        look = self._group_opening()
+        number, look = len(self.groups), self._group_opening()
         part = self._choice()
         if not self._take(")"):
             raise self._error("missing ')'")
         self.nesting -= 1
-        return part if look is None else Look(part, *look)
+        if isinstance(look, tuple):
+            return Look(part, *look)
+        return part if look is None or not self.keeps_groups else Group(part, number, look)
 
-    def _group_opening(self) -> tuple[bool, bool] | None:
+    def _group_opening(self) -> tuple[bool, bool] | str | None:
+        """Return how a look-around looks, the name of a group that captures, or None for any other."""
         if not self._take("?"):
-            return None
+            self.groups.append("")
+            return ""
         for token, look in (("=", (False, False)), ("!", (False, True)), ("<=", (True, False)), ("<!", (True, True))):
             if self._take(token):
                 return look
@@ -133,8 +143,10 @@ class PatternReader:
             end = self.source.find(">", self.at)
             if end <= self.at:
                 raise self._error("expected a group name and '>'")
+            name = self.source[self.at : end]
             self.at = end + 1
-            return None
+            self.groups.append(name)
+            return name
         raise self._error(f"unsupported group '(?{self.source[self.at : self.at + 1]}'")
 
     def _escape(self) -> Node:

@@ -4,7 +4,7 @@ JSON Schema (2020-12 validation §6.3.3, core §6.4) takes its dialect from ECMA
 anchored only where it says so. The `re` module is not used, for two reasons. Its dialect differs: `$` before a final
 line feed, `\\d` for all of Unicode. And a hostile pattern can make it backtrack for hours.
 
-Theory of operation. A pattern is read to a tree of nodes (pattern_reader.py). A node (pattern_nodes.py) maps the *set
+Theory of operation. A pattern is read to a tree of nodes (reader.py). A node (nodes.py) maps the *set
 of positions* in a text where it may begin to the set of positions where it may end. Such a set is one int, of which bit
 i is the place before character i. A sequence chains the maps of its parts, a choice unites them, a repetition goes on
 until no new position appears. Look-around is the same map, run from everywhere in the other direction. No position is
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import typing
 
-from protocol.mock.json_schema.pattern_nodes import (
+from protocol.patterns.nodes import (
     ENDLESS,
     Choice,
     Edge,
@@ -30,7 +30,7 @@ from protocol.mock.json_schema.pattern_nodes import (
     Scan,
     Sequence,
 )
-from protocol.mock.json_schema.pattern_reader import PatternReader
+from protocol.patterns.reader import PatternReader
 
 _TRIES = 160  # texts written before a pattern counts as one that we cannot satisfy
 

@@ -8,7 +8,7 @@ import typing
 import unicodedata
 
 from protocol.budget import Budget
-from protocol.mock.json_schema.character_sets import LAST_CODE, WORD, Ranges
+from protocol.patterns.character_sets import LAST_CODE, WORD, Ranges
 
 MAX_PATTERN_WORK = 200_000  # maps of one set of positions, and steps that cost as much; about 0.3 s
 ENDLESS = 1 << 40  # the width of `x*`: an int, so that sums stay ints
@@ -230,11 +230,29 @@ class Choice(Node):
         return options[pen.roll(len(options))].write(want, pen)
 
 
-class Repeat(Node):
-    __slots__ = ("part", "low", "high")
+class Group(Node):
+    """A part whose place in a text is asked for (finding.py): group `number`, which may have a `name`."""
 
-    def __init__(self, part: Node, low: int, high: int | None) -> None:
+    __slots__ = ("part", "number", "name")
+
+    def __init__(self, part: Node, number: int, name: str) -> None:
+        super().__init__(part.least, part.most)
+        self.part = part
+        self.number = number
+        self.name = name
+
+    def run(self, places: int, scan: Scan, ahead: bool) -> int:
+        return self.part.run(places, scan, ahead)
+
+
+class Repeat(Node):
+    """A part that is repeated `low` to `high` times, None for any number; a lazy one takes as little as it can."""
+
+    __slots__ = ("part", "low", "high", "is_lazy")
+
+    def __init__(self, part: Node, low: int, high: int | None, is_lazy: bool = False) -> None:
         super().__init__(part.least * low, part.most * (ENDLESS if high is None else high))
+        self.is_lazy = is_lazy
         self.part = part
         self.low = low
         self.high = high

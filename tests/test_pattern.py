@@ -9,9 +9,9 @@ import re
 import pytest
 from steps import steps_of
 
-from protocol.mock.json_schema.pattern import Pattern
-from protocol.mock.json_schema.pattern_nodes import PatternBudget, PatternError
-from protocol.mock.json_schema.pattern_reader import MAX_PATTERN_LENGTH
+from protocol.patterns.nodes import PatternBudget, PatternError
+from protocol.patterns.pattern import Pattern
+from protocol.patterns.reader import MAX_PATTERN_LENGTH
 
 # (id, pattern, texts that match, texts that do not)
 MATCHES = [
