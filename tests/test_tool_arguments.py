@@ -354,7 +354,11 @@ EXEC = tool("exec_command", "Runs a command in a PTY, returning output or a sess
 @pytest.mark.parametrize(
     ("prompt", "cmd"),
     [("Run `ls` and tell me what you see", "ls"), ("What files are here? Run ls", "ls"), ("Run 'git log -1'", "git log -1"),
-     ("please run git status", "git status")],
+     ("please run git status", "git status"),
+     ("Run ls -la and git status, then fix the failing test.", "ls -la"),
+     ("Run npm test in the src directory", "npm test"),
+     ("Run git log --since yesterday. Then stop", "git log --since yesterday"),
+     ("Run make to build it please.", "make")],
 )  # fmt: skip
 def test_a_command_to_run_is_run_once(prompt, cmd):
     assert called(prompt, EXEC, READ_FILES) == [("exec_command", {"cmd": cmd})]

@@ -37,6 +37,7 @@ class AskedTool(typing.NamedTuple):
     position: int
     spelt: bool = False  # by its name
     waits: bool = False  # until there are results of what is asked before it: "..., then email it"
+    is_named: bool = True  # the prompt has a word of its name, or one that stands for it; else words of its description
 
 
 _MATHS = stems("calculate compute evaluate solve multiply divide subtract sum estimate")
@@ -148,6 +149,7 @@ class _Evidence(typing.NamedTuple):
     spelt: bool  # the clause has the whole name
     acts: bool = False  # the order is the tool's own verb
     known: frozenset[str] = frozenset()  # words of the clause that the tool's description or parameters have
+    is_named: bool = True  # the clause has a word of the name, or one that stands for it
 
 
 def asked_tools(prompt: str, tools: typing.Sequence[OfferedTool], budget: Budget) -> list[AskedTool]:
@@ -182,7 +184,11 @@ def asked_tools(prompt: str, tools: typing.Sequence[OfferedTool], budget: Budget
     handing = [given for given in ordered if re.match(_HANDING_OVER, given.tool.name)]
     return [
         AskedTool(
-            given.tool, given.position, given.spelt and given.tool.name in prompt, _comes_after(prompt, given.position)
+            given.tool,
+            given.position,
+            given.spelt and given.tool.name in prompt,
+            _comes_after(prompt, given.position),
+            given.is_named,
         )
         for given in ordered
         if given not in handing[1:]  # the talk can be handed over to one agent only
@@ -229,7 +235,7 @@ def _evidence(clause: Clause, words: _ToolWords) -> _Evidence | None:
         return None
     direct = frozenset(word for word in hits if word in hits[word])
     known = (words.described | words.parameters.names).intersection(clause.words)
-    return _Evidence(tool, position, direct, matched, len(hits) - len(direct), False, acts, known)
+    return _Evidence(tool, position, direct, matched, len(hits) - len(direct), False, acts, known, any(hits.values()))
 
 
 def _handing_over(clause: Clause, tool: OfferedTool, name: typing.Sequence[str]) -> _Evidence | None:

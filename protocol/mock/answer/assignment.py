@@ -13,6 +13,7 @@ import re
 import typing
 
 from protocol.budget import Budget
+from protocol.mock.answer.command import COMMAND_END, COMMAND_RULE
 from protocol.mock.answer.cost import first_match
 from protocol.mock.answer.hints import HINT_NEAR, MAX_HINT_TEXT, OPENING_MARKS, QUOTATION, Hint, Hints, hint_words, stem
 from protocol.mock.answer.modest import said_seconds, unit_seconds
@@ -144,11 +145,6 @@ _SAID = (
     r"(?i)\bremind (?:me|us|him|her|them) (?:to|that|about) (\S.*?)(?= (?:at|on|by|in|tomorrow|today)\b|[.!?]?\s*\Z)",
     r"(?:\A|[.!?\n])[^,;:\n]{0,100}(?:：|:\s)\s*(\S.*)",
 )
-_RUN = (
-    r"(?i)\b(?:run|execute|type|call)\s+(?:the\s+)?(?:command\s+)?(\S[^\n]*?)"
-    r"(?=\s+(?:in|on|with|using)\s+(?:the |a |your )?(?:\w+ )?(?:shell|terminal|bash|console|command line)"
-    r"|[.!?]?\s*\Z|\n)",
-)
 _ASKED = (
     r"(?i)\b(?:search(?:ing)?|look(?:ing)?(?: up)?|google|find|query|browse)\b[^.?!\n]{0,60}?"
     r"\b(?:for|about|on|up)\s+(\S[^\n]*)",
@@ -157,7 +153,7 @@ _ASKED = (
     r"(?:搜索|查找|查询|搜一下|查一下|关于)\s*([^，。？！\n]+)",
     r"\A\s*(\S[^\n]*)\s*\Z",
 )
-_SPOKEN = {"said": _SAID, "phrase": _ASKED, "run": _RUN}
+_SPOKEN = {"said": _SAID, "phrase": _ASKED, "run": (COMMAND_RULE,)}
 # Words between a name and its value.
 _FILLERS = frozenset(
     "of is are was be the a an as at named called equal equals set to being will should must value about around only"
@@ -590,4 +586,6 @@ def _spoken(text: str, wanted: str, budget: Budget) -> list[str]:
         return []
     if wanted == "said":
         return [re.split(r"[,;]\s+\w+\s*[:=]", found[1])[0].strip()]
+    if wanted == "run":
+        return [found[1].rstrip(COMMAND_END)]
     return [re.split(r"[?!.]\s+(?=[A-Z])", found[1])[0].strip().rstrip(".?!。？！")]

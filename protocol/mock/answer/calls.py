@@ -29,10 +29,11 @@ _NO_PARAMETERS: dict[str, typing.Any] = {"type": "object", "properties": {}}
 
 
 class _MadeCall(typing.NamedTuple):
-    """A call, and how many values of its arguments the prompt or a result gave."""
+    """A call, how many values of its arguments the prompt or a result gave, and whether a needed text was made up."""
 
     call: ToolCall
     told: int
+    is_invented: bool = False
 
 
 class _PlannedCall(typing.NamedTuple):
@@ -140,14 +141,20 @@ def _without_inventions(
     text: str,
     budget: Budget,
 ) -> list[_PlannedCall]:
-    """Leave out calls whose arguments would be made up, beside a call that the prompt says something for."""
-    if len({one.asked.tool.name for one in planned}) < 2:
-        return left
+    """Leave out calls whose arguments would be made up, beside a call that the prompt says something for.
+
+    Where only its description speaks for a tool, no needed text is made up for it, be it alone or not.
+    """
 
     def made(one: _PlannedCall, question: Question) -> _PlannedCall:
         return one._replace(made=_call(one.asked.tool, question, one.hints, text, budget))
 
+    if len({one.asked.tool.name for one in planned}) < 2 and all(one.asked.is_named for one in planned):
+        return left
     left = [made(one, question) for one in left[:MAX_REPLY_CALLS]]
+    left = [one for one in left if one.asked.is_named or not (one.made and one.made.is_invented)]
+    if len({one.asked.tool.name for one in planned}) < 2:
+        return left
     is_said = [_is_said(one) for one in left]
     if all(is_said):
         return left
@@ -264,7 +271,7 @@ def _call(tool: OfferedTool, question: Question, hints: Hints, text: str, budget
         said = [Hint(value, "label", owner=name) for name, value in closing_words(known, text).items()]
         hints = hints._replace(literals=(*said, *hints.literals), text=hints.text or " ")
     arguments = made_arguments(schema, tool.name, question, hints, budget)
-    return _MadeCall(ToolCall(tool.name, arguments.text, tool.kind), arguments.told)
+    return _MadeCall(ToolCall(tool.name, arguments.text, tool.kind), arguments.told, arguments.is_invented)
 
 
 def _custom_input(hints: Hints, question: Question) -> str:

@@ -94,13 +94,30 @@ class TerseValue(typing.NamedTuple):
 
     value: typing.Any
     told: int
+    is_invented: bool  # a text of its own that has to be there was made up
 
 
 def terse_instance(schema: JsonSchema, seed: int, hints: Hints, *, turn: int, budget: Budget) -> TerseValue:
     """Return a value as `instance` does, for the arguments of a call: with what was told, and what must be there."""
     maker = _Maker(SchemaDocument(schema, budget), seed, hints, is_terse=True)
     value = _made_value(maker, schema, turn)
-    return TerseValue(value, maker.told)
+    return TerseValue(value, maker.told, _has_invented_text(value, schema, maker))
+
+
+def _has_invented_text(value: typing.Any, schema: JsonSchema, maker: _Maker) -> bool:
+    """Say whether a text that an object needs is neither the prompt's nor the schema's."""
+    plain = plain_schema(schema, maker.document.root, maker.budget)
+    needed = schema.get("required") if isinstance(schema, dict) else None
+    if not isinstance(value, dict) or not isinstance(needed, list):
+        return False
+    for name in needed[:MAX_TARGETS]:
+        maker.budget.spend()
+        text, part = value.get(name), plain["properties"].get(name)
+        if not isinstance(text, str) or text in maker.said or (isinstance(part, dict) and part.get("default") == text):
+            continue
+        if "enum" not in plain_schema(part, maker.document.root, maker.budget):
+            return True
+    return False
 
 
 def _made_value(maker: _Maker, schema: JsonSchema, turn: int) -> typing.Any:

@@ -69,10 +69,11 @@ def with_results(hints: Hints, results: typing.Sequence[ToolResult]) -> Hints:
 
 
 class Arguments(typing.NamedTuple):
-    """The arguments of a call as JSON, and how many of their values the prompt gave."""
+    """The arguments of a call as JSON, how many of their values the prompt gave, and whether a text was made up."""
 
     text: str
     told: int
+    is_invented: bool
 
 
 def made_arguments(schema: typing.Any, tool: str, question: Question, hints: Hints, budget: Budget) -> Arguments:
@@ -81,8 +82,8 @@ def made_arguments(schema: typing.Any, tool: str, question: Question, hints: Hin
     def made() -> TerseValue:
         return terse_instance(schema, question.seed, hints, turn=question.number, budget=budget)
 
-    value, told = _satisfied(made, f"function '{tool}'", "tools")
-    return Arguments(json.dumps(value, ensure_ascii=False), told)
+    value, told, is_invented = _satisfied(made, f"function '{tool}'", "tools")
+    return Arguments(json.dumps(value, ensure_ascii=False), told, is_invented)
 
 
 def made_json(schema: typing.Any, where: str, param: str, question: Question, hints: Hints, budget: Budget) -> str:

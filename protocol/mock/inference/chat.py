@@ -13,6 +13,7 @@ from protocol.errors import ApiError
 from protocol.exchange import Answer, Request, Response
 from protocol.mock.answer.cost import CHUNK_BYTES, LOGPROB_BYTES, answered, charge_answer
 from protocol.mock.answer.logprobs import token_logprobs
+from protocol.mock.answer.own_words import own_words
 from protocol.mock.answer.reply import OfferedTool, Question, Reply, ToolCall, ToolResult, reply
 from protocol.mock.engine.resources import Handler, page_of, update_object, with_warning
 from protocol.mock.engine.store import State
@@ -335,8 +336,7 @@ def cut_to_length(pieces: list[str], body: JsonObject, finish_reason: str) -> tu
 
 def chat_question(body: JsonObject, messages: typing.Sequence[JsonObject], number: int = 0) -> Question:
     """Return what a chat asks: the last user's turn, the tools, and what they have answered since."""
-    last = max((at for at, message in enumerate(messages) if message.get("role") == "user"), default=-1)
-    prompt = content_text(messages[last].get("content")) if last >= 0 else ""
+    last, prompt = _last_turn(messages)
     choice, named, tools = _tool_choice(body)
     seed = body.get("seed")
     kind, schema, schema_name = _response_format(body.get("response_format"))
@@ -344,6 +344,18 @@ def chat_question(body: JsonObject, messages: typing.Sequence[JsonObject], numbe
         prompt, tools, choice, named, body.get("parallel_tool_calls") is not False, _results(messages[last + 1 :]),
         kind, schema, schema_name, number, seed if type(seed) is int else 0, _instructions(messages),
     )  # fmt: skip
+
+
+def _last_turn(messages: typing.Sequence[JsonObject]) -> tuple[int, str]:
+    """Return where the last turn of a user stands, -1 for nowhere, and what he says there."""
+    for at in range(len(messages) - 1, -1, -1):
+        spend_turn(1)
+        if messages[at].get("role") == "user":
+            text = content_text(messages[at].get("content"))
+            said = own_words(text)
+            if said or not text:
+                return at, said
+    return -1, ""
 
 
 def _instructions(messages: typing.Sequence[JsonObject]) -> str:

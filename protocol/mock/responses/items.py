@@ -13,6 +13,7 @@ import typing
 from protocol.budget import spend_turn
 from protocol.errors import ApiError
 from protocol.mock.answer.logprobs import token_logprobs
+from protocol.mock.answer.own_words import own_words
 from protocol.mock.answer.reply import ToolResult, count_tokens
 from protocol.mock.unchecked import without_nulls
 from protocol.openai.answers import split_words
@@ -259,7 +260,10 @@ def asked_by(items: typing.Sequence[JsonObject], instructions: typing.Any = None
         spend_turn(1)
         kind, role = item_type(item), item.get("role")
         if kind == "message" and role == "user":
-            prompt, results = item_text(item), []
+            text = item_text(item)
+            said = own_words(text)
+            if said or not text:
+                prompt, results = said, []
         elif kind == "message" and role in ("system", "developer"):
             told.append(item_text(item))
         elif kind in _SERVED_CALLS:

@@ -10,6 +10,7 @@ import base64
 import re
 import typing
 
+from protocol.mock.answer.command import told_command
 from protocol.mock.answer.reply import ToolCall
 from protocol.mock.engine.world import World
 from protocol.mock.media.picture import PICTURE_FORMATS, picture_file
@@ -205,9 +206,8 @@ def _search_result(entry: JsonObject) -> JsonObject:
 
 
 def _shell_command(asked: str) -> str:
-    """Return the command in a prompt: in backquotes, or after "run"; else the prompt if it looks like one, or ls."""
-    spelt = re.search(r"`([^`\n]+)`", asked) or re.search(r"(?i)\b(?:run|execute)\s+(\S.*?)\s+(?:in|on|with)\b", asked)
-    return spelt[1] if spelt else asked if re.fullmatch(r"[\w./-]+(?: -\S+)*", asked) else "ls"
+    """Return the command in a prompt; else the prompt if it looks like one, or ls."""
+    return told_command(asked) or (asked if re.fullmatch(r"[\w./-]+(?: -\S+)*", asked) else "ls")
 
 
 def _needs_approval(required: typing.Any, name: str) -> bool:
