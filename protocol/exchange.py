@@ -565,7 +565,10 @@ async def found_endpoint(late: LateEndpoint, request: Request) -> Endpoint:
     if endpoint.streams_body and stream is None:
         request.stream = one_part(request.body)
     elif stream is not None and not endpoint.streams_body:
-        request.body, request.stream = b"".join([data async for data in stream]), None
+        gathered = Gathering()
+        async for data in request.held_stream():
+            gathered.add(data)
+        request.body, request.stream = gathered.take(), None
     return endpoint
 
 

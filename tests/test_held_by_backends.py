@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gzip
 import json
 
 import pytest
@@ -108,6 +109,23 @@ def test_a_body_is_kept_for_another_try_only_where_there_is_room():
 
     assert asyncio.run(read(HeldBytes(1000))) == (True, [100, 200, 300, 400, 500])
     assert asyncio.run(read(HeldBytes(350))) == (False, [100, 200, 300, 0, 0])
+
+
+# ---- the mock, and who reads a body for its model ------------------------------------------------------------------
+
+CODED = [*JSON, ("content-encoding", "gzip")]
+
+
+@pytest.mark.parametrize("routes", [{}, {"routes.nothing-*": "relay", "routes.*": "mock"}], ids=["mock", "routed"])
+def test_what_a_body_becomes_when_it_is_decoded_counts_once_and_is_refused_without_room(routes):
+    body = gzip.compress(json.dumps(CHAT).encode() + b" " * 900_000)
+
+    async def test():
+        for room, expected in (("1300k", 200), ("800k", 503)):
+            async with serving("mock", **{"server.max_memory": room, **routes}) as (clients, _):
+                assert await clients.ask("POST", "/v1/chat/completions", body, CODED) == expected
+
+    asyncio.run(test())
 
 
 # ---- the relay ------------------------------------------------------------------------------------------------------

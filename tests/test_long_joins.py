@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import json
-from collections.abc import Callable
+import tracemalloc
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 import pytest
 
 from protocol.budget import work_with_pauses
+from protocol.dashscope.calls import read_whole
 from protocol.dashscope.mapping.native import NativeCall
-from protocol.exchange import Request
+from protocol.exchange import Endpoint, LateEndpoint, Request, Response, found_endpoint
 from protocol.openai.model_in_json import find_model, replace_model
 from protocol.service.makers import makes_id
 from protocol.upstream.request import PIECE_BYTES, pieces_of
+from protocol.wire.content_coding import decode_content
 from protocol.wire.gathering import joined
 from protocol.wire.http1.messages import Fields, RequestHead
 
 MEGABYTE = 1 << 20
 # What a turn of 5 ms may copy, write or search at most.
 MOST_A_TURN = 24 * MEGABYTE
+
+CODED = gzip.compress(bytes(16 * MEGABYTE), 1)
 
 
 def pauses_of(work: Callable[[], object]) -> int:
@@ -114,6 +121,62 @@ def test_a_body_is_sent_in_pieces_between_which_others_have_turns(size: int) -> 
     assert b"".join(pieces) == body
     assert max(map(len, pieces), default=0) <= PIECE_BYTES
     assert rounds >= size // (16 * PIECE_BYTES)
+
+
+class Arriving:
+    """A body that comes in pieces, each made when it is asked for; the upstream's answer, as far as it is read whole."""
+
+    def __init__(self) -> None:
+        self._pieces = iter(range(64))
+
+    def __aiter__(self) -> Arriving:
+        return self
+
+    async def __anext__(self) -> bytes:
+        for number in self._pieces:
+            return bytes([number]) * (256 * 1024)
+        raise StopAsyncIteration
+
+    def discard(self) -> None:
+        """Nobody wants the rest."""
+
+
+def request_with_nothing() -> Request:
+    return Request(RequestHead("POST", "/v1/chat/completions", 1, Fields([("host", "x")])), "req_1", "127.0.0.1")
+
+
+async def held_for_an_endpoint() -> int:
+    request = request_with_nothing()
+    request.stream = Arriving()
+
+    async def find(request: Request) -> Endpoint:
+        return Endpoint(lambda request: Response(200, b"", b""), "any")
+
+    await found_endpoint(LateEndpoint(find, streams_body=True), request)
+    return len(request.body)
+
+
+async def held_for_a_translator() -> int:
+    return len(await read_whole(Arriving(), 100 * MEGABYTE, request_with_nothing()))  # type: ignore[arg-type]  # as far as it is read
+
+
+async def decoded() -> int:
+    return len(decode_content("gzip", CODED, 100 * MEGABYTE))
+
+
+@pytest.mark.parametrize("held", [held_for_an_endpoint, held_for_a_translator, decoded])
+def test_a_body_that_comes_in_pieces_is_never_there_twice(held: Callable[[], Coroutine[Any, Any, int]]) -> None:
+    asyncio.run(held())  # what is loaded when it is first needed
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        tracemalloc.reset_peak()
+        size = asyncio.run(held())
+        peak = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert size == 16 * MEGABYTE
+    assert peak < 1.5 * size  # a buffer that grows has an eighth to spare
 
 
 @pytest.mark.parametrize("off", range(-8, 2))

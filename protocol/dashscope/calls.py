@@ -23,6 +23,7 @@ from protocol.upstream.answer import UpstreamAnswer
 from protocol.upstream.failures import SENT_AGAIN, UpstreamFailed, UpstreamTimeout
 from protocol.upstream.pool import UpstreamPool
 from protocol.upstream.request import UpstreamRequest
+from protocol.wire.gathering import Gathering
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject
 
@@ -155,20 +156,18 @@ def _is_long(request: Request) -> bool:
 
 async def read_whole(answer: UpstreamAnswer, most_bytes: int, request: Request) -> bytes:
     """Return a body, held for a request; DashScopeError, also for more than `most_bytes`, ApiError 503 without room."""
-    pieces = []
-    size = 0
+    gathered = Gathering()
     try:
         async for data in answer:
-            size += len(data)
-            if size > most_bytes:
+            if gathered.size + len(data) > most_bytes:
                 raise too_large(most_bytes)
             request.hold(len(data))
-            pieces.append(data)
+            gathered.add(data)
     except UpstreamFailed as exc:
         raise to_dashscope_error(exc) from exc
     finally:
         answer.discard()
-    return b"".join(pieces)
+    return gathered.take()
 
 
 async def next_piece(answer: UpstreamAnswer) -> bytes:

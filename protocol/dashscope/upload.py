@@ -15,6 +15,8 @@ from protocol.dashscope.calls import Caller, NativeClient
 from protocol.dashscope.download import Downloader
 from protocol.dashscope.mapping.answer import as_object
 from protocol.dashscope.mapping.errors import upstream_bad_response
+from protocol.turns import in_turns
+from protocol.wire.gathering import joined
 from protocol.wire.json_text import JsonObject
 
 # The form's fields, by what the policy calls them. OSS reads nothing behind the file.
@@ -48,7 +50,7 @@ class Uploader:
             raise upstream_bad_response("the upload's policy names no folder")
         key = f"{policy['upload_dir']}/file.{ending[1].lower() if ending else 'bin'}"
         boundary = self._make_id()  # no file has it by chance, and none can on purpose
-        form = _form(policy, key, data, boundary)
+        form = await in_turns(lambda: _form(policy, key, data, boundary))
         await self._downloader.post(str(policy.get("upload_host")), form, boundary, caller.deadline)
         return "oss://" + key
 
@@ -64,4 +66,4 @@ def _form(policy: JsonObject, key: str, data: bytes, boundary: str) -> bytes:
     ]
     file = f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="file"\r\n'
     parts.append(file.encode() + b"Content-Type: application/octet-stream\r\n\r\n")
-    return b"".join([*parts, data, f"\r\n--{boundary}--\r\n".encode()])
+    return joined([*parts, data, f"\r\n--{boundary}--\r\n".encode()])

@@ -84,13 +84,16 @@ def _before_value(body: bytes) -> int:
     return match.end() if match is not None else 0
 
 
-def decoded_body(fields: Fields, body: bytes, most_bytes: int) -> bytes:
-    """Return a body without its Content-Encoding; ApiError 400, 413 or 415 (protocol/wire/content_coding.py)."""
-    coding = fields.get("content-encoding")
+def decoded_body(request: Request, body: bytes, most_bytes: int) -> bytes:
+    """Return a request's body without its Content-Encoding, held for the request beside what came.
+
+    ApiError 503 where there is no room for it; 400, 413 or 415 as protocol/wire/content_coding.py says.
+    """
+    coding = request.fields.get("content-encoding")
     if not coding:
         return body
     (decode_content,) = load("encoded body")
-    decoded: bytes = decode_content(coding, body, most_bytes)
+    decoded: bytes = decode_content(coding, body, most_bytes, request.hold)
     return decoded
 
 
@@ -104,7 +107,15 @@ def asked_model(request: Request, most_bytes: int) -> str:
     if deployment or not request.body:
         return deployment or query_model(request.head.query)
     kind = body_kind(request.fields)
-    body = decoded_body(request.fields, request.body, most_bytes)
+    body = decoded_body(request, request.body, most_bytes)
+    try:
+        return _model_in(request, kind, body)
+    finally:
+        if body is not request.body:
+            request.let_go(len(body))  # whoever needs it decodes it anew
+
+
+def _model_in(request: Request, kind: BodyKind, body: bytes) -> str:
     if kind == "form":
         (model_rewriter,) = load("form with a model")
         form = model_rewriter(request.fields.get("content-type"), _unchanged)

@@ -18,6 +18,7 @@ import urllib.parse
 
 from protocol.exchange import Answer, Endpoint, LateEndpoint, Request
 from protocol.on_demand import load
+from protocol.wire.gathering import joined
 from protocol.wire.http1.messages import Fields
 
 #: All of Azure's paths are below this, and none of OpenAI's.
@@ -105,7 +106,7 @@ def _name_model(request: Request, model: str) -> None:
             request.stream = _form_with_model(fields, request.stream, model)
         elif request.body:
             rewriter = _form_rewriter(fields, model)
-            request.body = rewriter.feed(request.body) + rewriter.close()
+            request.body = joined((rewriter.feed(request.body), rewriter.close()))
     elif request.body:
         value = request.json()
         if type(value) is dict and value.get("model") != model:

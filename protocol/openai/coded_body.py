@@ -11,8 +11,9 @@ def decoding_endpoint(endpoint: Endpoint, request: Request, most_bytes: int) -> 
     """Return the endpoint for a request whose body may have a Content-Encoding: that one itself where it has none.
 
     The body is held and decoded before the endpoint gets it, in turns with everybody else, since a short one may become
-    a long one. It is refused with ApiError 400, 413 for more than `most_bytes` once it is decoded, or 415
-    (protocol/wire/content_coding.py). A request to change the protocol has no body.
+    a long one. It is refused with ApiError 400, 413 for more than `most_bytes` once it is decoded, 415 (see
+    protocol/wire/content_coding.py), or 503 where there is no room for what it becomes. A request to change the
+    protocol has no body.
     """
     if "content-encoding" not in request.fields or request.head.upgrade:
         return endpoint
@@ -36,7 +37,7 @@ def _answer_decoded(endpoint: Endpoint, request: Request, most_bytes: int) -> An
     if not request.body:
         return endpoint.answer(request)
     head = request.head
-    body = decoded_body(head.fields, request.body, most_bytes)
+    body = decoded_body(request, request.body, most_bytes)
     plain = Fields([pair for pair in head.fields if pair[0] != "content-encoding"])
     # Its facts are those of the head that came: who calls, and who answers, is the same.
     decoded = request.with_head(RequestHead(head.method, head.target, head.minor_version, plain, request.facts))

@@ -30,6 +30,7 @@ from protocol.turns import in_turns
 from protocol.upstream.destination import Addressing, Destination, address
 from protocol.upstream.request import UpstreamRequest, pieces_of
 from protocol.wire.credentials import query_without_key
+from protocol.wire.gathering import Gathering, joined
 from protocol.wire.http1.messages import SHORT_BODY_BYTES
 from protocol.wire.http1.writers import encode_fields, request_lines
 
@@ -352,12 +353,10 @@ class Planner:
 
         ApiError as `request_to_send`.
         """
-        decoded = body if plan.decoded is None else decoded_body(request.fields, body, self._max_body)
-        if decoded is not body:
-            request.hold(len(decoded))
+        decoded = body if plan.decoded is None else decoded_body(request, body, self._max_body)
         if kind == "form":
             rewriter = self._form_rewriter(request, plan)
-            sent = rewriter.feed(decoded) + rewriter.close()
+            sent = joined((rewriter.feed(decoded), rewriter.close()))
         else:
             sent = renamed_body(plan.choice, kind, decoded, takes_model=plan.takes_model)
             if plan.opens_session:
@@ -385,37 +384,40 @@ class Planner:
         Its length is told wherever it came with one or was changed: many servers refuse a body without (411).
         """
         method, length = request.head.method, request.head.content_length
-        held, counted = bytearray(), 0
+        held, counted = Gathering(), 0
         if plan.decoded is None and kind == "form":
             rewriter = self._form_rewriter(request, plan)
             async for data in stream:
-                held += rewriter.feed(data)
+                held.add(rewriter.feed(data))
                 request.hold(len(data))
                 counted += len(data)
                 if rewriter.model is not None and (length is not None or not rewriter.growth):
-                    rest = _joined(bytes(held), stream, rewriter)
+                    rest = _joined(held.take(), stream, rewriter)
                     length = None if length is None else length + rewriter.growth
                     request.let_go(counted)
                     return UpstreamRequest(method, plan.target, plan.fields, stream=rest, length=length)
                 self._check_held(held)
-            return UpstreamRequest(method, plan.target, plan.fields, bytes(held) + rewriter.close())
+            held.add(rewriter.close())
+            return UpstreamRequest(method, plan.target, plan.fields, held.take())
         may_pass = plan.decoded is None and not plan.takes_model and kind in ("loose", "other")
         async for data in stream:
-            held += data
+            held.add(data)
             request.hold(len(data))
             counted += len(data)
-            if may_pass and len(held) >= _TELLING_BYTES:
-                if begins_as(bytes(held)) != "object":
-                    rest = _joined(bytes(held), stream, None)
+            if may_pass and held.size >= _TELLING_BYTES:
+                come = held.take()
+                if begins_as(come) != "object":
+                    rest = _joined(come, stream, None)
                     request.let_go(counted)
                     return UpstreamRequest(method, plan.target, plan.fields, stream=rest, length=length)
+                held.add(come)
                 may_pass = False
             self._check_held(held)
-        plan, body = await self._renamed_in_turns(request, plan, kind, bytes(held))
+        plan, body = await self._renamed_in_turns(request, plan, kind, held.take())
         return UpstreamRequest(method, plan.target, plan.fields, body)
 
-    def _check_held(self, held: bytearray) -> None:
-        if len(held) > self._max_body:
+    def _check_held(self, held: Gathering) -> None:
+        if held.size > self._max_body:
             raise ApiError(
                 413, f"A body is held until its model has come, but of this one {self._max_body} bytes have come; "
                 "a form should have its part 'model' before its files.",

@@ -13,6 +13,7 @@ import zlib
 
 from protocol.budget import spend_turn
 from protocol.errors import ApiError
+from protocol.wire.gathering import Gathering, joined
 
 _PIECE_BYTES = 16384
 _PIECE_STEPS = 100  # protocol/budget.py
@@ -75,48 +76,56 @@ class _Zstandard:
         return bool(self._zstd.eof)
 
 
-def decode_content(coding: str, body: bytes, most_bytes: int) -> bytes:
+_Hold = typing.Callable[[int], object]
+
+
+def decode_content(coding: str, body: bytes, most_bytes: int, hold: _Hold | None = None) -> bytes:
     """Return a body without its coding, which is the value of Content-Encoding.
 
-    ApiError 415 for a coding that is not known here, or several; 413 for more than `most_bytes`, of which no more are
-    ever made; 400 for a body that is broken.
+    `hold` is told how many bytes more there are, as they come, and may raise. ApiError 415 for a coding that is not
+    known here, or several; 413 for more than `most_bytes`, of which no more are ever made; 400 for a body that is
+    broken.
     """
     name = coding.strip(" \t").lower()
     if name in ("", "identity"):
         return body
-    pieces: list[bytes] = []
-    left = most_bytes
+    members: list[bytes] = []
+    left, at = most_bytes, 0
     for _ in range(_MOST_MEMBERS):
-        member, body = _decode_one(name, _decompressor(name), body, left)
-        pieces.append(member)
+        member, at = _decode_one(name, _decompressor(name), body, at, left, hold)
+        members.append(member)
         left -= len(member)
-        if not body:
-            return b"".join(pieces)
+        if at == len(body):
+            return member if len(members) == 1 else joined(members)
         if name not in ("gzip", "x-gzip"):
             break
     raise _broken(name, "bytes follow its end")
 
 
-def _decode_one(name: str, decompressor: _Decompressor, body: bytes, most_bytes: int) -> tuple[bytes, bytes]:
-    """Return what one member holds, and the bytes behind it."""
-    decoded = bytearray()
+def _decode_one(
+    name: str, decompressor: _Decompressor, body: bytes, start: int, most_bytes: int, hold: _Hold | None
+) -> tuple[bytes, int]:
+    """Return what the member holds that begins at `start`, and where the bytes behind it begin."""
+    decoded = Gathering()
     errors = _errors(decompressor)
-    for at in range(0, len(body), _PIECE_BYTES):
+    for at in range(start, len(body), _PIECE_BYTES):
         piece = body[at : at + _PIECE_BYTES]
         while True:
             try:
                 data = decompressor.feed(piece, _PIECE_BYTES)
             except errors as exc:
                 raise _broken(name, str(exc)) from exc
-            decoded += data
+            if hold is not None:
+                hold(len(data))
+            decoded.add(data)
             spend_turn(_PIECE_STEPS)
-            if len(decoded) > most_bytes:
+            if decoded.size > most_bytes:
                 raise ApiError(413, f"The body has more than {most_bytes} bytes once it is decoded.")
             piece = b""
             if not data or decompressor.is_over:
                 break
         if decompressor.is_over:
-            return bytes(decoded), decompressor.rest + body[at + _PIECE_BYTES :]
+            return decoded.take(), min(at + _PIECE_BYTES, len(body)) - len(decompressor.rest)
     raise _broken(name, "it breaks off")
 
 
