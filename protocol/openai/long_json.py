@@ -11,6 +11,8 @@ from protocol.wire.json_text import encode_json
 # What is encoded in one piece: about so many values, of which 64 characters of a text count as one.
 _PIECE_EXTENT = 2_000
 _CHARACTERS_A_VALUE = 64
+# What is written in one call where nobody has his turn in between.
+_LONG_EXTENT = 10_000
 
 
 _Encode = typing.Callable[[object], bytes]
@@ -21,6 +23,11 @@ def encode_long_json(value: object, encode: _Encode = encode_json) -> bytes:
     pieces = Gathering()
     _encode_pieces(value, pieces, encode)
     return pieces.take()
+
+
+def is_long_json(value: object) -> bool:
+    """Tell whether a value takes more than some milliseconds to write; this looks at as much of it as is written so."""
+    return _room_behind(value, _LONG_EXTENT) < 0
 
 
 def _encode_pieces(value: object, pieces: Gathering, encode: _Encode) -> None:

@@ -18,7 +18,7 @@ from protocol.mock.assistants.threads import (
     new_thread,
     note_run,
 )
-from protocol.mock.engine.resources import Handler, list_objects
+from protocol.mock.engine.resources import Handler, json_answer, list_objects
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
 from protocol.mock.unchecked import object_of, objects_of, without_nulls
@@ -153,13 +153,13 @@ class Runs:
         self._life.cancel(run)
         return run.object
 
-    def retrieve(self, call: Call) -> Response:
+    def retrieve(self, call: Call) -> Response | typing.Awaitable[Response]:
         """Answer a run. While it is under way, a header field tells the client how soon to ask again."""
         run, speed = call.record().object, self._world.settings.speed
         fields = JSON_FIELDS
         if run["status"] in _MOVING_RUN_STATUSES and speed:
             fields += encode_fields([("openai-poll-after-ms", str(max(1, int(_POLL_SECONDS * 1000 / speed))))])
-        return Response(200, fields, encode_json(run))
+        return json_answer(self._world, run, fields)
 
     def list_steps(self, call: Call) -> JsonObject:
         """Answer the steps of a run. The text that a search found is only shown where it is asked for."""

@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import typing
 
+from protocol.budget import is_in_turns
 from protocol.errors import ApiError
 from protocol.exchange import Answer, Endpoint, Request, Response
-from protocol.mock.engine.store import Record
+from protocol.mock.engine.store import Record, json_size
 from protocol.mock.engine.world import Call, World, fill_path, members_of
-from protocol.openai.answers import json_response
+from protocol.openai.answers import JSON_FIELDS
 from protocol.openai.api.checks import check_body
 from protocol.openai.api.operations import Operation
 from protocol.openai.api.query_and_form import nested, query_parameters
+from protocol.openai.long_json import encode_long_json, is_long_json
+from protocol.turns import in_turns
 from protocol.wire.http1.writers import encode_fields
-from protocol.wire.json_text import JsonObject
+from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.multipart import parse_form
 
 Handler = typing.Callable[[Call], typing.Any]
@@ -27,6 +30,9 @@ _HANDLER_ERRORS = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 _BYTES_FIELDS = encode_fields([("content-type", "application/octet-stream")])
 _DEFAULT_PAGE = 20
 _LONGEST_PAGE = 1000
+_MOST_PAGE_BYTES = 8 << 20
+# Where no more is remembered in all, no answer is long.
+_SHORT_BYTES = 1 << 20
 # Parameters of lists that choose the page; all others filter the objects.
 _PAGE_PARAMETERS = frozenset(["after", "before", "limit", "order", "page", "include", "order_by"])
 
@@ -53,7 +59,7 @@ class Resources:
                 self._refuse_malformed(call, exc)
                 raise
             if isinstance(result, (dict, Response)):
-                return with_warning(result, warning)
+                return _answered(self._world, result, warning)
             return self._answered_later(call, result, warning)
 
         return Endpoint(answer, f"mock {operation.key}")
@@ -73,7 +79,8 @@ class Resources:
 
     async def _answered_later(self, call: Call, result: typing.Awaitable[typing.Any], warning: str) -> Response:
         try:
-            return with_warning(await result, warning)
+            answer = _answered(self._world, await result, warning)
+            return answer if isinstance(answer, Response) else await answer
         except _HANDLER_ERRORS as exc:
             self._refuse_malformed(call, exc)
             raise
@@ -114,9 +121,33 @@ class Resources:
         return request.json_object() if request.json() is not None else {}
 
 
-def with_warning(result: JsonObject | Response, warning: str) -> Response:
-    """Return an answer as a Response; a warning about its request goes into the field `x-oaiserve-warning`."""
-    response = json_response(result) if isinstance(result, dict) else result
+def json_answer(
+    world: World, value: JsonObject, fields: bytes = JSON_FIELDS
+) -> Response | typing.Coroutine[typing.Any, typing.Any, Response]:
+    """Return an answer of status 200; a long one is written in turns with everybody else, and a page made shorter."""
+    # What is not remembered came with the request, and a long one is answered in turns.
+    if not is_in_turns() and (world.store.held <= _SHORT_BYTES or not is_long_json(value)):
+        return Response(200, fields, encode_json(value))
+
+    def write() -> Response:
+        return Response(200, fields, encode_long_json(within_bytes(value)))
+
+    return write() if is_in_turns() else in_turns(write)
+
+
+def _answered(
+    world: World, result: JsonObject | Response, warning: str
+) -> Response | typing.Coroutine[typing.Any, typing.Any, Response]:
+    answer = json_answer(world, result) if isinstance(result, dict) else result
+    return with_warning(answer, warning) if isinstance(answer, Response) else _warned_later(answer, warning)
+
+
+async def _warned_later(answer: typing.Awaitable[Response], warning: str) -> Response:
+    return with_warning(await answer, warning)
+
+
+def with_warning(response: Response, warning: str) -> Response:
+    """Return an answer; a warning about its request goes into the field `x-oaiserve-warning`."""
     if warning:
         fields = response.fields if isinstance(response.fields, bytes) else encode_fields(response.fields)
         shown = warning.encode("ascii", "replace").decode()
@@ -173,6 +204,21 @@ def page_of(objects: list[JsonObject], query: JsonObject, kind: str = "") -> Jso
     elif kind == "token":
         page["next_page"] = last_id if has_more else None
     page.update(first_id=shown[0].get("id") if shown else None, last_id=last_id, has_more=has_more)
+    return page
+
+
+def within_bytes(page: JsonObject) -> JsonObject:
+    """Return a page of at most 8 MB of objects, or one object; any other answer as it is."""
+    objects = page.get("data")
+    if type(objects) is not list or "has_more" not in page:
+        return page
+    left = _MOST_PAGE_BYTES
+    for count, object in enumerate(objects):
+        left -= json_size(object)
+        if left < 0 < count:
+            last_id = objects[count - 1].get("id")
+            cursors = {name: last_id for name in ("next", "next_page", "last_id") if name in page}
+            return {**page, "data": objects[:count], **cursors, "has_more": True}
     return page
 
 

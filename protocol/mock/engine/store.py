@@ -21,8 +21,10 @@ from protocol.wire.json_text import JsonObject
 
 Change = typing.Callable[["Record"], object]
 
-# What it costs to count an object of a chain (protocol/budget.py).
+# What it costs to count an object of a chain, and so many of a value's parts (protocol/budget.py).
 _SIZE_STEPS = 3
+_PARTS_A_CHARGE = 1_000
+_CHARGE_STEPS = 250
 
 
 class State:
@@ -84,7 +86,7 @@ class Record:
         self.state: State | None = None
         self.chain: Chain | None = None
         self.is_invented = False
-        self.size = self.object_size = _json_size(object)
+        self.size = self.object_size = json_size(object)
 
     @property
     def path(self) -> str:
@@ -119,8 +121,8 @@ class Store:
 
     def add(self, collection: str, id: str, object: JsonObject, content: bytes = b"") -> Record:
         """Remember an object, in the place of a record of the same id in the collection."""
+        record = Record(collection, id, object, content)  # others may have their turns while it is counted
         self.remove(collection, id)
-        record = Record(collection, id, object, content)
         if collection not in self._collections:
             self._collections[collection] = {}
             for path in _paths_above(collection):
@@ -148,13 +150,15 @@ class Store:
 
     def set_state(self, record: Record, state: State, held: object) -> None:
         """Let a record know a state; it counts for as many bytes as `held`, what it holds, has as JSON."""
+        size = json_size(held)
         record.state = state
-        self.set_size(record, record.size + _json_size(held))
+        self.set_size(record, record.size + size)
 
     def note_change(self, record: Record) -> None:
         """Count a record's object as it is now."""
-        size, record.object_size = record.size - record.object_size, _json_size(record.object)
-        self.set_size(record, size + record.object_size)
+        size = json_size(record.object)
+        grown, record.object_size = size - record.object_size, size
+        self.set_size(record, record.size + grown)
 
     def keep_chain(self, record: Record, chain: Chain) -> None:
         """Let a record keep a chain, once; what is in it counts until no record keeps it any more."""
@@ -174,7 +178,8 @@ class Store:
             for item in link.items:
                 kept = self._kept.get(id(item))
                 if kept is None:
-                    kept = self._kept[id(item)] = _Kept(sizes[id(item)] if id(item) in sizes else _json_size(item))
+                    size = sizes[id(item)] if id(item) in sizes else json_size(item, pauses=False)
+                    kept = self._kept[id(item)] = _Kept(size)
                     self._bytes += kept.size
                 kept.holders += 1
             link = link.before
@@ -188,7 +193,7 @@ class Store:
             for item in link.items:
                 spend_turn(_SIZE_STEPS)
                 if id(item) not in self._kept:
-                    sizes[id(item)] = _json_size(item)
+                    sizes[id(item)] = json_size(item)
             link = link.before
         return sizes
 
@@ -279,19 +284,27 @@ def _paths_above(path: str) -> list[str]:
     return ["/".join(steps[:count]) for count in range(2, len(steps))]
 
 
-def _json_size(value: object) -> int:
-    """Return about how many bytes a value has as JSON, without the one long call that writing megabytes would be."""
+def json_size(value: object, *, pauses: bool = True) -> int:
+    """Return about how many bytes a value has as JSON, without the one long call that writing megabytes would be.
+
+    Others have their turns while a large one is counted, unless it `pauses` not.
+    """
     size, values = 0, [value]
     while values:
-        one = values.pop()
-        if type(one) is str:
-            size += 2 + (len(one) if one.isascii() else 3 * len(one))
-        elif type(one) is dict:
-            size += 1 + sum(map(len, one)) + 4 * len(one)
-            values.extend(one.values())
-        elif type(one) is list:
-            size += 1 + len(one)
-            values.extend(one)
-        else:
-            size += len(str(one))
+        for _ in range(_PARTS_A_CHARGE):
+            one = values.pop()
+            if type(one) is str:
+                size += 2 + (len(one) if one.isascii() else 3 * len(one))
+            elif type(one) is dict:
+                size += 1 + sum(map(len, one)) + 4 * len(one)
+                values.extend(one.values())
+            elif type(one) is list:
+                size += 1 + len(one)
+                values.extend(one)
+            else:
+                size += len(str(one))
+            if not values:
+                return size
+        if pauses:
+            spend_turn(_CHARGE_STEPS)
     return size

@@ -3,18 +3,28 @@
 from __future__ import annotations
 
 import hashlib
+import typing
 
+from protocol.budget import spend_turn
 from protocol.errors import ApiError
+from protocol.exchange import LONG_BODY
 from protocol.mock.engine.resources import Handler, create_record
 from protocol.mock.engine.store import Record, State
 from protocol.mock.engine.world import Call, World
 from protocol.mock.storage.files import form_file, keep_file
+from protocol.turns import in_turns
+from protocol.wire.gathering import joined
 from protocol.wire.json_text import JsonObject
 
 _UPLOADS = "/uploads"
 # API reference, "Uploads": how long one may take, and the most bytes of a part.
 _UPLOAD_SECONDS = 3600
 _PART_BYTES = 64 * 1024 * 1024
+
+# Steps (protocol/budget.py): to find a part; and what is hashed before others may have their turns.
+_PART_STEPS = 3
+_STRETCH_BYTES = 1 << 20
+_STRETCH_STEPS = 2_000
 
 
 class _UploadState(State):
@@ -62,13 +72,34 @@ class Uploads:
             )  # fmt: skip
         return create_record(call, content=data).object
 
-    def complete(self, call: Call) -> JsonObject:
+    def complete(self, call: Call) -> JsonObject | typing.Awaitable[JsonObject]:
         """Make a file of the parts, in the order in which the request names them."""
         upload = self._pending(call)
         ids = call.body.get("part_ids")
-        content = b"".join(self._part(upload, id).content for id in (ids if isinstance(ids, list) else []))
-        if not upload.is_invented:
-            _check_content(content, upload.object["bytes"], call.body.get("md5"))
+        parts, size = [], 0
+        for id in ids if isinstance(ids, list) else []:
+            spend_turn(_PART_STEPS)
+            parts.append(self._part(upload, id).content)
+            size += len(parts[-1])
+        # A part may be named a thousand times, and the upload may say that it expects as much.
+        if size > self._world.settings.max_stored:
+            raise ApiError(
+                413, f"The parts have {size} bytes in all, of at most {self._world.settings.max_stored} that are kept.",
+                param="part_ids", code="file_too_large",
+            )  # fmt: skip
+        if not upload.is_invented and size != upload.object["bytes"]:
+            raise ApiError(
+                400, f"The parts have {size} bytes in all, but the upload was created for {upload.object['bytes']}.",
+                param="part_ids", code="bytes_mismatch",
+            )  # fmt: skip
+        return self._completed(call, parts) if size <= LONG_BODY else in_turns(lambda: self._completed(call, parts))
+
+    def _completed(self, call: Call, parts: typing.Sequence[bytes]) -> JsonObject:
+        content = joined(parts)
+        md5 = call.body.get("md5")
+        if md5 is not None and not self._pending(call).is_invented:
+            _check_md5(content, str(md5))
+        upload = self._pending(call)  # others had their turns
         state = upload.state_of(_UploadState) or _UploadState("", None)
         file = keep_file(
             self._world, upload.object["filename"], content, upload.object["purpose"],
@@ -110,17 +141,14 @@ class Uploads:
             self._world.store.remove(part.collection, part.id)
 
 
-def _check_content(content: bytes, expected_bytes: int, md5: object) -> None:
-    if len(content) != expected_bytes:
+def _check_md5(content: bytes, md5: str) -> None:
+    hashed = hashlib.md5(usedforsecurity=False)
+    whole = memoryview(content)
+    for at in range(0, len(whole), _STRETCH_BYTES):
+        hashed.update(whole[at : at + _STRETCH_BYTES])
+        spend_turn(_STRETCH_STEPS)
+    found = hashed.hexdigest()
+    if found != md5.lower():
         raise ApiError(
-            400, f"The parts have {len(content)} bytes in all, but the upload was created for {expected_bytes}.",
-            param="part_ids", code="bytes_mismatch",
-        )  # fmt: skip
-    if md5 is None:
-        return
-    found = hashlib.md5(content, usedforsecurity=False).hexdigest()
-    if found != str(md5).lower():
-        raise ApiError(
-            400, f"The MD5 of the parts is {found}, but '{str(md5)[:100]}' was expected.", param="md5",
-            code="md5_mismatch",
-        )  # fmt: skip
+            400, f"The MD5 of the parts is {found}, but '{md5[:100]}' was expected.", param="md5", code="md5_mismatch"
+        )

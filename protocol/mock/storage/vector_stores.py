@@ -10,7 +10,7 @@ import typing
 from protocol.budget import Budget
 from protocol.errors import ApiError
 from protocol.exchange import Response
-from protocol.mock.engine.resources import Handler, create_record, list_objects, page_of, update_object
+from protocol.mock.engine.resources import Handler, create_record, json_answer, list_objects, page_of, update_object
 from protocol.mock.engine.store import Record, State
 from protocol.mock.engine.world import Call, World
 from protocol.mock.storage.files import FILES, expire
@@ -21,7 +21,7 @@ from protocol.mock.unchecked import object_of, objects_of, strings_of
 from protocol.openai.answers import JSON_FIELDS
 from protocol.turns import begun_at_once
 from protocol.wire.http1.writers import encode_fields
-from protocol.wire.json_text import JsonObject, encode_json
+from protocol.wire.json_text import JsonObject
 
 _VECTOR_STORES = "/vector_stores"
 _A_DAY_SECONDS = 24 * 3600
@@ -85,7 +85,7 @@ class VectorStores:
         self._count(record)
         return record.object
 
-    def retrieve(self, call: Call) -> Response:
+    def retrieve(self, call: Call) -> Response | typing.Awaitable[Response]:
         """Answer a store, with its files counted."""
         return self._polled(self._store(call).object)
 
@@ -143,7 +143,7 @@ class VectorStores:
             raise ApiError(404, f"Files [{file_id[:100]}] were not found", param="file_id")
         return self._add(vector_store, file_id, body.get("attributes"), strategy).object
 
-    def retrieve_file(self, call: Call) -> Response:
+    def retrieve_file(self, call: Call) -> Response | typing.Awaitable[Response]:
         """Answer a store's file."""
         call.parents()
         return self._polled(call.record().object)
@@ -190,7 +190,7 @@ class VectorStores:
         self._follow(record)
         return record.object
 
-    def retrieve_batch(self, call: Call) -> Response:
+    def retrieve_batch(self, call: Call) -> Response | typing.Awaitable[Response]:
         """Answer a batch, with its files counted."""
         return self._polled(self._batch(call).object)
 
@@ -235,13 +235,13 @@ class VectorStores:
         if not counts["in_progress"]:
             batch.object["status"] = "completed"
 
-    def _polled(self, object: JsonObject) -> Response:
+    def _polled(self, object: JsonObject) -> Response | typing.Awaitable[Response]:
         """Return an answer; while the object is in progress, a header field tells the client how soon to ask again."""
         fields = JSON_FIELDS
         if object["status"] == "in_progress":
             milliseconds = int(1000 / self._world.settings.speed) if self._world.settings.speed else 1000
             fields += encode_fields([("openai-poll-after-ms", str(max(1, milliseconds)))])
-        return Response(200, fields, encode_json(object))
+        return json_answer(self._world, object, fields)
 
     # ---- search -------------------------------------------------------------------------------------------------
 

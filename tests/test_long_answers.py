@@ -1,0 +1,157 @@
+"""Short requests about what is large in the mock's memory: pages within bytes, long answers and long work in turns."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+
+import pytest
+from mocks import ask, make_form, make_mock, make_request, world_of
+
+from protocol.budget import work_with_pauses
+from protocol.errors import ApiError
+from protocol.exchange import Response
+from protocol.mock.engine.resources import json_answer, within_bytes
+from protocol.mock.engine.store import json_size
+
+MEGABYTE = 1 << 20
+MOST_PAGE_BYTES = 8 * MEGABYTE
+
+
+def rounds_beside(answer):
+    """Wait for an answer; return it, and the rounds that the loop had for others meanwhile."""
+    rounds = 0
+
+    async def others():
+        nonlocal rounds
+        while True:
+            await asyncio.sleep(0)
+            rounds += 1
+
+    async def main():
+        beside = asyncio.create_task(others())
+        made = await answer() if not isinstance(answer, Response) else answer
+        beside.cancel()
+        return made
+
+    return asyncio.run(main()), rounds
+
+
+def conversation(mock, texts):
+    """Return the id of a conversation with a message for each text."""
+    id = ask(mock, "POST", "/v1/conversations", {})["id"]
+    for text in texts:
+        message = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
+        ask(mock, "POST", f"/v1/conversations/{id}/items", {"items": [message]})
+    return id
+
+
+def test_a_page_has_no_more_bytes_than_it_may_and_the_next_goes_on_behind_it():
+    mock = make_mock()
+    texts = [letter * (3 * MEGABYTE) for letter in "abcdefg"]
+    id = conversation(mock, texts)
+    seen, after, pages = [], "", 0
+    while True:
+        page = ask(mock, "GET", f"/v1/conversations/{id}/items?order=asc&limit=100{after}")
+        assert len(json.dumps(page["data"])) <= MOST_PAGE_BYTES
+        assert (page["first_id"], page["last_id"]) == (page["data"][0]["id"], page["data"][-1]["id"])
+        seen += [item["content"][0]["text"] for item in page["data"]]
+        pages += 1
+        if not page["has_more"]:
+            break
+        after = f"&after={page['last_id']}"
+    assert seen == texts
+    assert pages == 4  # two texts a page
+
+
+def test_one_object_that_is_too_large_is_a_page():
+    mock = make_mock()
+    id = conversation(mock, ["x" * (9 * MEGABYTE), "y"])
+    page = ask(mock, "GET", f"/v1/conversations/{id}/items?order=asc")
+    assert (len(page["data"]), page["has_more"]) == (1, True)
+
+
+@pytest.mark.parametrize("cursor", ["next", "next_page"])
+def test_a_shorter_page_has_its_cursor_where_it_ends(cursor):
+    large = [{"id": str(number), "text": "x" * (3 * MEGABYTE)} for number in range(4)]
+    page = within_bytes({"data": large, cursor: None, "first_id": "0", "last_id": "3", "has_more": False})
+    assert page == {"data": large[:2], cursor: "1", "first_id": "0", "last_id": "1", "has_more": True}
+
+
+@pytest.mark.parametrize("answer", [{"data": [1]}, {"data": "x", "has_more": 1}, {"data": [], "has_more": False}])
+def test_what_is_no_long_page_stays_as_it_is(answer):
+    assert within_bytes(answer) is answer
+
+
+def test_others_have_turns_while_a_long_answer_is_written():
+    mock = make_mock()
+    world = world_of(mock)
+    value = {"id": "x", "parts": [{"n": number} for number in range(100_000)]}
+    world.store.add("/things", "x", value)
+
+    async def write():
+        return await json_answer(world, value)
+
+    response, rounds = rounds_beside(write)
+    assert json.loads(response.body) == value
+    assert rounds >= 20
+    assert isinstance(json_answer(world, {"id": "y"}), Response)
+
+
+def test_others_have_turns_while_what_is_remembered_is_counted():
+    value = [[number] for number in range(100_000)]
+    size, pauses = 0, 0
+
+    def pause():
+        nonlocal pauses
+        pauses += 1
+
+    def work():
+        nonlocal size
+        size = json_size(value)
+
+    work_with_pauses(pause, work)
+    assert size == json_size(value, pauses=False)
+    assert pauses == 200 * 250 // 5_000  # two hundred thousand lists and numbers, and what a turn may cost
+
+
+# ---- uploads --------------------------------------------------------------------------------------------------------
+
+
+def begin_upload(mock, size, part):
+    """Return the path of an upload that expects so many bytes, and the id of its part."""
+    body = {"bytes": size, "filename": "a.bin", "mime_type": "text/plain", "purpose": "user_data"}
+    path = f"/v1/uploads/{ask(mock, 'POST', '/v1/uploads', body)['id']}"
+    return path, ask(mock, "POST", f"{path}/parts", *make_form(("data", "a", part)))["id"]
+
+
+@pytest.mark.parametrize("unknown_ids", ["404", "invent"])
+def test_a_part_that_is_named_again_and_again_makes_no_file_larger_than_memory(unknown_ids):
+    mock = make_mock(max_stored=3 * MEGABYTE, unknown_ids=unknown_ids)
+    path, part = begin_upload(mock, 8192 * MEGABYTE, b"x" * MEGABYTE)
+    with pytest.raises(ApiError) as refused:
+        ask(mock, "POST", f"{path}/complete", {"part_ids": [part] * 8192})
+    assert (refused.value.status, refused.value.code) == (413, "file_too_large")
+    with pytest.raises(ApiError) as refused:
+        ask(mock, "POST", f"{path}/complete", {"part_ids": [part] * 2})
+    assert (refused.value.status, refused.value.code) == (400, "bytes_mismatch")
+
+
+def test_others_have_turns_while_a_large_upload_is_completed():
+    mock = make_mock()
+    content = b"xy" * (8 * MEGABYTE)
+    path, part = begin_upload(mock, 2 * len(content), content)
+    right = hashlib.md5(content * 2).hexdigest()
+    for md5, expected in (("0" * 32, "md5_mismatch"), (right, "completed"), (right, "invalid_upload_status")):
+        request = make_request("POST", f"{path}/complete", {"part_ids": [part, part], "md5": md5})
+
+        async def complete(request=request):
+            try:
+                return json.loads((await mock.endpoint(request).answer(request)).body)["status"]
+            except ApiError as exc:
+                return exc.code
+
+        told, rounds = rounds_beside(complete)
+        assert told == expected
+        assert rounds >= (0 if expected == "invalid_upload_status" else 10)
