@@ -12,7 +12,6 @@ answer and a Pushed body: whoever makes them is called back when there is someth
 from __future__ import annotations
 
 import asyncio
-import json
 import re
 import typing
 
@@ -228,10 +227,10 @@ class Request:
 
     # ---- other bodies -------------------------------------------------------------------------------------------
 
-    def replace_body(self, value: dict[str, typing.Any]) -> None:
-        """Put another JSON object in the place of the body."""
+    def replace_body(self, value: dict[str, typing.Any], body: bytes) -> None:
+        """Put another JSON object, which is written as `body`, in the place of what came."""
         self._json = value
-        self.body = json.dumps(value, ensure_ascii=False).encode("utf-8", "backslashreplace")
+        self.body = body
 
 
 class Paced:

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import json
 
 import pytest
-from mocks import ask, make_form, make_mock, make_request, world_of
+from mocks import Clock, ask, make_form, make_mock, make_request, respond, world_of
 
 from protocol.budget import work_with_pauses
 from protocol.errors import ApiError
 from protocol.exchange import Response
 from protocol.mock.engine.resources import json_answer, within_bytes
 from protocol.mock.engine.store import json_size
+from protocol.mock.training.graders import filled
 
 MEGABYTE = 1 << 20
 MOST_PAGE_BYTES = 8 * MEGABYTE
@@ -114,6 +116,82 @@ def test_others_have_turns_while_what_is_remembered_is_counted():
     work_with_pauses(pause, work)
     assert size == json_size(value, pauses=False)
     assert pauses == 200 * 250 // 5_000  # two hundred thousand lists and numbers, and what a turn may cost
+
+
+# ---- streams that repeat what they were asked -----------------------------------------------------------------------
+
+
+def tools_of(megabytes):
+    return [
+        {"type": "function", "name": f"f{number}", "description": "x" * MEGABYTE, "parameters": {}}
+        for number in range(megabytes)
+    ]
+
+
+def test_a_response_is_too_long_for_a_stream_where_its_events_would_be_longer_than_any_answer():
+    mock = make_mock()
+    body = {"model": "m", "input": "Hello", "tools": tools_of(17)}
+    id = ask(mock, "POST", "/v1/responses", body)["id"]
+    for method, path, asked in (
+        ("POST", "/v1/responses", {**body, "stream": True}),
+        ("GET", f"/v1/responses/{id}?stream=true", None),
+    ):
+        with pytest.raises(ApiError) as refused:
+            respond(mock, method, path, asked)
+        assert (refused.value.status, refused.value.code) == (400, "answer_too_large")
+    body["tools"] = tools_of(3)
+    id = ask(mock, "POST", "/v1/responses", body)["id"]
+    assert (
+        sum(len(frame) for frame in respond(mock, "GET", f"/v1/responses/{id}?stream=true").body.frames) > 9 * MEGABYTE
+    )
+
+
+def test_others_have_turns_while_a_stream_is_written_that_repeats_what_it_was_asked():
+    clock = Clock()
+
+    async def sleep(seconds):
+        clock.now += seconds
+
+    mock = make_mock(clock=clock, sleep=sleep)
+    for background in (False, True):
+        body = {"model": "m", "input": "Hello", "tools": tools_of(3), "background": background}
+        id = ask(mock, "POST", "/v1/responses", body)["id"]
+
+        async def again(id=id, background=background):
+            request = make_request("GET", f"/v1/responses/{id}?stream=true")
+            response = mock.endpoint(request).answer(request)
+            response = response if isinstance(response, Response) else await response
+            return [piece async for piece in response.body] if background else response.body.frames
+
+        frames, rounds = rounds_beside(again)
+        assert b"".join(frames).count(b'"name":"f2"') >= 3
+        assert rounds >= 20
+
+
+# ---- templates ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("a {{item.x}} b {{ sample.output_text }}{{item.none}}", "a 1 b said"),
+        ("{{item.x}", "{{item.x}"),
+        ("{{{item.x}}}", "{1}"),
+        ("{{ {{item.x}}", "{{ 1"),
+        ("{{item.x}}" * 3, "111"),
+        ("{{" + "x" * 2000 + "}}", "{{" + "x" * 2000 + "}}"),
+        ("", ""),
+    ],
+)
+def test_a_template_is_filled_in(template, expected):
+    assert filled(template, {"item": {"x": 1}, "sample": {"output_text": "said"}}) == expected
+
+
+def test_others_have_turns_while_a_template_of_nothing_but_braces_is_filled_in():
+    for template in ("{{" * 100_000, "{{item.x" * 100_000):
+        pauses, values = [], {"item": {}, "sample": {}}
+        work_with_pauses(functools.partial(pauses.append, 1), functools.partial(filled, template, values))
+        assert len(pauses) >= 15
 
 
 # ---- uploads --------------------------------------------------------------------------------------------------------

@@ -238,6 +238,31 @@ def test_a_client_that_leaves_ends_the_work_on_its_body(pauses_at_the_end):
     assert "ended" in events
 
 
+def test_a_long_piece_of_a_streamed_body_is_sent_in_stretches():
+    long = bytes(range(256)) * 12_345  # three megabytes
+
+    async def iterated():
+        yield long
+        yield b""
+        yield b"end"
+
+    async def main():
+        application = Application()
+        application.endpoints["/iterated"] = Endpoint(lambda request: Response(200, TEXT, iterated()), "iterated")
+        async with served(application) as connect:
+            reader, writer = await connect()
+            writer.write(post("/iterated", b""))
+            await reader.readuntil(b"\r\n\r\n")
+            chunks = []
+            while not chunks or chunks[-1]:
+                size = int(await reader.readuntil(b"\r\n"), 16)
+                chunks.append((await reader.readexactly(size + 2))[:-2])
+        assert b"".join(chunks) == long + b"end"
+        assert max(map(len, chunks)) <= 512 * 1024
+
+    asyncio.run(main())
+
+
 def test_others_have_their_turns_while_a_long_event_is_read():
     async def rounds_of(socket, event):
         socket.put(encode_text(event, b"mask"))

@@ -15,6 +15,7 @@ from protocol.budget import work_with_pauses
 from protocol.dashscope.calls import read_whole
 from protocol.dashscope.mapping.native import NativeCall
 from protocol.exchange import Endpoint, LateEndpoint, Request, Response, found_endpoint
+from protocol.openai.azure import endpoint_of_deployment
 from protocol.openai.model_in_json import find_model, replace_model
 from protocol.service.makers import makes_id
 from protocol.upstream.request import PIECE_BYTES, pieces_of
@@ -187,3 +188,18 @@ def test_whether_a_long_chat_is_to_be_kept_is_seen_wherever_it_says_so(off: int)
     request.body = b"A" * (16 * MEGABYTE)
     assert pauses_of(lambda: makes_id(request, "/chat/completions")) == 16 * 600 // 5000
     assert not makes_id(request, "/chat/completions")
+
+
+def test_others_have_turns_while_the_model_of_azures_path_is_put_into_a_long_body() -> None:
+    request = request_with_nothing()
+    request.body = json.dumps({"messages": ["x" * (16 * MEGABYTE), *range(50_000)]}).encode()
+    named: list[Any] = []
+
+    def take(request: Request) -> Response:
+        named.append((request.json()["model"], json.loads(request.body)["model"]))
+        return Response(200, b"", b"")
+
+    endpoint = endpoint_of_deployment(Endpoint(take, "any"), "gpt-4o")
+    request.json()
+    assert pauses_of(lambda: endpoint.answer(request)) >= 20
+    assert named == [("gpt-4o", "gpt-4o")]

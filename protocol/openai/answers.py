@@ -82,7 +82,8 @@ ERROR_SHAPES = ErrorShapes(error_response, error_event, event_of_answer)
 
 def event_bytes(events: typing.Iterable[JsonObject]) -> bytes:
     """Return typed events as bytes, each named by its `type`. A stream of such events has no [DONE] at its end."""
-    return b"".join([NAMED_EVENT % (event["type"].encode(), encode_json(event)) for event in events])
+    encode = encode_long_json if is_in_turns() else encode_json
+    return b"".join([NAMED_EVENT % (event["type"].encode(), encode(event)) for event in events])
 
 
 def api_path(path: str) -> str | None:

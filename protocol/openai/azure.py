@@ -18,6 +18,7 @@ import urllib.parse
 
 from protocol.exchange import Answer, Endpoint, LateEndpoint, Request
 from protocol.on_demand import load
+from protocol.openai.long_json import encode_long_json
 from protocol.wire.gathering import joined
 from protocol.wire.http1.messages import Fields
 
@@ -110,7 +111,8 @@ def _name_model(request: Request, model: str) -> None:
     elif request.body:
         value = request.json()
         if type(value) is dict and value.get("model") != model:
-            request.replace_body({**value, "model": model})
+            named = {**value, "model": model}
+            request.replace_body(named, encode_long_json(named))
 
 
 class _FormRewriter(typing.Protocol):

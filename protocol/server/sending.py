@@ -83,6 +83,9 @@ from protocol.wire.sse import KEEP_ALIVE
 # What the log and the metrics call the status of an answer whose client had gone (nginx's number for it).
 _CLIENT_LEFT = 499
 
+# Of a piece of a streamed body, what is sent before others have their turns.
+_PIECE_BYTES = 512 * 1024
+
 
 class ServerForExchanges(ServerForRequests, typing.Protocol):
     """What an exchange needs of the server."""
@@ -512,9 +515,12 @@ class Exchange:
             # The head waits one turn for the first bytes, to leave with them in one segment.
             self._server.loop.call_soon(output.flush)
             async for data in body:
-                output.send(encode(data))
-                if output.writable is not None:
-                    await output.writable
+                for at in range(0, len(data) or 1, _PIECE_BYTES):
+                    if at:
+                        await asyncio.sleep(0)  # a long piece is copied some times on its way out
+                    output.send(encode(data[at : at + _PIECE_BYTES]))
+                    if output.writable is not None:
+                        await output.writable
             self._is_out = True
             output.send(writer.finish())
         except Exception as exc:

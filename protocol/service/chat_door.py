@@ -29,6 +29,7 @@ from protocol.exchange import (
     split_request_id,
 )
 from protocol.openai.answers import JSON_FIELDS
+from protocol.openai.long_json import encode_long_json
 from protocol.openai.refusals import method_not_allowed
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import encode_json, parse_json
@@ -115,7 +116,7 @@ def _as_chat(request: Request, sent_model: typing.Callable[[str], str]) -> Reque
             chat.setdefault("max_tokens", _MOST_TOKENS)
     request.path = "/v1/chat/completions"
     if chat != came:
-        request.replace_body(chat)
+        request.replace_body(chat, encode_long_json(chat))
     return request
 
 

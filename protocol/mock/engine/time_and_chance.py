@@ -15,6 +15,7 @@ import typing
 from protocol.exchange import Paced, Response
 from protocol.mock.settings import MockSettings
 from protocol.openai.answers import EVENT_STREAM_FIELDS
+from protocol.wire.gathering import joined
 
 #: The time that is told when time stands still: 2024-01-01 00:00 UTC.
 FROZEN_SECONDS = 1704067200
@@ -97,7 +98,7 @@ class TimeAndChance:
         """Return a stream of events; each frame is sent when its word is due."""
         settings = self.settings
         if not self.is_paced:
-            frames = [b"".join(frames)]
+            frames = [joined(frames)]
         return Response(200, EVENT_STREAM_FIELDS, Paced(frames, first_delay=settings.first_delay, delay=settings.delay))
 
     def after_words(self, answer: _Thing, words: int) -> _Thing | typing.Awaitable[_Thing]:

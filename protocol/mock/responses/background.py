@@ -11,6 +11,7 @@ tells each event when it is due, from any event on and as often as somebody asks
 
 from __future__ import annotations
 
+import functools
 import math
 import typing
 
@@ -21,6 +22,8 @@ from protocol.mock.responses.making import MadeResponse
 from protocol.mock.responses.memory import RESPONSES, ResponseMemory, ResponseState, shown_response
 from protocol.openai.answers import event_bytes
 from protocol.openai.api.operations import Stage
+from protocol.openai.long_json import is_long_json
+from protocol.turns import in_turns
 from protocol.wire.json_text import JsonObject
 
 # How long a background response waits and works when the description does not say so.
@@ -96,7 +99,10 @@ class BackgroundResponses:
                     return
             if due > state.cancelled_at:
                 return
-            yield event_bytes([event])
+            if is_long_json(event):
+                yield await in_turns(functools.partial(event_bytes, [event]))
+            else:
+                yield event_bytes([event])
 
     def cancel(self, record: Record, state: BackgroundState) -> None:
         """Cancel a response that is not over; its output is what it has shown so far."""

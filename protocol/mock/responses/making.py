@@ -42,6 +42,7 @@ _EFFORT_TOKENS = {"none": 0, "minimal": 8, "low": 32, "medium": 64, "high": 128,
 _LIKELY_SCORE = 0.1
 # Steps of a budget that an item of the context takes: it is gone through several times.
 _ITEM_STEPS = 5
+_TOOL_STEPS = 5
 # How many times a response may ask again with the results of the server's own tools.
 _MOST_ROUNDS = 8
 
@@ -282,6 +283,7 @@ _TOOL_DEFAULTS: dict[str, JsonObject] = {
 
 def _shown_tool(tool: JsonObject) -> JsonObject:
     """Return a tool as a response shows it: without members that may be secret."""
+    spend_turn(_TOOL_STEPS)
     kind = tool.get("type")
     given = {name: value for name, value in without_nulls(tool).items() if name not in ("headers", "authorization")}
     return {"type": kind, **(_TOOL_DEFAULTS.get(kind, {}) if type(kind) is str else {}), **given}

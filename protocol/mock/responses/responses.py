@@ -11,9 +11,9 @@ import typing
 from protocol.budget import Budget
 from protocol.errors import ApiError
 from protocol.exchange import Response
-from protocol.mock.answer.cost import answered, budget_at_once
+from protocol.mock.answer.cost import MOST_ANSWER_BYTES, answered, budget_at_once
 from protocol.mock.engine.resources import Handler, deleted_answer, page_of
-from protocol.mock.engine.store import Record
+from protocol.mock.engine.store import Record, json_size
 from protocol.mock.engine.world import Call, World
 from protocol.mock.responses.background import BackgroundResponses, BackgroundState
 from protocol.mock.responses.events import Frames, Obfuscate, padding, response_frames
@@ -28,12 +28,15 @@ from protocol.mock.responses.items import (
 from protocol.mock.responses.making import MadeResponse, ResponseMaker, usage_of
 from protocol.mock.responses.memory import RESPONSES, ResponseMemory, response_state, shown_response
 from protocol.openai.answers import EVENT_STREAM_FIELDS, event_bytes
+from protocol.openai.long_json import is_long_json
 from protocol.turns import in_turns
 from protocol.wire.json_text import JsonObject
 
 _CREATE = "POST /responses"
 _CHARACTERS_A_STEP = 20  # of a budget, for a context whose words are counted some times
 _ITEM_STEPS = 3
+# Of a stream, how many tell the whole response: created, queued, in progress and its end.
+_WHOLE_EVENTS = 4
 
 
 class Responses:
@@ -74,6 +77,8 @@ class Responses:
 
     def _created(self, body: JsonObject, budget: Budget) -> JsonObject | Response | typing.Awaitable[JsonObject]:
         made = self._make(body, budget)
+        if body.get("stream"):
+            _refuse_long_stream(made.object)
         obfuscate = self._obfuscation(body.get("stream_options")) if body.get("stream") else None
         if made.object["background"]:
             record = self._background.add(made, self._world.reference.operation(_CREATE).stages)
@@ -94,6 +99,7 @@ class Responses:
         is_silent = body.get("generate") is False
         body = self._world.conforming(_CREATE, body)
         made = self._make({**body, "background": None}, budget_at_once(), recent, is_silent=is_silent)
+        _refuse_long_stream(made.object)
         self._memory.remember(made)
         recent[made.object["id"]] = ItemChain(made.context, made.output)
         frames: Frames = response_frames(made.object, self._obfuscation(body.get("stream_options")))
@@ -139,15 +145,18 @@ class Responses:
             self._memory.remember(made)
         return self._world.find(RESPONSES, id)
 
-    def retrieve(self, call: Call) -> JsonObject | Response:
+    def retrieve(self, call: Call) -> JsonObject | Response | typing.Awaitable[Response]:
         """Answer a response as it is now, or the stream of its events after number `starting_after`."""
         record = self._record(call)
         include = call.query.get("include") or ()
         if call.query.get("stream") is True:
+            if is_long_json(record.object):
+                return in_turns(lambda: self._streamed_again(record, call.query))
             return self._streamed_again(record, call.query)
         return shown_response(record.object, response_state(record).output, include)
 
     def _streamed_again(self, record: Record, query: JsonObject) -> Response:
+        _refuse_long_stream(record.object)
         after = query.get("starting_after")
         after = after if type(after) is int else -1
         obfuscate = self._obfuscation({"include_obfuscation": query.get("include_obfuscation")})
@@ -232,6 +241,16 @@ def _check_names(body: JsonObject) -> None:
         )  # fmt: skip
     if body.get("background") and body.get("store") is False:
         raise ApiError(400, "Background mode requires 'store' to be true.", param="background", code="invalid_value")
+
+
+def _refuse_long_stream(object: JsonObject) -> None:
+    """Raise ApiError 400 for a response that is too long for a stream, whose events tell all of it again and again."""
+    most = MOST_ANSWER_BYTES // _WHOLE_EVENTS
+    if json_size(object) > most:
+        raise ApiError(
+            400, f"A stream tells its response {_WHOLE_EVENTS} times, and with its instructions and tools this one has"
+            f" more than {most} bytes: ask for it without a stream.", code="answer_too_large",
+        )  # fmt: skip
 
 
 def _missing_parameter(name: str) -> ApiError:

@@ -22,6 +22,8 @@ _PLACE = re.compile(r"\{\{\s*([\w.\[\]]+)\s*\}\}")
 _STEP = re.compile(r"\w+")
 # How much of a text is compared, so that a comparison takes bounded time.
 _MOST_CHARACTERS = 20_000
+# What stands between braces has no more characters.
+_MOST_PLACE = 1_000
 # Characters of all values of one template: it may name a long one again and again.
 _MOST_FILLED = 1_000_000
 
@@ -56,15 +58,22 @@ def filled(template: str, values: JsonObject) -> str:
 
     So does what goes beyond a million characters.
     """
+    pieces = []
     room = _MOST_FILLED
-
-    def value_of(match: re.Match[str]) -> str:
-        nonlocal room
-        value = _template_value(match[1], values)[: max(0, room)]
+    at = 0
+    # Place by place, since no call of `re` can be interrupted.
+    while (begin := template.find("{{", at)) >= 0:
+        spend_turn(1)
+        place = _PLACE.match(template, begin, begin + _MOST_PLACE)
+        if place is None:
+            pieces.append(template[at : begin + 1])
+            at = begin + 1
+            continue
+        value = _template_value(place[1], values)[: max(0, room)]
         room -= len(value)
-        return value
-
-    return _PLACE.sub(value_of, template)
+        pieces += (template[at:begin], value)
+        at = place.end()
+    return "".join([*pieces, template[at:]])
 
 
 def _template_value(path: str, values: typing.Any) -> str:
