@@ -34,7 +34,7 @@ from protocol.errors import ApiError, UsageError, evidence, without_secrets
 from protocol.exchange import Answer, Backend, Request
 from protocol.held_bytes import HeldBytes
 from protocol.instrument.gate import Gate, Instrument
-from protocol.mock.settings import MockSettings
+from protocol.mock.settings import MockSettings, PaceSettings
 from protocol.on_demand import load
 from protocol.openai.answers import ERROR_SHAPES
 from protocol.openai.asked_model import name_pattern
@@ -64,7 +64,7 @@ class _Surroundings(typing.NamedTuple):
     By `instance`, a token that all workers share, a server recognizes a request of its own that comes back to it.
     `has_fallback` says that some route has another backend behind this one. `forward` sends a request that the backend
     has made itself through the routes; it works once the router is there. `max_body` is the most bytes of a body that a
-    backend may hold.
+    backend may hold. `part` returns the values of a section that a backend refers to.
     """
 
     log: Log
@@ -73,13 +73,14 @@ class _Surroundings(typing.NamedTuple):
     has_fallback: bool
     forward: typing.Callable[[Request], Answer]
     max_body: int
+    part: typing.Callable[[str, str], typing.Any]
 
 
 def _make_mock(backend: BackendSettings, around: _Surroundings) -> Backend:
     (mock,) = load("mock")
     made: Backend = mock(
         backend.name, backend.options, clock=time.time, random_bits=random.Random().getrandbits, sleep=asyncio.sleep,
-        forward=around.forward, max_body=around.max_body,
+        forward=around.forward, max_body=around.max_body, find_pace=lambda name: around.part("pace", name),
     )  # fmt: skip
     return made
 
@@ -123,6 +124,9 @@ _KINDS = {
     "dashscope": _Kind(DashScopeSettings, _make_dashscope, descriptors=2),
 }
 
+#: Sections that a backend's settings name.
+_PARTS = {"pace": PaceSettings}
+
 
 def _make_backends(
     settings: Settings, log: Log, instance: str, forward: typing.Callable[[Request], Answer]
@@ -133,7 +137,9 @@ def _make_backends(
         routes = [route.backends for route in settings.routes if backend.name in route.backends]
         if routes:
             has_fallback = any(names[-1] != backend.name for names in routes)
-            around = _Surroundings(log, os.environ, instance, has_fallback, forward, settings.server.max_body)
+            around = _Surroundings(
+                log, os.environ, instance, has_fallback, forward, settings.server.max_body, settings.part
+            )
             backends[backend.name] = _KINDS[backend.kind].make(backend, around)
     return backends
 
@@ -185,7 +191,7 @@ def _most_connections(settings: Settings) -> int:
 
 
 def _configuration() -> Configuration:
-    return Configuration(ServerSettings, {name: kind.settings for name, kind in _KINDS.items()}, _check_fault)
+    return Configuration(ServerSettings, {name: kind.settings for name, kind in _KINDS.items()}, _PARTS, _check_fault)
 
 
 def _check_fault(text: str) -> None:

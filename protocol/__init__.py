@@ -13,6 +13,8 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         What is loaded when: one table. Whoever calls its `load` may load what his line allows him to import.
     deadline -> nothing
         The one lazy timer.
+    pacer -> nothing
+        Timers that thousands share.
     held_bytes -> errors
         How many bytes are held for requests and answers, of how many that may be.
     patterns -> budget
@@ -32,7 +34,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         the whole API, in the notation that `api/` reads.
     service -> errors, budget, on_demand, config, wire, exchange, openai
         What stands around the backends: router, doors, CORS, the guard of keys, log, metrics.
-    server -> errors, turns, deadline, held_bytes, config, wire, exchange, service
+    server -> errors, turns, deadline, pacer, held_bytes, config, wire, exchange, service
         Connections in, and the processes that share the port. It knows no OpenAI: error shapes are handed in.
     instrument -> errors, turns, wire, exchange, openai, service/origins
         What a tester switches on: sessions, scripts, faults, limits, the journal. Its docstring says how.
@@ -42,7 +44,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         DashScope's native API in OpenAI's terms, and back: pure functions.
     dashscope -> errors, turns, config, wire, exchange, upstream, openai, service/log, dashscope/mapping
         The backend that translates.
-    mock -> errors, budget, turns, on_demand, patterns, config, wire, exchange, openai, dashscope/mapping
+    mock -> errors, budget, turns, on_demand, pacer, patterns, config, wire, exchange, openai, dashscope/mapping
         The backend that answers by itself. Its own rooms are drawn in its docstring.
     tools -> errors, wire
         What is no part of serving: the test client, the builder of the single file.

@@ -148,31 +148,46 @@ class BackendSettings(typing.NamedTuple):
 
 
 class Settings(typing.NamedTuple):
-    """The effective configuration."""
+    """The effective configuration. `parts` are the sections that backends refer to by name, such as [pace NAME]."""
 
     server: typing.Any
     backends: tuple[BackendSettings, ...]
     routes: tuple[Route, ...]
+    parts: tuple[BackendSettings, ...] = ()
     #: Faults (protocol/instrument/faults/language.py) by the pattern of the model.
-    faults: tuple[tuple[str, str], ...]
+    faults: tuple[tuple[str, str], ...] = ()
+
+    def part(self, kind: str, name: str) -> typing.Any:
+        """Return the values of [KIND NAME]; UsageError where there is no such section."""
+        names = []
+        for part in self.parts:
+            if part.kind == kind:
+                names.append(part.name)
+                if part.name == name:
+                    return part.options
+        there = f"there are {', '.join(names)}" if names else "there is none"
+        raise UsageError(f"there is no section [{kind} {without_secrets(name)}]; {there}")
 
 
 class Configuration:
     """Gathers texts from their sources, later ones over earlier ones, and turns them into Settings.
 
-    `server` is the class of [server], `kinds` maps the kinds of backends to theirs. `check_fault` reads a fault and
-    raises ValueError where it is none. Every mistake is a UsageError of one line.
+    `server` is the class of [server], `kinds` maps the kinds of backends to theirs, `parts` those of sections that
+    backends can refer to by name. `check_fault` reads a fault and raises ValueError where it is none. Every mistake is
+    a UsageError of one line.
     """
 
     def __init__(
         self,
         server: type[Section],
         kinds: typing.Mapping[str, type[Section]],
+        parts: typing.Mapping[str, type[Section]] | None = None,
         check_fault: typing.Callable[[str], object] = parse_text,
     ) -> None:
         self._server = server
         self._check_fault = check_fault
         self._kinds = kinds
+        self._parts = parts or {}
         # (section, key) -> (text, where it stands); a section is "server", "relay" or "relay NAME"
         self._values: dict[tuple[str, str], tuple[str, str]] = {}
         self._sections: list[str] = ["server", *kinds]
@@ -227,13 +242,15 @@ class Configuration:
 
     def settings(self, backend: str | None, environ: typing.Mapping[str, str]) -> Settings:
         """Return the effective settings; `backend`, when given, takes what no route but `*` names."""
-        backends = tuple(
+        read = [
             BackendSettings(
                 *_backend_name(section), self._section(self._section_class(section, section), section, environ)
             )
             for section in self._sections
             if section != "server"
-        )
+        ]
+        backends = tuple(one for one in read if one.kind in self._kinds)
+        parts = tuple(one for one in read if one.kind in self._parts)
         names = [backend.name for backend in backends]
         twice = [name for name in names if names.count(name) > 1]
         if twice:
@@ -242,7 +259,7 @@ class Configuration:
             )
         return Settings(
             self._section(self._server, "server", environ), backends, self._route_table(backend, names, environ),
-            self._fault_table(environ),
+            parts, self._fault_table(environ),
         )  # fmt: skip
 
     def _section_class(self, section: str, where: str) -> type[Section]:
@@ -252,7 +269,9 @@ class Configuration:
             return self._server
         if match and kind in self._kinds:
             return self._kinds[kind]
-        known = ", ".join(["server", *self._kinds, "routes", "faults"])
+        if match and match[2] and kind in self._parts:
+            return self._parts[kind]
+        known = ", ".join(["server", *self._kinds, *(f"{part} NAME" for part in self._parts), "routes", "faults"])
         raise UsageError(
             f"{where}: there is no section [{without_secrets(section)}]; there are {known} and [KIND NAME] for more "
             "backends"
@@ -328,7 +347,7 @@ def expand(text: str, environ: typing.Mapping[str, str], where: str) -> str:
 def describe(settings: Settings) -> str:
     """Return the effective settings as an ini file, secrets masked; what `--check` prints."""
     lines = ["[server]", *_described(settings.server), ""]
-    for backend in settings.backends:
+    for backend in (*settings.backends, *settings.parts):
         title = backend.kind if backend.name == backend.kind else f"{backend.kind} {backend.name}"
         remark = backend.options.remark()
         lines += [f"[{title}]", *([f"; {remark}"] if remark else []), *_described(backend.options), ""]

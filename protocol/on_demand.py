@@ -111,6 +111,10 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
         ("protocol.mock.answer.json_answer", "json_by_schema"),
         ("protocol.mock.answer.json_answer", "json_by_description"),
     ),
+    # Its first answer at a [pace NAME], of a length of its own, with anything drawn.
+    "mock pace": (("protocol.mock.pace.pace", "Pace"),),
+    "mock lengths": (("protocol.mock.pace.lengths", "Lengths"),),
+    "mock draws": (("protocol.mock.pace.request_keys", "RequestKeys"),),
     # Its first request in DashScope's own words.
     "mock dashscope": (("protocol.mock.dashscope.api", "NativeMock"),),
 }

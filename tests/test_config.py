@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pathlib
+import re
 
 import pytest
 from mocks import mock_settings
@@ -227,3 +228,29 @@ def test_shipped_file_documents_every_key():
         for key, member in options_of(cls).items():
             line = next(line for line in body.splitlines() if line.split("=")[0].strip() == key)
             assert line.split(";", 1)[1].strip() == member.doc
+
+
+def test_shipped_file_shows_each_kind_of_part_with_its_defaults():
+    text = (SOURCE / "config.ini").read_text(encoding="utf-8")
+    for kind, cls in oaiserve._PARTS.items():
+        shown = re.search(rf"^; \[{kind} \w+\]\n((?:; \w+ = .*\n)+)", text, re.MULTILINE)[1]
+        expected = [(key, member.default, member.doc) for key, member in options_of(cls).items()]
+        assert re.findall(r"^; (\w+) = (.*?) *; (.*)$", shown, re.MULTILINE) == expected
+
+
+def test_parts_are_named_and_found_by_name():
+    made = oaiserve._configuration()
+    made.read_text("[pace slow]\nfirst = 0.3 normal 20%\n[mock]\npace = slow\n", "config.ini")
+    made.set_option("pace.fast.slots=4")
+    settings = made.settings(None, {})
+    assert settings.part("pace", "slow").first == "0.3 normal 20%" and settings.part("pace", "fast").slots == 4
+    assert "[pace fast]" in describe(settings) and "first = 0.3 normal 20%" in describe(settings)
+    with pytest.raises(UsageError, match=r"no section \[pace other\]; there are slow, fast"):
+        settings.part("pace", "other")
+    with pytest.raises(UsageError, match=r"no section \[pace\]; there are .*pace NAME"):
+        oaiserve._configuration().set_option("pace.first=1")
+
+
+def test_a_pace_and_delays_exclude_each_other():
+    with pytest.raises(UsageError, match="stands instead of delay"):
+        settings("", "mock.pace=slow", "mock.delay=1")

@@ -9,7 +9,7 @@ import random
 
 import pytest
 from json_schemas import violations
-from mocks import load_all, world_of
+from mocks import load_all, mock_settings, world_of
 
 from protocol.errors import ApiError
 from protocol.exchange import Paced, Request, Response
@@ -18,7 +18,6 @@ from protocol.mock.media.picture import read_picture_head
 from protocol.mock.responses.events import response_frames
 from protocol.mock.responses.program import program_for
 from protocol.mock.responses.responses import Responses
-from protocol.mock.settings import MockSettings
 from protocol.wire.http1.readers import RequestReader
 
 TEXT = "powered by openai"
@@ -42,15 +41,10 @@ class Server:
 
     def __init__(self, **settings):
         self.seconds = 1700000000.0
-        made = {
-            "text": TEXT, "delay": 0.0, "first_delay": 0.0, "unknown_ids": "refuse", "validate": "strict", "speed": 1.0,
-            "seed": "", "freeze": False, "max_objects": 10000, "max_stored": 1 << 28, **settings,
-        }  # fmt: skip
+        made = mock_settings(**{"text": TEXT, "max_stored": 1 << 28, **settings})
         bits = random.Random(7).getrandbits
         load_all()
-        self.backend = Mock(
-            "mock", MockSettings(**made), clock=lambda: self.seconds, random_bits=bits, sleep=self.sleep, forward=None
-        )
+        self.backend = Mock("mock", made, clock=lambda: self.seconds, random_bits=bits, sleep=self.sleep, forward=None)
 
     async def sleep(self, seconds):
         self.seconds += max(seconds, 0.001)

@@ -23,6 +23,7 @@ def test_configuration_table_is_complete_and_current():
     for name, cls in {
         "server": ServerSettings,
         **{name: kind.settings for name, kind in oaiserve._KINDS.items()},
+        **{f"{name} NAME": cls for name, cls in oaiserve._PARTS.items()},
     }.items():
         for key, option in options_of(cls).items():
             default = f"`{option.default}`" if option.default else "empty"

@@ -5,8 +5,12 @@ description of the API (protocol/openai/reference/); `engine` carries it out on 
 what is particular to one family of endpoints. From the ground up, each with the other rooms of the mock that it may
 load or import (protocol/__init__.py says what the mock may import at all):
 
-    settings -> nothing
-        Its section of the configuration.
+    drawn -> nothing
+        How distributions are written.
+    settings -> drawn
+        Its sections of the configuration.
+    pace -> drawn, settings
+        How long answers are, and what time their words take.
     unchecked -> nothing
         JSON read that may not be as the API describes it.
     json_schema -> nothing
@@ -19,7 +23,7 @@ load or import (protocol/__init__.py says what the mock may import at all):
         Where the mock's own files can be fetched.
     answer -> json_schema
         What an answer says: which tools a prompt asks for, with what arguments, and JSON that fits.
-    engine -> settings
+    engine -> settings, pace
         Operations read from the description, and what their verbs do to what is remembered.
     storage -> unchecked, text, engine
         Files, and what is made of them: uploads, batches, vector stores, containers, skills.
@@ -37,7 +41,7 @@ load or import (protocol/__init__.py says what the mock may import at all):
         Fine-tuning and evals.
     organization -> engine
         The administration of an organization, its log, its usage, its webhooks.
-    dashscope -> unchecked, json_schema, text, media, served_files, answer
+    dashscope -> pace, unchecked, json_schema, text, media, served_files, answer
         DashScope's native API as the mock answers it.
     families -> engine, storage, inference, responses, assistants, agents, realtime, training, organization
         Who answers below which path: they are loaded with the first request there.

@@ -12,7 +12,7 @@ from protocol.exchange import Answer, Endpoint, LateEndpoint, Request, Session
 from protocol.mock.engine.time_and_chance import TimeAndChance
 from protocol.mock.inference.simple_chat import OtherChat, SimpleChat
 from protocol.mock.served_files import NATIVE_ROOT
-from protocol.mock.settings import MockSettings
+from protocol.mock.settings import MockSettings, PaceSettings
 from protocol.on_demand import is_loaded, load
 from protocol.openai.answers import api_path, model_object
 from protocol.openai.azure import AZURE_ROOT, azure_address, endpoint_of_deployment
@@ -76,7 +76,7 @@ class Mock:
     """The backend of kind mock.
 
     `clock` gives seconds since the epoch, `random_bits(n)` an integer of n random bits, `sleep` waits for seconds.
-    `max_body` bounds what an encoded body is decoded to, in bytes.
+    `find_pace` returns the settings of a [pace NAME]. `max_body` bounds what an encoded body is decoded to, in bytes.
     """
 
     #: Paths below this are DashScope's own, which the mock answers besides OpenAI's.
@@ -94,13 +94,17 @@ class Mock:
         random_bits: typing.Callable[[int], int],
         sleep: _Sleep,
         forward: typing.Callable[[Request], Answer],
+        find_pace: typing.Callable[[str], PaceSettings] | None = None,
         max_body: int = 65 * 1024 * 1024,
     ) -> None:
         self.name = name
         self._max_body = max_body
 
         def make_mind(clock: _Clock, sleep: _Sleep, seed: str) -> _Mind:
-            return _Mind(settings, seed=seed, clock=clock, random_bits=random_bits, sleep=sleep, forward=forward)
+            return _Mind(
+                settings, seed=seed, clock=clock, random_bits=random_bits, sleep=sleep, forward=forward,
+                find_pace=find_pace,
+            )  # fmt: skip
 
         self._make_mind = make_mind
         self._own = make_mind(clock, sleep, "")
@@ -176,10 +180,15 @@ class _Mind:
         random_bits: typing.Callable[[int], int],
         sleep: _Sleep,
         forward: typing.Callable[[Request], Answer],
+        find_pace: typing.Callable[[str], PaceSettings] | None,
     ) -> None:
-        time = TimeAndChance(settings, seed=seed, clock=clock, random_bits=random_bits, sleep=sleep)
+        time = TimeAndChance(
+            settings, seed=seed, clock=clock, random_bits=random_bits, sleep=sleep, find_pace=find_pace
+        )
         # The one path that every load test takes goes around all that it does not need.
-        self._chat = Endpoint(SimpleChat(time, self._other_chat).answer, "mock POST /chat/completions")
+        chat = SimpleChat(time, self._other_chat)
+        answer_chat = chat.answer if time.is_plain else chat.answer_other
+        self._chat = Endpoint(answer_chat, "mock POST /chat/completions")
         self._api: _Api | None = None
         self._native: _NativeApi | None = None
 
@@ -191,7 +200,7 @@ class _Mind:
             (native_mock,) = load("mock dashscope")
             made = native_mock(
                 text=settings.text, delay=settings.delay, first_delay=settings.first_delay,
-                clock=clock, random_bits=random_bits, sleep=sleep,
+                clock=clock, random_bits=random_bits, sleep=sleep, timing=time if settings.pace else None,
             )  # fmt: skip
             return typing.cast(_NativeApi, made)
 

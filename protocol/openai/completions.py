@@ -81,21 +81,22 @@ class Choice:
 
 
 class CompletionHead(typing.NamedTuple):
-    """What an object, or all chunks of a stream, begin with; and the number of the prompt's tokens, for the usage."""
+    """What an object, or all chunks of a stream, begin with; and the prompt's tokens, all and cached, for the usage."""
 
     id: str
     created: int
     model: str
     prompt_tokens: int
+    cached_tokens: int = 0
 
 
-def _usage_object(prompt_tokens: int, completion_tokens: int, audio_tokens: int = 0) -> JsonObject:
+def _usage_object(head: CompletionHead, completion_tokens: int, audio_tokens: int = 0) -> JsonObject:
     """Return the usage of a completion; `audio_tokens` of its tokens are spoken."""
     return {
-        "prompt_tokens": prompt_tokens,
+        "prompt_tokens": head.prompt_tokens,
         "completion_tokens": completion_tokens,
-        "total_tokens": prompt_tokens + completion_tokens,
-        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "total_tokens": head.prompt_tokens + completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": head.cached_tokens, "audio_tokens": 0},
         "completion_tokens_details": {
             "reasoning_tokens": 0,
             "audio_tokens": audio_tokens,
@@ -107,7 +108,7 @@ def _usage_object(prompt_tokens: int, completion_tokens: int, audio_tokens: int 
 
 def _usage_of(head: CompletionHead, choices: typing.Sequence[Choice]) -> JsonObject:
     spoken = sum(choice.tokens for choice in choices if choice.audio is not None)
-    return _usage_object(head.prompt_tokens, sum(choice.tokens for choice in choices), spoken)
+    return _usage_object(head, sum(choice.tokens for choice in choices), spoken)
 
 
 # ---- chat completions -------------------------------------------------------------------------------------------
@@ -171,14 +172,23 @@ def _logprobs(entries: typing.Sequence[JsonObject]) -> JsonObject | None:
     return {"content": list(entries), "refusal": None} if entries else None
 
 
-def chat_frames(head: CompletionHead, choices: typing.Sequence[Choice], *, include_usage: bool = False) -> list[bytes]:
+def chat_frames(
+    head: CompletionHead,
+    choices: typing.Sequence[Choice],
+    *,
+    include_usage: bool = False,
+    is_continuous: bool = False,
+) -> list[bytes]:
     """Return the stream's frames: one for each word, or a single one where no choice has words.
 
     The first frame begins with the role chunks. The last one ends with the chunks that carry the finish reasons, the
-    usage chunk if it is asked for, and [DONE].
+    usage chunk if it is asked for, and [DONE]. With `is_continuous` all chunks tell the usage so far.
     """
     usage = encode_json(_usage_of(head, choices)) if include_usage else b""
-    return _join_frames(_chunk_prefix(head), _chunk_tails(choices, with_usage=include_usage), usage)
+    tails = _chunk_tails(choices, with_usage=include_usage)
+    return _join_frames(
+        _chunk_prefix(head), _with_usage_so_far(head, choices, tails) if is_continuous else tails, usage
+    )
 
 
 def _chunk_prefix(head: CompletionHead) -> bytes:
@@ -216,6 +226,19 @@ def _chunk_tails(choices: typing.Sequence[Choice], *, with_usage: bool) -> list[
     ]
     frames[-1] += [tail(index, {}, None, choice.finish_reason) for index, choice in enumerate(choices)]
     return frames
+
+
+def _with_usage_so_far(
+    head: CompletionHead, choices: typing.Sequence[Choice], tails: typing.Sequence[typing.Sequence[bytes]]
+) -> list[list[bytes]]:
+    """Return what ends the chunks, where each tells the usage up to its frame (vLLM, `continuous_usage_stats`)."""
+    null, told = _chunk_ending(with_usage=True), []
+    counts = [choice.tokens for choice in choices]
+    for number, group in enumerate(tails, 1):
+        said = sum(min(count, number) for count in counts)
+        ending = b',"usage":%b}' % encode_json(_usage_object(head, said)) + EVENT_END
+        told.append([tail[: -len(null)] + ending for tail in group])
+    return told
 
 
 _DeltaSteps = typing.List[typing.List[typing.Tuple[JsonObject, typing.Optional[JsonObject]]]]
@@ -369,7 +392,13 @@ def text_completion(head: CompletionHead, choices: typing.Sequence[Choice]) -> J
     }
 
 
-def text_frames(head: CompletionHead, choices: typing.Sequence[Choice], *, include_usage: bool = False) -> list[bytes]:
+def text_frames(
+    head: CompletionHead,
+    choices: typing.Sequence[Choice],
+    *,
+    include_usage: bool = False,
+    is_continuous: bool = False,
+) -> list[bytes]:
     """Return the frames of a legacy stream: as those of `chat_frames`, but without roles."""
     prefix = b'%b%b,"choices":' % (EVENT_START, encode_json(_text_head(head))[:-1])
     ending = _chunk_ending(include_usage)
@@ -387,7 +416,7 @@ def text_frames(head: CompletionHead, choices: typing.Sequence[Choice], *, inclu
         for index, choice in enumerate(choices)
     ]
     usage = encode_json(_usage_of(head, choices)) if include_usage else b""
-    return _join_frames(prefix, frames, usage)
+    return _join_frames(prefix, _with_usage_so_far(head, choices, frames) if is_continuous else frames, usage)
 
 
 def _text_head(head: CompletionHead) -> JsonObject:

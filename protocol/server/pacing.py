@@ -1,22 +1,11 @@
-"""Paced bodies: frames that leave at their times, thousands of bodies on one timer of the loop.
-
-A timer of the loop costs 2 µs to set and to let ring, and ten thousand streams at twenty frames a second would set two
-hundred thousand of them a second. Nobody sees the difference of a millisecond, so the Pacer gathers what is due within
-one tick of a millisecond under a single timer. It serves so many bodies a turn and no more: otherwise a burst of
-streams that began together would keep everybody else waiting at each of their frames.
-"""
+"""Paced bodies: frames that leave at their times."""
 
 from __future__ import annotations
 
-import asyncio
-import heapq
 import typing
 
 from protocol.exchange import Paced, Producer
-
-_TICK_SECONDS = 0.001
-# Bodies served in one go, before the loop's other work has its turn.
-_BODIES_A_TURN = 512
+from protocol.pacer import Pacer
 
 
 class ByteSink(typing.Protocol):
@@ -24,56 +13,6 @@ class ByteSink(typing.Protocol):
 
     def write(self, data: bytes) -> object:
         """Send it."""
-
-
-class Pacer:
-    """Timers for paced bodies: all that are due within one tick share a single timer of the loop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._ticks: dict[int, list[PacedAnswer]] = {}
-        self._order: list[int] = []
-        self._timer: asyncio.TimerHandle | None = None
-        self._now: list[PacedAnswer] = []
-
-    def time(self) -> float:
-        """Return the loop's time in seconds."""
-        return self._loop.time()
-
-    def add(self, when: float, answer: PacedAnswer) -> None:
-        """Let `answer.send_due` be called at `when`, in the loop's time, or up to a tick later."""
-        tick = int(when / _TICK_SECONDS) + 1
-        due = self._ticks.get(tick)
-        if due is not None:
-            due.append(answer)
-            return
-        self._ticks[tick] = [answer]
-        heapq.heappush(self._order, tick)
-        if not self._now and (self._timer is None or self._timer.when() > tick * _TICK_SECONDS):
-            self._arm()
-
-    def _arm(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = self._loop.call_at(self._order[0] * _TICK_SECONDS, self._run) if self._order else None
-
-    def _run(self) -> None:
-        """Serve what is due, so many at a time that the loop's other work is not kept waiting."""
-        self._timer = None
-        now = self._loop.time()
-        while self._order and self._order[0] * _TICK_SECONDS <= now and len(self._now) < _BODIES_A_TURN:
-            self._now += self._ticks.pop(heapq.heappop(self._order))
-        turn, rest = self._now[:_BODIES_A_TURN], self._now[_BODIES_A_TURN:]
-        self._now = turn  # so that add() leaves the arming to us
-        try:
-            for answer in turn:
-                answer.send_due(now)
-        finally:
-            self._now = rest
-            if rest:
-                self._loop.call_soon(self._run)
-            else:
-                self._arm()
 
 
 _NOTHING = Paced((), first_delay=0.0, delay=0.0)

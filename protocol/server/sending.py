@@ -59,6 +59,7 @@ from protocol.exchange import (
     discard_answer,
     found_endpoint,
 )
+from protocol.pacer import Pacer
 from protocol.server.answering import (
     ServerForRequests,
     answer_to,
@@ -71,7 +72,7 @@ from protocol.server.answering import (
     rendered,
 )
 from protocol.server.output import Output
-from protocol.server.pacing import PacedAnswer, Pacer
+from protocol.server.pacing import PacedAnswer
 from protocol.server.receiving import skip_body
 from protocol.server.slicing import SLICE_BYTES, SlicedAnswer
 from protocol.server.verbatim import AnswerStage

@@ -15,9 +15,9 @@ import typing
 from protocol.errors import ApiError
 from protocol.exchange import Endpoint, ErrorShapes, HeadFacts, Request
 from protocol.held_bytes import HeldBytes
+from protocol.pacer import Pacer
 from protocol.server.connection import Connection
 from protocol.server.listening import Listener, open_sockets
-from protocol.server.pacing import Pacer
 from protocol.server.settings import ServerSettings
 from protocol.service.cors import CorsPolicy
 from protocol.service.forwarded_for import TrustedProxies

@@ -8,6 +8,7 @@ from protocol.errors import ApiError
 from protocol.exchange import Answer, Paced, Response
 from protocol.mock.dashscope.chat import NativeGroups, encode_native_events
 from protocol.mock.dashscope.service_call import AskedError, ServiceCall
+from protocol.mock.pace.moment import Timing
 from protocol.openai.answers import JSON_FIELDS
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject, encode_json
@@ -33,11 +34,19 @@ def error_response(error: ApiError, request_id: str) -> Response:
 
 
 class Pace:
-    """The pace of the mock's words: `first_delay` seconds before the first, `delay` before each further one."""
+    """The pace of the mock's words: `first_delay` seconds before the first, `delay` before each further one.
+
+    Where there is a [pace NAME], `timing` keeps to that.
+    """
 
     def __init__(
-        self, delay: float, first_delay: float, sleep: typing.Callable[[float], typing.Awaitable[object]]
+        self,
+        delay: float,
+        first_delay: float,
+        sleep: typing.Callable[[float], typing.Awaitable[object]],
+        timing: Timing | None = None,
     ) -> None:
+        self._timing = timing
         self._delay = delay
         self._first_delay = first_delay
         self._sleep = sleep
@@ -56,12 +65,16 @@ class Pace:
         return self._paced(encode_native_events(groups, (error.status, error.body(call.request.id))))
 
     def _paced(self, frames: list[bytes]) -> Response:
+        if self._timing is not None:
+            return Response(200, _STREAM_FIELDS, self._timing.stream(frames).body)
         if not (self._delay or self._first_delay):
             frames = [b"".join(frames)]
         return Response(200, _STREAM_FIELDS, Paced(frames, first_delay=self._first_delay, delay=self._delay))
 
     def after_words(self, response: Response, words: int) -> Answer:
         """Return an answer, or one that waits as long as a stream of so many words would take."""
+        if self._timing is not None:
+            return self._timing.after_words(response, words)
         seconds = self._first_delay + self._delay * max(0, words - 1)
         return self._later(response, seconds) if seconds else response
 

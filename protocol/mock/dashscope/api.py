@@ -44,6 +44,7 @@ from protocol.mock.dashscope.service_call import ServiceCall, asked_error, page_
 from protocol.mock.dashscope.speech import SpeechEndpoints
 from protocol.mock.dashscope.task_endpoints import TaskEndpoints
 from protocol.mock.dashscope.tokenizer import tokenize
+from protocol.mock.pace.moment import Timing
 from protocol.mock.served_files import NATIVE_FILES, NATIVE_ROOT
 from protocol.openai.answers import API_ROOTS, JSON_FIELDS, error_event, event_of_answer
 from protocol.openai.refusals import unknown_door, unknown_method
@@ -61,7 +62,7 @@ class NativeMock:
     """Endpoints for DashScope's paths.
 
     `text`, `delay` and `first_delay` are the mock's settings; `clock` gives seconds since the epoch, `random_bits(n)`
-    an integer of n random bits, `sleep` waits for seconds.
+    an integer of n random bits, `sleep` waits for seconds. `timing` keeps to a [pace NAME], where there is one.
     """
 
     def __init__(
@@ -73,10 +74,11 @@ class NativeMock:
         clock: typing.Callable[[], float],
         random_bits: typing.Callable[[int], int],
         sleep: typing.Callable[[float], typing.Awaitable[object]],
+        timing: Timing | None = None,
     ) -> None:
         self._text = text
         self._random_bits = random_bits
-        self._pace = Pace(delay, first_delay, sleep)
+        self._pace = Pace(delay, first_delay, sleep, timing)
         self._errors = ErrorShapes(lambda error: error_response(error, self._new_id()), error_event, event_of_answer)
         self._tasks = TaskEndpoints(clock, self._new_id)
         self._pictures = PictureEndpoints(self._tasks, random_bits)

@@ -13,9 +13,13 @@ import random
 import typing
 
 from protocol.exchange import Paced, Response
-from protocol.mock.settings import MockSettings
+from protocol.mock.pace.moment import Moment, Pace
+from protocol.mock.settings import MockSettings, PaceSettings
+from protocol.on_demand import load
 from protocol.openai.answers import EVENT_STREAM_FIELDS
+from protocol.pacer import Pacer
 from protocol.wire.gathering import joined
+from protocol.wire.json_text import JsonObject
 
 #: The time that is told when time stands still: 2024-01-01 00:00 UTC.
 FROZEN_SECONDS = 1704067200
@@ -26,11 +30,20 @@ _Thing = typing.TypeVar("_Thing")
 Plan = typing.List[typing.Tuple[float, typing.Callable[[_Thing], object]]]
 
 
+class _Keys(typing.Protocol):
+    def next(self, body: bytes) -> bytes: ...
+
+
+class _Lengths(typing.Protocol):
+    def text(self, body: JsonObject, key: bytes) -> str: ...
+
+
 class TimeAndChance:
     """Tells the time, makes ids, and paces answers, as `settings` say.
 
     `clock` gives seconds since the epoch, `random_bits(n)` an integer of n random bits, `sleep` waits for seconds.
     `seed` stands for the one of the settings where it is given.
+    `find_pace` returns the settings of a [pace NAME], UsageError for one that is not there.
     """
 
     def __init__(
@@ -41,6 +54,7 @@ class TimeAndChance:
         clock: typing.Callable[[], float],
         random_bits: typing.Callable[[int], int],
         sleep: typing.Callable[[float], typing.Awaitable[object]],
+        find_pace: typing.Callable[[str], PaceSettings] | None = None,
     ) -> None:
         self.settings = settings
         #: Whether words take time.
@@ -53,6 +67,14 @@ class TimeAndChance:
         self._clock = clock
         # When the change of a plan was due that is being made, in the seconds of `clock`; None between changes.
         self._moment: float | None = None
+        self._seed = seed or ("oaiserve" if settings.freeze else "")
+        self._keys: _Keys | None = None
+        self._lengths: _Lengths | None = None
+        self._pacer: Pacer | None = None
+        self._find_pace = find_pace
+        #: Whether the configured text is what most answers say, at the delays that the settings have.
+        self.is_plain = not settings.pace and settings.length == "text"
+        self._pace = self._make_pace(settings.pace) if settings.pace else None
 
     # ---- time and chance ----------------------------------------------------------------------------------------
 
@@ -94,15 +116,23 @@ class TimeAndChance:
 
     # ---- the pace of answers ------------------------------------------------------------------------------------
 
-    def stream(self, frames: list[bytes]) -> Response:
+    def stream(self, frames: list[bytes], moment: Moment | None = None) -> Response:
         """Return a stream of events; each frame is sent when its word is due."""
         settings = self.settings
+        if self._pace is not None:
+            moment = moment or self._pace.moment(self.key_of(b"%d" % len(frames)), (), 0)
+            return Response(200, EVENT_STREAM_FIELDS, moment.pace.stream(frames, moment))
         if not self.is_paced:
             frames = [joined(frames)]
         return Response(200, EVENT_STREAM_FIELDS, Paced(frames, first_delay=settings.first_delay, delay=settings.delay))
 
-    def after_words(self, answer: _Thing, words: int) -> _Thing | typing.Awaitable[_Thing]:
+    def after_words(
+        self, answer: _Thing, words: int, moment: Moment | None = None
+    ) -> _Thing | typing.Awaitable[_Thing]:
         """Return an answer, or one that waits as long as a stream of so many words would take."""
+        if self._pace is not None:
+            moment = moment or self._pace.moment(self.key_of(b"%d" % words), (), 0)
+            return moment.pace.after(answer, words, moment, moment.pace.time())
         if not self.is_paced:
             return answer
         settings = self.settings
@@ -111,3 +141,39 @@ class TimeAndChance:
     async def _later(self, answer: _Thing, seconds: float) -> _Thing:
         await self.sleep(seconds)
         return answer
+
+    # ---- paces and lengths ----------------------------------------------------------------------------------------
+
+    def key_of(self, said: bytes) -> bytes:
+        """Return the key by which all is drawn for a request that says this; it counts how often it comes."""
+        if self._keys is None:
+            (request_keys,) = load("mock draws")
+            seed = self._seed.encode() or self.random_bits(128).to_bytes(16, "little")
+            self._keys = typing.cast(_Keys, request_keys(seed))
+        return self._keys.next(said)
+
+    def moment(self, key: bytes, read_words: typing.Callable[[], typing.Sequence[str]], tokens: int) -> Moment | None:
+        """Return how the answer to a prompt of so many tokens is timed, None without a pace."""
+        pace = self._pace
+        return None if pace is None else pace.moment(key, read_words() if pace.knows_prompts else (), tokens)
+
+    def text(self, body: JsonObject, key: bytes) -> str:
+        """Return what the answer to a request says, which is as long as the settings and the request want it."""
+        settings = self.settings
+        if settings.length == "text" and "ignore_eos" not in body and "min_tokens" not in body:
+            return settings.text
+        if self._lengths is None:
+            (lengths,) = load("mock lengths")
+            self._lengths = typing.cast(_Lengths, lengths(settings.length, settings.text))
+        return self._lengths.text(body, key)
+
+    def pacer(self) -> Pacer:
+        """Return the timers of the running loop."""
+        if self._pacer is None:
+            self._pacer = Pacer(asyncio.get_running_loop())
+        return self._pacer
+
+    def _make_pace(self, name: str) -> Pace:
+        (pace,) = load("mock pace")
+        assert self._find_pace is not None, "whoever names a pace says where they are"
+        return typing.cast(Pace, pace(name, self._find_pace(name), self.pacer))

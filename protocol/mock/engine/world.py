@@ -59,6 +59,8 @@ class World:
         self.pass_time = time.pass_time
         self.stream = time.stream
         self.after_words = time.after_words
+        self.moment = time.moment
+        self.key_of = time.key_of
         self.reference = reference
         self.forward = forward
         self.ask = ask

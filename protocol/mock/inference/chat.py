@@ -32,8 +32,8 @@ STORED_CHATS = "/chat/completions"
 
 # What makes a chat's answer anything else than the configured text once.
 _SHAPING_PARAMETERS = frozenset(
-    "n stop max_tokens max_completion_tokens tools tool_choice functions function_call response_format logprobs"
-    " store modalities".split()
+    "n stop max_tokens max_completion_tokens ignore_eos min_tokens tools tool_choice functions function_call"
+    " response_format logprobs store modalities".split()
 )
 # Of these, the parameters that change nothing when the text is short enough.
 _LENGTH_PARAMETERS = ("max_tokens", "max_completion_tokens")
@@ -90,20 +90,29 @@ class ChatCompletions:
                 warning = "" if fault is None else fault.message
             messages = self._sound_messages(body)
             body = {**self._world.conforming(_CREATE_CHAT, body), "model": model}
-        if not warning and self._shapes_nothing(body):
+        time = self._world.time
+        if not warning and time.is_plain and self._shapes_nothing(body):
             return self._fixed.answer(body, model, prompt_words(messages))
 
+        key = b"" if time.is_plain else time.key_of(request.body)
+        text = time.text(body, key)
+
         def work(budget: Budget) -> Response | typing.Awaitable[Response]:
-            said = self._said(body, messages, len(request.body), budget)
-            head = CompletionHead(self._world.new_id("chatcmpl-"), self._world.now(), model, prompt_words(messages))
+            said = self._said(body, messages, text, len(request.body), budget)
+            words = prompt_words(messages)
+            moment = time.moment(key, lambda: prompt_tokens(messages), words)
+            cached = 0 if moment is None else moment.cached_tokens
+            head = CompletionHead(self._world.new_id("chatcmpl-"), self._world.now(), model, words, cached)
             choices = self._choices(body, said)
             if body.get("store"):
                 self._store(body, messages, chat_completion(head, choices))
             if body.get("stream"):
-                frames = chat_frames(head, choices, include_usage=includes_usage(body))
-                return with_warning(self._world.stream(frames), warning)
+                frames = chat_frames(
+                    head, choices, include_usage=includes_usage(body), is_continuous=is_usage_continuous(body)
+                )
+                return with_warning(self._world.stream(frames, moment), warning)
             response = with_warning(json_response(chat_completion(head, choices)), warning)
-            return self._world.after_words(response, max(choice.tokens for choice in choices))
+            return self._world.after_words(response, max(choice.tokens for choice in choices), moment)
 
         return answered(work)
 
@@ -114,12 +123,12 @@ class ChatCompletions:
 
     def _shapes_nothing(self, body: JsonObject) -> bool:
         """Whether nothing in a body makes its answer anything else than the configured text once."""
-        if body.keys().isdisjoint(_SHAPING_PARAMETERS):
-            return True
-        return all(self._is_harmless(name, body[name]) for name in _SHAPING_PARAMETERS & body.keys())
+        return not is_usage_continuous(body) and all(
+            self._is_harmless(name, body[name]) for name in _SHAPING_PARAMETERS & body.keys()
+        )
 
     def _is_harmless(self, name: str, value: typing.Any) -> bool:
-        if value is None or value is False:
+        if value is None or value is False or (name == "min_tokens" and value == 0):
             return True
         if name in _LENGTH_PARAMETERS:
             return type(value) is int and value >= self._fixed.tokens
@@ -128,7 +137,7 @@ class ChatCompletions:
     # ---- what a choice says -------------------------------------------------------------------------------------
 
     def _said(
-        self, body: JsonObject, messages: typing.Sequence[JsonObject], body_size: int, budget: Budget
+        self, body: JsonObject, messages: typing.Sequence[JsonObject], text: str, body_size: int, budget: Budget
     ) -> list[_Said]:
         """Decide what the choices say that differ. It changes nothing, and charges for all that the answer takes."""
         question = chat_question(body, messages)
@@ -136,7 +145,7 @@ class ChatCompletions:
         said: list[_Said] = []
         for number in range(max(1, min(count, _MOST_CHOSEN_BYTES // max(1, body_size)))):
             try:
-                made = reply(question._replace(number=number), self._world.settings.text, budget)
+                made = reply(question._replace(number=number), text, budget)
             except BudgetSpent:
                 if said and is_in_turns():
                     break  # all further choices repeat these
@@ -287,6 +296,11 @@ def choice_count(body: JsonObject) -> int:
     return min(count, _MOST_CHOICES) if type(count) is int and count > 0 else 1
 
 
+def is_usage_continuous(body: JsonObject) -> bool:
+    """Whether each chunk of a stream tells the usage so far: vLLM's do beside the one that ends it, not without it."""
+    return includes_usage(body) and body["stream_options"].get("continuous_usage_stats") is True
+
+
 def asks_for_audio(body: JsonObject) -> bool:
     """Whether the answer is to be spoken."""
     modalities = body.get("modalities")
@@ -313,6 +327,18 @@ def prompt_words(messages: typing.Sequence[JsonObject]) -> int:
         else:
             words += count_words(content_text(content)) or 1
     return words
+
+
+def prompt_tokens(messages: typing.Sequence[JsonObject]) -> list[str]:
+    """Return the words of a chat in order, as many as `prompt_words` counts; the first of a message has its role."""
+    tokens: list[str] = []
+    for message in messages:
+        text = content_text(message.get("content"))
+        spend_turn(1 + len(text) // COUNTED_AT_ONCE)
+        first, *further = text.split() or [""]
+        tokens.append(f"{message.get('role')}: {first}")
+        tokens += further
+    return tokens
 
 
 def cut_at_stop(text: str, stop: object) -> str:

@@ -46,6 +46,11 @@ class SimpleChat:
         words = simplest_words(body)
         if words:
             return self._fixed_answer(body, body["model"], words)
+        return self.answer_other(request)
+
+    def answer_other(self, request: Request) -> Answer:
+        """Answer a chat of any form."""
+        body = request.json_object()
         if self._other is None or not (self._knows_tools or body.keys().isdisjoint(_TOOL_PARAMETERS)):
             return self._answer_first(request, body)
         return self._other(request, body)

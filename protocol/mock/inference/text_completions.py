@@ -11,12 +11,18 @@ from protocol.mock.answer.cost import CHUNK_BYTES, LOGPROB_BYTES, answered, char
 from protocol.mock.answer.logprobs import text_logprobs
 from protocol.mock.engine.resources import Handler
 from protocol.mock.engine.world import Call, World
-from protocol.mock.inference.chat import checked_model, choice_count, cut_at_stop, cut_to_length
+from protocol.mock.inference.chat import (
+    checked_model,
+    choice_count,
+    cut_at_stop,
+    cut_to_length,
+    is_usage_continuous,
+)
 from protocol.mock.inference.chat_rules import stream_options_fault
 from protocol.mock.inference.simple_chat import includes_usage
 from protocol.openai.answers import json_response, split_words
 from protocol.openai.completions import Choice, CompletionHead, text_completion, text_frames
-from protocol.wire.json_text import JsonObject
+from protocol.wire.json_text import JsonObject, encode_json
 
 
 class TextCompletions:
@@ -39,7 +45,10 @@ class TextCompletions:
             fault = stream_options_fault(body) or _candidates_fault(body, count)
             if fault is not None:
                 raise fault
-        texts = [cut_at_stop(_varied(world.settings.text, number), body.get("stop")) for number in range(count)]
+        time = world.time
+        key = b"" if time.is_plain else time.key_of(encode_json(body))
+        said_text = time.text(body, key)
+        texts = [cut_at_stop(_varied(said_text, number), body.get("stop")) for number in range(count)]
         said = [cut_to_length(split_words(text), body, "stop") for text in texts]
         asked = body.get("logprobs")
         top = asked if type(asked) is int and asked >= 0 else None
@@ -66,11 +75,16 @@ class TextCompletions:
                     if top is not None:
                         logprobs = text_logprobs(shown, len(echo), top, seed if type(seed) is int else 0, offset)
                     choices.append(Choice(shown, reason, logprobs=logprobs, echoed=len(echo)))
-            head = CompletionHead(world.new_id("cmpl-"), world.now(), model, words)
+            moment = time.moment(key, lambda: [piece.strip() for prompt in given for piece in prompt], words)
+            cached = 0 if moment is None else moment.cached_tokens
+            head = CompletionHead(world.new_id("cmpl-"), world.now(), model, words, cached)
             if body.get("stream"):
-                return world.stream(text_frames(head, choices, include_usage=includes_usage(body)))
+                frames = text_frames(
+                    head, choices, include_usage=includes_usage(body), is_continuous=is_usage_continuous(body)
+                )
+                return world.stream(frames, moment)
             response = json_response(text_completion(head, choices))
-            return world.after_words(response, max(choice.tokens for choice in choices))
+            return world.after_words(response, max(choice.tokens for choice in choices), moment)
 
         return answered(work)
 

@@ -72,9 +72,18 @@ class ResponseMaker:
         self._caller = ToolCaller(world)
 
     def make(
-        self, body: JsonObject, context: ItemChain, conversation: str, budget: Budget, *, is_silent: bool = False
+        self,
+        body: JsonObject,
+        context: ItemChain,
+        conversation: str,
+        budget: Budget,
+        *,
+        text: str,
+        is_silent: bool = False,
     ) -> MadeResponse:
-        """Return the response to a body; `context` includes the body's own input. A silent response says nothing.
+        """Return the response to a body, which says `text` where nothing else is asked for; a silent one says nothing.
+
+        `context` includes the body's own input.
 
         ApiError 400 for a schema that nothing fits, for a tool that is chosen and not offered, and for an answer that
         would be too large; 404 for a vector store that is searched and not there.
@@ -87,7 +96,7 @@ class ResponseMaker:
         reasoning_tokens = 0
         if not is_silent:
             thought = self._thought(object, asked)
-            output = [*self._compacted(body, items), *thought, *self._said(body, items, asked, budget)]
+            output = [*self._compacted(body, items), *thought, *self._said(body, items, asked, text, budget)]
             reasoning_tokens = _EFFORT_TOKENS.get(object["reasoning"]["effort"], 0) if thought else 0
         limit = body.get("max_output_tokens")
         if limit is not None:
@@ -148,7 +157,9 @@ class ResponseMaker:
         id = self._world.new_id("cmp_")
         return {"id": id, "type": "compaction", "encrypted_content": sealed(id)}
 
-    def _said(self, body: JsonObject, items: list[JsonObject], asked: Asked, budget: Budget) -> list[JsonObject]:
+    def _said(
+        self, body: JsonObject, items: list[JsonObject], asked: Asked, text: str, budget: Budget
+    ) -> list[JsonObject]:
         """Return what the model says: calls of the server's tools, and then a message or calls of the client's."""
         toolbox = Toolbox(body.get("tools"), body.get("tool_choice"))
         said = self._listed(toolbox, items) + self._approved(items)
@@ -156,7 +167,7 @@ class ResponseMaker:
         most = body.get("max_tool_calls")
         served = 0
         for _ in range(_MOST_ROUNDS):
-            answer = _reply(question, self._world.settings.text, budget)
+            answer = _reply(question, text, budget)
             if not answer.calls:
                 break
             made = [self._caller.item(toolbox.called(call.name), call) for call in answer.calls]
@@ -166,9 +177,9 @@ class ResponseMaker:
             said += made
             served += len(made)
             if not made or any(not _is_served(item) for item in made):
-                return said or [self._message(question, said, budget)]
+                return said or [self._message(question, said, text, budget)]
             question = self._question(body, toolbox, asked, said, budget)
-        return [*said, self._message(question, said, budget)]
+        return [*said, self._message(question, said, text, budget)]
 
     def _question(
         self, body: JsonObject, toolbox: Toolbox, asked: Asked, said: list[JsonObject], budget: Budget
@@ -200,8 +211,8 @@ class ResponseMaker:
         is_likely = bool(found) and found[0]["score"] >= _LIKELY_SCORE
         return question._replace(named="file_search") if is_likely else question
 
-    def _message(self, question: Question, said: list[JsonObject], budget: Budget) -> JsonObject:
-        text = _reply(question._replace(tools=(), choice="auto", named=""), self._world.settings.text, budget).text
+    def _message(self, question: Question, said: list[JsonObject], text: str, budget: Budget) -> JsonObject:
+        text = _reply(question._replace(tools=(), choice="auto", named=""), text, budget).text
         item = message_item(self._world.new_id("msg_"), text)
         if question.format == "text":
             item["content"][0]["annotations"] = [citation for one in said for citation in _citations(one, text)]

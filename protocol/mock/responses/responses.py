@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing
 
-from protocol.budget import Budget
+from protocol.budget import Budget, spend_turn
 from protocol.errors import ApiError
 from protocol.exchange import Response
 from protocol.mock.answer.cost import MOST_ANSWER_BYTES, answered, budget_at_once
@@ -27,10 +27,10 @@ from protocol.mock.responses.items import (
 )
 from protocol.mock.responses.making import MadeResponse, ResponseMaker, usage_of
 from protocol.mock.responses.memory import RESPONSES, ResponseMemory, response_state, shown_response
-from protocol.openai.answers import EVENT_STREAM_FIELDS, event_bytes
+from protocol.openai.answers import COUNTED_AT_ONCE, EVENT_STREAM_FIELDS, event_bytes
 from protocol.openai.long_json import is_long_json
 from protocol.turns import in_turns
-from protocol.wire.json_text import JsonObject
+from protocol.wire.json_text import JsonObject, encode_json
 
 _CREATE = "POST /responses"
 _CHARACTERS_A_STEP = 20  # of a budget, for a context whose words are counted some times
@@ -73,12 +73,19 @@ class Responses:
     def create(self, call: Call) -> JsonObject | Response | typing.Awaitable[JsonObject | Response]:
         """Answer a response or the stream of its events. One in the background is answered before its time."""
         body = self._world.conforming(call.operation.key, call.body)
-        return answered(lambda budget: self._created(body, budget))
+        key = b"" if self._world.time.is_plain else self._world.key_of(encode_json(call.body))
+        return answered(lambda budget: self._created(body, key, budget))
 
-    def _created(self, body: JsonObject, budget: Budget) -> JsonObject | Response | typing.Awaitable[JsonObject]:
-        made = self._make(body, budget)
+    def _created(
+        self, body: JsonObject, key: bytes, budget: Budget
+    ) -> JsonObject | Response | typing.Awaitable[JsonObject]:
+        made = self._make(body, key, budget)
         if body.get("stream"):
             _refuse_long_stream(made.object)
+        usage = made.object["usage"]
+        moment = self._world.moment(key, lambda: _read_words(made.context.all(), body), usage["input_tokens"])
+        if moment is not None:
+            usage["input_tokens_details"]["cached_tokens"] = moment.cached_tokens
         obfuscate = self._obfuscation(body.get("stream_options")) if body.get("stream") else None
         if made.object["background"]:
             record = self._background.add(made, self._world.reference.operation(_CREATE).stages)
@@ -86,9 +93,9 @@ class Responses:
         self._memory.remember(made)
         if body.get("stream"):
             frames = response_frames(made.object, obfuscate)
-            return self._world.stream([event_bytes(events) for events in frames])
+            return self._world.stream([event_bytes(events) for events in frames], moment)
         words = sum(written_words(item) for item in made.output)
-        return typing.cast("JsonObject | typing.Awaitable[JsonObject]", self._world.after_words(made.object, words))
+        return self._world.after_words(made.object, words, moment)
 
     def events(self, body: JsonObject, recent: dict[str, ItemChain]) -> list[JsonObject]:
         """Return all events of the response to a checked body, and remember the response: for a WebSocket.
@@ -98,7 +105,8 @@ class Responses:
         """
         is_silent = body.get("generate") is False
         body = self._world.conforming(_CREATE, body)
-        made = self._make({**body, "background": None}, budget_at_once(), recent, is_silent=is_silent)
+        key = b"" if self._world.time.is_plain else self._world.key_of(encode_json(body))
+        made = self._make({**body, "background": None}, key, budget_at_once(), recent, is_silent=is_silent)
         _refuse_long_stream(made.object)
         self._memory.remember(made)
         recent[made.object["id"]] = ItemChain(made.context, made.output)
@@ -108,6 +116,7 @@ class Responses:
     def _make(
         self,
         body: JsonObject,
+        key: bytes,
         budget: Budget,
         recent: typing.Mapping[str, ItemChain] | None = None,
         *,
@@ -119,7 +128,10 @@ class Responses:
         context = self._memory.context(body, conversation, budget, recent)
         if self._memory.is_strict:
             check_calls_answered(context.all())
-        return self._maker.make(body, _fitting(context, body, budget), conversation, budget, is_silent=is_silent)
+        text = self._world.time.text(body, key)
+        return self._maker.make(
+            body, _fitting(context, body, budget), conversation, budget, text=text, is_silent=is_silent
+        )
 
     def _live_stream(
         self, record: Record, after: int, obfuscate: Obfuscate | None, include: typing.Collection[str] = ()
@@ -140,7 +152,7 @@ class Responses:
         """Return the record of the response that the path names; ApiError 404, or one that is made up."""
         id = call.names["response_id"]
         if self._world.store.get(RESPONSES, id) is None and self._world.settings.unknown_ids == "invent":
-            made = self._maker.make({}, ItemChain(None, []), "", budget_at_once())
+            made = self._maker.make({}, ItemChain(None, []), "", budget_at_once(), text=self._world.settings.text)
             made.object["id"] = id
             self._memory.remember(made)
         return self._world.find(RESPONSES, id)
@@ -279,3 +291,14 @@ def may_paint(body: JsonObject) -> bool:
     return isinstance(tools, list) and any(
         isinstance(tool, dict) and tool.get("type") == "image_generation" for tool in tools
     )
+
+
+def _read_words(items: typing.Sequence[JsonObject], body: JsonObject) -> list[str]:
+    """Return the words that a model reads for a response, in order."""
+    instructions = body.get("instructions")
+    words = instructions.split() if isinstance(instructions, str) else []
+    for item in items:
+        text = item_text(item)
+        spend_turn(1 + len(text) // COUNTED_AT_ONCE)
+        words += text.split()
+    return words

@@ -42,9 +42,9 @@ ModerationFailure = {code str, message str, type "error"}
 
 ChatRequest = {messages [ChatMessage] 1.., model str, audio? {format "wav"|"aac"|"mp3"|"flac"|"opus"|"pcm16",
   voice str|{id str}}, frequency_penalty? num -2..2, function_call? "none"|"auto"|Named,
-  functions? [ChatFunction] ..128, logit_bias? map int, logprobs? bool, max_completion_tokens? int 0..,
-  max_tokens? int 0.., metadata? Metadata, modalities? ["text"|"audio"], moderation? ModerationRequest,
-  n? int 1..128, parallel_tool_calls? bool,
+  functions? [ChatFunction] ..128, ignore_eos? bool, logit_bias? map int, logprobs? bool,
+  max_completion_tokens? int 0.., max_tokens? int 0.., metadata? Metadata, min_tokens? int 0..,
+  modalities? ["text"|"audio"], moderation? ModerationRequest, n? int 1..128, parallel_tool_calls? bool,
   prediction? {content str|[ChatTextPart], type "content"}, presence_penalty? num -2..2, prompt_cache_key? str,
   prompt_cache_options? {mode? "implicit"|"explicit", ttl? "30m"}, prompt_cache_retention? "in_memory"|"24h",
   reasoning_effort? "none"|"minimal"|"low"|"medium"|"high"|"xhigh"|"max", response_format? ResponseFormat,
@@ -77,12 +77,14 @@ ChatToolChoice = {function Named, type "function"}|{custom Named, type "custom"}
 Named = {name str}
 ResponseFormat = {type "text"}|{type "json_object"}|
   {json_schema {name str, description? str, schema? map any, strict? bool}, type "json_schema"}
-StreamOptions = {include_obfuscation? bool, include_usage? bool}
+# continuous_usage_stats is vLLM's, as are ignore_eos and min_tokens. Load generators send them.
+StreamOptions = {include_obfuscation? bool, include_usage? bool, continuous_usage_stats? bool}
 ModerationRequest = {model str, policy? {input? {mode "score"|"block"}, output? {mode "score"|"block"}}}
 
 POST /completions answers Completion
   < {model str, prompt str|[str] 1..|[int] 1..|[[int]] 1..|null, best_of? int 0..20, echo? bool,
-    frequency_penalty? num -2..2, logit_bias? map int, logprobs? int 0..5, max_tokens? int 0.., n? int 1..128,
+    frequency_penalty? num -2..2, ignore_eos? bool, logit_bias? map int, logprobs? int 0..5, max_tokens? int 0..,
+    min_tokens? int 0.., n? int 1..128,
     presence_penalty? num -2..2, seed? int, stop? str|[str] ..4, stream? bool, stream_options? StreamOptions,
     suffix? str, temperature? num 0..2, top_p? num 0..1, user? str}
 Completion = {id str, choices [{finish_reason "stop"|"length"|"content_filter", index int,

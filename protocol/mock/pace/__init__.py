@@ -1,0 +1,1 @@
+"""How long the mock's answers are, and what time their words take."""

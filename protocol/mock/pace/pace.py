@@ -1,0 +1,189 @@
+"""A pace: when each word of an answer is due.
+
+Theory of operation. A request gets a Moment, which says how its answer is timed: how long until the first word (what is
+drawn, and the prompt's tokens that are not cached), and what lies between the further ones. Then its answer enters the
+slots. From when it has one, all its times are fixed, and a word that leaves late does not make the next one late. A
+stream is a body that sends itself, a plain answer is waited for until its last word would be due. The slot is free
+when the last word was due, or at once when the client leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import typing
+
+from protocol.errors import UsageError
+from protocol.exchange import Pushed, Sink
+from protocol.mock.drawn import read_drawn
+from protocol.mock.pace.draws import Draws, make_draws
+from protocol.mock.pace.moment import Moment
+from protocol.mock.pace.prefix_cache import PrefixCache
+from protocol.mock.pace.slots import Slots
+from protocol.mock.settings import PaceSettings
+from protocol.pacer import Pacer
+
+_Thing = typing.TypeVar("_Thing")
+
+
+class Pace:
+    """Times answers as [pace NAME] says; UsageError for a file that cannot be used.
+
+    `make_pacer` gives the timers of the running loop. They are made with the first answer.
+    """
+
+    def __init__(self, name: str, settings: PaceSettings, make_pacer: typing.Callable[[], Pacer]) -> None:
+        self._first = _draws(name, settings, "first")
+        self._between = _draws(name, settings, "between")
+        self._prefill = settings.prefill
+        self._cache = PrefixCache(settings.cache_blocks) if settings.cache_blocks else None
+        self.slots = Slots(settings.slots, settings.queue)
+        self._make_pacer = make_pacer
+
+    @property
+    def knows_prompts(self) -> bool:
+        """Whether it matters what stands in a prompt, and not only how long it is."""
+        return self._cache is not None
+
+    def moment(self, key: bytes, words: typing.Sequence[str], tokens: int) -> Moment:
+        """Return how an answer is timed, to a prompt of so many tokens; `words` are those if it `knows_prompts`."""
+        cached = self._cache.take(words) if self._cache is not None else 0
+        first = self._first.one(b"first" + key) + self._prefill * max(0, tokens - cached)
+        return Moment(self, key, first, cached)
+
+    def times(self, moment: Moment, count: int) -> list[float]:
+        """Return when each of so many words is due, in seconds after the start."""
+        gaps = self._between.several(b"between" + moment.key, max(0, count - 1))
+        return list(itertools.accumulate([moment.first, *gaps]))
+
+    def stream(self, frames: typing.Sequence[bytes], moment: Moment) -> Pushed:
+        """Return a body whose frames leave when they are due; ApiError 429 where too many wait for a slot."""
+        stream = PacedStream(frames, self.times(moment, len(frames)), self.slots, self._make_pacer())
+        self.slots.enter(stream, stream.began)
+        return stream
+
+    async def after(self, answer: _Thing, words: int, moment: Moment, began: float) -> _Thing:
+        """Return an answer when its last word is due; ApiError 429 where too many wait for a slot.
+
+        `began` is when it was asked for, in the pacer's time.
+        """
+        pacer = self._make_pacer()
+        pause = Pause(self.times(moment, max(1, words))[-1], pacer)
+        self.slots.enter(pause, began)
+        try:
+            await pause.over
+        except asyncio.CancelledError:
+            self.slots.leave(pause, pacer.time())
+            raise
+        self.slots.leave(pause, pause.ends_at)
+        return answer
+
+    def time(self) -> float:
+        """Return the pacer's time."""
+        return self._make_pacer().time()
+
+
+def _draws(name: str, settings: PaceSettings, option: str) -> Draws:
+    text: str = getattr(settings, option)
+    try:
+        return make_draws(read_drawn(text), option)
+    except ValueError as exc:
+        raise UsageError(f"[pace {name}] {option} = {text}: {exc}") from exc
+
+
+class Pause:
+    """The time until a plain answer: `over` is done when it has passed."""
+
+    def __init__(self, seconds: float, pacer: Pacer) -> None:
+        self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.ends_at = float("inf")
+        self._seconds = seconds
+        self._pacer = pacer
+
+    def start(self, when: float) -> None:
+        """Have a slot from `when` on (Waiting)."""
+        self.ends_at = when + self._seconds
+        self._pacer.add(self.ends_at, self)
+
+    def send_due(self, now: float) -> None:
+        """Learn that it is over; called by the pacer."""
+        if not self.over.done():
+            self.over.set_result(None)
+
+
+class PacedStream(Pushed):
+    """A body whose frames leave at their times. Those that are late leave together, so that it falls behind no further.
+
+    It is in the slots from the beginning, and starts when it has one.
+    """
+
+    __slots__ = (
+        "_at", "_frames", "_has_timer", "_pacer", "_runs", "_sink", "_slots", "_start", "_times", "began", "ends_at",
+    )  # fmt: skip
+
+    def __init__(self, frames: typing.Sequence[bytes], times: list[float], slots: Slots, pacer: Pacer) -> None:
+        self._frames = frames
+        self._times = times
+        self._slots = slots
+        self._pacer = pacer
+        self._sink: Sink | None = None
+        self._at = 0
+        self._runs = False  # whether the client takes what comes
+        self._has_timer = False
+        self._start: float | None = None
+        self.began = pacer.time()
+        self.ends_at = float("inf")
+
+    def begin(self, sink: Sink) -> None:
+        """Send to `sink` from now on."""
+        self._sink = sink
+        self.resume()
+
+    def start(self, when: float) -> None:
+        """Have a slot from `when` on (Waiting)."""
+        self._start = when
+        self.ends_at = when + self._times[-1]
+        self._set_timer()
+
+    def resume(self) -> None:
+        """Send again."""
+        self._runs = True
+        self._set_timer()
+
+    def pause(self) -> None:
+        """Send no more for now. The slot is kept: whoever reads slowly holds up whoever is in line."""
+        self._runs = False
+
+    def cancel(self) -> None:
+        """Leave the slot: the client has gone. What is in the pacer finds nothing to do."""
+        self._runs = False
+        self._frames = ()
+        self._slots.leave(self, self._pacer.time())
+
+    def _set_timer(self) -> None:
+        if self._start is not None and self._runs and not self._has_timer:
+            self._has_timer = True
+            self._pacer.add(self._start + self._times[self._at], self)
+
+    def send_due(self, now: float) -> None:
+        """Send the frames that are due; called by the pacer."""
+        sink, start = self._sink, self._start
+        self._has_timer = False
+        if not self._runs or sink is None or start is None:
+            return
+        frames, times, first = self._frames, self._times, self._at
+        at, count, elapsed = first, len(frames), now - start
+        while at < count and times[at] <= elapsed:
+            at += 1
+        data = frames[first] if at == first + 1 else b"".join(frames[first:at])
+        self._at = at
+        if at == count:
+            self._runs = False
+            self._slots.leave(self, self.ends_at)
+            sink.end(data)
+            return
+        # Before the bytes go: if they are too many for the client, `pause` comes from there.
+        self._has_timer = True
+        self._pacer.add(start + times[at], self)
+        if data:
+            sink.push(data)

@@ -1,0 +1,145 @@
+"""Answers at a pace and of a length: what their bytes say, over HTTP."""
+
+from __future__ import annotations
+
+import http.client
+import json
+
+import pytest
+
+import oaiserve
+
+PROMPT = " ".join(f"word{number}" for number in range(40))
+HELLO = [{"role": "user", "content": PROMPT}]
+
+
+def ask(server, path, body):
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    try:
+        connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
+        answer = connection.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read().decode()
+    finally:
+        connection.close()
+
+
+def events(text):
+    return [json.loads(line[6:]) for line in text.splitlines() if line.startswith("data: {")]
+
+
+def start(**options):
+    return oaiserve.start(backend="mock", set={name.replace("__", "."): value for name, value in options.items()})
+
+
+@pytest.fixture(scope="module")
+def server():
+    with start(
+        mock__pace="fast",
+        pace__fast__first="0.001 gamma 0.5",
+        pace__fast__between="0.001",
+        pace__fast__cache_blocks=100,
+    ) as server:
+        yield server
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("limit", ["max_tokens", "max_completion_tokens"])
+def test_a_load_generator_gets_as_many_tokens_as_it_asks_for(server, stream, limit):
+    asked = {
+        "model": "m", "messages": HELLO, limit: 20, "ignore_eos": True, "stop": None, "stream": stream, "temperature": 0,
+    }  # fmt: skip
+    if stream:
+        asked["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
+    status, _, text = ask(server, "/v1/chat/completions", asked)
+    assert status == 200
+    if not stream:
+        completion = json.loads(text)
+        assert completion["choices"][0]["finish_reason"] == "length"
+        assert (
+            len(completion["choices"][0]["message"]["content"].split())
+            == completion["usage"]["completion_tokens"]
+            == 20
+        )
+        return
+    told = events(text)
+    said = [event for event in told if event["choices"] and event["choices"][0]["delta"].get("content")]
+    assert [event["usage"]["completion_tokens"] for event in said] == list(range(1, 21))
+    assert {event["usage"]["prompt_tokens"] for event in told} == {40}
+    assert told[-1]["choices"] == [] and told[-1]["usage"]["total_tokens"] == 60
+    assert told[-2]["choices"][0]["finish_reason"] == "length"
+
+
+def test_legacy_completions_are_as_long_as_asked_and_tell_their_usage(server):
+    asked = {"model": "m", "prompt": PROMPT, "max_tokens": 5, "min_tokens": 5, "stream": True}
+    asked["stream_options"] = {"include_usage": True, "continuous_usage_stats": True}
+    told = events(ask(server, "/v1/completions", asked)[2])
+    said = [event["usage"]["completion_tokens"] for event in told if event["choices"] and event["choices"][0]["text"]]
+    assert said == [1, 2, 3, 4, 5]
+    assert "".join(event["choices"][0]["text"] for event in told if event["choices"]).split() == (
+        "powered by openai powered by".split()
+    )
+
+
+def test_continuous_usage_needs_usage_at_all(server):
+    asked = {"model": "m", "messages": HELLO, "stream": True, "stream_options": {"continuous_usage_stats": True}}
+    assert all("usage" not in event for event in events(ask(server, "/v1/chat/completions", asked)[2]))
+
+
+@pytest.mark.parametrize(
+    ("path", "name", "asked"),
+    [
+        ("/v1/chat/completions", "prompt_tokens_details", {"messages": [{"role": "user", "content": "chat " * 40}]}),
+        ("/v1/completions", "prompt_tokens_details", {"prompt": "legacy " * 40}),
+        ("/v1/responses", "input_tokens_details", {"input": "response " * 40}),
+    ],
+)
+def test_a_prompt_that_comes_again_is_cached_but_for_its_last_block(server, path, name, asked):
+    cached = [json.loads(ask(server, path, {"model": "m", **asked})[2])["usage"][name]["cached_tokens"] for _ in "12"]
+    assert cached == [0, 32]
+
+
+def test_past_the_end_of_the_line_requests_are_refused():
+    with start(mock__pace="busy", pace__busy__first=3600, pace__busy__slots=1, pace__busy__queue=0) as server:
+        first = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        asked = {"model": "m", "messages": HELLO, "stream": True}
+        first.request("POST", "/v1/chat/completions", json.dumps(asked), {"content-type": "application/json"})
+        assert first.getresponse().status == 200  # the head goes out when the slot is taken
+        for stream in (True, False):
+            status, fields, text = ask(server, "/v1/chat/completions", {**asked, "stream": stream})
+            assert status == 429 and json.loads(text)["error"]["code"] == "engine_overloaded"
+            assert 3500 < int(fields["retry-after"]) <= 3600
+        first.close()
+
+
+@pytest.mark.parametrize("seed", ["7", "8"])
+def test_a_seed_repeats_lengths_whatever_came_before(seed):
+    def lengths(order):
+        with start(mock__length="normal(50,20)", mock__seed=seed) as server:
+            texts = {}
+            for number in order:
+                asked = {"model": "m", "messages": [{"role": "user", "content": f"hello {number}"}]}
+                text = ask(server, "/v1/chat/completions", asked)[2]
+                texts[number] = json.loads(text)["usage"]["completion_tokens"]
+            return texts
+
+    known = lengths(range(8))
+    assert len(set(known.values())) > 4
+    assert lengths(reversed(range(8))) == known
+
+
+def test_the_length_of_a_request_is_its_limit():
+    with start(mock__length="request") as server:
+        asked = {"model": "m", "messages": HELLO}
+        for path, body, name in (
+            ("/v1/chat/completions", {**asked, "max_tokens": 9}, "completion_tokens"),
+            ("/v1/responses", {"model": "m", "input": "hi", "max_output_tokens": 16}, "output_tokens"),
+            ("/v1/completions", {"model": "m", "prompt": "hi", "max_tokens": 9}, "completion_tokens"),
+        ):
+            limit = next(value for key, value in body.items() if key.startswith("max"))
+            assert json.loads(ask(server, path, body)[2])["usage"][name] == limit
+        assert json.loads(ask(server, "/v1/chat/completions", asked)[2])["usage"]["completion_tokens"] == 3
+
+
+def test_a_pace_that_is_not_there_is_a_mistake():
+    with pytest.raises(oaiserve.UsageError, match=r"no section \[pace slow\]"):
+        start(mock__pace="slow")
