@@ -11,8 +11,9 @@ import asyncio
 import typing
 
 from protocol.exchange import AnswerEnd, Paced, Producer, Sink
+from protocol.pacer import Pacer
 from protocol.server.output import Output
-from protocol.server.pacing import PacedAnswer, Pacer
+from protocol.server.pacing import PacedAnswer
 from protocol.wire.http1.writers import ResponseWriter
 
 # How often to look whether all has left, and for how long: a client that reads nothing is reset all the same.
