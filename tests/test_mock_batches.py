@@ -43,10 +43,10 @@ class Bench:
         self.forwarded.append(request)
         return self._answer(request) if self._answer else self.mock.endpoint(request).answer(request)
 
-    def create(self, content, endpoint=CHAT, **changes):
+    def create(self, content, endpoint=CHAT, *, below="/v1", **changes):
         file = mocks.upload(self.mock, "in.jsonl", content, "batch")
         body = {"input_file_id": file["id"], "endpoint": endpoint, "completion_window": "24h", **changes}
-        return mocks.ask(self.mock, "POST", "/v1/batches", body, [("authorization", f"Bearer {KEY}")])
+        return mocks.ask(self.mock, "POST", f"{below}/batches", body, [("authorization", f"Bearer {KEY}")])
 
     def look(self, batch):
         return mocks.ask(self.mock, "GET", f"/v1/batches/{batch['id']}")
@@ -200,6 +200,25 @@ def test_a_streamed_line_is_refused():
 def test_other_endpoints_run_as_well(endpoint):
     _, batch = run(jsonl(line("a", url=endpoint, body={"model": "m", "input": "x"})), endpoint=endpoint)
     assert batch["request_counts"] == {"total": 1, "completed": 1, "failed": 0}
+
+
+@pytest.mark.parametrize("below", ["/openai", "/openai/v1"])
+@pytest.mark.parametrize("endpoint", [CHAT, "/chat/completions"])
+@pytest.mark.parametrize("url", [CHAT, "/chat/completions"])
+def test_azures_batches_may_leave_out_v1(below, endpoint, url):
+    # Source: Azure OpenAI, "Getting started with batch deployments".
+    _, batch = run(jsonl(line("a", url=url)), endpoint=endpoint, below=below)
+    assert (batch["status"], batch["endpoint"]) == ("completed", CHAT)
+    assert batch["request_counts"] == {"total": 1, "completed": 1, "failed": 0}
+
+
+def test_openais_batches_may_not():
+    with pytest.raises(
+        ApiError, match=r"^Invalid value: '/chat/completions'\. Supported values are: '/v1/responses', "
+    ):
+        run(jsonl(line("a")), endpoint="/chat/completions")
+    _, batch = run(jsonl(line("a", url="/chat/completions")))
+    assert [error["code"] for error in batch["errors"]["data"]] == ["url_mismatch"]
 
 
 def test_only_a_few_lines_are_under_way_at_once():

@@ -15,7 +15,7 @@ from protocol.mock.served_files import NATIVE_ROOT
 from protocol.mock.settings import MockSettings, PaceSettings
 from protocol.on_demand import is_loaded, load
 from protocol.openai.answers import api_path, model_object
-from protocol.openai.azure import AZURE_ROOT, azure_address, endpoint_of_deployment
+from protocol.openai.azure import AZURE_ROOT, azure_address, endpoint_of_azure_batches, endpoint_of_deployment
 from protocol.openai.coded_body import decoding_endpoint
 from protocol.openai.request_path import plain_path
 from protocol.turns import in_turns
@@ -118,9 +118,12 @@ class Mock:
         path = plain_path(api_path(request.path) or request.path)
         if request.path.startswith(AZURE_ROOT):
             azure = azure_address(request.path)
+            endpoint = mind.endpoint(request, path)
             if azure is not None and azure.deployment:
-                named = endpoint_of_deployment(mind.endpoint(request, path), azure.deployment)
-                return decoding_endpoint(named, request, self._max_body)
+                endpoint = endpoint_of_deployment(endpoint, azure.deployment)
+            elif azure is not None and azure.path == "/batches" and request.method == "POST":
+                endpoint = endpoint_of_azure_batches(endpoint)
+            return decoding_endpoint(endpoint, request, self._max_body)
         return decoding_endpoint(mind.endpoint(request, path), request, self._max_body)
 
     def _mind_of(self, session: Session) -> _Mind:

@@ -4,6 +4,7 @@
     /openai/responses?api-version=2025-03-01-preview              the same in Azure's older form
     /openai/deployments/NAME/chat/completions?api-version=…       what NAME stands for is the model
     /openai/realtime?api-version=…&deployment=NAME                likewise
+    /openai/batches?api-version=…                                 its `endpoint` may be without /v1
 
 A deployment is a model under a name that its owner chose. The body need not name a model then, and where it does, Azure
 does not look at it. Keys come as `api-key: KEY`. Source: Azure OpenAI, "REST API reference" and "Realtime API"; the
@@ -97,6 +98,27 @@ def endpoint_of_deployment(endpoint: Endpoint, deployment: str) -> Endpoint:
         answer, endpoint.label, streams_body=endpoint.streams_body, errors=endpoint.errors,
         is_vital=endpoint.is_vital, early_head=endpoint.early_head,
     )  # fmt: skip
+
+
+def endpoint_of_azure_batches(endpoint: Endpoint) -> Endpoint:
+    """Return an endpoint that finds /v1 before the `endpoint` of a batch, which Azure's clients leave out."""
+    if isinstance(endpoint, LateEndpoint):
+        late = endpoint
+
+        async def find(request: Request) -> Endpoint:
+            return endpoint_of_azure_batches(await late.find(request))
+
+        return LateEndpoint(find, streams_body=endpoint.streams_body)
+
+    def answer(request: Request) -> Answer:
+        value = request.json() if request.body else None
+        if type(value) is dict:
+            asked = value.get("endpoint")
+            if type(asked) is str and asked.startswith("/") and not asked.startswith("/v1/"):
+                request.replace_body({**value, "endpoint": f"/v1{asked}"})
+        return endpoint.answer(request)
+
+    return Endpoint(answer, endpoint.label, errors=endpoint.errors)
 
 
 def _name_model(request: Request, model: str) -> None:

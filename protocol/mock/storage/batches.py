@@ -27,6 +27,7 @@ from protocol.mock.engine.resources import Handler, create_record
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
 from protocol.mock.storage.files import FILES, keep_file
+from protocol.openai.azure import AZURE_ROOT
 from protocol.turns import in_turns
 from protocol.wire.http1.messages import Fields, RequestHead
 from protocol.wire.json_text import JsonObject, encode_json, json_lines, parse_json
@@ -128,6 +129,7 @@ class _BatchRun:
         self._expires_after = call.body.get("output_expires_after")
         request = call.request
         self._peer = request.peer if request is not None else ""
+        self._is_azure = request is not None and request.path.startswith(AZURE_ROOT)
         fields = request.fields if request is not None else Fields([])
         host = request.head.host if request is not None else "localhost"
         self._caller = [("host", host), *((name, fields.get(name)) for name in _CALLER_FIELDS if name in fields)]
@@ -202,7 +204,7 @@ class _BatchRun:
         model: typing.Any = None
         for number, text in texts:
             try:
-                line = _read_line(text, self._endpoint, seen)
+                line = _read_line(text, self._endpoint, seen, is_azure=self._is_azure)
                 model = model if lines else line.body.get("model")
                 if line.body.get("model") != model and self._world.settings.validate == "strict":
                     raise _Mistake(
@@ -354,8 +356,11 @@ class _Mistake(Exception):
         return {"code": self._code, "message": self._message, "param": self._param, "line": line}
 
 
-def _read_line(text: bytes, endpoint: str, seen: set[str]) -> _Line:
-    """Return the request of a line; _Mistake where there is none. The line's id is added to those `seen` before."""
+def _read_line(text: bytes, endpoint: str, seen: set[str], *, is_azure: bool) -> _Line:
+    """Return the request of a line; _Mistake where there is none. The line's id is added to those `seen` before.
+
+    Azure's lines may leave out /v1, as its batches may.
+    """
     try:
         line = parse_json(text.strip())
     except ApiError:
@@ -377,7 +382,7 @@ def _read_line(text: bytes, endpoint: str, seen: set[str]) -> _Line:
     if line["method"] != "POST":
         came = str(line["method"])[:20]
         raise _Mistake("invalid_method", f"Invalid method '{came}': expected 'POST'.", "method")
-    if line["url"] != endpoint:
+    if line["url"] != endpoint and not (is_azure and line["url"] == endpoint[len("/v1") :]):
         raise _Mistake("url_mismatch", f"The URL of this request must be the batch's: {endpoint}.", "url")
     return _Line(line["custom_id"], line["body"])
 
