@@ -7,6 +7,7 @@ import json
 import mocks
 import pytest
 
+from protocol.budget import work_with_pauses
 from protocol.errors import ApiError
 
 WEATHER = {
@@ -177,6 +178,30 @@ def test_a_client_is_told_how_soon_to_poll():
     assert b"openai-poll-after-ms: 50\r\n" in response.fields
     desk.later()
     assert b"poll" not in mocks.respond(desk.mock, "GET", f"/v1{desk.run_path}").fields
+
+
+def parts_of(count):
+    """Return a content of so many parts of 200,000 characters, which are 40,000 words."""
+    return [{"type": "text", "text": "word " * 40_000}] * count
+
+
+def test_a_run_reads_the_newest_messages_of_a_thread_that_is_too_long_and_no_message_that_is():
+    desk = Desk(thread={"messages": [{"role": "user", "content": parts_of(2)} for _ in range(5)]}, instructions="")
+    desk.run()
+    assert desk.later()["usage"]["prompt_tokens"] == 4 * 40_000  # two messages have room
+    desk = Desk(thread={"messages": [{"role": "user", "content": parts_of(6)}]})
+    desk.run()
+    failed = desk.later()
+    assert (failed["status"], failed["last_error"]["code"]) == ("failed", "invalid_prompt")
+
+
+def test_others_have_turns_while_a_thread_of_many_messages_is_made():
+    desk = Desk()
+    body = {"messages": [{"role": "user", "content": "Hello"}] * 2_000}
+    request = mocks.make_request("POST", "/v1/threads", body)
+    pauses = []
+    work_with_pauses(lambda: pauses.append(1), lambda: desk.mock.endpoint(request).answer(request))
+    assert len(pauses) >= 2_000 * 50 // 5_000
 
 
 def test_functions_are_called_and_their_results_end_the_loop():

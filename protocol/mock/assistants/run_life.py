@@ -33,6 +33,10 @@ from protocol.wire.json_text import JsonObject
 RUN_SECONDS = 600
 _CANCELLING_SECONDS = 0.5
 
+# What of a thread is read at once: about 250,000 tokens, and so many messages.
+_READ_CHARACTERS = 1_000_000
+_READ_MESSAGES = 1_000
+
 _STEP_DEFAULTS: JsonObject = {
     "status": "in_progress", "last_error": None, "expired_at": None, "cancelled_at": None, "failed_at": None,
     "completed_at": None, "metadata": {}, "usage": None,
@@ -102,8 +106,8 @@ class RunLife:
     def _answer(self, run: Record, state: RunState, tell: Tell) -> None:
         """Do what the assistant decides on: call functions, or say something and end."""
         thread = self._world.find(THREADS, run.object["thread_id"])
-        messages = [record.object for record in self._world.store.all(f"{thread.path}/messages")]
         try:
+            messages = _newest([record.object for record in self._world.store.all(f"{thread.path}/messages")])
             said = reply(_question(run, state, messages), self._world.settings.text, budget_at_once())
         except ApiError as exc:
             # Too late for a 400: the request has been answered.
@@ -223,6 +227,21 @@ class RunLife:
 def _wants_text(run: Record) -> bool:
     form = run.object["response_format"]
     return type(form) is not dict or form["type"] == "text"
+
+
+def _newest(messages: list[JsonObject]) -> list[JsonObject]:
+    """Return the newest messages, as many as a model reads at once; ApiError 400 where the last one alone is too long.
+
+    Others wait while they are read. Source: OpenAI API reference, `truncation_strategy`: "auto" drops what is too much.
+    """
+    room = _READ_CHARACTERS
+    for count, message in enumerate(reversed(messages)):
+        room -= sum(len(part["text"]["value"]) for part in message["content"] if part["type"] == "text")
+        if room < 0 and not count:
+            raise ApiError(400, f"The last message has more than {_READ_CHARACTERS} characters, which no model reads.")
+        if room < 0 or count == _READ_MESSAGES:
+            return messages[len(messages) - count :]
+    return messages
 
 
 def _question(run: Record, state: RunState, messages: typing.Sequence[JsonObject]) -> Question:

@@ -26,13 +26,13 @@ def found_for_run(
 ) -> JsonObject:
     """Return the search for the user's last message, in the form that a step has; {} where nothing is found."""
     tool = next((tool for tool in tools if tool["type"] == "file_search"), None)
-    asked = [message_text(message) for message in messages if message["role"] == "user"]
+    asked = [message for message in messages if message["role"] == "user"][-1:]
     if tool is None or not asked:
         return {}
     files = [file for id in stores for file in world.store.all(f"/vector_stores/{id}/files")]
     options = tool.get("file_search") or {}
     try:
-        found = search_files(files, asked[-1:], options, budget_at_once())
+        found = search_files(files, [message_text(asked[0])], options, budget_at_once())
     except BudgetSpent:
         return {}  # others wait while a run goes on, and it can be told to nobody that there is too much to search
     results = [_found_in_file(one) for one in found if one["score"] > 0]

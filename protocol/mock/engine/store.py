@@ -21,6 +21,8 @@ from protocol.wire.json_text import JsonObject
 
 Change = typing.Callable[["Record"], object]
 
+# What it costs to remember an object: one request may bring thousands.
+_RECORD_STEPS = 10
 # What it costs to count an object of a chain, and so many of a value's parts (protocol/budget.py).
 _SIZE_STEPS = 3
 _PARTS_A_CHARGE = 1_000
@@ -121,6 +123,7 @@ class Store:
 
     def add(self, collection: str, id: str, object: JsonObject, content: bytes = b"") -> Record:
         """Remember an object, in the place of a record of the same id in the collection."""
+        spend_turn(_RECORD_STEPS)
         record = Record(collection, id, object, content)  # others may have their turns while it is counted
         self.remove(collection, id)
         if collection not in self._collections:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import typing
 
+from protocol.budget import spend_turn
 from protocol.errors import ApiError
 from protocol.exchange import Answer, Request
 from protocol.mock.engine.store import Change, Record, Store
@@ -15,6 +16,9 @@ from protocol.openai.api.notation import Member, ObjectShape, Shape, read_shape
 from protocol.openai.api.operations import Operation, Reference, Stage
 from protocol.openai.api.query_and_form import TextReader
 from protocol.wire.json_text import JsonObject
+
+# What it costs to make an object (protocol/budget.py): one request may ask for thousands.
+_OBJECT_STEPS = 40
 
 # OpenAI's words for an id that is not known, for the collections where it has words of their own.
 _NOT_FOUND = {
@@ -76,7 +80,7 @@ class World:
 
     def make(self, shape: str, known: JsonObject) -> JsonObject:
         """Return an object of the named shape: what is known, and plausible values for what else it requires."""
-        return self._completer.complete(read_shape(shape), known)
+        return self.complete(read_shape(shape), known)
 
     def complete(self, shape: Shape | None, known: typing.Any = UNKNOWN) -> typing.Any:
         """Return a value of a shape: what is known, and plausible values for what else it requires.
@@ -85,6 +89,7 @@ class World:
         """
         if shape is None:
             raise ValueError("there is no shape to complete the value to")
+        spend_turn(_OBJECT_STEPS)
         return self._completer.complete(shape, known)
 
     def find(self, collection: str, id: str, *, param: str | None = None) -> Record:
