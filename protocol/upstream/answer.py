@@ -68,9 +68,9 @@ class UpstreamAnswer:
         reader, mask, stream = self._reader, self._mask, self._stream
         try:
             data = reader.take_body()
-            is_over = reader.is_over
+            left = reader.left
             if mask is not None and data:
-                if is_over and stream is None:
+                if left < 0 and stream is None:
                     data = mask.hide(data)
                 else:
                     if stream is None:
@@ -78,18 +78,18 @@ class UpstreamAnswer:
                     passing = stream.feed(data)
                     if not passing:
                         passing = self._next_masked(stream)
-                        is_over = reader.is_over
+                        left = reader.left
                     data = passing
         except BadMessage as exc:
             raise self._connection.failure() from exc
-        if is_over:
+        if left < 0:
             self.complete = True
             self.has_more = False
             self._give_back(self._connection)
             if stream is not None:
                 data += stream.close()
         else:
-            self.has_more = reader.buffered > 0 or not self._connection.is_open
+            self.has_more = left > 0 or not self._connection.is_open
         return data
 
     def _next_masked(self, stream: MaskedStream) -> bytes:

@@ -129,16 +129,9 @@ class _ChunkedReader(MessageBuffer):
         """Return the data of the whole chunks that come next, b"" where the next one needs the ordinary steps.
 
         Those are for extensions, trailers, faults, and chunks that have come in part. A chunk costs 0.5 instead of
-        1.4 µs (CPython 3.11), and one that comes by itself, as the events of a stream do, a third less than one among
-        others. The caller sees to `max_body`.
+        1.4 µs (CPython 3.11). The caller sees to `max_body`.
         """
         data, at = self._data, self._at
-        if not at:
-            digits, _, rest = data.partition(b"\r\n")
-            size = _chunk_size(digits) if len(digits) <= _SIZE_DIGITS else 0
-            if size and len(rest) == size + 2 and rest[size:] == b"\r\n":
-                self._at = len(data)
-                return rest[:size]
         parts = []
         enough = at + _CHUNKS_BYTES
         line = _read_size_line(data, at)
@@ -218,6 +211,13 @@ class BodyReader(_ChunkedReader):
                 self._data, self._at, self._searched = b"", 0, 0
                 return came[start:]
         elif step is _ChunkedReader._read_chunk_size:
+            if not self._at:
+                # A chunk that has come by itself, as the events of a stream do: half of what one among others costs.
+                digits, _, rest = self._data.partition(b"\r\n")
+                size = _chunk_size(digits) if len(digits) <= _SIZE_DIGITS else 0
+                if size and len(rest) == size + 2 and rest[size:] == b"\r\n":
+                    self._at = len(self._data)
+                    return rest[:size]
             data = self._take_chunks()
             if data and (self._at == len(self._data) or len(data) >= _CHUNKS_BYTES):
                 return data

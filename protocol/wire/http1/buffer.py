@@ -61,6 +61,11 @@ class MessageBuffer:
         return self._step is MessageBuffer._paused
 
     @property
+    def left(self) -> int:
+        """How many bytes wait inside, below 0 once the message is over: both in one look."""
+        return -1 if self._step is MessageBuffer._paused else len(self._data) - self._at
+
+    @property
     def buffered(self) -> int:
         """How many bytes wait inside, not yet turned into events."""
         return len(self._data) - self._at
