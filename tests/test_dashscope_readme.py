@@ -12,7 +12,6 @@ import pathlib
 import re
 import shlex
 import subprocess
-import sys
 import time
 from typing import Any
 
@@ -222,12 +221,12 @@ WAV = b"RIFF\x24\x00\x00\x00WAVEfmt \x10\x00\x00\x00\x01\x00\x01\x00\x80\x3e\x00
 
 
 @contextlib.contextmanager
-def pasted(command: str):
-    """Run a command of the README, on a free port in place of 8080."""
+def pasted(line: str, command: list[str]):
+    """Run a line of the README with the program under test, on a free port in place of 8080."""
     port = str(closed_port())
-    words = shlex.split(command.replace("8080", port), comments=True)[1:]
+    options = shlex.split(line.replace("8080", port), comments=True)[2:]
     process = subprocess.Popen(
-        [sys.executable, str(TESTS.parent / words[0]), *words[1:], "--port", port],
+        [*command, *options, "--port", port],
         stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True,
     )  # fmt: skip
     try:
@@ -241,9 +240,9 @@ def pasted(command: str):
 
 
 @pytest.fixture(scope="module")
-def trial():
-    (command,) = [command for command in COMMANDS if "dashscope.base_url" in command]
-    with pasted(command) as program:
+def trial(command: list[str]):
+    (line,) = [line for line in COMMANDS if "dashscope.base_url" in line]
+    with pasted(line, command) as program:
         yield program
 
 
