@@ -13,7 +13,6 @@ All that is counted is counted for the session that this belongs to.
 
 from __future__ import annotations
 
-import os
 import re
 import typing
 
@@ -70,7 +69,6 @@ class SessionFaults:
         self._texts: dict[str, str] = {}
         self._now = now
         self._began = now()
-        self._chance = os.urandom(16).hex()  # for a session without a seed
         self._occasions = Occasions(session)
 
     @property
@@ -104,13 +102,13 @@ class SessionFaults:
         """Return the fault that happens to a request, None for none.
 
         `header` is the one that its header asks for, `rule` the script's rule that fits it, with its name. `key` is the
-        request's canonical key, `seed` the session's, "" for none.
+        request's canonical key, `seed` the session's; without one, chance repeats all the same.
         """
         source = ("header", header) if header is not None else rule or self._by_model(model)
         if source is None or source[1] is None:
             return None
         name, fault = source
-        draw = self._occasions.happens(name, fault, key, self._now() - self._began, seed or self._chance)
+        draw = self._occasions.happens(name, fault, key, self._now() - self._began, seed)
         return None if draw is None else Chosen(fault, draw)
 
     def _by_model(self, model: str) -> tuple[str, Fault] | None:
