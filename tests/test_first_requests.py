@@ -70,7 +70,7 @@ HELLO = {"model": "m", "messages": [{"role": "user", "content": "Hello"}]}
 @pytest.mark.parametrize(
     ("path", "body", "fewest_modules"),
     [
-        ("/v1/chat/completions", {**HELLO, "temperature": 1}, 20),
+        ("/v1/chat/completions", {**HELLO, "stop": "x"}, 20),
         ("/v1/chat/completions", {**HELLO, "tools": [TOOL]}, 40),
         (
             "/v1/chat/completions",

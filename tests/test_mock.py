@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import random
+import re
 
 import pytest
 from json_schemas import violations
@@ -12,7 +14,7 @@ from mocks import make_mock, make_request
 from protocol.errors import ApiError
 from protocol.exchange import Paced, Response
 from protocol.mock.inference.chat import prompt_words
-from protocol.mock.inference.simple_chat import simplest_words
+from protocol.mock.inference.simple_chat import usual_words
 from protocol.openai.answers import split_words
 from protocol.openai.completions import Choice, CompletionHead, FixedChat, chat_completion, chat_frames, text_frames
 from protocol.wire.json_text import encode_json
@@ -149,12 +151,12 @@ def test_prepared_answers_are_the_bytes_of_the_long_way(model, text):
     head = CompletionHead("chatcmpl-1", 1700000000, model, 12)
     choice = Choice(split_words(text), "stop")
     fixed = FixedChat(choice)
-    assert fixed.completion(head) == encode_json(chat_completion(head, [choice]))
+    assert fixed.completion(*head) == encode_json(chat_completion(head, [choice]))
     for include_usage in (False, True):
         long_way = chat_frames(head, [choice], include_usage=include_usage)
-        assert fixed.frames(head, include_usage=include_usage) == long_way
+        assert fixed.frames(*head, include_usage=include_usage) == long_way
         if not include_usage:
-            assert fixed.stream(head) == b"".join(long_way)
+            assert fixed.stream(*head[:3]) == b"".join(long_way)
 
 
 def test_prepared_answers_of_other_models_and_later_seconds_are_the_long_ways():
@@ -163,21 +165,52 @@ def test_prepared_answers_of_other_models_and_later_seconds_are_the_long_ways():
     for number in (0, 1, 100, 2):
         for model in ("a", "b", *(f"model-{number}" for number in range(100)), "a"):
             head = CompletionHead(f"chatcmpl-{number}", 1700000000 + number, model, 12 + number)
-            assert fixed.completion(head) == encode_json(chat_completion(head, [choice]))
-            assert fixed.frames(head, include_usage=True) == chat_frames(head, [choice], include_usage=True)
+            assert fixed.completion(*head) == encode_json(chat_completion(head, [choice]))
+            assert fixed.frames(*head, include_usage=True) == chat_frames(head, [choice], include_usage=True)
 
 
-SIMPLEST = [
+TOKENS = 3  # of the text that the mock says
+USUAL = [
     {},
     {"stream": True},
     {"stream": False},
     {"messages": [{"role": "system", "content": "Be brief."}, {"content": "", "role": "user"}]},
     {"messages": [{"role": "developer", "content": " a  b\nc "}, {"role": "assistant", "content": "d"}] * 3},
+    {"temperature": 0.5},
+    {"temperature": 2, "top_p": 0, "presence_penalty": -2, "frequency_penalty": 2.0},
+    {"seed": -5, "user": "somebody", "n": 1},
+    {"max_tokens": TOKENS},
+    {"max_completion_tokens": 10**30, "stream": True},
+    {"model": "gpt-5"},
+    {"model": "o3-mini", "stream": True},
 ]
-NOT_SIMPLEST = [
+NOT_USUAL = [
     {"stream": None},
     {"stream": 1},
-    {"temperature": 0.5},
+    {"temperature": None},
+    {"temperature": True},
+    {"temperature": "1"},
+    {"temperature": 2.1},
+    {"temperature": -1},
+    {"top_p": 1.1},
+    {"presence_penalty": 3},
+    {"frequency_penalty": -2.5},
+    {"seed": 1.0},
+    {"seed": True},
+    {"user": 5},
+    {"n": 2},
+    {"n": True},
+    {"n": 1.0},
+    {"max_tokens": TOKENS - 1},
+    {"max_tokens": 10.0},
+    {"max_tokens": True},
+    {"max_tokens": 10, "max_completion_tokens": 10},
+    {"stop": "x"},
+    {"tools": []},
+    {"store": False},
+    {"whatever": 1},
+    {"model": "gpt-5", "temperature": 0.5},
+    {"model": "o3-mini", "max_tokens": 10},
     {"model": ""},
     {"model": 4},
     {"model": None},
@@ -196,21 +229,47 @@ NOT_SIMPLEST = [
 ]
 
 
-@pytest.mark.parametrize("parameters", SIMPLEST, ids=repr)
-def test_simplest_chat_is_one_that_the_ordinary_way_answers_the_same(parameters):
+@pytest.mark.parametrize("parameters", USUAL, ids=repr)
+def test_usual_chat_is_one_that_the_ordinary_way_answers_the_same(parameters):
     body = {"model": "gpt-4o", "messages": HELLO, **parameters}
-    assert simplest_words(body) == prompt_words(body["messages"])
-    # A null is as good as absent, but not simplest.
-    long_way = {**body, "temperature": None}
-    assert not simplest_words(long_way)
+    assert usual_words(body, TOKENS) == prompt_words(body["messages"])
+    # A null is as good as absent, but not usual.
+    long_way = {**body, "logit_bias": None}
+    assert not usual_words(long_way, TOKENS)
     one, other = respond(body), respond(long_way)
     assert one.fields == other.fields
     assert getattr(one.body, "frames", one.body) == getattr(other.body, "frames", other.body)
 
 
-@pytest.mark.parametrize("parameters", NOT_SIMPLEST, ids=repr)
-def test_what_must_be_looked_at_is_not_simplest_chat(parameters):
-    assert simplest_words({"model": "gpt-4o", "messages": HELLO, **parameters}) == 0
+@pytest.mark.parametrize("parameters", NOT_USUAL, ids=repr)
+def test_what_must_be_looked_at_is_not_usual_chat(parameters):
+    assert usual_words({"model": "gpt-4o", "messages": HELLO, **parameters}, TOKENS) == 0
+
+
+def test_words_of_a_long_usual_chat_are_the_same():
+    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": "two words " * 20_000}, *HELLO]}
+    assert usual_words(body, TOKENS, is_long=True) == usual_words(body, TOKENS) == prompt_words(body["messages"])
+
+
+def test_a_usual_chat_is_good_by_the_description_whatever_its_members_hold():
+    """Random members and values, near and on the bounds: whatever goes the short way, the long way accepts."""
+    chance = random.Random(17)
+    values = [None, True, False, 0, 1, 2, 3, -2, -2.1, 0.5, 2.0, 2.1, 1e300, 10**30, "", "x", [], {}, ["x"]]
+    names = ["stream", "user", "seed", "n", "temperature", "top_p", "presence_penalty", "frequency_penalty"]
+    names += ["max_tokens", "max_completion_tokens", "stop", "store", "logprobs", "tools"]
+    house, usual = mock(), 0
+    for _ in range(5000):
+        body = {name: chance.choice(values) for name in chance.sample(names, chance.randrange(4))}
+        body = {**body, "model": chance.choice(("gpt-4o", "gpt-5", "o1", "gpt-5.2-chat")), "messages": HELLO}
+        if usual_words(body, TOKENS):
+            usual += 1
+            answers = []
+            for asked in (body, {**body, "logit_bias": None}):
+                request = make_request("POST", "/v1/chat/completions", asked)
+                said = house.endpoint(request).answer(request).body
+                answers.append(re.sub(b"chatcmpl-[0-9a-f]{24}", b"", b"".join(getattr(said, "frames", [said]))))
+            assert answers[0] == answers[1]
+    assert usual > 500
 
 
 @pytest.mark.parametrize(

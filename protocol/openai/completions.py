@@ -315,48 +315,45 @@ class FixedChat:
         self._created = -1
         self._by_model: dict[str, tuple[bytes, bytes]] = {}
         self._tails = [(b"", *tails) for tails in _chunk_tails([choice], with_usage=False)]
-        self._all_tails = (b"", *(tail for tails in self._tails for tail in tails[1:]))
+        *all_tails, last = (tail for tails in self._tails for tail in tails[1:])
+        self._all_tails = (b"", *all_tails, last + DONE_EVENT)
         self._usage_tails = [(b"", *tails) for tails in _chunk_tails([choice], with_usage=True)]
         usage = encode_json(_usage_of(CompletionHead("", 0, "", 0), [choice]))
         self._usage = _cut(usage, [b'"prompt_tokens":0', b'"total_tokens":%d' % self.tokens])
 
-    def completion(self, head: CompletionHead) -> bytes:
+    def completion(self, id: str, created: int, model: str, prompt_tokens: int) -> bytes:
         """Return the chat completion object as JSON."""
-        prompt = head.prompt_tokens
-        return self._known(head)[0] % (head.id.encode(), prompt, prompt + self.tokens)
+        if created != self._created or model not in self._by_model:
+            self._make_known(created, model)
+        return self._by_model[model][0] % (id.encode(), prompt_tokens, prompt_tokens + self.tokens)
 
-    def stream(self, head: CompletionHead) -> bytes:
+    def stream(self, id: str, created: int, model: str) -> bytes:
         """Return the frames of a stream without a usage chunk, joined."""
-        return self._prefix(head).join(self._all_tails) + DONE_EVENT
+        return self._prefix(id, created, model).join(self._all_tails)
 
-    def frames(self, head: CompletionHead, *, include_usage: bool) -> list[bytes]:
+    def frames(self, id: str, created: int, model: str, prompt_tokens: int, *, include_usage: bool) -> list[bytes]:
         """Return the stream's frames; `include_usage` asks for a chunk with the usage."""
-        prefix = self._prefix(head)
+        prefix = self._prefix(id, created, model)
         frames = [prefix.join(tails) for tails in (self._usage_tails if include_usage else self._tails)]
         if include_usage:
-            prompt = head.prompt_tokens
             before, between, after = self._usage
             frames[-1] += _PREPARED_USAGE_CHUNK % (
-                prefix, before, prompt, between, prompt + self.tokens, after,
+                prefix, before, prompt_tokens, between, prompt_tokens + self.tokens, after,
             )  # fmt: skip
         frames[-1] += DONE_EVENT
         return frames
 
-    def _prefix(self, head: CompletionHead) -> bytes:
-        return self._known(head)[1] % head.id.encode()
+    def _prefix(self, id: str, created: int, model: str) -> bytes:
+        if created != self._created or model not in self._by_model:
+            self._make_known(created, model)
+        return self._by_model[model][1] % id.encode()
 
-    def _known(self, head: CompletionHead) -> tuple[bytes, bytes]:
-        """Return templates of an object and of a chunk's beginning, without the parts that only this answer has."""
-        if head.created != self._created or len(self._by_model) > _REMEMBERED_MODELS:
-            self._created = head.created
+    def _make_known(self, created: int, model: str) -> None:
+        """Make templates of an object and of a chunk's beginning, without the parts that only one answer has."""
+        if created != self._created or len(self._by_model) > _REMEMBERED_MODELS:
+            self._created = created
             self._by_model.clear()
-        known = self._by_model.get(head.model)
-        if known is None:
-            known = self._by_model[head.model] = self._make_known(head)
-        return known
-
-    def _make_known(self, head: CompletionHead) -> tuple[bytes, bytes]:
-        marked = head._replace(id="\0id", prompt_tokens=0)
+        marked = CompletionHead("\0id", created, model, 0)
         # The usage can be found by its key: within a text the quotation marks would be escaped.
         said, usage = encode_json(chat_completion(marked, [self.choice])).replace(b"%", b"%%").split(b'"usage":')
         before, after = _cut(said, [b"\\u0000id"])
@@ -365,7 +362,7 @@ class FixedChat:
             before, after, start, between, end,
         )  # fmt: skip
         before, after = _cut(_chunk_prefix(marked).replace(b"%", b"%%"), [b"\\u0000id"])
-        return completion, b"%b%%b%b" % (before, after)
+        self._by_model[model] = completion, b"%b%%b%b" % (before, after)
 
 
 def _cut(text: bytes, marks: typing.Sequence[bytes]) -> list[bytes]:

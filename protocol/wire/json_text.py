@@ -31,13 +31,14 @@ def parse_json(body: bytes) -> typing.Any:
     that is how its request is answered (protocol/turns.py).
     """
     too_deep = False
-    if len(body) > _FLAT_BYTES:
-        if len(body) > _SHORT_BYTES and (len(body) > _PLAIN_BYTES or _has_many_marks(body)):
+    size = len(body)
+    if size > _FLAT_BYTES:
+        if size > _SHORT_BYTES and (size > _PLAIN_BYTES or _has_many_marks(body)):
             return _parse_long(body)
         too_deep = body.count(_BRACKET) + body.count(_BRACE) > MOST_DEPTH and is_deep(body)
     try:
         text = body.decode("utf-8")
-        if text.startswith("{") and not too_deep:
+        if text[:1] == "{" and not too_deep:
             # The short way: an object from the first byte to the last, 0.7 µs less (CPython 3.11).
             value, end = STRICT_JSON.raw_decode(text)
             if end == len(text):
