@@ -33,29 +33,36 @@ _BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
 _KEY_SUBPROTOCOL = "openai-insecure-api-key."
 
 
-class HeadFacts:
-    """What a head alone says of every request that has it.
+#: The fields from which HeadFacts are worked out: False where it is enough to know that there is one. Whoever chooses
+#: an endpoint by a head (`Backend.endpoint`) may look at no others.
+TELLING_FIELDS = {
+    b"authorization": True, b"api-key": True, b"sec-websocket-protocol": True, b"origin": True, b"sec-fetch-site": True,
+    b"content-encoding": True, b"content-type": True, b"via": True, b"x-request-id": False,
+    b"x-oaiserve-fault": True,
+}  # fmt: skip
 
-    Most clients repeat their head byte for byte. So the server keeps these facts beside the heads that it remembers
+
+class HeadFacts:
+    """What a head says of every request that has it, or another one that differs in no field that tells something.
+
+    Most clients repeat most of their head. So the server keeps these facts beside the kinds of heads that it remembers
     (RequestHead.facts), and each is worked out once, when somebody first asks: until then it is None.
     """
 
-    __slots__ = ("callers_id", "cors_fields", "direct_endpoint", "endpoint", "key", "key_label", "plans", "session")
+    __slots__ = ("cors_fields", "direct_endpoint", "endpoint", "has_no_id", "key", "key_label", "session")
 
     def __init__(self) -> None:
         #: The API key that the caller sent, "" for none, and the label by which the log tells it from others.
         self.key: str | None = None
         self.key_label: str | None = None
-        #: The request id that the caller chose, "" for none that is fit to be passed on.
-        self.callers_id: str | None = None
+        #: Whether it is known that the caller chose no request id.
+        self.has_no_id = False
         #: The field lines of the answer that browsers want.
         self.cors_fields: bytes | None = None
         #: Who answers. `direct_endpoint` is the same one, or None where the endpoint reads the body itself or the head
         #: asks for more than HTTP/1.1's usual answer: then the connection must look closer before it answers.
         self.endpoint: Endpoint | None = None
         self.direct_endpoint: Endpoint | None = None
-        #: By the name of a backend, what that has worked out; of a type that only the backend knows.
-        self.plans: dict[str, typing.Any] = {}
         #: The session that it belongs to while the instrument is on (protocol/instrument), None else.
         self.session: Session | None = None
 

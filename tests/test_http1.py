@@ -971,10 +971,15 @@ REPEATED = lines(b"POST /p?q HTTP/1.1", b"Host: h", b"Content-Length: 1", b"X-Y:
 def test_a_repeated_head_is_read_as_before() -> None:
     first, second = read_heads(REPEATED + b"1", REPEATED + b"2")
     (alone,) = read_heads(REPEATED + b"2")
-    for name in RequestHead.__slots__:
-        if name not in ("fields", "facts"):
-            assert getattr(second, name) == getattr(first, name) == getattr(alone, name), name
-    assert list(second.fields) == list(alone.fields)
+    assert second is first
+    assert all_of(second) == all_of(alone)
+
+
+def all_of(head: RequestHead) -> tuple[object, ...]:
+    """Return all that a head says of its message."""
+    lines = [(name, head.fields.get(name), head.fields.count(name)) for name, _ in head.fields]
+    of_memory = ("_fields", "_notes", "alike", "facts", "lines")
+    return (*(getattr(head, name) for name in RequestHead.__slots__ if name not in of_memory), lines)
 
 
 def test_what_a_layer_above_keeps_beside_a_head_is_there_when_it_is_repeated() -> None:
@@ -1037,13 +1042,101 @@ def test_readers_that_share_a_memo_read_a_response_alike(method: str, data: byte
         assert reading == Reading(events, "PAUSED", Refusal(0), b"")
 
 
-def test_a_memo_holds_only_the_latest_heads() -> None:
-    memo = RequestMemo()
+def test_a_memo_of_answers_holds_only_the_latest_heads() -> None:
+    memo = ResponseMemo()
     for number in range(1000):
-        memo.keep(b"%d\r\n\r\n" % number, request_head(get()))
+        memo.keep(b"%d\r\n\r\n" % number, ResponseHead(200, "OK", 1, Fields([])))
     known = [number for number in range(1000) if memo.find(b"x%d\r\n\r\n" % number, 1)]
     assert known == list(range(936, 1000))
     assert memo.latest[0] == b"999\r\n\r\n"
+
+
+# ---- heads of a kind ------------------------------------------------------------------------------------------------
+
+TELLING = {b"authorization": True, b"x-request-id": False}
+
+
+def kinds_read(*requests: bytes, telling: dict[bytes, bool] | None = TELLING) -> list[RequestHead]:
+    """Read heads with one memo that keeps facts, each by a reader of its own that must agree with one that knows none."""
+    memo = RequestMemo(dict, telling)
+    heads = []
+    for data in requests:
+        reader, alone = RequestReader(memo=memo), RequestReader()
+        reader.feed(data)
+        alone.feed(data)
+        head, other = reader.next_event(), alone.next_event()
+        assert isinstance(head, RequestHead) and isinstance(other, RequestHead)
+        assert all_of(head) == all_of(other)
+        heads.append(head)
+    return heads
+
+
+# id, lines, lines of another head, and whether they are of one kind
+KINDS: list[tuple[str, list[bytes], list[bytes], bool]] = [
+    ("another trace", [b"Traceparent: 00-1"], [b"Traceparent: 00-2"], True),
+    ("no trace", [b"Traceparent: 00-1"], [], False),
+    ("another name that tells nothing", [b"Traceparent: 00-1"], [b"X-Trace: 00-1"], True),
+    ("another caller", [b"Authorization: Bearer 1"], [b"Authorization: Bearer 2"], False),
+    ("the same caller", [b"Authorization: Bearer 1"], [b"Authorization: Bearer 1"], True),
+    ("another id", [b"X-Request-Id: 1"], [b"X-Request-Id: 2"], True),
+    ("no id", [b"X-Request-Id: 1"], [b"X-Response-Id: 2"], False),
+    ("another length", [b"Content-Length: 5"], [b"content-length:  65536 "], True),
+    ("a long body", [b"Content-Length: 5"], [b"Content-Length: 65537"], False),
+    ("no body", [b"Content-Length: 5"], [b"Content-Length: 0"], False),
+    ("another end", [b"Connection: close"], [b"Connection: keep-alive"], False),
+    ("order", [b"X: 1", b"Authorization: 1"], [b"Authorization: 1", b"X: 1"], False),
+    ("the same line in another case", [b"AUTHORIZATION: 1"], [b"authorization: 1"], False),
+]
+
+
+@pytest.mark.parametrize(("first", "second", "is_one"), [row[1:] for row in KINDS], ids=ids(KINDS))
+def test_heads_of_a_kind_have_their_facts_in_common(first: list[bytes], second: list[bytes], is_one: bool) -> None:
+    for one, two in ((first, second), (second, first)):
+        heads = kinds_read(post(*one), post(*two))
+        assert (heads[0].facts is heads[1].facts) is is_one
+
+
+def test_every_field_tells_something_where_nobody_says_which() -> None:
+    one, two = kinds_read(post(b"Traceparent: 00-1"), post(b"Traceparent: 00-2"), telling=None)
+    assert one.facts is not two.facts
+
+
+def test_what_is_noted_of_a_head_holds_for_those_that_differ_in_the_length_of_a_short_body_alone() -> None:
+    trace, other = b"Traceparent: 00-1", b"Traceparent: 00-2"
+    heads = kinds_read(*(post(b"Content-Length: %d" % n, line) for line in (trace, other) for n in (5, 65536, 65537)))
+    first, longest, too_long, *others = heads
+    first.notes()["seen"] = True
+    assert longest.notes() is first.notes() == {"seen": True}
+    assert [head.notes() for head in (too_long, *others)] == [{}] * 4
+    assert others[0].notes() is others[1].notes()
+
+
+def test_what_is_noted_of_heads_is_bounded() -> None:
+    memo = RequestMemo(dict, TELLING)
+    for number in range(1000):
+        reader = RequestReader(memo=memo)
+        reader.feed(post(b"Content-Length: 5", b"X: %d" % number))
+        head = reader.next_event()
+        assert isinstance(head, RequestHead)
+        head.notes()["seen"] = number
+        assert len(head.alike.notes) <= 65
+
+
+def test_heads_that_were_forgotten_are_read_anew() -> None:
+    memo = RequestMemo(dict)
+    read(RequestReader(memo=memo), [NEXT])
+    assert memo.find(NEXT, 0)
+    memo.forget()
+    assert memo.find(NEXT, 0) is None
+    assert RequestReader(memo=memo).whole_request(NEXT) is None
+
+
+def test_lines_and_kinds_that_are_remembered_are_bounded() -> None:
+    """Each of these requests has a line of its own, and is of a kind of its own."""
+    memo = RequestMemo(dict, TELLING)
+    for number in range(5000):
+        read(RequestReader(memo=memo), [post(b"X-%d: 1" % number, b"Authorization: %d" % number)])
+    assert sum(len(part) for part in (memo._marks, memo._lengths, memo._kinds)) < 1024 + 256 + 10
 
 
 # id, what comes after a request with a body of five bytes, and its body if it is taken as a whole
@@ -1060,16 +1153,19 @@ WHOLE: list[tuple[str, bytes, bytes | None]] = [
 @pytest.mark.parametrize(("data", "body"), [row[1:] for row in WHOLE], ids=ids(WHOLE))
 def test_reads_a_repeated_request_as_a_whole(data: bytes, body: bytes | None) -> None:
     reader = RequestReader()
-    assert reader.read_whole(data) is None
+    assert reader.whole_request(data) is None
     reader.feed(post(b"Content-Length: 5") + b"first")
-    assert reader.read_whole(data) is None
+    assert reader.whole_request(data) is None
     assert pull(reader, [], False) is PAUSED
-    assert reader.read_whole(data) is None
+    assert reader.whole_request(data) is None
     reader.next_message()
-    assert reader.read_whole(data) == body
-    assert reader.is_over is (body is not None)
+    whole = reader.whole_request(data)
+    assert (whole[1] if whole else None) == body
+    assert not reader.is_over
     assert reader.buffered == 0
     if body is not None:
+        reader.take_whole()
+        assert reader.is_over
         assert reader.next_event() is PAUSED
         reader.next_message()
         assert pull_after(reader, NEXT) == NEXT_EVENTS
@@ -1128,9 +1224,7 @@ def heads_read(memo: RequestMemo, max_head: int, data: bytes) -> tuple[object, .
         head = reader.next_event()
     except BadMessage as exc:
         return exc.status, exc.message
-    known = tuple(getattr(head, name) for name in RequestHead.__slots__ if name not in ("fields", "facts"))
-    lines = [(name, head.fields.get(name), head.fields.count(name)) for name, _ in head.fields]
-    return (*known, told(head), lines)
+    return (*all_of(head), told(head))
 
 
 def test_heads_that_differ_in_the_length_of_a_short_body_have_their_facts_in_common() -> None:
@@ -1141,7 +1235,7 @@ def test_heads_that_differ_in_the_length_of_a_short_body_have_their_facts_in_com
         reader.feed(post(b"Content-Length: " + length))
         heads.append(reader.next_event())
     one, longest, too_long, none, again = heads
-    assert one is again
+    assert again.facts is one.facts
     assert one is not longest and one.facts is longest.facts
     assert too_long.facts is not one.facts is not none.facts
     assert [head.content_length for head in heads] == [5, 65536, 65537, 0, 5]
@@ -1153,27 +1247,21 @@ def test_a_request_that_differs_in_its_length_alone_is_read_as_a_whole() -> None
     assert pull(reader, [], False) is PAUSED
     reader.next_message()
     data = post(b"Content-Length: 6") + b"second"
-    head = reader.known_head(data)
-    assert head is not None and head.content_length == 6
-    assert reader.read_whole(data) == b"second"
-    assert reader.known_head(b"") is None
-    assert reader.known_head(post(b"Content-Length: 6", b"X: 1")) is None
-
-
-def test_what_is_remembered_without_its_length_is_bounded_too() -> None:
-    memo = RequestMemo()
-    for number in range(1000):
-        read(RequestReader(memo=memo), [post(b"Content-Length: 5", b"X: %d" % number)])
-    known = [n for n in range(1000) if memo.find(post(b"Content-Length: 6", b"X: %d" % n), 0)]
-    assert known == list(range(936, 1000))
+    whole = reader.whole_request(data)
+    assert whole is not None
+    assert whole[0].content_length == 6
+    assert whole[1] == b"second"
+    assert reader.whole_request(b"") is None
+    assert reader.whole_request(post(b"Content-Length: 6", b"X: 1") + b"second") is None
 
 
 def test_a_request_without_a_body_is_read_as_a_whole() -> None:
     memo = RequestMemo()
     read(RequestReader(memo=memo), [NEXT])
     reader = RequestReader(memo=memo)
-    assert reader.known_head(NEXT) is not None
-    assert reader.read_whole(NEXT) == b""
+    whole = reader.whole_request(NEXT)
+    assert whole is not None
+    assert whole[1] == b""
 
 
 @pytest.mark.parametrize("data", [post(b"Content-Length: 5") + b"hello", chunked(b"5\r\nhello\r\n0\r\n\r\n")])
@@ -1184,7 +1272,7 @@ def test_the_ordinary_way_is_left_to_what_must_be_judged(data: bytes) -> None:
     assert pull(reader, [], False) is PAUSED
     reader.next_message()
     reader.max_body = 4
-    assert reader.read_whole(data) is None
+    assert reader.whole_request(data) is None
     reader.feed(data)
     with pytest.raises(BadMessage, match="accepted"):
         pull(reader, [], False)

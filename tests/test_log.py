@@ -53,6 +53,29 @@ def test_the_lines_are_the_contracts():
     ]
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_the_lines_of_a_request_that_is_answered_at_once_are_the_same(form):
+    (one, lines), (other, other_lines) = logged(form), logged(form)
+    asked = request("/v1/chat/completions?key=x", f"authorization: Bearer {SECRET}")
+    one.answered(asked, 200, 0.0123, "req_other")
+    other.started(asked)
+    other.completed(asked, 200, 0.0123, "req_other")
+    assert "".join(lines) == "".join(other_lines)
+
+
+def test_lines_that_are_written_together_have_the_time_of_the_first():
+    written, soon, clock = [], [], Clock()
+    log = Log("text", written.append, clock=clock, call_soon=soon.append)
+    for _ in range(2):
+        log.answered(request(), 200, 0.0)
+        clock.now += 60
+        log.answered(request(), 200, 0.0)
+        soon.pop()()
+    stamps = [[line[: len(STAMP)] for line in part.splitlines()] for part in written]
+    assert stamps[0] == [STAMP] * 4
+    assert len(set(stamps[1])) == 1 and stamps[1][0] != STAMP
+
+
 def test_the_time_goes_on():
     clock = Clock()
     log, lines = logged(clock=clock)

@@ -2232,6 +2232,28 @@ def test_no_secret_is_logged_whatever_happens(open_house, form):
     assert SECRET not in "".join(house.lines)
 
 
+def test_what_fails_is_told_behind_the_beginning_of_its_request_however_that_came(house):
+    house.add("/fails", raising(ValueError("x")))
+    client = house.client(request("/fails"))  # whose head is new
+    client.send(request("/fails"))  # and known
+    told = [re.search("started|failed inside|completed", line)[0] for line in house.lines]
+    assert told == ["started", "failed inside", "completed"] * 2
+
+
+def test_a_key_is_remembered_for_a_time_only(house):
+    async def listen():
+        await house.server.listen(socket.create_server(("127.0.0.1", 0)))
+
+    house.start(listen())
+    house.client(request("/plain", "authorization: Bearer k"))
+    data = request("/plain", "authorization: Bearer k")
+    assert house.server.heads.find(data, 0)
+    house.loop.advance(599)
+    assert house.server.heads.find(data, 0)
+    house.loop.advance(2)
+    assert not house.server.heads.find(data, 0)
+
+
 def test_the_metrics_count_each_request_once(open_house):
     house = open_house(max_connections=20)
     house.add("/task", later(1))

@@ -79,7 +79,13 @@ class Control:
         if handler is None:
             raise method_not_allowed(request, list(methods))
         chosen = handler
-        return Endpoint(lambda request: chosen(session, request), "control")
+
+        def answer(request: Request) -> Answer:
+            # The server remembers the endpoint beside the head, which a stranger may send as well.
+            self._refuse_strangers(request)
+            return chosen(session, request)
+
+        return Endpoint(answer, "control")
 
     def _refuse_strangers(self, request: Request) -> None:
         if self._key and hmac.compare_digest(request.key.encode(), self._key.encode()):

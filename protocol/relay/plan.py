@@ -145,7 +145,7 @@ class Planner:
         head = request.head
         if request.path != head.path or (request.key_origin is not None and self._leaves_key(request)):
             return self._make_plan(request)  # a door or another backend led here: the head alone does not decide
-        plans = request.facts.plans
+        plans = head.notes()
         plan: Plan | None = plans.get(self._name)
         if plan is None:
             plan = plans[self._name] = self._make_plan(request)

@@ -28,6 +28,8 @@ class ServerForRequests(typing.Protocol):
     """What is needed of the server for every request."""
 
     loop: asyncio.AbstractEventLoop
+    #: The loop's time.
+    time: typing.Callable[[], float]
     log: Log
     metrics: Metrics
     errors: ErrorShapes
@@ -47,16 +49,17 @@ class ServerForRequests(typing.Protocol):
 # ---- the beginning and the end --------------------------------------------------------------------------------------
 
 
-def begin_request(server: ServerForRequests, head: RequestHead, facts: HeadFacts, peer: str) -> Request:
-    """Make a request of a head that came from `peer`, and count and log it."""
-    callers_id = facts.callers_id
-    if callers_id is None:
-        callers_id = facts.callers_id = _callers_id(head)
-    request = Request(head, callers_id or server.new_id(), peer, server.held)
+def new_request(server: ServerForRequests, head: RequestHead, facts: HeadFacts, peer: str) -> Request:
+    """Make a request of a head that came from `peer`, and count it."""
+    request_id = (not facts.has_no_id and _callers_id(head, facts)) or server.new_id()
     server.metrics.in_flight += 1
+    return Request(head, request_id, peer, server.held)
+
+
+def note_begun(server: ServerForRequests, request: Request) -> None:
+    """Log a request that has begun."""
     if server.log.records_requests:
         server.log.started(request)
-    return request
 
 
 def note_completed(
@@ -66,7 +69,7 @@ def note_completed(
 
     `answer_id` is the id that the answer carries, "" for the request's own.
     """
-    now = server.loop.time()
+    now = server.time()
     seconds = now - started_at
     metrics, log = server.metrics, server.log
     metrics.in_flight -= 1
@@ -79,9 +82,25 @@ def note_completed(
     return now
 
 
-def _callers_id(head: RequestHead) -> str:
+def note_answered(
+    server: ServerForRequests, request: Request, endpoint: Endpoint, started_at: float, answer_id: str
+) -> float:
+    """Count and log a request that was answered with 200 as soon as it had begun: `note_begun` and `note_completed`."""
+    now = server.time()
+    seconds = now - started_at
+    metrics, log = server.metrics, server.log
+    metrics.in_flight -= 1
+    request.hold_no_more()
+    metrics.completed(endpoint.label, 200, seconds)
+    if log.records_requests:
+        log.answered(request, 200, seconds, answer_id)
+    return now
+
+
+def _callers_id(head: RequestHead, facts: HeadFacts) -> str:
     """Return the request id that the caller chose, "" for none that is fit to be passed on."""
     request_id = head.fields.get("x-request-id")
+    facts.has_no_id = "x-request-id" not in head.fields
     return request_id if _SANE_ID.fullmatch(request_id) else ""
 
 

@@ -45,7 +45,15 @@ import typing
 from protocol.deadline import Deadline
 from protocol.errors import ApiError
 from protocol.exchange import Endpoint, HeadFacts, LateEndpoint, Request, Response
-from protocol.server.answering import UNROUTED, ask, begin_request, note_completed, refusal, rendered
+from protocol.server.answering import (
+    UNROUTED,
+    answer_to,
+    new_request,
+    note_answered,
+    note_begun,
+    refusal,
+    rendered,
+)
 from protocol.server.leaving import Probe, SocketIntake, StagedClose, reset
 from protocol.server.output import Output
 from protocol.server.receiving import BodyStream, HeldBody, skip_body
@@ -57,6 +65,8 @@ from protocol.wire.http1.messages import CLOSED, NEED_DATA, BadMessage, RequestH
 from protocol.wire.http1.readers import RequestReader
 from protocol.wire.http1.writers import takes_ready_answer
 
+#: Bytes read from a socket at once.
+READ_BYTES = 65536
 # Pipelined requests answered in one go, before other connections have their turn; their answers leave in one write.
 _REQUESTS_A_TURN = 16
 # Bytes of later requests or of an unread body that may wait inside before the socket is no longer read.
@@ -169,16 +179,24 @@ class Connection(asyncio.BufferedProtocol):
         return self._server.receive_buffer
 
     def buffer_updated(self, size: int) -> None:
-        self.data_received(bytes(self._server.receive_buffer[:size]))
+        receive = self._receive
+        if receive is Connection._read_requests:
+            data = bytes(self._server.receive_buffer[:size])
+            if not self._answer_whole(data):
+                self.reader.feed(data)
+                self._read_requests()
+        elif receive is Connection._discard:
+            self._linger()
+        else:
+            self.reader.feed(bytes(self._server.receive_buffer[:size]))
+            receive(self)
 
     def data_received(self, data: bytes) -> None:
-        """Take what the client sent; tests call it, and asyncio through `buffer_updated`."""
-        receive = self._receive
-        if receive is Connection._discard:
-            self._linger()
-        elif receive is not Connection._read_requests or not self._answer_whole(data):
-            self.reader.feed(data)
-            receive(self)
+        """Take what the client sent, as asyncio hands it over through the buffer; for tests."""
+        for start in range(0, len(data), READ_BYTES):
+            part = data[start : start + READ_BYTES]
+            self.get_buffer(-1)[: len(part)] = part
+            self.buffer_updated(len(part))
 
     def eof_received(self) -> bool:
         self.intake.has_ended = True
@@ -277,35 +295,46 @@ class Connection(asyncio.BufferedProtocol):
             self._read_requests()
 
     def _answer_whole(self, data: bytes) -> bool:
-        """Answer `data` if it is one request, all of it, with a head that is known; return whether it was.
+        """Answer `data` if it is one request, all of it, with a head of a known kind; return whether it was.
 
         The answer is the one that the ordinary way would give. This way leaves out what serves waiting and pipelining,
-        which saves 6 µs a request (CPython 3.11).
+        which saves 9 µs a request (CPython 3.11).
         """
         reader, server = self.reader, self._server
-        head = reader.known_head(data)
-        if head is None:
+        whole = reader.whole_request(data)
+        if whole is None:
             return False
+        head, body = whole
         facts: HeadFacts = head.facts
         endpoint = facts.direct_endpoint
         if endpoint is None or self.output.writable is not None or server.draining or server.held.is_full:
             return False
-        body = reader.read_whole(data)
-        if body is None:
-            return False
-        started_at = self.loop.time()
+        started_at = server.time()
         peer = self._peer if self._proxied is None else self._proxied.client(head)
-        request = begin_request(server, head, facts, peer)
+        request = new_request(server, head, facts, peer)
         request.body = body
-        answer = ask(server, endpoint, request)
-        if type(answer) is Response and answer.status == 200:
-            data = rendered(answer, request, server)
+        if server.on_request is not None:
+            server.on_request(request)
+        data, answer_id = b"", ""
+        try:
+            answer = endpoint.answer(request)
+            if type(answer) is Response and answer.status == 200:
+                data, answer_id = rendered(answer, request, server), answer.request_id
+        except Exception as exc:
+            note_begun(server, request)
+            answer = answer_to(exc, server, endpoint, request)
+        else:
             if data:
                 self._transport.write(data)
-                reader.next_message()
-                now = note_completed(server, request, endpoint, 200, started_at, answer.request_id)
-                self.deadline.expire_at(now + server.idle_seconds)
+                now = note_answered(server, request, endpoint, started_at, answer_id)
+                when, deadline = now + server.idle_seconds, self.deadline
+                if 0.0 < deadline.when <= when:
+                    deadline.when = when
+                else:
+                    deadline.expire_at(when)
                 return True
+            note_begun(server, request)
+        reader.take_whole()
         self.deadline.when = 0.0
         self._receive = Connection._wake_stream
         exchange = self._exchange = Exchange(self, server, request, endpoint, started_at)
@@ -318,12 +347,13 @@ class Connection(asyncio.BufferedProtocol):
     def _take_request(self, head: RequestHead) -> None:
         """Route a request that has begun, and take its body as the endpoint wants it."""
         server = self._server
-        started_at = self.loop.time()
+        started_at = server.time()
         self._head_begun = False
         self.deadline.when = 0.0
         facts: HeadFacts = head.facts
         peer = self._peer if self._proxied is None else self._proxied.client(head)
-        request = begin_request(server, head, facts, peer)
+        request = new_request(server, head, facts, peer)
+        note_begun(server, request)
         try:
             # What a head is routed to depends on nothing else, so a repeated head need not be routed again.
             endpoint = facts.endpoint

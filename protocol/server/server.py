@@ -13,10 +13,10 @@ import time
 import typing
 
 from protocol.errors import ApiError
-from protocol.exchange import Endpoint, ErrorShapes, HeadFacts, Request
+from protocol.exchange import TELLING_FIELDS, Endpoint, ErrorShapes, HeadFacts, Request
 from protocol.held_bytes import HeldBytes
 from protocol.pacer import Pacer
-from protocol.server.connection import Connection
+from protocol.server.connection import READ_BYTES, Connection
 from protocol.server.listening import Listener, open_sockets
 from protocol.server.settings import ServerSettings
 from protocol.service.cors import CorsPolicy
@@ -25,8 +25,8 @@ from protocol.service.log import Log
 from protocol.service.metrics import Metrics
 from protocol.wire.http1.memo import RequestMemo
 
-# Bytes read from a socket at once.
-_READ_BYTES = 65536
+# For how long lines of heads are remembered, the keys in them among these.
+_MEMORY_SECONDS = 600
 # Turns of the loop in which connections learn of their end, and log it: one, two under TLS, where a client that does
 # not agree to the end is cut off in the first.
 _CLOSING_TURNS = 4
@@ -62,7 +62,9 @@ class Server:
         on_request: typing.Callable[[Request], None] | None = None,
     ) -> None:
         # What connections ask for (ServerForConnections).
-        self.loop = asyncio.get_running_loop()
+        self.loop = loop = asyncio.get_running_loop()
+        # asyncio's own loops go by time.monotonic, which costs half as much without them.
+        self.time = time.monotonic if type(loop).time is asyncio.BaseEventLoop.time else loop.time
         self.settings = settings
         self.errors = errors
         self.log = log
@@ -70,11 +72,11 @@ class Server:
         self.held = HeldBytes(settings.max_memory) if held is None else held
         self.on_request = on_request
         self.proxies = TrustedProxies(settings.trusted_proxies)
-        self.heads = RequestMemo(HeadFacts)
+        self.heads = RequestMemo(HeadFacts, TELLING_FIELDS)
         self.pacer = Pacer(self.loop)
         # What is read is taken out before anything else is read, so one buffer serves all connections. asyncio's own
         # reads get 256 kB of fresh memory each, which may be mapped and unmapped every time: up to 12 µs a request.
-        self.receive_buffer = memoryview(bytearray(_READ_BYTES))
+        self.receive_buffer = memoryview(bytearray(READ_BYTES))
         # A body that finds no room even where nothing else is held is too large (413), and not to be sent again (503).
         self.most_body_bytes = min(settings.max_body, self.held.most or settings.max_body)
         # Limits in seconds; a limit of 0 is none.
@@ -91,6 +93,7 @@ class Server:
         self._application = application
         self._cors = cors
         self._listener: Listener | None = None
+        self._forgetting: asyncio.TimerHandle | None = None
         self._cancelled: set[asyncio.Task[None]] = set()
         self._id_prefix = f"req_{os.urandom(8).hex()}"
         self._id_counter = itertools.count(1)
@@ -105,6 +108,12 @@ class Server:
         sockets = [sock] if sock else await open_sockets(self.loop, settings.host, settings.port)
         self._listener = Listener(self, sockets, tls, settings.head_timeout or None)
         self.port = sockets[0].getsockname()[1]
+        self._forget_in_time()
+
+    def _forget_in_time(self) -> None:
+        """Let go of what is remembered of heads, now and again and again: a key is not kept for ever."""
+        self.forget_heads()
+        self._forgetting = self.loop.call_later(_MEMORY_SECONDS, self._forget_in_time)
 
     def new_connection(self) -> Connection:
         """Make the protocol of a connection that has been accepted, and count it."""
@@ -143,6 +152,8 @@ class Server:
         if self._listener is not None:
             self._listener.close()
             self._listener.end_handshakes()
+        if self._forgetting is not None:
+            self._forgetting.cancel()
         for connection in list(self.connections):
             connection.abandon()
         await asyncio.gather(*self._cancelled, return_exceptions=True)

@@ -68,6 +68,19 @@ class Log:
             more = {"answer_id": answer_id} if is_told else {}
             self._add_json("request_completed", request, label, status=status, seconds=round(seconds, 6), **more)
 
+    def answered(self, request: Request, status: int, seconds: float, answer_id: str = "") -> None:
+        """Note what `started` and `completed` do, for a request that was answered as soon as it came."""
+        if self.form != "text":
+            self.started(request)
+            self.completed(request, status, seconds, answer_id)
+            return
+        label, head, peer = request.facts.key_label or key_label(request), request.head, request.peer
+        now = self._stamp if self._lines else self._now()
+        self._add(
+            f"{now} - Request started - IP: {peer}, Method: {head.method}, Path: {head.path}, API Key Hash: {label}\n"
+            f"{now} - Request completed - IP: {peer}, Status: {status}, Time: {seconds:.2f}s, API Key Hash: {label}\n"
+        )
+
     def say(self, message: str) -> None:
         """Write a line of the server's own: something it had to do that its owner should know."""
         if self.form == "json":

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import bisect
+import collections
 import typing
 
 _BUCKET_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0)
@@ -17,11 +18,10 @@ class Metrics:
 
     def completed(self, label: str, status: int, seconds: float) -> None:
         """Count an answered request; status 499 stands for a client that left."""
-        counts = self._endpoints.get(label)
-        if counts is None:
-            counts = self._endpoints[label] = _EndpointCounts()
-        counts.statuses[status] = counts.statuses.get(status, 0) + 1
-        counts.buckets[bisect.bisect_left(_BUCKET_SECONDS, seconds)] += 1
+        endpoints = self._endpoints
+        counts = endpoints[label] if label in endpoints else endpoints.setdefault(label, _EndpointCounts())
+        counts.statuses[status] += 1
+        counts.buckets[bisect.bisect_left(_BUCKET_SECONDS, seconds) if seconds > _BUCKET_SECONDS[0] else 0] += 1
         counts.seconds += seconds
 
     def exposition(self, gauges: typing.Mapping[str, tuple[str, float]]) -> str:
@@ -46,7 +46,7 @@ class _EndpointCounts:
     __slots__ = ("buckets", "seconds", "statuses")
 
     def __init__(self) -> None:
-        self.statuses: dict[int, int] = {}
+        self.statuses: collections.defaultdict[int, int] = collections.defaultdict(int)
         self.buckets = [0] * (len(_BUCKET_SECONDS) + 1)
         self.seconds = 0.0
 

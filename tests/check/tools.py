@@ -19,7 +19,7 @@ ENVIRONMENT = Environment("check-py", ("ruff==0.17.6", "mypy==1.19.1", "vulture=
 #: Names that nobody here uses because somebody else calls them. Vulture would have them deleted.
 CALLED_BY_OTHERS = {
     **dict.fromkeys(
-        ("get_buffer", "buffer_updated", "eof_received", "connection_lost"),
+        ("data_received", "eof_received", "connection_lost"),
         "asyncio calls it on a protocol",
     ),
     "pause_writing": "asyncio calls it when a transport's buffer fills",

@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing
 
 from protocol.wire.http1.grammar import BARE_CONTROL, FIELD_LINES
-from protocol.wire.http1.messages import NEED_DATA, NO_TRAILERS, PAUSED, BadMessage, Event, Fields
+from protocol.wire.http1.messages import NEED_DATA, NO_TRAILERS, PAUSED, BadMessage, Event, Fields, read_pairs
 from protocol.wire.http1.refusals import bad_field_reason, bare_control_shown
 
 _are_field_lines = FIELD_LINES.fullmatch
@@ -157,11 +157,7 @@ class MessageBuffer:
             raise self._refuse(400, bad_field_reason(data[start:end]))
         if start == end:
             return Fields([])
-        lines = data[start : end - 2].decode("latin-1").split("\r\n")
-        if len(lines) > self._max_fields:
-            raise self._refuse(431, f"The head has {len(lines)} fields; at most {self._max_fields} are accepted.")
-        pairs = []
-        for line in lines:
-            name, _, value = line.partition(":")
-            pairs.append((name.lower(), value.strip(" \t")))
-        return Fields(pairs)
+        count = data.count(b"\n", start, end)
+        if count > self._max_fields:
+            raise self._refuse(431, f"The head has {count} fields; at most {self._max_fields} are accepted.")
+        return Fields(read_pairs(data[start : end - 2]))

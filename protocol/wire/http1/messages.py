@@ -13,6 +13,9 @@ _read_absolute_form = ABSOLUTE_FORM.fullmatch
 #: Bodies up to this are short: what is worked out for the head of one holds for the heads of all others (RequestMemo).
 SHORT_BODY_BYTES = 65536
 
+# Heads of one kind of which something is noted.
+_NOTED_HEADS = 64
+
 
 class Signal:
     """Something `next_event` answers when it has no event."""
@@ -76,13 +79,6 @@ class Fields:
         value = self._joined.get(name)
         return [] if value is None else [member for member in map(_member, value.split(",")) if member]
 
-    def replaced(self, name: str, value: str) -> Fields:
-        """Return these fields with another value for a name that stands there once."""
-        other = Fields.__new__(Fields)
-        other.pairs = [(name, value) if pair[0] == name else pair for pair in self.pairs]
-        other._joined = {**self._joined, name: value}
-        return other
-
     def __contains__(self, name: str) -> bool:
         return name in self._joined
 
@@ -96,8 +92,34 @@ class Fields:
         return f"Fields({self.pairs!r})"
 
 
+def read_pairs(lines: bytes) -> list[tuple[str, str]]:
+    """Return the names and values of field lines that are sound, without the CR LF of the last one."""
+    pairs = []
+    for line in lines.decode("latin-1").split("\r\n"):
+        name, _, value = line.partition(":")
+        pairs.append((name.lower(), value.strip(" \t")))
+    return pairs
+
+
 def _member(text: str) -> str:
     return text.strip(" \t").lower()
+
+
+class Alike:
+    """What the heads of one kind have in common (memo.py).
+
+    `length_at` is where the line with the length of a short body is, 0 for none. `notes` are by all other lines.
+    """
+
+    __slots__ = ("length_at", "notes")
+
+    def __init__(self, length_at: int) -> None:
+        self.length_at = length_at
+        self.notes: dict[tuple[bytes, ...], dict[str, typing.Any]] = {}
+
+
+# Stands for what a head has in common that is not remembered.
+_ALONE = Alike(0)
 
 
 class RequestHead:
@@ -107,20 +129,24 @@ class RequestHead:
     `content_length` is None where the length is not known beforehand; `has_body` says whether a body follows.
     `upgrade` holds the protocols that the client offers to change to, "" for none (RFC 9110 §7.8).
     A head is not to be changed: one that is repeated byte for byte may be the same object, on whatever connection.
-    `facts` is what the layers above have worked out from the head alone, so that a repeated head costs them nothing
-    either. Of the length of a body it may tell that it is short (SHORT_BODY_BYTES), but not how short: heads that
-    differ in nothing else have their facts in common. None where the reader was given nothing to make them with.
+
+    `facts` is what the layers above have worked out from the fields that tell something (RequestMemo), so that it costs
+    them nothing for another head of the kind. Of the length of a body it may tell that it is short (SHORT_BODY_BYTES),
+    but not how short. None where the reader was given nothing to make them with.
     """
 
     __slots__ = (
+        "_fields",
+        "_notes",
+        "alike",
         "chunked",
         "content_length",
         "expects_continue",
         "facts",
-        "fields",
         "has_body",
         "host",
         "keep_alive",
+        "lines",
         "method",
         "minor_version",
         "path",
@@ -133,8 +159,12 @@ class RequestHead:
         self.method = method
         self.target = target
         self.minor_version = minor_version
-        self.fields = fields
+        self._fields: Fields | None = fields
+        self._notes: dict[str, typing.Any] | None = None
         self.facts = facts  # Any: whoever gives them to the reader knows their type; nobody looks into them here
+        #: All lines of a head that is remembered, and what it has in common with others of its kind.
+        self.lines: list[bytes] = []
+        self.alike: Alike = _ALONE
         authority, self.path, self.query = _split_target(method, target)
         self.host = fields.get("host") if authority is None else authority
         self.content_length, self.chunked = _request_framing(fields, minor_version)
@@ -145,19 +175,41 @@ class RequestHead:
         self.expects_continue = _expects_continue(fields, minor_version) and self.has_body
 
     @property
-    def has_short_body(self) -> bool:
-        """Whether a body follows that is told to be short."""
-        length = self.content_length
-        return length is not None and 0 < length <= SHORT_BODY_BYTES
+    def fields(self) -> Fields:
+        """The fields, read when somebody asks."""
+        fields = self._fields
+        if fields is None:
+            lines = self.lines[1:]
+            fields = self._fields = Fields(read_pairs(b"\r\n".join(lines)) if lines else [])
+        return fields
 
-    def resized(self, length: str) -> RequestHead:
-        """Return the head that this one would be with the length, in digits, of another short body."""
+    def notes(self) -> dict[str, typing.Any]:
+        """Return where the layers above keep what they work out from all of a head but the length of a short body.
+
+        Heads that differ in nothing else have it in common.
+        """
+        notes = self._notes
+        if notes is None:
+            alike, lines = self.alike, self.lines
+            if alike is _ALONE:
+                notes = self._notes = {}
+            else:
+                key = (*lines[: alike.length_at], *lines[alike.length_at + 1 :])
+                if len(alike.notes) > _NOTED_HEADS:
+                    alike.notes.clear()
+                notes = self._notes = alike.notes.setdefault(key, {})
+        return notes
+
+    def with_lines(self, lines: list[bytes], length: int) -> RequestHead:
+        """Return the head of the same kind that has these lines, among them the length of a short body where not 0."""
         other = RequestHead.__new__(RequestHead)
         other.method, other.target, other.path, other.query = self.method, self.target, self.path, self.query
         other.host, other.minor_version, other.keep_alive = self.host, self.minor_version, self.keep_alive
         other.upgrade, other.expects_continue, other.facts = self.upgrade, self.expects_continue, self.facts
-        other.chunked, other.has_body, other.content_length = False, True, int(length)
-        other.fields = self.fields.replaced("content-length", length)
+        other.chunked, other.has_body = self.chunked, self.has_body
+        other.content_length = length or self.content_length
+        other.alike, other.lines = self.alike, lines
+        other._fields = other._notes = None
         return other
 
     def __repr__(self) -> str:

@@ -36,8 +36,17 @@ import typing
 from protocol.wire.http1.bodies import BodyReader
 from protocol.wire.http1.buffer import MessageBuffer
 from protocol.wire.http1.grammar import FIELD_NAME, REQUEST_LINE, STATUS_LINE
-from protocol.wire.http1.memo import NO_BYTES, AnyHead, HeadMemo, RequestMemo, ResponseMemo
-from protocol.wire.http1.messages import CLOSED, NEED_DATA, BadMessage, Event, RequestHead, ResponseHead, check_host
+from protocol.wire.http1.memo import NO_BYTES, REMEMBERED_HEAD_BYTES, RequestMemo, ResponseMemo
+from protocol.wire.http1.messages import (
+    CLOSED,
+    NEED_DATA,
+    BadMessage,
+    Event,
+    Head,
+    RequestHead,
+    ResponseHead,
+    check_host,
+)
 from protocol.wire.http1.refusals import (
     bad_request_line_reason,
     bad_status_line_reason,
@@ -48,6 +57,21 @@ from protocol.wire.http1.refusals import (
 _begins_as_field_name = FIELD_NAME.match
 _read_request_line = REQUEST_LINE.match
 _read_status_line = STATUS_LINE.match
+
+
+AnyHead = typing.TypeVar("AnyHead", bound=Head)
+
+
+class HeadMemo(typing.Protocol[AnyHead]):
+    """What is remembered of heads (memo.py)."""
+
+    latest: tuple[bytes | tuple[bytes, ...], AnyHead | None]
+
+    def find(self, data: bytes, at: int) -> tuple[bytes, AnyHead] | None:
+        """Return the head that begins at `at`, with its bytes, if it need not be read."""
+
+    def keep(self, data: bytes, head: AnyHead) -> tuple[bytes, AnyHead]:
+        """Remember a head, and return it with its bytes."""
 
 
 class _MessageReader(BodyReader, typing.Generic[AnyHead]):
@@ -93,7 +117,7 @@ class RequestReader(_MessageReader[RequestHead]):
     `max_body` (413); `max_fields` is a number of lines (431). Raises BadMessage.
     """
 
-    __slots__ = ("_max_line", "_max_target")
+    __slots__ = ("_make_facts", "_max_line", "_max_target")
 
     def __init__(
         self,
@@ -104,37 +128,38 @@ class RequestReader(_MessageReader[RequestHead]):
         max_body: int | None = None,
         memo: RequestMemo | None = None,
     ) -> None:
-        super().__init__(RequestMemo() if memo is None else memo, max_head, max_fields, max_body)
+        if memo is None:
+            memo = RequestMemo()
+        super().__init__(memo, max_head, max_fields, max_body)
+        self._make_facts = memo.make_facts
         self._max_target = max_target
         # Judged before the line is complete: 64 bytes leave room for the method and the version. A longer line than
         # `max_head` allows is a matter of its target too.
         self._max_line = min(max_target + 64, max_head - 4)
 
-    def known_head(self, data: bytes) -> RequestHead | None:
-        """Return the head that `data` begins with, which is to be fed next, if that is known."""
-        if not data.startswith(self._last_bytes):
-            found = self._memo.find(data, 0)
-            if found is None or len(found[0]) > self._max_head:
-                return None
-            self._last_bytes, self._last_head = found
-        return self._last_head
+    def whole_request(self, data: bytes) -> tuple[RequestHead, bytes] | None:
+        """Return head and body of `data` if it is one request, all of it, whose head need not be read; else feed it.
 
-    def read_whole(self, data: bytes) -> bytes | None:
-        """Take `data` instead of `feed` if it is one request with a known head, all of it, and return its body.
-
-        The message is over then, and its events are the ones that would have come. None: it is not, so feed it. This
-        costs 0.4 µs, the ordinary way 3 µs (CPython 3.11).
+        Nothing is taken yet. Whoever answers at once has done with it; `take_whole` says that the answer is to come.
+        This costs 0.4 µs with the last head, the ordinary way 3 µs (CPython 3.11).
         """
-        head, start = self._last_head, self._last_bytes
-        if head is None or not data.startswith(start):
+        start, head = self._last_bytes, self._last_head
+        if not data.startswith(start):
+            found = self._memo.find(data, 0)
+            if found is None or (self._max_head < REMEMBERED_HEAD_BYTES and len(found[0]) > self._max_head):
+                return None
+            self._last_bytes, self._last_head = start, head = found
+        if self._data or head is None or self._step is not RequestReader._read_head:
             return None
-        if self._at != len(self._data) or self._step is not RequestReader._read_head:
-            return None
-        size = len(data) - len(start)
+        body = data[len(start) :]
+        size = len(body)
         if size != head.content_length or (self.max_body is not None and size > self.max_body):
             return None
+        return head, body
+
+    def take_whole(self) -> None:
+        """Let the message be over that `whole_request` has returned: its events are the ones that would have come."""
         self._step = MessageBuffer._paused
-        return data[len(start) :]
 
     def _read_head(self) -> Event:
         data, at = self._data, self._at
@@ -189,7 +214,7 @@ class RequestReader(_MessageReader[RequestHead]):
         fields = self._parse_fields(line.end(), end - 2)
         try:
             check_host(fields, minor_version)
-            head = RequestHead(line[1].decode(), line[2].decode(), minor_version, fields, self._memo.make_facts())
+            head = RequestHead(line[1].decode(), line[2].decode(), minor_version, fields, self._make_facts())
         except BadMessage:
             self._step = MessageBuffer._dead
             raise
