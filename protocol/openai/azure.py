@@ -115,7 +115,8 @@ def endpoint_of_azure_batches(endpoint: Endpoint) -> Endpoint:
         if type(value) is dict:
             asked = value.get("endpoint")
             if type(asked) is str and asked.startswith("/") and not asked.startswith("/v1/"):
-                request.replace_body({**value, "endpoint": f"/v1{asked}"})
+                named = {**value, "endpoint": f"/v1{asked}"}
+                request.replace_body(named, encode_long_json(named))
         return endpoint.answer(request)
 
     return Endpoint(answer, endpoint.label, errors=endpoint.errors)
