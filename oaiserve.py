@@ -351,6 +351,9 @@ class SessionHandle(typing.Protocol):
     def verify(self, **conditions: typing.Any) -> None:
         """Check that calls fulfil conditions; AssertionError names the nearest ones."""
 
+    def verdict(self) -> typing.Any:
+        """Return what the calls so far tell of the program that made them: `ok`, `text`, `check()`."""
+
     def reset(self, *what: str) -> None:
         """Put parts of the session back to how they were at first, by default all."""
 

@@ -36,7 +36,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         What stands around the backends: router, doors, CORS, the guard of keys, log, metrics.
     server -> errors, turns, deadline, pacer, held_bytes, config, wire, exchange, service
         Connections in, and the processes that share the port. It knows no OpenAI: error shapes are handed in.
-    instrument -> errors, turns, wire, exchange, openai, service/origins
+    instrument -> errors, turns, on_demand, wire, exchange, openai, service/origins
         What a tester switches on: sessions, scripts, faults, limits, the journal. Its docstring says how.
     relay -> errors, turns, on_demand, config, wire, exchange, upstream, openai, service/log
         The backend that passes on, byte for byte.

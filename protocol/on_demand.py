@@ -39,6 +39,11 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     # A program that asks for a session of the server that it runs; a test that does.
     "session handle": (("protocol.instrument.handle", "SessionHandle"),),
     "pytest plugin": (("protocol.instrument.pytest_plugin", "make_plugin"),),
+    "verdict": (
+        ("protocol.instrument.verdict.report", "judge"),
+        ("protocol.instrument.verdict.report", "as_json"),
+        ("protocol.instrument.verdict.report", "as_junit"),
+    ),
     "fault": (("protocol.instrument.faults.language", "parse_fault"),),
     # A browser at GET /.
     "info page": (("protocol.service.page", "info_page"),),

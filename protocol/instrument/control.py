@@ -19,9 +19,11 @@ from protocol.errors import ApiError, evidence
 from protocol.exchange import Answer, Endpoint, Request, Response
 from protocol.instrument.calls import Sought, read_sought
 from protocol.instrument.session import Session
+from protocol.on_demand import load
 from protocol.openai.answers import json_response
 from protocol.openai.refusals import method_not_allowed
 from protocol.service.origins import host_name, is_fixed_host, is_local_page
+from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject
 
 #: Below which path a session is controlled.
@@ -62,6 +64,8 @@ class Control:
             "calls/wait": {"GET": _wait_for_calls},
             "verify": {"POST": _verify},
             "reset": {"POST": self._reset},
+            "verdict": {"GET": _judge},
+            "verdict.xml": {"GET": _judge_for_junit},
             "clock": {"GET": _tell_time, "POST": _advance},
             "faults": {"GET": _show_faults, "PUT": self._put_faults, "DELETE": self._delete_faults},
             "sessions": {"GET": self._list_sessions},
@@ -198,6 +202,23 @@ def _verdict_on(session: Session, sought: Sought, *, at_least: int, at_most: int
 
 def _show_faults(session: Session, request: Request) -> Answer:
     return json_response({"faults": session.faults.texts})
+
+
+# ---- the verdict -----------------------------------------------------------------------------------------------------
+
+
+def _judge(session: Session, request: Request) -> Answer:
+    judge, as_json, _ = load("verdict")
+    entries = list(session.journal.entries)
+    made = judge(entries, session.now())
+    return json_response(as_json(made, calls=len(entries), dropped=session.journal.dropped))
+
+
+def _judge_for_junit(session: Session, request: Request) -> Answer:
+    judge, _, as_junit = load("verdict")
+    made = judge(list(session.journal.entries), session.now())
+    fields = encode_fields([("content-type", "application/xml; charset=utf-8")])
+    return Response(200, fields, as_junit(made, f"oaiserve {session.name}".rstrip()).encode())
 
 
 # ---- the clock ------------------------------------------------------------------------------------------------------

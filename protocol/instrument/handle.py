@@ -67,6 +67,33 @@ class Clock:
         return float(self._ask("POST", "clock", {"advance": seconds})["now"])
 
 
+class Verdict:
+    """What the calls of a session tell of the program that made them (protocol/instrument/verdict)."""
+
+    def __init__(self, told: JsonObject) -> None:
+        #: Whether no habit is bad.
+        self.ok: bool = told["ok"]
+        #: A line a habit, the bad ones first.
+        self.text: str = told["text"]
+        self._findings: typing.Sequence[JsonObject] = told["findings"]
+
+    def __getitem__(self, habit: str) -> str:
+        """Return "good", "bad" or "unknown"."""
+        return next(str(finding["verdict"]) for finding in self._findings if finding["habit"] == habit)
+
+    def calls(self, habit: str) -> list[int]:
+        """Return the numbers of the calls that show a habit."""
+        return next(list(finding["calls"]) for finding in self._findings if finding["habit"] == habit)
+
+    def check(self, *allowed: str) -> None:
+        """Raise AssertionError for bad habits, but for those that are allowed."""
+        if self.ok:
+            return
+        bad = [one["habit"] for one in self._findings if one["verdict"] == "bad" and one["habit"] not in allowed]
+        if bad:
+            raise AssertionError(f"{', '.join(bad)}\n{self.text}")
+
+
 class SessionHandle:
     """A session of a server at `server_url`; `name` is "" for the server's own. `control_key` is [server] control_key.
 
@@ -117,6 +144,10 @@ class SessionHandle:
             wanted = ", ".join(f"{name} {conditions[name]}" for name in counts if name in conditions)
             sought = {name: value for name, value in conditions.items() if name not in counts}
             raise AssertionError(_failure(verdict, sought, wanted or "at least 1"))
+
+    def verdict(self) -> Verdict:
+        """Return what the calls so far tell of the program that made them."""
+        return Verdict(self._ask("GET", "verdict"))
 
     def reset(self, *what: str) -> None:
         """Put parts of the session back to how they were at first: calls, state, … ; by default all."""
