@@ -371,10 +371,10 @@ class Exchange:
                 if isinstance(body, Pushed):
                     self._respond_pushed(response, body)
                     return
-                if isinstance(body, Verbatim):
-                    self._respond_verbatim(response, body)
-                    return
                 if not isinstance(body, (bytes, Paced)):
+                    if isinstance(body, Verbatim):
+                        self._respond_verbatim(response, body)
+                        return
                     self._task = server.loop.create_task(self._send_iterated(response, body))
                     return
                 writer = self._make_writer()
@@ -463,12 +463,16 @@ class Exchange:
 
     def _respond_verbatim(self, response: Response, body: Verbatim) -> None:
         """Let a body send the whole answer as it is."""
-        output, writer = self._output, self._body_writer(response)
+        output, line = self._output, self._line
+        is_tunnel = response.status == 101
+        writer = ResponseWriter(self._request.head) if self._endpoint.streams_body else self._make_writer()
+        if is_tunnel or line.is_spoilt:
+            writer.keep_alive = False
         fields = self._fields_of(response, writer)
         output.flush()  # the answers before this one
         output.continue_due = False
-        if response.status == 101:
-            self._line.enter_tunnel()
+        if is_tunnel:
+            line.enter_tunnel()
         self._status = response.status
         self._response = response
         self._writer = writer
@@ -547,24 +551,21 @@ class Exchange:
         """Write the head, which waits for the first bytes."""
         if self._began_early:
             return self._writer
-        output, writer = self._output, self._body_writer(response)
+        output, line = self._output, self._line
+        is_tunnel = response.status == 101
+        writer = ResponseWriter(self._request.head) if self._endpoint.streams_body else self._make_writer()
+        if is_tunnel or line.is_spoilt:
+            writer.keep_alive = False
         head = writer.start(response.status, self._fields_of(response, writer), response.length)
         output.flush()  # the answers before this one
-        if response.status == 101:
-            self._line.enter_tunnel()
+        if is_tunnel:
+            line.enter_tunnel()
         output.continue_due = False
         output.gathered = [head]
         self._status = response.status
         self._response = response
         self._writer = writer
         self._note_begun()
-        return writer
-
-    def _body_writer(self, response: Response) -> ResponseWriter:
-        """Return the writer of an answer whose endpoint may be reading the request's body still."""
-        writer = ResponseWriter(self._request.head) if self._endpoint.streams_body else self._make_writer()
-        if response.status == 101 or self._line.is_spoilt:
-            writer.keep_alive = False
         return writer
 
     def _note_begun(self) -> None:

@@ -11,6 +11,7 @@ _EXPOSED_FIELDS = ", ".join(
     ["x-request-id", "retry-after", "retry-after-ms", "x-should-retry", "content-disposition", "location"]
     + [f"x-ratelimit-{what}-{of}" for what in ("limit", "remaining", "reset") for of in ("requests", "tokens")]
     + ["openai-processing-ms", "openai-version", "openai-organization", "openai-model", "x-oaiserve-attempts"]
+    + ["x-oaiserve-fault", "x-oaiserve-rule"]
 )
 
 # Where an answer names an origin, a cache must not hand it to another one (RFC 9110 §12.5.5). An answer that names none
