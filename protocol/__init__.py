@@ -13,6 +13,8 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         What is loaded when: one table. Whoever calls its `load` may load what his line allows him to import.
     deadline -> nothing
         The one lazy timer.
+    limiter -> nothing
+        How much of something whoever may take in a span of time.
     pacer -> nothing
         Timers that thousands share.
     held_bytes -> errors
