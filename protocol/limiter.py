@@ -13,11 +13,11 @@ All is whole numbers. Levels are counted in parts of a unit, so many that as man
 elsewhere gets the same from the same two functions, `taken` and `standing`: of a window, a state, the time and an
 amount, and of nothing else. An untouched window's state is FRESH, and a level of 0 is the same as that.
 
-What something costs may be known at its end alone. Then an estimate is taken when it begins, and `settle` takes or gives
-back the difference. It never refuses: a level above the amount is a debt, which has to leak like anything else. What
-is given back when the estimate has leaked already is lost. So over any span that begins while nothing is under way, the
-amount of the window, what leaks in the span and that debt are the most that is taken in all. A settlement that never
-comes (its process died) costs no more than the estimate, and that leaks, too.
+What something costs may be known at its end alone. Then an estimate is taken when it begins, and `settle` takes or
+gives back the difference. It never refuses: a level above the amount is a debt, which has to leak like anything else.
+What is given back when the estimate has leaked already is lost. So over any span that begins while nothing is under
+way, the amount of the window, what leaks in the span and that debt are the most that is taken in all. A settlement
+that never comes (its process died) costs no more than the estimate, and that leaks, too.
 """
 
 from __future__ import annotations

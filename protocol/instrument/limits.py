@@ -1,0 +1,224 @@
+"""Limits, simulated: as many requests and tokens for a key or a model as a script says, told and refused as OpenAI does.
+
+    "limits": [{"by": "key", "requests": "3/min, 100/day", "tokens": "1000/min"}]
+
+Every request of the API counts, whatever becomes of it. Its tokens are estimated when it comes: the words of its texts,
+and as many as it lets the answer have. When it is over, what the answer told takes the estimate's place. Where several
+windows hold at once, the fields tell of the one that would refuse next. Sources: OpenAI, "Rate limits" (fields, their
+format, and that failed requests count); OpenAI API reference, "Completions", `max_tokens` (16 where nothing is said);
+the words are those of the refusals that OpenAI's users have reported.
+"""
+
+from __future__ import annotations
+
+import typing
+
+from protocol.errors import ApiError
+from protocol.limiter import Claim, Full, Limiter, Standing, Window, read_windows
+from protocol.openai.answers import count_words
+from protocol.openai.told_usage import ToldUsage
+from protocol.wire.json_text import JsonObject
+
+_MINUTE = 60_000
+_WINDOW_NAMES = {1_000: "second", _MINUTE: "min", 3_600_000: "hour", 86_400_000: "day"}
+_KINDS = ("requests", "tokens")
+_BY = ("key", "model")
+
+# Of an answer whose length the request leaves open.
+_USUAL_TOKENS = 16
+_LENGTH_PARAMETERS = ("max_completion_tokens", "max_tokens", "max_output_tokens")
+_TEXT_PARAMETERS = ("messages", "input", "prompt", "instructions")
+_INNER_PARAMETERS = ("content", "text", "messages", "prompt")
+_WORDY_PATHS = ("/completions", "/responses", "/generation")
+_MOST_PARTS = 100_000  # of a prompt that are looked at
+
+Fields = typing.List[typing.Tuple[str, str]]
+
+
+class LimitRule(typing.NamedTuple):
+    """One entry of `limits`: the windows of each key, or of each model."""
+
+    by: str
+    requests: tuple[Window, ...]
+    tokens: tuple[Window, ...]
+
+
+def read_limits(value: typing.Any) -> list[LimitRule]:
+    """Return what `limits` of a script says; ValueError that names the member at fault."""
+    if type(value) is not list:
+        raise ValueError('limits: expected a list, e.g. [{"by": "key", "requests": "3/min"}]')
+    return [_read_rule(entry, f"limits[{number}]") for number, entry in enumerate(value)]
+
+
+def _read_rule(entry: typing.Any, where: str) -> LimitRule:
+    if type(entry) is not dict or entry.get("by") not in _BY:
+        raise ValueError(f'{where}.by: expected "key" or "model"')
+    unknown = [name for name in entry if name != "by" and name not in _KINDS]
+    if unknown or len(entry) < 2:
+        came = f"{unknown[0][:80]!r} is not known" if unknown else "it limits nothing"
+        raise ValueError(f"{where}: {came}; expected requests and tokens")
+    windows = {kind: () if kind not in entry else _read_windows(entry[kind], f"{where}.{kind}") for kind in _KINDS}
+    return LimitRule(entry["by"], windows["requests"], windows["tokens"])
+
+
+def _read_windows(text: typing.Any, where: str) -> tuple[Window, ...]:
+    try:
+        return tuple(read_windows(text if type(text) is str else ""))
+    except ValueError as exc:
+        raise ValueError(f"{where}: {exc}") from exc
+
+
+class Limits:
+    """What the rules leave to whoever asks; `clock` gives the time in seconds."""
+
+    def __init__(self, rules: typing.Sequence[LimitRule], clock: typing.Callable[[], float]) -> None:
+        self._rules = rules
+        self._limiter = Limiter(clock)
+
+    def admit(self, key: str, model: str, path: str, body: typing.Any) -> Admission:
+        """Let a request in, or raise ApiError 429 with the fields that say when it may come again.
+
+        `model` is "" for a request that names none, to which no limits by model apply. `body` is the JSON that came to
+        `path`, None for any other body, of whose tokens nothing is known beforehand. A long one is read in turns.
+        """
+        prompt, answer = _estimate(path, body)
+        requests: list[Claim] = []
+        tokens: list[Claim] = []
+        for number, rule in enumerate(self._rules):
+            name = key if rule.by == "key" else model
+            if rule.by == "key" or model:
+                requests += [Claim((number, "requests", name), window, 1) for window in rule.requests]
+                tokens += [Claim((number, "tokens", name), window, prompt + answer) for window in rule.tokens]
+        claims = requests + tokens
+        try:
+            is_in, told = self._limiter.take(claims)
+        except Full as full:
+            message = "Too many different keys and models are limited at once. Please try again later."
+            raise _refusal(message, "requests", _retry_fields(full.wait)) from full
+        stood = list(zip(claims, told))
+        by_kind = (stood[: len(requests)], stood[len(requests) :])
+        fields = _fields("requests", by_kind[0]) + _fields("tokens", by_kind[1])
+        if not is_in:
+            claim, standing = _tightest(stood)
+            kind = "requests" if claim in requests else "tokens"
+            raise _limit_reached(kind, model or "default", claim, standing, fields)
+        return Admission(self._limiter, tokens, fields, prompt)
+
+    def reset(self) -> None:
+        """Forget all that was used."""
+        self._limiter.reset()
+
+
+class Admission:
+    """A request that was let in. `fields` are those of its answer; it is told of the answer's body as that passes."""
+
+    def __init__(self, limiter: Limiter, tokens: typing.Sequence[Claim], fields: Fields, prompt: int) -> None:
+        self.fields = fields
+        self._limiter = limiter
+        self._tokens = tokens
+        self._prompt = prompt
+        self._told = ToldUsage()
+
+    def took(self, data: bytes) -> None:
+        """Learn that a piece of the answer's body is leaving."""
+        if self._tokens:
+            self._told.took(data)
+
+    def end(self, *, failed: bool) -> None:
+        """Settle what was estimated; an answer that failed was no tokens."""
+        tokens, self._tokens = self._tokens, ()
+        if tokens:
+            told = self._told.total
+            used = 0 if failed else told if told is not None else self._prompt + self._told.events
+            self._limiter.settle(tokens, used)
+
+
+# ---- what a request may need ----------------------------------------------------------------------------------------
+
+
+def _estimate(path: str, body: typing.Any) -> tuple[int, int]:
+    """Return how many tokens a prompt has, and how many its answer may have."""
+    if type(body) is not dict:
+        return 0, 0
+    if not path.endswith(_WORDY_PATHS):
+        return _prompt_words(body), 0
+    lengths = (body.get(name) for name in _LENGTH_PARAMETERS)
+    length = next((length for length in lengths if type(length) is int and length > 0), _USUAL_TOKENS)
+    choices = body.get("n")
+    return _prompt_words(body), length * (choices if type(choices) is int and 1 <= choices <= 128 else 1)
+
+
+def _prompt_words(body: JsonObject) -> int:
+    """Count the words of what a request says: texts in lists, and in the members that have texts."""
+    words = 0
+    waiting = [body.get(name) for name in _TEXT_PARAMETERS]
+    for _ in range(_MOST_PARTS):
+        if not waiting:
+            break
+        part = waiting.pop()
+        if type(part) is str:
+            words += count_words(part)
+        elif type(part) is list:
+            waiting += part
+        elif type(part) is dict:
+            waiting += (part.get(name) for name in _INNER_PARAMETERS)
+    return words
+
+
+# ---- what is told ---------------------------------------------------------------------------------------------------
+
+
+def _tightest(stood: typing.Sequence[tuple[Claim, Standing]]) -> tuple[Claim, Standing]:
+    """Return the window that keeps a request waiting for the longest time, else the one that has the least left."""
+
+    def tightness(one: tuple[Claim, Standing]) -> tuple[bool, int, int, int]:
+        standing = one[1]
+        return standing.wait is None, standing.wait or 0, -standing.remaining, standing.reset
+
+    return max(stood, key=tightness)
+
+
+def _fields(kind: str, stood: typing.Sequence[tuple[Claim, Standing]]) -> Fields:
+    if not stood:
+        return []
+    claim, standing = _tightest(stood)
+    return [
+        (f"x-ratelimit-limit-{kind}", str(claim.window.amount)),
+        (f"x-ratelimit-remaining-{kind}", str(standing.remaining)),
+        (f"x-ratelimit-reset-{kind}", duration(standing.reset)),
+    ]
+
+
+def _limit_reached(kind: str, model: str, claim: Claim, standing: Standing, fields: Fields) -> ApiError:
+    amount, period = claim.window
+    name = _WINDOW_NAMES[period]
+    on = f"for {model[:100]} on {kind} per {name} ({kind[0].upper()}P{name[0].upper()}): Limit {amount}"
+    if standing.wait is None:
+        message = f"Request too large {on}, Requested {claim.units}."
+        message += " The input or output tokens must be reduced in order to run successfully."
+        return _refusal(message, kind, [("x-should-retry", "false"), *fields])
+    message = f"Rate limit reached {on}, Used {amount - standing.remaining}, Requested {claim.units}."
+    message += f" Please try again in {duration(standing.wait)}."
+    return _refusal(message, kind, [*_retry_fields(standing.wait), *fields])
+
+
+def _refusal(message: str, kind: str, fields: Fields) -> ApiError:
+    return ApiError(429, message, type=kind, code="rate_limit_exceeded", fields=fields)
+
+
+def _retry_fields(milliseconds: int) -> Fields:
+    """Return when to come again: whole seconds (RFC 9110 §10.2.3), and milliseconds as OpenAI's clients read them."""
+    return [("retry-after", str(-(-milliseconds // 1000))), ("retry-after-ms", str(milliseconds))]
+
+
+def duration(milliseconds: int) -> str:
+    """Return a span of time as OpenAI's fields have it: 0s, 12ms, 1s, 8.64s, 6m0s, 1h30m0s."""
+    if 0 < milliseconds < 1000:
+        return f"{milliseconds}ms"
+    seconds, fraction = divmod(milliseconds, 1000)
+    minutes, seconds = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    text = f"{seconds}.{fraction:03}".rstrip("0").rstrip(".") if fraction else str(seconds)
+    if hours:
+        return f"{hours}h{minutes}m{text}s"
+    return f"{minutes}m{text}s" if minutes else f"{text}s"
