@@ -29,6 +29,8 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         One format each, bytes to events and back: HTTP/1.1, server-sent events, forms, WebSocket, zip, JSON.
     exchange -> errors, turns, held_bytes, wire
         A request and its answer, as backends see them.
+    timed -> exchange, pacer
+        Frames that leave at times of their own.
     upstream -> errors, on_demand, deadline, config, wire
         Connections out: destination, TLS, proxy, pool, and what can fail there.
     openai -> errors, budget, on_demand, wire, exchange
@@ -38,7 +40,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         What stands around the backends: router, doors, CORS, the guard of keys, log, metrics.
     server -> errors, turns, deadline, pacer, held_bytes, config, wire, exchange, service
         Connections in, and the processes that share the port. It knows no OpenAI: error shapes are handed in.
-    instrument -> errors, turns, on_demand, wire, exchange, openai, service/origins
+    instrument -> errors, turns, on_demand, limiter, pacer, wire, exchange, timed, openai, service/origins
         What a tester switches on: sessions, scripts, faults, limits, the journal. Its docstring says how.
     relay -> errors, turns, on_demand, config, wire, exchange, upstream, openai, service/log
         The backend that passes on, byte for byte.
@@ -46,7 +48,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         DashScope's native API in OpenAI's terms, and back: pure functions.
     dashscope -> errors, turns, config, wire, exchange, upstream, openai, service/log, dashscope/mapping
         The backend that translates.
-    mock -> errors, budget, turns, on_demand, pacer, patterns, config, wire, exchange, openai, dashscope/mapping
+    mock -> errors, budget, turns, on_demand, pacer, patterns, config, wire, exchange, timed, openai, dashscope/mapping
         The backend that answers by itself. Its own rooms are drawn in its docstring.
     tools -> errors, wire
         What is no part of serving: the test client, the builder of the single file.

@@ -67,6 +67,13 @@ class HeadFacts:
         self.session: Session | None = None
 
 
+class Follower(typing.Protocol):
+    """Who has to know when time goes ahead all at once."""
+
+    def advance(self, seconds: float) -> None:
+        """Let so many seconds pass at once."""
+
+
 class Session(typing.Protocol):
     """What a backend needs to know of a session: what it remembers is kept apart by `name`, and goes by its clock."""
 
@@ -78,6 +85,9 @@ class Session(typing.Protocol):
 
     def sleep(self, seconds: float) -> typing.Awaitable[object]:
         """Wait for so many seconds of the session's time."""
+
+    def follow(self, follower: Follower) -> None:
+        """Let a follower know by how much the session's time goes ahead, for as long as somebody else holds it."""
 
 
 class Take(typing.Protocol):

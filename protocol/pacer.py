@@ -4,6 +4,8 @@ A timer of the loop costs 2 µs to set and to let ring, and ten thousand streams
 hundred thousand of them a second. Nobody sees the difference of a millisecond, so the Pacer gathers what is due within
 one tick of a millisecond under a single timer. It serves so many bodies a turn and no more: otherwise a burst of
 streams that began together would keep everybody else waiting at each of their frames.
+
+Its time is the loop's, and what it was advanced by.
 """
 
 from __future__ import annotations
@@ -29,14 +31,21 @@ class Pacer:
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
+        self._ahead = 0.0
         self._ticks: dict[int, list[Timed]] = {}
         self._order: list[int] = []
         self._timer: asyncio.TimerHandle | None = None
         self._now: list[Timed] = []
 
     def time(self) -> float:
-        """Return the loop's time in seconds."""
-        return self._loop.time()
+        """Return the time in seconds."""
+        return self._loop.time() + self._ahead
+
+    def advance(self, seconds: float) -> None:
+        """Let so many seconds pass at once."""
+        self._ahead += seconds
+        if not self._now:
+            self._arm()
 
     def add(self, when: float, timed: Timed) -> None:
         """Let `timed.send_due` be called at `when`, or up to a tick later."""
@@ -47,7 +56,7 @@ class Pacer:
             return
         self._ticks[tick] = [timed]
         heapq.heappush(self._order, tick)
-        if not self._now and (self._timer is None or self._timer.when() > tick * _TICK_SECONDS):
+        if not self._now and (self._timer is None or self._timer.when() > tick * _TICK_SECONDS - self._ahead):
             self._arm()
 
     def _arm(self) -> None:
@@ -55,7 +64,7 @@ class Pacer:
             self._timer.cancel()
         self._timer = None
         if self._order:
-            self._timer = self._loop.call_at(self._order[0] * _TICK_SECONDS, self._run)
+            self._timer = self._loop.call_at(self._order[0] * _TICK_SECONDS - self._ahead, self._run)
 
     def _run(self) -> None:
         """Serve what is due, so many at a time that the loop's other work is not kept waiting."""

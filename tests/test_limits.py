@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import http.client
+import json
+
 import pytest
 
+import oaiserve
 from protocol.errors import ApiError
 from protocol.instrument.limits import Limits, duration, read_limits
 
@@ -100,9 +104,7 @@ def test_too_many_tokens_are_refused_and_what_never_fits_is_not_to_be_tried_agai
 
 
 def test_a_request_that_one_window_refuses_is_taken_from_no_other():
-    limits = Limits(
-        read_limits([{"by": "key", "requests": "2/min"}, {"by": "model", "requests": "1/min"}]), Clock()
-    )
+    limits = Limits(read_limits([{"by": "key", "requests": "2/min"}, {"by": "model", "requests": "1/min"}]), Clock())
     limits.admit("sk-a", "gpt-4o", CHAT, chat(1))
     refused(limits, "sk-a", "gpt-4o", CHAT, chat(1))
     limits.admit("sk-a", "other", CHAT, chat(1))
@@ -170,3 +172,109 @@ def test_tokens_are_estimated_from_what_came(path, body, tokens):
 def test_a_mistake_is_named_when_limits_are_read(value, names):
     with pytest.raises(ValueError, match=names):
         read_limits(value)
+
+
+# ---- through a server ---------------------------------------------------------------------------------------------
+
+
+def ask(server, method, path, body=None, key="sk-a"):
+    connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+    try:
+        data = None if body is None else json.dumps(body)
+        connection.request(method, path, data, {"content-type": "application/json", "authorization": f"Bearer {key}"})
+        answer = connection.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read().decode()
+    finally:
+        connection.close()
+
+
+RULES = [{"by": "key", "requests": "3/min", "tokens": "1000/min"}]
+SIX = {f"x-ratelimit-{what}-{kind}" for what in ("limit", "remaining", "reset") for kind in ("requests", "tokens")}
+
+
+@pytest.fixture(scope="module")
+def server():
+    with oaiserve.start("mock") as server:
+        yield server
+
+
+@pytest.fixture
+def session(server):
+    yield "/s/limited"
+    ask(server, "DELETE", "/s/limited/_oaiserve/session")
+
+
+def test_every_answer_tells_the_limits_and_the_clock_lifts_them(server, session):
+    assert ask(server, "PUT", f"{session}/_oaiserve/limits", RULES)[0] == 204
+    asked = [
+        ("POST", session + CHAT, chat(1), 200), ("POST", session + CHAT, chat(1, stream=True), 200),
+        ("POST", session + CHAT, chat(1, n="many"), 400), ("POST", session + CHAT, chat(1), 429),
+        ("GET", f"{session}/v1/models", None, 429),
+    ]  # fmt: skip
+    for method, path, body, expected in asked:
+        status, fields, _ = ask(server, method, path, body)
+        assert status == expected and fields.keys() >= SIX
+    assert 1 <= int(fields["retry-after"]) <= 20 and int(fields["retry-after-ms"]) <= 20_000
+    assert ask(server, "POST", session + CHAT, chat(1), key="sk-b")[0] == 200
+    ask(server, "POST", f"{session}/_oaiserve/clock", {"advance": 20})
+    assert ask(server, "POST", session + CHAT, chat(1))[0] == 200
+    assert ask(server, "POST", f"{session}/_oaiserve/reset?what=limits")[0] == 204
+    assert ask(server, "POST", session + CHAT, chat(1))[1]["x-ratelimit-remaining-requests"] == "2"
+    assert ask(server, "DELETE", f"{session}/_oaiserve/limits")[0] == 204
+    assert not any(name.startswith("x-ratelimit") for name in ask(server, "POST", session + CHAT, chat(1))[1])
+    assert not any(name.startswith("x-ratelimit") for name in ask(server, "POST", CHAT, chat(1))[1])
+
+
+def test_limits_of_the_server_itself_hold_at_once_and_no_longer_than_told(server):
+    assert ask(server, "POST", CHAT, chat(1))[0] == 200
+    ask(server, "PUT", "/_oaiserve/limits", [{"by": "model", "requests": "1/day"}])
+    assert [ask(server, "POST", CHAT, chat(1))[0] for _ in "12"] == [200, 429]
+    ask(server, "DELETE", "/_oaiserve/limits")
+    assert ask(server, "POST", CHAT, chat(1))[0] == 200
+
+
+def tokens_left(server, session):
+    return int(ask(server, "GET", f"{session}/v1/models")[1]["x-ratelimit-remaining-tokens"])
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(("body", "used"), [(chat(10), 13), (chat(10, max_tokens=2), 12), (chat(10, model=7), 0)])
+def test_what_an_answer_was_takes_the_place_of_what_it_might_have_been(server, session, body, used, stream):
+    ask(server, "PUT", f"{session}/_oaiserve/limits", [{"by": "key", "tokens": "1000/day"}])
+    ask(server, "POST", session + CHAT, {**body, "stream": stream})
+    assert tokens_left(server, session) == 1000 - used
+
+
+def test_a_client_that_leaves_has_used_what_it_was_sent():
+    with oaiserve.start("mock", set={"mock.delay": 1000, "mock.text": "one two three four"}) as server:
+        ask(server, "PUT", "/s/a/_oaiserve/limits", [{"by": "key", "tokens": "1000/day"}])
+        leaving = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        fields = {"content-type": "application/json", "authorization": "Bearer sk-a"}
+        leaving.request("POST", f"/s/a{CHAT}", json.dumps(chat(10, stream=True)), fields)
+        answer = leaving.getresponse()
+        assert b"one" in answer.fp.readline() + b"".join(answer.fp.readline() for _ in range(5))
+        assert tokens_left(server, "/s/a") == 1000 - 26  # what it might become
+        answer.close()
+        leaving.close()
+        for _ in range(1000):  # until the server has seen it
+            if tokens_left(server, "/s/a") != 1000 - 26:
+                break
+        assert tokens_left(server, "/s/a") == 1000 - 11
+
+
+def test_the_clock_moves_words_on_their_way():
+    for options in ({"mock.delay": 1000}, {"mock.pace": "slow", "pace.slow.between": 1000, "pace.slow.first": 500}):
+        with oaiserve.start("mock", set=options) as server:
+            waiting = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+            waiting.request(
+                "POST", f"/s/a{CHAT}", json.dumps(chat(1, stream=True)), {"content-type": "application/json"}
+            )
+            answer = waiting.getresponse()
+            ask(server, "POST", "/s/a/_oaiserve/clock", {"advance": 3000})
+            assert answer.read().endswith(b"data: [DONE]\n\n")
+            waiting.close()
+
+
+def test_limits_that_are_none_are_refused(server, session):
+    status, _, text = ask(server, "PUT", f"{session}/_oaiserve/limits", [{"by": "ip", "requests": "3/min"}])
+    assert status == 400 and "limits[0].by" in text

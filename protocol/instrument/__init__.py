@@ -11,6 +11,7 @@ tests that run side by side share one server. Below `/_oaiserve/` and `/s/NAME/_
 
     clock       time that can be advanced
     journal     what came and what went
+    limits      what keys and models may use
     session     all that hangs on one name
     take        what is known of one request
     faults      what goes wrong with answers; its docstring has its modules

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import typing
+import weakref
+
+from protocol.exchange import Follower
+from protocol.pacer import Pacer
 
 
 class SettableClock:
@@ -13,6 +17,8 @@ class SettableClock:
         self._seconds = seconds
         self._ahead = 0.0
         self._alarms: dict[_Alarm, None] = {}
+        self._pacer: Pacer | None = None
+        self._followers: weakref.WeakSet[Follower] = weakref.WeakSet()
 
     def now(self) -> float:
         """Return the time, in seconds since the epoch."""
@@ -23,10 +29,23 @@ class SettableClock:
         if not 0 <= seconds < float("inf"):
             raise ValueError("time goes forwards")
         self._ahead += seconds
+        for follower in list(self._followers):
+            follower.advance(seconds)
         loop, now = asyncio.get_running_loop(), self.now()
         for alarm in self._alarms:
             alarm.timer.cancel()
             alarm.timer = loop.call_later(max(0.0, alarm.due - now), alarm.ring)
+
+    def follow(self, follower: Follower) -> None:
+        """Let a follower know by how much time goes ahead, for as long as somebody else holds it."""
+        self._followers.add(follower)
+
+    def pacer(self) -> Pacer:
+        """Return timers that go by this clock, in the running loop."""
+        if self._pacer is None:
+            self._pacer = Pacer(asyncio.get_running_loop())
+            self.follow(self._pacer)
+        return self._pacer
 
     async def sleep(self, seconds: float) -> None:
         """Wait for so many seconds of this clock."""

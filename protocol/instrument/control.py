@@ -18,6 +18,7 @@ import urllib.parse
 from protocol.errors import ApiError, evidence
 from protocol.exchange import Answer, Endpoint, Request, Response
 from protocol.instrument.calls import Sought, read_sought
+from protocol.instrument.limits import read_limits
 from protocol.instrument.session import Session
 from protocol.on_demand import load
 from protocol.openai.answers import json_response
@@ -66,6 +67,7 @@ class Control:
             "reset": {"POST": self._reset},
             "verdict": {"GET": _judge},
             "verdict.xml": {"GET": _judge_for_junit},
+            "limits": {"PUT": _limit, "DELETE": _limit_nothing},
             "clock": {"GET": _tell_time, "POST": _advance},
             "faults": {"GET": _show_faults, "PUT": self._put_faults, "DELETE": self._delete_faults},
             "sessions": {"GET": self._list_sessions},
@@ -219,6 +221,23 @@ def _judge_for_junit(session: Session, request: Request) -> Answer:
     made = judge(list(session.journal.entries), session.now())
     fields = encode_fields([("content-type", "application/xml; charset=utf-8")])
     return Response(200, fields, as_junit(made, f"oaiserve {session.name}".rstrip()).encode())
+
+
+# ---- limits ---------------------------------------------------------------------------------------------------------
+
+
+def _limit(session: Session, request: Request) -> Answer:
+    try:
+        rules = read_limits(request.json())
+    except ValueError as exc:
+        raise ApiError(400, str(exc), param="limits") from exc
+    session.limit(rules)
+    return Response(204, ())
+
+
+def _limit_nothing(session: Session, request: Request) -> Answer:
+    session.limit(())
+    return Response(204, ())
 
 
 # ---- the clock ------------------------------------------------------------------------------------------------------

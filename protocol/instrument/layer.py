@@ -10,8 +10,10 @@ from protocol.exchange import (
     LONG_BODY,
     Answer,
     BackendFailed,
+    Body,
     Endpoint,
     ErrorShapes,
+    Paced,
     Request,
     Response,
     answer_in_turns,
@@ -21,13 +23,15 @@ from protocol.instrument.faults.draws import Draw
 from protocol.instrument.faults.injection import injected, replaces_answer, stand_in
 from protocol.instrument.faults.language import Fault, parse_fault
 from protocol.instrument.gate import FAULT_FIELD
+from protocol.instrument.limits import Limits
 from protocol.instrument.request_key import request_key
 from protocol.instrument.session import Session
 from protocol.instrument.take import Take
 from protocol.instrument.witness import witnessed
 from protocol.openai.answers import api_path
-from protocol.openai.asked_model import asked_model, begins_as
+from protocol.openai.asked_model import asked_model, begins_as, head_model
 from protocol.openai.request_path import plain_path
+from protocol.timed import PacedFrames
 from protocol.turns import in_turns
 from protocol.wire.http1.writers import decode_fields
 
@@ -75,6 +79,8 @@ class Layer:
         take = request.take = Take(session, entry)
         try:
             await self._read_all(request, take)
+            if session.limits is not None:
+                await self._admit(request, take, session.limits)
             chosen = session.faults.chosen(asked, take.rule_fault, entry.model, entry.key, session.seed)
             if chosen is None:
                 response = await self._ask(inner, request)
@@ -128,14 +134,45 @@ class Layer:
             if len(body) <= LONG_BODY and begins_as(body) == "object":
                 entry.stream = request.json_object().get("stream") is True
 
+    async def _admit(self, request: Request, take: Take, limits: Limits) -> None:
+        """Let a request in; ApiError 429 where a limit of its session is reached."""
+
+        def admit() -> None:
+            body: typing.Any = None
+            if begins_as(request.body) == "object":
+                with contextlib.suppress(ApiError):
+                    body = request.json()
+            model = take.entry.model or head_model(request)
+            take.admission = limits.admit(request.key, model, request.path, body)
+
+        if request.head.upgrade:
+            take.note("limits: all that is said over a WebSocket is one request, and no tokens")
+        if len(request.body) > LONG_BODY:
+            await in_turns(admit)
+        else:
+            admit()
+
     def _witnessed(self, response: Response, take: Take) -> Response:
         fields = response.fields
         pairs = decode_fields(fields) if isinstance(fields, bytes) else list(fields)
+        if take.admission is not None:
+            # An upstream's own describe its limits, and not these.
+            kept = [pair for pair in pairs if not pair[0].lower().startswith("x-ratelimit-")]
+            fields = pairs = kept + take.admission.fields
         take.session.journal.note_answer(take.entry, response.status, pairs)
-        return Response(
-            response.status, fields, witnessed(response.body, take), response.length, response.request_id,
-            response.attempts,
-        )  # fmt: skip
+        body = witnessed(_timed(response.body, take.session), take)
+        return Response(response.status, fields, body, response.length, response.request_id, response.attempts)
+
+
+def _timed(body: Body, session: Session) -> Body:
+    """Return a body whose pauses go by the session's clock, and which is seen frame by frame."""
+    if not isinstance(body, Paced) or not (body.first_delay or body.delay):
+        return body
+    pacer = session.clock.pacer()
+    times = [body.first_delay + number * body.delay for number in range(len(body.frames))]
+    frames = PacedFrames(body.frames, times, pacer)
+    frames.start(pacer.time())
+    return frames
 
 
 def _fault_of_head(request: Request) -> Fault | None:

@@ -1,4 +1,4 @@
-"""Limits, simulated: as many requests and tokens for a key or a model as a script says, told and refused as OpenAI does.
+"""Limits, simulated: what a key or a model may use, told on each answer and refused in OpenAI's words.
 
     "limits": [{"by": "key", "requests": "3/min, 100/day", "tokens": "1000/min"}]
 

@@ -6,9 +6,11 @@ import re
 import typing
 
 from protocol.errors import ApiError
+from protocol.exchange import Follower
 from protocol.instrument.clock import SettableClock
 from protocol.instrument.faults.sources import Patterns, SessionFaults
 from protocol.instrument.journal import Journal, JournalRoom
+from protocol.instrument.limits import LimitRule, Limits
 
 #: Sessions at once, besides the server's own; the one that has not been used for the longest time goes.
 MOST_SESSIONS = 1_000
@@ -25,7 +27,7 @@ class Session:
     """
 
     #: What can be reset by itself, besides the state of the backends.
-    parts = ("calls", "faults")
+    parts = ("calls", "faults", "limits")
 
     def __init__(
         self,
@@ -42,18 +44,25 @@ class Session:
         self.clock = SettableClock(seconds)
         self.journal = Journal(room)
         self.faults = SessionFaults(name, faults, self.now)
+        #: What limits its keys and models, None for nothing.
+        self.limits: Limits | None = None
         self._keeps_journal = keeps_journal
         self._on_switch = on_switch
 
     @property
     def is_on(self) -> bool:
         """Whether anything is switched on, so that requests must be looked at."""
-        return self._keeps_journal or self.faults.is_on
+        return self._keeps_journal or self.faults.is_on or self.limits is not None
 
     @property
     def looks_into_bodies(self) -> bool:
         """Whether a request's body must be there before it is answered."""
-        return self.faults.is_on
+        return self.faults.is_on or self.limits is not None
+
+    def limit(self, rules: typing.Sequence[LimitRule]) -> None:
+        """Let these limits hold from now on, and nothing be used of them; none for no limits."""
+        self.limits = Limits(rules, self.now) if rules else None
+        self._on_switch()
 
     def reset(self, parts: typing.Iterable[str]) -> None:
         """Put parts back to how they were at first."""
@@ -62,6 +71,8 @@ class Session:
                 self.journal.clear()
             elif part == "faults":
                 self.faults.reset()
+            elif part == "limits" and self.limits is not None:
+                self.limits.reset()
         self._on_switch()
 
     def put_faults(self, texts: typing.Mapping[str, typing.Any]) -> None:
@@ -72,6 +83,10 @@ class Session:
     def now(self) -> float:
         """Return the session's time, in seconds since the epoch."""
         return self.clock.now()
+
+    def follow(self, follower: Follower) -> None:
+        """Let a follower know by how much the session's time goes ahead, for as long as somebody else holds it."""
+        self.clock.follow(follower)
 
     def sleep(self, seconds: float) -> typing.Awaitable[object]:
         """Wait for so many seconds of the session's time."""

@@ -128,11 +128,10 @@ class Mock:
 
     def _mind_of(self, session: Session) -> _Mind:
         """Return what answers in a session; the server's own has the name ""."""
-        if not session.name:
-            return self._own
-        mind = self._minds.get(session.name)
+        mind = self._minds.get(session.name) if session.name else self._own
         if mind is None:
             mind = self._minds[session.name] = self._make_mind(session.now, session.sleep, session.seed)
+        session.follow(mind.time)
         return mind
 
     def models(self, request: Request) -> list[JsonObject]:
@@ -188,6 +187,7 @@ class _Mind:
         time = TimeAndChance(
             settings, seed=seed, clock=clock, random_bits=random_bits, sleep=sleep, find_pace=find_pace
         )
+        self.time = time
         # The one path that every load test takes goes around all that it does not need.
         chat = SimpleChat(time, self._other_chat)
         answer_chat = chat.answer if time.is_plain else chat.answer_other

@@ -167,6 +167,11 @@ class TimeAndChance:
             self._lengths = typing.cast(_Lengths, lengths(settings.length, settings.text))
         return self._lengths.text(body, key)
 
+    def advance(self, seconds: float) -> None:
+        """Let so many seconds pass at once for words on their way (Follower)."""
+        if self._pacer is not None:
+            self._pacer.advance(seconds)
+
     def pacer(self) -> Pacer:
         """Return the timers of the running loop."""
         if self._pacer is None:

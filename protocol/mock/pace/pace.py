@@ -14,7 +14,7 @@ import itertools
 import typing
 
 from protocol.errors import UsageError
-from protocol.exchange import Pushed, Sink
+from protocol.exchange import Pushed
 from protocol.mock.drawn import read_drawn
 from protocol.mock.pace.draws import Draws, make_draws
 from protocol.mock.pace.moment import Moment
@@ -22,6 +22,7 @@ from protocol.mock.pace.prefix_cache import PrefixCache
 from protocol.mock.pace.slots import Slots
 from protocol.mock.settings import PaceSettings
 from protocol.pacer import Pacer
+from protocol.timed import PacedFrames
 
 _Thing = typing.TypeVar("_Thing")
 
@@ -111,79 +112,18 @@ class Pause:
             self.over.set_result(None)
 
 
-class PacedStream(Pushed):
-    """A body whose frames leave at their times. Those that are late leave together, so that it falls behind no further.
+class PacedStream(PacedFrames):
+    """A stream that is in the slots from the beginning, and starts when it has one."""
 
-    It is in the slots from the beginning, and starts when it has one.
-    """
+    __slots__ = ("_slots", "began")
 
-    __slots__ = (
-        "_at", "_frames", "_has_timer", "_pacer", "_runs", "_sink", "_slots", "_start", "_times", "began", "ends_at",
-    )  # fmt: skip
-
-    def __init__(self, frames: typing.Sequence[bytes], times: list[float], slots: Slots, pacer: Pacer) -> None:
-        self._frames = frames
-        self._times = times
+    def __init__(
+        self, frames: typing.Sequence[bytes], times: typing.Sequence[float], slots: Slots, pacer: Pacer
+    ) -> None:
+        super().__init__(frames, times, pacer)
         self._slots = slots
-        self._pacer = pacer
-        self._sink: Sink | None = None
-        self._at = 0
-        self._runs = False  # whether the client takes what comes
-        self._has_timer = False
-        self._start: float | None = None
         self.began = pacer.time()
-        self.ends_at = float("inf")
 
-    def begin(self, sink: Sink) -> None:
-        """Send to `sink` from now on."""
-        self._sink = sink
-        self.resume()
-
-    def start(self, when: float) -> None:
-        """Have a slot from `when` on (Waiting)."""
-        self._start = when
-        self.ends_at = when + self._times[-1]
-        self._set_timer()
-
-    def resume(self) -> None:
-        """Send again."""
-        self._runs = True
-        self._set_timer()
-
-    def pause(self) -> None:
-        """Send no more for now. The slot is kept: whoever reads slowly holds up whoever is in line."""
-        self._runs = False
-
-    def cancel(self) -> None:
-        """Leave the slot: the client has gone. What is in the pacer finds nothing to do."""
-        self._runs = False
-        self._frames = ()
-        self._slots.leave(self, self._pacer.time())
-
-    def _set_timer(self) -> None:
-        if self._start is not None and self._runs and not self._has_timer:
-            self._has_timer = True
-            self._pacer.add(self._start + self._times[self._at], self)
-
-    def send_due(self, now: float) -> None:
-        """Send the frames that are due; called by the pacer."""
-        sink, start = self._sink, self._start
-        self._has_timer = False
-        if not self._runs or sink is None or start is None:
-            return
-        frames, times, first = self._frames, self._times, self._at
-        at, count, elapsed = first, len(frames), now - start
-        while at < count and times[at] <= elapsed:
-            at += 1
-        data = frames[first] if at == first + 1 else b"".join(frames[first:at])
-        self._at = at
-        if at == count:
-            self._runs = False
-            self._slots.leave(self, self.ends_at)
-            sink.end(data)
-            return
-        # Before the bytes go: if they are too many for the client, `pause` comes from there.
-        self._has_timer = True
-        self._pacer.add(start + times[at], self)
-        if data:
-            sink.push(data)
+    def leave(self, when: float) -> None:
+        """Give the slot back."""
+        self._slots.leave(self, when)

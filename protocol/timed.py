@@ -1,0 +1,89 @@
+"""Frames that leave at times of their own: the body of an answer whose words do not all take the same time."""
+
+from __future__ import annotations
+
+import typing
+
+from protocol.exchange import Pushed, Sink
+from protocol.pacer import Pacer
+
+
+class PacedFrames(Pushed):
+    """A body whose frames leave at `times`, in seconds after `start` was called.
+
+    Those that are late leave together, so that it falls behind no further. Whoever reads too slowly gets what was due
+    meanwhile when he reads again.
+    """
+
+    __slots__ = (
+        "_at", "_frames", "_has_timer", "_pacer", "_runs", "_sink", "_start", "_times", "ends_at"
+    )  # fmt: skip
+
+    def __init__(self, frames: typing.Sequence[bytes], times: typing.Sequence[float], pacer: Pacer) -> None:
+        self._frames = frames
+        self._times = times
+        self._pacer = pacer
+        self._sink: Sink | None = None
+        self._at = 0
+        self._runs = False  # whether the client takes what comes
+        self._has_timer = False
+        self._start: float | None = None
+        #: When the last frame is due, in the pacer's time, as soon as that is known.
+        self.ends_at = float("inf")
+
+    def begin(self, sink: Sink) -> None:
+        """Send to `sink` from now on."""
+        self._sink = sink
+        self.resume()
+
+    def start(self, when: float) -> None:
+        """Begin at `when`, in the pacer's time; it may be a little before now."""
+        self._start = when
+        self.ends_at = when + self._times[-1]
+        self._set_timer()
+
+    def resume(self) -> None:
+        """Send again."""
+        self._runs = True
+        self._set_timer()
+
+    def pause(self) -> None:
+        """Send no more for now."""
+        self._runs = False
+
+    def cancel(self) -> None:
+        """Stop: the client has gone. What is in the pacer finds nothing to do."""
+        self._runs = False
+        self._frames = ()
+        self.leave(self._pacer.time())
+
+    def leave(self, when: float) -> None:
+        """Learn that it is over, in the pacer's time; perhaps twice."""
+
+    def _set_timer(self) -> None:
+        if self._start is not None and self._runs and not self._has_timer:
+            self._has_timer = True
+            self._pacer.add(self._start + self._times[self._at], self)
+
+    def send_due(self, now: float) -> None:
+        """Send the frames that are due; called by the pacer."""
+        sink, start = self._sink, self._start
+        self._has_timer = False
+        if not self._runs or sink is None or start is None:
+            return
+        frames, times, first = self._frames, self._times, self._at
+        at, count, elapsed = first, len(frames), now - start
+        while at < count and times[at] <= elapsed:
+            at += 1
+        data = frames[first] if at == first + 1 else b"".join(frames[first:at])
+        self._at = at
+        if at == count:
+            self._runs = False
+            self.leave(self.ends_at)
+            sink.end(data)
+            return
+        # Before the bytes go: if they are too many for the client, `pause` comes from there.
+        self._has_timer = True
+        self._pacer.add(start + times[at], self)
+        if data:
+            sink.push(data)
