@@ -17,6 +17,7 @@ from mocks import make_mock
 from programs import ask
 
 import oaiserve
+from protocol.budget import BudgetSpent
 from protocol.config import Route
 from protocol.dashscope.mapping.events import NativeEventReader
 from protocol.exchange import Request, Response
@@ -339,6 +340,14 @@ def test_functions_offered_in_qwen_s_template_are_called_in_the_text(prompt, sai
 def test_a_template_that_offers_nothing_changes_nothing(told):
     messages = [{"role": "system", "content": told}, {"role": "user", "content": "hi"}]
     assert choice(House().post(TEXT, generation(messages=messages)))["message"]["content"] == "powered by openai"
+
+
+@pytest.mark.parametrize("repeated", ["no name ", "tool7x "])
+def test_many_tools_and_a_long_prompt_cost_no_more_than_they_may(repeated):
+    tools = [{"type": "function", "function": {"name": f"tool{number}"}} for number in range(4_000)]
+    body = generation(messages=[{"role": "user", "content": repeated * 200_000}], tools=tools)
+    with pytest.raises(BudgetSpent):
+        House().ask("POST", TEXT, body)
 
 
 @pytest.mark.parametrize("field", ["tool_call_id", "id"])  # Qwen-Agent, its issue 917

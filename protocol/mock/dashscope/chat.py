@@ -34,6 +34,9 @@ from protocol.wire.sse import encode_native_event
 
 _REASONING = "Whatever is asked, the answer stays the same."
 
+_CHARACTERS_FOUND_A_STEP = 1_000
+_CHARACTERS_MATCHED_A_STEP = 50
+
 NativeGroups = typing.List[typing.List[JsonObject]]
 
 # ---- what is said -----------------------------------------------------------------------------------------------
@@ -97,7 +100,7 @@ def _calls(
     if type(choice) is dict:
         chosen, reason = [tool for tool in tools if tool["name"] == choice["function"]["name"]][:1], "stop"
     elif tools and choice == "auto":
-        chosen, reason = _told_to_call(question, tools, prompt), "tool_calls"
+        chosen, reason = _told_to_call(question, tools, prompt, budget), "tool_calls"
     else:
         chosen, reason = [], "stop"
     calls = [
@@ -107,11 +110,11 @@ def _calls(
     return calls, reason if calls else "stop"
 
 
-def _told_to_call(question: Question, tools: list[JsonObject], prompt: str) -> list[JsonObject]:
+def _told_to_call(question: Question, tools: list[JsonObject], prompt: str, budget: Budget) -> list[JsonObject]:
     """Return the functions that the messages say to call."""
     ordered, chosen = system_text(question), []
     if question.messages[-1].get("role") == "user":
-        names = functions_to_call(ordered) | {tool["name"] for tool in _named(tools, prompt)}
+        names = functions_to_call(ordered) | {tool["name"] for tool in _named(tools, prompt, budget)}
         chosen = [tool for tool in tools if tool["name"] in names]
     if not chosen and wants_some_call(ordered):
         calls = [call for message in question.messages for call in message.get("tool_calls") or ()]
@@ -120,9 +123,17 @@ def _told_to_call(question: Question, tools: list[JsonObject], prompt: str) -> l
     return chosen if question.parameters.get("parallel_tool_calls") else chosen[:1]
 
 
-def _named(tools: list[JsonObject], prompt: str) -> list[JsonObject]:
-    """Return the functions whose name is in a prompt."""
-    return [tool for tool in tools if re.search(rf"(?<!\w){re.escape(tool['name'])}(?!\w)", prompt)]
+def _named(tools: list[JsonObject], prompt: str, budget: Budget) -> list[JsonObject]:
+    """Return the functions whose name is in a prompt; BudgetSpent where there are too many for so long a one."""
+    return [tool for tool in tools if _has_word(prompt, tool["name"], budget)]
+
+
+def _has_word(text: str, word: str, budget: Budget) -> bool:
+    budget.spend(1 + len(text) // _CHARACTERS_FOUND_A_STEP)
+    if word not in text:
+        return False
+    budget.spend(len(text) // _CHARACTERS_MATCHED_A_STEP)
+    return re.search(rf"(?<!\w){re.escape(word)}(?!\w)", text) is not None
 
 
 def _arguments(tool: JsonObject, prompt: str, budget: Budget) -> str:
@@ -135,7 +146,7 @@ def _formatted(question: Question, text: str, budget: Budget) -> str:
     wanted, prompt = object_member(question.parameters, "response_format"), message_text(question.messages[-1])
     written = [
         {"name": tool["name"], "arguments": json.loads(_arguments(tool, prompt, budget))}
-        for tool in _named(offered_in_words(system_text(question), budget), prompt)
+        for tool in _named(offered_in_words(system_text(question), budget), prompt, budget)
     ]
     if written:
         return "\n".join(f"<tool_call>\n{json.dumps(call, ensure_ascii=False)}\n</tool_call>" for call in written)
