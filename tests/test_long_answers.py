@@ -6,6 +6,7 @@ import asyncio
 import functools
 import hashlib
 import json
+import tracemalloc
 
 import pytest
 from mocks import Clock, ask, make_form, make_mock, make_request, respond, world_of
@@ -14,8 +15,9 @@ from protocol.budget import work_with_pauses
 from protocol.errors import ApiError
 from protocol.exchange import Response
 from protocol.mock.engine.resources import json_answer, within_bytes
-from protocol.mock.engine.store import json_size
+from protocol.mock.engine.store import memory_size
 from protocol.mock.training.graders import filled
+from protocol.openai.long_json import json_size
 
 MEGABYTE = 1 << 20
 MOST_PAGE_BYTES = 8 * MEGABYTE
@@ -101,21 +103,27 @@ def test_others_have_turns_while_a_long_answer_is_written():
     assert isinstance(json_answer(world, {"id": "y"}), Response)
 
 
-def test_others_have_turns_while_what_is_remembered_is_counted():
+@pytest.mark.parametrize(("size_of", "steps"), [(memory_size, 250 / 1_000), (json_size, 500 / 2_000)])
+def test_others_have_turns_while_a_value_is_counted(size_of, steps):
     value = [[number] for number in range(100_000)]
-    size, pauses = 0, 0
+    sizes, pauses = [], []
+    work_with_pauses(lambda: pauses.append(1), lambda: sizes.append(size_of(value)))
+    assert sizes == [size_of(value)]
+    assert len(pauses) == 200_000 * steps // 5_000  # a hundred thousand lists and numbers, and what a turn may cost
 
-    def pause():
-        nonlocal pauses
-        pauses += 1
 
-    def work():
-        nonlocal size
-        size = json_size(value)
-
-    work_with_pauses(pause, work)
-    assert size == json_size(value, pauses=False)
-    assert pauses == 200 * 250 // 5_000  # two hundred thousand lists and numbers, and what a turn may cost
+def test_what_is_remembered_counts_for_the_memory_that_it_takes():
+    texts = [{"role": "user", "content": f"number {number}"} for number in range(20_000)]
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        value = json.loads(json.dumps(texts))
+        taken = tracemalloc.get_traced_memory()[0] - before
+    finally:
+        tracemalloc.stop()
+    # Names are there once, however many objects have them, and count each time.
+    assert taken <= memory_size(value) <= 1.5 * taken
+    assert memory_size(value) == memory_size(value, pauses=False)
 
 
 # ---- streams that repeat what they were asked -----------------------------------------------------------------------

@@ -141,8 +141,8 @@ def test_a_form_that_is_no_file_is_refused(parts, param):
 
 
 def test_the_oldest_files_go_when_there_are_too_many_bytes():
-    mock = mocks.make_mock(max_stored=10_000)
-    ids = [mocks.upload(mock, "a.bin", bytes(4000))["id"] for _ in range(3)]
+    mock = mocks.make_mock(max_stored=100_000)
+    ids = [mocks.upload(mock, "a.bin", bytes(40_000))["id"] for _ in range(3)]
     assert [file["id"] for file in mocks.ask(mock, "GET", "/v1/files?order=asc")["data"]] == ids[1:]
 
 

@@ -25,6 +25,28 @@ def encode_long_json(value: object, encode: _Encode = encode_json) -> bytes:
     return pieces.take()
 
 
+def json_size(value: object) -> int:
+    """Return about how many bytes a value has as JSON; others have their turns while a large one is counted."""
+    size, values = 0, [value]
+    while values:
+        for _ in range(_PIECE_EXTENT):
+            one = values.pop()
+            if type(one) is str:
+                size += 2 + (len(one) if one.isascii() else 3 * len(one))
+            elif type(one) is dict:
+                size += 1 + sum(map(len, one)) + 4 * len(one)
+                values.extend(one.values())
+            elif type(one) is list:
+                size += 1 + len(one)
+                values.extend(one)
+            else:
+                size += len(str(one))
+            if not values:
+                return size
+        spend_turn(_PIECE_EXTENT // 4)
+    return size
+
+
 def is_long_json(value: object) -> bool:
     """Tell whether a value takes more than some milliseconds to write; this looks at as much of it as is written so."""
     return _room_behind(value, _LONG_EXTENT) < 0

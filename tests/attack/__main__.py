@@ -1,9 +1,11 @@
 """python tests/attack [KIND …] [--minutes M]: attack a server, and print what a client beside the attack noticed of it.
 
-Each kind is fired three times at a fresh server. Beside the last time a client asks for /health and a plain chat: its
+Each kind is fired six times at a fresh server. Beside the fourth a client asks for /health and a plain chat: its
 longest wait is the first figure; beside it stands the CPU time of the loop's longest turn, which a busy machine changes
-less. With --minutes, seeded mutations of valid requests for every operation follow for that long. Needs Linux, for
-/proc, and the standard library. The suite has a short form that counts steps (tests/test_attack.py).
+less. What is left is what the server holds after the last three times beyond what it held after the first three: what
+grows with repetition, without what the allocators keep for later (watched.py). With --minutes, seeded mutations of
+valid requests for every operation follow for that long. Needs Linux and glibc, for /proc and mallinfo2, and the
+standard library. The suite has a short form that counts steps (tests/test_attack.py).
 """
 
 from __future__ import annotations

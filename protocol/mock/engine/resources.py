@@ -11,13 +11,13 @@ import typing
 from protocol.budget import is_in_turns
 from protocol.errors import ApiError
 from protocol.exchange import Answer, Endpoint, Request, Response
-from protocol.mock.engine.store import Record, json_size
+from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World, fill_path, members_of
 from protocol.openai.answers import JSON_FIELDS
 from protocol.openai.api.checks import check_body
 from protocol.openai.api.operations import Operation
 from protocol.openai.api.query_and_form import nested, query_parameters
-from protocol.openai.long_json import encode_long_json, is_long_json
+from protocol.openai.long_json import encode_long_json, is_long_json, json_size
 from protocol.turns import in_turns
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject, encode_json

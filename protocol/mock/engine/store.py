@@ -5,14 +5,15 @@ which they came. When there are too many records in all, or too many bytes, the 
 as new again when something is added below it: a thread in use must not go before its own messages. A record that goes
 takes along what lies below it.
 
-A record counts for its object, its content, and what its state holds. Changes that a plan makes in its own record are
-counted by themselves; whoever lets another object grow calls `note_change`. What several records keep (`keep_chain`)
-counts once, and until the last of them goes: a response keeps the items of all those before it.
+A record counts for what its object, its content and what its state holds take in memory. Changes that a plan makes in
+its own record are counted by themselves; whoever lets another object grow calls `note_change`. What several records
+keep (`keep_chain`) counts once, and until the last of them goes: a response keeps the items of all those before it.
 """
 
 from __future__ import annotations
 
 import collections
+import sys
 import typing
 
 from protocol.budget import spend_turn
@@ -20,6 +21,10 @@ from protocol.mock.engine.time_and_chance import TimeAndChance
 from protocol.wire.json_text import JsonObject
 
 Change = typing.Callable[["Record"], object]
+
+# What a record takes besides its object, and what a chain has for each of its own.
+_RECORD_BYTES = 500
+_KEPT_BYTES = 200
 
 # What it costs to remember an object: one request may bring thousands.
 _RECORD_STEPS = 10
@@ -88,7 +93,8 @@ class Record:
         self.state: State | None = None
         self.chain: Chain | None = None
         self.is_invented = False
-        self.size = self.object_size = json_size(object)
+        self.object_size = memory_size(object)
+        self.size = _RECORD_BYTES + self.object_size
 
     @property
     def path(self) -> str:
@@ -152,14 +158,14 @@ class Store:
         self._forget_oldest()
 
     def set_state(self, record: Record, state: State, held: object) -> None:
-        """Let a record know a state; it counts for as many bytes as `held`, what it holds, has as JSON."""
-        size = json_size(held)
+        """Let a record know a state; it counts for as many bytes as `held`, what it holds, takes."""
+        size = memory_size(held)
         record.state = state
         self.set_size(record, record.size + size)
 
     def note_change(self, record: Record) -> None:
         """Count a record's object as it is now."""
-        size = json_size(record.object)
+        size = memory_size(record.object)
         grown, record.object_size = size - record.object_size, size
         self.set_size(record, record.size + grown)
 
@@ -181,8 +187,8 @@ class Store:
             for item in link.items:
                 kept = self._kept.get(id(item))
                 if kept is None:
-                    size = sizes[id(item)] if id(item) in sizes else json_size(item, pauses=False)
-                    kept = self._kept[id(item)] = _Kept(size)
+                    size = sizes[id(item)] if id(item) in sizes else memory_size(item, pauses=False)
+                    kept = self._kept[id(item)] = _Kept(_KEPT_BYTES + size)
                     self._bytes += kept.size
                 kept.holders += 1
             link = link.before
@@ -196,7 +202,7 @@ class Store:
             for item in link.items:
                 spend_turn(_SIZE_STEPS)
                 if id(item) not in self._kept:
-                    sizes[id(item)] = json_size(item)
+                    sizes[id(item)] = memory_size(item)
             link = link.before
         return sizes
 
@@ -287,25 +293,22 @@ def _paths_above(path: str) -> list[str]:
     return ["/".join(steps[:count]) for count in range(2, len(steps))]
 
 
-def json_size(value: object, *, pauses: bool = True) -> int:
-    """Return about how many bytes a value has as JSON, without the one long call that writing megabytes would be.
+def memory_size(value: object, *, pauses: bool = True) -> int:
+    """Return how many bytes a JSON value takes in memory: ten times those of its text, where it has many small parts.
 
-    Others have their turns while a large one is counted, unless it `pauses` not.
+    Others have their turns while a large one is counted, unless it `pauses` not. What a value has twice counts twice.
     """
+    size_of = sys.getsizeof
     size, values = 0, [value]
     while values:
         for _ in range(_PARTS_A_CHARGE):
             one = values.pop()
-            if type(one) is str:
-                size += 2 + (len(one) if one.isascii() else 3 * len(one))
-            elif type(one) is dict:
-                size += 1 + sum(map(len, one)) + 4 * len(one)
+            size += size_of(one)
+            if type(one) is dict:
+                size += sum(map(size_of, one))
                 values.extend(one.values())
             elif type(one) is list:
-                size += 1 + len(one)
                 values.extend(one)
-            else:
-                size += len(str(one))
             if not values:
                 return size
         if pauses:

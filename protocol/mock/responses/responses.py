@@ -13,7 +13,7 @@ from protocol.errors import ApiError
 from protocol.exchange import Response
 from protocol.mock.answer.cost import MOST_ANSWER_BYTES, answered, budget_at_once
 from protocol.mock.engine.resources import Handler, deleted_answer, page_of
-from protocol.mock.engine.store import Record, json_size
+from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
 from protocol.mock.responses.background import BackgroundResponses, BackgroundState
 from protocol.mock.responses.events import Frames, Obfuscate, padding, response_frames
@@ -28,7 +28,7 @@ from protocol.mock.responses.items import (
 from protocol.mock.responses.making import MadeResponse, ResponseMaker, usage_of
 from protocol.mock.responses.memory import RESPONSES, ResponseMemory, response_state, shown_response
 from protocol.openai.answers import COUNTED_AT_ONCE, EVENT_STREAM_FIELDS, event_bytes
-from protocol.openai.long_json import is_long_json
+from protocol.openai.long_json import is_long_json, json_size
 from protocol.turns import in_turns
 from protocol.wire.json_text import JsonObject, encode_json
 
