@@ -18,6 +18,7 @@ import struct
 
 import pytest
 from test_mock_reference import ANSWERED, REFERENCE, example_of
+from test_relay import SWITCH
 from upstreams import Upstream, chunked, closed_port, silent, sized
 
 import oaiserve
@@ -27,7 +28,9 @@ from protocol.server.receiving import BodyStream, HeldBody
 from protocol.server.sending import Exchange
 from protocol.service.log import Log
 from protocol.upstream.answer import UpstreamAnswer
+from protocol.wire.http1.messages import CLOSED, NEED_DATA
 from protocol.wire.multipart import Form, FormScanner
+from protocol.wire.websocket import FrameReader, TextMessage, encode_close, encode_text
 
 SHORTEST_RUN = 3000
 PASSING = (Request, Exchange, Call, HeldBody, BodyStream, UpstreamAnswer, Form, FormScanner)
@@ -111,7 +114,8 @@ class Clients:
 @contextlib.asynccontextmanager
 async def serving(backend, **changes):
     """Serve in this loop, and give clients."""
-    service = oaiserve.Service(oaiserve.load_settings(backend, set=changes), Log("text", lambda lines: None))
+    settings = oaiserve.load_settings(backend, set={"server.journal": "no", **changes})
+    service = oaiserve.Service(settings, Log("text", lambda lines: None))
     await service.listen()
     clients = Clients(service.port)
     try:
@@ -352,5 +356,128 @@ def test_no_translated_request_keeps_a_body():
         assert await clients.ask("POST", "/v1/audio/transcriptions", broken[0][:-9], broken[1]) == 400
         edit = (("model", "qwen-image-edit"), ("prompt", "a cat"), ("image", "a.png", b"\x89PNG\r\n\x1a\n"))
         await clients.ask("POST", "/v1/images/edits", *form_of(marks.run("edit"), *edit))
+
+    leaves_nothing(test)
+
+
+# ---- WebSockets -----------------------------------------------------------------------------------------------------
+
+UPGRADE = [
+    ("connection", "Upgrade"),
+    ("upgrade", "websocket"),
+    ("sec-websocket-version", "13"),
+    ("sec-websocket-key", "dGhlIHNhbXBsZSBub25jZQ=="),
+]
+MASK = b"\1\2\3\4"
+HELLO = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "Say hello"}]}
+
+
+class Socket:
+    """A client of one WebSocket."""
+
+    def __init__(self, reader, writer):
+        self._reader, self.writer = reader, writer
+        self._frames = FrameReader("client")
+
+    @classmethod
+    async def open(cls, clients, path):
+        """Open one; the server must take it."""
+        reader, writer = await clients.send("GET", path, fields=UPGRADE)
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 101")
+        return cls(reader, writer)
+
+    def send(self, message, run):
+        self.writer.write(encode_text((json.dumps(message).encode()[:-1] + run + b"}").decode(), MASK))
+
+    async def read_until(self, text):
+        """Read messages until one has this text, or the other side closes."""
+        while True:
+            event = self._frames.next_event()
+            if event is NEED_DATA:
+                self._frames.feed(await self._reader.read(65536))
+            elif event is CLOSED or not isinstance(event, TextMessage) or text in event.text:
+                return
+
+
+TALKS = {
+    "/v1/realtime?model=gpt-realtime": [
+        ({"type": "session.update", "session": {"type": "realtime", "instructions": "Be brief."}}, "session.updated"),
+        ({"type": "conversation.item.create", "item": HELLO}, "conversation.item.done"),
+        ({"type": "response.create", "response": {"output_modalities": ["text"]}}, "response.done"),
+        ({"type": "input_audio_buffer.append", "audio": "AAAA"}, ""),
+        ({"type": "no such event"}, "error"),
+    ],
+    "/v1/responses": [
+        ({"type": "response.create", "model": "gpt-4o", "input": [HELLO]}, "response.completed"),
+        ({"type": "response.create", "model": "gpt-4o", "input": "Hello", "store": False}, "response.completed"),
+        ({"type": "response.create", "model": "gpt-4o", "input": 7}, "error"),
+    ],
+    "/v1/realtime?intent=transcription": [
+        ({"type": "session.update", "session": {"type": "transcription"}}, "session.updated"),
+        ({"type": "input_audio_buffer.append", "audio": "AAAA"}, ""),
+        ({"type": "input_audio_buffer.clear"}, "input_audio_buffer.cleared"),
+    ],
+}
+
+
+async def hold_talk(marks, clients, path, end):
+    """Talk over a WebSocket: what was said must not be there while it is open, and nothing at all once it is over."""
+    socket = await Socket.open(clients, path)
+    for number, (message, answer) in enumerate(TALKS[path]):
+        socket.send(message, marks.run(f"{path} {end} {number}"))
+        if answer:
+            await socket.read_until(answer)
+    await asyncio.sleep(0.05)
+    passing = {kind.__name__ for kind in PASSING}
+    assert {name: kinds for name, kinds in marks.left().items() if name not in passing} == {}
+    if end == "closes":
+        socket.writer.write(encode_close(1000, "", MASK))
+        await socket.read_until("")
+    elif end == "half a message":
+        half = encode_text(f"[{marks.run(f'{path} half').decode()}]", MASK)
+        socket.writer.write(half[:-2])
+        await asyncio.sleep(0.05)
+    socket.writer.transport.abort()
+
+
+@pytest.mark.parametrize("end", ["closes", "leaves", "half a message"])
+@pytest.mark.parametrize("path", TALKS)
+def test_no_talk_over_a_websocket_keeps_what_was_said(path, end):
+    async def test(marks, stack):
+        clients = await stack.enter_async_context(serving("mock"))
+        await hold_talk(marks, clients, path, end)
+
+    leaves_nothing(test)
+
+
+@pytest.mark.parametrize("end", ["closes", "leaves", "half a message"])
+@pytest.mark.parametrize("renames", [False, True])
+def test_no_relayed_tunnel_keeps_what_went_through(renames, end):
+    async def test(marks, stack):
+        behind = await stack.enter_async_context(serving("mock"))
+        mine = {"relay.model": "gpt-realtime-mini"} if renames else {}
+        clients = await stack.enter_async_context(
+            serving("relay", **{"relay.base_url": f"http://127.0.0.1:{behind.port}", **mine})
+        )
+        await hold_talk(marks, clients, "/v1/realtime?model=gpt-realtime", end)
+
+    leaves_nothing(test)
+
+
+def test_no_tunnel_that_the_upstream_ends_keeps_what_went_through():
+    async def test(marks, stack):
+        async def script(peer):
+            await peer.head()
+            await peer.send(SWITCH + marks.run("from the upstream"))
+            await peer.bytes()
+            peer.upstream.received.clear()
+
+        upstream = await stack.enter_async_context(Upstream(script))
+        clients = await stack.enter_async_context(serving("relay", **{"relay.base_url": upstream.url}))
+        reader, writer = await clients.send("GET", "/v1/realtime?model=m", fields=UPGRADE)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(marks.run("to the upstream"))
+        await reader.read()
+        del reader
 
     leaves_nothing(test)

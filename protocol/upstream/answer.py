@@ -189,13 +189,15 @@ class UpstreamTunnel:
         connection = self._connection
         async for data in self._outgoing:
             connection.send(data)
+            del data
             await connection.drained(0.0)
         # The client has said its last word; what is on its way to the upstream still goes out.
         connection.close_when_sent()
 
     async def aclose(self) -> None:
         """Close the connection, whatever is still under way."""
-        if self._pump is not None:
-            self._pump.cancel()
-            await asyncio.gather(self._pump, return_exceptions=True)
+        pump, self._pump = self._pump, None  # its error has a frame that has us
+        if pump is not None:
+            pump.cancel()
+            await asyncio.gather(pump, return_exceptions=True)
         self._connection.dismiss()

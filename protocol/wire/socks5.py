@@ -9,6 +9,7 @@ Behind the last reply the connection is the destination's.
 from __future__ import annotations
 
 import ipaddress
+import typing
 
 _VERSION = 5
 _NO_AUTHENTICATION, _USER_AND_PASSWORD = 0, 2
@@ -46,7 +47,8 @@ class SocksClient:
         self._request = bytes((_VERSION, _CONNECT, 0)) + _encoded_address(host) + port.to_bytes(2, "big")
         self._login = bytes((_LOGIN_VERSION, len(user))) + user + bytes((len(password),)) + password if user else b""
         self._unread = b""
-        self._read = self._read_method
+        # A function and not a bound method: that would be a cycle, which keeps the password.
+        self._read: typing.Callable[[SocksClient], bytes] = SocksClient._read_method
         #: Whether the proxy has connected us.
         self.is_done = False
 
@@ -61,7 +63,7 @@ class SocksClient:
         Each side speaks in turn, so bytes beyond a reply are an error: they would be taken for the destination's.
         """
         self._unread += data
-        return self._read()
+        return self._read(self)
 
     def _take(self, size: int) -> bytes:
         """Return a reply of exactly `size` bytes, b"" while it is not whole."""
@@ -80,7 +82,7 @@ class SocksClient:
         if reply[1] == _NO_AUTHENTICATION:
             return self._connect()
         if reply[1] == _USER_AND_PASSWORD and self._login:
-            self._read = self._read_login
+            self._read = SocksClient._read_login
             return self._login
         raise SocksRefused("it wants another user and password" if self._login else "it wants a user and a password")
 
@@ -94,7 +96,7 @@ class SocksClient:
         return self._connect()
 
     def _connect(self) -> bytes:
-        self._read = self._read_reply
+        self._read = SocksClient._read_reply
         return self._request
 
     def _read_reply(self) -> bytes:

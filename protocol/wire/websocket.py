@@ -260,7 +260,8 @@ class FrameReader:
         self._fin = False
         self._masking_key = b""  # turned so that it begins with what the next byte needs; b"" for none
         self._remaining = 0
-        self._step: typing.Callable[[], typing.Optional[FrameEvent]] = self._read_frame
+        # A function and not a bound method: that would be a cycle, which keeps a message until the collector comes.
+        self._step: typing.Callable[[FrameReader], typing.Optional[FrameEvent]] = FrameReader._read_frame
 
     def feed(self, data: bytes) -> None:
         """Take bytes from the peer; `b""` says that it will send no more. What follows a Close is ignored (§5.5.1)."""
@@ -275,7 +276,7 @@ class FrameReader:
     def next_event(self) -> FrameEvent:
         """Return the next event, or NEED_DATA or CLOSED; raise WebSocketError, and nothing else."""
         while True:
-            event = self._step()
+            event = self._step(self)
             if event is not None:
                 return event
 
@@ -305,7 +306,7 @@ class FrameReader:
         self._masking_key = masking_key
         self._remaining = length
         self._at = begin
-        self._step = self._read_payload
+        self._step = FrameReader._read_payload
         return self._read_payload()
 
     def _check_frame(self, first: int, second: int) -> None:
@@ -350,7 +351,7 @@ class FrameReader:
         if opcode == _PONG:
             return Pong(payload)
         close = self._parse_close(payload)
-        self._stop(self._need_data)
+        self._stop(FrameReader._need_data)
         return close
 
     def _parse_close(self, payload: bytes) -> Close:
@@ -374,7 +375,7 @@ class FrameReader:
             self._message += message
             if self._remaining:
                 return self._need_data()
-        self._step = self._read_frame
+        self._step = FrameReader._read_frame
         if not is_end:
             return None
         if self._message:
@@ -420,10 +421,10 @@ class FrameReader:
 
     def _die(self, code: int, message: str) -> WebSocketError:
         self._failed_with = code
-        self._stop(self._dead)
+        self._stop(FrameReader._dead)
         return WebSocketError(code, message)
 
-    def _stop(self, step: typing.Callable[[], FrameEvent]) -> None:
+    def _stop(self, step: typing.Callable[[FrameReader], FrameEvent]) -> None:
         """Forget what waits, and take no more."""
         self._data, self._at, self._message = b"", 0, bytearray()
         self._ended = True

@@ -22,6 +22,8 @@ from clients import Crowd
 
 _HERE = pathlib.Path(__file__).parent
 _CONFIG = """
+[server]
+journal = no
 [mock]
 max_stored = 64M
 [relay]

@@ -51,17 +51,18 @@ class NativeEventReader:
         self._max_event_bytes = max_event_bytes
         self._buffer = bytearray()
         self._searched = 0
-        self._take = self._take_beginning
+        # A function and not a bound method: that would be a cycle, which keeps what has come.
+        self._take: typing.Callable[[NativeEventReader], list[NativeEvent]] = NativeEventReader._take_beginning
         self._name = ""
         self._status: int | None = None
 
     def feed(self, data: bytes) -> list[NativeEvent]:
         """Return the events that these bytes complete."""
         self._buffer += data
-        events = self._take()
+        events = self._take(self)
         if len(self._buffer) > self._max_event_bytes:
             self._buffer.clear()
-            self._take = self._take_nothing
+            self._take = NativeEventReader._take_nothing
             events.append(_bad_event(f"an event has more than {self._max_event_bytes} bytes"))
         return events
 
@@ -69,7 +70,7 @@ class NativeEventReader:
         """Return the event in what is left: its line end may be missing."""
         rest = bytes(self._buffer)
         self._buffer.clear()
-        if self._take == self._take_body:
+        if self._take is NativeEventReader._take_body:
             return [self._event(rest)]
         return self._read_line(rest)
 
@@ -80,8 +81,8 @@ class NativeEventReader:
         begin = self._buffer.lstrip()
         if not begin or _BOM.startswith(begin):
             return []
-        self._take = self._take_body if begin.startswith(b"{") else self._take_lines
-        return self._take()
+        self._take = NativeEventReader._take_body if begin.startswith(b"{") else NativeEventReader._take_lines
+        return self._take(self)
 
     def _take_body(self) -> list[NativeEvent]:
         return []

@@ -54,9 +54,9 @@ class ArrayMaker:
                 except Unsatisfiable as exc:
                     if not (plan or unique or others):
                         raise  # another turn would fail at the same item
-                    reasons.append(exc)
+                    reasons.append(exc.with_traceback(None))  # which has this frame, and that the reasons
         if reasons:
-            raise reasons[0]
+            raise reasons.pop(0)
 
     def _named_items(self, reading: Schemas, place: Place) -> int:
         """Count the items that the prompt names: 1 when it names none, and at most _NAMED_ITEMS."""

@@ -155,7 +155,7 @@ class FineTuning:
         try:
             graded = grade(grader, call.body.get("item"), sample_of(call.body["model_sample"]))
         except FormulaError as exc:
-            problem = exc
+            problem = exc.with_traceback(None)  # which has this frame, and with it the request
         errors = {
             "formula_parse_error": problem is not None and not problem.is_variable,
             "invalid_variable_error": problem is not None and problem.is_variable,

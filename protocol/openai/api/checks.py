@@ -507,9 +507,13 @@ def _any_of(checks: typing.Sequence[Check]) -> Check:
                 return
             except InvalidParameter as exc:
                 if furthest is None or len(exc.steps) > len(furthest.steps):
-                    furthest = exc
-        if furthest is not None:
-            raise furthest
+                    # A traceback has this frame, and with it those who called: all that they hold would stay for good.
+                    furthest = exc.with_traceback(None)
+        try:
+            if furthest is not None:
+                raise furthest
+        finally:
+            del furthest
 
     return check
 
