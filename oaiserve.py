@@ -181,6 +181,19 @@ def _descriptors_each(settings: Settings) -> int:
     return max((_KINDS[kind].descriptors for kind in _routed_kinds(settings)), default=1)
 
 
+def _read_script(settings: Settings) -> typing.Any:
+    """Return the script that [mock] names, None for none; UsageError where it cannot be read, or there are several."""
+    routed = {name for route in settings.routes for name in route.backends}
+    mocks = [backend for backend in settings.backends if backend.kind == "mock" and backend.name in routed]
+    paths = sorted({mock.options.script for mock in mocks if mock.options.script})
+    if not paths:
+        return None
+    if len(paths) > 1:
+        raise UsageError(f"[mock] script: a server has one script, got {' and '.join(paths)}")
+    (read_script_file,) = load("script file")
+    return read_script_file(paths[0])
+
+
 def _most_connections(settings: Settings) -> int:
     """Return how many connections there may be: max_connections, or fewer where open files have a limit."""
     most: int = settings.server.max_connections
@@ -241,7 +254,8 @@ class Service:
         self._journal = settings.server.journal
         self._control_key = settings.server.control_key
         self._faults = dict(settings.faults)
-        if self._journal or self._faults:
+        self._script = _read_script(settings)
+        if self._journal or self._faults or self._script is not None:
             self._gate.begin()
 
     def _forward(self, request: Request) -> Answer:
@@ -252,6 +266,7 @@ class Service:
         made: Instrument = front(
             self._router.route, ERROR_SHAPES, list(self._backends.values()), self.now, on_switch,
             max_body=self._max_body, control_key=self._control_key, keeps_journal=self._journal, faults=self._faults,
+            script=self._script,
         )  # fmt: skip
         return made
 
@@ -583,8 +598,11 @@ def _serve_command(options: argparse.Namespace) -> int:
         instance = _new_instance()
         # So that --check and a parent of workers say what is wrong.
         key_holders = _key_holders(_make_backends(settings, Log("off", _write_nothing), instance, _nobody_answers))
+        script = _read_script(settings)
     finally:
         gc.enable()
+    for warning in () if script is None else script.warnings:
+        print(f"oaiserve: {warning}", file=sys.stderr)
     if options.check:
         print(f"; from {source}\n{describe(settings)}", end="")
         return 0

@@ -45,6 +45,7 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
         ("protocol.instrument.verdict.report", "as_junit"),
     ),
     "fault": (("protocol.instrument.faults.language", "parse_fault"),),
+    "script file": (("protocol.instrument.scripts", "read_script_file"),),
     # A browser at GET /.
     "info page": (("protocol.service.page", "info_page"),),
     # A request whose model is in a form; one whose model is in JSON, and is looked for, or replaced; an encoded body.

@@ -16,6 +16,8 @@ tests that run side by side share one server. Below `/_oaiserve/` and `/s/NAME/_
     take        what is known of one request
     faults      what goes wrong with answers; its docstring has its modules
     layer       requests on their way to a backend and back
+    script/     what a mock is to say to what
+    scripts     scripts as a server reads them
     control     the paths below /_oaiserve/
     gate        what stands before the router, and costs nothing while the instrument is off
 """

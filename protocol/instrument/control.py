@@ -19,6 +19,7 @@ from protocol.errors import ApiError, evidence
 from protocol.exchange import Answer, Endpoint, Request, Response
 from protocol.instrument.calls import Sought, read_sought
 from protocol.instrument.limits import read_limits
+from protocol.instrument.script.script import Script, ScriptReader
 from protocol.instrument.session import Session
 from protocol.on_demand import load
 from protocol.openai.answers import json_response
@@ -57,13 +58,15 @@ class Controlled(typing.Protocol):
 class Control:
     """Finds who answers a control path. `key` is [server] control_key, "" for none."""
 
-    def __init__(self, controlled: Controlled, key: str = "") -> None:
+    def __init__(self, controlled: Controlled, reader: ScriptReader, key: str = "") -> None:
+        self._reader = reader
         self._controlled = controlled
         self._key = key
         self._handlers: dict[str, dict[str, Handler]] = {
             "calls": {"GET": _list_calls},
             "calls/wait": {"GET": _wait_for_calls},
             "verify": {"POST": _verify},
+            "script": {"GET": _show_script, "PUT": self._put_script, "POST": self._add_rules, "DELETE": _clear_script},
             "reset": {"POST": self._reset},
             "verdict": {"GET": _judge},
             "verdict.xml": {"GET": _judge_for_junit},
@@ -105,6 +108,16 @@ class Control:
             raise _refusal("nobody but this machine")
         if not is_fixed_host(host_name(request.head.host)):
             raise _refusal("nobody who calls it by a name such as this Host")
+
+    # ---- scripts --------------------------------------------------------------------------------------------------
+
+    def _put_script(self, session: Session, request: Request) -> Answer:
+        session.use_script(self._reader.script(request.body))
+        return _show_script(session, request)
+
+    def _add_rules(self, session: Session, request: Request) -> Answer:
+        session.use_script(self._reader.with_first(session.script or Script([]), request.body))
+        return _show_script(session, request)
 
     # ---- what is asked --------------------------------------------------------------------------------------------
 
@@ -237,6 +250,20 @@ def _limit(session: Session, request: Request) -> Answer:
 
 def _limit_nothing(session: Session, request: Request) -> Answer:
     session.limit(())
+    return Response(204, ())
+
+
+# ---- the script -----------------------------------------------------------------------------------------------------
+
+
+def _show_script(session: Session, request: Request) -> Answer:
+    script, state = session.script or Script([]), session.script_state
+    rules = [{"name": rule.name, "used": state.used(rule)} for rule in script.rules]
+    return json_response({"rules": rules, "warnings": list(script.warnings)})
+
+
+def _clear_script(session: Session, request: Request) -> Answer:
+    session.use_script(None)
     return Response(204, ())
 
 

@@ -9,6 +9,8 @@ from protocol.instrument.control import CONTROL_ROOT, Control
 from protocol.instrument.faults.sources import read_patterns
 from protocol.instrument.journal import JournalRoom
 from protocol.instrument.layer import Layer
+from protocol.instrument.script.script import Script
+from protocol.instrument.scripts import script_reader
 from protocol.instrument.session import Session, Sessions, split_session
 
 
@@ -18,6 +20,7 @@ class Front:
     `route` is the router's way, `backends` are those whose memory a session has a part of. `seconds` tells the time.
     `on_switch` is called whenever endpoints may have changed that somebody remembers. `keeps_journal` says that the
     server's own session keeps a journal from the start. `faults` are those of [faults]: ValueError where one is wrong.
+    Each session begins with `script`.
     """
 
     def __init__(
@@ -32,6 +35,7 @@ class Front:
         control_key: str = "",
         keeps_journal: bool = False,
         faults: typing.Mapping[str, str] | None = None,
+        script: Script | None = None,
     ) -> None:
         self._backends = backends
         self._on_switch = on_switch
@@ -40,11 +44,11 @@ class Front:
 
         def make(name: str) -> Session:
             keeps = bool(name) or keeps_journal
-            return Session(name, seconds, room, on_switch, keeps_journal=keeps, faults=configured)
+            return Session(name, seconds, room, on_switch, keeps_journal=keeps, faults=configured, script=script)
 
         self.sessions = Sessions(make, self._forget)
         self._layer = Layer(route, errors, max_body=max_body)
-        self._control = Control(self, control_key)
+        self._control = Control(self, script_reader(), control_key)
 
     @property
     def is_on(self) -> bool:

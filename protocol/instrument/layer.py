@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import typing
 
 from protocol.errors import ApiError
@@ -18,13 +19,14 @@ from protocol.exchange import (
     Response,
     answer_in_turns,
     answer_of,
+    cancel_body,
 )
-from protocol.instrument.faults.draws import Draw
-from protocol.instrument.faults.injection import injected, replaces_answer, stand_in
+from protocol.instrument.faults.injection import injected
 from protocol.instrument.faults.language import Fault, parse_fault
 from protocol.instrument.gate import FAULT_FIELD
 from protocol.instrument.limits import Limits
 from protocol.instrument.request_key import request_key
+from protocol.instrument.script.said import WholeAnswer
 from protocol.instrument.session import Session
 from protocol.instrument.take import Take
 from protocol.instrument.witness import witnessed
@@ -34,6 +36,14 @@ from protocol.openai.request_path import plain_path
 from protocol.timed import PacedFrames
 from protocol.turns import in_turns
 from protocol.wire.http1.writers import decode_fields
+
+# Tells which rule of the script has spoken.
+_RULE_FIELD = "x-oaiserve-rule"
+
+# Below which paths answers are that a script may give.
+_PLACES = (
+    "/agents", "/audio", "/chat", "/completions", "/embeddings", "/images", "/realtime", "/responses", "/threads",
+)  # fmt: skip
 
 
 class Layer:
@@ -77,19 +87,23 @@ class Layer:
         entry = session.journal.begin(session.now(), head.method, request.path, head.query, head.fields)
         entry.endpoint = inner.label
         take = request.take = Take(session, entry)
+        take.has_header_fault = asked is not None
         try:
             await self._read_all(request, take)
             if session.limits is not None:
                 await self._admit(request, take, session.limits)
-            chosen = session.faults.chosen(asked, take.rule_fault, entry.model, entry.key, session.seed)
-            if chosen is None:
-                response = await self._ask(inner, request)
-            else:
-                response = await self._ask_with_fault(inner, request, take, *chosen)
+            stand_in = None if asked is None and _may_ask_script(session, request) else take.let_fault_happen(asked)
+            response = stand_in or await self._ask(inner, request)
+            if not take.is_decided:
+                response = _decided(response, take)
+            response = _faulted(response, take, has_body=head.method != "HEAD")
+        except WholeAnswer as exc:
+            response = exc.response
         except ApiError as exc:
             response = (inner.errors or self._errors).response(exc)
         except BackendFailed as failure:
             response = failure.response
+        take.has_left = True
         return self._witnessed(response, take)
 
     async def _ask(self, inner: Endpoint, request: Request) -> Response:
@@ -98,24 +112,6 @@ class Layer:
             return await answer_in_turns(lambda: answer_of(inner, request))
         answer = answer_of(inner, request) if request.stream is None else inner.answer(request)
         return answer if isinstance(answer, Response) else await answer
-
-    async def _ask_with_fault(
-        self, inner: Endpoint, request: Request, take: Take, fault: Fault, draw: Draw
-    ) -> Response:
-        """Answer with a fault, and ask the endpoint where the fault needs an answer to act on."""
-
-        def skip(reason: str) -> None:
-            take.skipped(fault.text, reason)
-
-        session, entry = take.session, take.entry
-        entry.fault = fault.text
-        if replaces_answer(fault):
-            return stand_in(fault, draw, session.now(), skip, take)
-        response = await self._ask(inner, request)
-        faulted = injected(response, fault, draw, skip, take, session.clock, has_body=request.head.method != "HEAD")
-        if faulted is response:
-            entry.fault = ""
-        return faulted
 
     async def _read_all(self, request: Request, take: Take) -> None:
         """Write down what a request says: of one whose body is read as it comes, what its head does."""
@@ -155,6 +151,9 @@ class Layer:
     def _witnessed(self, response: Response, take: Take) -> Response:
         fields = response.fields
         pairs = decode_fields(fields) if isinstance(fields, bytes) else list(fields)
+        if take.entry.rule:
+            pairs.append((_RULE_FIELD, _ascii(take.entry.rule)))
+            fields = pairs
         if take.admission is not None:
             # An upstream's own describe its limits, and not these.
             kept = [pair for pair in pairs if not pair[0].lower().startswith("x-ratelimit-")]
@@ -189,6 +188,43 @@ def _fault_of_head(request: Request) -> Fault | None:
 def _is_of_api(path: str, method: str) -> bool:
     """Tell whether a path is one of the APIs', or the chat door, and none of the service's own pages."""
     return api_path(path) is not None or path.startswith("/api/") or (plain_path(path) == "/" and method == "POST")
+
+
+def _may_ask_script(session: Session, request: Request) -> bool:
+    """Tell whether a rule of the script's may have a fault for a request: then that is decided when it is asked."""
+    if session.script is None or not session.script.has_faults:
+        return False
+    path = api_path(request.path) or request.path
+    return plain_path(path).startswith(_PLACES) or request.path.startswith("/api/") or path == "/"
+
+
+def _decided(response: Response, take: Take) -> Response:
+    """Let a fault happen to an answer for which nobody asked the script."""
+    try:
+        stand_in = take.let_fault_happen()
+    except ApiError:
+        cancel_body(response)
+        raise
+    if stand_in is None:
+        return response
+    cancel_body(response)
+    return stand_in
+
+
+def _faulted(response: Response, take: Take, *, has_body: bool) -> Response:
+    """Return an answer with the fault that is due."""
+    if take.due is None:
+        return response
+    fault, draw = take.due
+    skip = functools.partial(take.skipped, fault.text)
+    faulted = injected(response, fault, draw, skip, take, take.session.clock, has_body=has_body)
+    if faulted is response:
+        take.entry.fault = ""
+    return faulted
+
+
+def _ascii(text: str) -> str:
+    return text.encode("ascii", "replace").decode()
 
 
 def _refusing(error: ApiError) -> Endpoint:

@@ -11,6 +11,7 @@ from protocol.instrument.clock import SettableClock
 from protocol.instrument.faults.sources import Patterns, SessionFaults
 from protocol.instrument.journal import Journal, JournalRoom
 from protocol.instrument.limits import LimitRule, Limits
+from protocol.instrument.script.script import Script, ScriptState
 
 #: Sessions at once, besides the server's own; the one that has not been used for the longest time goes.
 MOST_SESSIONS = 1_000
@@ -22,12 +23,13 @@ _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
 class Session:
     """A session: its clock, its journal, and what a tester has switched on in it.
 
+    `script` is the one that it begins with.
     `seed` makes all that is drawn in it repeat; "" is ever new. `on_switch` is called whenever something is switched
     on or off, because endpoints may have changed that somebody remembers. `faults` are those of [faults].
     """
 
     #: What can be reset by itself, besides the state of the backends.
-    parts = ("calls", "faults", "limits")
+    parts = ("calls", "faults", "limits", "script")
 
     def __init__(
         self,
@@ -38,6 +40,7 @@ class Session:
         *,
         keeps_journal: bool,
         faults: Patterns = (),
+        script: Script | None = None,
     ) -> None:
         self.name = name
         self.seed = ""
@@ -46,13 +49,19 @@ class Session:
         self.faults = SessionFaults(name, faults, self.now)
         #: What limits its keys and models, None for nothing.
         self.limits: Limits | None = None
+        #: What is said, None for no script; and what counts of it.
+        self.script: Script | None = None
+        self.script_state = ScriptState()
+        self._first_script = script
         self._keeps_journal = keeps_journal
+        self._on_switch: typing.Callable[[], object] = _nobody
+        self.use_script(script)
         self._on_switch = on_switch
 
     @property
     def is_on(self) -> bool:
         """Whether anything is switched on, so that requests must be looked at."""
-        return self._keeps_journal or self.faults.is_on or self.limits is not None
+        return self._keeps_journal or self.faults.is_on or self.limits is not None or self.script is not None
 
     @property
     def looks_into_bodies(self) -> bool:
@@ -73,11 +82,25 @@ class Session:
                 self.faults.reset()
             elif part == "limits" and self.limits is not None:
                 self.limits.reset()
+            elif part == "script":
+                self.script_state = ScriptState()
+                self.use_script(self._first_script)
         self._on_switch()
 
     def put_faults(self, texts: typing.Mapping[str, typing.Any]) -> None:
         """Put faults, by the pattern of the model, in the place of the session's own; ValueError says what is wrong."""
         self.faults.put(texts)
+        self._on_switch()
+
+    def use_script(self, script: Script | None) -> None:
+        """Say what this script says from now on. Rules that stay keep their counts, and limits stay if it has none."""
+        if script is None:
+            self.script_state = ScriptState()
+        self.script = script
+        if script is not None and script.seed:
+            self.seed = script.seed
+        if script is not None and script.limits is not None:
+            self.limit(script.limits)
         self._on_switch()
 
     def now(self) -> float:
@@ -91,6 +114,10 @@ class Session:
     def sleep(self, seconds: float) -> typing.Awaitable[object]:
         """Wait for so many seconds of the session's time."""
         return self.clock.sleep(seconds)
+
+
+def _nobody() -> None:
+    """Hear of nothing: nobody remembers the endpoints of a session that begins."""
 
 
 class Sessions:

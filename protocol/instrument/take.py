@@ -2,26 +2,87 @@
 
 from __future__ import annotations
 
+import functools
+
+from protocol.budget import Budget
+from protocol.exchange import Response
+from protocol.instrument.faults.injection import replaces_answer, stand_in
 from protocol.instrument.faults.language import Fault
+from protocol.instrument.faults.sources import Chosen
 from protocol.instrument.journal import Entry
 from protocol.instrument.limits import Admission
+from protocol.instrument.script.asked import Asked
+from protocol.instrument.script.said import Said, WholeAnswer
 from protocol.instrument.session import Session
 
 
 class Take:
     """What is known of one request; `entry` is how the session's journal tells of it.
 
-    `rule_fault` is the fault of the script's rule that fits it, with the rule's name. `admission` is how it was let in
-    where there are limits, None where there are none, or it was refused.
+    `due` is the fault that is done to its answer, once that is decided. `has_left` says that the head has gone out.
+    `admission` is how it was let in where there are limits, None where there are none, or it was refused.
     """
 
-    __slots__ = ("admission", "entry", "rule_fault", "session")
+    __slots__ = ("admission", "due", "entry", "has_header_fault", "has_left", "is_decided", "session")
 
     def __init__(self, session: Session, entry: Entry) -> None:
         self.session = session
         self.entry = entry
-        self.rule_fault: tuple[str, Fault] | None = None
         self.admission: Admission | None = None
+        self.due: Chosen | None = None
+        self.has_header_fault = False
+        self.has_left = False
+        self.is_decided = False
+
+    @property
+    def is_scripted(self) -> bool:
+        """Whether the session has a script."""
+        return self.session.script is not None
+
+    def answer_for(self, asked: Asked, budget: Budget) -> Said | None:
+        """Return what the session's script says, None where it says nothing.
+
+        ApiError for what the rule has instead of an answer, for its fault where that stands in the answer's place, and
+        404 where the script is strict and no rule fits.
+        """
+        script = self.session.script
+        chosen = None if script is None else script.choose(asked, self.session.script_state, budget)
+        if chosen is None:
+            return None
+        self.entry.rule = chosen.rule.name
+        for text in chosen.notes:
+            self.note(text)
+        if chosen.rule.fault is not None and not self.has_header_fault:
+            self._let_rules_fault_happen(chosen.rule.name, chosen.rule.fault)
+        if chosen.error is not None:
+            raise chosen.error
+        return chosen.said
+
+    def _let_rules_fault_happen(self, rule: str, fault: Fault) -> None:
+        if self.has_left and not replaces_answer(fault):
+            self.skipped(fault.text, "the answer to the request that opened this has left")
+            return
+        stand_in = self.let_fault_happen(rule=(rule, fault))
+        if stand_in is not None:
+            raise WholeAnswer(stand_in)
+
+    def let_fault_happen(self, header: Fault | None = None, rule: tuple[str, Fault] | None = None) -> Response | None:
+        """Decide which fault happens: that of the request's header, of the script's rule, or of the session.
+
+        Return what stands in the answer's place, ApiError where that is an error; None, and `due`, for what is done to
+        the answer.
+        """
+        session, entry = self.session, self.entry
+        self.is_decided = True
+        chosen = session.faults.chosen(header, rule, entry.model, entry.key, session.seed)
+        if chosen is None:
+            return None
+        entry.fault = chosen.fault.text
+        if replaces_answer(chosen.fault):
+            skip = functools.partial(self.skipped, chosen.fault.text)
+            return stand_in(chosen.fault, chosen.draw, session.now(), skip, self)
+        self.due = chosen
+        return None
 
     def note(self, text: str) -> None:
         """Write something into the journal that whoever reads it should know."""

@@ -192,6 +192,8 @@ class _Mind:
         chat = SimpleChat(time, self._other_chat)
         answer_chat = chat.answer if time.is_plain else chat.answer_other
         self._chat = Endpoint(answer_chat, "mock POST /chat/completions")
+        # And so does not know the instrument.
+        self._any_chat = Endpoint(chat.answer_other, "mock POST /chat/completions")
         self._api: _Api | None = None
         self._native: _NativeApi | None = None
 
@@ -213,7 +215,7 @@ class _Mind:
     def endpoint(self, request: Request, path: str) -> Endpoint:
         """Return the endpoint for a path without /v1 and a method; ApiError 404 or 405."""
         if path == "/chat/completions" and request.method == "POST":
-            return self._chat
+            return self._chat if request.facts.session is None else self._any_chat
         if _is_loaded(request.path, path):
             return self._find(request, path)
 

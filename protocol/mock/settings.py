@@ -22,6 +22,7 @@ class MockSettings(Section):
     """Section [mock]."""
 
     text: str = option("powered by openai", parse_text, "what every answer says")
+    script: str = option("", parse_text, "file (JSON) with what to answer to what")
     delay: float = option("0", parse_seconds, "seconds between words; a plain answer takes as long as its words would")
     first_delay: float = option("0", parse_seconds, "seconds before the first word")
     pace: str = option("", parse_text, "the [pace NAME] that words have, instead of the delays")

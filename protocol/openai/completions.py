@@ -11,6 +11,7 @@ import binascii
 import typing
 
 from protocol.budget import spend_turn
+from protocol.openai.scripted_usage import ScriptedUsage, with_scripted
 from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.sse import DONE_EVENT, EVENT_END, EVENT_START
 
@@ -48,14 +49,25 @@ class ChoiceAudio(typing.NamedTuple):
     sounds: typing.Sequence[bytes]
 
 
+class Mixture(typing.NamedTuple):
+    """What a choice says that says more than a text or calls: pieces of its thoughts, and of why it refuses.
+
+    `parts` are pieces of texts, and calls, in the order in which a stream has them.
+    """
+
+    parts: typing.Sequence[typing.Sequence[str] | ChoiceCall]
+    reasoning: typing.Sequence[str] = ()
+    refusal: typing.Sequence[str] = ()
+
+
 class Choice:
     """One choice: the `pieces` of its text, or `calls`; `finish_reason` is as in the API reference.
 
     `logprobs` has an entry for each piece where the request asks for them. With `audio` the pieces are spoken. The
-    first `echoed` pieces are the prompt's.
+    first `echoed` pieces are the prompt's. One with a `mixture` says all that is in there.
     """
 
-    __slots__ = ("audio", "calls", "echoed", "finish_reason", "logprobs", "pieces")
+    __slots__ = ("audio", "calls", "echoed", "finish_reason", "logprobs", "mixture", "pieces")
 
     def __init__(
         self,
@@ -66,7 +78,9 @@ class Choice:
         logprobs: typing.Sequence[JsonObject] = (),
         audio: ChoiceAudio | None = None,
         echoed: int = 0,
+        mixture: Mixture | None = None,
     ) -> None:
+        self.mixture = mixture
         self.audio = audio
         self.echoed = echoed
         self.pieces = pieces
@@ -77,17 +91,22 @@ class Choice:
     @property
     def tokens(self) -> int:
         """How many tokens it counts for: one a piece that is no echo."""
-        return len(self.pieces) - self.echoed + sum(len(call.pieces) for call in self.calls)
+        said = len(self.pieces) - self.echoed + sum(len(call.pieces) for call in self.calls)
+        return said if self.mixture is None else said + len(self.mixture.reasoning) + len(self.mixture.refusal)
 
 
 class CompletionHead(typing.NamedTuple):
-    """What an object, or all chunks of a stream, begin with; and the prompt's tokens, all and cached, for the usage."""
+    """What an object, or all chunks of a stream, begin with; and the prompt's tokens, all and cached, for the usage.
+
+    `usage` is what is told of it in place of what is counted.
+    """
 
     id: str
     created: int
     model: str
     prompt_tokens: int
     cached_tokens: int = 0
+    usage: ScriptedUsage | None = None
 
 
 def _usage_object(head: CompletionHead, completion_tokens: int, audio_tokens: int = 0) -> JsonObject:
@@ -108,7 +127,11 @@ def _usage_object(head: CompletionHead, completion_tokens: int, audio_tokens: in
 
 def _usage_of(head: CompletionHead, choices: typing.Sequence[Choice]) -> JsonObject:
     spoken = sum(choice.tokens for choice in choices if choice.audio is not None)
-    return _usage_object(head, sum(choice.tokens for choice in choices), spoken)
+    usage = _usage_object(head, sum(choice.tokens for choice in choices), spoken)
+    thought = sum(len(choice.mixture.reasoning) for choice in choices if choice.mixture is not None)
+    if thought:
+        usage["completion_tokens_details"]["reasoning_tokens"] = thought
+    return with_scripted(usage, head.usage)
 
 
 # ---- chat completions -------------------------------------------------------------------------------------------
@@ -141,7 +164,14 @@ def _message(choice: Choice) -> JsonObject:
     if choice.audio is not None:
         message["audio"] = _audio(choice.audio, "".join(choice.pieces))
         return message
-    if not choice.calls:
+    mixture = choice.mixture
+    if mixture is not None:
+        message["content"] = "".join(choice.pieces) if choice.pieces else None
+        if mixture.refusal:
+            message["refusal"] = "".join(mixture.refusal)
+        if mixture.reasoning:
+            message["reasoning_content"] = "".join(mixture.reasoning)
+    elif not choice.calls:
         message["content"] = "".join(choice.pieces)
         return message
     for call in choice.calls:
@@ -246,6 +276,8 @@ _DeltaSteps = typing.List[typing.List[typing.Tuple[JsonObject, typing.Optional[J
 
 def _delta_steps(choice: Choice) -> _DeltaSteps:
     """Return a choice's deltas with their logprobs, grouped by word. The first one carries the role."""
+    if choice.mixture is not None:
+        return _mixture_steps(choice.mixture, choice.logprobs)
     is_text = not choice.calls and choice.audio is None
     opening: JsonObject = {"role": "assistant", "content": "" if is_text else None, "refusal": None}
     steps: _DeltaSteps = [[(opening, None)]]
@@ -265,6 +297,38 @@ def _delta_steps(choice: Choice) -> _DeltaSteps:
             if number:
                 steps.append([])
             steps[-1].append((_call_delta(index, call, piece), None))
+    return steps
+
+
+def _mixture_steps(mixture: Mixture, logprobs: typing.Sequence[JsonObject]) -> _DeltaSteps:
+    """Return the deltas of thoughts, then of a refusal, then of texts and calls in their order.
+
+    OpenAI's chats do not tell thoughts; `reasoning_content` is what DeepSeek, Qwen and vLLM call them.
+    """
+    steps: _DeltaSteps = [[({"role": "assistant", "content": None, "refusal": None}, None)]]
+
+    def add(*deltas: tuple[JsonObject, JsonObject | None]) -> None:
+        if len(steps) == 1 and len(steps[0]) == 1:
+            steps[0] += deltas
+        else:
+            steps.append(list(deltas))
+
+    for member, pieces in (("reasoning_content", mixture.reasoning), ("refusal", mixture.refusal)):
+        for piece in pieces:
+            add(({member: piece}, None))
+    texts = calls = 0
+    for part in mixture.parts:
+        if isinstance(part, ChoiceCall):
+            opening = (_call_opening(calls, part), None)
+            first, *others = part.pieces or [""]
+            add(opening, (_call_delta(calls, part, first), None))
+            for piece in others:
+                add((_call_delta(calls, part, piece), None))
+            calls += 1
+            continue
+        for piece in part:
+            add(({"content": piece}, _logprobs(logprobs[texts : texts + 1])))
+            texts += 1
     return steps
 
 

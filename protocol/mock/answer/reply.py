@@ -15,6 +15,7 @@ from protocol.budget import Budget
 from protocol.mock.answer.cost import answer_budget
 from protocol.on_demand import load
 from protocol.openai.answers import count_words
+from protocol.openai.scripted_usage import ScriptedUsage
 
 
 class OfferedTool(typing.NamedTuple):
@@ -56,18 +57,33 @@ class Question(typing.NamedTuple):
 
 
 class ToolCall(typing.NamedTuple):
-    """A call: `arguments` is JSON for a function, free text for a custom tool."""
+    """A call: `arguments` is JSON for a function, free text for a custom tool. `id` is "" where any will do."""
 
     name: str
     arguments: str
     kind: str
+    id: str = ""
+
+
+class Told(typing.NamedTuple):
+    """What a script tells besides text and calls; "" and None for what it leaves open.
+
+    `parts` are the texts and the calls in the order in which they come. `finish` is as chats have it.
+    """
+
+    parts: typing.Sequence[str | ToolCall]
+    reasoning: str = ""
+    refusal: str = ""
+    finish: str = ""
+    usage: ScriptedUsage | None = None
 
 
 class Reply(typing.NamedTuple):
-    """What one choice says: text, or calls and no text."""
+    """What one choice says: text, or calls and no text. Only a script, whose reply is `told`, may have both or more."""
 
     text: str
     calls: typing.Sequence[ToolCall] = ()
+    told: Told | None = None
 
 
 def reply(question: Question, text: str, budget: Budget | None = None) -> Reply:

@@ -11,10 +11,12 @@ import typing
 from protocol.budget import Budget, BudgetSpent, is_in_turns, spend_turn
 from protocol.errors import ApiError
 from protocol.exchange import Answer, Request, Response
+from protocol.instrument.script.asked import Line, talk_of
 from protocol.mock.answer.cost import CHUNK_BYTES, LOGPROB_BYTES, answered, charge_answer
 from protocol.mock.answer.logprobs import token_logprobs
 from protocol.mock.answer.own_words import own_words
 from protocol.mock.answer.reply import OfferedTool, Question, Reply, ToolCall, ToolResult, reply
+from protocol.mock.answer.spoken import Speaker, speaker_for
 from protocol.mock.engine.resources import Handler, page_of, update_object, with_warning
 from protocol.mock.engine.store import State
 from protocol.mock.engine.world import Call, World
@@ -25,7 +27,15 @@ from protocol.openai.answers import COUNTED_AT_ONCE, count_words, json_response,
 from protocol.openai.api.checks import check_body
 from protocol.openai.api.notation import NamedShape
 from protocol.openai.audio import SPEECH_SAMPLE_RATE
-from protocol.openai.completions import Choice, ChoiceAudio, ChoiceCall, CompletionHead, chat_completion, chat_frames
+from protocol.openai.completions import (
+    Choice,
+    ChoiceAudio,
+    ChoiceCall,
+    CompletionHead,
+    Mixture,
+    chat_completion,
+    chat_frames,
+)
 from protocol.wire.json_text import JsonObject
 
 STORED_CHATS = "/chat/completions"
@@ -90,19 +100,24 @@ class ChatCompletions:
                 warning = "" if fault is None else fault.message
             messages = self._sound_messages(body)
             body = {**self._world.conforming(_CREATE_CHAT, body), "model": model}
-        time = self._world.time
-        if not warning and time.is_plain and self._shapes_nothing(body):
+        time, speaker = self._world.time, speaker_for(request, "chat", body)
+        if not warning and speaker is None and time.is_plain and self._shapes_nothing(body):
             return self._fixed.answer(body, model, prompt_words(messages))
 
         key = b"" if time.is_plain else time.key_of(request.body)
         text = time.text(body, key)
 
         def work(budget: Budget) -> Response | typing.Awaitable[Response]:
-            said = self._said(body, messages, text, len(request.body), budget)
+            said = self._scripted(body, messages, speaker, budget) if speaker is not None else []
+            said = said or self._said(body, messages, text, len(request.body), budget)
+            told = said[0].reply.told
             words = prompt_words(messages)
             moment = time.moment(key, lambda: prompt_tokens(messages), words)
             cached = 0 if moment is None else moment.cached_tokens
-            head = CompletionHead(self._world.new_id("chatcmpl-"), self._world.now(), model, words, cached)
+            head = CompletionHead(
+                self._world.new_id("chatcmpl-"), self._world.now(), model, words, cached,
+                None if told is None else told.usage,
+            )  # fmt: skip
             choices = self._choices(body, said)
             if body.get("store"):
                 self._store(body, messages, chat_completion(head, choices))
@@ -158,18 +173,37 @@ class ChatCompletions:
         charge_answer(budget, (texts[number % len(texts)] for number in range(count)), _word_bytes(body))
         return said
 
+    def _scripted(
+        self, body: JsonObject, messages: typing.Sequence[JsonObject], speaker: Speaker, budget: Budget
+    ) -> list[_Said]:
+        """Return what the script says, which all choices repeat; nothing where it says nothing."""
+        question = chat_question(body, messages)
+        made = speaker.reply(lambda: talk_of(chat_lines(messages)), question.tools, budget)
+        if made is None:
+            return []
+        said = _told_by(made, body)
+        if said.mixture is not None and asks_for_audio(body):
+            speaker.note("the answer is more than a text, so it is not spoken")
+        charge_answer(budget, [said.extent()] * choice_count(body), _word_bytes(body))
+        return [said]
+
     def _choices(self, body: JsonObject, said: typing.Sequence[_Said]) -> list[Choice]:
         choices = [self._choice(body, one, number) for number, one in enumerate(said)]
         return [choices[number % len(choices)] for number in range(choice_count(body))]
 
     def _choice(self, body: JsonObject, said: _Said, number: int) -> Choice:
-        if said.calls:
-            calls = [self._called(body, call, pieces) for call, pieces in zip(said.reply.calls, said.calls)]
-            return Choice([], said.reason, calls=calls if body.get("tools") else calls[:1])
+        calls = [self._called(body, call, pieces) for call, pieces in zip(said.reply.calls, said.calls)]
+        if calls and calls[0].kind == "legacy":
+            del calls[1:]  # a message has one `function_call` at most
+        if calls and said.mixture is None:
+            return Choice([], said.reason, calls=calls)
         logprobs: list[JsonObject] = []
         if body.get("logprobs") is True:
             seed = body.get("seed")
             logprobs = token_logprobs(said.pieces, body.get("top_logprobs") or 0, seed if type(seed) is int else 0)
+        if said.mixture is not None:
+            mixture = said.mixture.with_calls(calls)
+            return Choice(said.pieces, said.reason, calls=calls, logprobs=logprobs, mixture=mixture)
         audio = self._audio(body, said.pieces, number) if asks_for_audio(body) else None
         return Choice(said.pieces, said.reason, logprobs=logprobs, audio=audio)
 
@@ -189,9 +223,9 @@ class ChatCompletions:
         return ChoiceAudio(self._world.new_id("audio_"), self._world.now() + _SPOKEN_SECONDS, sound.pieces())
 
     def _called(self, body: JsonObject, call: ToolCall, pieces: typing.Sequence[str]) -> ChoiceCall:
-        if not body.get("tools"):
+        if not body.get("tools") and body.get("functions"):
             return ChoiceCall("legacy", "", call.name, pieces)
-        return ChoiceCall(call.kind, self._world.new_id("call_"), call.name, pieces)
+        return ChoiceCall(call.kind, call.id or self._world.new_id("call_"), call.name, pieces)
 
     # ---- stored completions -------------------------------------------------------------------------------------
 
@@ -212,17 +246,38 @@ class ChatCompletions:
         return page_of(messages, {"order": "asc", **call.query})
 
 
+class _Mixed(typing.NamedTuple):
+    """What a script says beside a text, in pieces. `parts` are pieces of texts, and numbers of calls, in order."""
+
+    parts: typing.Sequence[list[str] | int]
+    reasoning: list[str]
+    refusal: list[str]
+
+    def with_calls(self, calls: typing.Sequence[ChoiceCall]) -> Mixture:
+        """Return it with the calls that a choice makes."""
+        parts: list[list[str] | ChoiceCall] = []
+        for part in self.parts:
+            if not isinstance(part, int):
+                parts.append(part)
+            elif part < len(calls):
+                parts.append(calls[part])
+        return Mixture(parts, self.reasoning, self.refusal)
+
+
 class _Said(typing.NamedTuple):
-    """What a choice says, in pieces: its text, or the arguments of each of its calls."""
+    """What a choice says, in pieces: its text, or the arguments of each of its calls; both and more if `mixture`."""
 
     reply: Reply
     pieces: list[str]
     calls: list[list[str]]
     reason: str
+    mixture: _Mixed | None = None
 
     def extent(self) -> tuple[int, int]:
         """Return how many characters and pieces it has."""
-        texts = self.calls or [self.pieces]
+        texts = [*self.calls, self.pieces]
+        if self.mixture is not None:
+            texts += [self.mixture.reasoning, self.mixture.refusal]
         return sum(sum(map(len, pieces)) for pieces in texts), sum(map(len, texts))
 
 
@@ -232,13 +287,49 @@ def _said_by(said: Reply, body: JsonObject, *, is_named: bool) -> _Said:
         pieces, reason = cut_to_length(split_words(cut_at_stop(said.text, body.get("stop"))), body, "stop")
         return _Said(said, pieces, [], reason)
     # A call that the request named ends with "stop": API reference, tool_choice.
-    reason = "stop" if is_named else "tool_calls" if body.get("tools") else "function_call"
+    reason = "stop" if is_named else _calls_reason(body)
     calls = []
     for call in said.calls:
         spend_turn(len(call.arguments) // 20)
         pieces, reason = cut_to_length(split_words(call.arguments), body, reason)
         calls.append(pieces)
     return _Said(said, [], calls, reason)
+
+
+def _calls_reason(body: JsonObject) -> str:
+    return "function_call" if body.get("functions") and not body.get("tools") else "tool_calls"
+
+
+def _told_by(made: Reply, body: JsonObject) -> _Said:
+    """Return what a script says: cut as any answer is, and ending as it is told to."""
+    told = made.told
+    assert told is not None, "a script's reply"
+    if not (told.reasoning or told.refusal or (made.text and made.calls)):
+        said = _said_by(made, body, is_named=False)
+        return said._replace(reason=told.finish or said.reason)
+    texts: list[str] = []
+    calls: list[list[str]] = []
+    parts: list[list[str] | int] = []
+    reason = _calls_reason(body) if made.calls else "stop"
+    for part in told.parts:
+        spend_turn(len(part if isinstance(part, str) else part.arguments) // 20)
+        said_here = sum(map(len, [texts, *calls]))
+        whole = split_words(cut_at_stop(part, body.get("stop")) if isinstance(part, str) else part.arguments)
+        pieces, reason = _cut_behind(said_here, whole, body, reason)
+        if isinstance(part, str):
+            texts += pieces
+            parts.append(pieces)
+        else:
+            parts.append(len(calls))
+            calls.append(pieces)
+    mixture = _Mixed(parts, split_words(told.reasoning), split_words(told.refusal))
+    return _Said(made, texts, calls, told.finish or reason, mixture)
+
+
+def _cut_behind(said: int, pieces: list[str], body: JsonObject, reason: str) -> tuple[list[str], str]:
+    """Cut pieces to the limit on tokens, of which so many are said already."""
+    kept, reason = cut_to_length([""] * said + pieces, body, reason)
+    return kept[said:], reason
 
 
 def _word_bytes(body: JsonObject) -> int:
@@ -360,6 +451,29 @@ def cut_to_length(pieces: list[str], body: JsonObject, finish_reason: str) -> tu
     return pieces[: max(0, limit)], "length"
 
 
+def chat_lines(messages: typing.Sequence[JsonObject]) -> typing.Iterator[Line]:
+    """Yield what a chat's messages say, as a script sees it; a tool's result has the tool's name."""
+    names: dict[str, str] = {}
+    for message in messages:
+        spend_turn(1)
+        role, text = message.get("role"), content_text(message.get("content"))
+        if role in ("tool", "function"):
+            yield Line("tool", text, names.get(str(message.get("tool_call_id")), "") or message.get("name") or "")
+        elif role == "assistant":
+            names.update(_call_names(message))
+            yield Line("assistant", text)
+        else:
+            yield Line("user" if role == "user" else "system", text)
+
+
+def _call_names(message: JsonObject) -> dict[str, str]:
+    """Return the names of the tools that a message calls, by the ids of its calls."""
+    return {
+        str(call.get("id")): (call.get("function") or call.get("custom") or {}).get("name") or ""
+        for call in message.get("tool_calls") or []
+    }
+
+
 def chat_question(body: JsonObject, messages: typing.Sequence[JsonObject], number: int = 0) -> Question:
     """Return what a chat asks: the last user's turn, the tools, and what they have answered since."""
     last, prompt = _last_turn(messages)
@@ -442,8 +556,7 @@ def _results(messages: typing.Sequence[JsonObject]) -> list[ToolResult]:
     results = []
     for message in messages:
         spend_turn(1)
-        for call in message.get("tool_calls") or []:
-            names[str(call.get("id"))] = (call.get("function") or call.get("custom") or {}).get("name") or ""
+        names.update(_call_names(message))
         if message.get("role") == "tool":
             name = names.get(str(message.get("tool_call_id")), "")
             results.append(ToolResult(name, content_text(message.get("content"))))
