@@ -884,6 +884,27 @@ def test_mistake_about_responses_is_an_error(event, code):
     assert responses_talk(story)["error"]["code"] == code
 
 
+def test_what_is_injected_into_a_response_that_is_over_comes_back():
+    given = [{"type": "function_call_output", "call_id": "call_1", "output": "x"}]
+
+    async def story(socket):
+        socket.send("response.create", model="gpt-4o", input="x", store=False)
+        id = (await socket.until("response.completed"))[-1]["response"]["id"]
+        socket.send("response.inject", response_id=id, input=given, stream_id="lane")
+        known = await socket.event()
+        socket.send("response.inject", response_id="resp_0", input=given)
+        return id, known, await socket.event()
+
+    id, known, unknown = responses_talk(story)
+    told = {"type": "response.inject.failed", "input": given}
+    assert {**known, "error": known["error"]["code"]} == {
+        **told, "response_id": id, "sequence_number": 0, "stream_id": "lane", "error": "response_already_completed",
+    }  # fmt: skip
+    assert {**unknown, "error": unknown["error"]["code"]} == {
+        **told, "response_id": "resp_0", "sequence_number": 1, "error": "response_not_found",
+    }  # fmt: skip
+
+
 # ---- how a connection ends, and what it holds -------------------------------------------------------------------
 
 

@@ -8,21 +8,23 @@ from __future__ import annotations
 import re
 import typing
 
-from protocol.budget import Budget, spend_turn
+from protocol.budget import spend_turn
 from protocol.errors import ApiError
+from protocol.mock.answer.refusals import (
+    Fault,
+    may_reason,
+    name_fault,
+    pattern_fault,
+    reasons,
+    refusal,
+    schema_budget,
+    schema_fault,
+)
 from protocol.wire.json_text import JsonObject
 
-_Fault = typing.Optional[ApiError]
-
-_NAME = re.compile(r"[a-zA-Z0-9_-]+")
-_LONGEST_NAME = 64
 _AUTHOR = re.compile(r"[^\s<|\\/>]+")
 
 _BIAS = 100
-
-# Models that always reason, and those that reason when they are asked to. Chat models are none of them.
-_ALWAYS_REASONS = re.compile(r"(?:o[1-9]|gpt-5)(?:-(?!chat).*)?", re.DOTALL)
-_MAY_REASON = re.compile(r"gpt-5\.[0-9]+(?:-(?!chat).*)?", re.DOTALL)
 
 # What no rule speaks of where the model does not reason, and what the usual message has.
 _UNRULED_MEMBERS = frozenset(
@@ -30,10 +32,6 @@ _UNRULED_MEMBERS = frozenset(
 )
 _TEXT_MEMBERS = frozenset(("role", "content"))
 _FEW_MESSAGES = 20
-
-_SCHEMA_STEPS = 20_000
-_OBJECTS_OF_SCHEMAS = ("properties", "$defs", "definitions")
-_ARRAYS_OF_SCHEMAS = ("anyOf", "allOf", "oneOf", "prefixItems")
 
 
 def chat_fault(body: JsonObject) -> ApiError | None:
@@ -59,69 +57,63 @@ def stream_options_fault(body: JsonObject) -> ApiError | None:
     """Return the error for `stream_options` without a stream. Source: BerriAI/litellm#5803."""
     if body.get("stream_options") is None or body.get("stream"):
         return None
-    return _refusal("The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options")
-
-
-def _refusal(message: str, param: str, code: str | None = None) -> ApiError:
-    return ApiError(400, message, param=param, code=code)
+    return refusal("The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options")
 
 
 # ---- parameters beside one another ------------------------------------------------------------------------------
 
 
-def _both_limits(body: JsonObject) -> _Fault:
+def _both_limits(body: JsonObject) -> Fault:
     """Two names for one limit. Source: API reference, max_tokens is deprecated in favor of max_completion_tokens."""
     if body.get("max_tokens") is None or body.get("max_completion_tokens") is None:
         return None
-    return _refusal(
+    return refusal(
         "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.", "max_tokens",
         "invalid_parameter_combination",
     )  # fmt: skip
 
 
-def _old_limit(body: JsonObject) -> _Fault:
+def _old_limit(body: JsonObject) -> Fault:
     """Source: API reference, max_tokens is not for o-series models; for gpt-5 microsoft/clarity-agent#59."""
     if body.get("max_tokens") is None:
         return None
-    if not (_ALWAYS_REASONS.fullmatch(body["model"]) or _MAY_REASON.fullmatch(body["model"])):
+    if not may_reason(body["model"]):
         return None
-    return _refusal(
+    return refusal(
         "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
         "max_tokens", "unsupported_parameter",
     )  # fmt: skip
 
 
-def _temperature(body: JsonObject) -> _Fault:
+def _temperature(body: JsonObject) -> Fault:
     """Source: guide "Reasoning"; guide "Using GPT-5.2", by which later models take it where they do not reason."""
     value = body.get("temperature")
     if value is None or value == 1:
         return None
-    effort = body.get("reasoning_effort")
-    reasons = _MAY_REASON.fullmatch(body["model"]) and effort not in (None, "none")
-    if not (reasons or _ALWAYS_REASONS.fullmatch(body["model"])):
+    if not reasons(body["model"], body.get("reasoning_effort")):
         return None
-    return _refusal(
+    return refusal(
         f"Unsupported value: 'temperature' does not support {value} with this model. Only the default (1) value is"
         " supported.", "temperature", "unsupported_value",
     )  # fmt: skip
 
 
-def _top_logprobs(body: JsonObject) -> _Fault:
+def _top_logprobs(body: JsonObject) -> Fault:
     """Source: API reference, top_logprobs: logprobs must be set to true if this parameter is used."""
     if body.get("top_logprobs") is None or body.get("logprobs"):
         return None
     message = "Invalid value for 'top_logprobs': 'logprobs' must be set to true if this parameter is used."
-    return _refusal(message, "top_logprobs")
+    return refusal(message, "top_logprobs")
 
 
-def _logit_bias(body: JsonObject) -> _Fault:
+def _logit_bias(body: JsonObject) -> Fault:
     """Source: API reference, logit_bias: a value from -100 to 100."""
     for token, bias in (body.get("logit_bias") or {}).items():
         spend_turn(1)
         if not -_BIAS <= bias <= _BIAS:
             side, sign, bound = ("above maximum", "<=", _BIAS) if bias > 0 else ("below minimum", ">=", -_BIAS)
             path = f"logit_bias.{token[:100]}"
-            return _refusal(
+            return refusal(
                 f"Invalid '{path}': integer {side} value. Expected a value {sign} {bound}, but got {bias} instead.",
                 path, f"integer_{side.split(' ')[0]}_{side[6:9]}_value",
             )  # fmt: skip
@@ -131,7 +123,7 @@ def _logit_bias(body: JsonObject) -> _Fault:
 # ---- tools ------------------------------------------------------------------------------------------------------
 
 
-def _empty_tools(body: JsonObject) -> _Fault:
+def _empty_tools(body: JsonObject) -> Fault:
     """Source: openai/openai-node#1341 has the words, for tool_calls; vllm-project/vllm#39741 says it of `tools`."""
     for name in ("tools", "functions"):
         if body.get(name) == []:
@@ -140,23 +132,21 @@ def _empty_tools(body: JsonObject) -> _Fault:
 
 
 def _empty_array(path: str) -> ApiError:
-    return _refusal(
+    return refusal(
         f"Invalid '{path}': empty array. Expected an array with minimum length 1, but got an empty array instead.",
         path, "empty_array",
     )  # fmt: skip
 
 
-def _without_tools(body: JsonObject) -> _Fault:
+def _without_tools(body: JsonObject) -> Fault:
     """Source: openai/swarm#30."""
     for name, needed in (("tool_choice", "tools"), ("parallel_tool_calls", "tools"), ("function_call", "functions")):
         if body.get(name) is not None and not body.get(needed):
-            return _refusal(
-                f"Invalid value for '{name}': '{name}' is only allowed when '{needed}' are specified.", name
-            )
+            return refusal(f"Invalid value for '{name}': '{name}' is only allowed when '{needed}' are specified.", name)
     return None
 
 
-def _names(body: JsonObject) -> _Fault:
+def _names(body: JsonObject) -> Fault:
     """Source: API reference, a function's and a schema's name: a-z, A-Z, 0-9, underscores and dashes, at most 64."""
     named = [(f"tools[{at}].{kind}.name", tool[kind]) for at, tool in enumerate(body.get("tools") or [])
              for kind in ("function", "custom") if type(tool.get(kind)) is dict]  # fmt: skip
@@ -165,107 +155,40 @@ def _names(body: JsonObject) -> _Fault:
     if type(described) is dict:
         named.append(("response_format.json_schema.name", described))
     for path, owner in named:
-        fault = _name_fault(path, owner["name"])
+        fault = name_fault(path, owner["name"])
         if fault is not None:
             return fault
     return None
 
 
-def _name_fault(path: str, name: str) -> _Fault:
-    if not name:
-        return _refusal(
-            f"Invalid '{path}': empty string. Expected a string with minimum length 1, but got an empty string"
-            " instead.",
-            path, "empty_string",
-        )  # fmt: skip
-    if len(name) > _LONGEST_NAME:
-        return _refusal(
-            f"Invalid '{path}': string too long. Expected a string with maximum length {_LONGEST_NAME}, but got a"
-            f" string with length {len(name)} instead.", path, "string_above_max_length",
-        )  # fmt: skip
-    return None if _NAME.fullmatch(name) else _pattern_fault(path, f"^{_NAME.pattern}$")
-
-
-def _pattern_fault(path: str, pattern: str) -> ApiError:
-    return _refusal(
-        f"Invalid '{path}': string does not match pattern. Expected a string that matches the pattern '{pattern}'.",
-        path, "invalid_value",
-    )  # fmt: skip
-
-
 # ---- schemas ----------------------------------------------------------------------------------------------------
 
 
-def _schemas(body: JsonObject) -> _Fault:
+def _schemas(body: JsonObject) -> Fault:
     """Source: guide "Structured outputs", supported schemas; moeru-ai/xsai#202."""
-    budget = Budget(_SCHEMA_STEPS, "The strict schemas", pauses=True)
+    budget = schema_budget()
     described = (body.get("response_format") or {}).get("json_schema")
     if type(described) is dict:
-        fault = _schema_fault(described.get("schema"), is_strict=bool(described.get("strict")), budget=budget)
+        fault = schema_fault(described.get("schema"), is_strict=bool(described.get("strict")), budget=budget)
         if fault:
-            return _refusal(f"Invalid schema for response_format '{described['name']}': {fault}", "response_format")
+            return refusal(f"Invalid schema for response_format '{described['name']}': {fault}", "response_format")
     for at, tool in enumerate(body.get("tools") or []):
         function = tool.get("function")
         if type(function) is not dict:
             continue
-        fault = _schema_fault(function.get("parameters"), is_strict=bool(function.get("strict")), budget=budget)
+        fault = schema_fault(function.get("parameters"), is_strict=bool(function.get("strict")), budget=budget)
         if fault:
-            return _refusal(
+            return refusal(
                 f"Invalid schema for function '{function['name']}': {fault}", f"tools[{at}].function.parameters",
                 "invalid_function_parameters",
             )  # fmt: skip
     return None
 
 
-def _schema_fault(schema: typing.Any, *, is_strict: bool, budget: Budget) -> str:
-    """Return what is wrong with a schema, "" for nothing."""
-    if type(schema) is not dict:
-        return ""
-    kind = schema.get("type")
-    if kind not in (None, "object") and not (type(kind) is list and "object" in kind):
-        told = kind if type(kind) is str else str(kind)
-        return f"schema must be a JSON Schema of 'type: \"object\"', got 'type: \"{told[:100]}\"'."
-    return _strict_fault(schema, budget) if is_strict else ""
-
-
-def _strict_fault(schema: JsonObject, budget: Budget) -> str:
-    """Return where a strict schema leaves something open, "" for nowhere."""
-    waiting: list[tuple[tuple[str, ...], typing.Any]] = [((), schema)]
-    while waiting:
-        budget.spend()
-        context, part = waiting.pop()
-        if type(part) is not dict:
-            continue
-        kind = part.get("type")
-        if kind == "object" or (type(kind) is list and "object" in kind):
-            if part.get("additionalProperties") is not False:
-                return f"In context={context}, 'additionalProperties' is required to be supplied and to be false."
-            properties, required = part.get("properties"), part.get("required")
-            for name in properties if type(properties) is dict else ():
-                budget.spend()
-                if type(required) is not list or name not in required:
-                    return (
-                        f"In context={context}, 'required' is required to be supplied and to be an array including"
-                        f" every key in properties. Missing '{name[:100]}'."
-                    )
-        below: list[tuple[tuple[str, ...], typing.Any]] = [((*context, "items"), part.get("items"))]
-        for word in _OBJECTS_OF_SCHEMAS:
-            members = part.get(word)
-            if type(members) is dict:
-                below += [((*context, word, name), member) for name, member in members.items()]
-        for word in _ARRAYS_OF_SCHEMAS:
-            members = part.get(word)
-            if type(members) is list:
-                below += [((*context, word, str(at)), member) for at, member in enumerate(members)]
-        budget.spend(len(below))
-        waiting += reversed(below)
-    return ""
-
-
 # ---- messages ---------------------------------------------------------------------------------------------------
 
 
-def _messages(body: JsonObject) -> _Fault:
+def _messages(body: JsonObject) -> Fault:
     """Each message by itself, and calls with their answers.
 
     Source: API reference, content of an assistant message is required unless tool_calls or function_call is specified;
@@ -277,7 +200,7 @@ def _messages(body: JsonObject) -> _Fault:
         role = message["role"]
         if role == "tool":
             if message["tool_call_id"] not in open_calls:
-                return _refusal(
+                return refusal(
                     "Invalid parameter: messages with role 'tool' must be a response to a preceeding message with"
                     " 'tool_calls'.", f"messages[{at}].role",
                 )  # fmt: skip
@@ -287,7 +210,7 @@ def _messages(body: JsonObject) -> _Fault:
             return _unanswered(open_calls, at)
         name = message.get("name")
         if name is not None and not _AUTHOR.fullmatch(name):
-            return _pattern_fault(f"messages[{at}].name", f"^{_AUTHOR.pattern}$")
+            return pattern_fault(f"messages[{at}].name", f"^{_AUTHOR.pattern}$")
         if role == "assistant":
             fault = _assistant_fault(message, f"messages[{at}]")
             if fault is not None:
@@ -297,28 +220,28 @@ def _messages(body: JsonObject) -> _Fault:
 
 
 def _unanswered(ids: typing.Iterable[str], at: int) -> ApiError:
-    return _refusal(
+    return refusal(
         "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'."
         f" The following tool_call_ids did not have response messages: {', '.join(ids)[:1000]}", f"messages[{at}].role",
     )  # fmt: skip
 
 
-def _assistant_fault(message: JsonObject, path: str) -> _Fault:
+def _assistant_fault(message: JsonObject, path: str) -> Fault:
     calls = message.get("tool_calls")
     if calls == []:
         return _empty_array(f"{path}.tool_calls")
     for at, call in enumerate(calls or []):
         if type(call.get("function")) is dict:
-            fault = _name_fault(f"{path}.tool_calls[{at}].function.name", call["function"]["name"])
+            fault = name_fault(f"{path}.tool_calls[{at}].function.name", call["function"]["name"])
             if fault is not None:
                 return fault
     said = ("content", "tool_calls", "function_call", "refusal", "audio")
     if all(message.get(name) is None for name in said):
-        return _refusal("Invalid value for 'content': expected a string, got null.", f"{path}.content")
+        return refusal("Invalid value for 'content': expected a string, got null.", f"{path}.content")
     return None
 
 
-def _json_word(body: JsonObject) -> _Fault:
+def _json_word(body: JsonObject) -> Fault:
     """Source: guide "JSON mode"; mem0ai/mem0#3008."""
     if (body.get("response_format") or {}).get("type") != "json_object":
         return None
@@ -330,13 +253,13 @@ def _json_word(body: JsonObject) -> _Fault:
                 spend_turn(1 + len(text) // 500)
                 if "json" in text.lower():
                     return None
-    return _refusal(
+    return refusal(
         "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'.",
         "messages",
     )  # fmt: skip
 
 
-_RULES: tuple[typing.Callable[[JsonObject], _Fault], ...] = (
+_RULES: tuple[typing.Callable[[JsonObject], Fault], ...] = (
     _both_limits,
     _old_limit,
     _temperature,

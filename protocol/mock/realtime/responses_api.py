@@ -3,7 +3,7 @@
 Responses are made one after the other in the order of the messages, whatever lanes (`stream_id`) they are in. A
 response may follow another of the same connection even if that one is not stored.
 
-Source: OpenAI guide "WebSocket mode"; API reference, "Responses client events".
+Source: OpenAI guide "WebSocket mode"; API reference, "Responses client events", beta's among them.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from protocol.errors import ApiError
 from protocol.mock.engine.world import World
 from protocol.mock.realtime.wire import Events, Turn, TurnFrames, TurnTalk, event_type
 from protocol.mock.responses.items import ItemChain
+from protocol.mock.responses.memory import RESPONSES
 from protocol.mock.responses.responses import Responses, may_paint
 from protocol.wire.json_text import JsonObject
 
@@ -31,10 +32,14 @@ class ResponsesTalk(TurnTalk):
         self._responses = Responses(world)
         self._recent: dict[str, ItemChain] = {}
         self._steers = 0
+        self._injections = 0
 
     def receive(self, message: JsonObject) -> Events:
-        if event_type(message, ("response.create", "response.steer")) == "response.steer":
+        kind = event_type(message, ("response.create", "response.steer", "response.inject"))
+        if kind == "response.steer":
             return [self._refused_steer(message)]
+        if kind == "response.inject":
+            return [self._refused_injection(message)]
         if len(self._turns) >= _MOST_WAITING_RESPONSES:
             raise ApiError(
                 429,
@@ -82,6 +87,19 @@ class ResponsesTalk(TurnTalk):
             "message": "This server makes responses at once: none can be steered. Ask for a further response instead.",
         }  # fmt: skip
         return {"type": "response.steer.failed", "sequence_number": self._steers - 1, "steer": told, "error": error}
+
+    def _refused_injection(self, message: JsonObject) -> JsonObject:
+        """Return the event that gives back what came for a response that is no longer made: each is made at once."""
+        self._injections += 1
+        id = message.get("response_id")
+        is_known = id in self._recent or self._world.store.get(RESPONSES, str(id)) is not None
+        code = "response_already_completed" if is_known else "response_not_found"
+        reason = "has been completed already" if is_known else "is not there"
+        error = {"code": code, "message": f"The response '{str(id)[:100]}' {reason}: ask for a further one instead."}
+        return {
+            "type": "response.inject.failed", "sequence_number": self._injections - 1, "response_id": id,
+            "input": message.get("input"), "error": error, **_lane(message),
+        }  # fmt: skip
 
 
 def _lane(message: JsonObject) -> JsonObject:

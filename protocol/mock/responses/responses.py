@@ -27,6 +27,7 @@ from protocol.mock.responses.items import (
 )
 from protocol.mock.responses.making import MadeResponse, ResponseMaker, usage_of
 from protocol.mock.responses.memory import RESPONSES, ResponseMemory, response_state, shown_response
+from protocol.mock.responses.rules import json_word_fault, response_fault
 from protocol.openai.answers import COUNTED_AT_ONCE, EVENT_STREAM_FIELDS, event_bytes
 from protocol.openai.long_json import is_long_json, json_size
 from protocol.turns import in_turns
@@ -124,10 +125,12 @@ class Responses:
     ) -> MadeResponse:
         if self._memory.is_strict:
             _check_names(body)
+            _raise(response_fault(body))
         conversation = self._memory.conversation_of(body)
         context = self._memory.context(body, conversation, budget, recent)
         if self._memory.is_strict:
             check_calls_answered(context.all())
+            _raise(json_word_fault(body, context.all()))
         text = self._world.time.text(body, key)
         return self._maker.make(
             body, _fitting(context, body, budget), conversation, budget, text=text, is_silent=is_silent
@@ -237,6 +240,11 @@ def _charged_tokens(items: list[JsonObject], body: JsonObject, budget: Budget) -
     for item in items:
         budget.spend(_ITEM_STEPS + len(item_text(item)) // _CHARACTERS_A_STEP)
     return items_tokens(items, body.get("instructions"))
+
+
+def _raise(fault: ApiError | None) -> None:
+    if fault is not None:
+        raise fault
 
 
 def _check_names(body: JsonObject) -> None:

@@ -156,7 +156,8 @@ RealtimeTranslationAudio = {input? {noise_reduction? {type "near_field"|"far_fie
 
 # Responses over a WebSocket: each message asks for one and is answered by the events of its stream.
 GET /responses opens nothing
-  < {type "response.create", stream_id? str}|{type "response.steer", previous_response_id str, input any}
+  < {type "response.create", stream_id? str}|{type "response.steer", previous_response_id str, input any}|
+    {type "response.inject", response_id str, input InputItems}
 
 # The WebSocket of a Live session, which listens and speaks without turns.
 GET /live/sessions opens nothing
