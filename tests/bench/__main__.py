@@ -1,4 +1,4 @@
-"""python tests/bench [plain] [streamed] [paced] [start] [memory] [relay]: print how the server compares with its peers.
+"""python tests/bench [calls] [plain] [streamed] [paced] [start] [memory] [relay]: print how fast the server is.
 
 Only ratios mean something on another machine; the raw numbers stand beside them. Nothing here passes or fails, and
 nothing of it belongs to the test suite. Needs Linux or macOS and the standard library; uses wrk, and nginx with Lua,
@@ -14,16 +14,18 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from answers import WrongAnswer
+from calls import measure_calls
 from load import generator
 from peers import CannotMeasure, Cores, compile_ahead, raise_file_limit
 from relaying import measure_relay
 from report import Findings, as_json, as_table
 from rows import Options, measure_memory, measure_paced, measure_plain, measure_start, measure_streamed
 
-_MEASUREMENTS = {
+_MEASUREMENTS: dict[str, Callable[[Options], Findings]] = {
+    "calls": lambda options: measure_calls(options.program),
     "plain": measure_plain,
     "streamed": measure_streamed,
     "paced": measure_paced,
