@@ -7,6 +7,7 @@ returns its requests in order. Its docstring says what it is after.
 from __future__ import annotations
 
 import base64
+import gzip
 import io
 import json
 import struct
@@ -588,6 +589,111 @@ def long_lists(size: float) -> list[Shot]:
     shots = [ask("/v1/conversations", metadata=metadata) for _ in range(int(2_000 * size))]
     shots += [Shot("/v1/assistants?limit=100&order=asc", method="GET"), Shot("/v1/files?limit=10000", method="GET")]
     return shots
+
+
+# ---- short requests about what is long ------------------------------------------------------------------------------
+
+
+@kind()
+def long_threads(size: float) -> list[Shot]:
+    """A thread of thousands of messages, a thread of long ones, and runs on them."""
+    many = [{"role": "user", "content": "word " * 100}] * int(8_000 * size)
+    long_parts = [{"type": "text", "text": "word " * int(40_000 * size)}] * 20
+    shots = []
+    for messages in (many, [{"role": "user", "content": long_parts}] * 12):
+        run = {"assistant_id": "ID", "thread": {"messages": messages}}
+        shots += [ask("/v1/assistants", model="gpt-4o"), ask("/v1/threads/runs", True, **run)]
+        shots += [ask("/v1/threads/runs", True, stream=True, **run)]
+    return [*shots, Shot("/v1/assistants?limit=100", method="GET")]
+
+
+@kind()
+def long_pages(size: float) -> list[Shot]:
+    """A conversation of large items, listed, and answered by short requests."""
+    item = {"type": "message", "role": "user", "content": "word " * int(600_000 * size)}
+    listed = Shot("/v1/conversations/ID/items?limit=100", method="GET", needs_id=True)
+    return [
+        ask("/v1/conversations", items=[item] * 20),
+        listed,
+        ask("/v1/responses", True, model="m", input="Hello", conversation="ID"),
+        ask("/v1/responses", True, model="m", input="Hello", conversation="ID", stream=True),
+        listed,
+    ]
+
+
+@kind()
+def streams_that_repeat(size: float) -> list[Shot]:
+    """Streams whose events tell large instructions and tools again and again."""
+    tools = [
+        {"type": "function", "name": f"f{number}", "description": "word " * int(80_000 * size), "parameters": {}}
+        for number in range(100)
+    ]
+    asked = {"model": "m", "input": "Hello", "tools": tools, "stream": True}
+    return [
+        ask("/v1/responses", **asked),
+        ask("/v1/responses", background=True, **asked),
+        ask("/v1/responses", model="m", input="Hello", instructions="word " * int(400_000 * size), stream=True),
+    ]
+
+
+@kind()
+def templates_of_braces(size: float) -> list[Shot]:
+    """Graders whose templates are nothing but braces, or name a long text again and again."""
+    path = "/v1/fine_tuning/alpha/graders/run"
+    long_text = "word " * int(200_000 * size)
+    return [
+        ask(
+            path,
+            grader={"type": "string_check", "name": "g", "operation": "eq", "input": text, "reference": text},
+            model_sample=long_text,
+            item={"text": long_text},
+        )
+        for text in (
+            "{{" * int(1_000_000 * size),
+            "{{item." * int(500_000 * size),
+            "{{item.text}}" * int(10_000 * size),
+        )
+    ]
+
+
+@kind("mock", "dashscope")
+def coded_bodies(size: float) -> list[Shot]:
+    """Bodies under gzip that become large: spaces, empty lists, many members, and more than may be."""
+    begin = b'{"model":"gpt-4o","messages":[{"role":"user","content":"Hello"}]'
+    bodies = [
+        begin + b" " * int(60 * MEGABYTE * size) + b"}",
+        begin + b',"metadata":[' + b"[]," * int(20 * MEGABYTE * size) + b"[]]}",
+        b"\0" * int(300 * MEGABYTE * size),
+    ]
+    coded = [gzip.compress(body, 1) for body in bodies]
+    coded.append(gzip.compress(b"") * int(100_000 * size))
+    azure = "/openai/deployments/gpt-4o/chat/completions?api-version=1"
+    return [Shot(path, body, fields=(("Content-Encoding", "gzip"),)) for path in (CHAT, azure) for body in coded]
+
+
+@kind("mock", "dashscope")
+def azures_paths(size: float) -> list[Shot]:
+    """Long bodies into which the model of the path is put."""
+    messages = [{"role": "user", "content": "word " * int(400_000 * size)}] * 20
+    path = "/openai/deployments/gpt-4o/chat/completions?api-version=1"
+    return [ask(path, messages=messages), ask("/", messages=messages)]
+
+
+@kind()
+def native_calls(size: float) -> list[Shot]:
+    """Long calls of DashScope's own API."""
+    text = "word " * int(1_000_000 * size)
+    generation = "/api/v1/services/aigc/text-generation/generation"
+    embedding = "/api/v1/services/embeddings/text-embedding/text-embedding"
+    said = [{"role": "user", "content": f"Repeat: {text}"}]
+    return [
+        ask(generation, model="qwen-plus", input={"prompt": text}),
+        ask(generation, model="qwen-plus", input={"messages": said}, parameters={"result_format": "message", "n": 4}),
+        ask(generation, model="qwen-plus", input={"messages": said[:1] * int(1_000 * size)}),
+        ask(embedding, model="text-embedding-v4", input={"texts": ["a b c"] * int(100_000 * size)}),
+        ask("/api/v1/services/rerank/text-rerank/text-rerank", model="gte-rerank", input={
+            "query": text, "documents": [text] * 4}),
+    ]  # fmt: skip
 
 
 def all_shots(size: float) -> Iterator[tuple[str, Shot]]:
