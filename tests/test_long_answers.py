@@ -16,7 +16,9 @@ from protocol.errors import ApiError
 from protocol.exchange import Response
 from protocol.mock.engine.resources import json_answer, within_bytes
 from protocol.mock.engine.store import memory_size
+from protocol.mock.text.vectors import lexical_words
 from protocol.mock.training.graders import filled
+from protocol.openai.answers import split_words, words_of
 from protocol.openai.long_json import json_size
 
 MEGABYTE = 1 << 20
@@ -241,3 +243,37 @@ def test_others_have_turns_while_a_large_upload_is_completed():
         told, rounds = rounds_beside(complete)
         assert told == expected
         assert rounds >= (0 if expected == "invalid_upload_status" else 10)
+
+
+# ---- words ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["", " ", "a", " a  b\n", "中文 and words ", "a" * 70_000 + " b", " x y" * 30_000])
+def test_the_words_of_a_text_are_the_same_one_by_one_and_make_up_the_text(text):
+    assert list(words_of(text)) == split_words(text)
+    assert "".join(words_of(text)) == text
+
+
+def test_others_have_turns_while_a_long_text_is_cut_into_words():
+    for work in (split_words, lexical_words, lambda text: sum(1 for _ in words_of(text))):
+        pauses = []
+        work_with_pauses(functools.partial(pauses.append, 1), functools.partial(work, "word " * 100_000))
+        assert len(pauses) >= 10
+
+
+def test_others_have_turns_while_a_native_call_counts_its_words():
+    mock = make_mock()
+    text = "word " * 300_000
+    for path, body in (
+        ("services/aigc/text-generation/generation", {"model": "qwen-plus", "input": {"prompt": text}}),
+        ("tokenizer", {"model": "qwen-plus", "input": {"prompt": text}}),
+        (
+            "services/rerank/text-rerank/text-rerank",
+            {"model": "gte-rerank", "input": {"query": text, "documents": ["a", text]}},
+        ),
+    ):
+        request = make_request("POST", f"/api/v1/{path}", body, [("authorization", "Bearer sk-x")])
+        pauses = []
+        endpoint = mock.endpoint(request)
+        work_with_pauses(functools.partial(pauses.append, 1), functools.partial(endpoint.answer, request))
+        assert len(pauses) >= 30, path

@@ -21,6 +21,10 @@ from protocol.wire.sse import NAMED_EVENT, encode_event
 #: Of a text with more characters, `count_words` counts the words in turns.
 COUNTED_AT_ONCE = 65_536
 
+# Of a text that is cut into words, what is cut before the turn is charged, and the steps for it.
+_WORDS_A_CHARGE = 256
+_WORDS_STEPS = 200
+
 #: Header fields of a JSON answer, encoded once.
 JSON_FIELDS = encode_fields([("content-type", "application/json")])
 
@@ -110,8 +114,22 @@ def split_words(text: str) -> list[str]:
     """Cut a text into the pieces that a stream sends: words with the white space behind. Joined they are the text."""
     if text.isspace():
         return [text]
+    if len(text) > COUNTED_AT_ONCE:
+        return list(words_of(text))
     # The long pattern takes 2 ms to compile, so it is compiled when a text first needs it.
     return _ASCII_WORD.findall(text) if text.isascii() else re.findall(_WORD, text)
+
+
+def words_of(text: str) -> typing.Iterator[str]:
+    """Give the pieces of `split_words` one by one; of a long text others have their turns in between."""
+    if text.isspace():
+        yield text
+        return
+    pattern = _ASCII_WORD if text.isascii() else re.compile(_WORD)
+    for number, word in enumerate(pattern.finditer(text)):
+        if not number % _WORDS_A_CHARGE:
+            spend_turn(_WORDS_STEPS)
+        yield word[0]
 
 
 def count_words(text: str) -> int:

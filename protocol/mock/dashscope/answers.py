@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import typing
 
+from protocol.budget import is_in_turns
 from protocol.errors import ApiError
 from protocol.exchange import Answer, Paced, Response
 from protocol.mock.dashscope.chat import NativeGroups, encode_native_events
 from protocol.mock.dashscope.service_call import AskedError, ServiceCall
 from protocol.mock.pace.moment import Timing
 from protocol.openai.answers import JSON_FIELDS
+from protocol.openai.long_json import encode_long_json
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject, encode_json
 
@@ -23,7 +25,8 @@ def output_response(request_id: str, output: JsonObject, usage: JsonObject | Non
     body: JsonObject = {"output": output, "request_id": request_id}
     if usage is not None:
         body["usage"] = usage
-    return Response(200, JSON_FIELDS, encode_json(body))
+    encode = encode_long_json if is_in_turns() else encode_json
+    return Response(200, JSON_FIELDS, encode(body))
 
 
 def error_response(error: ApiError, request_id: str) -> Response:

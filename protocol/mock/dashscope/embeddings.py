@@ -15,7 +15,7 @@ from protocol.mock.dashscope.answers import output_response
 from protocol.mock.dashscope.refusals import bad_parameter
 from protocol.mock.dashscope.service_call import ServiceCall
 from protocol.mock.text.vectors import lexical_words, relevance, unit_vector
-from protocol.openai.answers import split_words
+from protocol.openai.answers import words_of
 from protocol.wire.json_text import JsonObject
 
 _OLD_MODEL = r"text-embedding-v[12].*"
@@ -115,4 +115,4 @@ def _dimension(parameters: JsonObject, default: int, possible: typing.Container[
 
 
 def _count_tokens(text: str) -> int:
-    return len(split_words(text)) or 1
+    return sum(1 for _ in words_of(text)) or 1

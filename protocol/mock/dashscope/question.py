@@ -11,6 +11,7 @@ import math
 import re
 import typing
 
+from protocol.budget import spend_turn
 from protocol.dashscope.mapping.models import (
     ALWAYS_THINKING,
     MULTIMODAL_ENDPOINT,
@@ -30,12 +31,13 @@ from protocol.errors import ApiError
 from protocol.mock.dashscope.refusals import URL_ERROR, bad_parameter, object_member
 from protocol.mock.media.recording import sound_seconds
 from protocol.mock.unchecked import objects_of
-from protocol.openai.answers import split_words
+from protocol.openai.answers import words_of
 from protocol.wire.json_text import JsonObject, parse_json
 
 _ROLES = ("system", "user", "assistant", "tool")
 _PARTS = ("text", "image", "audio", "video", "image_hw")
 _MAX_DATA_URI = 10_485_760
+_MESSAGE_STEPS = 4  # to check one (protocol/budget.py)
 # How many tokens a picture, a sound and a film count for; the true figures depend on their size.
 _MEDIA_TOKENS = {"image": 256, "audio": 25, "video": 1024}
 
@@ -134,6 +136,7 @@ def _check_messages(messages: typing.Sequence[JsonObject], multimodal: bool) -> 
             unanswered.remove(answered)
         elif unanswered:
             break
+        spend_turn(_MESSAGE_STEPS)
         unanswered |= _call_ids(message)
         _check_content(message, role, multimodal)
     if unanswered:
@@ -315,7 +318,7 @@ def message_text(message: JsonObject) -> str:
 
 def _prompt_tokens(messages: typing.Sequence[JsonObject]) -> dict[str, int]:
     """Count a prompt's tokens by kind. A word is one, and a message has at least one."""
-    tokens = {"text": sum(len(split_words(message_text(message))) or 1 for message in messages)}
+    tokens = {"text": sum(sum(1 for _ in words_of(message_text(message))) or 1 for message in messages)}
     for message in messages:
         for part in message["content"] if type(message.get("content")) is list else []:
             for kind, count in _MEDIA_TOKENS.items():

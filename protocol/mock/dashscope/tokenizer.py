@@ -10,7 +10,7 @@ from protocol.mock.dashscope.question import message_text
 from protocol.mock.dashscope.refusals import bad_parameter
 from protocol.mock.dashscope.service_call import ServiceCall
 from protocol.mock.unchecked import objects_of
-from protocol.openai.answers import split_words
+from protocol.openai.answers import words_of
 
 _VOCABULARY = 151_643
 
@@ -20,8 +20,11 @@ def tokenize(call: ServiceCall) -> Answer:
     prompt = call.input.get("prompt")
     messages = objects_of(call.input.get("messages"))
     texts = [prompt] if type(prompt) is str else [message_text(message) for message in messages]
-    tokens = [word for text in texts for word in split_words(text)]
+    tokens, ids = [], []
+    for text in texts:
+        for word in words_of(text):
+            tokens.append(word)
+            ids.append(binascii.crc32(word.encode("utf-8", "backslashreplace")) % _VOCABULARY)
     if not tokens:
         raise bad_parameter("Field required: input.messages")
-    ids = [binascii.crc32(word.encode("utf-8", "backslashreplace")) % _VOCABULARY for word in tokens]
     return output_response(call.request.id, {"token_ids": ids, "tokens": tokens}, {"input_tokens": len(tokens)})

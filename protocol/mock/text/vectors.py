@@ -22,7 +22,7 @@ import sys
 import typing
 
 from protocol.budget import spend_turn
-from protocol.openai.answers import split_words
+from protocol.openai.answers import words_of
 
 Words = typing.Mapping[str, int]
 
@@ -42,8 +42,7 @@ def lexical_words(text: str) -> Words:
 
     A text of punctuation alone is one word; the empty text has none.
     """
-    spend_turn(len(text) // 10)
-    words = collections.Counter(piece.strip(_PUNCTUATION).casefold() for piece in split_words(text))
+    words = collections.Counter(piece.strip(_PUNCTUATION).casefold() for piece in words_of(text))
     del words[""]
     return words or ({text: 1} if text else {})
 
