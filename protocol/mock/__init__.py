@@ -27,7 +27,7 @@ load or import (protocol/__init__.py says what the mock may import at all):
         Operations read from the description, and what their verbs do to what is remembered.
     storage -> unchecked, text, engine
         Files, and what is made of them: uploads, batches, vector stores, containers, skills.
-    inference -> text, media, served_files, answer, engine, storage
+    inference -> pace, text, media, served_files, answer, engine, storage
         Chat, completions, images, sound, embeddings, moderations, videos.
     responses -> unchecked, media, answer, engine
         Responses and conversations.

@@ -190,7 +190,7 @@ class _Mind:
         self.time = time
         # The one path that every load test takes goes around all that it does not need.
         chat = SimpleChat(time, self._other_chat)
-        answer_chat = chat.answer if time.is_plain else chat.answer_other
+        answer_chat = chat.answer if time.is_plain else chat.answer_paced if time.says_text else chat.answer_other
         self._chat = Endpoint(answer_chat, "mock POST /chat/completions")
         # And so does not know the instrument.
         self._any_chat = Endpoint(chat.answer_other, "mock POST /chat/completions")

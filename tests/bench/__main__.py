@@ -1,4 +1,4 @@
-"""python tests/bench [calls] [plain] [streamed] [paced] [start] [memory] [relay]: print how fast the server is.
+"""python tests/bench [calls] [plain] [streamed] [paced] [pace] [start] [memory] [relay]: print how fast the server is.
 
 Only ratios mean something on another machine; the raw numbers stand beside them. Nothing here passes or fails, and
 nothing of it belongs to the test suite. Needs Linux or macOS and the standard library; uses wrk, and nginx with Lua,
@@ -19,6 +19,7 @@ from collections.abc import Callable, Sequence
 from answers import WrongAnswer
 from calls import measure_calls
 from load import generator
+from pace_rows import measure_pace
 from peers import CannotMeasure, Cores, compile_ahead, raise_file_limit
 from relaying import measure_relay
 from report import Findings, as_json, as_table
@@ -29,6 +30,7 @@ _MEASUREMENTS: dict[str, Callable[[Options], Findings]] = {
     "plain": measure_plain,
     "streamed": measure_streamed,
     "paced": measure_paced,
+    "pace": measure_pace,
     "start": measure_start,
     "memory": measure_memory,
     "relay": measure_relay,

@@ -75,6 +75,8 @@ class TimeAndChance:
         #: Whether the configured text is what most answers say, at the delays that the settings have.
         self.is_plain = not settings.pace and settings.length == "text"
         self._pace = self._make_pace(settings.pace) if settings.pace else None
+        #: Whether the configured text is what most answers say, and their usage is as it was.
+        self.says_text = settings.length == "text" and (self._pace is None or not self._pace.knows_prompts)
 
     # ---- time and chance ----------------------------------------------------------------------------------------
 

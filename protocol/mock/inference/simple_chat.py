@@ -10,6 +10,7 @@ import typing
 
 from protocol.exchange import Answer, Paced, Request, Response, answer_in_turns
 from protocol.mock.engine.time_and_chance import TimeAndChance
+from protocol.mock.pace.moment import Moment
 from protocol.on_demand import is_loaded, load
 from protocol.openai.answers import COUNTED_AT_ONCE, EVENT_STREAM_FIELDS, JSON_FIELDS, count_words, split_words
 from protocol.openai.completions import Choice, FixedChat
@@ -44,6 +45,7 @@ class SimpleChat:
     """
 
     def __init__(self, time: TimeAndChance, load_other: typing.Callable[[], OtherChat]) -> None:
+        self._time = time
         self._fixed = FixedAnswers(time)
         self._load_other = load_other
         self._other: OtherChat | None = None
@@ -56,6 +58,15 @@ class SimpleChat:
         if words:
             return self._fixed.answer(body, body["model"], words)
         return self.answer_other(request)
+
+    def answer_paced(self, request: Request) -> Answer:
+        """Answer POST /v1/chat/completions at a pace that does not look at what stands in prompts."""
+        body, time = request.json_object(), self._time
+        words = usual_words(body, self._fixed.tokens, is_long=len(request.body) > COUNTED_AT_ONCE)
+        moment = time.moment(time.key_of(request.body), tuple, words) if words else None
+        if moment is None:
+            return self.answer_other(request)
+        return self._fixed.answer_at(moment, body, body["model"], words)
 
     def answer_other(self, request: Request) -> Answer:
         """Answer a chat of any form."""
@@ -101,6 +112,15 @@ class FixedAnswers:
             return time.stream(chat.frames(id, created, model, words, include_usage=with_usage))
         frames = [chat.stream(id, created, model)]
         return Response(200, EVENT_STREAM_FIELDS, Paced(frames, first_delay=0.0, delay=0.0))
+
+    def answer_at(self, moment: Moment, body: JsonObject, model: str, words: int) -> Answer:
+        """Answer a chat whose prompt has so many words, at a pace."""
+        time, chat = self._time, self._chat
+        id, created = time.new_id("chatcmpl-"), time.now()
+        if not body.get("stream"):
+            response = Response(200, JSON_FIELDS, chat.completion(id, created, model, words))
+            return time.after_words(response, self.tokens, moment)
+        return time.stream(chat.frames(id, created, model, words, include_usage=includes_usage(body)), moment)
 
 
 def usual_words(body: JsonObject, tokens: int, *, is_long: bool = False) -> int:
