@@ -104,6 +104,16 @@ def test_no_tool_is_called_for_words_of_its_description_alone():
     assert chat_calls(user(READING)) == READ_NOTES
 
 
+def test_a_tool_is_asked_for_by_its_one_word_and_what_it_is_for():
+    read = function("read", "Read a file or directory from the local filesystem.", "filePath", filePath=STRING)
+    fetch = function("webfetch", "Fetches content. Note the format of the file.", "url", url=STRING)
+    tools = [{"type": "function", "function": one} for one in (fetch, read, TASK)]
+    body = {"model": "gpt-4o", "messages": [{"role": "user", "content": f'"{READING}"'}], "tools": tools}
+    answer = ask(make_mock(), "POST", "/v1/chat/completions", body)
+    calls = [call["function"] for call in answer["choices"][0]["message"].get("tool_calls") or []]
+    assert [(call["name"], json.loads(call["arguments"])) for call in calls] == [("read", {"filePath": "notes.txt"})]
+
+
 @pytest.mark.parametrize(
     ("turn", "own"),
     [

@@ -284,7 +284,9 @@ def _suffices(
         return clause.is_order(frozenset(found)) and _does(clause, verbs[0], objects, found, acted, hits, described)
     if not objects:
         is_named = any(hits.values()) and not words.parameters.members.isdisjoint(clause.words)
-        return bool(acted) or len(described) >= 2 or bool(described and clause.literals) or is_named
+        # "Read a.txt" is for a tool that is called `read`.
+        is_ordered = clause.verb == words.own[0] and bool(clause.literals)
+        return bool(acted) or len(described) >= 2 or bool(described and clause.literals) or is_named or is_ordered
     if len(found) == len(objects) or (acted and verbs[0] in clause.words):
         return True
     if found and (clause.literals or described - {hit for word in found for hit in hits[word]}):
