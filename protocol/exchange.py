@@ -49,7 +49,7 @@ class HeadFacts:
     (RequestHead.facts), and each is worked out once, when somebody first asks: until then it is None.
     """
 
-    __slots__ = ("cors_fields", "direct_endpoint", "endpoint", "has_no_id", "key", "key_label", "session")
+    __slots__ = ("cors_fields", "direct_endpoint", "endpoint", "has_no_id", "key", "key_label", "plans", "session")
 
     def __init__(self) -> None:
         #: The API key that the caller sent, "" for none, and the label by which the log tells it from others.
@@ -63,6 +63,8 @@ class HeadFacts:
         #: asks for more than HTTP/1.1's usual answer: then the connection must look closer before it answers.
         self.endpoint: Endpoint | None = None
         self.direct_endpoint: Endpoint | None = None
+        #: By the name of a backend, what that has worked out; of a type that only the backend knows.
+        self.plans: dict[str, typing.Any] = {}
         #: The session that it belongs to while the instrument is on (protocol/instrument), None else.
         self.session: Session | None = None
 

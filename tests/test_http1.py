@@ -1101,25 +1101,11 @@ def test_every_field_tells_something_where_nobody_says_which() -> None:
     assert one.facts is not two.facts
 
 
-def test_what_is_noted_of_a_head_holds_for_those_that_differ_in_the_length_of_a_short_body_alone() -> None:
+def test_what_a_backend_plans_for_a_head_is_for_no_other_one() -> None:
     trace, other = b"Traceparent: 00-1", b"Traceparent: 00-2"
-    heads = kinds_read(*(post(b"Content-Length: %d" % n, line) for line in (trace, other) for n in (5, 65536, 65537)))
-    first, longest, too_long, *others = heads
-    first.notes()["seen"] = True
-    assert longest.notes() is first.notes() == {"seen": True}
-    assert [head.notes() for head in (too_long, *others)] == [{}] * 4
-    assert others[0].notes() is others[1].notes()
-
-
-def test_what_is_noted_of_heads_is_bounded() -> None:
-    memo = RequestMemo(dict, TELLING)
-    for number in range(1000):
-        reader = RequestReader(memo=memo)
-        reader.feed(post(b"Content-Length: 5", b"X: %d" % number))
-        head = reader.next_event()
-        assert isinstance(head, RequestHead)
-        head.notes()["seen"] = number
-        assert len(head.alike.notes) <= 65
+    first, *others = kinds_read(*(post(b"Content-Length: %d" % n, line) for line in (trace, other) for n in (5, 6)))
+    first.plans = {"seen": True}
+    assert [head.plans for head in others] == [None] * 3
 
 
 def test_heads_that_were_forgotten_are_read_anew() -> None:

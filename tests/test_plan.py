@@ -8,10 +8,12 @@ import pytest
 from relays import settings_of
 
 from protocol.errors import ApiError
-from protocol.exchange import HeadFacts, Request
+from protocol.exchange import TELLING_FIELDS, HeadFacts, Request
 from protocol.relay.plan import Plan, Planner
 from protocol.upstream.destination import address, parse_destination
-from protocol.wire.http1.messages import Fields, RequestHead
+from protocol.wire.http1.memo import RequestMemo
+from protocol.wire.http1.messages import BadMessage, RequestHead
+from protocol.wire.http1.readers import RequestReader
 
 DESTINATION = parse_destination("https://api.test/v1")
 
@@ -23,9 +25,21 @@ def planner(**options: str) -> Planner:
     )
 
 
-def request(target: str, *pairs: tuple[str, str], minor_version: int = 1) -> Request:
-    fields = Fields([("host", "relay.test"), *pairs])
-    return Request(RequestHead("POST", target, minor_version, fields, HeadFacts()), "id", "-")
+def memo() -> RequestMemo:
+    return RequestMemo(HeadFacts, TELLING_FIELDS)
+
+
+def request(remembered: RequestMemo, target: str, *pairs: tuple[str, str], minor_version: int = 1) -> Request | None:
+    """Read a request's head with what is remembered; None where it is none."""
+    lines = "".join(f"{name}: {value}\r\n" for name, value in [("host", "relay.test"), *pairs])
+    reader = RequestReader(memo=remembered)
+    reader.feed(f"POST {target} HTTP/1.{minor_version}\r\n{lines}\r\n".encode("latin-1"))
+    try:
+        head = reader.next_event()
+    except BadMessage:
+        return None
+    assert isinstance(head, RequestHead)
+    return Request(head, "id", "-")
 
 
 def said(plan: Plan | str) -> object:
@@ -36,7 +50,9 @@ def said(plan: Plan | str) -> object:
     return *members, plan.opens_session, decoded, plan.choice.forced
 
 
-def plan_by(made: Planner, asked: Request) -> Plan | str:
+def plan_by(made: Planner, asked: Request | None) -> Plan | str:
+    if asked is None:
+        return "not HTTP"
     try:
         return made.plan(asked)
     except ApiError as exc:
@@ -70,30 +86,45 @@ OPTIONS: dict[str, dict[str, str]] = {
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_plan_is_the_one_for_its_head_whatever_came_before(name: str) -> None:
     rolls = random.Random(name)
-    known = planner(**OPTIONS[name])
+    known, remembered = planner(**OPTIONS[name]), memo()
     for number in range(400):
-        fields = [*rolls.sample(FIELDS, rolls.randrange(6)), ("traceparent", str(number))]
+        fields = [*rolls.sample(FIELDS, rolls.randrange(6)), ("traceparent", str(number // 3))]
         length = rolls.choice(["1", "500", "65536", "65537", "0"])
         rolls.shuffle(fields)
         head = (rolls.choice(TARGETS[:1] * 8 + TARGETS), *fields, ("content-length", length))
         version = rolls.choice([1, 1, 1, 0])
-        asked, alone = (request(*head, minor_version=version) for _ in range(2))
+        asked, alone = (request(one, *head, minor_version=version) for one in (remembered, memo()))
         assert said(plan_by(known, asked)) == said(plan_by(planner(**OPTIONS[name]), alone))
 
 
 def test_a_new_field_takes_no_look_at_the_others() -> None:
-    known = planner(api_key="sk-ours-0123456789")
+    known, remembered = planner(api_key="sk-ours-0123456789"), memo()
     fields = [("content-type", "application/json"), ("accept", "*/*"), ("content-length", "5")]
-    first = known.plan(request("/v1/chat/completions", *fields, ("traceparent", "1")))
-    other = known.plan(request("/v1/chat/completions", *fields, ("traceparent", "2")))
+    first, other = (
+        plan_by(known, request(remembered, "/v1/chat/completions", *fields, ("traceparent", number))) for number in "12"
+    )
+    assert isinstance(first, Plan) and isinstance(other, Plan)
     assert other.opening is first.opening  # taken from the first one
     assert other.lines == first.lines.replace(b"traceparent: 1", b"traceparent: 2")
 
 
+def test_a_head_that_differs_in_the_length_of_its_body_alone_has_the_same_plan() -> None:
+    known, remembered = planner(api_key="sk-ours-0123456789"), memo()
+
+    def planned(length: str, trace: str) -> Plan | str:
+        fields = [("content-type", "application/json"), ("content-length", length), ("traceparent", trace)]
+        return plan_by(known, request(remembered, "/v1/chat/completions", *fields))
+
+    first, second, third, new = (planned(*head) for head in (("5", "1"), ("6", "1"), ("777", "1"), ("777", "2")))
+    assert second is third and new is not third
+    assert said(first) == said(second) != said(new)
+
+
 def test_a_key_that_another_host_must_not_see_stays_behind() -> None:
-    known = planner(api_key="")
+    known, remembered = planner(api_key=""), memo()
     fields = [("content-type", "application/json"), ("authorization", "Bearer caller"), ("content-length", "5")]
     for origin, is_shown in (("https://api.test", True), ("https://other.test", False), ("https://api.test", True)):
-        asked = request("/v1/chat/completions", *fields)
+        asked = request(remembered, "/v1/chat/completions", *fields)
+        assert asked is not None
         asked.keep_key_for(origin)
         assert (b"caller" in known.plan(asked).lines) == is_shown

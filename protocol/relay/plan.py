@@ -31,7 +31,7 @@ from protocol.upstream.destination import Addressing, Destination, address
 from protocol.upstream.request import UpstreamRequest, pieces_of
 from protocol.wire.credentials import query_without_key
 from protocol.wire.gathering import Gathering, joined
-from protocol.wire.http1.messages import SHORT_BODY_BYTES
+from protocol.wire.http1.messages import SHORT_BODY_BYTES, RequestHead
 from protocol.wire.http1.writers import encode_fields, request_lines
 
 # Behind these a path names a model: OpenAI's first API, and Azure's.
@@ -41,9 +41,6 @@ _BEFORE_MODEL_SOMEWHERE = re.compile("/(?:engines|deployments)/")
 # What else a realtime session may be opened for; a model in the query would be refused beside it.
 _WITHOUT_MODEL = re.compile("(?:^|&)(?:intent|call_id)=")
 
-# So many kinds of heads are remembered.
-_USUAL_PLANS = 64
-
 # So many bytes tell of any body whether a JSON object may begin there.
 _TELLING_BYTES = 16
 
@@ -52,7 +49,8 @@ class Plan:
     """What a head alone decides: all of it is the same for every request with that head.
 
     Most of it is the same for all heads that differ only in fields which pass one by one: `opening` is the request's
-    line and what stands before those fields, `closing` what stands behind them.
+    line and what stands before those fields, `closing` what stands behind them. `plan_before` is the latest that was
+    made so, for a head with `lines_before`.
 
     `is_held` says that the body is wanted in one piece, so that the request can be sent again. `kind` is as what the
     body is read for its model, None where nobody reads it, and `choice` says which one is sent; `takes_model` says that
@@ -61,9 +59,11 @@ class Plan:
     """
 
     __slots__ = (
-        "_fields_at", "choice", "closing", "decoded", "is_held", "is_tunnel", "kind", "lines", "opening",
-        "opens_session", "takes_model", "target",
+        "_fields_at", "choice", "closing", "decoded", "is_held", "is_tunnel", "kind", "lines", "lines_before",
+        "opening", "opens_session", "plan_before", "takes_model", "target",
     )  # fmt: skip
+
+    plan_before: Plan
 
     def __init__(self, method: str, target: str, fields: list[tuple[str, str]], choice: ModelChoice) -> None:
         self.choice = choice
@@ -72,6 +72,7 @@ class Plan:
         self.lines = request_lines(method, target, block)
         self._fields_at = len(self.lines) - len(block)
         self.opening = self.closing = b""
+        self.lines_before: list[bytes] = []
         self.is_held = False
         self.is_tunnel = False
         self.kind: BodyKind | None = None
@@ -132,8 +133,6 @@ class Planner:
         self._instance = instance
         self._max_body = max_body
         self._passing_lines = PassingLines(self._own_fields)
-        # The plans for heads that differ in fields alone which pass one by one.
-        self._usual_plans: dict[tuple[str, ...], Plan] = {}
 
     # ---- what the head decides ----------------------------------------------------------------------------------
 
@@ -144,8 +143,10 @@ class Planner:
         """
         head = request.head
         if request.path != head.path or (request.key_origin is not None and self._leaves_key(request)):
-            return self._make_plan(request)  # a door or another backend led here: the head alone does not decide
-        plans = head.notes()
+            return self._make_whole(request)  # a door or another backend led here: the head alone does not decide
+        plans = head.plans
+        if plans is None:
+            plans = head.plans = {}
         plan: Plan | None = plans.get(self._name)
         if plan is None:
             plan = plans[self._name] = self._make_plan(request)
@@ -156,41 +157,30 @@ class Planner:
         return not request.may_show_key(self._origin)
 
     def _make_plan(self, request: Request) -> Plan:
-        telling = self._telling(request)
-        if telling is None:
-            return self._make_whole(request)
-        passing = b"".join(map(self._passing_lines.__getitem__, request.head.fields.pairs))
-        usual = self._usual_plans.get(telling)
+        head, plans = request.head, request.facts.plans
+        usual: Plan | None = plans.get(self._name)
         if usual is not None:
-            return usual.with_fields(passing)
+            lines = head.lines[1:]
+            if head.length_at:
+                del lines[head.length_at - 1]
+            if lines != usual.lines_before:
+                # Else it differs from the one before in the length of its body alone, as with most clients.
+                usual.lines_before = lines
+                usual.plan_before = usual.with_fields(b"".join(map(self._passing_lines.__getitem__, lines)))
+            return usual.plan_before
         plan = self._make_whole(request)
-        addressing = encode_fields(self._addressing.fields)
-        plan.opening = request_lines(request.head.method, plan.target, addressing)
-        plan.closing = encode_fields(closing_fields(request.head, self._own_fields, self._instance))
-        if len(self._usual_plans) >= _USUAL_PLANS:
-            self._usual_plans.clear()
-        self._usual_plans[telling] = plan
+        if head.lines and self._is_usual(head):
+            addressing = encode_fields(self._addressing.fields)
+            plan.opening = request_lines(head.method, plan.target, addressing)
+            plan.closing = encode_fields(closing_fields(head, self._own_fields, self._instance))
+            plans[self._name] = plan
         return plan
 
-    def _telling(self, request: Request) -> tuple[str, ...] | None:
-        """Return what of a head decides its plan, where all else are fields that pass or stay behind one by one."""
-        head = request.head
-        fields = head.fields
-        content_type = fields.get("content-type")
-        if (
-            self.names_asked
-            or request.path != head.path
-            or head.query
-            or head.path.startswith(AZURE_ROOT)
-            or head.upgrade
-            or not 0 < (head.content_length or 0) <= SHORT_BODY_BYTES
-            or "content-encoding" in fields
-            or "," in content_type
-            or not has_usual_connection(head)
-            or self._leaves_key(request)
-        ):
-            return None
-        return head.method, head.target, str(head.minor_version), content_type, fields.get("via")
+    def _is_usual(self, head: RequestHead) -> bool:
+        """Tell whether all heads of the kind have the same plan but for fields that pass or stay behind one by one."""
+        is_azure = head.path.startswith(AZURE_ROOT)
+        is_decoded = self._renames and "content-encoding" in head.fields
+        return not (self.names_asked or is_azure or is_decoded or head.upgrade) and has_usual_connection(head)
 
     def _make_whole(self, request: Request) -> Plan:
         head = request.head

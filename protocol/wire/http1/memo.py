@@ -6,7 +6,7 @@ import re
 import typing
 
 from protocol.wire.http1.grammar import TOKEN
-from protocol.wire.http1.messages import SHORT_BODY_BYTES, Alike, RequestHead, ResponseHead
+from protocol.wire.http1.messages import SHORT_BODY_BYTES, RequestHead, ResponseHead
 
 #: No head is remembered that has more bytes.
 REMEMBERED_HEAD_BYTES = 2048
@@ -116,7 +116,7 @@ class RequestMemo:
         kind = self._kinds.get(marks)
         if kind is None:
             return None
-        length_at = kind.alike.length_at
+        length_at = kind.length_at
         return data[at : end + 4], kind.with_lines(lines, self._lengths[lines[length_at]] if length_at else 0)
 
     def keep(self, data: bytes, head: RequestHead) -> tuple[bytes, RequestHead]:
@@ -134,7 +134,7 @@ class RequestMemo:
                     self._kinds.clear()
                 length_at = marks.index(_SHORT_LENGTH) if _SHORT_LENGTH in marks else 0
                 self._kinds[marks] = head
-                head.alike, head.lines = Alike(length_at), lines
+                head.length_at, head.lines = length_at, lines
         return known
 
     def forget(self) -> None:

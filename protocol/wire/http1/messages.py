@@ -13,9 +13,6 @@ _read_absolute_form = ABSOLUTE_FORM.fullmatch
 #: Bodies up to this are short: what is worked out for the head of one holds for the heads of all others (RequestMemo).
 SHORT_BODY_BYTES = 65536
 
-# Heads of one kind of which something is noted.
-_NOTED_HEADS = 64
-
 
 class Signal:
     """Something `next_event` answers when it has no event."""
@@ -105,23 +102,6 @@ def _member(text: str) -> str:
     return text.strip(" \t").lower()
 
 
-class Alike:
-    """What the heads of one kind have in common (memo.py).
-
-    `length_at` is where the line with the length of a short body is, 0 for none. `notes` are by all other lines.
-    """
-
-    __slots__ = ("length_at", "notes")
-
-    def __init__(self, length_at: int) -> None:
-        self.length_at = length_at
-        self.notes: dict[tuple[bytes, ...], dict[str, typing.Any]] = {}
-
-
-# Stands for what a head has in common that is not remembered.
-_ALONE = Alike(0)
-
-
 class RequestHead:
     """Request line and fields, with what they mean for the message (RFC 9112 §3, §6, §9).
 
@@ -137,8 +117,6 @@ class RequestHead:
 
     __slots__ = (
         "_fields",
-        "_notes",
-        "alike",
         "chunked",
         "content_length",
         "expects_continue",
@@ -146,10 +124,12 @@ class RequestHead:
         "has_body",
         "host",
         "keep_alive",
+        "length_at",
         "lines",
         "method",
         "minor_version",
         "path",
+        "plans",
         "query",
         "target",
         "upgrade",
@@ -160,11 +140,12 @@ class RequestHead:
         self.target = target
         self.minor_version = minor_version
         self._fields: Fields | None = fields
-        self._notes: dict[str, typing.Any] | None = None
         self.facts = facts  # Any: whoever gives them to the reader knows their type; nobody looks into them here
-        #: All lines of a head that is remembered, and what it has in common with others of its kind.
+        #: By the name of a backend, what that has worked out of the whole head; of a type that only the backend knows.
+        self.plans: dict[str, typing.Any] | None = None
+        #: All lines of a head that is remembered, and where the one with the length of a short body is, 0 for none.
         self.lines: list[bytes] = []
-        self.alike: Alike = _ALONE
+        self.length_at = 0
         authority, self.path, self.query = _split_target(method, target)
         self.host = fields.get("host") if authority is None else authority
         self.content_length, self.chunked = _request_framing(fields, minor_version)
@@ -183,23 +164,6 @@ class RequestHead:
             fields = self._fields = Fields(read_pairs(b"\r\n".join(lines)) if lines else [])
         return fields
 
-    def notes(self) -> dict[str, typing.Any]:
-        """Return where the layers above keep what they work out from all of a head but the length of a short body.
-
-        Heads that differ in nothing else have it in common.
-        """
-        notes = self._notes
-        if notes is None:
-            alike, lines = self.alike, self.lines
-            if alike is _ALONE:
-                notes = self._notes = {}
-            else:
-                key = (*lines[: alike.length_at], *lines[alike.length_at + 1 :])
-                if len(alike.notes) > _NOTED_HEADS:
-                    alike.notes.clear()
-                notes = self._notes = alike.notes.setdefault(key, {})
-        return notes
-
     def with_lines(self, lines: list[bytes], length: int) -> RequestHead:
         """Return the head of the same kind that has these lines, among them the length of a short body where not 0."""
         other = RequestHead.__new__(RequestHead)
@@ -208,8 +172,8 @@ class RequestHead:
         other.upgrade, other.expects_continue, other.facts = self.upgrade, self.expects_continue, self.facts
         other.chunked, other.has_body = self.chunked, self.has_body
         other.content_length = length or self.content_length
-        other.alike, other.lines = self.alike, lines
-        other._fields = other._notes = None
+        other.length_at, other.lines = self.length_at, lines
+        other._fields = other.plans = None
         return other
 
     def __repr__(self) -> str:
