@@ -50,7 +50,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
     dashscope -> errors, turns, config, wire, exchange, upstream, openai, service/log, dashscope/mapping
         The backend that translates.
     mock -> errors, budget, turns, on_demand, pacer, patterns, config, wire, exchange, timed, openai, instrument/script,
-        dashscope/mapping
+        instrument/faults, dashscope/mapping
         The backend that answers by itself. Its own rooms are drawn in its docstring.
     tools -> errors, wire
         What is no part of serving: the test client, the builder of the single file.

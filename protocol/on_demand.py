@@ -44,6 +44,7 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
         ("protocol.instrument.verdict.report", "as_json"),
         ("protocol.instrument.verdict.report", "as_junit"),
     ),
+    "fault by name": (("protocol.instrument.faults.by_name", "answer_with_named_fault"),),
     "fault": (("protocol.instrument.faults.language", "parse_fault"),),
     "script file": (("protocol.instrument.scripts", "read_script_file"),),
     # A browser at GET /.

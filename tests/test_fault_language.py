@@ -240,3 +240,11 @@ def test_codes_come_with_their_type_and_words():
     assert error.message.startswith("You exceeded your current quota")
     assert error_of_code(418, "tea").as_dict()["error"]["code"] == "tea"
     assert error_of_code(500, message="Own words.").message == "Own words."
+
+
+def test_forgets_rules_too():
+    occasions = Occasions("")
+    faults = [parse_fault(f"status 500 retry-after={number} first 1") for number in range(10_001)]
+    assert all(occasions.happens("header", fault, "k", 0.0, "7") is not None for fault in faults)
+    assert occasions.happens("header", faults[-1], "k", 0.0, "7") is None
+    assert occasions.happens("header", faults[0], "k", 0.0, "7") is not None

@@ -435,6 +435,48 @@ def test_configuration(servers):
         oaiserve.load_settings(set={"faults.*": "statsu 503"})
 
 
+@pytest.fixture(scope="module")
+def bare():
+    """Give a mock on which nothing is switched on."""
+    with oaiserve.start("mock", set={"mock.text": WORDS, "server.journal": "no"}) as mock:
+        yield mock
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CHAT, chat()),
+        (CHAT, chat(False)),
+        (CHAT, calling(False)),
+        (RESPONSES, {"input": "hi"}),
+        (RESPONSES, {"input": "hi", "stream": True}),
+        ("/v1/completions", {"prompt": "hi"}),
+        ("/v1/embeddings", {"input": "hi"}),
+        ("/v1/images/generations", {"prompt": "hi"}),
+    ],
+)
+def test_models_ask_the_mock_for_errors_with_nothing_switched_on(bare, path, body):
+    for _ in range(2):
+        came = ask(bare, None, {**body, "model": "error-429-insufficient_quota"}, path)
+        assert (came.status, json.loads(came.body)["error"]["type"]) == (429, "insufficient_quota")
+        assert came.field("x-oaiserve-fault") == "status 429 code=insufficient_quota"
+    assert ask(bare, None, {**body, "model": "gpt-4o"}, path).status in (200, 400)
+
+
+def test_models_ask_the_mock_for_errors_within_streams(bare):
+    late = ask(bare, None, chat(model="error-late-500-server_error")).body
+    assert said(late) == "one "
+    assert events(late)[-1]["error"]["code"] == "server_error"
+    first = ask(bare, None, {"model": "error-event-server_error", "input": "hi", "stream": True}, RESPONSES).body
+    assert [event["type"] for event in typed(first)] == ["error"]
+
+
+@pytest.mark.parametrize("model", ["error-", "error-200", "error-prone model", "my-error-429-x"])
+def test_models_that_only_look_like_it_answer(bare, model):
+    for body in (chat(model=model), {**calling(), "model": model}):
+        assert ask(bare, None, body).status == 200
+
+
 # ---- the same for everybody -------------------------------------------------------------------------------------
 
 FAULTS = {

@@ -650,3 +650,42 @@ def test_head_requests_are_answered(house, kind):
 def test_other_statuses_are_errors_of_the_endpoint(house):
     with pytest.raises(ApiError, match="status 418"):
         stand_in(parse_fault("status 418"), Draw(), 0.0, print, Seen())
+
+
+def test_what_is_too_long_is_passed_on(house):
+    value = {"object": "chat.completion", "choices": [{"message": {"content": "x" * 1_000_000}}]}
+    for form in ("whole", "pushed", "iterated"):
+        faulty = Faulty(house, "empty", plain(value, form))
+        assert faulty.body() == encode_json(value)
+        assert len(faulty.seen.notes) == 1
+        assert "more than 1000000 bytes" in faulty.seen.notes[0]
+
+
+def test_what_finds_no_room_is_passed_on(house):
+    fault, seen, body = parse_fault("empty"), Seen(), encode_json(chat_completion(HEAD, [TALK]))
+
+    def answer(request):
+        response = Response(200, JSON, iterate([body]))
+        return injected(response, fault, Draw(), seen.notes.append, seen, may_hold=lambda size: False)
+
+    house.add("/full", answer)
+    client = house.client()
+    client.send(request("/full"))
+    house.loop.advance(1)
+    assert client.reply().body == body
+    assert "no room" in seen.notes[0]
+
+
+def test_glue_holds_no_more_than_a_megabyte(house):
+    pieces = [b"data: %b\n\n" % (b"x" * 300_000) for _ in range(10)]
+    faulty = Faulty(house, "glue 1000", streaming(pieces))
+    assert faulty.body() == b"".join(pieces)
+    assert max(chunk_sizes(faulty.received())) < 1_400_000
+
+
+def test_a_message_of_any_characters(house):
+    text = 'status 500 message="日本"'
+    faulty = Faulty(house, text, plain({}))
+    reply = faulty.client.reply()
+    assert json.loads(reply.body)["error"]["message"] == "日本"
+    assert reply.fields["x-oaiserve-fault"].isascii()

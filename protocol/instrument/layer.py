@@ -96,7 +96,7 @@ class Layer:
             response = stand_in or await self._ask(inner, request)
             if not take.is_decided:
                 response = _decided(response, take)
-            response = _faulted(response, take, has_body=head.method != "HEAD")
+            response = _faulted(response, request, take)
         except WholeAnswer as exc:
             response = exc.response
         except ApiError as exc:
@@ -211,13 +211,17 @@ def _decided(response: Response, take: Take) -> Response:
     return stand_in
 
 
-def _faulted(response: Response, take: Take, *, has_body: bool) -> Response:
+def _faulted(response: Response, request: Request, take: Take) -> Response:
     """Return an answer with the fault that is due."""
     if take.due is None:
         return response
     fault, draw = take.due
     skip = functools.partial(take.skipped, fault.text)
-    faulted = injected(response, fault, draw, skip, take, take.session.clock, has_body=has_body)
+    response.body = _timed(response.body, take.session)
+    faulted = injected(
+        response, fault, draw, skip, take, take.session.clock,
+        has_body=request.method != "HEAD", may_hold=request.may_hold,
+    )  # fmt: skip
     if faulted is response:
         take.entry.fault = ""
     return faulted

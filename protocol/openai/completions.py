@@ -388,7 +388,7 @@ class FixedChat:
     def completion(self, id: str, created: int, model: str, prompt_tokens: int) -> bytes:
         """Return the chat completion object as JSON."""
         if created != self._created or model not in self._by_model:
-            self._make_known(created, model)
+            self.make_known(created, model)
         return self._by_model[model][0] % (id.encode(), prompt_tokens, prompt_tokens + self.tokens)
 
     def stream(self, id: str, created: int, model: str) -> bytes:
@@ -409,10 +409,10 @@ class FixedChat:
 
     def _prefix(self, id: str, created: int, model: str) -> bytes:
         if created != self._created or model not in self._by_model:
-            self._make_known(created, model)
+            self.make_known(created, model)
         return self._by_model[model][1] % id.encode()
 
-    def _make_known(self, created: int, model: str) -> None:
+    def make_known(self, created: int, model: str) -> None:
         """Make templates of an object and of a chunk's beginning, without the parts that only one answer has."""
         if created != self._created or len(self._by_model) > _REMEMBERED_MODELS:
             self._created = created

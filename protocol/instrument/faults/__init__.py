@@ -8,5 +8,8 @@ events      a stream cut into its events, without losing a byte; what an event m
 in_streams  what goes wrong between events
 in_answers  what goes wrong with what an answer means
 on_wire     what goes wrong with bytes and connections: the answer that is sent as it is
+sources     where a request's fault comes from
+shaper      bytes that leave at their times
+by_name     what a model's name asks of a mock whose instrument is off
 injection   the one way in: from an answer and a fault to the faulted answer
 """

@@ -13,7 +13,8 @@ import typing
 
 from protocol.instrument.faults.language import Fault
 
-# Keys of requests that are remembered with their counts; the ones that came first are forgotten.
+# Keys of requests, and rules with their faults, that are remembered with their counts; those that have not come for the
+# longest time are forgotten.
 _MOST_KEYS = 10_000
 
 _UNIT = 1 << 53  # what a float can tell apart between 0 and 1
@@ -37,6 +38,18 @@ class Draw:
         return (int.from_bytes(digest[:8], "big") >> 11) / _UNIT
 
 
+class _Counts(collections.OrderedDict[typing.Tuple[str, ...], int]):
+    """How often something has come, as long as it is remembered."""
+
+    def count(self, *known: str) -> int:
+        """Count it, and return how often it has come."""
+        count = self.pop(known, 0) + 1
+        self[known] = count
+        if len(self) > _MOST_KEYS:
+            self.popitem(last=False)
+        return count
+
+
 class Occasions:
     """Counts what rules are met with in one session, and tells when their faults happen.
 
@@ -46,8 +59,8 @@ class Occasions:
 
     def __init__(self, session: str) -> None:
         self._session = session
-        self._met: dict[tuple[str, str], int] = {}
-        self._equal: collections.OrderedDict[tuple[str, str, str], int] = collections.OrderedDict()
+        self._met = _Counts()
+        self._equal = _Counts()
 
     def reset(self) -> None:
         """Forget all that was counted."""
@@ -60,8 +73,8 @@ class Occasions:
         `key` is the request's canonical key, `elapsed` the seconds since the session began.
         """
         word, numbers, is_each = fault.when
-        met = self._met[rule, fault.text] = self._met.get((rule, fault.text), 0) + 1
-        equal = self._count_equal((rule, fault.text, key))
+        met = self._met.count(rule, fault.text)
+        equal = self._equal.count(rule, fault.text, key)
         count = equal if is_each else met
         draw = Draw(seed, self._session, fault.text, key, equal)
         if word == "p":
@@ -75,10 +88,3 @@ class Occasions:
         else:
             happens = word == "" or count in numbers
         return draw if happens else None
-
-    def _count_equal(self, known: tuple[str, str, str]) -> int:
-        count = self._equal.pop(known, 0) + 1
-        self._equal[known] = count
-        if len(self._equal) > _MOST_KEYS:
-            self._equal.popitem(last=False)
-        return count

@@ -27,8 +27,8 @@ _EVENT_END = re.compile(rb"(?:\r\n|\n|\r(?!\n))(?:\r\n|\n|\r(?!\n|\Z))")
 _DATA_LINE = re.compile(rb"(?m)^data: ?([^\r\n]*)")
 _NAME_LINE = re.compile(rb"(?m)^event: ?([^\r\n]*)")
 
-#: An event that is longer is passed on as it comes, in pieces that are no events.
-MOST_EVENT_BYTES = 16_000_000
+#: An event that is longer is passed on as it comes, and not looked into: to read it would keep others waiting.
+MOST_EVENT_BYTES = 1_000_000
 
 _FINISHING_TYPES = frozenset(
     "response.completed response.incomplete response.failed response.done thread.run.completed"
@@ -53,7 +53,7 @@ class Event:
         """The JSON object that it holds, None where it holds none."""
         if self._value is self:
             try:
-                value = json.loads(self._data())
+                value = json.loads(self._data()) if len(self.raw) <= MOST_EVENT_BYTES else None
             except (ValueError, RecursionError):
                 value = None
             self._value = value if type(value) is dict else None

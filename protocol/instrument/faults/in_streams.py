@@ -13,6 +13,7 @@ import typing
 from protocol.errors import ApiError
 from protocol.instrument.faults.codes import error_of_code
 from protocol.instrument.faults.events import (
+    MOST_EVENT_BYTES,
     Event,
     EventCutter,
     ServerSentEvent,
@@ -322,21 +323,23 @@ class CarriageReturns(EventChange):
 
 
 class Glue(EventChange):
-    """Sends several events in one piece, as a proxy does that gathers what it passes on."""
+    """Sends several events in one piece, as a proxy does that gathers what it passes on: of at most 1 MB."""
 
     def __init__(self, cutter: EventCutter, note: Note, number: int) -> None:
         super().__init__(cutter, note)
         self._number = number
         self._held: list[bytes] = []
+        self._held_bytes = 0
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take a piece and return as many whole pieces as there are."""
         pieces = []
         for event in self._cutter.feed(data):
             self._held.append(event.raw)
-            if len(self._held) == self._number:
+            self._held_bytes += len(event.raw)
+            if len(self._held) == self._number or self._held_bytes > MOST_EVENT_BYTES:
                 pieces.append(b"".join(self._held))
-                self._held = []
+                self._held, self._held_bytes = [], 0
         return pieces
 
     def end(self, out: list[bytes]) -> None:

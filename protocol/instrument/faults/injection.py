@@ -32,7 +32,7 @@ from protocol.instrument.faults.in_streams import (
 )
 from protocol.instrument.faults.kinds import Place
 from protocol.instrument.faults.language import After, Fault
-from protocol.instrument.faults.on_wire import FaultedAnswer, Witness
+from protocol.instrument.faults.on_wire import MOST_WHOLE_BYTES, TOO_LONG, FaultedAnswer, Witness
 from protocol.instrument.faults.shaper import Timers
 from protocol.instrument.gate import FAULT_FIELD
 from protocol.wire.http1.writers import encode_fields
@@ -73,7 +73,7 @@ def stand_in(fault: Fault, draw: Draw, now: float, note: Note, witness: Witness)
         raise _asked_error(fault, status, now)
     if fault.kind.name == "html":
         page = _HTML.format(status=status, reason=_REASONS.get(status, "Error"))
-        fields = [("content-type", "text/html"), (FAULT_FIELD, fault.text)]
+        fields = [("content-type", "text/html"), _told(fault)]
         return Response(status, fields, page.encode())
     nothing = Response(_NO_RESPONSE, b"")
     return Response(_NO_RESPONSE, b"", FaultedAnswer(nothing, fault, draw, note, witness, StreamCutter()))
@@ -81,7 +81,7 @@ def stand_in(fault: Fault, draw: Draw, now: float, note: Note, witness: Witness)
 
 def _asked_error(fault: Fault, status: int, now: float) -> ApiError:
     error = error_of_code(status, fault.word("code"), fault.word("type"), fault.word("message"), fault.word("param"))
-    fields = [(FAULT_FIELD, fault.text)]
+    fields = [_told(fault)]
     fields += [(name, str(fault.values[name])) for name in ("retry-after", "retry-after-ms") if name in fault.values]
     if "retry-at" in fault.values:
         # RFC 9110 §10.2.3: Retry-After may be a date.
@@ -99,10 +99,12 @@ def injected(
     timers: Timers | None = None,
     *,
     has_body: bool = True,
+    may_hold: typing.Callable[[int], bool] = bool,
 ) -> Response:
     """Return an answer with a fault; the same one, and a note, where the fault cannot be applied to it.
 
-    `witness` sees the body leave, where it becomes a Verbatim one. `has_body` is False for answers to HEAD.
+    `witness` sees the body leave, where it becomes a Verbatim one. `has_body` is False for answers to HEAD. `may_hold`
+    holds so many bytes for the request if there is room, and tells whether there is.
     """
     place = place_of(response)
     reason = _obstacle(response, fault, place, has_body=has_body)
@@ -119,7 +121,18 @@ def injected(
             return told
     elif fault.kind.layer in ("events", "meaning"):
         change = _change_of(fault, cutter, note, place)
-    told.body = FaultedAnswer(response, fault, draw, note, witness, cutter, change=change, whole=whole, timers=timers)
+    told.body = FaultedAnswer(
+        response,
+        fault,
+        draw,
+        note,
+        witness,
+        cutter,
+        change=change,
+        whole=whole,
+        timers=timers,
+        may_hold=may_hold,
+    )
     return told
 
 
@@ -178,6 +191,9 @@ def _whole_change(fault: Fault, note: Note) -> typing.Callable[[bytes], bytes]:
     """Return what changes a whole answer, and says where it cannot."""
 
     def change(body: bytes) -> bytes:
+        if len(body) > MOST_WHOLE_BYTES:
+            note(TOO_LONG)
+            return body
         if fault.kind.name == "json":
             return body[: len(body) // 2]
         value: typing.Any = None
@@ -211,10 +227,15 @@ def _field(response: Response, name: str) -> str:
     return next((value.lower() for key, value in fields if key.lower() == name), "")
 
 
+def _told(fault: Fault) -> tuple[str, str]:
+    # A message may have any characters, and a header field may not.
+    return FAULT_FIELD, fault.text.encode("ascii", "backslashreplace").decode()
+
+
 def _with_field(response: Response, fault: Fault) -> Response:
     fields = response.fields
     block = fields if isinstance(fields, bytes) else encode_fields(fields)
     return Response(
-        response.status, block + encode_fields([(FAULT_FIELD, fault.text)]), response.body, response.length,
+        response.status, block + encode_fields([_told(fault)]), response.body, response.length,
         response.request_id, response.attempts,
     )  # fmt: skip

@@ -26,8 +26,11 @@ from protocol.wire.http1.writers import ResponseWriter
 
 # Pieces in which a body that is whole is taken.
 _PIECE_BYTES = 65_536
-#: An answer that is to be changed as a whole is passed on as it is when it is longer.
-MOST_WHOLE_BYTES = 16_000_000
+#: An answer that is to be changed as a whole is passed on as it is when it is longer: to read it would keep others
+#: waiting.
+MOST_WHOLE_BYTES = 1_000_000
+#: What is said of one that is longer.
+TOO_LONG = f"the answer has more than {MOST_WHOLE_BYTES} bytes, or there is no room for it"
 # What stands where a chunk's size should (RFC 9112 §7.1: 1*HEXDIG).
 _BAD_CHUNK = b"this is no chunk\r\n"
 # How often an iterated body that has to wait looks whether there is room.
@@ -119,12 +122,12 @@ class FaultedAnswer(Verbatim):
 
     `response` is the sound one. `change` changes its body piece by piece, `whole` as a whole. `cutter` cuts it into
     events, for an `after` that counts those. `note` gets what could not be applied. `timers` are the session's; None is
-    the loop's.
+    the loop's. `may_hold` holds so many bytes if there is room, and tells whether there is.
     """
 
     __slots__ = (
-        "_body", "_cancel_shaper", "_change", "_draw", "_encode", "_fault", "_gathered", "_gauge", "_is_over", "_note",
-        "_response", "_shaper", "_source", "_stage", "_task", "_timers", "_whole", "_witness",
+        "_body", "_cancel_shaper", "_change", "_draw", "_encode", "_fault", "_gathered", "_gauge", "_is_over",
+        "_may_hold", "_note", "_response", "_shaper", "_source", "_stage", "_task", "_timers", "_whole", "_witness",
     )  # fmt: skip
 
     _stage: Stage
@@ -142,7 +145,9 @@ class FaultedAnswer(Verbatim):
         change: Change | None = None,
         whole: typing.Callable[[bytes], bytes] | None = None,
         timers: Timers | None = None,
+        may_hold: typing.Callable[[int], bool] = bool,
     ) -> None:
+        self._may_hold = may_hold
         self._response = response
         self._body = response.body
         self._fault = fault
@@ -314,9 +319,9 @@ class FaultedAnswer(Verbatim):
         gathered = self._gathered
         assert gathered is not None
         gathered.add(data)
-        if gathered.size > MOST_WHOLE_BYTES:
+        if gathered.size > MOST_WHOLE_BYTES or not self._may_hold(len(data)):
             self._gathered = None
-            self._note(f"the answer has more than {MOST_WHOLE_BYTES} bytes")
+            self._note(TOO_LONG)
             self._send_head(self._response.length)
             self._emit(gathered.take())
 

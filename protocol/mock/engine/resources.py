@@ -11,6 +11,7 @@ import typing
 from protocol.budget import is_in_turns
 from protocol.errors import ApiError
 from protocol.exchange import Answer, Endpoint, Request, Response
+from protocol.mock.engine.named_faults import answer_sound_or_not
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World, fill_path, members_of
 from protocol.openai.answers import JSON_FIELDS
@@ -53,6 +54,9 @@ class Resources:
 
         def answer(request: Request) -> Answer:
             call, warning = self._read(request, operation, names)
+            return answer_sound_or_not(request, call.body, lambda: answer_call(call, warning))
+
+        def answer_call(call: Call, warning: str) -> Answer:
             try:
                 result = handler(call)
             except _HANDLER_ERRORS as exc:

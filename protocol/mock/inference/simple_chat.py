@@ -9,6 +9,7 @@ from __future__ import annotations
 import typing
 
 from protocol.exchange import Answer, Paced, Request, Response, answer_in_turns
+from protocol.mock.engine.named_faults import FAULT_NAMES, answer_sound_or_not
 from protocol.mock.engine.time_and_chance import TimeAndChance
 from protocol.mock.pace.moment import Moment
 from protocol.on_demand import is_loaded, load
@@ -46,7 +47,7 @@ class SimpleChat:
 
     def __init__(self, time: TimeAndChance, load_other: typing.Callable[[], OtherChat]) -> None:
         self._time = time
-        self._fixed = FixedAnswers(time)
+        self._fixed = FixedAnswers(time, _PreparedChat)
         self._load_other = load_other
         self._other: OtherChat | None = None
         self._knows_tools = False
@@ -56,14 +57,19 @@ class SimpleChat:
         body = request.json_object()
         words = usual_words(body, self._fixed.tokens, is_long=len(request.body) > COUNTED_AT_ONCE)
         if words:
-            return self._fixed.answer(body, body["model"], words)
+            try:
+                return self._fixed.answer(body, body["model"], words)
+            except NamesFault:
+                pass
         return self.answer_other(request)
 
     def answer_paced(self, request: Request) -> Answer:
         """Answer POST /v1/chat/completions at a pace that does not look at what stands in prompts."""
         body, time = request.json_object(), self._time
         words = usual_words(body, self._fixed.tokens, is_long=len(request.body) > COUNTED_AT_ONCE)
-        moment = time.moment(time.key_of(request.body), tuple, words) if words else None
+        if not words or body["model"].startswith(FAULT_NAMES):
+            return self.answer_other(request)
+        moment = time.moment(time.key_of(request.body), tuple, words)
         if moment is None:
             return self.answer_other(request)
         return self._fixed.answer_at(moment, body, body["model"], words)
@@ -71,6 +77,9 @@ class SimpleChat:
     def answer_other(self, request: Request) -> Answer:
         """Answer a chat of any form."""
         body = request.json_object()
+        return answer_sound_or_not(request, body, lambda: self._answer_other(request, body))
+
+    def _answer_other(self, request: Request, body: JsonObject) -> Answer:
         if self._other is None or not (self._knows_tools or body.keys().isdisjoint(_TOOL_PARAMETERS)):
             return self._answer_first(request, body)
         return self._other(request, body)
@@ -91,12 +100,26 @@ class SimpleChat:
         return answer_in_turns(answer)
 
 
+class NamesFault(Exception):
+    """A model's name may ask for a fault, so that its answers are not to be prepared."""
+
+
+class _PreparedChat(FixedChat):
+    """Looks at a model's name when its answers are prepared, once a second: those of all others cost nothing."""
+
+    def make_known(self, created: int, model: str) -> None:
+        """Make what the answers for a model share; NamesFault where its name may ask for a fault."""
+        if model.startswith(FAULT_NAMES):
+            raise NamesFault
+        super().make_known(created, model)
+
+
 class FixedAnswers:
     """Answers that say the configured text, once."""
 
-    def __init__(self, time: TimeAndChance) -> None:
+    def __init__(self, time: TimeAndChance, prepared: type[FixedChat] = FixedChat) -> None:
         self._time = time
-        self._chat = FixedChat(Choice(split_words(time.settings.text), "stop"))
+        self._chat = prepared(Choice(split_words(time.settings.text), "stop"))
         #: How many tokens the text has.
         self.tokens = self._chat.tokens
 
