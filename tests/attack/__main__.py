@@ -64,7 +64,7 @@ class _Houses:
         if backend == "relay":
             options += ["--set", "relay.models=gpt-4o = gpt-4o-mini"]
         # What is kept is kept; with little room for it, the last time leaves no more than those before.
-        options += ["--set", "mock.max_stored=8M", "--set", "routes.victim=mock"]
+        options += ["--set", "mock.max_stored=1M", "--set", "routes.victim=mock"]
         programs = [*behind, Program(self._server, *options)]
         try:
             return attack(programs[-1], f"{backend}: {name}", shots)
