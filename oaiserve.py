@@ -62,15 +62,17 @@ class _Surroundings(typing.NamedTuple):
     """What a backend may need beside its settings.
 
     By `instance`, a token that all workers share, a server recognizes a request of its own that comes back to it.
-    `has_fallback` says that some route has another backend behind this one. `forward` sends a request that the backend
-    has made itself through the routes; it works once the router is there. `max_body` is the most bytes of a body that a
-    backend may hold. `part` returns the values of a section that a backend refers to.
+    `workers` is how many processes serve; `has_fallback` says that some route has another backend behind this one.
+    `forward` sends a request that the backend has made itself through the routes; it works once the router is
+    there. `max_body` is the most bytes of a body that a backend may hold. `part` returns the values of a section
+    that a backend refers to.
     """
 
     log: Log
     environ: typing.Mapping[str, str]
     instance: str
     has_fallback: bool
+    workers: int
     forward: typing.Callable[[Request], Answer]
     max_body: int
     part: typing.Callable[[str, str], typing.Any]
@@ -90,6 +92,24 @@ def _make_relay(backend: BackendSettings, around: _Surroundings) -> Backend:
     made: Backend = relay(
         backend.name, backend.options, around.environ, around.log,
         has_fallback=around.has_fallback, instance=around.instance, max_body=around.max_body,
+    )  # fmt: skip
+    return _with_cassette(made, backend.options, around) if _is_recorded(backend) else made
+
+
+def _is_recorded(backend: BackendSettings) -> bool:
+    """Tell whether a backend is a relay with a cassette."""
+    return backend.kind == "relay" and bool(backend.options.cassette)
+
+
+def _with_cassette(relay: Backend, options: RelaySettings, around: _Surroundings) -> Backend:
+    if options.cassette_mode != "replay" and around.workers != 1:
+        raise UsageError(
+            f"[relay] cassette_mode = {options.cassette_mode}: one process writes a cassette; set workers = 1"
+        )
+    deck, tape = load("cassette")
+    made: Backend = deck(
+        relay, tape(options.cassette, relay.origin), options.cassette_mode, pace=options.cassette_pace,
+        neutral=options.cassette_ignores, say=around.log.say,
     )  # fmt: skip
     return made
 
@@ -138,7 +158,14 @@ def _make_backends(
         if routes:
             has_fallback = any(names[-1] != backend.name for names in routes)
             around = _Surroundings(
-                log, os.environ, instance, has_fallback, forward, settings.server.max_body, settings.part
+                log,
+                os.environ,
+                instance,
+                has_fallback,
+                settings.server.workers,
+                forward,
+                settings.server.max_body,
+                settings.part,
             )
             backends[backend.name] = _KINDS[backend.kind].make(backend, around)
     return backends
@@ -255,6 +282,7 @@ class Service:
         self._control_key = settings.server.control_key
         self._faults = dict(settings.faults)
         self._script = _read_script(settings)
+        self._recorded = [one.name for one in settings.backends if one.name in self._backends and _is_recorded(one)]
         if self._journal or self._faults or self._script is not None:
             self._gate.begin()
 
@@ -267,6 +295,7 @@ class Service:
             self._router.route, ERROR_SHAPES, list(self._backends.values()), self.now, on_switch,
             max_body=self._max_body, control_key=self._control_key, keeps_journal=self._journal, faults=self._faults,
             script=self._script,
+            cassettes={name: self._backends[name] for name in self._recorded},
         )  # fmt: skip
         return made
 
@@ -529,6 +558,8 @@ def main(arguments: typing.Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status: 0 stopped when told, 1 could not go on, 2 wrong usage."""
     try:
         options = _parser().parse_args(arguments)
+        if options.more and options.command != "cassette":
+            raise UsageError(f"{evidence(options.more[0])} is one word too many; --help tells what there is")
         return _COMMANDS.get(options.command, _serve_command)(options)
     except UsageError as exc:
         print(f"oaiserve: {exc}", file=sys.stderr)
@@ -557,7 +588,8 @@ def _parser() -> argparse.ArgumentParser:
         prog="oaiserve.py",
         usage="python oaiserve.py [COMMAND] [options]",
         description="Stands where the OpenAI API stands. Commands: "
-        f"{', '.join(_KINDS)} (serve; the backend takes what no route names), try [URL], bundle [DIR].",
+        f"{', '.join(_KINDS)} (serve; the backend takes what no route names), try [URL], "
+        "bundle [DIR], cassette check|import.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -569,6 +601,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"{', '.join([*_KINDS, *_COMMANDS])}; nothing: serve as configured",
     )
     add("target", nargs="?", metavar="URL|DIR", help="try: the server's address; bundle: the folder to write to (dist)")
+    add("more", nargs="*", metavar="FILE", help="cassette check FILE, cassette import HAR FILE: recorded answers")
     add("-c", "--config", metavar="FILE", help="read this configuration instead of config.ini")
     add("-p", "--port", metavar="N", help="port to listen on; 0 takes any free one")
     add("--host", metavar="H", help="address to listen on; 0.0.0.0 is every one")
@@ -581,6 +614,7 @@ def _parser() -> argparse.ArgumentParser:
         help="try: the API key (else, here and at their vendors, OPENAI_API_KEY, DASHSCOPE_API_KEY)",
     )
     add("--model", metavar="M", help="try: the model to ask (else the first one listed)")
+    add("--live", metavar="URL", help="cassette check: the API whose answers the recorded ones are compared with")
     add("--version", action="version", version=__version__)
     return parser
 
@@ -829,7 +863,15 @@ def _bundle_command(options: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"try": _try_command, "bundle": _bundle_command}
+def _cassette_command(options: argparse.Namespace) -> int:
+    (run_cassette,) = load("cassette command")
+    words = [word for word in (options.target, *options.more) if word is not None]
+    key = options.key or os.environ.get("OPENAI_API_KEY", "")
+    status: int = run_cassette(words, options.live, key, print)
+    return status
+
+
+_COMMANDS = {"try": _try_command, "bundle": _bundle_command, "cassette": _cassette_command}
 
 
 if __name__ == "__main__":

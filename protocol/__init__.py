@@ -43,6 +43,8 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
     instrument -> errors, budget, turns, on_demand, patterns, limiter, pacer, wire, exchange, timed, openai,
         service/origins
         What a tester switches on: sessions, scripts, faults, limits, the journal. Its docstring says how.
+    cassette -> errors, turns, wire, exchange, openai, instrument/witness
+        What an upstream answered, on disk, and given again without it.
     relay -> errors, turns, on_demand, config, wire, exchange, upstream, openai, service/log
         The backend that passes on, byte for byte.
     dashscope/mapping -> errors, wire, openai

@@ -36,6 +36,9 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     "key that is held": (("protocol.wire.masking", "can_be_masked"),),
     # What a tester switches on.
     "instrument": (("protocol.instrument.front", "Front"),),
+    # A relay whose answers are recorded; what is done with such a recording besides.
+    "cassette": (("protocol.cassette.deck", "Deck"), ("protocol.cassette.tape", "Tape")),
+    "cassette command": (("protocol.cassette.command", "run_cassette"),),
     # A program that asks for a session of the server that it runs; a test that does.
     "session handle": (("protocol.instrument.handle", "SessionHandle"),),
     "pytest plugin": (("protocol.instrument.pytest_plugin", "make_plugin"),),

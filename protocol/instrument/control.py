@@ -39,8 +39,21 @@ _MOST_SHOWN = 1_000
 Handler = typing.Callable[[Session, Request], Answer]
 
 
+class Cassette(typing.Protocol):
+    """What a relay's answers are recorded on: protocol/cassette/deck.py."""
+
+    def state(self) -> JsonObject:
+        """Return file, mode, and how many recordings there are."""
+
+    def set_mode(self, mode: str) -> None:
+        """Read the file anew and go on in another mode; ValueError where that cannot be."""
+
+
 class Controlled(typing.Protocol):
     """What is controlled besides a session."""
+
+    #: By the name of the relay.
+    cassettes: typing.Mapping[str, Cassette]
 
     def end(self, session: Session) -> bool:
         """End a session; return whether there was one that can end."""
@@ -73,6 +86,7 @@ class Control:
             "limits": {"PUT": _limit, "DELETE": _limit_nothing},
             "clock": {"GET": _tell_time, "POST": _advance},
             "faults": {"GET": _show_faults, "PUT": self._put_faults, "DELETE": self._delete_faults},
+            "cassette": {"GET": self._show_cassettes, "PUT": self._set_cassettes},
             "sessions": {"GET": self._list_sessions},
             "session": {"DELETE": self._end_session},
         }
@@ -160,6 +174,20 @@ class Control:
         return self._controlled.all() if asked else [session]
 
     # ---- sessions ---------------------------------------------------------------------------------------------------
+
+    def _show_cassettes(self, session: Session, request: Request) -> Answer:
+        return json_response({name: cassette.state() for name, cassette in self._controlled.cassettes.items()})
+
+    def _set_cassettes(self, session: Session, request: Request) -> Answer:
+        mode: typing.Any = request.json_object().get("mode")
+        if not self._controlled.cassettes:
+            raise ApiError(400, "No relay has a cassette; [relay] cassette = FILE gives it one.")
+        for cassette in self._controlled.cassettes.values():
+            try:
+                cassette.set_mode(mode)
+            except ValueError as exc:
+                raise ApiError(400, f'{{"mode": …}}: {exc}.', param="mode") from exc
+        return self._show_cassettes(session, request)
 
     def _list_sessions(self, session: Session, request: Request) -> Answer:
         return json_response({"sessions": self._controlled.names()})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing
 
 from protocol.exchange import Backend, Endpoint, ErrorShapes, Request
-from protocol.instrument.control import CONTROL_ROOT, Control
+from protocol.instrument.control import CONTROL_ROOT, Cassette, Control
 from protocol.instrument.faults.sources import read_patterns
 from protocol.instrument.journal import JournalRoom
 from protocol.instrument.layer import Layer
@@ -36,7 +36,9 @@ class Front:
         keeps_journal: bool = False,
         faults: typing.Mapping[str, str] | None = None,
         script: Script | None = None,
+        cassettes: typing.Mapping[str, Cassette] | None = None,
     ) -> None:
+        self.cassettes = cassettes or {}
         self._backends = backends
         self._on_switch = on_switch
         room = JournalRoom()

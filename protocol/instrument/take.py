@@ -105,6 +105,9 @@ class Take:
         if not self.entry.ended:
             self.session.journal.note_end(self.entry, "left" if status == 499 else "done", self.session.now())
 
+    def whole(self) -> None:
+        """Learn that the answer's body has come to its end; that it has left, `end` says."""
+
     def cut(self) -> None:
         """Learn that the answer broke off."""
         if not self.entry.ended:

@@ -13,6 +13,9 @@ class Witness(typing.Protocol):
     def took(self, data: bytes) -> None:
         """Learn that a piece of the body is leaving."""
 
+    def whole(self) -> None:
+        """Learn that the body has come to its end."""
+
     def cut(self) -> None:
         """Learn that the body breaks off."""
 
@@ -22,10 +25,12 @@ def witnessed(body: Body, witness: Witness) -> Body:
     if isinstance(body, bytes):
         if body:
             witness.took(body)
+        witness.whole()
         return body
     if isinstance(body, Paced):
         for frame in body.frames:
             witness.took(frame)
+        witness.whole()
         return body
     if isinstance(body, Verbatim):
         return body  # it tells its witness itself what it sends
@@ -50,6 +55,7 @@ class _WitnessedIterator:
         try:
             data = await self._body.__anext__()
         except StopAsyncIteration:
+            self._witness.whole()
             raise
         except Exception:
             self._witness.cut()
@@ -108,6 +114,7 @@ class _WitnessedSink:
         """Hand the last piece on."""
         if data:
             self._witness.took(data)
+        self._witness.whole()
         self._sink.end(data)
 
     def fail(self, error: Exception) -> None:

@@ -16,6 +16,9 @@ from protocol.upstream.settings import (
     parse_models,
 )
 
+# What can be neutral in a recorded request (protocol/cassette/asking.py, which a start does not load).
+_NEUTRAL = ("ids", "uuids", "dates", "files")
+
 _FIELD_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,100}")
 _FIELD_VALUE = re.compile(r"[!-~](?:[ \t!-~]*[!-~])?")
 
@@ -50,6 +53,24 @@ def parse_fields(text: str) -> tuple[tuple[str, str], ...]:
             raise ValueError(f"expected each field once, but {name} stands twice")
         fields[name] = value
     return tuple(fields.items())
+
+
+def parse_pace(text: str) -> float:
+    """Return the factor by which recorded times are shortened, 0 for no waiting at all."""
+    if text in ("none", "recorded"):
+        return float(text == "recorded")
+    if not re.fullmatch(r"[0-9]{1,6}(?:\.[0-9]{1,6})?", text) or not float(text):
+        raise ValueError("expected none, recorded, or a factor such as 2 or 0.5")
+    return float(text)
+
+
+def parse_neutral(text: str) -> tuple[str, ...]:
+    """Return names of what is neutral in a request, none for an empty text."""
+    words = tuple(word for word in text.replace(",", " ").split())
+    unknown = [word for word in words if word not in _NEUTRAL]
+    if unknown:
+        raise ValueError(f"expected some of {', '.join(_NEUTRAL)}")
+    return words
 
 
 class RelaySettings(ConnectionSettings):
@@ -96,6 +117,20 @@ class RelaySettings(ConnectionSettings):
     cert_key: str = ConnectionSettings.cert_key
     verify: bool = ConnectionSettings.verify
     keepalive: float = ConnectionSettings.keepalive
+    cassette: str = option(
+        "", parse_text, "file of recorded answers (JSON lines) that stands for the upstream; empty: none"
+    )
+    cassette_mode: str = option(
+        "replay",
+        parse_choice("replay", "fill", "record"),
+        "replay: nobody is asked | fill: for what is not on it | record: always, into a new file",
+    )
+    cassette_pace: float = option(
+        "none", parse_pace, "how answers are replayed: none (at once), recorded, or so many times faster"
+    )
+    cassette_ignores: tuple[str, ...] = option(
+        "ids, uuids, dates, files", parse_neutral, "what says nothing in a request when its recording is sought"
+    )
     on_disconnect: str = option(
         "close", parse_choice("close", "drain"), "close or drain: read an answer on whose client left"
     )

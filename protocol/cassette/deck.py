@@ -1,0 +1,278 @@
+"""The backend before a relay that answers from a cassette, and records what is not on it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import typing
+
+from protocol.cassette.asking import Asking, asking
+from protocol.cassette.nearest import nearest_difference
+from protocol.cassette.recording import Piece, Recording, kept_fields
+from protocol.cassette.tape import Tape
+from protocol.errors import ApiError, UsageError
+from protocol.exchange import LONG_BODY, Backend, Body, Endpoint, Request, Response, Session, answer_of
+from protocol.instrument.witness import witnessed
+from protocol.openai.answers import json_response, model_list
+from protocol.turns import in_turns
+from protocol.wire.http1.writers import decode_fields
+from protocol.wire.json_text import JsonObject
+
+#: What a deck can do: answer from the tape alone, ask for what is not on it, ask always.
+MODES = ("replay", "fill", "record")
+
+# Bytes of an answer that is recorded; to write a longer one would let everybody else wait.
+_MOST_BYTES = 8 << 20
+
+
+class Deck:
+    """A relay with a cassette. `pace` is the factor by which recorded times are shortened, 0 for no waiting at all.
+
+    UsageError, from the constructor, where a cassette that is to be replayed cannot be read. `say` writes to the log.
+    """
+
+    own_root = ""
+    keepalive = 0.0
+
+    def __init__(
+        self,
+        relay: Backend,
+        tape: Tape,
+        mode: str,
+        *,
+        pace: float,
+        neutral: typing.Sequence[str],
+        say: typing.Callable[[str], None],
+    ) -> None:
+        self.name = relay.name
+        self.holds_key = relay.holds_key
+        self.origin = relay.origin
+        self._relay = relay
+        self._tape = tape
+        self._pace = pace
+        self._neutral = neutral
+        self._say = say
+        # How many recordings of a key a session has been given.
+        self._given: dict[str, dict[str, int]] = {}
+        self._is_anew = False  # what is recorded next begins the file anew
+        self.mode = ""
+        self._held = Endpoint(self._answer, self.name)
+        self._insert(mode)
+
+    def _insert(self, mode: str) -> None:
+        self._is_anew = mode == "record"
+        if mode != "record":
+            try:
+                self._tape.clear()
+                self._tape.read()
+            except FileNotFoundError as exc:
+                if mode == "replay":
+                    raise UsageError(f"{self._tape.path}: there is no such cassette; fill or record makes one") from exc
+            except (OSError, UnicodeDecodeError) as exc:
+                raise UsageError(f"{self._tape.path}: cannot be read: {exc}") from exc
+        self.mode = mode
+        self._given.clear()
+
+    # ---- what is controlled -------------------------------------------------------------------------------------
+
+    def state(self) -> JsonObject:
+        """Return what the control API shows."""
+        return {"file": self._tape.path, "mode": self.mode, "recordings": len(self._tape)}
+
+    def set_mode(self, mode: str) -> None:
+        """Read the cassette anew and go on in another mode; ValueError where there is no such mode or no cassette."""
+        if mode not in MODES:
+            raise ValueError(f"expected {' | '.join(MODES)}")
+        try:
+            self._insert(mode)
+        except UsageError as exc:
+            raise ValueError(str(exc)) from exc
+
+    # ---- a backend ----------------------------------------------------------------------------------------------
+
+    def endpoint(self, request: Request) -> Endpoint:
+        """Choose who answers; ApiError 501 for a WebSocket where nobody may be asked, else what the relay raises."""
+        if request.head.upgrade.lower() != "websocket":
+            return self._held
+        if self.mode == "replay":
+            raise ApiError(501, "WebSockets are not recorded, and cassette_mode = replay asks nobody.")
+        self._say(f"a WebSocket to {request.path} is passed on, and not recorded")
+        return self._relay.endpoint(request)
+
+    async def models(self, request: Request) -> list[JsonObject]:
+        """Return the models that were recorded, or those of the relay; ApiError 404 where nothing was recorded."""
+        asked = asking("GET", "/v1/models", "", "", b"", self._neutral)
+        recording = None if self.mode == "record" else self._next(request, asked)
+        if recording is None:
+            self._refuse_miss(asked)
+            models = self._relay.models(request)
+            listed = models if isinstance(models, list) else await models
+            body = typing.cast(bytes, json_response(model_list(listed)).body)
+            self._keep(Recording(asked.key, asked.shown, 200, [("content-type", "application/json")], [(0.0, body)]))
+            return listed
+        try:
+            value = json.loads(b"".join(data for _, data in recording.pieces))
+            return [model for model in value["data"] if isinstance(model, dict) and "id" in model]
+        except (KeyError, TypeError, ValueError) as exc:
+            raise ApiError(502, "The recorded list of models is none.") from exc
+
+    def sent_model(self, asked: str) -> str:
+        """Return what the relay calls a model."""
+        return self._relay.sent_model(asked)
+
+    def forget(self, session: Session) -> None:
+        """Let a session begin at the first recordings again."""
+        self._given.pop(session.name, None)
+        self._relay.forget(session)
+
+    def leave(self) -> None:
+        """Let the relay end what outlasts a stop."""
+        self._relay.leave()
+
+    async def close(self) -> None:
+        """Let the relay give back what it holds."""
+        await self._relay.close()
+
+    # ---- answers ------------------------------------------------------------------------------------------------
+
+    async def _answer(self, request: Request) -> Response:
+        head, body = request.head, request.body
+
+        def read() -> Asking:
+            kind = head.fields.get("content-type")
+            return asking(head.method, request.path, head.query, kind, body, self._neutral)
+
+        asked = await in_turns(read) if len(body) > LONG_BODY else read()
+        recording = None if self.mode == "record" else self._next(request, asked)
+        if recording is not None:
+            return self._replayed(recording, request)
+        self._refuse_miss(asked)
+        answer = answer_of(self._relay.endpoint(request), request)
+        response = answer if isinstance(answer, Response) else await answer
+        return self._recorded(response, asked)
+
+    def _next(self, request: Request, asked: Asking) -> Recording | None:
+        session = request.facts.session
+        given = self._given.setdefault("" if session is None else session.name, {})
+        recordings = self._tape.of(asked.key)
+        number = given.get(asked.key, 0)
+        if number >= len(recordings):
+            return None
+        given[asked.key] = number + 1
+        return recordings[number]
+
+    def _refuse_miss(self, asked: Asking) -> None:
+        """Raise ApiError 404 where nobody may be asked for what is not on the tape."""
+        if self.mode == "replay":
+            difference = nearest_difference(asked.shown, self._tape.all())
+            message = f"No recording is left for {asked.shown['method']} {asked.shown['path']}. {difference}"
+            raise ApiError(404, message, code="cassette_miss", fields=[("x-should-retry", "false")])
+
+    def _replayed(self, recording: Recording, request: Request) -> Response:
+        fields = [(name, value) for name, value in recording.head if name != "x-request-id"]
+        request_id = dict(recording.head).get("x-request-id", "")
+        pieces = recording.pieces
+        body: Body = b"".join(data for _, data in pieces)
+        if recording.end != "done" or len(pieces) > 1 or (self._pace and pieces):
+            body = _Player(recording, self._pace, request.facts.session)
+        return Response(recording.status, fields, body, request_id=request_id)
+
+    def _recorded(self, response: Response, asked: Asking) -> Response:
+        fields = response.fields
+        pairs = decode_fields(fields) if isinstance(fields, bytes) else list(fields)
+        head = kept_fields([*pairs, *([("x-request-id", response.request_id)] if response.request_id else [])])
+        recorder = _Recorder(asked, response.status, head, self._keep, self._say)
+        return Response(
+            response.status, fields, witnessed(response.body, recorder), response.length, response.request_id,
+            response.attempts,
+        )  # fmt: skip
+
+    def _keep(self, recording: Recording) -> None:
+        try:
+            if self._is_anew:
+                self._tape.clear()
+            self._tape.write(recording, anew=self._is_anew)
+            self._is_anew = False
+        except OSError as exc:
+            self._say(f"{self._tape.path}: a recording cannot be written: {exc}")
+
+
+class _Recorder:
+    """Sees an answer leave (Witness), and keeps it once it is over."""
+
+    def __init__(
+        self,
+        asked: Asking,
+        status: int,
+        head: typing.Sequence[tuple[str, str]],
+        keep: typing.Callable[[Recording], None],
+        say: typing.Callable[[str], None],
+    ) -> None:
+        self._asked = asked
+        self._status = status
+        self._head = head
+        self._keep = keep
+        self._say = say
+        self._pieces: list[Piece] = []
+        self._bytes = 0
+        self._loop = asyncio.get_running_loop()
+        self._last = self._loop.time()
+
+    def took(self, data: bytes) -> None:
+        """Learn that a piece is leaving."""
+        self._bytes += len(data)
+        if self._bytes <= _MOST_BYTES:
+            now = self._loop.time()
+            self._pieces.append((now - self._last, data))
+            self._last = now
+        else:
+            self._pieces.clear()
+
+    def whole(self) -> None:
+        """Learn that the body has come to its end."""
+        self._end("done")
+
+    def cut(self) -> None:
+        """Learn that the body breaks off."""
+        self._end("cut")
+
+    def _end(self, end: str) -> None:
+        if self._bytes > _MOST_BYTES:
+            path = self._asked.shown["path"]
+            self._say(f"the answer to {path} is not recorded: it has more than {_MOST_BYTES >> 20} MB")
+        else:
+            self._keep(Recording(self._asked.key, self._asked.shown, self._status, self._head, self._pieces, end))
+
+
+class _Player:
+    """A body as it was recorded. Its times are counted from its beginning: errors do not add up."""
+
+    def __init__(self, recording: Recording, pace: float, session: Session | None) -> None:
+        self._pieces = iter(recording.pieces)
+        self._end = recording.end
+        self._pace = pace
+        self._session = session
+        self._begun: float | None = None
+        self._due = 0.0
+
+    def __aiter__(self) -> _Player:
+        return self
+
+    async def __anext__(self) -> bytes:
+        piece = next(self._pieces, None)
+        if piece is None:
+            if self._end != "done":
+                raise ApiError(502, "The recorded answer broke off here.")
+            raise StopAsyncIteration
+        if self._pace:
+            self._due += piece[0] / self._pace
+            await self._wait()
+        return piece[1]
+
+    async def _wait(self) -> None:
+        now = asyncio.get_running_loop().time() if self._session is None else self._session.now()
+        if self._begun is None:
+            self._begun = now
+        left = self._begun + self._due - now
+        if left > 0:
+            await (asyncio.sleep(left) if self._session is None else self._session.sleep(left))

@@ -1,0 +1,79 @@
+"""The file of a cassette: recordings by key, read once and written line by line."""
+
+from __future__ import annotations
+
+import json
+import os
+import typing
+
+from protocol.cassette.recording import BadRecording, Recording, read_recording
+from protocol.errors import UsageError
+
+_VERSION = 1
+
+
+class Tape:
+    """The recordings of a file. `path` names it, `upstream` is what a new one says of where its answers come from."""
+
+    def __init__(self, path: str, upstream: str = "") -> None:
+        self.path = path
+        self.upstream = upstream
+        self._by_key: dict[str, list[Recording]] = {}
+
+    def __len__(self) -> int:
+        return sum(map(len, self._by_key.values()))
+
+    def read(self) -> None:
+        """Read the file; UsageError, with the line, for what is no cassette, OSError where it cannot be read."""
+        with open(self.path, encoding="utf-8", newline="\n") as file:
+            for number, line in enumerate(file, 1):
+                if number == 1:
+                    self.upstream = self._read_first(line)
+                elif line.strip():
+                    self.add(self._read_line(line, number))
+
+    def _read_first(self, line: str) -> str:
+        try:
+            told = json.loads(line)
+        except ValueError:
+            told = None
+        if not isinstance(told, dict) or told.get("cassette") != _VERSION:
+            raise UsageError(f'{self.path} line 1: expected {{"cassette": {_VERSION}, "upstream": "https://…"}}')
+        return str(told.get("upstream", ""))
+
+    def _read_line(self, line: str, number: int) -> Recording:
+        try:
+            return read_recording(line)
+        except BadRecording as exc:
+            raise UsageError(f"{self.path} line {number}: {exc}") from exc
+
+    def add(self, recording: Recording) -> None:
+        """Have a recording more, behind those of the same key."""
+        self._by_key.setdefault(recording.key, []).append(recording)
+
+    def of(self, key: str) -> typing.Sequence[Recording]:
+        """Return the recordings of a key, the first one first."""
+        return self._by_key.get(key, ())
+
+    def all(self) -> typing.Iterator[Recording]:
+        """Yield all recordings."""
+        for recordings in self._by_key.values():
+            yield from recordings
+
+    def clear(self) -> None:
+        """Have no recording any more; the file stays as it is until something is written."""
+        self._by_key.clear()
+
+    def write(self, recording: Recording, *, anew: bool) -> None:
+        """Write a recording behind the others, or into a new file; OSError where that cannot be done.
+
+        A line is written at once, so that a program that is ended leaves whole lines. Only its owner may read the file:
+        it holds what people asked.
+        """
+        is_new = anew or not os.path.exists(self.path)
+        lines = [json.dumps({"cassette": _VERSION, "upstream": self.upstream})] if is_new else []
+        lines.append(recording.line())
+        flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if is_new else os.O_APPEND)
+        with open(os.open(self.path, flags, 0o600), "w", encoding="utf-8", newline="\n") as file:
+            file.write("\n".join(lines) + "\n")
+        self.add(recording)
