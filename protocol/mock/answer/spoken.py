@@ -26,6 +26,21 @@ class _Take(typing.Protocol):
         """Write something into the journal."""
 
 
+class Caller(typing.NamedTuple):
+    """Who asks for answers, also long after his request has been answered: of the request no more is kept than this."""
+
+    take: _Take
+    header: typing.Callable[[str], str]
+    key: str
+
+
+def caller_of(request: Request | None) -> Caller | None:
+    """Return who has sent a request, None where no instrument knows of it."""
+    if request is None or request.take is None:
+        return None
+    return Caller(typing.cast(_Take, request.take), request.fields.get, request.key)
+
+
 class Speaker:
     """Asks the script for one answer, once: work that begins anew gets the same again.
 
@@ -35,12 +50,12 @@ class Speaker:
     __slots__ = ("_asked", "_reply", "_take")
 
     def __init__(
-        self, request: Request, endpoint: str, body: JsonObject, *, model: str = "", is_socket: bool = False
+        self, caller: Caller, endpoint: str, body: JsonObject, *, model: str = "", is_socket: bool = False
     ) -> None:
-        self._take = typing.cast(_Take, request.take)
+        self._take = caller.take
         named = model or body.get("model")
         self._asked: Asked | None = Asked(
-            endpoint, model=named if isinstance(named, str) else "", header=request.fields.get, key=request.key,
+            endpoint, model=named if isinstance(named, str) else "", header=caller.header, key=caller.key,
             stream=body.get("stream") is True, body=body, is_socket=is_socket,
         )  # fmt: skip
         self._reply: Reply | None = None
@@ -66,12 +81,12 @@ class Speaker:
 
 
 def speaker_for(
-    request: Request | None, endpoint: str, body: JsonObject, *, model: str = "", is_socket: bool = False
+    caller: Caller | None, endpoint: str, body: JsonObject, *, model: str = "", is_socket: bool = False
 ) -> Speaker | None:
-    """Return who asks the script for the answer to a request, None where there is no script."""
-    if request is None or request.take is None or not typing.cast(_Take, request.take).is_scripted:
+    """Return who asks the script for an answer, None where there is no script."""
+    if caller is None or not caller.take.is_scripted:
         return None
-    return Speaker(request, endpoint, body, model=model, is_socket=is_socket)
+    return Speaker(caller, endpoint, body, model=model, is_socket=is_socket)
 
 
 def _reply(said: Said, tools: typing.Sequence[OfferedTool]) -> Reply:

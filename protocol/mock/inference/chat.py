@@ -16,7 +16,7 @@ from protocol.mock.answer.cost import CHUNK_BYTES, LOGPROB_BYTES, answered, char
 from protocol.mock.answer.logprobs import token_logprobs
 from protocol.mock.answer.own_words import own_words
 from protocol.mock.answer.reply import OfferedTool, Question, Reply, ToolCall, ToolResult, reply
-from protocol.mock.answer.spoken import Speaker, speaker_for
+from protocol.mock.answer.spoken import Speaker, caller_of, speaker_for
 from protocol.mock.engine.resources import Handler, page_of, update_object, with_warning
 from protocol.mock.engine.store import State
 from protocol.mock.engine.world import Call, World
@@ -100,7 +100,7 @@ class ChatCompletions:
                 warning = "" if fault is None else fault.message
             messages = self._sound_messages(body)
             body = {**self._world.conforming(_CREATE_CHAT, body), "model": model}
-        time, speaker = self._world.time, speaker_for(request, "chat", body)
+        time, speaker = self._world.time, speaker_for(caller_of(request), "chat", body)
         if not warning and speaker is None and time.is_plain and self._shapes_nothing(body):
             return self._fixed.answer(body, model, prompt_words(messages))
 

@@ -11,6 +11,7 @@ import typing
 
 from protocol.errors import ApiError
 from protocol.exchange import Endpoint, Request, Response
+from protocol.mock.answer.spoken import caller_of
 from protocol.mock.engine.resources import Handler, create_object
 from protocol.mock.engine.world import Call, World
 from protocol.mock.realtime.beta import BetaTalk
@@ -113,7 +114,8 @@ class Realtime:
             if "model" in session:
                 session["model"] = model or _DEFAULT_REALTIME_MODEL
         shapes = self._world.reference
-        talk = RealtimeSession(self._world, session, check=self._checker(shapes.operation("GET /realtime").body))
+        check = self._checker(shapes.operation("GET /realtime").body)
+        talk = RealtimeSession(self._world, session, check=check, caller=caller_of(request))
         if not _is_beta(request):
             return talk
         return BetaTalk(talk, check=self._checker(_BETA_CLIENT_EVENT))
@@ -128,7 +130,7 @@ class Realtime:
         return TranslationSession(self._world, session, check=self._checker(shape))
 
     def _responses_talk(self, request: Request, query: JsonObject) -> SocketTalk:
-        return ResponsesTalk(self._world)
+        return ResponsesTalk(self._world, caller_of(request))
 
     def _live_talk(self, request: Request, query: JsonObject) -> SocketTalk:
         return LiveTalk(self._world, check=self._checker(self._world.reference.operation("GET /live/sessions").body))

@@ -12,6 +12,7 @@ from __future__ import annotations
 import typing
 
 from protocol.errors import ApiError
+from protocol.instrument.script.asked import Line
 from protocol.mock.answer.reply import OfferedTool, Question, ToolResult, count_tokens
 from protocol.mock.realtime.audio import REALTIME_BYTES_A_MS, decode_sound, encode_sound
 from protocol.wire.json_text import JsonObject, encode_json
@@ -179,6 +180,22 @@ def realtime_question(items: typing.Sequence[JsonObject], asked: JsonObject, see
         item_words(items[last]) if last >= 0 else "", _realtime_tools(asked.get("tools")), choice, named,
         asked.get("parallel_tool_calls") is not False, results, seed=seed, instructions=asked.get("instructions") or "",
     )  # fmt: skip
+
+
+def realtime_lines(items: typing.Sequence[JsonObject], instructions: str) -> typing.Iterator[Line]:
+    """Yield what a conversation says, as a script sees it. All items of one response are one turn of the model's."""
+    if instructions:
+        yield Line("system", instructions)
+    names: dict[typing.Any, str] = {}
+    for item in items:
+        kind, role = item.get("type"), item.get("role")
+        if kind == "function_call":
+            names[item.get("call_id")] = item.get("name") or ""
+            yield Line("assistant", "")
+        elif kind == "function_call_output":
+            yield Line("tool", item.get("output") or "", names.get(item.get("call_id"), ""))
+        else:
+            yield Line(role if role in ("user", "assistant") else "system", item_words(item))
 
 
 def _realtime_tools(tools: typing.Any) -> list[OfferedTool]:

@@ -19,6 +19,7 @@ from protocol.mock.realtime.audio import encode_sound
 from protocol.mock.realtime.items import RealtimeItems, RealtimeUsage
 from protocol.mock.realtime.wire import Events, TurnFrames
 from protocol.openai.answers import split_words
+from protocol.openai.scripted_usage import with_scripted
 from protocol.wire.json_text import JsonObject
 
 # A token is 50 ms of the mock's sound (guide "Managing realtime costs").
@@ -27,7 +28,15 @@ _SPOKEN_TOKENS_A_SECOND = 20
 # By the name of the member that holds the words: the events that tell them.
 _WORD_EVENTS = {"text": "response.output_text", "transcript": "response.output_audio_transcript"}
 # How a response ends, by the reason for which it was stopped (server events, "response.done").
-_ENDS = {"max_output_tokens": "incomplete", "turn_detected": "cancelled", "client_cancelled": "cancelled"}
+_ENDS = {
+    "max_output_tokens": "incomplete",
+    "content_filter": "incomplete",
+    "turn_detected": "cancelled",
+    "client_cancelled": "cancelled",
+}
+
+# By the finish reason of chats, which scripts have.
+_REASONS = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 #: Makes an event of a type and its members.
 MakeEvent = typing.Callable[..., JsonObject]
@@ -82,26 +91,35 @@ class ResponseTeller:
     ) -> TurnFrames:
         """Tell a response that says `said` in a session, having read the tokens of `heard`."""
         events = [self._event("response.created", response={**response.object, "output": []})]
-        for index, call in enumerate(said.calls):
-            if not response.reason:
-                events = yield from self._call_frames(response, index, call, events)
-        if not said.calls:
-            events = yield from self._message_frames(response, session, said.text, events)
+        told = said.told
+        parts = said.calls or (said.text,) if told is None else told.parts or (said.text,)
+        for index, part in enumerate(parts):
+            if response.reason:
+                break
+            if isinstance(part, str):
+                events = yield from self._message_frames(response, session, index, part, events)
+            else:
+                events = yield from self._call_frames(response, index, part, events)
+        if told is not None and not response.reason:
+            response.reason = _REASONS.get(told.finish, "")
         response.object["status"], response.object["status_details"] = _outcome(response.reason)
-        response.object["usage"] = _usage(heard, response)
+        response.object["usage"] = with_scripted(_usage(heard, response), None if told is None else told.usage)
         return [*events, self._event("response.done", response=response.object), self._rate_limits()]
 
     def _message_frames(
-        self, response: ResponseInProgress, session: JsonObject, text: str, events: Events
+        self, response: ResponseInProgress, session: JsonObject, index: int, text: str, events: Events
     ) -> TurnFrames:
         """Say a message of text, or of sound and its transcript. Return the last events."""
         speaks = session["output_modalities"] == ["audio"]
         member = "transcript" if speaks else "text"
         part: JsonObject = {"type": "audio" if speaks else "text", member: ""}
         item = self._new_item("message", role="assistant", content=[])
-        where = {"response_id": response.id, "item_id": item["id"], "output_index": 0, "content_index": 0}
+        where = {"response_id": response.id, "item_id": item["id"], "output_index": index, "content_index": 0}
         yield events
-        events = [*self._added(response, item, 0), self._event("response.content_part.added", **where, part=dict(part))]
+        events = [
+            *self._added(response, item, index),
+            self._event("response.content_part.added", **where, part=dict(part)),
+        ]
         kept = {"type": f"output_{part['type']}", member: ""}
         item["content"] = [kept]
         words = split_words(text)
@@ -125,11 +143,11 @@ class ResponseTeller:
         part[member] = kept[member]
         events.append(self._event(_WORD_EVENTS[member] + ".done", **where, **{member: kept[member]}))
         events.append(self._event("response.content_part.done", **where, part=part))
-        return events + self._done(response, item, 0)
+        return events + self._done(response, item, index)
 
     def _call_frames(self, response: ResponseInProgress, index: int, call: ToolCall, events: Events) -> TurnFrames:
         """Say a call of a function. Return the last events."""
-        id = self._world.new_id("call_")
+        id = call.id or self._world.new_id("call_")
         item = self._new_item("function_call", name=call.name, call_id=id, arguments="")
         where = {"response_id": response.id, "item_id": item["id"], "output_index": index, "call_id": id}
         kind = "response.function_call_arguments"

@@ -9,6 +9,7 @@ Source: OpenAI guide "WebSocket mode"; API reference, "Responses client events",
 from __future__ import annotations
 
 from protocol.errors import ApiError
+from protocol.mock.answer.spoken import Caller
 from protocol.mock.engine.world import World
 from protocol.mock.realtime.wire import Events, Turn, TurnFrames, TurnTalk, event_type
 from protocol.mock.responses.items import ItemChain
@@ -27,8 +28,9 @@ _SOCKET_MEMBERS = ("type", "stream_id", "event_id", "stream", "background")
 class ResponsesTalk(TurnTalk):
     """A connection to the Responses API."""
 
-    def __init__(self, world: World) -> None:
+    def __init__(self, world: World, caller: Caller | None = None) -> None:
         super().__init__(world)
+        self._caller = caller
         self._responses = Responses(world)
         self._recent: dict[str, ItemChain] = {}
         self._steers = 0
@@ -62,7 +64,7 @@ class ResponsesTalk(TurnTalk):
         """Make a response when its turn has come, and tell its events a word at a time."""
         yield []
         try:
-            events = self._responses.events(body, self._recent)
+            events = self._responses.events(body, self._recent, self._caller)
         except ApiError as exc:
             return [self.error(exc, message)]
         while len(self._recent) > _MOST_RECENT_RESPONSES:

@@ -17,13 +17,15 @@ import typing
 
 from protocol.budget import spend_turn
 from protocol.errors import ApiError
+from protocol.instrument.script.asked import talk_of
 from protocol.mock.answer.cost import budget_at_once
 from protocol.mock.answer.logprobs import token_logprobs
-from protocol.mock.answer.reply import count_tokens, reply
+from protocol.mock.answer.reply import Reply, count_tokens, reply
+from protocol.mock.answer.spoken import Caller, speaker_for
 from protocol.mock.engine.world import World
 from protocol.mock.realtime.audio import SpeechMark, decode_sound
 from protocol.mock.realtime.configuration import changed_session, input_sound
-from protocol.mock.realtime.items import RealtimeItems, realtime_question, take_item
+from protocol.mock.realtime.items import RealtimeItems, realtime_lines, realtime_question, take_item
 from protocol.mock.realtime.response import ResponseInProgress, ResponseTeller
 from protocol.mock.realtime.wire import Events, Turn, TurnFrames, TurnTalk, event_type
 from protocol.openai.answers import split_words
@@ -46,12 +48,23 @@ class _ResponseTurn(Turn):
 
 
 class RealtimeSession(TurnTalk):
-    """A session; `session` is its configuration as new_session gives it. `check` checks the client's events."""
+    """A session; `session` is its configuration as new_session gives it. `check` checks the client's events.
+
+    `caller` is who asks a script for answers, None where there is none.
+    """
 
     longest_seconds = 3600
 
-    def __init__(self, world: World, session: JsonObject, *, check: typing.Callable[[JsonObject], JsonObject]) -> None:
+    def __init__(
+        self,
+        world: World,
+        session: JsonObject,
+        *,
+        check: typing.Callable[[JsonObject], JsonObject],
+        caller: Caller | None = None,
+    ) -> None:
         super().__init__(world)
+        self._caller = caller
         self.session = session
         self._check = check
         self._conversation_id = world.new_id("conv_")
@@ -297,11 +310,23 @@ class RealtimeSession(TurnTalk):
         given = {name: value for name, value in asked.items() if value is not None and name not in ("audio", "input")}
         used = changed_session(self.session, {**given, "audio": asked.get("audio")})
         items = self._asked_items(asked.get("input"))
-        said = reply(realtime_question(items, used, self._seed()), self._world.settings.text, budget_at_once())
+        said = self._reply(items, used)
         usage = self._items.tokens(items)
         usage = usage._replace(text=usage.text + count_tokens(used["instructions"] or ""))
         response = ResponseInProgress(self._new_response(used, asked, is_default), is_default=is_default)
         return self._add_turn(_ResponseTurn(self._teller.frames(response, used, said, usage), response))
+
+    def _reply(self, items: list[JsonObject], used: JsonObject) -> Reply:
+        """Return what is said to items, `used` being the session's configuration for it."""
+        question, budget = realtime_question(items, used, self._seed()), budget_at_once()
+        body = {**used, "stream": True}
+        speaker = speaker_for(self._caller, "realtime", body, model=self.session.get("model") or "", is_socket=True)
+        if speaker is not None:
+            lines = realtime_lines(items, question.instructions)
+            scripted = speaker.reply(lambda: talk_of(lines, joins_turns=True), question.tools, budget)
+            if scripted is not None:
+                return scripted
+        return reply(question, self._world.settings.text, budget)
 
     def _seed(self) -> int:
         return sum(map(ord, self._world.settings.seed))

@@ -110,6 +110,13 @@ def _write_message(writer: _EventWriter, index: int, item: JsonObject, response:
     writer.added(index, _in_progress(item, content=[]))
     for number, part in enumerate(item["content"]):
         where = {"item_id": item["id"], "output_index": index, "content_index": number}
+        if part["type"] == "refusal":
+            writer.emit("response.content_part.added", **where, part={**part, "refusal": ""})
+            for word in split_words(part["refusal"]):
+                writer.delta("response.refusal.delta", word, **where, delta=word)
+            writer.emit("response.refusal.done", **where, refusal=part["refusal"])
+            writer.emit("response.content_part.done", **where, part=part)
+            continue
         blank = {**part, "text": "", "annotations": [], "logprobs": []}
         writer.emit("response.content_part.added", **where, part=blank)
         words, logprobs = split_words(part["text"]), part.get("logprobs") or []

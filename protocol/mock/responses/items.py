@@ -275,6 +275,16 @@ def asked_by(items: typing.Sequence[JsonObject], instructions: typing.Any = None
     return Asked(prompt, "\n".join(told), results)
 
 
+def is_call(item: JsonObject) -> bool:
+    """Whether an item calls a tool, of the client's or of the server's."""
+    return item_type(item) in _CALLS_TO_ANSWER or item_type(item) in _SERVED_CALLS
+
+
+def is_answer_to_call(item: JsonObject) -> bool:
+    """Whether an item is what a tool gave back."""
+    return item_type(item) in _ANSWERED_CALLS
+
+
 def tool_of(item: JsonObject) -> str:
     """Return the name of the tool that an item calls."""
     name = _TOOLS_OF_CALLS.get(item_type(item)) or item.get("name")
@@ -292,6 +302,12 @@ def output_text(text: str) -> JsonObject:
 def message_item(id: str, text: str, *, status: str = "completed") -> JsonObject:
     """Return a message of the model's."""
     return {"id": id, "type": "message", "status": status, "content": [output_text(text)], "role": "assistant"}
+
+
+def refusal_item(id: str, refusal: str) -> JsonObject:
+    """Return a message in which the model refuses."""
+    content = [{"type": "refusal", "refusal": refusal}]
+    return {"id": id, "type": "message", "status": "completed", "content": content, "role": "assistant"}
 
 
 def reasoning_item(id: str, summary: str) -> JsonObject:
@@ -333,7 +349,7 @@ def written_words(item: JsonObject) -> int:
     """Count the tokens that the model wrote in an item; a word is one."""
     kind = item["type"]
     if kind == "message":
-        return sum(len(split_words(part.get("text", ""))) for part in item["content"])
+        return sum(len(split_words(part.get("text") or part.get("refusal") or "")) for part in item["content"])
     return (
         len(split_words(item_text(item)))
         if kind in ("function_call", "custom_tool_call", "code_interpreter_call")

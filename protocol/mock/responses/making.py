@@ -11,8 +11,10 @@ import typing
 
 from protocol.budget import Budget, spend_turn
 from protocol.errors import ApiError
+from protocol.instrument.script.asked import talk_of
 from protocol.mock.answer.cost import CHUNK_BYTES, LOGPROB_BYTES, charge_answer
-from protocol.mock.answer.reply import Question, Reply, reply
+from protocol.mock.answer.reply import Question, Reply, Told, reply
+from protocol.mock.answer.spoken import Speaker
 from protocol.mock.engine.world import World
 from protocol.mock.responses.items import (
     Asked,
@@ -29,10 +31,12 @@ from protocol.mock.responses.items import (
     tool_of,
     written_words,
 )
+from protocol.mock.responses.scripted import INCOMPLETE_REASONS, item_lines, scripted_items
 from protocol.mock.responses.tool_calls import ToolCaller
 from protocol.mock.responses.toolbox import SERVED_TOOLS, Toolbox
 from protocol.mock.unchecked import without_nulls
 from protocol.openai.answers import split_words
+from protocol.openai.scripted_usage import with_scripted
 from protocol.wire.json_text import JsonObject
 
 _DEFAULT_MODEL = "gpt-4o"
@@ -79,9 +83,12 @@ class ResponseMaker:
         budget: Budget,
         *,
         text: str,
+        speaker: Speaker | None = None,
         is_silent: bool = False,
     ) -> MadeResponse:
         """Return the response to a body, which says `text` where nothing else is asked for; a silent one says nothing.
+
+        `speaker` asks the script, None for no script.
 
         `context` includes the body's own input.
 
@@ -94,7 +101,14 @@ class ResponseMaker:
         asked = asked_by(items, body.get("instructions"))
         output: list[JsonObject] = []
         reasoning_tokens = 0
-        if not is_silent:
+        told = None
+        if not is_silent and speaker is not None:
+            told = self._told(speaker, body, items, budget)
+        if told is not None:
+            toolbox = Toolbox(body.get("tools"), body.get("tool_choice"))
+            output = [*self._compacted(body, items), *scripted_items(self._world, self._caller, toolbox, told)]
+            reasoning_tokens = len(split_words(told.reasoning))
+        elif not is_silent:
             thought = self._thought(object, asked)
             output = [*self._compacted(body, items), *thought, *self._said(body, items, asked, text, budget)]
             reasoning_tokens = _EFFORT_TOKENS.get(object["reasoning"]["effort"], 0) if thought else 0
@@ -104,16 +118,24 @@ class ResponseMaker:
             output, is_cut = _cut_output(output, limit - reasoning_tokens)
             if is_cut:
                 object.update(status="incomplete", incomplete_details={"reason": "max_output_tokens"})
+        if told is not None and told.finish in INCOMPLETE_REASONS:
+            object.update(status="incomplete", incomplete_details={"reason": INCOMPLETE_REASONS[told.finish]})
         if object["status"] == "completed":
             object["completed_at"] = self._world.now()
         charge_answer(budget, map(_extent, output), _word_bytes(body))
         include = body.get("include") or ()
         object["output"] = [shown_item(item, include, object["top_logprobs"]) for item in output]
         written = sum(written_words(item) for item in output)
-        object["usage"] = usage_of(
-            items_tokens(items, body.get("instructions")), written + reasoning_tokens, reasoning_tokens
-        )
+        usage = usage_of(items_tokens(items, body.get("instructions")), written + reasoning_tokens, reasoning_tokens)
+        object["usage"] = with_scripted(usage, None if told is None else told.usage)
         return MadeResponse(object, output, context, conversation)
+
+    def _told(self, speaker: Speaker, body: JsonObject, items: list[JsonObject], budget: Budget) -> Told | None:
+        """Return what the script says, None where it says nothing."""
+        offered = Toolbox(body.get("tools"), body.get("tool_choice")).offered
+        lines = item_lines(items, body.get("instructions"))
+        scripted = speaker.reply(lambda: talk_of(lines, joins_turns=True), offered, budget)
+        return None if scripted is None else scripted.told
 
     def _begun(self, body: JsonObject, conversation: str) -> JsonObject:
         """Return a response before there is any output, with all that its request says of it."""
@@ -339,6 +361,9 @@ def _cut_output(output: list[JsonObject], limit: int) -> tuple[list[JsonObject],
 def _cut_item(item: JsonObject, limit: int) -> JsonObject:
     if item["type"] == "message":
         part = item["content"][0]
+        if part["type"] == "refusal":
+            refusal = "".join(split_words(part["refusal"])[:limit])
+            return {**item, "status": "incomplete", "content": [{**part, "refusal": refusal}]}
         text = "".join(split_words(part["text"])[:limit])
         return {**item, "status": "incomplete", "content": [{**part, "text": text, "annotations": []}]}
     name = {"function_call": "arguments", "custom_tool_call": "input"}.get(item["type"], "code")

@@ -12,6 +12,7 @@ from protocol.budget import Budget, spend_turn
 from protocol.errors import ApiError
 from protocol.exchange import Response
 from protocol.mock.answer.cost import MOST_ANSWER_BYTES, answered, budget_at_once
+from protocol.mock.answer.spoken import Caller, Speaker, caller_of, speaker_for
 from protocol.mock.engine.resources import Handler, deleted_answer, page_of
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
@@ -75,12 +76,13 @@ class Responses:
         """Answer a response or the stream of its events. One in the background is answered before its time."""
         body = self._world.conforming(call.operation.key, call.body)
         key = b"" if self._world.time.is_plain else self._world.key_of(encode_json(call.body))
-        return answered(lambda budget: self._created(body, key, budget))
+        speaker = speaker_for(caller_of(call.request), "responses", body)
+        return answered(lambda budget: self._created(body, key, speaker, budget))
 
     def _created(
-        self, body: JsonObject, key: bytes, budget: Budget
+        self, body: JsonObject, key: bytes, speaker: Speaker | None, budget: Budget
     ) -> JsonObject | Response | typing.Awaitable[JsonObject]:
-        made = self._make(body, key, budget)
+        made = self._make(body, key, budget, speaker)
         if body.get("stream"):
             _refuse_long_stream(made.object)
         usage = made.object["usage"]
@@ -98,7 +100,7 @@ class Responses:
         words = sum(written_words(item) for item in made.output)
         return self._world.after_words(made.object, words, moment)
 
-    def events(self, body: JsonObject, recent: dict[str, ItemChain]) -> list[JsonObject]:
+    def events(self, body: JsonObject, recent: dict[str, ItemChain], caller: Caller | None = None) -> list[JsonObject]:
         """Return all events of the response to a checked body, and remember the response: for a WebSocket.
 
         `recent` has the contexts of one connection by the ids of its responses, and gets the new one. So a response may
@@ -107,7 +109,8 @@ class Responses:
         is_silent = body.get("generate") is False
         body = self._world.conforming(_CREATE, body)
         key = b"" if self._world.time.is_plain else self._world.key_of(encode_json(body))
-        made = self._make({**body, "background": None}, key, budget_at_once(), recent, is_silent=is_silent)
+        speaker = speaker_for(caller, "responses", {**body, "stream": True}, is_socket=True)
+        made = self._make({**body, "background": None}, key, budget_at_once(), speaker, recent, is_silent=is_silent)
         _refuse_long_stream(made.object)
         self._memory.remember(made)
         recent[made.object["id"]] = ItemChain(made.context, made.output)
@@ -119,6 +122,7 @@ class Responses:
         body: JsonObject,
         key: bytes,
         budget: Budget,
+        speaker: Speaker | None = None,
         recent: typing.Mapping[str, ItemChain] | None = None,
         *,
         is_silent: bool = False,
@@ -133,7 +137,7 @@ class Responses:
             _raise(json_word_fault(body, context.all()))
         text = self._world.time.text(body, key)
         return self._maker.make(
-            body, _fitting(context, body, budget), conversation, budget, text=text, is_silent=is_silent
+            body, _fitting(context, body, budget), conversation, budget, text=text, speaker=speaker, is_silent=is_silent
         )
 
     def _live_stream(
