@@ -42,7 +42,7 @@ _RULE_FIELD = "x-oaiserve-rule"
 
 # Below which paths answers are that a script may give.
 _PLACES = (
-    "/agents", "/audio", "/chat", "/completions", "/embeddings", "/images", "/realtime", "/responses", "/threads",
+    "/audio", "/chat", "/completions", "/embeddings", "/images", "/realtime", "/responses", "/threads",
 )  # fmt: skip
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import typing
 
-from protocol.budget import Budget
+from protocol.budget import Budget, is_in_turns
 from protocol.exchange import Request
 from protocol.instrument.script.asked import Asked, Talk
 from protocol.instrument.script.said import Said, SaidCall
+from protocol.mock.answer.cost import answer_budget, budget_at_once
 from protocol.mock.answer.reply import OfferedTool, Reply, Told, ToolCall
 from protocol.wire.json_text import JsonObject
 
@@ -87,6 +88,22 @@ def speaker_for(
     if caller is None or not caller.take.is_scripted:
         return None
     return Speaker(caller, endpoint, body, model=model, is_socket=is_socket)
+
+
+def scripted_text(request: Request | None, endpoint: str, body: JsonObject, asked: typing.Any) -> str | None:
+    """Return the text that the script has for a request that is no talk, None where it has none.
+
+    `asked` is what the request says in words: a text, or texts. ApiError for what the script has instead of an answer.
+    """
+    texts = [asked] if isinstance(asked, str) else asked if isinstance(asked, list) else []
+    told = {name: value for name, value in body.items() if isinstance(value, (str, int, float, list, dict))}
+    speaker = speaker_for(caller_of(request), endpoint, told)
+    if speaker is None:
+        return None
+    user = "\n".join(text for text in texts if isinstance(text, str))
+    budget = answer_budget() if is_in_turns() else budget_at_once()
+    made = speaker.reply(lambda: Talk(user, texts=[user]), (), budget)
+    return None if made is None else made.text
 
 
 def _reply(said: Said, tools: typing.Sequence[OfferedTool]) -> Reply:

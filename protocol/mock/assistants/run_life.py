@@ -15,11 +15,14 @@ that the two cannot differ, each change is one method, which is handed whom to t
 
 from __future__ import annotations
 
+import itertools
 import typing
 
 from protocol.errors import ApiError
+from protocol.instrument.script.asked import Line, talk_of
 from protocol.mock.answer.cost import budget_at_once
 from protocol.mock.answer.reply import Question, Reply, ToolCall, ToolResult, count_tokens, reply
+from protocol.mock.answer.spoken import Caller, speaker_for
 from protocol.mock.assistants.search import file_citations, found_for_run
 from protocol.mock.assistants.threads import THREADS, message_text, put_message, text_part
 from protocol.mock.engine.store import Record, State
@@ -27,6 +30,7 @@ from protocol.mock.engine.world import World
 from protocol.mock.inference.chat import chat_question, cut_to_length
 from protocol.openai.answers import split_words
 from protocol.openai.api.operations import Stage
+from protocol.openai.scripted_usage import with_scripted
 from protocol.wire.json_text import JsonObject
 
 # How long a run may take, with the functions that it waits for (API reference, run.expires_at).
@@ -55,13 +59,19 @@ class RunState(State):
 
     `results` are what functions gave back, `stores` the ids of the vector stores that it may search. `queued_seconds`
     and `working_seconds` tell how long it takes each time that it goes on, `expires` when it has taken too long, by the
-    world's clock.
+    world's clock. `rounds` tell for each time that functions were called how many it were. `caller` is who asks a
+    script for the answers, `is_streamed` whether he wants them as a stream.
     """
 
-    __slots__ = ("expires", "queued_seconds", "results", "stores", "working_seconds")
+    __slots__ = (
+        "caller", "expires", "is_streamed", "queued_seconds", "results", "rounds", "stores", "working_seconds",
+    )  # fmt: skip
 
     def __init__(self, stores: list[str], stages: typing.Sequence[Stage], expires: float) -> None:
         self.results: list[ToolResult] = []
+        self.rounds: list[int] = []
+        self.caller: Caller | None = None
+        self.is_streamed = False
         self.stores = stores
         self.queued_seconds = stages[0].seconds if stages else 0.0
         self.working_seconds = stages[1].seconds if stages else 0.0
@@ -108,18 +118,36 @@ class RunLife:
         thread = self._world.find(THREADS, run.object["thread_id"])
         try:
             messages = _newest([record.object for record in self._world.store.all(f"{thread.path}/messages")])
-            said = reply(_question(run, state, messages), self._world.settings.text, budget_at_once())
+            said = self._reply(run, thread, state, messages)
         except ApiError as exc:
             # Too late for a 400: the request has been answered.
             run.object["last_error"] = {"code": "invalid_prompt", "message": exc.message}
             self._end(run, "failed", tell)
             return
-        run.object["usage"] = _usage(run, state, messages, said)
+        told = said.told
+        run.object["usage"] = with_scripted(_usage(run, state, messages, said), None if told is None else told.usage)
         if said.calls:
+            if said.text:
+                self._leave_message(run, thread, said.text, [], tell)
             self._call_functions(run, state, said.calls, tell)
         else:
-            found = self._search(run, state, messages, tell)
-            self._say(run, thread, said.text, found, tell)
+            found = self._search(run, state, messages, tell) if told is None else []
+            self._say(run, thread, said.text, found, tell, "stop" if told is None else told.finish)
+
+    def _reply(self, run: Record, thread: Record, state: RunState, messages: typing.Sequence[JsonObject]) -> Reply:
+        """Return what the assistant says: what the script has, or else the mock."""
+        question, budget = _question(run, state, messages), budget_at_once()
+        body = {**run.object, "stream": state.is_streamed}
+        speaker = speaker_for(state.caller, "runs", body)
+        if speaker is not None:
+            others = [record for record in self._world.store.all(f"{thread.path}/runs") if record is not run]
+            states = [record.state_of(RunState) for record in others]
+            former = sum(len(other.rounds) for other in states if other is not None)
+            talk = talk_of(_lines(run, state, messages))
+            scripted = speaker.reply(lambda: talk._replace(turn=talk.turn + former), question.tools, budget)
+            if scripted is not None:
+                return scripted
+        return reply(question, self._world.settings.text, budget)
 
     def _search(
         self, run: Record, state: RunState, messages: typing.Sequence[JsonObject], tell: Tell
@@ -139,7 +167,7 @@ class RunLife:
         step = self._begin_step(run, {"type": "tool_calls", "tool_calls": []}, tell)
         for index, called in enumerate(calls):
             function = {"name": called.name, "arguments": called.arguments, "output": None}
-            id = self._world.new_id("call_")
+            id = called.id or self._world.new_id("call_")
             step.object["step_details"]["tool_calls"].append({"id": id, "type": "function", "function": function})
             head = {"id": id, "type": "function", "function": {**function, "arguments": ""}}
             tell("thread.run.step.delta", _call_delta(step, index, head))
@@ -152,14 +180,26 @@ class RunLife:
         ]
         run.object["required_action"] = {"type": "submit_tool_outputs", "submit_tool_outputs": {"tool_calls": wanted}}
         run.object["status"] = "requires_action"
+        state.rounds.append(len(calls))
         run.plan[:] = [(state.expires, lambda run: self._end_early(run, "expired"))]
         self._world.store.note_change(step)
         self._world.store.note_change(run)
         tell("thread.run.requires_action", run.object)
 
-    def _say(self, run: Record, thread: Record, text: str, found: list[JsonObject], tell: Tell) -> None:
-        """Leave a message in the thread, and end."""
-        pieces, reason = cut_to_length(split_words(text), run.object, "stop")
+    def _say(
+        self, run: Record, thread: Record, text: str, found: list[JsonObject], tell: Tell, finish: str = ""
+    ) -> None:
+        """Leave a message in the thread, and end: `finish` "length" says that it is cut, as if it had been too long."""
+        reason = self._leave_message(run, thread, text, found, tell, finish)
+        if reason == "length":
+            run.object["incomplete_details"] = {"reason": "max_completion_tokens"}
+        self._end(run, "incomplete" if reason == "length" else "completed", tell)
+
+    def _leave_message(
+        self, run: Record, thread: Record, text: str, found: list[JsonObject], tell: Tell, finish: str = ""
+    ) -> str:
+        """Leave a message in the thread; return why it ends there, "stop" or "length"."""
+        pieces, reason = cut_to_length(split_words(text), run.object, "length" if finish == "length" else "stop")
         citations = file_citations(found[:1], "".join(pieces)) if reason == "stop" and _wants_text(run) else []
         known = {
             "role": "assistant", "assistant_id": run.object["assistant_id"], "run_id": run.id, "status": "in_progress",
@@ -179,9 +219,7 @@ class RunLife:
         self._end_message(message, is_cut=reason == "length", tell=tell)
         step.object["usage"] = run.object["usage"]
         self.end_step(step, "completed", tell)
-        if reason == "length":
-            run.object["incomplete_details"] = {"reason": "max_completion_tokens"}
-        self._end(run, "incomplete" if reason == "length" else "completed", tell)
+        return reason
 
     def _end_message(self, message: Record, *, is_cut: bool, tell: Tell) -> None:
         status = "incomplete" if is_cut else "completed"
@@ -254,6 +292,19 @@ def _question(run: Record, state: RunState, messages: typing.Sequence[JsonObject
     told = [{"role": message["role"], "content": message_text(message)} for message in messages]
     question = chat_question(asked, told)
     return question._replace(results=tuple(state.results), instructions=run.object["instructions"])
+
+
+def _lines(run: Record, state: RunState, messages: typing.Sequence[JsonObject]) -> typing.Iterator[Line]:
+    """Yield what a run has before it, as a script sees it: its thread, and what functions gave back to it."""
+    if run.object["instructions"]:
+        yield Line("system", run.object["instructions"])
+    for message in messages:
+        yield Line(message["role"], message_text(message))
+    results = iter(state.results)
+    for count in state.rounds:
+        yield Line("assistant", "")
+        for result in itertools.islice(results, count):
+            yield Line("tool", result.output, result.name)
 
 
 def _usage(run: Record, state: RunState, messages: typing.Sequence[JsonObject], said: Reply) -> JsonObject:

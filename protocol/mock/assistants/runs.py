@@ -7,6 +7,7 @@ import typing
 from protocol.errors import ApiError
 from protocol.exchange import Response
 from protocol.mock.answer.reply import ToolResult
+from protocol.mock.answer.spoken import caller_of
 from protocol.mock.assistants.assistants import ASSISTANTS
 from protocol.mock.assistants.run_life import RUN_SECONDS, RunLife, RunState
 from protocol.mock.assistants.search import searched_stores, shown_step
@@ -173,6 +174,7 @@ class Runs:
 
     def _go_on(self, call: Call, run: Record, state: RunState, stream: _RunStream) -> JsonObject | Response:
         """Let a run that has what it needs go on: over time, or at once where a stream is asked for."""
+        state.caller, state.is_streamed = caller_of(call.request), call.body.get("stream") is True
         if call.body.get("stream") is not True:
             self._life.go_on(run, state)
             return run.object

@@ -31,7 +31,9 @@ from protocol.dashscope.mapping.native import (
 )
 from protocol.errors import ApiError
 from protocol.exchange import Answer, Endpoint, ErrorShapes, Request, Response
+from protocol.instrument.script.said import RoutedAnswer, WholeAnswer
 from protocol.mock.answer.cost import answered
+from protocol.mock.answer.spoken import caller_of, speaker_for
 from protocol.mock.dashscope.answers import Pace, error_response, output_response
 from protocol.mock.dashscope.chat import answer_events, speeches_for, whole_answer
 from protocol.mock.dashscope.embeddings import embed_contents, embed_texts, rerank
@@ -171,6 +173,8 @@ class NativeMock:
                 if error is not None and not error.when:
                     raise error.as_error()
                 given = answer(named)
+            except (WholeAnswer, RoutedAnswer):
+                raise  # no error, and no answer that has an id
             except ApiError as exc:
                 return error_response(exc, named.id)
             return given.known_as(named.id) if isinstance(given, Response) else _known_later(given, named.id)
@@ -218,9 +222,11 @@ class NativeMock:
 
     def _generate(self, call: ServiceCall, *, multimodal: bool) -> Answer:
         question = read_question(call.body, multimodal=multimodal, stream=call.stream)
+        body = {**call.body, "stream": call.stream}
+        speaker = speaker_for(caller_of(call.request), "dashscope", body, model=call.model)
 
         def work(budget: Budget) -> Response | typing.Awaitable[Response]:
-            speeches = speeches_for(question, self._text, self._random_bits, budget)
+            speeches = speeches_for(question, self._text, self._random_bits, budget, speaker)
             if call.stream:
                 return self._pace.stream(call, answer_events(question, speeches, call.request.id))
             answer = encode_json(whole_answer(question, speeches, call.request.id))

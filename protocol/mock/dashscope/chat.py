@@ -13,10 +13,13 @@ import typing
 
 from protocol.budget import Budget, spend_turn
 from protocol.errors import ApiError
+from protocol.instrument.script.asked import Line, talk_of
 from protocol.mock.answer.cost import CHUNK_BYTES, LOGPROB_BYTES, charge_answer
 from protocol.mock.answer.hints import read_hints
 from protocol.mock.answer.instance import instance
 from protocol.mock.answer.logprobs import token_logprobs
+from protocol.mock.answer.reply import OfferedTool, ToolCall
+from protocol.mock.answer.spoken import Speaker
 from protocol.mock.dashscope.question import Question, message_text, offered_functions
 from protocol.mock.dashscope.refusals import bad_parameter, object_member
 from protocol.mock.dashscope.words import (
@@ -29,6 +32,7 @@ from protocol.mock.dashscope.words import (
 )
 from protocol.mock.json_schema.document import SchemaError
 from protocol.openai.answers import split_words
+from protocol.openai.scripted_usage import ScriptedUsage, with_scripted
 from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.sse import encode_native_event
 
@@ -59,6 +63,8 @@ class Speech(typing.NamedTuple):
     finish_reason: str
     #: For each piece of the text, where the request asks for them.
     logprobs: typing.Sequence[JsonObject] = ()
+    #: What a script tells of the tokens.
+    usage: ScriptedUsage | None = None
 
     @property
     def steps(self) -> int:
@@ -67,15 +73,25 @@ class Speech(typing.NamedTuple):
 
 
 def speeches_for(
-    question: Question, text: str, random_bits: typing.Callable[[int], int], budget: Budget
+    question: Question,
+    text: str,
+    random_bits: typing.Callable[[int], int],
+    budget: Budget,
+    speaker: Speaker | None = None,
 ) -> list[Speech]:
-    """Decide what the choices of an answer say: `text`, JSON in the form asked for, or calls of functions."""
+    """Decide what the choices of an answer say: `text`, JSON in the form asked for, or calls of functions.
+
+    `speaker` asks the script first, None for no script.
+    """
     parameters = question.parameters
-    reasoning = split_words(_REASONING)[: parameters.get("thinking_budget")] if question.thinking else []
-    calls, reason = _calls(question, random_bits, budget)
-    said = "" if calls else _cut_at_stop(_formatted(question, text, budget), parameters.get("stop"))
-    spend_turn(len(said) // 20)
-    whole = _cut(Speech(reasoning, split_words(said), calls, reason), parameters)
+    whole = None if speaker is None else _scripted(question, speaker, random_bits, budget)
+    if whole is None:
+        reasoning = split_words(_REASONING)[: parameters.get("thinking_budget")] if question.thinking else []
+        calls, reason = _calls(question, random_bits, budget)
+        said = "" if calls else _cut_at_stop(_formatted(question, text, budget), parameters.get("stop"))
+        spend_turn(len(said) // 20)
+        whole = _cut(Speech(reasoning, split_words(said), calls, reason), parameters)
+    calls = list(whole.calls)
     count = parameters.get("n") or 1
     characters = sum(map(len, whole.pieces)) + sum(len(piece) for call in calls for piece in call.pieces)
     top = 1 + (parameters.get("top_logprobs") or 0) if parameters.get("logprobs") is True else 0
@@ -84,6 +100,41 @@ def speeches_for(
     if top:
         whole = whole._replace(logprobs=token_logprobs(whole.pieces, top - 1, parameters.get("seed") or 0))
     return [whole] * count
+
+
+def _scripted(
+    question: Question, speaker: Speaker, random_bits: typing.Callable[[int], int], budget: Budget
+) -> Speech | None:
+    """Return what the script says, None where it says nothing."""
+    tools = [OfferedTool(tool["name"]) for tool in offered_functions(question.parameters)]
+    scripted = speaker.reply(lambda: talk_of(_lines(question.messages)), tools, budget)
+    told = None if scripted is None else scripted.told
+    if scripted is None or told is None:
+        return None
+    if scripted.calls and isinstance(next(iter(told.parts)), ToolCall) and scripted.text:
+        speaker.note("here a text comes before calls, whatever the order of the parts")
+    spend_turn(len(scripted.text) // 20)
+    calls = [
+        SpokenCall(call.id or f"call_{random_bits(96):024x}", call.name, split_words(call.arguments))
+        for call in scripted.calls
+    ]
+    text = _cut_at_stop(scripted.text, question.parameters.get("stop"))
+    reason = "tool_calls" if calls else "stop"
+    whole = _cut(Speech(split_words(told.reasoning), split_words(text), calls, reason), question.parameters)
+    return whole._replace(finish_reason=told.finish or whole.finish_reason, usage=told.usage)
+
+
+def _lines(messages: typing.Sequence[JsonObject]) -> typing.Iterator[Line]:
+    """Yield what messages say, as a script sees it."""
+    names: dict[str, str] = {}
+    for message in messages:
+        role, text = message.get("role"), message_text(message)
+        for call in message.get("tool_calls") or []:
+            names[call.get("id") or ""] = object_member(call, "function").get("name") or ""
+        if role == "tool":
+            yield Line("tool", text, names.get(message.get("tool_call_id") or "", ""))
+        else:
+            yield Line(role if role in ("user", "assistant") else "system", text)
 
 
 def _calls(
@@ -291,7 +342,7 @@ def _choice(question: Question, index: int, part: Speech, choices: int) -> JsonO
         options = object_member(question.parameters, "asr_options")
         note = {"type": "audio_info", "language": options.get("language") or "en", "emotion": "neutral"}
         message["annotations"] = [note]
-    if question.thinking:
+    if question.thinking or part.reasoning:
         message["reasoning_content"] = "".join(part.reasoning)
     calls = [_call(number, call) for number, call in enumerate(part.calls) if call.pieces]
     if calls:
@@ -312,6 +363,11 @@ def _call(number: int, call: SpokenCall) -> JsonObject:
 
 
 def _usage(question: Question, told: typing.Sequence[int], speeches: typing.Sequence[Speech]) -> JsonObject:
+    """Return the usage so far, or what a script tells of it."""
+    return with_scripted(_counted_usage(question, told, speeches), speeches[0].usage)
+
+
+def _counted_usage(question: Question, told: typing.Sequence[int], speeches: typing.Sequence[Speech]) -> JsonObject:
     """Return the usage so far: text and media add up to the input, reasoning and text to the output."""
     prompt, spent = question.prompt_tokens, sum(question.prompt_tokens.values())
     said = sum(told)

@@ -19,6 +19,7 @@ from protocol.budget import spend_turn
 from protocol.errors import ApiError
 from protocol.exchange import Paced, Response
 from protocol.mock.answer.logprobs import token_logprobs
+from protocol.mock.answer.spoken import scripted_text
 from protocol.mock.engine.resources import Handler
 from protocol.mock.engine.world import Call, World
 from protocol.mock.inference.pieces import answer_of_pieces
@@ -68,6 +69,7 @@ class Audio:
     def speak(self, call: Call) -> Response | typing.Awaitable[Response]:
         """Answer POST /v1/audio/speech: a file, or events with its pieces, one a word at the mock's pace."""
         body = call.body
+        scripted_text(call.request, "speech", body, body.get("input"))
         text = str(body.get("input") or "")[:_SPEECH_MOST_CHARACTERS]
         asked = body.get("speed")
         speed = asked if isinstance(asked, (int, float)) and not isinstance(asked, bool) else 1
@@ -111,12 +113,14 @@ class Audio:
 
     def _told(self, call: Call, task: str) -> typing.Any:
         file = call.body.get("file")
+        text = scripted_text(call.request, "transcriptions", call.body, call.body.get("prompt"))
+        text = self._world.settings.text if text is None else text
         if isinstance(file, FormFile) and len(file.data) > _RECORDING_BYTES_AT_ONCE:
-            return self._told_later(call, task)
-        return self._answer(call, self._heard(call, task))
+            return self._told_later(call, task, text)
+        return self._answer(call, self._heard(call, task, text))
 
-    async def _told_later(self, call: Call, task: str) -> Response:
-        answer = self._answer(call, await in_turns(lambda: self._heard(call, task)))
+    async def _told_later(self, call: Call, task: str, text: str) -> Response:
+        answer = self._answer(call, await in_turns(lambda: self._heard(call, task, text)))
         return answer if isinstance(answer, Response) else await answer
 
     def _answer(self, call: Call, said: _Transcript) -> Response | typing.Awaitable[Response]:
@@ -130,9 +134,9 @@ class Audio:
             response = json_response(answer)
         return self._world.after_words(response, len(said.pieces))
 
-    def _heard(self, call: Call, task: str) -> _Transcript:
+    def _heard(self, call: Call, task: str, text: str) -> _Transcript:
         """Return the transcript of a recording; ApiError 400 for a file that is none, 413 for more than 25 MiB."""
-        text, file = self._world.settings.text, call.body.get("file")
+        file = call.body.get("file")
         if not isinstance(file, FormFile):
             if not self._world.takes_any_upload:
                 message = "Missing required parameter: 'file'."

@@ -9,6 +9,7 @@ import typing
 
 from protocol.errors import ApiError
 from protocol.exchange import Response
+from protocol.mock.answer.spoken import scripted_text
 from protocol.mock.engine.resources import Handler
 from protocol.mock.engine.world import Call, World
 from protocol.mock.text.vectors import encode_vector, lexical_words, token_words, unit_vector
@@ -56,6 +57,7 @@ class Embeddings:
     def create(self, call: Call) -> typing.Any:
         """Answer POST /v1/embeddings; ApiError 400 in OpenAI's words for what cannot be embedded."""
         body = call.body
+        scripted_text(call.request, "embeddings", body, body.get("input"))
         inputs = _inputs(body.get("input"))
         tokens = _tokens(inputs)
         asked = body.get("model")

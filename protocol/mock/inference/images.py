@@ -14,6 +14,7 @@ import urllib.parse
 
 from protocol.errors import ApiError
 from protocol.exchange import Response
+from protocol.mock.answer.spoken import scripted_text
 from protocol.mock.engine.resources import Handler
 from protocol.mock.engine.world import Call, World
 from protocol.mock.inference.image_rules import GPT_IMAGE_MODEL, check_image_request
@@ -121,6 +122,16 @@ class _Order(typing.NamedTuple):
         }
 
 
+def _unless_scripted(answer: Handler) -> Handler:
+    """Return what answers, unless the script has something else for a request."""
+
+    def answer_or_raise(call: Call) -> typing.Any:
+        scripted_text(call.request, "images", call.body, call.body.get("prompt"))
+        return answer(call)
+
+    return answer_or_raise
+
+
 class MockImages:
     """The behaviour of /images.
 
@@ -133,9 +144,9 @@ class MockImages:
     def operations(self) -> dict[str, Handler]:
         """Return the handlers by operation."""
         return {
-            "POST /images/generations": self.generate,
-            "POST /images/edits": self.edit,
-            "POST /images/variations": self.vary,
+            "POST /images/generations": _unless_scripted(self.generate),
+            "POST /images/edits": _unless_scripted(self.edit),
+            "POST /images/variations": _unless_scripted(self.vary),
         }
 
     def generate(self, call: Call) -> typing.Any:

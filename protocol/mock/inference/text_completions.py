@@ -7,8 +7,11 @@ import typing
 from protocol.budget import Budget
 from protocol.errors import ApiError
 from protocol.exchange import Response
+from protocol.instrument.script.asked import Line, Talk, talk_of
 from protocol.mock.answer.cost import CHUNK_BYTES, LOGPROB_BYTES, answered, charge_answer
 from protocol.mock.answer.logprobs import text_logprobs
+from protocol.mock.answer.reply import Reply
+from protocol.mock.answer.spoken import caller_of, speaker_for
 from protocol.mock.engine.resources import Handler
 from protocol.mock.engine.world import Call, World
 from protocol.mock.inference.chat import (
@@ -22,6 +25,7 @@ from protocol.mock.inference.chat_rules import stream_options_fault
 from protocol.mock.inference.simple_chat import includes_usage
 from protocol.openai.answers import json_response, split_words
 from protocol.openai.completions import Choice, CompletionHead, text_completion, text_frames
+from protocol.openai.scripted_usage import ScriptedUsage
 from protocol.wire.json_text import JsonObject, encode_json
 
 
@@ -48,12 +52,15 @@ class TextCompletions:
         time = world.time
         key = b"" if time.is_plain else time.key_of(encode_json(body))
         said_text = time.text(body, key)
-        texts = [cut_at_stop(_varied(said_text, number), body.get("stop")) for number in range(count)]
-        said = [cut_to_length(split_words(text), body, "stop") for text in texts]
+        usual = [cut_at_stop(_varied(said_text, number), body.get("stop")) for number in range(count)]
+        cut = [cut_to_length(split_words(text), body, "stop") for text in usual]
+        speaker = speaker_for(caller_of(call.request), "completions", body)
         asked = body.get("logprobs")
         top = asked if type(asked) is int and asked >= 0 else None
 
         def work(budget: Budget) -> Response | typing.Awaitable[Response]:
+            scripted = None if speaker is None else speaker.reply(lambda: _talk(prompts), (), budget)
+            texts, said, usage = _scripted(scripted, body, count) if scripted is not None else (usual, cut, None)
             given = [_pieces(prompt, budget) for prompt in prompts]
             words = sum(map(len, given))
             echoes = given if body.get("echo") else [[]] * len(given)
@@ -77,7 +84,7 @@ class TextCompletions:
                     choices.append(Choice(shown, reason, logprobs=logprobs, echoed=len(echo)))
             moment = time.moment(key, lambda: [piece.strip() for prompt in given for piece in prompt], words)
             cached = 0 if moment is None else moment.cached_tokens
-            head = CompletionHead(world.new_id("cmpl-"), world.now(), model, words, cached)
+            head = CompletionHead(world.new_id("cmpl-"), world.now(), model, words, cached, usage)
             if body.get("stream"):
                 frames = text_frames(
                     head, choices, include_usage=includes_usage(body), is_continuous=is_usage_continuous(body)
@@ -87,6 +94,22 @@ class TextCompletions:
             return world.after_words(response, max(choice.tokens for choice in choices), moment)
 
         return answered(work)
+
+
+def _talk(prompts: typing.Sequence[typing.Any]) -> Talk:
+    """Return what prompts say, as a script sees it: one text of the user's."""
+    return talk_of([Line("user", "\n".join(prompt for prompt in prompts if isinstance(prompt, str)))])
+
+
+def _scripted(
+    scripted: Reply, body: JsonObject, count: int
+) -> tuple[list[str], list[tuple[list[str], str]], ScriptedUsage | None]:
+    """Return what a script says: the text of each choice, its pieces and how it ends, and the usage that is told."""
+    told = scripted.told
+    assert told is not None, "a script's reply"
+    text = cut_at_stop(scripted.text, body.get("stop"))
+    pieces, reason = cut_to_length(split_words(text), body, "stop")
+    return [text] * count, [(pieces, told.finish or reason)] * count, told.usage
 
 
 def _candidates_fault(body: JsonObject, count: int) -> ApiError | None:
