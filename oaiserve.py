@@ -218,7 +218,7 @@ def _read_script(settings: Settings) -> typing.Any:
     if len(paths) > 1:
         raise UsageError(f"[mock] script: a server has one script, got {' and '.join(paths)}")
     (read_script_file,) = load("script file")
-    return read_script_file(paths[0])
+    return read_script_file(paths[0], routed)
 
 
 def _most_connections(settings: Settings) -> int:
@@ -264,7 +264,7 @@ class Service:
         self.example = _chat_example(settings, self.key_holders)
         origins = Origins(settings.server.cors_origins)
         guard = _key_guard(origins, settings.server)
-        guarded = {name: guard.around(backend) for name, backend in self._backends.items()}
+        guarded = self._guarded = {name: guard.around(backend) for name, backend in self._backends.items()}
         cors = CorsPolicy(origins, spends_always=len(self.key_holders) == len(guarded))
         self._router = Router(
             settings.routes, guarded, cors, lambda forward: service_doors(self, forward),
@@ -294,8 +294,7 @@ class Service:
         made: Instrument = front(
             self._router.route, ERROR_SHAPES, list(self._backends.values()), self.now, on_switch,
             max_body=self._max_body, control_key=self._control_key, keeps_journal=self._journal, faults=self._faults,
-            script=self._script,
-            cassettes={name: self._backends[name] for name in self._recorded},
+            script=self._script, cassettes={name: self._backends[name] for name in self._recorded}, named=self._guarded,
         )  # fmt: skip
         return made
 

@@ -16,7 +16,7 @@ from protocol.instrument.script.script import MOST_RULES, ScriptReader, ScriptSt
 from protocol.instrument.script.texts import MOST_SEARCHED, Glob
 from protocol.openai.scripted_usage import ScriptedUsage
 
-READER = ScriptReader(len)
+READER = ScriptReader(len, ["real"])
 TEXT_ENDPOINTS = [name for name in PLACES if "text" in PLACES[name]]
 
 

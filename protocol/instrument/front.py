@@ -20,7 +20,7 @@ class Front:
     `route` is the router's way, `backends` are those whose memory a session has a part of. `seconds` tells the time.
     `on_switch` is called whenever endpoints may have changed that somebody remembers. `keeps_journal` says that the
     server's own session keeps a journal from the start. `faults` are those of [faults]: ValueError where one is wrong.
-    Each session begins with `script`.
+    Each session begins with `script`. `named` are the backends that a script may ask by name.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class Front:
         faults: typing.Mapping[str, str] | None = None,
         script: Script | None = None,
         cassettes: typing.Mapping[str, Cassette] | None = None,
+        named: typing.Mapping[str, Backend] | None = None,
     ) -> None:
         self.cassettes = cassettes or {}
         self._backends = backends
@@ -49,8 +50,8 @@ class Front:
             return Session(name, seconds, room, on_switch, keeps_journal=keeps, faults=configured, script=script)
 
         self.sessions = Sessions(make, self._forget)
-        self._layer = Layer(route, errors, max_body=max_body)
-        self._control = Control(self, script_reader(), control_key)
+        self._layer = Layer(route, errors, named or {}, max_body=max_body)
+        self._control = Control(self, script_reader(named or {}), control_key)
 
     @property
     def is_on(self) -> bool:

@@ -10,6 +10,7 @@ from protocol.errors import ApiError
 from protocol.exchange import (
     LONG_BODY,
     Answer,
+    Backend,
     BackendFailed,
     Body,
     Endpoint,
@@ -26,7 +27,7 @@ from protocol.instrument.faults.language import Fault, parse_fault
 from protocol.instrument.gate import FAULT_FIELD
 from protocol.instrument.limits import Limits
 from protocol.instrument.request_key import request_key
-from protocol.instrument.script.said import WholeAnswer
+from protocol.instrument.script.said import RoutedAnswer, WholeAnswer
 from protocol.instrument.session import Session
 from protocol.instrument.take import Take
 from protocol.instrument.witness import witnessed
@@ -47,14 +48,20 @@ _PLACES = (
 
 
 class Layer:
-    """Wraps the endpoints that `route` chooses.
+    """Wraps the endpoints that `route` chooses; `named` are the backends that a script may ask by name.
 
     `errors` says how an error looks where an endpoint does not. `max_body` bounds what an encoded body is decoded to.
     """
 
     def __init__(
-        self, route: typing.Callable[[Request], Endpoint], errors: ErrorShapes, *, max_body: int = 65 * 1024 * 1024
+        self,
+        route: typing.Callable[[Request], Endpoint],
+        errors: ErrorShapes,
+        named: typing.Mapping[str, Backend],
+        *,
+        max_body: int = 65 * 1024 * 1024,
     ) -> None:
+        self._named = named
         self._route = route
         self._errors = errors
         self._max_body = max_body
@@ -93,18 +100,26 @@ class Layer:
             if session.limits is not None:
                 await self._admit(request, take, session.limits)
             stand_in = None if asked is None and _may_ask_script(session, request) else take.let_fault_happen(asked)
-            response = stand_in or await self._ask(inner, request)
+            response = stand_in or await self._ask_scripted(inner, request)
             if not take.is_decided:
                 response = _decided(response, take)
             response = _faulted(response, request, take)
-        except WholeAnswer as exc:
-            response = exc.response
         except ApiError as exc:
             response = (inner.errors or self._errors).response(exc)
         except BackendFailed as failure:
             response = failure.response
         take.has_left = True
         return self._witnessed(response, take)
+
+    async def _ask_scripted(self, inner: Endpoint, request: Request) -> Response:
+        """Ask an endpoint, or the backend that the script has for a request in its place."""
+        try:
+            return await self._ask(inner, request)
+        except WholeAnswer as exc:
+            return exc.response
+        except RoutedAnswer as exc:
+            backend = self._named[exc.backend]
+        return await self._ask(backend.endpoint(request), request)
 
     async def _ask(self, inner: Endpoint, request: Request) -> Response:
         """Ask an endpoint that is to answer a request."""

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import pathlib
+import typing
 
 from protocol.errors import UsageError
 from protocol.instrument.script.reading import ScriptError
 from protocol.instrument.script.script import Script, ScriptReader
 
 
-def script_reader() -> ScriptReader:
-    """Return what reads scripts."""
-    return ScriptReader(_no_pace)
+def script_reader(backends: typing.Collection[str]) -> ScriptReader:
+    """Return what reads scripts; `backends` are the names of those that may be asked."""
+    return ScriptReader(_no_pace, backends)
 
 
-def read_script_file(path: str) -> Script:
+def read_script_file(path: str, backends: typing.Collection[str]) -> Script:
     """Return the script in a file; UsageError where it is none, or cannot be read."""
     try:
-        return script_reader().script(pathlib.Path(path).read_bytes())
+        return script_reader(backends).script(pathlib.Path(path).read_bytes())
     except OSError as exc:
         raise UsageError(f"[mock] script = {path}: {exc.strerror or exc}") from exc
     except ScriptError as exc:

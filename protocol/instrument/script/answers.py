@@ -40,9 +40,12 @@ _Groups = typing.Optional[typing.Sequence[str]]
 
 
 class Answer:
-    """One answer of a rule. `says` names what it has, by the names that places.py knows."""
+    """One answer of a rule. `says` names what it has, by the names that places.py knows.
 
-    __slots__ = ("_error", "_finish", "_parts", "_raw", "_reasoning", "_refusal", "_route", "_usage", "says")
+    `route` is the backend that is to give it, "" for none.
+    """
+
+    __slots__ = ("_error", "_finish", "_parts", "_raw", "_reasoning", "_refusal", "_usage", "route", "says")
 
     def __init__(self) -> None:
         self.says: tuple[str, ...] = ()
@@ -51,7 +54,7 @@ class Answer:
         self._refusal: Template | None = None
         self._error: _Error | None = None
         self._raw: _Raw | None = None
-        self._route = ""
+        self.route = ""
         self._usage: ScriptedUsage | None = None
         self._finish = ""
 
@@ -61,8 +64,8 @@ class Answer:
             raise self._error.made(values)
         if self._raw is not None:
             raise WholeAnswer(self._raw.made(values))
-        if self._route:
-            raise RoutedAnswer(self._route)
+        if self.route:
+            raise RoutedAnswer(self.route)
         parts: list[str | SaidCall] = [
             part.filled(values) if isinstance(part, Template) else part.made(values) for part in self._parts
         ]
@@ -190,7 +193,7 @@ def _read_member(
     elif name == "raw":
         answer._raw = _read_raw(value, where, groups)
     elif name == "route":
-        answer._route = read_string(value, where)
+        answer.route = read_string(value, where)
     elif name == "usage":
         answer._usage = _read_usage(value, where)
     else:

@@ -40,7 +40,7 @@ def near(name: str, known: typing.Iterable[str]) -> str:
     """Return which known name is near one that is not, or all that there are."""
     names = list(known)
     found = difflib.get_close_matches(str(name)[:100], names, 1)
-    return f"did you mean {json.dumps(found[0])}?" if found else f"there are {', '.join(names)}"
+    return f"did you mean {json.dumps(found[0])}?" if found else f"there are {', '.join(names) or 'none'}"
 
 
 def read_string(value: object, where: str, *, may_be_empty: bool = False) -> str:

@@ -15,6 +15,7 @@ from protocol.instrument.script.conditions import When, read_when
 from protocol.instrument.script.places import PLACES, unsayable
 from protocol.instrument.script.reading import (
     ScriptError,
+    near,
     read_list,
     read_members,
     read_string,
@@ -225,9 +226,13 @@ _Read = typing.TypeVar("_Read")
 
 
 class ScriptReader:
-    """Reads scripts. `check_pace` raises ValueError for what is no pace."""
+    """Reads scripts.
 
-    def __init__(self, check_pace: typing.Callable[[str], object]) -> None:
+    `check_pace` raises ValueError for what is no pace, `backends` are the names that a `route` may have.
+    """
+
+    def __init__(self, check_pace: typing.Callable[[str], object], backends: typing.Collection[str] = ()) -> None:
+        self._backends = backends
         self._check_pace = check_pace
 
     def script(self, value: object) -> Script:
@@ -311,6 +316,11 @@ class ScriptReader:
         else:
             return
         rule.answers += [read_answer(answer, f"{place}.{at}", groups) for at, answer in enumerate(answers)]
+        for answer in rule.answers:
+            if answer.route and answer.route not in self._backends:
+                raise ScriptError(
+                    where, f"there is no backend {shown(answer.route)}; {near(answer.route, self._backends)}"
+                )
         if not rule.places():
             raise ScriptError(where, _nowhere(rule))
 

@@ -146,6 +146,8 @@ class RunLife:
             talk = talk_of(_lines(run, state, messages))
             scripted = speaker.reply(lambda: talk._replace(turn=talk.turn + former), question.tools, budget)
             if scripted is not None:
+                if scripted.told is not None and scripted.told.finish in ("content_filter", "function_call"):
+                    speaker.note(f"finish: a run does not end with {scripted.told.finish}")
                 return scripted
         return reply(question, self._world.settings.text, budget)
 

@@ -1,0 +1,347 @@
+"""What each family of endpoints makes of a script, over raw HTTP and WebSockets."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+
+import pytest
+from mocks import make_form
+from scripted import ALL, Client, client_of, deltas
+
+import oaiserve
+
+TALK = {
+    "turns": ["Who are you?", {"tools": [{"name": "lookup", "arguments": {"id": 1}}]}, "Found {{tool.result.name}}. Bye."],
+}  # fmt: skip
+LOOKUP = {"type": "function", "name": "lookup", "parameters": {"type": "object"}}
+RESPONSES = "/v1/responses"
+
+
+@pytest.fixture(scope="module")
+def server():
+    with oaiserve.start("mock") as server:
+        yield server
+
+
+@pytest.fixture
+def client(server, request):
+    client = client_of(server, request)
+    yield client
+    client.ask("DELETE", "/_oaiserve/session")
+
+
+def texts(response):
+    """Return the types of a response's items, each with its text or arguments."""
+    told = []
+    for item in response["output"]:
+        content = (item.get("content") or item.get("summary") or [{}])[0]
+        told.append((item["type"], content.get("text") or content.get("refusal") or item.get("arguments")))
+    return told
+
+
+# ---- Responses ------------------------------------------------------------------------------------------------------
+
+
+def respond(client, input, **members):
+    return client.ask("POST", RESPONSES, {"model": "gpt-4o", "input": input, **members})
+
+
+def test_a_response_has_items_in_the_order_of_the_parts(client):
+    client.script({"answer": ALL})
+    response = respond(client, "x").json()
+    assert texts(response) == [
+        ("reasoning", "Let me think."), ("message", "Look now: "), ("function_call", '{"a": "b c"}'), ("message", "Done."),
+    ]  # fmt: skip
+    assert response["output"][2]["call_id"] == "call_7"
+    usage = response["usage"]
+    assert (usage["input_tokens"], usage["input_tokens_details"]["cached_tokens"]) == (50, 20)
+    assert usage["output_tokens_details"]["reasoning_tokens"] == 3
+    streamed = respond(client, "x", stream=True).events
+    assert streamed[-1]["type"] == "response.completed"
+    assert texts(streamed[-1]["response"]) == texts(response)
+    arguments = [event["delta"] for event in streamed if event["type"] == "response.function_call_arguments.delta"]
+    assert "".join(arguments) == '{"a": "b c"}'
+
+
+def test_a_response_refuses(client):
+    client.script({"answer": {"refusal": "I will not."}})
+    assert texts(respond(client, "x").json()) == [("message", "I will not.")]
+    streamed = respond(client, "x", stream=True).events
+    assert "".join(event["delta"] for event in streamed if event["type"] == "response.refusal.delta") == "I will not."
+    assert [event["refusal"] for event in streamed if event["type"] == "response.refusal.done"] == ["I will not."]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_turns_go_through_a_chain_of_responses(client, stream):
+    client.script(TALK)
+
+    def ask(input, before=None):
+        answer = respond(client, input, tools=[LOOKUP], previous_response_id=before, stream=stream)
+        return answer.events[-1]["response"] if stream else answer.json()
+
+    first = ask("Hi")
+    assert texts(first) == [("message", "Who are you?")]
+    for _ in range(2):  # a retry changes nothing
+        second = ask("Me", first["id"])
+        assert texts(second) == [("function_call", '{"id": 1}')]
+    output = {"type": "function_call_output", "call_id": second["output"][0]["call_id"], "output": '{"name": "Ann"}'}
+    third = ask([output], second["id"])
+    assert texts(third) == [("message", "Found Ann. Bye.")]
+
+
+def test_turns_go_through_a_conversation(client):
+    client.script(TALK)
+    conversation = client.ask("POST", "/v1/conversations", {}).json()["id"]
+    assert texts(respond(client, "Hi", conversation=conversation).json()) == [("message", "Who are you?")]
+    assert texts(respond(client, "Me", conversation=conversation).json()) == [("function_call", '{"id": 1}')]
+
+
+def test_a_response_ends_as_it_is_told(client):
+    client.script({"answer": {"text": "x", "finish": "length"}}, {"answer": "never"})
+    response = respond(client, "x").json()
+    assert (response["status"], response["incomplete_details"]) == ("incomplete", {"reason": "max_output_tokens"})
+    assert respond(client, "x", stream=True).events[-1]["type"] == "response.incomplete"
+
+
+def test_a_response_is_an_error_or_a_whole_answer(client):
+    client.script(
+        {"when": {"user": "a"}, "answer": {"error": "rate_limit_exceeded"}},
+        {"when": {"system": "brief", "any": {"not": "z"}}, "answer": {"raw": "data: {}\n\n"}},
+    )
+    assert respond(client, "a", stream=True).status == 429
+    assert respond(client, "b", instructions="Be brief.", stream=True).text == "data: {}\n\n"
+
+
+# ---- over WebSockets ------------------------------------------------------------------------------------------------
+
+
+class Socket:
+    """A client of a WebSocket (RFC 6455), blocking."""
+
+    def __init__(self, client, path):
+        self._socket = socket.create_connection(("127.0.0.1", client.server.port), timeout=60)
+        head = (
+            f"GET {client.session}{path} HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+        )
+        head += "sec-websocket-version: 13\r\nsec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+        self._socket.sendall(head.encode())
+        self._data = b""
+        while b"\r\n\r\n" not in self._data:
+            self._more()
+        head, _, self._data = self._data.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 101"), head
+
+    def _more(self):
+        data = self._socket.recv(65536)
+        assert data, "the server has closed the connection"
+        self._data += data
+
+    def send(self, **message):
+        payload = json.dumps(message).encode()
+        assert len(payload) < 65536
+        mask = os.urandom(4)
+        size = bytes([0x80 | len(payload)]) if len(payload) < 126 else b"\xfe" + len(payload).to_bytes(2, "big")
+        self._socket.sendall(b"\x81" + size + mask + bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload)))
+
+    def receive(self):
+        while len(self._data) < 10:
+            self._more() if len(self._data) < 2 or self._data[1] > 125 else None
+            if len(self._data) >= 2 and self._data[1] < 126:
+                break
+        size, at = self._data[1], 2
+        if size > 125:
+            at = 4 if size == 126 else 10
+            while len(self._data) < at:
+                self._more()
+            size = int.from_bytes(self._data[2:at], "big")
+        while len(self._data) < at + size:
+            self._more()
+        payload, self._data = self._data[at : at + size], self._data[at + size :]
+        return json.loads(payload)
+
+    def until(self, *types):
+        """Return the first event of one of these types."""
+        for _ in range(1000):
+            event = self.receive()
+            if event["type"] in types:
+                return event
+        raise AssertionError(f"none of {types} came")
+
+    def close(self):
+        self._socket.close()
+
+
+def test_responses_over_a_websocket_are_scripted(client):
+    client.script(
+        {"when": {"user": "raw"}, "answer": {"raw": "x"}}, {"when": {"user": "no"}, "answer": {"error": 418}}, TALK
+    )
+    talk = Socket(client, RESPONSES)
+    ends = ("response.completed", "error")
+    talk.send(type="response.create", model="gpt-4o", input="Hi", store=False)
+    first = talk.until(*ends)["response"]
+    assert texts(first) == [("message", "Who are you?")]
+    talk.send(type="response.create", model="gpt-4o", input="Me", previous_response_id=first["id"], store=False)
+    assert texts(talk.until(*ends)["response"]) == [("function_call", '{"id": 1}')]
+    talk.send(type="response.create", model="gpt-4o", input="no")
+    assert talk.until(*ends)["status"] == 418
+    talk.send(type="response.create", model="gpt-4o", input="raw")  # which cannot be told here
+    assert texts(talk.until(*ends)["response"]) == [("message", "Who are you?")]
+    talk.close()
+
+
+def item(text):
+    return {"type": "message", "role": "user", "content": [{"type": "input_text", "text": text}]}
+
+
+def test_realtime_sessions_are_scripted(client):
+    client.script({"when": {"user": "no"}, "answer": {"error": "server_error"}}, TALK)
+    talk = Socket(client, "/v1/realtime?model=gpt-realtime")
+    talk.until("session.created")
+    talk.send(type="session.update", session={"type": "realtime", "output_modalities": ["text"], "tools": [LOOKUP]})
+
+    def ask(**item):
+        talk.send(type="conversation.item.create", item=item)
+        talk.send(type="response.create")
+        return talk.until("response.done", "error")
+
+    assert texts(ask(**item("Hi"))["response"]) == [("message", "Who are you?")]
+    (call,) = ask(**item("Me"))["response"]["output"]
+    assert (call["name"], call["arguments"]) == ("lookup", '{"id": 1}')
+    result = {"type": "function_call_output", "call_id": call["call_id"], "output": '{"name": "Ann"}'}
+    assert texts(ask(**result)["response"]) == [("message", "Found Ann. Bye.")]
+    assert ask(**item("no"))["error"]["code"] == "server_error"
+    talk.close()
+
+
+def test_a_realtime_response_has_its_parts_in_order(client):
+    client.script(
+        {"answer": {"parts": ["Look: ", {"name": "f"}, "Bye."], "finish": "length", "usage": {"input_tokens": 9}}}
+    )
+    talk = Socket(client, "/v1/realtime?model=gpt-realtime")
+    talk.send(type="session.update", session={"type": "realtime", "output_modalities": ["text"]})
+    talk.send(type="response.create")
+    response = talk.until("response.done")["response"]
+    assert texts(response) == [("message", "Look: "), ("function_call", "{}"), ("message", "Bye.")]
+    assert (response["status"], response["usage"]["input_tokens"]) == ("incomplete", 9)
+    talk.close()
+
+
+# ---- completions, runs, DashScope -----------------------------------------------------------------------------------
+
+
+def test_completions_are_scripted(client):
+    client.script(
+        {"when": {"user": "hi"}, "answer": {"text": "one two", "finish": "length", "usage": {"prompt_tokens": 7}}}
+    )
+    body = {"model": "gpt-3.5-turbo-instruct", "prompt": ["hi", "there"], "n": 2}
+    answer = client.ask("POST", "/v1/completions", body).json()
+    assert [(choice["text"], choice["finish_reason"]) for choice in answer["choices"]] == [("one two", "length")] * 4
+    assert answer["usage"]["prompt_tokens"] == 7
+    streamed = client.ask("POST", "/v1/completions", {**body, "stream": True, "n": 1, "prompt": "hi"}).events
+    assert "".join(event["choices"][0]["text"] for event in streamed) == "one two"
+
+
+def test_runs_are_scripted(client):
+    client.script({"when": {"user": "no"}, "answer": {"error": "server_error"}}, {"when": {"endpoint": "runs"}, **TALK})
+    assistant = client.ask("POST", "/v1/assistants", {"model": "gpt-4o"}).json()["id"]
+    thread = client.ask("POST", "/v1/threads", {}).json()["id"]
+
+    def say(text):
+        client.ask("POST", f"/v1/threads/{thread}/messages", {"role": "user", "content": text})
+        answer = client.ask("POST", f"/v1/threads/{thread}/runs", {"assistant_id": assistant, "stream": True})
+        assert answer.status == 200, answer.text
+        return [event for event in answer.events if event.get("object") == "thread.run"][-1]
+
+    def last():
+        (part,) = client.ask("GET", f"/v1/threads/{thread}/messages").json()["data"][0]["content"]
+        return part["text"]["value"]
+
+    assert (say("Hi")["status"], last()) == ("completed", "Who are you?")
+    run = say("Me")
+    (call,) = run["required_action"]["submit_tool_outputs"]["tool_calls"]
+    assert call["function"] == {"name": "lookup", "arguments": '{"id": 1}'}
+    outputs = {"tool_outputs": [{"tool_call_id": call["id"], "output": '{"name": "Ann"}'}], "stream": True}
+    client.ask("POST", f"/v1/threads/{thread}/runs/{run['id']}/submit_tool_outputs", outputs)
+    assert last() == "Found Ann. Bye."
+    failed = say("no")
+    assert (failed["status"], "server" in failed["last_error"]["message"]) == ("failed", True)
+
+
+NATIVE = "/api/v1/services/aigc/text-generation/generation"
+
+
+def ask_native(client, text, stream=False, **parameters):
+    fields = {"authorization": "Bearer sk-1", **({"x_dashscope_sse": "enable"} if stream else {})}
+    messages = [{"role": "user", "content": text}]
+    body = {
+        "model": "qwen-plus",
+        "input": {"messages": messages},
+        "parameters": {"result_format": "message", **parameters},
+    }
+    return client.ask("POST", NATIVE, body, **fields)
+
+
+def test_dashscopes_chat_is_scripted(client):
+    client.script(
+        {"when": {"user": "no"}, "answer": {"error": "rate_limit_exceeded"}},
+        {"when": {"user": "raw"}, "answer": {"raw": "as it is"}},
+        {"answer": ALL},
+    )
+    answer = ask_native(client, "x").json()
+    (choice,) = answer["output"]["choices"]
+    message = choice["message"]
+    assert (message["content"], message["reasoning_content"]) == ("Look now: Done.", "Let me think.")
+    assert message["tool_calls"][0]["function"] == {"name": "f", "arguments": '{"a": "b c"}'}
+    assert (choice["finish_reason"], answer["usage"]["input_tokens"]) == ("tool_calls", 50)
+    lines = [line for line in ask_native(client, "x", stream=True).text.split("\n") if line.startswith("data:")]
+    last = json.loads(lines[-1].removeprefix("data:"))
+    assert last["output"]["choices"][0]["finish_reason"] == "tool_calls"
+    assert ask_native(client, "no").status == 429
+    assert ask_native(client, "raw").text == "as it is"
+
+
+# ---- what makes no words --------------------------------------------------------------------------------------------
+
+
+def test_images_speech_and_vectors_are_errors_and_whole_answers(client):
+    client.script(
+        {"when": {"endpoint": "images", "user": "cat"}, "answer": {"raw": {"body": {"data": []}}}},
+        {"when": {"endpoint": "speech"}, "answer": {"raw": {"b64": "AAE=", "headers": {"content-type": "audio/mpeg"}}}},
+        {"when": {"endpoint": "embeddings", "user": "b"}, "answer": {"error": "context_length_exceeded"}},
+        {"answer": "a text, which they cannot say"},
+    )
+    picture = client.ask("POST", "/v1/images/generations", {"model": "gpt-image-1", "prompt": "a cat"})
+    assert picture.json() == {"data": []}
+    speech = client.ask("POST", "/v1/audio/speech", {"model": "tts-1", "voice": "alloy", "input": "Hello"})
+    assert (speech.text.encode(), speech.headers["content-type"]) == (b"\x00\x01", "audio/mpeg")
+    body = {"model": "text-embedding-3-small", "input": ["a", "b"]}
+    assert client.ask("POST", "/v1/embeddings", body).json()["error"]["code"] == "context_length_exceeded"
+    assert client.ask("POST", "/v1/embeddings", {**body, "input": "a"}).status == 200
+
+
+def test_a_transcript_says_the_text(client):
+    client.script({"when": {"json": {"language": "en"}}, "answer": "Heard in {{json.language}}."})
+    form = make_form(("model", "gpt-4o-transcribe"), ("language", "en"), ("file", "a.mp3", b"ID3" + bytes(100)))
+    answer = client.ask("POST", "/v1/audio/transcriptions", form[0], content_type=form[1][0][1])
+    assert answer.json()["text"] == "Heard in en."
+
+
+# ---- another backend ------------------------------------------------------------------------------------------------
+
+
+def test_a_rule_may_let_another_backend_answer():
+    with oaiserve.start("mock", set={"mock.text": "the real one"}) as real:
+        with oaiserve.start("mock", set={"relay.base_url": real.url, "routes.spied*": "relay"}) as front:
+            client = Client(front, "/s/spy")
+            client.script({"when": {"user": "real"}, "answer": {"route": "relay"}}, {"answer": "the script"})
+            for stream in (False, True):
+                answer = client.chat("be real", stream=stream)
+                text = deltas(answer) if stream else answer.json()["choices"][0]["message"]["content"]
+                assert text == "the real one"
+            assert client.chat("hello").json()["choices"][0]["message"]["content"] == "the script"
+            calls = client.ask("GET", "/_oaiserve/calls").json()["calls"]
+            assert [call["rule"] for call in calls] == ["rule 1", "rule 1", "rule 2"]
+            refused = client.ask("PUT", "/_oaiserve/script", {"rules": [{"answer": {"route": "rely"}}]})
+            assert refused.json()["error"]["message"] == 'rule 1: there is no backend "rely"; did you mean "relay"?'
