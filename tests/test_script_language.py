@@ -12,7 +12,7 @@ from protocol.instrument.script.asked import Asked, Line, talk_of
 from protocol.instrument.script.places import PLACES, SAYABLE
 from protocol.instrument.script.reading import ScriptError
 from protocol.instrument.script.said import RoutedAnswer, SaidCall, WholeAnswer
-from protocol.instrument.script.script import MOST_RULES, ScriptReader, ScriptState
+from protocol.instrument.script.script import MOST_RULES, Missed, ScriptReader, ScriptState, no_rule_fits
 from protocol.instrument.script.texts import MOST_SEARCHED, Glob
 from protocol.openai.scripted_usage import ScriptedUsage
 
@@ -35,7 +35,7 @@ class Talker:
     def rule(self, *lines, **facts):
         """Return the name of the rule that speaks, "" for none."""
         chosen = self.choose(*lines, **facts)
-        return chosen.rule.name if chosen else ""
+        return "" if isinstance(chosen, Missed) else chosen.rule.name
 
     def text(self, *lines, **facts):
         """Return the text that is said."""
@@ -379,33 +379,27 @@ def test_a_fault_alone_leaves_the_answer_as_it_is():
 # ---- where nothing fits ---------------------------------------------------------------------------------------------
 
 
-def test_strictness_names_the_nearest_rule_and_its_first_failing_condition():
+def test_the_nearest_rule_is_named_and_its_first_failing_condition():
     talker = Talker(
         {"name": "far", "when": {"user": "x", "model": "o*", "stream": True}, "answer": "y"},
         {"name": "near", "when": {"user": "weather", "model": "gpt-*"}, "answer": "y"},
-        strict=True,
     )
-    with pytest.raises(ApiError) as caught:
-        talker.choose("hello", model="gpt-4o")
-    assert (caught.value.status, caught.value.fields) == (404, (("x-should-retry", "false"),))
-    assert caught.value.message == (
-        "No rule of the script fits this request. The nearest is 'near', but for user: expected a text with 'weather', "
-        "came 'hello'."
-    )
+    missed = talker.choose("hello", model="gpt-4o")
+    assert missed == Missed("The nearest is 'near', but for user: expected a text with 'weather', came 'hello'.")
+    error = no_rule_fits(missed)
+    assert (error.status, error.fields) == (404, (("x-should-retry", "false"),))
+    assert error.message == f"No rule of the script fits this request. {missed.nearest}"
 
 
-def test_strictness_does_not_tell_a_key():
-    talker = Talker({"when": {"key": "rich"}, "answer": "y"}, strict=True)
-    with pytest.raises(ApiError) as caught:
-        talker.choose("hello", key="secret-of-mine")
-    assert "secret" not in caught.value.message
+def test_a_key_is_not_told():
+    missed = Talker({"when": {"key": "rich"}, "answer": "y"}).choose("hello", key="secret-of-mine")
+    assert "key: expected" in missed.nearest and "secret" not in missed.nearest
 
 
-def test_strictness_tells_that_a_rule_has_spoken_often_enough():
-    talker = Talker({"times": 1, "answer": "y"}, strict=True)
+def test_a_rule_that_has_spoken_often_enough_is_near():
+    talker = Talker({"times": 1, "answer": "y"})
     talker.choose("a")
-    with pytest.raises(ApiError, match="'rule 1', but for times: 1 are over"):
-        talker.choose("a")
+    assert talker.choose("a").nearest == "The nearest is 'rule 1', but for times: 1 are over."
 
 
 # ---- what it may cost -----------------------------------------------------------------------------------------------
@@ -435,9 +429,9 @@ def test_an_expression_is_not_tried_on_a_text_without_end():
 def test_an_expression_that_would_backtrack_is_over_soon(expression):
     talker = Talker({"when": {"user": {"re": expression}}, "answer": "x"})
     budget = Budget(400_000, "The answer")
-    assert (
-        talker.script.choose(Asked("chat", talk=talk_of([Line("user", "a" * 300 + "!")])), talker.state, budget) is None
-    )
+    assert talker.script.choose(
+        Asked("chat", talk=talk_of([Line("user", "a" * 300 + "!")])), talker.state, budget
+    ).nearest
     assert budget.left > 200_000
 
 

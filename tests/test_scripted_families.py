@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import socket
@@ -345,3 +346,116 @@ def test_a_rule_may_let_another_backend_answer():
             assert [call["rule"] for call in calls] == ["rule 1", "rule 1", "rule 2"]
             refused = client.ask("PUT", "/_oaiserve/script", {"rules": [{"answer": {"route": "rely"}}]})
             assert refused.json()["error"]["message"] == 'rule 1: there is no backend "rely"; did you mean "relay"?'
+
+
+# ---- the seven rules of a tester's day -------------------------------------------------------------------------------
+
+RULES = [
+    {"name": "after", "when": {"after_tool": "get_weather"}, "answer": "It is {{tool.result.celsius}} degrees."},
+    {
+        "name": "call", "when": {"tool": "get_weather", "user": "weather"},
+        "answer": {"tools": [{"name": "get_weather", "arguments": {"city": "Oslo"}}]},
+    },
+    {"name": "flaky", "when": {"user": "weather"}, "fault": "status 503 retry-after=1 first 2", "answer": "Sunny."},
+    {
+        "name": "stalls", "when": {"model": "slow-*", "stream": True}, "answer": "one two three four five",
+        "fault": "stall after=3tok for=30s",
+    },
+    {"name": "broke", "when": {"key": "broke"}, "answer": {"error": "insufficient_quota"}},
+    {"name": "echo", "when": {"user": {"re": "^say (.+)$"}}, "answer": "{{model}} heard: {{match.1}}"},
+    {"name": "talk", **TALK},
+]  # fmt: skip
+
+
+class Chats:
+    """A talk with the seven rules, as chats: each request has all that was said."""
+
+    def __init__(self, client, stream):
+        self._client = client
+        self._stream = stream
+        self._said = []
+
+    def ask(self, said, tool="", model="gpt-4o", key="k"):
+        """Return the status, and the text or the call's name and arguments; `said` goes on from what was said."""
+        self._said.append({"role": "user", "content": said} if isinstance(said, str) else said)
+        body = {"model": model, "messages": self._said, "stream": self._stream}
+        if tool:
+            body["tools"] = [{"type": "function", "function": {"name": tool, "parameters": {"type": "object"}}}]
+        answer = self._client.ask("POST", "/v1/chat/completions", body, authorization=f"Bearer {key}")
+        if answer.status != 200:
+            return answer.status, answer.json()["error"]["code"]
+        if not self._stream:
+            message = answer.json()["choices"][0]["message"]
+        else:
+            told = [event["choices"][0]["delta"] for event in answer.events]
+            calls = [call for delta in told for call in delta.get("tool_calls") or ()]
+            arguments = "".join(call["function"].get("arguments") or "" for call in calls)
+            first = [{**calls[0], "function": {**calls[0]["function"], "arguments": arguments}}] if calls else None
+            message = {"role": "assistant", "content": deltas(answer) or None, "tool_calls": first}
+        self._said.append({name: value for name, value in message.items() if value})
+        return 200, message["content"] or tuple(message["tool_calls"][0]["function"].values())
+
+    def give(self, output, tool=""):
+        """Give back what the tool that was called last has found."""
+        id = self._said[-1]["tool_calls"][0]["id"]
+        return self.ask({"role": "tool", "tool_call_id": id, "content": output}, tool)
+
+
+class Chain:
+    """The same as a chain of responses: each request has what is new."""
+
+    def __init__(self, client, stream):
+        self._client = client
+        self._stream = stream
+        self._last = {}
+
+    def ask(self, said, tool="", model="gpt-4o", key="k"):
+        before = self._last.get("id")
+        body = {"model": model, "input": said, "stream": self._stream, "previous_response_id": before}
+        if tool:
+            body["tools"] = [{"type": "function", "name": tool, "parameters": {"type": "object"}}]
+        answer = self._client.ask("POST", RESPONSES, body, authorization=f"Bearer {key}")
+        if answer.status != 200:
+            return answer.status, answer.json()["error"]["code"]
+        self._last = answer.events[-1]["response"] if self._stream else answer.json()
+        ((kind, told),) = texts(self._last)
+        return 200, told if kind == "message" else (self._last["output"][0]["name"], told)
+
+    def give(self, output, tool=""):
+        call_id = self._last["output"][0]["call_id"]
+        return self.ask([{"type": "function_call_output", "call_id": call_id, "output": output}], tool)
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("Talk", [Chats, Chain])
+def test_the_seven_rules(client, Talk, stream):
+    assert client.script(*RULES)["warnings"] == []
+    assert [Talk(client, stream).ask("weather?") for _ in range(3)] == [(503, None), (503, None), (200, "Sunny.")]
+    talk = Talk(client, stream)
+    assert talk.ask("weather in Oslo?", "get_weather") == (200, ("get_weather", '{"city": "Oslo"}'))
+    assert talk.give('{"celsius": 7}', "get_weather") == (200, "It is 7 degrees.")
+    assert Talk(client, stream).ask("x", key="broke") == (429, "insufficient_quota")
+    assert Talk(client, stream).ask("say hi there") == (200, "gpt-4o heard: hi there")
+    talk = Talk(client, stream)
+    assert talk.ask("Hi") == (200, "Who are you?")
+    assert talk.ask("Me", "lookup") == (200, ("lookup", '{"id": 1}'))
+    assert talk.give('{"name": "Ann"}', "lookup") == (200, "Found Ann. Bye.")
+    used = {rule["name"]: rule["used"] for rule in client.ask("GET", "/_oaiserve/script").json()["rules"]}
+    assert used == {"after": 1, "call": 1, "flaky": 3, "stalls": 0, "broke": 1, "echo": 1, "talk": 3}
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", RESPONSES])
+def test_a_stream_that_stalls_goes_on_when_the_time_has_come(client, path):
+    client.script(*RULES)
+    body = {"model": "slow-1", "stream": True, "input": "x", "messages": [{"role": "user", "content": "x"}]}
+    del body["input" if path.endswith("completions") else "messages"]
+    connection = http.client.HTTPConnection("127.0.0.1", client.server.port, timeout=60)
+    connection.request("POST", client.session + path, json.dumps(body), {"content-type": "application/json"})
+    answer, text = connection.getresponse(), ""
+    while "three " not in text:
+        text += answer.read1().decode()
+    assert "four " not in text
+    client.ask("POST", "/_oaiserve/clock", {"advance": 30})
+    text += answer.read().decode()
+    assert "four " in text and ("[DONE]" in text or "response.completed" in text)
+    connection.close()

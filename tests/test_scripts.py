@@ -261,3 +261,45 @@ def test_check_reads_the_script(tmp_path):
 def test_what_nobody_would_do_is_no_script(client, script, reason):
     answer = client.ask("PUT", "/_oaiserve/script", script)
     assert (answer.status, answer.json()["error"]["message"]) == (400, reason)
+
+
+# ---- what calls are held against afterwards ------------------------------------------------------------------------
+
+
+def verify(client, **conditions):
+    return client.ask("POST", "/_oaiserve/verify", conditions).json()
+
+
+def test_calls_are_sought_by_the_conditions_of_rules(client):
+    tools = [{"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object"}}}]
+    call = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": "{}"}}
+    told = {"role": "tool", "tool_call_id": "call_1", "content": "7"}
+    client.chat({"role": "system", "content": "Be brief."}, "weather in Oslo", tools=tools)
+    client.chat("weather", {"role": "assistant", "tool_calls": [call]}, told, tools=tools, seed=7)
+    client.ask("POST", "/v1/responses", {"model": "gpt-4o", "input": "weather", "instructions": "Be brief."})
+    output = {"type": "function_call_output", "call_id": "call_1", "output": "7"}
+    items = [{**call, "type": "function_call", "call_id": "call_1", "name": "get_weather", "arguments": "{}"}, output]
+    client.ask("POST", "/v1/responses", {"model": "gpt-4o", "input": [{"role": "user", "content": "hi"}, *items]})
+    for conditions, count in (
+        ({"user": "weather"}, 3), ({"user": {"is": "weather"}}, 2), ({"system": "brief"}, 2), ({"tool": "get_*"}, 2),
+        ({"after_tool": "get_weather"}, 2), ({"json": {"seed": 7}}, 1), ({"any": {"re": "^7$"}}, 2),
+        ({"header": {"host": "127"}}, 4),
+    ):  # fmt: skip
+        assert verify(client, times=count, **conditions)["ok"], conditions
+    assert client.ask("GET", "/_oaiserve/calls?user=Oslo").json()["found"] == 1
+    wrong = verify(client, user="Rome", times=1)
+    assert wrong["nearest"][0] == {"call": 4, "failed": "user: expected a text with 'Rome', came 'hi'"}
+
+
+def test_calls_that_no_rule_fits_and_rules_that_never_spoke_are_told(client):
+    client.script(
+        {"name": "a", "when": {"user": "a"}, "answer": "x"}, {"name": "b", "when": {"user": "b"}, "answer": "x"}
+    )
+    client.chat("a")
+    assert verify(client, no_unmatched=True) == {"ok": True, "found": 1, "nearest": []}
+    client.chat("c")
+    told = verify(client, no_unmatched=True, all_rules_used=True)
+    missed = "rule: The nearest is 'a', but for user: expected a text with 'a', came 'c'."
+    assert told == {
+        "ok": False, "found": 2, "nearest": [{"call": 2, "failed": missed}, {"failed": "rule 'b' has never spoken"}],
+    }  # fmt: skip

@@ -2,18 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
+import functools
 import math
 import re
 import typing
 
+from protocol.budget import Budget
 from protocol.errors import ApiError, evidence
 from protocol.instrument.journal import Entry
+from protocol.instrument.script.asked import Asked
+from protocol.instrument.script.bodies import talk_in, tools_in
+from protocol.instrument.script.conditions import read_when
+from protocol.instrument.script.texts import Work
 from protocol.openai.asked_model import name_pattern
-from protocol.wire.json_text import JsonObject
+from protocol.wire.json_text import JsonObject, parse_json
 
 #: How many of the calls are named that came nearest to what was sought.
 MOST_NEAREST = 5
+
+# Of a budget, for one condition on one call: the bodies that are kept are short.
+_STEPS = 1_000_000
+# What a body of more bytes says is read whenever it is asked for, and not kept.
+_KEPT_FACTS = 4096
 
 _STATUS = re.compile(r"([1-5])xx|[1-5][0-9]{2}")
 
@@ -110,7 +122,44 @@ def _attempt(value: typing.Any) -> _Test:
     return lambda entry: "" if entry.attempt == int(value) else str(entry.attempt)
 
 
+def _as_in_script(name: str) -> typing.Callable[[typing.Any], _Test]:
+    """Return a condition as the rules of a script have it, held against what a call's body says."""
+
+    def make(value: typing.Any) -> _Test:
+        when = read_when({name: value}, "")
+
+        def test(entry: Entry) -> str:
+            failed = next(when.failures(_asked(entry), Work(Budget(_STEPS, "A condition"))), "")
+            return failed.removeprefix(f"{name}: ")
+
+        return test
+
+    return make
+
+
+def _asked(entry: Entry) -> Asked:
+    """Return what a call asks, as far as its body tells; a body that is longer than what is kept tells nothing."""
+    asked: Asked | None = entry.facts
+    if asked is not None:
+        return asked
+    body: typing.Any = None
+    with contextlib.suppress(ApiError):
+        body = parse_json(entry.request_body)
+    body = body if isinstance(body, dict) else {}
+    fields = {name.lower(): value for name, value in entry.fields}
+    header = functools.partial(_field, fields)
+    asked = Asked("", entry.model, talk_in(body), tools_in(body), header, stream=entry.stream, body=body)
+    if len(entry.request_body) <= _KEPT_FACTS:
+        entry.facts = asked
+    return asked
+
+
+def _field(fields: typing.Mapping[str, str], name: str) -> str:
+    return fields.get(name, "")
+
+
 _CONDITIONS: dict[str, typing.Callable[[typing.Any], _Test]] = {
+    **{name: _as_in_script(name) for name in ("user", "system", "any", "tool", "after_tool", "header", "json")},
     "status": _status,
     "since": _since,
     "model": _matches(lambda entry: entry.model),

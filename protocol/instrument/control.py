@@ -227,12 +227,23 @@ async def _wait_for_calls(session: Session, request: Request) -> Response:
 def _verify(session: Session, request: Request) -> Answer:
     body = dict(request.json_object())
     times, at_least, at_most = (_whole(body, name) for name in ("times", "at_least", "at_most"))
+    flags = [name for name in ("no_unmatched", "all_rules_used") if body.pop(name, False) is True]
     sought = read_sought(body)
     if times is not None:
         at_least = at_most = times
-    elif at_least is None and at_most is None:
+    elif at_least is None and at_most is None and (body or not flags):
         at_least = 1
-    return json_response(_verdict_on(session, sought, at_least=at_least or 0, at_most=at_most))
+    verdict = _verdict_on(session, sought, at_least=at_least or 0, at_most=at_most)
+    if "no_unmatched" in flags:
+        unmatched = [entry for entry in session.journal.entries if entry.missed]
+        verdict["nearest"] += [{"call": entry.number, "failed": f"rule: {entry.missed}"} for entry in unmatched]
+        verdict["ok"] &= not unmatched
+    if "all_rules_used" in flags:
+        rules = () if session.script is None else session.script.rules
+        unused = [rule.name for rule in rules if not session.script_state.used(rule)]
+        verdict["nearest"] += [{"failed": f"rule '{name}' has never spoken"} for name in unused]
+        verdict["ok"] &= not unused
+    return json_response(verdict)
 
 
 def _verdict_on(session: Session, sought: Sought, *, at_least: int, at_most: int | None = None) -> JsonObject:

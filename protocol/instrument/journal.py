@@ -35,8 +35,8 @@ class Entry:
 
     __slots__ = (
         "answer_body", "answer_fields", "attempt", "came", "cut", "ended", "ended_at", "endpoint", "facts", "fault",
-        "fields", "first", "key", "method", "model", "notes", "number", "path", "request_body", "rule", "size",
-        "status", "stream",
+        "fields", "first", "key", "method", "missed", "model", "notes", "number", "path", "request_body", "rule",
+        "size", "status", "stream",
     )  # fmt: skip
 
     def __init__(
@@ -64,6 +64,8 @@ class Entry:
         self.fault = ""
         self.attempt = 1
         self.notes: list[str] = []
+        #: Where the script was asked and no rule fits: which came nearest.
+        self.missed = ""
         self.first: float | None = None
         self.ended_at: float | None = None
         self.ended = ""
@@ -84,7 +86,8 @@ class Entry:
         }
         return {
             "number": self.number, "endpoint": self.endpoint, "model": self.model, "stream": self.stream,
-            "status": self.status or None, "rule": self.rule or None, "fault": self.fault or None,
+            "status": self.status or None, "rule": self.rule or None, "missed": self.missed or None,
+            "fault": self.fault or None,
             "attempt": self.attempt, "ended": self.ended or None, "times": times, "notes": list(self.notes),
             "request": request, "answer": answer,
         }  # fmt: skip

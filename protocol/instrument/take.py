@@ -13,6 +13,7 @@ from protocol.instrument.journal import Entry
 from protocol.instrument.limits import Admission
 from protocol.instrument.script.asked import Asked
 from protocol.instrument.script.said import Said, WholeAnswer
+from protocol.instrument.script.script import Missed, no_rule_fits
 from protocol.instrument.session import Session
 
 
@@ -46,8 +47,13 @@ class Take:
         404 where the script is strict and no rule fits.
         """
         script = self.session.script
-        chosen = None if script is None else script.choose(asked, self.session.script_state, budget)
-        if chosen is None:
+        if script is None:
+            return None
+        chosen = script.choose(asked, self.session.script_state, budget)
+        if isinstance(chosen, Missed):
+            self.entry.missed = chosen.nearest
+            if script.is_strict:
+                raise no_rule_fits(chosen)
             return None
         self.entry.rule = chosen.rule.name
         for text in chosen.notes:

@@ -124,6 +124,12 @@ class Chosen(typing.NamedTuple):
     notes: typing.Sequence[str]
 
 
+class Missed(typing.NamedTuple):
+    """No rule fits: `nearest` says which came nearest, and what stands against it; "" for a script without rules."""
+
+    nearest: str
+
+
 class Script:
     """Rules, and what a script says beside them. `warnings` are lines for whoever loads it.
 
@@ -145,11 +151,10 @@ class Script:
         self.has_faults = any(rule.fault is not None for rule in self.rules)
         self.warnings = _shadows(self.rules)
 
-    def choose(self, asked: Asked, state: ScriptState, budget: Budget) -> Chosen | None:
-        """Let the first rule that fits speak; None where none does.
+    def choose(self, asked: Asked, state: ScriptState, budget: Budget) -> Chosen | Missed:
+        """Let the first rule that fits speak, and tell which came nearest where none does.
 
-        ApiError 404 where none fits and the script is strict; BudgetSpent before anything is counted, so that work that
-        is too long may begin anew.
+        BudgetSpent before anything is counted, so that work that is too long may begin anew.
         """
         work = Work(budget)
         fitted: list[_Count] = []
@@ -163,12 +168,9 @@ class Script:
             fitted.append(count)
             if not rule.when.nth or count.fitted + 1 in rule.when.nth:
                 return self._spoken(rule, asked, count, fitted, work)
-        if self.is_strict:
-            error = self.refusal(asked, state, work)
-            _count_fits(fitted)
-            raise error
+        missed = Missed(self._nearest(asked, state, work))
         _count_fits(fitted)
-        return None
+        return missed
 
     def _spoken(self, rule: Rule, asked: Asked, count: _Count, fitted: list[_Count], work: Work) -> Chosen:
         number = count.used + 1
@@ -191,33 +193,28 @@ class Script:
         count.used += 1
         return Chosen(rule, number, said, failure, values.notes)
 
-    def refusal(self, asked: Asked, state: ScriptState, work: Work) -> ApiError:
-        """Return the error for a request that no rule fits. SDKs do not try it again."""
-        fields = (("x-should-retry", "false"),)
-        message = "No rule of the script fits this request."
-        nearest = self.nearest(asked, state, work)
-        if nearest is not None:
-            rule, failed = nearest
-            message = f"{message} The nearest is '{rule.name}', but for {failed}."
-        return ApiError(404, message, code="no_rule_fits", fields=fields)
-
-    def nearest(self, asked: Asked, state: ScriptState, work: Work) -> tuple[Rule, str] | None:
-        """Return the rule that fails the fewest conditions, and the first of these; None for a script without rules."""
-        best: tuple[Rule, str] | None = None
-        fewest = math.inf
+    def _nearest(self, asked: Asked, state: ScriptState, work: Work) -> str:
+        """Return which rule fails the fewest conditions, and the first of these."""
+        best, fewest = "", math.inf
         for rule in self.rules:
             failed = list(rule.failures(asked, work))
             if not failed:
                 used = state.used(rule)
                 failed = [f"nth: expected {sorted(rule.when.nth)}" if rule.when.nth else f"times: {used} are over"]
             if len(failed) < fewest:
-                best, fewest = (rule, failed[0]), len(failed)
+                best, fewest = f"The nearest is '{rule.name}', but for {failed[0]}.", len(failed)
         return best
 
 
 def _count_fits(fitted: typing.Iterable[_Count]) -> None:
     for count in fitted:
         count.fitted += 1
+
+
+def no_rule_fits(missed: Missed) -> ApiError:
+    """Return the error for a request that no rule of a strict script fits. SDKs do not try it again."""
+    message = f"No rule of the script fits this request. {missed.nearest}".rstrip()
+    return ApiError(404, message, code="no_rule_fits", fields=(("x-should-retry", "false"),))
 
 
 # ---- reading --------------------------------------------------------------------------------------------------------
