@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from protocol.budget import Budget, BudgetSpent
+from protocol.budget import Budget, BudgetSpent, work_with_pauses
 from protocol.errors import ApiError
 from protocol.instrument.script.asked import Asked, Line, talk_of
 from protocol.instrument.script.places import PLACES, SAYABLE
@@ -444,3 +444,10 @@ def test_patterns_are_tried_once_from_left_to_right():
     assert Glob("*a*" * 50 + "b").fits("a" * 5000) is False
     assert [Glob("a*b").fits(name) for name in ("ab", "axb", "b", "a", "aba")] == [True, True, False, False, False]
     assert Glob("ab*ba").fits("aba") is False
+
+
+def test_others_have_turns_while_rules_are_held_against_one_another():
+    turns = []
+    rules = [{"when": {"user": f"number {number}"}, "answer": "x"} for number in range(600)]
+    work_with_pauses(lambda: turns.append(1), lambda: READER.script({"rules": rules}))
+    assert len(turns) > 20

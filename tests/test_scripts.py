@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pathlib
 import subprocess
 import sys
 
@@ -303,3 +304,11 @@ def test_calls_that_no_rule_fits_and_rules_that_never_spoke_are_told(client):
     assert told == {
         "ok": False, "found": 2, "nearest": [{"call": 2, "failed": missed}, {"failed": "rule 'b' has never spoken"}],
     }  # fmt: skip
+
+
+def test_the_readmes_script_is_one(client):
+    readme = (pathlib.Path(ROOT) / "README.md").read_text(encoding="utf-8")
+    block = readme.partition("### Scripts")[2].partition("```json\n")[2].partition("```")[0]
+    script = json.loads(block)
+    assert client.script(*script.pop("rules"), **script)["warnings"] == []
+    assert client.chat("say hello").json()["choices"][0]["message"]["content"] == "gpt-4o heard: hello"

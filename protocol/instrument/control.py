@@ -25,6 +25,7 @@ from protocol.on_demand import load
 from protocol.openai.answers import json_response
 from protocol.openai.refusals import method_not_allowed
 from protocol.service.origins import host_name, is_fixed_host, is_local_page
+from protocol.turns import in_turns
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject
 
@@ -125,12 +126,15 @@ class Control:
 
     # ---- scripts --------------------------------------------------------------------------------------------------
 
-    def _put_script(self, session: Session, request: Request) -> Answer:
-        session.use_script(self._reader.script(request.body))
+    # Rules are held against one another, so that a short script may take long to read.
+
+    async def _put_script(self, session: Session, request: Request) -> Response:
+        session.use_script(await in_turns(lambda: self._reader.script(request.body)))
         return _show_script(session, request)
 
-    def _add_rules(self, session: Session, request: Request) -> Answer:
-        session.use_script(self._reader.with_first(session.script or Script([]), request.body))
+    async def _add_rules(self, session: Session, request: Request) -> Response:
+        before = session.script or Script([])
+        session.use_script(await in_turns(lambda: self._reader.with_first(before, request.body)))
         return _show_script(session, request)
 
     # ---- what is asked --------------------------------------------------------------------------------------------
@@ -295,7 +299,7 @@ def _limit_nothing(session: Session, request: Request) -> Answer:
 # ---- the script -----------------------------------------------------------------------------------------------------
 
 
-def _show_script(session: Session, request: Request) -> Answer:
+def _show_script(session: Session, request: Request) -> Response:
     script, state = session.script or Script([]), session.script_state
     rules = [{"name": rule.name, "used": state.used(rule)} for rule in script.rules]
     return json_response({"rules": rules, "warnings": list(script.warnings)})
