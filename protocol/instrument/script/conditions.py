@@ -36,7 +36,8 @@ class When:
     """The conditions of a rule; `nth` are the times at which it speaks among those at which the others hold."""
 
     __slots__ = (
-        "after_tool", "any", "endpoint", "headers", "json", "key", "model", "nth", "stream", "system", "tool", "user",
+        "after_tool", "any", "endpoint", "headers", "json", "key", "model", "nth", "stream", "system", "tests", "tool",
+        "user",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -52,6 +53,8 @@ class When:
         self.stream: bool | None = None
         self.json: list[_JsonTest] = []
         self.nth: frozenset[int] = frozenset()
+        #: All that are held against texts and names, by their names.
+        self.tests: dict[str, typing.Any] = {}
 
     def failures(self, asked: Asked, work: Work) -> typing.Iterator[str]:
         """Yield the conditions that fail, but for `nth`: each its name, what was expected, and what came."""
@@ -111,13 +114,10 @@ class When:
         """Tell whether all these conditions hold wherever the other's do, as far as that is seen."""
         if self.nth or self.endpoint not in ("", other.endpoint) or self.stream not in (None, other.stream):
             return False
-        pairs: tuple[tuple[typing.Any, typing.Any], ...] = (
-            (self.model, other.model), (self.tool, other.tool), (self.after_tool, other.after_tool),
-            (self.user, other.user), (self.system, other.system), (self.any, other.any), (self.key, other.key),
-            *((test, other.headers.get(name)) for name, test in self.headers.items()),
-        )  # fmt: skip
-        for mine, theirs in pairs:
-            if mine is not None and (theirs is None or not mine.follows_from(theirs)):
+        for name, mine in self.tests.items():
+            theirs = other.tests.get(name)
+            # Patterns are of the same kind where their names are the same.
+            if theirs is None or not mine.follows_from(theirs):
                 return False
         return all(any(_is_same_test(mine, theirs) for theirs in other.json) for mine in self.json)
 
@@ -171,6 +171,9 @@ def read_when(value: object, where: str) -> When:
         else:
             numbers = read_list(wanted, place, "numbers") if isinstance(wanted, list) else [wanted]
             when.nth = frozenset(read_whole(number, place, 1) for number in numbers)
+    named = {name: getattr(when, name) for name in ("model", "tool", "after_tool", "user", "system", "any", "key")}
+    headers = {f"header {name}": test for name, test in when.headers.items()}
+    when.tests = {name: test for name, test in {**named, **headers}.items() if test is not None}
     return when
 
 
