@@ -51,6 +51,7 @@ from protocol.service.metrics import Metrics
 from protocol.service.origins import Origins
 from protocol.service.router import Router
 from protocol.turns import start_thread
+from protocol.wire.json_text import JsonObject
 
 __version__ = "0.1.0"
 
@@ -208,17 +209,24 @@ def _descriptors_each(settings: Settings) -> int:
     return max((_KINDS[kind].descriptors for kind in _routed_kinds(settings)), default=1)
 
 
+def _routed_names(settings: Settings) -> set[str]:
+    return {name for route in settings.routes for name in route.backends}
+
+
+def _routed_mocks(settings: Settings) -> list[BackendSettings]:
+    routed = _routed_names(settings)
+    return [backend for backend in settings.backends if backend.kind == "mock" and backend.name in routed]
+
+
 def _read_script(settings: Settings) -> typing.Any:
     """Return the script that [mock] names, None for none; UsageError where it cannot be read, or there are several."""
-    routed = {name for route in settings.routes for name in route.backends}
-    mocks = [backend for backend in settings.backends if backend.kind == "mock" and backend.name in routed]
-    paths = sorted({mock.options.script for mock in mocks if mock.options.script})
+    paths = sorted({mock.options.script for mock in _routed_mocks(settings) if mock.options.script})
     if not paths:
         return None
     if len(paths) > 1:
         raise UsageError(f"[mock] script: a server has one script, got {' and '.join(paths)}")
     (read_script_file,) = load("script file")
-    return read_script_file(paths[0], routed)
+    return read_script_file(paths[0], _routed_names(settings))
 
 
 def _most_connections(settings: Settings) -> int:
@@ -282,6 +290,7 @@ class Service:
         self._control_key = settings.server.control_key
         self._faults = dict(settings.faults)
         self._script = _read_script(settings)
+        self._seed = next((mock.options.seed for mock in _routed_mocks(settings) if mock.options.seed), "")
         self._recorded = [one.name for one in settings.backends if one.name in self._backends and _is_recorded(one)]
         if self._journal or self._faults or self._script is not None:
             self._gate.begin()
@@ -293,7 +302,8 @@ class Service:
         (front,) = load("instrument")
         made: Instrument = front(
             self._router.route, ERROR_SHAPES, list(self._backends.values()), self.now, on_switch,
-            max_body=self._max_body, control_key=self._control_key, keeps_journal=self._journal, faults=self._faults,
+            max_body=self._max_body, control_key=self._control_key, keeps_journal=self._journal, seed=self._seed,
+            faults=self._faults,
             script=self._script, cassettes={name: self._backends[name] for name in self._recorded}, named=self._guarded,
         )  # fmt: skip
         return made
@@ -394,6 +404,15 @@ class SessionHandle(typing.Protocol):
     def verify(self, **conditions: typing.Any) -> None:
         """Check that calls fulfil conditions; AssertionError names the nearest ones."""
 
+    def script(self, rule: JsonObject) -> typing.Any:
+        """Put a rule in front of the others, and return it: `used` says how many calls it has taken."""
+
+    def use_script(self, script: typing.Any) -> None:
+        """Let a script stand in the place of the one that there is; None for none."""
+
+    def use_faults(self, faults: typing.Mapping[str, typing.Any] | None) -> None:
+        """Let faults, by the pattern of the model, stand in the place of those that there are; None for none."""
+
     def verdict(self) -> typing.Any:
         """Return what the calls so far tell of the program that made them: `ok`, `text`, `check()`."""
 
@@ -449,11 +468,21 @@ def load_settings(
 ) -> Settings:
     """Return settings for a program: defaults, then the file `config`, then `set`, e.g. `{"mock.text": "hi"}`.
 
-    Unlike the command line it looks for no config.ini by itself, takes any free port, writes no log and keeps a
-    journal, unless `config` or `set` say otherwise. UsageError (a one-line message) for a mistake.
+    Unlike the command line it looks for no config.ini by itself, takes any free port and writes no log, unless `config`
+    or `set` say otherwise. UsageError (a one-line message) for a mistake.
     """
+    return _program_settings(backend, config, set, environ, ())
+
+
+def _program_settings(
+    backend: str | None,
+    config: str | None,
+    set: typing.Mapping[str, typing.Any] | None,
+    environ: typing.Mapping[str, str] | None,
+    defaults: typing.Sequence[str],
+) -> Settings:
     configuration = _configuration()
-    for assignment in ("server.port=0", "server.log=off", "server.journal=yes"):
+    for assignment in ("server.port=0", "server.log=off", *defaults):
         configuration.set_option(assignment)
     if config is not None:
         configuration.read_file(config)
@@ -486,12 +515,21 @@ def start(
     config: str | None = None,
     set: typing.Mapping[str, typing.Any] | None = None,
     environ: typing.Mapping[str, str] | None = None,
+    script: typing.Any = None,
+    seed: typing.Any = "",
 ) -> RunningServer:
     """Start a server in a thread of its own and return it: for tests and scripts. Parameters as for `load_settings`.
 
-    OSError when the address cannot be had. Use it in a `with` block, or call `close()`.
+    It keeps a journal, unless `config` or `set` say otherwise. `script` is what the mock says, a file's path or the
+    script itself; `seed` makes all that is drawn repeat. OSError when the address cannot be had. Use it in a `with`
+    block, or call `close()`.
     """
-    settings = load_settings(backend, config=config, set=set, environ=environ)
+    options = dict(set or {})
+    if seed != "":
+        options["mock.seed"] = seed
+    if isinstance(script, (str, os.PathLike)):
+        options["mock.script"] = os.fspath(script)
+    settings = _program_settings(backend, config, options, environ, ("server.journal=yes",))
     started = threading.Event()
     outcome: list[typing.Any] = []
     loop = asyncio.new_event_loop()
@@ -524,7 +562,14 @@ def start(
         loop.call_soon_threadsafe(stopping.set)
         thread.join()
 
-    return RunningServer(server.url, server.port, server.requests, stop)
+    running = RunningServer(server.url, server.port, server.requests, stop)
+    if script is not None and "mock.script" not in options:
+        try:
+            running.session().use_script(script)
+        except Exception as exc:
+            running.close()
+            raise UsageError(f"script: {exc}") from exc
+    return running
 
 
 def pytest_configure(config: typing.Any) -> None:

@@ -11,6 +11,8 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         Long work beside the loop, in turns with everybody else.
     on_demand -> budget
         What is loaded when: one table. Whoever calls its `load` may load what his line allows him to import.
+    drawn -> nothing
+        What is drawn for one request.
     deadline -> nothing
         The one lazy timer.
     limiter -> nothing
@@ -40,7 +42,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         What stands around the backends: router, doors, CORS, the guard of keys, log, metrics.
     server -> errors, turns, deadline, pacer, held_bytes, config, wire, exchange, service
         Connections in, and the processes that share the port. It knows no OpenAI: error shapes are handed in.
-    instrument -> errors, budget, turns, on_demand, patterns, limiter, pacer, wire, exchange, timed, openai,
+    instrument -> errors, budget, turns, on_demand, drawn, patterns, limiter, pacer, wire, exchange, timed, openai,
         service/origins
         What a tester switches on: sessions, scripts, faults, limits, the journal. Its docstring says how.
     cassette -> errors, turns, wire, exchange, openai, instrument/witness
@@ -51,8 +53,8 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         DashScope's native API in OpenAI's terms, and back: pure functions.
     dashscope -> errors, turns, config, wire, exchange, upstream, openai, service/log, dashscope/mapping
         The backend that translates.
-    mock -> errors, budget, turns, on_demand, pacer, patterns, config, wire, exchange, timed, openai, instrument/script,
-        instrument/faults, dashscope/mapping
+    mock -> errors, budget, turns, on_demand, drawn, pacer, patterns, config, wire, exchange, timed, openai,
+        instrument/script, instrument/faults, dashscope/mapping
         The backend that answers by itself. Its own rooms are drawn in its docstring.
     tools -> errors, wire
         What is no part of serving: the test client, the builder of the single file.

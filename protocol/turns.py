@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextvars
 import inspect
 import threading
 import typing
@@ -173,6 +174,7 @@ class _Work(typing.Generic[_Result]):
         self.is_over: asyncio.Future[None] = loop.create_future()
         self._loop = loop
         self._work: typing.Callable[[], _Result] | None = work  # None once it is over
+        self._context = contextvars.copy_context()
         self._results: list[_Result] = []
         self._error: BaseException | None = None
         self._has_begun = False
@@ -223,7 +225,7 @@ class _Work(typing.Generic[_Result]):
 
     def _run(self) -> None:
         asyncio._set_running_loop(self._loop)  # while it has the baton it stands for the loop's own thread
-        work_with_pauses(self._pause, self._do)
+        self._context.run(work_with_pauses, self._pause, self._do)
         self._work = None
         self._to_loop.release()
 

@@ -208,6 +208,13 @@ def test_strangers_control_nothing(server, fields):
     assert answer.status == 403 and answer.json()["error"]["code"] == "control_not_allowed"
 
 
+def test_a_stranger_is_refused_although_his_head_is_known():
+    with oaiserve.start("mock", set={"server.trusted_proxies": "127.0.0.1"}) as server:
+        assert ask(server, "GET", "/_oaiserve/sessions").status == 200
+        for client, status in (("127.0.0.1", 200), ("192.0.2.7", 403), ("127.0.0.1", 200), ("192.0.2.7", 403)):
+            assert ask(server, "GET", "/_oaiserve/sessions", **{"x-forwarded-for": client}).status == status
+
+
 def test_who_has_the_control_key_may_call_from_anywhere():
     with oaiserve.start("mock", set={"server.control_key": "ctl-0123456789"}) as server:
         fields = {"host": "mock.example"}

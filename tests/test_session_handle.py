@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import concurrent.futures
 import json
 import os
 import pathlib
 import subprocess
 import sys
 import threading
+import urllib.error
 import urllib.request
 
 import pytest
@@ -89,6 +91,96 @@ def test_a_session_that_has_ended_begins_anew(server):
 def test_what_the_server_refuses_is_told_in_its_words(server):
     with pytest.raises(Exception, match="did you mean model"):
         server.find(modle="x")
+
+
+def test_a_rule_says_how_often_it_spoke(server):
+    session = server.session("scripted")
+    rule = session.script({"when": {"user": "hi"}, "answer": "Sunny."})
+    first = session.script({"when": {"user": "other"}, "answer": "Rain."})
+    assert [chat(session.url)["choices"][0]["message"]["content"] for _ in range(2)] == ["Sunny.", "Sunny."]
+    assert (rule.used, first.used) == (2, 0)
+    session.verify(user="hi", rule=rule.name, times=2)
+    with pytest.raises(AssertionError, match=f"rule '{first.name}' has never spoken"):
+        session.verify(all_rules_used=True)
+    session.verify(no_unmatched=True)
+    chat(session.url, messages=[{"role": "user", "content": "unheard of"}])
+    with pytest.raises(AssertionError, match="call 3: rule: "):
+        session.verify(no_unmatched=True)
+
+
+def test_faults_are_put_and_taken_away(server):
+    session = server.session("faulty")
+    session.use_faults({"*": "status 503"})
+    with pytest.raises(urllib.error.HTTPError):
+        chat(session.url)
+    session.use_faults(None)
+    assert chat(session.url)["choices"]
+    assert [call.fault for call in session.calls] == ["status 503", None]
+
+
+@pytest.mark.parametrize(
+    "conditions",
+    [
+        {"user": "Oslo"},
+        {"user": {"re": "^weather in (Oslo|Rome)$"}},
+        {"system": "Be brief", "tool": "get_weather"},
+        {"any": "Be brief", "stream": False},
+        {"json": {"temperature": 0.5}},
+        {"header": {"x-team": "red"}},
+    ],
+)
+def test_calls_are_found_by_what_they_asked(server, conditions):
+    session = server.session("sought")
+    session.reset()
+    messages = [{"role": "system", "content": "Be brief."}, {"role": "user", "content": "weather in Oslo"}]
+    tool = {"type": "function", "function": {"name": "get_weather", "parameters": {"type": "object", "properties": {}}}}
+    body = json.dumps({"model": "m", "messages": messages, "tools": [tool], "temperature": 0.5}).encode()
+    fields = {"content-type": "application/json", "x-team": "red"}
+    urllib.request.urlopen(urllib.request.Request(f"{session.url}/v1/chat/completions", body, fields)).read()
+    chat(session.url)
+    (found,) = session.find(**conditions)
+    assert found.request["json"]["temperature"] == 0.5
+    session.verify(**conditions, times=1)
+
+
+def test_a_response_is_found_by_its_text(server):
+    session = server.session("responses")
+    body = json.dumps({"model": "gpt-4o", "instructions": "Be brief.", "input": "weather in Oslo"}).encode()
+    fields = {"content-type": "application/json"}
+    urllib.request.urlopen(urllib.request.Request(f"{session.url}/v1/responses", body, fields)).read()
+    session.verify(user="Oslo", system="brief", path="/v1/responses", times=1)
+
+
+def test_a_script_and_a_seed_are_given_at_the_start(tmp_path):
+    script = {"rules": [{"when": {"user": "hi"}, "answer": "Sunny."}], "seed": 7}
+    path = tmp_path / "script.json"
+    path.write_text(json.dumps(script))
+    for given in (script, path, str(path)):
+        with oaiserve.start("mock", script=given) as server:
+            assert chat(server.url)["choices"][0]["message"]["content"] == "Sunny."
+    with pytest.raises(oaiserve.UsageError, match="answr"):
+        oaiserve.start("mock", script={"rules": [{"when": {"user": "hi"}, "answr": "Sunny."}]})
+
+
+@pytest.mark.parametrize("clients", [1, 8, 64])
+def test_a_seed_gives_the_same_bytes_however_many_clients_there_are(clients):
+    """Ids are drawn for each request, and not in the order in which requests come."""
+    asked = [
+        {**CHAT, "messages": [{"role": "user", "content": f"number {n}"}], "stream": n % 2 == 1} for n in range(64)
+    ]
+
+    def ask(body, url):
+        fields = {"content-type": "application/json"}
+        request = urllib.request.Request(f"{url}/v1/chat/completions", json.dumps(body).encode(), fields)
+        with urllib.request.urlopen(request) as answer:
+            return answer.read()
+
+    with oaiserve.start("mock", seed=7, set={"mock.freeze": "yes"}) as server:
+        expected = [ask(body, server.session("alone").url) for body in asked]
+        url = server.session(f"with {clients}".replace(" ", "-")).url
+        with concurrent.futures.ThreadPoolExecutor(clients) as pool:
+            assert list(pool.map(ask, asked, [url] * len(asked))) == expected
+        assert len(set(expected)) == len(expected)
 
 
 def test_other_names_are_no_attributes(server):

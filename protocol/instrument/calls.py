@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import difflib
 import functools
+import json
 import math
 import re
 import typing
 
-from protocol.budget import Budget
+from protocol.budget import Budget, spend_turn
 from protocol.errors import ApiError, evidence
 from protocol.instrument.journal import Entry
 from protocol.instrument.script.asked import Asked
@@ -41,7 +42,12 @@ class Sought:
 
     def among(self, entries: typing.Iterable[Entry]) -> list[Entry]:
         """Return the entries that fulfil all conditions."""
-        return [entry for entry in entries if not any(test(entry) for _, test in self._tests)]
+        found = []
+        for entry in list(entries):
+            spend_turn(1 + len(entry.request_body) // 500)
+            if not any(test(entry) for _, test in self._tests):
+                found.append(entry)
+        return found
 
     def nearest(self, entries: typing.Sequence[Entry]) -> list[JsonObject]:
         """Return the calls that fail the fewest conditions, each with the first that fails and what it has instead."""
@@ -126,6 +132,9 @@ def _as_in_script(name: str) -> typing.Callable[[typing.Any], _Test]:
     """Return a condition as the rules of a script have it, held against what a call's body says."""
 
     def make(value: typing.Any) -> _Test:
+        if isinstance(value, str) and value.startswith("{"):
+            with contextlib.suppress(ValueError):
+                value = json.loads(value)  # in a query everything is text
         when = read_when({name: value}, "")
 
         def test(entry: Entry) -> str:

@@ -205,9 +205,9 @@ class Control:
 # ---- calls ----------------------------------------------------------------------------------------------------------
 
 
-def _list_calls(session: Session, request: Request) -> Answer:
+async def _list_calls(session: Session, request: Request) -> Response:
     sought = read_sought(_query(request))
-    found = sought.among(session.journal.entries)
+    found = await in_turns(lambda: sought.among(session.journal.entries))
     shown = [entry.as_json() for entry in found[-_MOST_SHOWN:]]
     return json_response({"calls": shown, "found": len(found), "dropped": session.journal.dropped})
 
@@ -220,7 +220,7 @@ async def _wait_for_calls(session: Session, request: Request) -> Response:
     journal = session.journal
 
     async def until_there() -> None:
-        while len(sought.among(journal.entries)) < count:
+        while len(await in_turns(lambda: sought.among(journal.entries))) < count:
             await journal.changed()
 
     with contextlib.suppress(asyncio.TimeoutError):

@@ -20,7 +20,7 @@ class Front:
     `route` is the router's way, `backends` are those whose memory a session has a part of. `seconds` tells the time.
     `on_switch` is called whenever endpoints may have changed that somebody remembers. `keeps_journal` says that the
     server's own session keeps a journal from the start. `faults` are those of [faults]: ValueError where one is wrong.
-    Each session begins with `script`. `named` are the backends that a script may ask by name.
+    Each session begins with `script` and `seed`. `named` are the backends that a script may ask by name.
     """
 
     def __init__(
@@ -34,6 +34,7 @@ class Front:
         max_body: int,
         control_key: str = "",
         keeps_journal: bool = False,
+        seed: str = "",
         faults: typing.Mapping[str, str] | None = None,
         script: Script | None = None,
         cassettes: typing.Mapping[str, Cassette] | None = None,
@@ -47,7 +48,9 @@ class Front:
 
         def make(name: str) -> Session:
             keeps = bool(name) or keeps_journal
-            return Session(name, seconds, room, on_switch, keeps_journal=keeps, faults=configured, script=script)
+            return Session(
+                name, seconds, room, on_switch, keeps_journal=keeps, seed=seed, faults=configured, script=script
+            )
 
         self.sessions = Sessions(make, self._forget)
         self._layer = Layer(route, errors, named or {}, max_body=max_body)

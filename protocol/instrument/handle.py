@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import ssl
 import typing
 import urllib.parse
@@ -49,6 +50,19 @@ class Call:
             str(part) for part in (self.status or "-", self.ended or "running", self.rule, self.fault) if part
         )
         return f"<call {self.number}: {self.request['method']} {self.request['path']} {how}>"
+
+
+class Rule:
+    """A rule of a session's script, by its name."""
+
+    def __init__(self, name: str, ask: typing.Callable[..., JsonObject]) -> None:
+        self.name = name
+        self._ask = ask
+
+    @property
+    def used(self) -> int:
+        """How many calls it has taken."""
+        return next((int(rule["used"]) for rule in self._ask("GET", "script")["rules"] if rule["name"] == self.name), 0)
 
 
 class Clock:
@@ -144,6 +158,20 @@ class SessionHandle:
             wanted = ", ".join(f"{name} {conditions[name]}" for name in counts if name in conditions)
             sought = {name: value for name, value in conditions.items() if name not in counts}
             raise AssertionError(_failure(verdict, sought, wanted or "at least 1"))
+
+    def script(self, rule: JsonObject) -> Rule:
+        """Put a rule in front of the others, `{"when": {…}, "answer": …}`, and return it."""
+        name = str(rule.get("name") or f"rule-{os.urandom(4).hex()}")
+        self._ask("POST", "script", {**rule, "name": name})
+        return Rule(name, self._ask)
+
+    def use_script(self, script: typing.Any) -> None:
+        """Let a script, `{"rules": […], "seed": …}`, stand in the place of the one that there is; None for none."""
+        self._ask("DELETE" if script is None else "PUT", "script", script)
+
+    def use_faults(self, faults: typing.Mapping[str, typing.Any] | None) -> None:
+        """Let faults, by the pattern of the model, stand in the place of those that there are; None for none."""
+        self._ask("DELETE" if faults is None else "PUT", "faults", faults)
 
     def verdict(self) -> Verdict:
         """Return what the calls so far tell of the program that made them."""

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import typing
 
+from protocol.drawn import draw_for
 from protocol.errors import ApiError
 from protocol.exchange import (
     LONG_BODY,
@@ -97,6 +98,8 @@ class Layer:
         take.has_header_fault = asked is not None
         try:
             await self._read_all(request, take)
+            if session.seed:
+                draw_for(session.seed, entry.key, entry.attempt)
             if session.limits is not None:
                 await self._admit(request, take, session.limits)
             stand_in = None if asked is None and _may_ask_script(session, request) else take.let_fault_happen(asked)

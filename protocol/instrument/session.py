@@ -39,11 +39,12 @@ class Session:
         on_switch: typing.Callable[[], object],
         *,
         keeps_journal: bool,
+        seed: str = "",
         faults: Patterns = (),
         script: Script | None = None,
     ) -> None:
         self.name = name
-        self.seed = ""
+        self.seed = seed
         self.clock = SettableClock(seconds)
         self.journal = Journal(room)
         self.faults = SessionFaults(name, faults, self.now)

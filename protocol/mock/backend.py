@@ -205,7 +205,7 @@ class _Mind:
             (native_mock,) = load("mock dashscope")
             made = native_mock(
                 text=settings.text, delay=settings.delay, first_delay=settings.first_delay,
-                clock=clock, random_bits=random_bits, sleep=sleep, timing=time if settings.pace else None,
+                clock=clock, random_bits=time.random_bits, sleep=sleep, timing=time if settings.pace else None,
             )  # fmt: skip
             return typing.cast(_NativeApi, made)
 

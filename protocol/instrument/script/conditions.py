@@ -25,7 +25,7 @@ from protocol.instrument.script.texts import Glob, TextTest, Work, read_text_tes
 from protocol.patterns.finding import Found
 
 #: The conditions by name.
-CONDITIONS = (
+WHEN_CONDITIONS = (
     "endpoint", "model", "user", "system", "any", "tool", "after_tool", "header", "key", "stream", "json", "nth",
 )  # fmt: skip
 
@@ -150,7 +150,7 @@ def _is_same_test(one: _JsonTest, other: _JsonTest) -> bool:
 def read_when(value: object, where: str) -> When:
     """Read the conditions of a rule; ScriptError for what cannot be one."""
     when = When()
-    for name, wanted in read_members(value, where, CONDITIONS, "`when`").items():
+    for name, wanted in read_members(value, where, WHEN_CONDITIONS, "`when`").items():
         place = f"{where}.{name}"
         if name == "endpoint":
             when.endpoint = read_string(wanted, place)

@@ -12,6 +12,7 @@ import asyncio
 import random
 import typing
 
+from protocol.drawn import by_request, drawn_bits
 from protocol.exchange import Paced, Response
 from protocol.mock.pace.moment import Moment, Pace
 from protocol.mock.settings import MockSettings, PaceSettings
@@ -59,10 +60,12 @@ class TimeAndChance:
         self.settings = settings
         #: Whether words take time.
         self.is_paced = bool(settings.delay or settings.first_delay)
-        self.random_bits = random_bits
+        own_bits = random_bits
         seed = seed or settings.seed
         if seed or settings.freeze:
-            self.random_bits = random.Random(seed or "oaiserve").getrandbits
+            own_bits = random.Random(seed or "oaiserve").getrandbits
+        self._own_bits = own_bits
+        self.random_bits = by_request(own_bits)
         self.sleep = sleep
         self._clock = clock
         # When the change of a plan was due that is being made, in the seconds of `clock`; None between changes.
@@ -108,7 +111,7 @@ class TimeAndChance:
     def new_id(self, prefix: str) -> str:
         """Return an id that nothing else has."""
         # As ":024x" gives them, in 0.13 instead of 0.31 µs (CPython 3.11).
-        return prefix + self.random_bits(_ID_BITS).to_bytes(_ID_BITS // 8, "big").hex()
+        return prefix + (drawn_bits.get() or self._own_bits)(_ID_BITS).to_bytes(_ID_BITS // 8, "big").hex()
 
     async def pass_time(self, seconds: float) -> None:
         """Wait for so many seconds of `clock`: for ever where `speed` is 0."""

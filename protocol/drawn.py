@@ -1,0 +1,32 @@
+"""What is drawn for one request: its ids and choices come from a seed and the request, not from the order of arrival.
+
+So equal requests get equal answers however many others are under way. It is kept in the context of the task that
+answers, which work in turns (protocol/turns.py) takes along.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import hashlib
+import random
+import typing
+
+Bits = typing.Callable[[int], int]
+
+#: Gives random bits to the request that is being answered, None where nothing is drawn for it alone.
+drawn_bits: contextvars.ContextVar[Bits | None] = contextvars.ContextVar("drawn_bits", default=None)
+
+
+def draw_for(seed: str, key: str, number: int) -> None:
+    """Let all that is drawn for the request under way come from a seed; it is the `number`-th with its key."""
+    digest = hashlib.sha256(f"{number}:{key}:{seed}".encode("utf-8", "surrogatepass")).digest()
+    drawn_bits.set(random.Random(digest).getrandbits)
+
+
+def by_request(otherwise: Bits) -> Bits:
+    """Return what gives bits drawn for the request under way, else those of `otherwise`."""
+
+    def bits(count: int) -> int:
+        return (drawn_bits.get() or otherwise)(count)
+
+    return bits
