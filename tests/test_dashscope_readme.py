@@ -26,7 +26,7 @@ from protocol.upstream.destination import parse_destination
 
 TESTS = pathlib.Path(__file__).parent
 README = (TESTS.parent / "README.md").read_text(encoding="utf-8")
-CHAPTER = README.partition("## The DashScope translator\n")[2].partition("\n## Doors\n")[0]
+CHAPTER = README.partition("## The DashScope translator\n")[2].partition("\n## ")[0]
 COMMANDS = re.findall(r"^python oaiserve\.py [^\n]*", CHAPTER, re.MULTILINE)
 
 SHOWN = {

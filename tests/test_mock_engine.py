@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import sys
 from types import SimpleNamespace
 
 import pytest
@@ -320,25 +321,35 @@ def make_store(*, clock=lambda: 0.0, **bounds):
     return Store(TimeAndChance(mock_settings(), clock=clock, random_bits=None, sleep=None), **bounds)
 
 
+def weight(value):
+    """Return how many bytes a record of an object counts for: what it takes in memory, which Pythons differ in."""
+    return make_store(most_records=1, most_bytes=10**6).add("/a", "1", value).size
+
+
+def test_a_record_counts_for_what_it_takes_in_memory():
+    assert sys.getsizeof("x" * 10_000) < weight({"text": "x" * 10_000}) < 12_000
+    assert weight([[]] * 1000) > 1000 * sys.getsizeof([])  # as JSON it is 4,000 bytes
+
+
 def test_the_oldest_records_go_when_there_are_too_many():
-    store = make_store(most_records=3, most_bytes=100)
+    store = make_store(most_records=3, most_bytes=10_000)
     for number in range(5):
         store.add("/a", str(number), {})
     assert [record.id for record in store.all("/a")] == ["2", "3", "4"]
 
 
 def test_the_oldest_contents_go_when_they_are_too_large():
-    store = make_store(most_records=10, most_bytes=108)  # an empty object counts for two
+    store = make_store(most_records=10, most_bytes=3 * weight({}) + 10_000)
     for number in range(3):
-        store.add("/a", str(number), {}, b"x" * 40)
+        store.add("/a", str(number), {}, b"x" * 4_000)
     assert [record.id for record in store.all("/a")] == ["1", "2"]
     store.set_content(store.get("/a", "1"), b"")
-    store.add("/a", "3", {}, b"x" * 60)
+    store.add("/a", "3", {}, b"x" * 6_000)
     assert [record.id for record in store.all("/a")] == ["1", "2", "3"]
 
 
 def test_what_lies_below_a_record_goes_with_it():
-    store = make_store(most_records=10, most_bytes=100)
+    store = make_store(most_records=10, most_bytes=10_000)
     store.add("/a", "1", {})
     store.add("/a/1/b", "2", {})
     store.add("/a/1/b/2/c", "3", {}, b"x")
@@ -350,15 +361,15 @@ def test_what_lies_below_a_record_goes_with_it():
 
 
 def test_a_record_of_the_same_id_replaces_the_other():
-    store = make_store(most_records=10, most_bytes=100)
-    store.add("/a", "1", {"n": 1}, b"x" * 90)
-    store.add("/a", "1", {"n": 2}, b"x" * 90)
+    store = make_store(most_records=10, most_bytes=weight({"n": 1}) + 10_000)
+    store.add("/a", "1", {"n": 1}, b"x" * 9_000)
+    store.add("/a", "1", {"n": 2}, b"x" * 9_000)
     assert [record.object for record in store.all("/a")] == [{"n": 2}]
 
 
 def test_plans_are_carried_out_in_their_order_when_due():
     now = SimpleNamespace(seconds=0.0)
-    store = make_store(clock=lambda: now.seconds, most_records=10, most_bytes=100)
+    store = make_store(clock=lambda: now.seconds, most_records=10, most_bytes=10_000)
     record = store.add("/a", "1", {"seen": ""})
     for due in (1.0, 2.0):
         record.plan.append((due, lambda record, due=due: record.object.update(seen=record.object["seen"] + str(due))))
@@ -372,7 +383,7 @@ def test_plans_are_carried_out_in_their_order_when_due():
 
 
 def test_what_something_is_added_below_is_as_new_as_that():
-    store = make_store(most_records=4, most_bytes=1000)
+    store = make_store(most_records=4, most_bytes=10_000)
     store.add("/a", "1", {})
     store.add("/b", "1", {})
     for number in range(9):
@@ -382,7 +393,7 @@ def test_what_something_is_added_below_is_as_new_as_that():
 
 
 def test_what_there_is_one_of_goes_with_what_it_is_of():
-    store = make_store(most_records=9, most_bytes=1000)
+    store = make_store(most_records=9, most_bytes=10_000)
     store.add("/a", "1", {})
     store.add("/a/1", "only", {})
     store.add("/a/1/c/2/d", "3", {})
@@ -402,11 +413,12 @@ def test_an_id_may_be_anything(id):
 
 
 def test_objects_and_notes_count_as_bytes():
-    store = make_store(most_records=100, most_bytes=1000)
+    each = weight({"text": "x" * 189})
+    store = make_store(most_records=100, most_bytes=5 * each)
     for number in range(9):
-        store.add("/a", str(number), {"text": "x" * 189})  # 200 bytes as JSON
+        store.add("/a", str(number), {"text": "x" * 189})
     assert len(store.all("/a")) == 5
-    store.set_size(store.get("/a", "8"), 800)
+    store.set_size(store.get("/a", "8"), 4 * each)
     assert [record.id for record in store.all("/a")] == ["7", "8"]
 
 
