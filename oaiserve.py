@@ -218,6 +218,10 @@ def _routed_mocks(settings: Settings) -> list[BackendSettings]:
     return [backend for backend in settings.backends if backend.kind == "mock" and backend.name in routed]
 
 
+def _pace_names(settings: Settings) -> list[str]:
+    return [part.name for part in settings.parts if part.kind == "pace"]
+
+
 def _read_script(settings: Settings) -> typing.Any:
     """Return the script that [mock] names, None for none; UsageError where it cannot be read, or there are several."""
     paths = sorted({mock.options.script for mock in _routed_mocks(settings) if mock.options.script})
@@ -226,7 +230,7 @@ def _read_script(settings: Settings) -> typing.Any:
     if len(paths) > 1:
         raise UsageError(f"[mock] script: a server has one script, got {' and '.join(paths)}")
     (read_script_file,) = load("script file")
-    return read_script_file(paths[0], _routed_names(settings))
+    return read_script_file(paths[0], _routed_names(settings), _pace_names(settings))
 
 
 def _most_connections(settings: Settings) -> int:
@@ -290,6 +294,7 @@ class Service:
         self._control_key = settings.server.control_key
         self._faults = dict(settings.faults)
         self._script = _read_script(settings)
+        self._paces = _pace_names(settings)
         self._seed = next((mock.options.seed for mock in _routed_mocks(settings) if mock.options.seed), "")
         self._recorded = [one.name for one in settings.backends if one.name in self._backends and _is_recorded(one)]
         if self._journal or self._faults or self._script is not None:
@@ -303,8 +308,8 @@ class Service:
         made: Instrument = front(
             self._router.route, ERROR_SHAPES, list(self._backends.values()), self.now, on_switch,
             max_body=self._max_body, control_key=self._control_key, keeps_journal=self._journal, seed=self._seed,
-            faults=self._faults,
-            script=self._script, cassettes={name: self._backends[name] for name in self._recorded}, named=self._guarded,
+            paces=self._paces, faults=self._faults, script=self._script,
+            cassettes={name: self._backends[name] for name in self._recorded}, named=self._guarded,
         )  # fmt: skip
         return made
 

@@ -1,7 +1,8 @@
-"""What is drawn for one request: its ids and choices come from a seed and the request, not from the order of arrival.
+"""What is drawn and decided for one request, and holds for all that is done to answer it.
 
-So equal requests get equal answers however many others are under way. It is kept in the context of the task that
-answers, which work in turns (protocol/turns.py) takes along.
+Its ids and choices come from a seed and the request, not from the order of arrival: so equal requests get equal answers
+however many others are under way. Its pace is the one of the rule that took it. Both are kept in the context of the
+task that answers, which work in turns (protocol/turns.py) takes along.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ Bits = typing.Callable[[int], int]
 
 #: Gives random bits to the request that is being answered, None where nothing is drawn for it alone.
 drawn_bits: contextvars.ContextVar[Bits | None] = contextvars.ContextVar("drawn_bits", default=None)
+
+#: The name of the pace at which the request under way is answered, "" for the usual one.
+decided_pace: contextvars.ContextVar[str] = contextvars.ContextVar("decided_pace", default="")
 
 
 def draw_for(seed: str, key: str, number: int) -> None:

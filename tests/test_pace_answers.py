@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import threading
 
 import pytest
 
@@ -143,3 +144,48 @@ def test_the_length_of_a_request_is_its_limit():
 def test_a_pace_that_is_not_there_is_a_mistake():
     with pytest.raises(oaiserve.UsageError, match=r"no section \[pace slow\]"):
         start(mock__pace="slow")
+
+
+# ---- the pace of a rule ---------------------------------------------------------------------------------------------
+
+SLOW = {"pace.slow.first": "3600", "pace.slow.between": "60"}
+RULE = {"when": {"user": "slowly"}, "answer": "one two three", "pace": "slow"}
+ASKED = {
+    "/v1/chat/completions": {"model": "m", "messages": [{"role": "user", "content": "slowly"}]},
+    "/v1/completions": {"model": "m", "prompt": "slowly"},
+    "/v1/responses": {"model": "m", "input": "slowly"},
+}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("path", ASKED)
+def test_a_rule_has_a_pace_of_its_own(path, stream):
+    with oaiserve.start("mock", set=SLOW, script={"rules": [RULE]}) as server:
+        other = {**ASKED[path], "stream": stream}
+        other.update(
+            {"prompt": "x"} if "prompt" in other else {"input": "x"} if "input" in other else {"messages": HELLO}
+        )
+        assert ask(server, path, other)[0] == 200  # at once
+        answers = []
+        asking = threading.Thread(target=lambda: answers.append(ask(server, path, {**ASKED[path], "stream": stream})))
+        asking.start()
+        server.wait_for(user="slowly", timeout=60)
+        server.clock.advance(3599)
+        assert not answers and server.calls[-1].ended is None
+        for _ in range(4):
+            server.clock.advance(60)
+        asking.join()
+        assert answers[0][0] == 200 and "three" in answers[0][2]
+
+
+@pytest.mark.parametrize(("pace", "wrong"), [("slwo", "did you mean"), (7, "string")])
+def test_a_pace_that_there_is_not_is_said_when_a_script_is_loaded(pace, wrong):
+    with oaiserve.start("mock", set=SLOW) as server, pytest.raises(Exception, match=wrong):
+        server.use_script({"rules": [{**RULE, "pace": pace}]})
+
+
+def test_a_pace_that_has_no_place_is_noted():
+    rule = {"when": {"endpoint": "embeddings"}, "answer": {"error": 429}, "pace": "slow"}
+    with oaiserve.start("mock", set=SLOW, script={"rules": [rule]}) as server:
+        assert ask(server, "/v1/embeddings", {"model": "m", "input": "x"})[0] == 429
+        assert server.calls[-1].notes == ["pace_skipped: 'slow' is for chat, completions, responses"]

@@ -255,7 +255,7 @@ def test_check_reads_the_script(tmp_path):
 @pytest.mark.parametrize(
     ("script", "reason"),
     [
-        ({"rules": [{"pace": "typical"}]}, "rule 1.pace: a rule has no pace of its own here"),
+        ({"rules": [{"pace": "typical"}]}, "rule 1.pace: there is no section [pace NAME] in the configuration"),
         ({"limits": [{"by": "key"}]}, "limits[0]: it limits nothing; expected requests and tokens"),
     ],
 )

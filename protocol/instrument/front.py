@@ -20,7 +20,8 @@ class Front:
     `route` is the router's way, `backends` are those whose memory a session has a part of. `seconds` tells the time.
     `on_switch` is called whenever endpoints may have changed that somebody remembers. `keeps_journal` says that the
     server's own session keeps a journal from the start. `faults` are those of [faults]: ValueError where one is wrong.
-    Each session begins with `script` and `seed`. `named` are the backends that a script may ask by name.
+    Each session begins with `script` and `seed`. `named` are the backends that a script may ask by name,
+    `paces` the names of its paces.
     """
 
     def __init__(
@@ -35,6 +36,7 @@ class Front:
         control_key: str = "",
         keeps_journal: bool = False,
         seed: str = "",
+        paces: typing.Collection[str] = (),
         faults: typing.Mapping[str, str] | None = None,
         script: Script | None = None,
         cassettes: typing.Mapping[str, Cassette] | None = None,
@@ -54,7 +56,7 @@ class Front:
 
         self.sessions = Sessions(make, self._forget)
         self._layer = Layer(route, errors, named or {}, max_body=max_body)
-        self._control = Control(self, script_reader(named or {}), control_key)
+        self._control = Control(self, script_reader(named or {}, paces), control_key)
 
     @property
     def is_on(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 
 from protocol.budget import Budget
+from protocol.drawn import decided_pace
 from protocol.exchange import Response
 from protocol.instrument.faults.injection import replaces_answer, stand_in
 from protocol.instrument.faults.language import Fault
@@ -15,6 +16,9 @@ from protocol.instrument.script.asked import Asked
 from protocol.instrument.script.said import Said, WholeAnswer
 from protocol.instrument.script.script import Missed, no_rule_fits
 from protocol.instrument.session import Session
+
+# Where an answer is as slow as its rule says; elsewhere that is noted.
+_PACED_PLACES = ("chat", "completions", "responses")
 
 
 class Take:
@@ -58,11 +62,19 @@ class Take:
         self.entry.rule = chosen.rule.name
         for text in chosen.notes:
             self.note(text)
+        if chosen.rule.pace:
+            self._take_pace(chosen.rule.pace, asked)
         if chosen.rule.fault is not None and not self.has_header_fault:
             self._let_rules_fault_happen(chosen.rule.name, chosen.rule.fault)
         if chosen.error is not None:
             raise chosen.error
         return chosen.said
+
+    def _take_pace(self, name: str, asked: Asked) -> None:
+        if asked.endpoint in _PACED_PLACES and not asked.is_socket:
+            decided_pace.set(name)
+        else:
+            self.note(f"pace_skipped: '{name}' is for {', '.join(_PACED_PLACES)}")
 
     def _let_rules_fault_happen(self, rule: str, fault: Fault) -> None:
         if self.has_left and not replaces_answer(fault):

@@ -12,7 +12,7 @@ import asyncio
 import random
 import typing
 
-from protocol.drawn import by_request, drawn_bits
+from protocol.drawn import by_request, decided_pace, drawn_bits
 from protocol.exchange import Paced, Response
 from protocol.mock.pace.moment import Moment, Pace
 from protocol.mock.settings import MockSettings, PaceSettings
@@ -78,6 +78,8 @@ class TimeAndChance:
         #: Whether the configured text is what most answers say, at the delays that the settings have.
         self.is_plain = not settings.pace and settings.length == "text"
         self._pace = self._make_pace(settings.pace) if settings.pace else None
+        # Those of a script's rules, by name.
+        self._paces: dict[str, Pace] = {}
         #: Whether the configured text is what most answers say, and their usage is as it was.
         self.says_text = settings.length == "text" and (self._pace is None or not self._pace.knows_prompts)
 
@@ -124,8 +126,9 @@ class TimeAndChance:
     def stream(self, frames: list[bytes], moment: Moment | None = None) -> Response:
         """Return a stream of events; each frame is sent when its word is due."""
         settings = self.settings
-        if self._pace is not None:
-            moment = moment or self._pace.moment(self.key_of(b"%d" % len(frames)), (), 0)
+        pace = self._current_pace()
+        if pace is not None:
+            moment = moment or pace.moment(self.key_of(b"%d" % len(frames)), (), 0)
             return Response(200, EVENT_STREAM_FIELDS, moment.pace.stream(frames, moment))
         if not self.is_paced:
             frames = [joined(frames)]
@@ -135,8 +138,9 @@ class TimeAndChance:
         self, answer: _Thing, words: int, moment: Moment | None = None
     ) -> _Thing | typing.Awaitable[_Thing]:
         """Return an answer, or one that waits as long as a stream of so many words would take."""
-        if self._pace is not None:
-            moment = moment or self._pace.moment(self.key_of(b"%d" % words), (), 0)
+        pace = self._current_pace()
+        if pace is not None:
+            moment = moment or pace.moment(self.key_of(b"%d" % words), (), 0)
             return moment.pace.after(answer, words, moment, moment.pace.time())
         if not self.is_paced:
             return answer
@@ -159,8 +163,10 @@ class TimeAndChance:
 
     def moment(self, key: bytes, read_words: typing.Callable[[], typing.Sequence[str]], tokens: int) -> Moment | None:
         """Return how the answer to a prompt of so many tokens is timed, None without a pace."""
-        pace = self._pace
-        return None if pace is None else pace.moment(key, read_words() if pace.knows_prompts else (), tokens)
+        pace = self._current_pace()
+        if pace is None:
+            return None
+        return pace.moment(key or self.key_of(b"%d" % tokens), read_words() if pace.knows_prompts else (), tokens)
 
     def text(self, body: JsonObject, key: bytes) -> str:
         """Return what the answer to a request says, which is as long as the settings and the request want it."""
@@ -182,6 +188,16 @@ class TimeAndChance:
         if self._pacer is None:
             self._pacer = Pacer(asyncio.get_running_loop())
         return self._pacer
+
+    def _current_pace(self) -> Pace | None:
+        """Return the pace at which the request under way is answered, None without one."""
+        name = decided_pace.get()
+        if not name:
+            return self._pace
+        pace = self._paces.get(name)
+        if pace is None:
+            pace = self._paces[name] = self._make_pace(name)
+        return pace
 
     def _make_pace(self, name: str) -> Pace:
         (pace,) = load("mock pace")
