@@ -55,6 +55,7 @@ class PacedFrames(Pushed):
         """Stop: the client has gone. What is in the pacer finds nothing to do."""
         self._runs = False
         self._frames = ()
+        self._sink = None  # the pacer keeps this body until it would have been due
         self.leave(self._pacer.time())
 
     def leave(self, when: float) -> None:

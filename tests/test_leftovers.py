@@ -242,9 +242,10 @@ def test_no_answer_keeps_a_prompt(path):
     leaves_nothing(test)
 
 
-def test_no_client_that_leaves_leaves_a_body():
+@pytest.mark.parametrize("settings", [{"mock.delay": "5"}, {"mock.pace": "slow", "pace.slow.first": "5"}])
+def test_no_client_that_leaves_leaves_a_body(settings):
     async def test(marks, stack):
-        clients = await stack.enter_async_context(serving("mock", **{"mock.delay": "5"}))
+        clients = await stack.enter_async_context(serving("mock", **settings))
         for number, shape in enumerate(({}, {"stream": True}, {"n": 2, "stream": True}, {"logprobs": True})):
             body = as_json({**CHAT, **shape}, marks.run(f"left {number}"))
             await clients.leave("POST", "/v1/chat/completions", body, JSON)

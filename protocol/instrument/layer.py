@@ -77,7 +77,7 @@ class Layer:
         try:
             inner = self._route(request)
         except ApiError as exc:
-            inner = _refusing(exc)
+            inner = _refusing(exc.anew())  # the one that was raised holds this frame, and the request
 
         async def answer(request: Request) -> Response:
             request.path = path
