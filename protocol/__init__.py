@@ -33,6 +33,8 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         A request and its answer, as backends see them.
     timed -> exchange, pacer
         Frames that leave at times of their own.
+    witness -> exchange
+        Answers' bodies as they leave, seen by who writes them down.
     upstream -> errors, on_demand, deadline, config, wire
         Connections out: destination, TLS, proxy, pool, and what can fail there.
     openai -> errors, budget, on_demand, wire, exchange
@@ -42,10 +44,10 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         What stands around the backends: router, doors, CORS, the guard of keys, log, metrics.
     server -> errors, turns, deadline, pacer, held_bytes, config, wire, exchange, service
         Connections in, and the processes that share the port. It knows no OpenAI: error shapes are handed in.
-    instrument -> errors, budget, turns, on_demand, drawn, patterns, limiter, pacer, wire, exchange, timed, openai,
-        service/origins
+    instrument -> errors, budget, turns, on_demand, drawn, patterns, limiter, pacer, wire, exchange, timed, witness,
+        openai, service/origins
         What a tester switches on: sessions, scripts, faults, limits, the journal. Its docstring says how.
-    cassette -> errors, turns, wire, exchange, openai, instrument/witness
+    cassette -> errors, turns, wire, exchange, witness, openai
         What an upstream answered, on disk, and given again without it.
     relay -> errors, turns, on_demand, config, wire, exchange, upstream, openai, service/log
         The backend that passes on, byte for byte.

@@ -12,11 +12,11 @@ from protocol.cassette.recording import Piece, Recording, kept_fields
 from protocol.cassette.tape import Tape
 from protocol.errors import ApiError, UsageError
 from protocol.exchange import LONG_BODY, Backend, Body, Endpoint, Request, Response, Session, answer_of
-from protocol.instrument.witness import witnessed
 from protocol.openai.answers import json_response, model_list
 from protocol.turns import in_turns
 from protocol.wire.http1.writers import decode_fields
 from protocol.wire.json_text import JsonObject
+from protocol.witness import witnessed
 
 #: What a deck can do: answer from the tape alone, ask for what is not on it, ask always.
 MODES = ("replay", "fill", "record")

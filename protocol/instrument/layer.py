@@ -31,13 +31,13 @@ from protocol.instrument.request_key import request_key
 from protocol.instrument.script.said import RoutedAnswer, WholeAnswer
 from protocol.instrument.session import Session
 from protocol.instrument.take import Take
-from protocol.instrument.witness import witnessed
 from protocol.openai.answers import api_path
 from protocol.openai.asked_model import asked_model, begins_as, head_model
 from protocol.openai.request_path import plain_path
 from protocol.timed import PacedFrames
 from protocol.turns import in_turns
 from protocol.wire.http1.writers import decode_fields
+from protocol.witness import witnessed
 
 # Tells which rule of the script has spoken.
 _RULE_FIELD = "x-oaiserve-rule"

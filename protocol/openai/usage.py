@@ -1,0 +1,101 @@
+"""How many tokens an answer was, read from its bytes as they pass.
+
+Answers tell it in their `usage`, in JSON as in the events of a stream, where the last one counts. OpenAI's objects have
+it behind everything that a client can have put into them: the text, tools and schemas that they repeat. Sources: OpenAI
+API reference, "Chat", "Completions (legacy)", "Responses", "Embeddings", "Images", "Audio"; Alibaba Cloud Model Studio,
+"DashScope API reference", `usage`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import typing
+
+_USAGE = b'"usage"'
+_OBJECT = re.compile(rb"\s*:\s*\{")
+_decode = json.JSONDecoder().raw_decode
+
+# A usage is looked for this far before the end of what came, and is no longer than this.
+_MOST_USAGE = 2_000
+_KEPT = 4_096
+_MOST_OTHERS = 8  # things called "usage" that tell no tokens, behind the one that does
+_MOST_TOKENS = 10**15
+
+
+class Usage(typing.NamedTuple):
+    """Tokens: `cached` are some of `input`, `reasoning` some of `output`."""
+
+    input: int
+    cached: int = 0
+    output: int = 0
+    reasoning: int = 0
+
+
+class UsageReader:
+    """Reads an answer's body piece by piece; what it holds is bounded.
+
+    `usage` is what the answer tells so far, None while it tells nothing; `total` all tokens that it says it was.
+    """
+
+    __slots__ = ("_tail", "total", "usage")
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        self.total: int | None = None
+        self._tail = b""
+
+    def took(self, data: bytes) -> None:
+        """Read a piece of the body."""
+        block = self._tail + data if self._tail else data
+        at = len(block)
+        for _ in range(_MOST_OTHERS):
+            at = block.rfind(_USAGE, 0, at)
+            if at < 0:
+                break
+            match = _OBJECT.match(block, at + len(_USAGE))
+            if match is not None and self._note(block[match.end() - 1 : match.end() + _MOST_USAGE]):
+                break
+        self._tail = block[-_KEPT:]
+
+    def _note(self, text: bytes) -> bool:
+        """Read the usage that a text begins with; return whether it tells tokens."""
+        try:
+            told, _ = _decode(text.decode("ascii", "replace"))
+        except ValueError:  # the rest is to come, or is no JSON
+            return False
+        usage = read_usage(told)
+        if usage is None:
+            return False
+        total = told.get("total_tokens")
+        self.usage, self.total = usage, total if _is_count(total) else usage.input + usage.output
+        return True
+
+
+def read_usage(told: typing.Any) -> Usage | None:
+    """Return what an answer's `usage` tells, in the words of any of the APIs; None where that is no tokens."""
+    if type(told) is not dict:
+        return None
+    prompt = told.get("prompt_tokens", told.get("input_tokens"))
+    completion = told.get("completion_tokens", told.get("output_tokens"))
+    if prompt is None and completion is None:
+        prompt = told.get("total_tokens")  # DashScope's embeddings tell no more
+    counts = (
+        0 if prompt is None and completion is not None else prompt,
+        _detail(told, ("prompt_tokens_details", "input_tokens_details"), "cached_tokens"),
+        0 if completion is None else completion,
+        _detail(told, ("completion_tokens_details", "output_tokens_details"), "reasoning_tokens"),
+    )
+    return Usage(*counts) if all(_is_count(count) for count in counts) else None
+
+
+def _detail(told: dict[str, typing.Any], names: typing.Iterable[str], member: str) -> typing.Any:
+    for name in names:
+        details = told.get(name)
+        if type(details) is dict and details.get(member) is not None:
+            return details[member]
+    return 0
+
+
+def _is_count(value: typing.Any) -> bool:
+    return type(value) is int and 0 <= value < _MOST_TOKENS
