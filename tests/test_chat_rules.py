@@ -38,6 +38,8 @@ CONTEXT = "'additionalProperties' is required to be supplied and to be false."
 RULES = [
     ("both-limits", {"max_tokens": 1, "max_completion_tokens": 1}, "max_tokens", "at the same time is not supported",
      {"max_completion_tokens": 1}),
+    ("both-limits-and-none", {"max_tokens": 9, "max_completion_tokens": 9}, "max_tokens", "at the same time",
+     {"max_tokens": 0, "max_completion_tokens": 0}),
     ("old-limit-o3", {"model": "o3", "max_tokens": 9}, "max_tokens", "Use 'max_completion_tokens' instead.",
      {"model": "o3", "max_completion_tokens": 9}),
     ("old-limit-o4-mini", {"model": "o4-mini-2025-04-16", "max_tokens": 9}, "max_tokens", "Unsupported parameter",
@@ -62,6 +64,9 @@ RULES = [
     ("stream-options", {"stream_options": {"include_usage": True}}, "stream_options",
      "The 'stream_options' parameter is only allowed when 'stream' is enabled.",
      {"stream_options": {"include_usage": True}, "stream": True}),
+    ("stream-options-of-no-stream", {"stream_options": {"include_usage": True}, "stream": False}, "stream_options",
+     "only allowed when 'stream' is enabled.",
+     {"stream_options": {"include_usage": True, "include_obfuscation": True}, "stream": False}),
     ("no-tools", {"tools": []}, "tools", "Invalid 'tools': empty array.", {"tools": [TOOL]}),
     ("no-functions", {"functions": []}, "functions", "empty array", {"functions": [FUNCTION]}),
     ("choice-without-tools", {"tool_choice": "auto"}, "tool_choice", ONLY_TOOLS, {"tool_choice": "auto", "tools": [TOOL]}),

@@ -44,14 +44,15 @@ def text_logprobs(pieces: typing.Sequence[str], prompt: int, top: int, seed: int
     """Return the `logprobs` of legacy completions (API reference, "Completion object"), an object for each piece.
 
     The first `prompt` pieces are the prompt's own. The very first has nothing before it that would make it likely or
-    not, so null stands there. The others are often not the likeliest. Each piece has the `top` (0 to 5) likeliest
+    not, so null stands there (stanford-crfm/helm#54, where some `top` is asked for; with none the reference's number).
+    The others are often not the likeliest. Each piece has the `top` (0 to 5) likeliest
     tokens, and itself: that may be one more. `offset` is the first piece's place in the text, in characters.
     """
     entries = []
     for position, piece in enumerate(pieces):
         logprob: float | None = None
         ranked: dict[str, float] | None = None
-        if position or not prompt:
+        if position or not prompt or not top:
             logprob, ranked = _ranked(piece, position, top, seed, is_given=position < prompt)
         entries.append(
             {"tokens": [piece], "token_logprobs": [logprob], "top_logprobs": [ranked], "text_offset": [offset]}

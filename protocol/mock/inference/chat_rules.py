@@ -54,8 +54,12 @@ def _has_no_ruled_member(body: JsonObject) -> bool:
 
 
 def stream_options_fault(body: JsonObject) -> ApiError | None:
-    """Return the error for `stream_options` without a stream. Source: BerriAI/litellm#5803."""
-    if body.get("stream_options") is None or body.get("stream"):
+    """Return the error for `stream_options` without a stream. Source: BerriAI/litellm#5803.
+
+    All reports are of `include_usage` alone; with `include_obfuscation` the official SDK's suite sends no stream.
+    """
+    options = body.get("stream_options")
+    if options is None or body.get("stream") or options.get("include_obfuscation") is not None:
         return None
     return refusal("The 'stream_options' parameter is only allowed when 'stream' is enabled.", "stream_options")
 
@@ -64,8 +68,11 @@ def stream_options_fault(body: JsonObject) -> ApiError | None:
 
 
 def _both_limits(body: JsonObject) -> Fault:
-    """Two names for one limit. Source: API reference, max_tokens is deprecated in favor of max_completion_tokens."""
-    if body.get("max_tokens") is None or body.get("max_completion_tokens") is None:
+    """Two names for one limit. Source: langchain-ai/langgraph#5943.
+
+    All reports are of real limits; a 0 beside another is what the official SDK's suite sends.
+    """
+    if not body.get("max_tokens") or not body.get("max_completion_tokens"):
         return None
     return refusal(
         "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.", "max_tokens",

@@ -115,10 +115,10 @@ def _scripted(
 def _candidates_fault(body: JsonObject, count: int) -> ApiError | None:
     """Return the error for fewer candidates than choices, and for a stream of what is chosen last.
 
-    Source: API reference, `best_of`.
+    Source: API reference, `best_of`, which may be 0: the default then.
     """
     best = body.get("best_of")
-    if type(best) is not int:
+    if type(best) is not int or best == 0:
         return None
     if best < count:
         return ApiError(
