@@ -77,10 +77,14 @@ class Follower(typing.Protocol):
 
 
 class Session(typing.Protocol):
-    """What a backend needs to know of a session: what it remembers is kept apart by `name`, and goes by its clock."""
+    """What a backend needs to know of a session: what it remembers is kept apart for it, and goes by its clock.
+
+    `name` is "" for the server's own. Once it `has_ended`, nothing is to be kept for it any more.
+    """
 
     name: str
     seed: str
+    has_ended: bool
 
     def now(self) -> float:
         """Return the session's time, in seconds since the epoch."""

@@ -69,7 +69,7 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     "relay": (("protocol.relay.backend", "Relay"),),
     "dashscope": (("protocol.dashscope.backend", "DashScope"),),
     # The mock's first request that is no chat of the simplest form: all endpoints, and the description of the API.
-    "mock api": (("protocol.mock.api", "Api"),),
+    "mock api": (("protocol.mock.api", "Api"), ("protocol.mock.api", "Common")),
     "mock reference": (("protocol.openai.reference.whole", "API_REFERENCE"),),
     # The mock's first request below a path: the families that answer there.
     "mock below /agents": (

@@ -12,7 +12,7 @@ from mocks import Clock, ask, make_mock, make_request, mock_settings
 
 from protocol.errors import ApiError
 from protocol.mock.engine.resources import Resources
-from protocol.mock.engine.store import Store
+from protocol.mock.engine.store import Shelf, Store
 from protocol.mock.engine.time_and_chance import FROZEN_SECONDS, TimeAndChance
 from protocol.mock.engine.world import World
 from protocol.openai.api.operations import Operation, Reference, Stage
@@ -52,7 +52,8 @@ class Engine:
         self.reference = Reference(lambda: (DESCRIPTION,))
         bits = random.Random(3).getrandbits
         time = TimeAndChance(mock_settings(**settings), clock=lambda: self.seconds, random_bits=bits, sleep=None)
-        self.world = World(time, self.reference, forward=None, ask=None)
+        shelf = Shelf(most_records=10_000, most_bytes=1 << 28)
+        self.world = World(time, self.reference, shelf, forward=None, ask=None)
         self.resources = Resources(self.world, lambda operation: None)
 
     def respond(self, method, path, body=None):
@@ -317,8 +318,12 @@ def test_the_same_seed_gives_the_same_ids():
 # ---- the store --------------------------------------------------------------------------------------------------
 
 
+def time_of(clock=lambda: 0.0):
+    return TimeAndChance(mock_settings(), clock=clock, random_bits=None, sleep=None)
+
+
 def make_store(*, clock=lambda: 0.0, **bounds):
-    return Store(TimeAndChance(mock_settings(), clock=clock, random_bits=None, sleep=None), **bounds)
+    return Store(time_of(clock), Shelf(**bounds))
 
 
 def weight(value):
@@ -377,6 +382,66 @@ def test_plans_are_carried_out_in_their_order_when_due():
     now.seconds = 2.0
     assert store.all("/a")[0].object["seen"] == "1.02.0"
     assert store.get("/a", "1").plan == []
+
+
+# ---- stores that share a shelf
+
+
+def put_up(*, stores=2, **bounds):
+    """Return a shelf and the stores on it."""
+    shelf = Shelf(**bounds)
+    return [Store(time_of(), shelf) for _ in range(stores)]
+
+
+def ids(store):
+    return [record.id for record in store.all("/a")]
+
+
+def test_all_stores_of_a_shelf_hold_what_one_may():
+    one, other = put_up(most_records=4, most_bytes=10_000)
+    for number in range(9):
+        one.add("/a", f"one {number}", {})
+        other.add("/a", f"other {number}", {})
+    assert one.count + other.count == 4
+
+
+def test_the_store_with_the_most_records_makes_room():
+    one, other = put_up(most_records=4, most_bytes=10_000)
+    one.add("/a", "kept", {})
+    for number in range(9):
+        other.add("/a", str(number), {})
+    assert ids(one) == ["kept"] and ids(other) == ["6", "7", "8"]
+    one.add("/a", "also kept", {})
+    assert ids(one) == ["kept", "also kept"] and ids(other) == ["7", "8"]
+
+
+def test_the_store_with_the_most_bytes_makes_room():
+    one, other = put_up(most_records=100, most_bytes=5 * weight({}) + 10_000)
+    for number in range(4):
+        one.add("/a", str(number), {})
+    other.add("/a", "first", {}, b"x" * 6_000)
+    other.add("/a", "second", {}, b"x" * 6_000)
+    assert ids(one) == ["0", "1", "2", "3"] and ids(other) == ["second"]
+
+
+def test_what_alone_is_too_large_stays_and_only_in_one_store():
+    stores = put_up(stores=5, most_records=100, most_bytes=10_000)
+    for number, store in enumerate(stores):
+        store.add("/a", str(number), {}, b"x" * 20_000)
+    assert [ids(store) for store in stores] == [[], [], [], [], ["4"]]
+
+
+def test_a_store_that_is_closed_gives_back_its_room():
+    one, other = put_up(most_records=4, most_bytes=10_000)
+    one.add("/a", "1", {}, b"x" * 5_000)
+    one.close()
+    one.close()
+    one.add("/a", "2", {}, b"x" * 5_000)  # a request that is under way goes on
+    for number in range(4):
+        other.add("/a", str(number), {}, b"x" * 1_500)
+    assert len(ids(other)) == 4 and one.remove("/a", "1")
+    other.add("/a", "4", {})
+    assert ids(other) == ["1", "2", "3", "4"]
 
 
 # ---- memory and time

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import gc
+import json
+
 import pytest
-from mocks import ask, make_mock, world_of
+from mocks import NOW, ask, make_mock, make_request, world_of
+
+from protocol.errors import ApiError
 
 LONG = "x" * 100_000
 
@@ -46,3 +52,75 @@ def test_the_oldest_go_when_inputs_are_too_much():
     made = [ask(mock, "POST", "/v1/responses", {"model": "m", "input": LONG})["id"] for _ in range(5)]
     kept = [id for id in made if world_of(mock).store.get("/responses", id) is not None]
     assert kept == made[2:] and stored_bytes(mock) < 350_000
+
+
+# ---- sessions
+
+
+class Session:
+    """A session of the instrument, as a backend sees it."""
+
+    def __init__(self, name):
+        self.name, self.seed, self.has_ended = name, "", False
+
+    def now(self):
+        return NOW
+
+    async def sleep(self, seconds):
+        """Sleep not at all."""
+
+    def follow(self, follower):
+        """Tell nobody: this time goes on by itself."""
+
+
+def ask_in(session, mock, method, path, body=None):
+    request = make_request(method, path, body)
+    request.facts.session = session
+    return json.loads(mock.endpoint(request).answer(request).body)
+
+
+def worlds_of(mock):
+    return [mind._api.world for mind in mock._minds.values()]
+
+
+def test_all_sessions_remember_what_one_may():
+    mock = make_mock(max_objects=10, max_stored=1_000_000)
+    for number in range(30):
+        ask_in(Session(f"n{number}"), mock, "POST", "/v1/conversations", {})
+    assert sum(world.store.count for world in worlds_of(mock)) == 10
+    for number in range(30):
+        ask_in(Session(f"m{number}"), mock, "POST", "/v1/assistants", {"model": "m", "instructions": LONG})
+    assert 800_000 < sum(world.store.held for world in worlds_of(mock)) <= 1_000_000
+
+
+def test_a_further_session_takes_little_memory():
+    mock = make_mock()
+    ask_in(Session("first"), mock, "POST", "/v1/responses", {"model": "m", "input": "x"})
+    gc.collect()
+    before = len(gc.get_objects())
+    ask_in(Session("second"), mock, "POST", "/v1/responses", {"model": "m", "input": "x"})
+    gc.collect()
+    assert len(gc.get_objects()) - before < 500
+    one, other = worlds_of(mock)
+    assert one.reference is other.reference and one.store is not other.store
+
+
+def test_a_session_that_has_ended_takes_no_room():
+    mock = make_mock(max_objects=3)
+    ended, other = Session("t"), Session("other")
+    kept = ask_in(ended, mock, "POST", "/v1/conversations", {})["id"]
+
+    async def end():
+        ended.has_ended = True
+        mock.forget(ended)
+        await mock.close()
+
+    asyncio.run(end())
+    ids = [ask_in(other, mock, "POST", "/v1/conversations", {})["id"] for _ in range(3)]
+    for _ in range(3):  # a request whose session ended on its way
+        ask_in(ended, mock, "POST", "/v1/conversations", {})
+    assert [ask_in(other, mock, "GET", f"/v1/conversations/{id}")["id"] for id in ids] == ids
+    assert list(mock._minds) == [other]
+    with pytest.raises(ApiError) as refused:  # another session may have its name
+        ask_in(Session("t"), mock, "GET", f"/v1/conversations/{kept}")
+    assert refused.value.status == 404

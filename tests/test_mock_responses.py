@@ -632,7 +632,7 @@ def test_response_is_as_the_description_says(tool, prompt):
     include = ["file_search_call.results", "web_search_call.action.sources", "code_interpreter_call.outputs"]
     response = server.create(prompt, model="gpt-5", tools=[tool], include=include, reasoning={"summary": "auto"})
     world = world_of(server.backend)
-    assert world.conformity.conforms(world.reference.operation("POST /responses").result, response)
+    assert world.reference.conformity.conforms(world.reference.operation("POST /responses").result, response)
 
 
 @pytest.mark.parametrize("tool", [case[1] for case in HOSTED], ids=[case[0] for case in HOSTED])

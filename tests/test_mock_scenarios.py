@@ -324,9 +324,9 @@ def test_memory_is_bounded_whatever_is_asked():
         store = world_of(fuzzer.client.mock).store
         for _ in range(1500):
             await fuzzer.ask_one()
-            assert len(store._by_age) <= 40
-            assert store._bytes <= 30_000 or len(store._by_age) == 1
-        assert store._bytes == sum(record.size + len(record.content) for record in store._by_age.values())
+            assert store.count <= 40
+            assert store.held <= 30_000 or store.count == 1
+        assert store.held == sum(record.size + len(record.content) for record in store._by_age.values())
         assert sum(map(len, store._collections.values())) == len(store._by_age)
         nested = {path for path in store._collections if path.count("/") > 1}
         assert {path for below in store._below.values() for path in below} == nested

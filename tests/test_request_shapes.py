@@ -74,7 +74,7 @@ def test_what_only_answers_have_may_be_left_out(item, path):
     assert shown["id"] and shown["type"] == item.get("type", "message")
     shape = {"/responses": "ResponseItem", "/conversations": "ConversationItem"}[path]
     world = world_of(mock)
-    world.conformity.check(world.reference.shapes.named(shape))(shown)
+    world.reference.conformity.check(world.reference.shapes.named(shape))(shown)
 
 
 CALLS = {

@@ -14,7 +14,7 @@ from protocol.instrument.limits import LimitRule, Limits
 from protocol.instrument.script.script import Script, ScriptState
 
 #: Sessions at once, besides the server's own; the one that has not been used for the longest time goes.
-MOST_SESSIONS = 1_000
+MOST_SESSIONS = 256
 
 _ROOT = "/s/"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
@@ -45,6 +45,7 @@ class Session:
     ) -> None:
         self.name = name
         self.seed = seed
+        self.has_ended = False
         self.clock = SettableClock(seconds)
         self.journal = Journal(room)
         self.faults = SessionFaults(name, faults, self.now)
@@ -152,6 +153,7 @@ class Sessions:
         session = self._named.pop(name, None)
         if session is None:
             return False
+        session.has_ended = True
         session.journal.clear()
         self._on_end(session)
         return True

@@ -6,6 +6,7 @@ import typing
 
 from protocol.exchange import Answer, Endpoint, Request
 from protocol.mock.engine.resources import Resources
+from protocol.mock.engine.store import Shelf
 from protocol.mock.engine.time_and_chance import TimeAndChance
 from protocol.mock.engine.world import World
 from protocol.mock.families import Families, Family
@@ -35,11 +36,19 @@ class _Sockets(Family, typing.Protocol):
         """Let all WebSockets close."""
 
 
+class Common:
+    """What all sessions of a mock have in common: the API's description, and the room for what they remember."""
+
+    def __init__(self, *, most_records: int, most_bytes: int) -> None:
+        self.reference = Reference(_api_reference)
+        self.shelf = Shelf(most_records=most_records, most_bytes=most_bytes)
+
+
 class Api:
     """Finds who answers a request. `forward` answers one through the service's routes, as if a client had sent it."""
 
-    def __init__(self, time: TimeAndChance, *, forward: typing.Callable[[Request], Answer]) -> None:
-        self.world = World(time, Reference(_api_reference), forward=forward, ask=self._ask)
+    def __init__(self, time: TimeAndChance, common: Common, *, forward: typing.Callable[[Request], Answer]) -> None:
+        self.world = World(time, common.reference, common.shelf, forward=forward, ask=self._ask)
         self.families = Families(self.world)
         self._resources = Resources(self.world, self.families.handler)
         self._sockets: _Sockets | None = None
@@ -67,6 +76,10 @@ class Api:
         """Return the models that came to be here."""
         self.world.store.all("/fine_tuning/jobs")  # what is due may have made models
         return [record.object for record in self.world.store.all(MODELS)]
+
+    def give_back_room(self) -> None:
+        """Let what is remembered count no more for what all sessions may remember."""
+        self.world.store.close()
 
     def leave(self) -> None:
         """End what would not end by itself: the server is going away."""

@@ -58,6 +58,9 @@ class _Api(typing.Protocol):
     def models(self) -> list[JsonObject]:
         """Return the models that came to be here."""
 
+    def give_back_room(self) -> None:
+        """Let what is remembered count no more for what all sessions may remember."""
+
     def leave(self) -> None:
         """End what would not end by itself."""
 
@@ -99,17 +102,23 @@ class Mock:
     ) -> None:
         self.name = name
         self._max_body = max_body
+        common: list[typing.Any] = []  # what all minds share, once one of them needs it
+
+        def make_api(time: TimeAndChance) -> _Api:
+            api, make_common = load("mock api")
+            if not common:
+                common.append(make_common(most_records=settings.max_objects, most_bytes=settings.max_stored))
+            return typing.cast(_Api, api(time, common[0], forward=forward))
 
         def make_mind(clock: _Clock, sleep: _Sleep, seed: str) -> _Mind:
             return _Mind(
-                settings, seed=seed, clock=clock, random_bits=random_bits, sleep=sleep, forward=forward,
-                find_pace=find_pace,
-            )  # fmt: skip
+                settings, make_api, seed=seed, clock=clock, random_bits=random_bits, sleep=sleep, find_pace=find_pace
+            )
 
         self._make_mind = make_mind
         self._own = make_mind(clock, sleep, "")
-        # By the session's name; each session has a memory of its own.
-        self._minds: dict[str, _Mind] = {}
+        # Each session has a memory of its own. Another one may have the name of one that has ended.
+        self._minds: dict[Session, _Mind] = {}
         self._closing: set[asyncio.Future[None]] = set()
 
     def endpoint(self, request: Request) -> Endpoint:
@@ -128,9 +137,13 @@ class Mock:
 
     def _mind_of(self, session: Session) -> _Mind:
         """Return what answers in a session; the server's own has the name ""."""
-        mind = self._minds.get(session.name) if session.name else self._own
+        mind = self._minds.get(session) if session.name else self._own
         if mind is None:
-            mind = self._minds[session.name] = self._make_mind(session.now, session.sleep, session.seed)
+            mind = self._make_mind(session.now, session.sleep, session.seed)
+            if session.has_ended:
+                mind.end()
+            else:
+                self._minds[session] = mind
         session.follow(mind.time)
         return mind
 
@@ -146,10 +159,11 @@ class Mock:
     def forget(self, session: Session) -> None:
         """Forget what is remembered for a session, and end what is under way there."""
         if session.name:
-            mind = self._minds.pop(session.name, None)
+            mind = self._minds.pop(session, None)
         else:
             mind, self._own = self._own, self._make_mind(session.now, session.sleep, session.seed)
         if mind is not None:
+            mind.end()
             mind.leave()
             closing = asyncio.ensure_future(mind.close())
             self._closing.add(closing)
@@ -170,18 +184,18 @@ class Mock:
 class _Mind:
     """What answers, and what it remembers. A mock has one, and one more for each session of the instrument.
 
-    `seed` is the session's, "" for the one of the settings.
+    `seed` is the session's, "" for the one of the settings. `make_api` makes the endpoints of OpenAI's API.
     """
 
     def __init__(
         self,
         settings: MockSettings,
+        make_api: typing.Callable[[TimeAndChance], _Api],
         *,
         seed: str,
         clock: _Clock,
         random_bits: typing.Callable[[int], int],
         sleep: _Sleep,
-        forward: typing.Callable[[Request], Answer],
         find_pace: typing.Callable[[str], PaceSettings] | None,
     ) -> None:
         time = TimeAndChance(
@@ -196,10 +210,7 @@ class _Mind:
         self._any_chat = Endpoint(chat.answer_other, "mock POST /chat/completions")
         self._api: _Api | None = None
         self._native: _NativeApi | None = None
-
-        def make_api() -> _Api:
-            (api,) = load("mock api")
-            return typing.cast(_Api, api(time, forward=forward))
+        self._has_ended = False
 
         def make_native() -> _NativeApi:
             (native_mock,) = load("mock dashscope")
@@ -236,6 +247,12 @@ class _Mind:
         """Return the models that came to be here."""
         return [] if self._api is None else self._api.models()
 
+    def end(self) -> None:
+        """Give back the room of what is remembered; requests under way are still answered."""
+        self._has_ended = True
+        if self._api is not None:
+            self._api.give_back_room()
+
     def leave(self) -> None:
         """End what would not end by itself."""
         if self._api is not None:
@@ -251,7 +268,9 @@ class _Mind:
 
     def _loaded_api(self) -> _Api:
         if self._api is None:
-            self._api = self._make_api()
+            self._api = self._make_api(self.time)
+            if self._has_ended:
+                self._api.give_back_room()
         return self._api
 
 

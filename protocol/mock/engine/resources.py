@@ -95,7 +95,7 @@ class Resources:
             if shape is None:
                 continue
             try:
-                check_body(self._world.conformity.check(shape), value)
+                check_body(self._world.reference.conformity.kept_check(shape), value)
             except ApiError as refusal:
                 raise refusal from exc
 

@@ -5,6 +5,10 @@ which they came. When there are too many records in all, or too many bytes, the 
 as new again when something is added below it: a thread in use must not go before its own messages. A record that goes
 takes along what lies below it.
 
+Each session of the instrument has a store of its own, and all stores of a mock stand on one shelf, which has the
+bounds: however many sessions there are, together they hold what one may. The fullest store makes room, so that a
+session that keeps little does not lose it to one that keeps much.
+
 A record counts for what its object, its content and what its state holds take in memory. Changes that a plan makes in
 its own record are counted by themselves; whoever lets another object grow calls `note_change`. What several records
 keep (`keep_chain`) counts once, and until the last of them goes: a response keeps the items of all those before it.
@@ -28,6 +32,8 @@ _KEPT_BYTES = 200
 
 # What it costs to remember an object: one request may bring thousands.
 _RECORD_STEPS = 10
+# So many stores are looked at in a step, where one must make room.
+_STORES_A_STEP = 5
 # What it costs to count an object of a chain, and so many of a value's parts (protocol/budget.py).
 _SIZE_STEPS = 3
 _PARTS_A_CHARGE = 1_000
@@ -106,13 +112,55 @@ class Record:
         return self.state if isinstance(self.state, kind) else None
 
 
-class Store:
-    """Records by collection and id; their plans go by the clock of `time`."""
+class Shelf:
+    """The room that all stores of a mock share: so many records and bytes."""
 
-    def __init__(self, time: TimeAndChance, *, most_records: int, most_bytes: int) -> None:
-        self._time = time
+    def __init__(self, *, most_records: int, most_bytes: int) -> None:
         self._most_records = most_records
         self._most_bytes = most_bytes
+        self._stores: dict[Store, None] = {}
+        self._records = 0
+        self._bytes = 0
+
+    def put(self, store: Store) -> None:
+        """Let a store, which is empty, have its part of the room."""
+        self._stores[store] = None
+
+    def take_off(self, store: Store) -> None:
+        """Give back what a store has of the room; it is not filled any more."""
+        del self._stores[store]
+        self.count(-store.count, -store.held)
+
+    def count(self, records: int, size: int) -> None:
+        """Count so many records and bytes more, or, below 0, less."""
+        self._records += records
+        self._bytes += size
+
+    def make_room(self, newest: Store) -> None:
+        """Let the fullest stores forget their oldest records, until all of them together are within the bounds.
+
+        What `newest` was given last stays, also where it alone is too large: it came with one request.
+        """
+        while self._records > self._most_records:
+            max(self._stores, key=_count_of).forget_oldest()
+        while self._bytes > self._most_bytes:
+            forgetful = [store for store in self._stores if (store.may_forget if store is newest else store.count)]
+            if not forgetful:
+                break
+            max(forgetful, key=_held_by).forget_oldest()
+
+    @property
+    def steps(self) -> int:
+        """What it costs to find the fullest store (protocol/budget.py)."""
+        return len(self._stores) // _STORES_A_STEP
+
+
+class Store:
+    """Records by collection and id, in the room that `shelf` has; their plans go by the clock of `time`."""
+
+    def __init__(self, time: TimeAndChance, shelf: Shelf) -> None:
+        self._time = time
+        self._shelf = shelf
         self._collections: dict[str, dict[str, Record]] = {}
         self._by_age: collections.OrderedDict[tuple[str, str], Record] = collections.OrderedDict()
         # By path, the collections that lie somewhere below it: a record that goes need not search all collections.
@@ -121,15 +169,47 @@ class Store:
         # By id(), the links of chains that records or other links hold: how many do; and the objects in these links.
         self._links: dict[int, int] = {}
         self._kept: dict[int, _Kept] = {}
+        self._is_open = True
+        shelf.put(self)
+
+    @property
+    def count(self) -> int:
+        """How many records there are."""
+        return len(self._by_age)
 
     @property
     def held(self) -> int:
         """How many bytes all records count for."""
         return self._bytes
 
+    @property
+    def may_forget(self) -> bool:
+        """Whether there is more than what came with one request: several records, or a chain, which came with many."""
+        records = self._by_age.values()
+        return len(records) > 1 or any(record.chain and record.chain.before for record in records)
+
+    def forget_oldest(self) -> None:
+        """Forget the record that is the oldest, and what lies below it."""
+        self.remove(*next(iter(self._by_age)))
+
+    def close(self) -> None:
+        """Give back the room: who still answers from what is here takes none from the others."""
+        if self._is_open:
+            self._is_open = False
+            self._shelf.take_off(self)
+
+    def _count(self, records: int, size: int) -> None:
+        self._bytes += size
+        if self._is_open:
+            self._shelf.count(records, size)
+
+    def _make_room(self) -> None:
+        if self._is_open:
+            self._shelf.make_room(self)
+
     def add(self, collection: str, id: str, object: JsonObject, content: bytes = b"") -> Record:
         """Remember an object, in the place of a record of the same id in the collection."""
-        spend_turn(_RECORD_STEPS)
+        spend_turn(_RECORD_STEPS + self._shelf.steps)
         record = Record(collection, id, object, content)  # others may have their turns while it is counted
         self.remove(collection, id)
         if collection not in self._collections:
@@ -139,23 +219,23 @@ class Store:
         self._collections[collection][id] = record
         self._renew_above(collection)
         self._by_age[collection, id] = record
-        self._bytes += record.size + len(content)
-        self._forget_oldest()
+        self._count(1, record.size + len(content))
+        self._make_room()
         return record
 
     def set_content(self, record: Record, content: bytes) -> None:
         """Put other content in the place of a record's."""
         if self.has(record):
-            self._bytes += len(content) - len(record.content)
+            self._count(0, len(content) - len(record.content))
         record.content = content
-        self._forget_oldest()
+        self._make_room()
 
     def set_size(self, record: Record, size: int) -> None:
         """Let a record count for so many bytes besides its content, because its state is large."""
         if self.has(record):
-            self._bytes += size - record.size
+            self._count(0, size - record.size)
         record.size = size
-        self._forget_oldest()
+        self._make_room()
 
     def set_state(self, record: Record, state: State, held: object) -> None:
         """Let a record know a state; it counts for as many bytes as `held`, what it holds, takes."""
@@ -189,10 +269,10 @@ class Store:
                 if kept is None:
                     size = sizes[id(item)] if id(item) in sizes else memory_size(item, pauses=False)
                     kept = self._kept[id(item)] = _Kept(_KEPT_BYTES + size)
-                    self._bytes += kept.size
+                    self._count(0, kept.size)
                 kept.holders += 1
             link = link.before
-        self._forget_oldest()
+        self._make_room()
 
     def _new_sizes(self, chain: Chain) -> dict[int, int]:
         """Return the sizes of what a chain holds that is not kept yet, by id()."""
@@ -216,7 +296,7 @@ class Store:
                 kept = self._kept[id(item)]
                 kept.holders -= 1
                 if not kept.holders:
-                    self._bytes -= kept.size
+                    self._count(0, -kept.size)
                     del self._kept[id(item)]
             chain = chain.before
 
@@ -230,14 +310,6 @@ class Store:
             above, _, id = path.rpartition("/")
             if (above, id) in self._by_age:
                 self._by_age.move_to_end((above, id))
-
-    def _forget_oldest(self) -> None:
-        # A record that alone is too large stays, as it came with one request; a chain has come with many.
-        while len(self._by_age) > self._most_records or (
-            self._bytes > self._most_bytes
-            and (len(self._by_age) > 1 or any(record.chain and record.chain.before for record in self._by_age.values()))
-        ):
-            self.remove(*next(iter(self._by_age)))
 
     def get(self, collection: str, id: str) -> Record | None:
         """Return a record as it is now, None when it is not known."""
@@ -268,7 +340,7 @@ class Store:
         if record is None:
             return False
         del self._by_age[collection, id]
-        self._bytes -= record.size + len(record.content)
+        self._count(-1, -record.size - len(record.content))
         self._let_go(record.chain)
         if not records:
             self._drop(collection)
@@ -285,6 +357,14 @@ class Store:
             del below[collection]
             if not below:
                 del self._below[path]
+
+
+def _count_of(store: Store) -> int:
+    return store.count
+
+
+def _held_by(store: Store) -> int:
+    return store.held
 
 
 def _paths_above(path: str) -> list[str]:

@@ -8,9 +8,9 @@ import typing
 from protocol.budget import spend_turn
 from protocol.errors import ApiError
 from protocol.exchange import Answer, Request
-from protocol.mock.engine.store import Change, Record, Store
+from protocol.mock.engine.store import Change, Record, Shelf, Store
 from protocol.mock.engine.time_and_chance import TimeAndChance
-from protocol.openai.api.checks import Check, Conformity, check_body
+from protocol.openai.api.checks import check_body
 from protocol.openai.api.made_up import UNKNOWN, Completer
 from protocol.openai.api.notation import Member, ObjectShape, Shape, read_shape
 from protocol.openai.api.operations import Operation, Reference, Stage
@@ -34,7 +34,7 @@ _NOT_FOUND = {
 
 
 class World:
-    """What the parts of a mock share.
+    """What the parts of a mock share; there is one for each session, and `reference` and `shelf` are those of all.
 
     `forward` answers a request through the service's routes, as if a client had sent it. `ask(method, path, body)`
     returns what the mock's own operation answers to a JSON body, in process: an object, a Response, or an awaitable of
@@ -45,6 +45,7 @@ class World:
         self,
         time: TimeAndChance,
         reference: Reference,
+        shelf: Shelf,
         *,
         forward: typing.Callable[[Request], Answer],
         ask: typing.Callable[[str, str, JsonObject], typing.Any],
@@ -68,13 +69,10 @@ class World:
         self.reference = reference
         self.forward = forward
         self.ask = ask
-        self.store = Store(time, most_records=self.settings.max_objects, most_bytes=self.settings.max_stored)
-        self.conformity = Conformity(reference.shapes)
-        self.texts = TextReader(reference.shapes, self.conformity)
-        self._completer = Completer(reference.shapes, self.conformity, time)
+        self.store = Store(time, shelf)
+        self.texts = TextReader(reference.shapes, reference.conformity)
+        self._completer = Completer(reference.shapes, reference.conformity, time)
         self._tasks: set[asyncio.Task[typing.Any]] = set()
-        # By the shape's id(): a shape is costly to hash. The shape is kept, so that nothing else gets its id().
-        self._checks: dict[int, tuple[Shape, Check]] = {}
 
     # ---- memory -------------------------------------------------------------------------------------------------
 
@@ -140,10 +138,7 @@ class World:
         if mode == "off" or shape is None:
             return ""
         try:
-            made = self._checks.get(id(shape))
-            if made is None:
-                made = self._checks[id(shape)] = (shape, self.conformity.check(shape))
-            check_body(made[1], value)
+            check_body(self.reference.conformity.kept_check(shape), value)
         except ApiError as exc:
             if mode == "strict":
                 raise
@@ -155,7 +150,7 @@ class World:
         members = members_of(self, self.reference.operation(key).body)
         if self.settings.validate == "strict":
             return {name: value for name, value in body.items() if name in members}
-        conforms = self.conformity.conforms
+        conforms = self.reference.conformity.conforms
         return {name: value for name, value in body.items() if name in members and conforms(members[name].shape, value)}
 
     # ---- tasks --------------------------------------------------------------------------------------------------

@@ -75,7 +75,7 @@ class ChatCompletions:
         shape = world.reference.operation(_CREATE_CHAT).body
         assert shape is not None
         self._shape = shape
-        self._check = world.conformity.check(shape)
+        self._check = world.reference.conformity.kept_check(shape)
 
     def operations(self) -> dict[str, Handler]:
         """Return the handlers by operation."""
@@ -133,7 +133,7 @@ class ChatCompletions:
 
     def _sound_messages(self, body: JsonObject) -> list[JsonObject]:
         """Return the messages that are as the API has them: a lenient `validate` lets others in."""
-        sound = self._world.conformity.conforms
+        sound = self._world.reference.conformity.conforms
         return [message for message in chat_messages(body) if sound(NamedShape("ChatMessage"), message)]
 
     def _shapes_nothing(self, body: JsonObject) -> bool:

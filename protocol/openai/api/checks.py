@@ -325,10 +325,19 @@ class Conformity:
     def __init__(self, shapes: Shapes) -> None:
         self._shapes = shapes
         self._named: dict[str, Check] = {}
+        # By the shape's id(): a shape is costly to hash. The shape is kept, so that nothing else gets its id().
+        self._kept: dict[int, tuple[Shape, Check]] = {}
 
     def check(self, shape: Shape) -> Check:
         """Return the check for a shape."""
         return _CHECK_MAKERS[type(shape)](self, shape)
+
+    def kept_check(self, shape: Shape) -> Check:
+        """Return the check for a shape that stays, such as an operation's body; it is made once."""
+        kept = self._kept.get(id(shape))
+        if kept is None:
+            kept = self._kept[id(shape)] = (shape, self.check(shape))
+        return kept[1]
 
     def conforms(self, shape: Shape, value: object) -> bool:
         """Whether a value is as a shape says."""

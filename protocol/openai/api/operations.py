@@ -34,6 +34,7 @@ import re
 import typing
 import urllib.parse
 
+from protocol.openai.api.checks import Conformity
 from protocol.openai.api.notation import ChoiceShape, ObjectShape, ScalarShape, Shape, Shapes, read_shape, read_shape_at
 
 _ENTRY = re.compile(r"^(?!#)\S.*(?:\n[ \t]+.*)*", re.MULTILINE)
@@ -106,6 +107,8 @@ class Reference:
         self._definitions: dict[str, str] = {}
         #: The shapes that the description names.
         self.shapes = Shapes(self._definitions)
+        #: What makes the checks of these shapes; they take more memory than the shapes.
+        self.conformity = Conformity(self.shapes)
         # By key: the operation's text until it is asked for, then the operation.
         self._operations: dict[str, str | Operation] = {}
         self._tree: dict[str, typing.Any] = {}
