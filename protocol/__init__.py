@@ -37,7 +37,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         Answers' bodies as they leave, seen by who writes them down.
     upstream -> errors, on_demand, deadline, config, wire
         Connections out: destination, TLS, proxy, pool, and what can fail there.
-    openai -> errors, budget, on_demand, wire, exchange
+    openai -> errors, budget, on_demand, limiter, wire, exchange
         OpenAI's shapes: answers and errors, completions, sound; where a request names its model. `reference/` describes
         the whole API, in the notation that `api/` reads.
     service -> errors, budget, on_demand, config, wire, exchange, openai

@@ -9,7 +9,8 @@ import pytest
 
 import oaiserve
 from protocol.errors import ApiError
-from protocol.instrument.limits import Limits, duration, read_limits
+from protocol.instrument.limits import Limits, read_limits
+from protocol.openai.rate_limits import duration
 
 CHAT = "/v1/chat/completions"
 

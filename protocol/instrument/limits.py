@@ -3,24 +3,21 @@
     "limits": [{"by": "key", "requests": "3/min, 100/day", "tokens": "1000/min"}]
 
 Every request of the API counts, whatever becomes of it. Its tokens are estimated when it comes: the words of its texts,
-and as many as it lets the answer have. When it is over, what the answer told takes the estimate's place. Where several
-windows hold at once, the fields tell of the one that would refuse next. Sources: OpenAI, "Rate limits" (fields, their
-format, and that failed requests count); OpenAI API reference, "Completions", `max_tokens` (16 where nothing is said);
-the words are those of the refusals that OpenAI's users have reported.
+and as many as it lets the answer have. When it is over, what the answer told takes the estimate's place. Sources:
+OpenAI, "Rate limits" (that failed requests count); OpenAI API reference, "Completions", `max_tokens` (16 where nothing
+is said).
 """
 
 from __future__ import annotations
 
 import typing
 
-from protocol.errors import ApiError
-from protocol.limiter import Claim, Full, Limiter, Standing, Window, read_windows
+from protocol.limiter import Claim, Full, Limiter, Window, read_windows
 from protocol.openai.answers import count_words
+from protocol.openai.rate_limits import Fields, limit_fields, limit_reached, rate_refusal, retry_fields, tightest
 from protocol.openai.told_usage import ToldUsage
 from protocol.wire.json_text import JsonObject
 
-_MINUTE = 60_000
-_WINDOW_NAMES = {1_000: "second", _MINUTE: "min", 3_600_000: "hour", 86_400_000: "day"}
 _KINDS = ("requests", "tokens")
 _BY = ("key", "model")
 
@@ -31,8 +28,6 @@ _TEXT_PARAMETERS = ("messages", "input", "prompt", "instructions")
 _INNER_PARAMETERS = ("content", "text", "messages", "prompt")
 _WORDY_PATHS = ("/completions", "/responses", "/generation")
 _MOST_PARTS = 100_000  # of a prompt that are looked at
-
-Fields = typing.List[typing.Tuple[str, str]]
 
 
 class LimitRule(typing.NamedTuple):
@@ -94,14 +89,14 @@ class Limits:
             is_in, told = self._limiter.take(claims)
         except Full as full:
             message = "Too many different keys and models are limited at once. Please try again later."
-            raise _refusal(message, "requests", _retry_fields(full.wait)) from full
+            raise rate_refusal(message, "requests", retry_fields(full.wait)) from full
         stood = list(zip(claims, told))
         by_kind = (stood[: len(requests)], stood[len(requests) :])
-        fields = _fields("requests", by_kind[0]) + _fields("tokens", by_kind[1])
+        fields = limit_fields("requests", by_kind[0]) + limit_fields("tokens", by_kind[1])
         if not is_in:
-            claim, standing = _tightest(stood)
+            claim, standing = tightest(stood)
             kind = "requests" if claim in requests else "tokens"
-            raise _limit_reached(kind, model or "default", claim, standing, fields)
+            raise limit_reached(kind, model or "default", claim, standing, fields)
         return Admission(self._limiter, tokens, fields, prompt)
 
     def reset(self) -> None:
@@ -163,62 +158,3 @@ def _prompt_words(body: JsonObject) -> int:
         elif type(part) is dict:
             waiting += (part.get(name) for name in _INNER_PARAMETERS)
     return words
-
-
-# ---- what is told ---------------------------------------------------------------------------------------------------
-
-
-def _tightest(stood: typing.Sequence[tuple[Claim, Standing]]) -> tuple[Claim, Standing]:
-    """Return the window that keeps a request waiting for the longest time, else the one that has the least left."""
-
-    def tightness(one: tuple[Claim, Standing]) -> tuple[bool, int, int, int]:
-        standing = one[1]
-        return standing.wait is None, standing.wait or 0, -standing.remaining, standing.reset
-
-    return max(stood, key=tightness)
-
-
-def _fields(kind: str, stood: typing.Sequence[tuple[Claim, Standing]]) -> Fields:
-    if not stood:
-        return []
-    claim, standing = _tightest(stood)
-    return [
-        (f"x-ratelimit-limit-{kind}", str(claim.window.amount)),
-        (f"x-ratelimit-remaining-{kind}", str(standing.remaining)),
-        (f"x-ratelimit-reset-{kind}", duration(standing.reset)),
-    ]
-
-
-def _limit_reached(kind: str, model: str, claim: Claim, standing: Standing, fields: Fields) -> ApiError:
-    amount, period = claim.window
-    name = _WINDOW_NAMES[period]
-    on = f"for {model[:100]} on {kind} per {name} ({kind[0].upper()}P{name[0].upper()}): Limit {amount}"
-    if standing.wait is None:
-        message = f"Request too large {on}, Requested {claim.units}."
-        message += " The input or output tokens must be reduced in order to run successfully."
-        return _refusal(message, kind, [("x-should-retry", "false"), *fields])
-    message = f"Rate limit reached {on}, Used {amount - standing.remaining}, Requested {claim.units}."
-    message += f" Please try again in {duration(standing.wait)}."
-    return _refusal(message, kind, [*_retry_fields(standing.wait), *fields])
-
-
-def _refusal(message: str, kind: str, fields: Fields) -> ApiError:
-    return ApiError(429, message, type=kind, code="rate_limit_exceeded", fields=fields)
-
-
-def _retry_fields(milliseconds: int) -> Fields:
-    """Return when to come again: whole seconds (RFC 9110 §10.2.3), and milliseconds as OpenAI's clients read them."""
-    return [("retry-after", str(-(-milliseconds // 1000))), ("retry-after-ms", str(milliseconds))]
-
-
-def duration(milliseconds: int) -> str:
-    """Return a span of time as OpenAI's fields have it: 0s, 12ms, 1s, 8.64s, 6m0s, 1h30m0s."""
-    if 0 < milliseconds < 1000:
-        return f"{milliseconds}ms"
-    seconds, fraction = divmod(milliseconds, 1000)
-    minutes, seconds = divmod(seconds, 60)
-    hours, minutes = divmod(minutes, 60)
-    text = f"{seconds}.{fraction:03}".rstrip("0").rstrip(".") if fraction else str(seconds)
-    if hours:
-        return f"{hours}h{minutes}m{text}s"
-    return f"{minutes}m{text}s" if minutes else f"{text}s"

@@ -80,7 +80,7 @@ def read_usage(told: typing.Any) -> Usage | None:
     completion = told.get("completion_tokens", told.get("output_tokens"))
     if prompt is None and completion is None:
         prompt = told.get("total_tokens")  # DashScope's embeddings tell no more
-    counts = (
+    counts: tuple[typing.Any, ...] = (
         0 if prompt is None and completion is not None else prompt,
         _detail(told, ("prompt_tokens_details", "input_tokens_details"), "cached_tokens"),
         0 if completion is None else completion,
