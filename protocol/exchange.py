@@ -583,6 +583,8 @@ def _never_asked(request: Request) -> Answer:
 async def found_endpoint(late: LateEndpoint, request: Request) -> Endpoint:
     """Wait for an endpoint, and let the request have its body as that wants it."""
     endpoint = await late.find(request)
+    while isinstance(endpoint, LateEndpoint):
+        endpoint = await endpoint.find(request)
     stream = request.stream
     if endpoint.streams_body and stream is None:
         request.stream = one_part(request.body)

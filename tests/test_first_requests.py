@@ -52,15 +52,19 @@ asyncio.run(main(*sys.argv[1:]))
 """
 
 
-def told_of(path, body):
-    """Return what the program tells of a request that comes twice: late, modules loaded, rounds, status."""
+def output_of(program, *arguments):
+    """Return what a program prints in which nothing of ours has been loaded."""
     environ = {**os.environ, "PYTHONPATH": os.pathsep.join([ROOT, f"{ROOT}/tests"]), "PYTHONDONTWRITEBYTECODE": "1"}
     done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, "POST", path, json.dumps(body)], capture_output=True, text=True, timeout=50,
-        cwd=ROOT, env=environ,
-    )  # fmt: skip
+        [sys.executable, "-c", program, *arguments], capture_output=True, text=True, timeout=50, cwd=ROOT, env=environ
+    )
     assert done.stderr == ""
-    return json.loads(done.stdout)
+    return done.stdout
+
+
+def told_of(path, body):
+    """Return what the program tells of a request that comes twice: late, modules loaded, rounds, status."""
+    return json.loads(output_of(PROGRAM, "POST", path, json.dumps(body)))
 
 
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
@@ -99,3 +103,79 @@ def test_the_first_request_loads_a_module_a_turn(path, body, fewest_modules):
 
 def test_a_simple_chat_loads_nothing():
     assert [told[:2] for told in told_of("/v1/chat/completions", HELLO)] == [[False, 0], [False, 0]]
+
+
+# The same for the gate: a service whose first request asks for the instrument. It tells whether the endpoint was late,
+# how much was loaded, how many rounds the loop had meanwhile, and whether two that came at once have one instrument.
+GATE = """
+import asyncio, json, sys
+import oaiserve
+from mocks import make_request
+from protocol.exchange import LateEndpoint, found_endpoint
+from protocol.service.log import Log
+
+def loaded():
+    return sum(name.startswith("protocol.") and not hasattr(sys.modules[name], "__path__") for name in sys.modules)
+
+async def main():
+    service = oaiserve.Service(oaiserve.load_settings("mock", set={"server.journal": "no"}), Log("off", print))
+    gate = service._gate
+    before, rounds = loaded(), 0
+
+    async def find(path):
+        request = make_request("GET", path)
+        request.stream = None
+        return await found_endpoint(gate.route(request), request)
+
+    is_late = isinstance(gate.route(make_request("GET", "/s/one/v1/models")), LateEndpoint)
+    work = asyncio.gather(find("/s/one/v1/models"), find("/s/two/v1/models"))
+    while not work.done():
+        rounds += 1
+        await asyncio.sleep(0)
+    then = isinstance(gate.route(make_request("GET", "/s/three/v1/models")), LateEndpoint)
+    names = gate.begin().names()
+    print(json.dumps([is_late, loaded() - before, rounds, [one.label for one in work.result()], then, names]))
+
+asyncio.run(main())
+"""
+
+
+def test_the_instrument_is_loaded_a_module_a_turn():
+    is_late, modules, rounds, labels, is_late_then, sessions = json.loads(output_of(GATE))
+    assert is_late and not is_late_then
+    assert modules >= 25 and rounds >= modules
+    assert labels == ["models", "models"]
+    assert sessions == ["", "one", "two", "three"]
+
+
+# A server whose first request of the instrument has a body, which comes after its head; it tells the answers' statuses.
+BODIES = """
+import http.client, json, sys
+import oaiserve
+
+def ask(port, path, size):
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    body = json.dumps({"model": "m", "messages": [{"role": "user", "content": "x" * size}]}).encode()
+    connection.request("POST", path, iter([body[:1000], body[1000:]]), {"content-type": "application/json"})
+    answer = connection.getresponse()
+    answer.read()
+    return answer.status
+
+small = {"server.max_body": "100k", "server.journal": "no"}
+with oaiserve.start("mock", set={"server.journal": "no"}) as behind:
+    with oaiserve.start("relay", set={**small, "relay.base_url": behind.url, "relay.api_key": ""}) as server:
+        sizes = json.loads(sys.argv[1])
+        print(json.dumps([ask(server.port, path, size) for path, size in sizes]))
+"""
+
+
+@pytest.mark.parametrize(
+    ("asked", "statuses"),
+    [
+        ([("/s/t/v1/chat/completions", 50_000)] * 2, [200, 200]),
+        ([("/s/t/_oaiserve/verify", 200_000)] * 2, [413, 413]),  # it is held
+        ([("/s/t/v1/files", 200_000)] * 2, [400, 400]),  # it is passed on as it comes, and is no form
+    ],
+)
+def test_a_body_that_loads_the_instrument_is_taken_as_any_other(asked, statuses):
+    assert json.loads(output_of(BODIES, json.dumps(asked))) == statuses

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import typing
 
-from protocol.exchange import Endpoint, Request
+from protocol.exchange import Endpoint, LateEndpoint, Request
+from protocol.on_demand import is_loaded
+from protocol.turns import in_turns
 
 #: The field by which a request asks for a fault, and by which an answer says which it has.
 FAULT_FIELD = "x-oaiserve-fault"
@@ -48,11 +50,13 @@ class Gate:
 
     def begin(self) -> Instrument:
         """Return the instrument, which is made when it is first needed."""
-        instrument = self._instrument
-        if instrument is None:
-            instrument = self._instrument = self._make(self._switch)
-            self._is_on = instrument.is_on
-        return instrument
+        if self._instrument is None:
+            made = self._make(self._switch)
+            # Where it was loaded in turns, another request may have come first.
+            if self._instrument is None:
+                self._instrument = made
+                self._is_on = made.is_on
+        return self._instrument
 
     def _switch(self) -> None:
         if self._instrument is not None:
@@ -62,5 +66,11 @@ class Gate:
     def route(self, request: Request) -> Endpoint:
         """Choose the endpoint from the head; ApiError 404 or 405 where there is none."""
         if self._is_on or request.path.startswith(_ROOTS) or FAULT_FIELD in request.fields:
+            if self._instrument is None and not is_loaded("instrument"):
+                return LateEndpoint(self._find, streams_body=True)
             return self.begin().endpoint(request)
         return self._route(request)
+
+    async def _find(self, request: Request) -> Endpoint:
+        """Return what `route` does, once the instrument is loaded: that takes up to 200 ms, in turns with others."""
+        return (await in_turns(self.begin)).endpoint(request)

@@ -374,7 +374,8 @@ class Connection(asyncio.BufferedProtocol):
             return
         self.output.continue_due = head.expects_continue
         if endpoint.streams_body:
-            self.reader.max_body = None
+            if not isinstance(endpoint, LateEndpoint):  # which may lead to one that holds the body
+                self.reader.max_body = None
             self._receive = Connection._wake_stream
             request.stream = self._stream = BodyStream(self, server.body_seconds)
             exchange.answer()

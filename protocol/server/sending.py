@@ -194,6 +194,8 @@ class Exchange:
             if not self._is_over:
                 self.fail_with(exc)
         else:
+            if self._endpoint.streams_body:
+                self._line.reader.max_body = None
             await in_turns(self._ask_in_turns)
 
     def _ask_in_turns(self) -> None:
