@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import copy
+import datetime
+import pickle
 import random
 from fractions import Fraction
 
 import pytest
 
-from protocol.limiter import FRESH, Claim, Full, Limiter, Window, read_windows, standing, taken
+from protocol.limiter import (
+    FRESH,
+    MOST_LEVEL,
+    Calendar,
+    Claim,
+    Full,
+    Limiter,
+    Window,
+    last_millisecond,
+    read_windows,
+    standing,
+    taken,
+)  # fmt: skip
 
 MINUTE, DAY = 60_000, 86_400_000
 SEEDS = range(12)
@@ -143,6 +158,105 @@ def test_a_clock_that_goes_backwards_gives_nothing_back():
     assert taken(window, state, 40_000, 0) == state
 
 
+# ---- budgets of a calendar day or month ------------------------------------------------------------------------------
+
+
+def milliseconds(text):
+    return int(datetime.datetime.fromisoformat(text + "+00:00").timestamp() * 1000)
+
+
+@pytest.mark.parametrize(
+    ("period", "now", "next_begins"),
+    [
+        ("day", "2026-11-30T00:00:00", "2026-12-01T00:00:00"),
+        ("day", "2026-11-30T23:59:59.999", "2026-12-01T00:00:00"),
+        ("month", "2026-11-30T23:59:59.999", "2026-12-01T00:00:00"),
+        ("month", "2026-12-01T00:00:00", "2027-01-01T00:00:00"),
+        ("month", "2026-12-31T23:59:59.999", "2027-01-01T00:00:00"),
+        ("month", "2027-02-28T12:00:00", "2027-03-01T00:00:00"),
+        ("month", "2028-02-28T12:00:00", "2028-03-01T00:00:00"),
+        ("month", "2028-02-29T12:00:00", "2028-03-01T00:00:00"),
+        ("month", "2100-02-28T12:00:00", "2100-03-01T00:00:00"),
+        ("month", "1970-01-01T00:00:01", "1970-02-01T00:00:00"),
+    ],
+)
+def test_a_budget_is_whole_again_when_the_next_day_or_month_begins(period, now, next_begins):
+    clock = Clock(milliseconds(now))
+    limiter, claims = Limiter(clock), [Claim("a", Calendar(3, period), 2)]
+    left = milliseconds(next_begins) - clock.milliseconds
+    assert last_millisecond(period, clock.milliseconds) == clock.milliseconds + left - 1
+    assert limiter.take(claims) == (True, [(1, left, 0)])
+    assert limiter.take(claims) == (False, [(1, left, left)])
+    clock.milliseconds += left - 1
+    assert limiter.take(claims) == (False, [(1, 1, 1)])
+    clock.milliseconds += 1
+    assert limiter.take(claims)[0]
+
+
+def test_months_are_those_of_the_calendar():
+    day = datetime.date(1999, 12, 31)
+    while day.year < 2105:
+        following = (day.replace(day=1) + datetime.timedelta(32)).replace(day=1)
+        assert last_millisecond("month", milliseconds(f"{day}T13:00:00")) == milliseconds(f"{following}T00:00:00") - 1
+        day += datetime.timedelta(7)
+
+
+def test_a_budget_is_counted_to_the_unit_up_to_its_most():
+    budget = Calendar(MOST_LEVEL - 1, "month")
+    limiter, claims = Limiter(Clock()), [Claim("a", budget, MOST_LEVEL - 3)]
+    assert limiter.take(claims)[1][0].remaining == 2
+    assert limiter.take([Claim("a", budget, 3)])[1][0].wait > 0
+    assert limiter.take([Claim("a", budget, 2)])[1][0].remaining == 0
+    limiter.settle([Claim("a", budget, 0)], MOST_LEVEL)
+    limiter.settle([Claim("a", budget, 2)], 0)
+    assert limiter.take([Claim("a", budget, 1)])[1][0][::2] == (0, 0)  # for no level is above MOST_LEVEL
+
+
+def test_a_debt_of_a_budget_ends_with_its_period():
+    clock = Clock(milliseconds("2026-11-30T23:00:00"))
+    limiter, claims = Limiter(clock), [Claim("a", Calendar(10, "month"), 1)]
+    limiter.take(claims)
+    limiter.settle(claims, 1000)
+    assert limiter.take(claims) == (False, [(0, 3_600_000, 3_600_000)])
+    clock.milliseconds += 3_600_000
+    assert limiter.take(claims)[1][0].remaining == 9
+
+
+def test_what_a_budget_of_last_month_was_not_charged_is_not_given_to_this_one():
+    """Nor is this one charged with what the last one was: a request belongs to the month that it came in."""
+    clock = Clock(milliseconds("2026-11-30T23:59:59"))
+    limiter, month, day = Limiter(clock), Calendar(10, "month"), Calendar(10, "day")
+    claims = [Claim("a", month, 4), Claim("a", day, 4)]
+    assert limiter.take(claims)[0]
+    at = limiter.now
+    clock.milliseconds += 2000
+    assert limiter.take(claims)[0]
+    limiter.settle_each(claims, [0, 0], at)
+    limiter.settle_each(claims, [9, 9], at)
+    assert [one.remaining for one in limiter.take([Claim("a", month, 1), Claim("a", day, 1)])[1]] == [5, 5]
+
+
+def test_what_was_let_in_without_is_charged_whole():
+    limiter, claims = Limiter(Clock()), [Claim("a", Calendar(10, "month"), 4), Claim("b", Window(10, MINUTE), 4)]
+    limiter.settle_each(claims, [3, 5], 0)
+    assert [one.remaining for one in limiter.take(claims)[1]] == [3, 1]
+
+
+def test_what_was_spent_of_a_budget_stays_so_when_its_amount_is_changed():
+    limiter = Limiter(Clock())
+    assert limiter.take([Claim("a", Calendar(30, "month"), 30)])[0]
+    assert limiter.take([Claim("a", Calendar(50, "month"), 1)])[1][0].remaining == 19
+    assert limiter.take([Claim("a", Calendar(20, "month"), 1)])[1][0] == standing(
+        Calendar(20, "month"), (last_millisecond("month", Clock().milliseconds), 31), Clock().milliseconds, 1
+    )
+
+
+def test_windows_and_budgets_are_copied():
+    for window in (Window(200, MINUTE), Calendar(30, "month")):
+        for copied in (copy.deepcopy(window), pickle.loads(pickle.dumps(window))):
+            assert copied == window and type(copied) is type(window) and copied.kept_as == window.kept_as
+
+
 # ---- several windows ------------------------------------------------------------------------------------------------
 
 
@@ -213,6 +327,49 @@ def test_subjects_and_windows_are_counted_apart_and_reset_together():
     assert limiter.take([Claim("a", Window(2, MINUTE), 1)])[0]
     limiter.reset()
     assert limiter.take([Claim("a", once, 1)])[0]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_several_at_once_are_counted_as_each_alone_by_the_two_functions(seed):
+    """The plain twin of `take` and `settle_each`, in which the arithmetic is written out."""
+    chance = random.Random(seed)
+    windows = [Window(3, 1000), Window(200, MINUTE), Window(1000, DAY), Calendar(500, "day"), Calendar(900, "month")]
+    clock = Clock(milliseconds("2026-12-30T12:00:00"))
+    limiter, states, under_way = Limiter(clock), {}, []
+    for _ in range(400):
+        clock.milliseconds += chance.choice([0, 0, 3, 40, 700, MINUTE, 3_600_000])
+        now = clock.milliseconds
+        if under_way and chance.random() < 0.5:
+            claims, at = under_way.pop(chance.randrange(len(under_way)))
+            units = [chance.choice([0, claim.units, claim.units + 1, 40]) for claim in claims]
+            at = chance.choice([0, at, at])
+            limiter.settle_each(claims, units, at)
+            for (subject, window, reserved), actual in zip(claims, units):
+                is_over = at and type(window) is Calendar and last_millisecond(window.period, at) < now
+                if not is_over:
+                    more = actual - reserved if at else actual
+                    states[subject, window] = taken(window, states.get((subject, window), FRESH), now, more)
+        chosen = chance.sample(windows, chance.randint(1, 5))
+        claims = [Claim(chance.choice("ab"), window, chance.choice([0, 1, 2, 70])) for window in chosen]
+        before = [states.get(claim[:2], FRESH) for claim in claims]
+        told = [standing(claim.window, state, now, claim.units) for claim, state in zip(claims, before)]
+        is_in = all(one.wait == 0 for one in told)
+        if is_in:
+            after = [taken(claim.window, state, now, claim.units) for claim, state in zip(claims, before)]
+            states.update(zip([claim[:2] for claim in claims], after))
+            told = [standing(claim.window, state, now, 0) for claim, state in zip(claims, after)]
+            under_way.append((claims, now))
+        assert limiter.take(claims) == (is_in, told)
+
+
+def test_a_clock_that_goes_backwards_is_told_of_alike():
+    clock = Clock()
+    limiter, claims = Limiter(clock), [Claim("a", Window(60, MINUTE), 40), Claim("a", Calendar(60, "day"), 40)]
+    assert limiter.take(claims) == (True, [(20, 40_000, 0), (20, day_left := DAY - clock.milliseconds % DAY, 0)])
+    clock.milliseconds -= 5000
+    assert limiter.take(claims) == (False, [(20, 45_000, 25_000), (20, day_left + 5000, day_left + 5000)])
+    limiter.settle(claims, 20)
+    assert limiter.take(claims) == (True, [(0, 65_000, 0), (0, day_left + 5000, 0)])
 
 
 # ---- bounded memory -------------------------------------------------------------------------------------------------

@@ -40,7 +40,7 @@ def limit_fields(kind: str, stood: typing.Sequence[tuple[Claim, Standing]]) -> F
 
 def limit_reached(kind: str, model: str, claim: Claim, standing: Standing, fields: Fields) -> ApiError:
     """Return the refusal of a request that a window has no room for; `fields` are what its answer has besides."""
-    amount, period = claim.window
+    amount, period = claim.window.amount, claim.window.period
     name = _WINDOW_NAMES[period]
     on = f"for {model[:100]} on {kind} per {name} ({kind[0].upper()}P{name[0].upper()}): Limit {amount}"
     if standing.wait is None:
