@@ -255,7 +255,10 @@ def _check_fault(text: str) -> None:
 
 
 class Service:
-    """Everything that one configuration needs to answer, wired together; lives in one event loop."""
+    """Everything that one configuration needs to answer, wired together; lives in one event loop.
+
+    `is_one_of_many` says that other processes answer on the same port.
+    """
 
     def __init__(
         self,
@@ -265,6 +268,7 @@ class Service:
         instance: str = "",
         on_request: typing.Callable[[Request], None] | None = None,
         on_large: typing.Callable[[], object] | None = None,
+        is_one_of_many: bool = False,
     ) -> None:
         self.version = __version__
         self.now = time.time
@@ -290,6 +294,7 @@ class Service:
         )  # fmt: skip
 
         self._max_body = settings.server.max_body
+        self._is_one_of_many = is_one_of_many
         self._journal = settings.server.journal
         self._control_key = settings.server.control_key
         self._faults = dict(settings.faults)
@@ -310,6 +315,7 @@ class Service:
             max_body=self._max_body, control_key=self._control_key, keeps_journal=self._journal, seed=self._seed,
             paces=self._paces, faults=self._faults, script=self._script,
             cassettes={name: self._backends[name] for name in self._recorded}, named=self._guarded,
+            is_one_of_many=self._is_one_of_many,
         )  # fmt: skip
         return made
 
@@ -682,6 +688,7 @@ def _serve_command(options: argparse.Namespace) -> int:
         # So that --check and a parent of workers say what is wrong.
         key_holders = _key_holders(_make_backends(settings, Log("off", _write_nothing), instance, _nobody_answers))
         script = _read_script(settings)
+        _check_workers(settings)
     finally:
         gc.enable()
     for warning in () if script is None else script.warnings:
@@ -702,6 +709,12 @@ def _serve_command(options: argparse.Namespace) -> int:
     except OSError as exc:
         print(f"oaiserve: {listen_failure(exc, settings.server)}", file=sys.stderr)
         return 1
+
+
+def _check_workers(settings: Settings) -> None:
+    """Raise UsageError for what several processes cannot do."""
+    if settings.server.workers != 1 and settings.server.journal:
+        raise UsageError("[server] journal = yes: each worker would keep a journal of its own; set workers = 1")
 
 
 def _run_workers(count: int, settings: Settings, source: str, instance: str, key_holders: typing.Sequence[str]) -> int:
@@ -757,7 +770,9 @@ async def _serve_until_told(settings: Settings, source: str, instance: str, plac
     gc.freeze()
     gc.set_threshold(5_000, 10, 10)
     with _open_log(settings.server, loop) as log:
-        service = Service(settings, log, instance=instance, on_large=_keep_large_blocks_apart)
+        service = Service(
+            settings, log, instance=instance, on_large=_keep_large_blocks_apart, is_one_of_many=place is not None
+        )
         await service.listen(place.sock if place is not None else None)
         if place is None:
             print(_banner(settings, service.port, source, service.key_holders), flush=True)
@@ -814,9 +829,13 @@ def _banner(settings: Settings, port: int, source: str, key_holders: typing.Sequ
 
 
 def _worker_notes(settings: Settings) -> typing.Iterator[str]:
-    """Give a line for who may wonder where an object went: the mock's memory is a worker's own."""
-    if settings.server.workers != 1 and "mock" in _routed_kinds(settings):
+    """Give lines for who may wonder where an object went, or a fault: what is remembered is a worker's own."""
+    if settings.server.workers == 1:
+        return
+    if "mock" in _routed_kinds(settings):
         yield "each worker of the mock remembers its own files and other objects; --workers 1 keeps all"
+    if settings.faults or any(mock.options.script for mock in _routed_mocks(settings)):
+        yield "each worker counts by itself how often faults and the script's rules have come; --workers 1 counts all"
 
 
 def _key_notes(settings: Settings, key_holders: typing.Sequence[str]) -> typing.Iterator[str]:

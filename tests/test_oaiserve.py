@@ -143,6 +143,14 @@ def test_banner_tells_that_each_worker_of_the_mock_remembers_its_own(command):
 
 
 @needs_signals
+def test_banner_tells_that_each_worker_counts_by_itself(command):
+    with running(command, "--workers", "2", "--set", "faults.gpt-*=status 503 first 2") as program:
+        assert "each worker counts by itself" in program.banner
+    with running(command, "--set", "faults.gpt-*=status 503 first 2") as program:
+        assert "each worker counts by itself" not in program.banner
+
+
+@needs_signals
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_stops_with_exit_0(command, number):
     with running(command) as program:
@@ -229,6 +237,16 @@ def test_workers_share_the_port_and_a_dead_one_is_started_again(command):
         status, errors = program.stop()
         assert status == 0
         assert f"worker {first[0]} ended (signal 9); starting another" in errors
+
+
+@needs_shared_port
+def test_sessions_need_one_worker(command):
+    with running(command, "--workers", "2") as program:
+        for path in ("/s/t/v1/models", "/_oaiserve/calls", "/s/t/_oaiserve/calls"):
+            status, _, body = ask(program.port, "GET", path)
+            assert (status, json.loads(body)["error"]["code"]) == (400, "needs_one_worker")
+        assert ask(program.port, "GET", "/v1/models", x_oaiserve_fault="status 418")[0] == 418
+        assert ask(program.port, "GET", "/v1/models")[0] == 200
 
 
 @needs_shared_port

@@ -51,6 +51,7 @@ def test_check_reads_the_file_that_is_named_and_options_beat_it(capsys):
         (["relay", "x"], "'x' is one word too many"),
         (["-c", "none.ini"], "none.ini: cannot be read"),
         (["--check", "--set", "relay.base_url=x", "relay"], "base_url"),
+        (["--check", "--workers", "2", "--set", "server.journal=yes"], "journal = yes: each worker"),
     ],
 )
 def test_a_mistake_is_one_line_and_status_2(arguments, words, capsys):

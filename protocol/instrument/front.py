@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 
+from protocol.errors import ApiError
 from protocol.exchange import Backend, Endpoint, ErrorShapes, Request
 from protocol.instrument.control import CONTROL_ROOT, Cassette, Control
 from protocol.instrument.faults.sources import read_patterns
@@ -21,7 +22,7 @@ class Front:
     `on_switch` is called whenever endpoints may have changed that somebody remembers. `keeps_journal` says that the
     server's own session keeps a journal from the start. `faults` are those of [faults]: ValueError where one is wrong.
     Each session begins with `script` and `seed`. `named` are the backends that a script may ask by name,
-    `paces` the names of its paces.
+    `paces` the names of its paces. `is_one_of_many` says that other processes answer on the same port.
     """
 
     def __init__(
@@ -41,10 +42,12 @@ class Front:
         script: Script | None = None,
         cassettes: typing.Mapping[str, Cassette] | None = None,
         named: typing.Mapping[str, Backend] | None = None,
+        is_one_of_many: bool = False,
     ) -> None:
         self.cassettes = cassettes or {}
         self._backends = backends
         self._on_switch = on_switch
+        self._is_one_of_many = is_one_of_many
         room = JournalRoom()
         configured = read_patterns(faults or {}, "[faults]")
 
@@ -64,8 +67,14 @@ class Front:
         return self.sessions.own.is_on
 
     def endpoint(self, request: Request) -> Endpoint:
-        """Return the endpoint of a request's head; ApiError 404 for a session's name that none can have."""
+        """Return the endpoint of a request's head.
+
+        ApiError 404 for a session's name that none can have, 400 where the request's session may be another process's.
+        """
         name, path = split_session(request.path)
+        if self._is_one_of_many and (name or path.startswith(CONTROL_ROOT)):
+            message = "Sessions and /_oaiserve/ are one process's, and there are several workers here; set workers = 1."
+            raise ApiError(400, message, code="needs_one_worker")
         session = self.sessions.get(name)
         if path.startswith(CONTROL_ROOT):
             return self._control.endpoint(request, session, path[len(CONTROL_ROOT) :])
