@@ -48,6 +48,8 @@ RULES = [
      {"model": "gpt-5-chat-latest", "max_tokens": 9}),
     ("old-limit-gpt-5.1", {"model": "gpt-5.1", "max_tokens": 9}, "max_tokens", "Unsupported parameter",
      {"model": "gpt-50", "max_tokens": 9}),
+    ("old-limit-of-nothing", {"model": "gpt-5.4", "max_tokens": 1}, "max_tokens", "Unsupported parameter",
+     {"model": "gpt-5.4", "max_tokens": 0, "max_completion_tokens": 0}),
     ("temperature-o3", {"model": "o3-mini", "temperature": 0.2}, "temperature",
      "'temperature' does not support 0.2 with this model. Only the default (1) value is supported.",
      {"model": "o3-mini", "temperature": 1}),

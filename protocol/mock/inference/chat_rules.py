@@ -81,10 +81,11 @@ def _both_limits(body: JsonObject) -> Fault:
 
 
 def _old_limit(body: JsonObject) -> Fault:
-    """Source: API reference, max_tokens is not for o-series models; for gpt-5 microsoft/clarity-agent#59."""
-    if body.get("max_tokens") is None:
-        return None
-    if not may_reason(body["model"]):
+    """Source: API reference, max_tokens is not for o-series models; for gpt-5 microsoft/clarity-agent#59.
+
+    A 0, as the official SDK's suite sends it, limits nothing here either.
+    """
+    if not body.get("max_tokens") or not may_reason(body["model"]):
         return None
     return refusal(
         "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
