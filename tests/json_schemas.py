@@ -8,4 +8,5 @@ from protocol.mock.json_schema.document import SchemaDocument
 
 def violations(value, schema):
     """Return everything that is wrong with a value under a schema, [] when it is valid."""
-    return list(SchemaChecker(SchemaDocument(schema)).problems(value, schema))
+    document = SchemaDocument(schema)
+    return list(SchemaChecker(document).problems(value, document.root))

@@ -47,6 +47,15 @@ VALID = [
     ("if_then_else", {"if": {"type": "string"}, "then": {"minLength": 1}, "else": {"type": "null"}}, ["a", None]),
     ("nullable", {"type": "string", "nullable": True}, ["a", None]),
     ("reference_with_neighbour", {"$ref": "#/definitions/A", "maximum": 5, "definitions": {"A": {"minimum": 3}}}, [4]),
+    (
+        "reference_alone",
+        {
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            "definitions": {"A": {"type": "string"}},
+            "items": {"$ref": "#/definitions/A", "maxLength": 2, "enum": ["a"]},
+        },
+        [["long"]],
+    ),
     ("anchor", {"$ref": "#here", "$defs": {"A": {"$anchor": "here", "type": "null"}}}, [None]),
     ("own_id", {"$id": "https://x/s", "items": {"$ref": "https://x/s#/$defs/A"}, "$defs": {"A": {"const": 1}}}, [[1]]),
     ("inner_id", {"$ref": "https://x/a", "$defs": {"A": {"$id": "https://x/a", "type": "null"}}}, [None]),
@@ -115,6 +124,8 @@ INVALID = [
     ("then", {"if": {"type": "string"}, "then": {"minLength": 2}}, "a", "", "expected at least 2 characters"),
     ("else", {"if": {"type": "string"}, "else": {"type": "null"}}, 1, "", "expected null, got 1"),
     ("recursive", TREE, {"value": 1, "left": {"value": 1, "left": {}}}, "left.left", "the property 'value' is missing"),
+    ("reference_alone", {"$schema": "http://json-schema.org/draft-07/schema#", "definitions": {"A": {"type": "string"}},
+                         "items": {"$ref": "#/definitions/A", "type": "null"}}, [None], "[0]", "expected a string"),
     ("neighbour_of_reference", {"$ref": "#/$defs/A", "maximum": 5, "$defs": {"A": {}}}, 6, "", "expected at most 5"),
 ]  # fmt: skip
 

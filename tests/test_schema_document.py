@@ -37,6 +37,7 @@ MALFORMED = [
     ("multiple_of_zero", {"multipleOf": 0}, (), "'multipleOf' must be a number above 0, got 0"),
     ("text_as_flag", {"uniqueItems": "yes"}, (), "'uniqueItems' must be a boolean"),
     ("dependent_as_text", {"dependentRequired": {"a": "b"}}, (), "'dependentRequired' must be an object of lists"),
+    ("dialect_of_somebody", {"$schema": "https://example.com/no-validation"}, (), "'$schema' must be one of json-schema.org's"),
     ("bad_pattern", {"items": {"pattern": "("}}, ("items",), "pattern '(': missing ')' at character 1"),
     ("bad_pattern_property", {"patternProperties": {"[": {}}}, (), "pattern '[': the pattern ends too early"),
     ("reference_to_nowhere", {"properties": {"a": {"$ref": "#/$defs/A"}}}, ("properties", "a"), "leads nowhere"),

@@ -44,5 +44,11 @@ def test_what_forbids_nothing_is_taken(keyword, value):
     assert answered({"type": "object", keyword: value})["choices"]
 
 
+@pytest.mark.parametrize("dialect", ["http://json-schema.org/draft-07/schema#", "https://json-schema.org/draft/2020-12/schema",
+                                     "https://spec.openapis.org/oas/3.1/dialect/base"])  # fmt: skip
+def test_dialects_that_are_known_are_taken(dialect):
+    assert answered({"$schema": dialect, "type": "object"})["choices"]
+
+
 def test_a_member_of_that_name_is_no_keyword():
     assert answered(below({"type": "object", "properties": {"$dynamicRef": {"type": "string"}}}))["choices"]

@@ -86,7 +86,7 @@ def instance(
     Raises SchemaError when the schema is malformed, when nothing satisfies it, or when no value was found within the
     bounds of this module; BudgetSpent when that costs more than is left of the budget.
     """
-    return _made_value(_Maker(SchemaDocument(schema, budget or answer_budget()), seed, hints or Hints()), schema, turn)
+    return _made_value(_Maker(SchemaDocument(schema, budget or answer_budget()), seed, hints or Hints()), turn)
 
 
 class TerseValue(typing.NamedTuple):
@@ -100,7 +100,7 @@ class TerseValue(typing.NamedTuple):
 def terse_instance(schema: JsonSchema, seed: int, hints: Hints, *, turn: int, budget: Budget) -> TerseValue:
     """Return a value as `instance` does, for the arguments of a call: with what was told, and what must be there."""
     maker = _Maker(SchemaDocument(schema, budget), seed, hints, is_terse=True)
-    value = _made_value(maker, schema, turn)
+    value = _made_value(maker, turn)
     return TerseValue(value, maker.told, _has_invented_text(value, schema, maker))
 
 
@@ -120,9 +120,9 @@ def _has_invented_text(value: typing.Any, schema: JsonSchema, maker: _Maker) -> 
     return False
 
 
-def _made_value(maker: _Maker, schema: JsonSchema, turn: int) -> typing.Any:
+def _made_value(maker: _Maker, turn: int) -> typing.Any:
     try:
-        return maker.make([schema], Place((), "", 0, True, turn, frozenset()))
+        return maker.make([maker.document.root], Place((), "", 0, True, turn, frozenset()))
     except Unsatisfiable as exc:
         raise SchemaError(exc.path, exc.reason) from exc
 

@@ -2,8 +2,9 @@
 
 The keywords are those of draft 2020-12 (core and validation), and older ones that are still in use: draft-07's lists as
 `items` with `additionalItems`, `definitions` and `dependencies`, draft-04's boolean `exclusiveMinimum`, OpenAPI's
-`nullable`. Keywords beside a `$ref` count. References stay within the document. What depends on more than a schema and
-its value is refused: `$dynamicRef`, `$recursiveRef`, and `unevaluated...` that forbids anything.
+`nullable`. Keywords beside a `$ref` count, unless `$schema` names a draft in which they do not (draft-07 and before).
+References stay within the document. What depends on more than a schema and its value is refused: `$dynamicRef`,
+`$recursiveRef`, `unevaluated...` that forbids anything, and a `$schema` that is none of json-schema.org.
 
 Schemas come from strangers, so the constants below bound what one may cost, and each loop charges a Budget.
 """
@@ -140,6 +141,9 @@ _ONE = (
 )
 # Draft 2020-12, core §8.2.3.2 and §11; draft 2019-09 has $recursiveRef. An `unevaluated...` of true forbids nothing.
 _UNSUPPORTED = ("$dynamicRef", "$recursiveRef", "unevaluatedProperties", "unevaluatedItems")
+# The meta-schemas whose keywords are known; OpenAPI 3.1 adds none that matter.
+_DIALECT = re.compile(r"https?://(?:json-schema\.org/|spec\.openapis\.org/oas/)")
+_OLD_DIALECT = re.compile(r"https?://json-schema\.org/draft-0[3-7]/")
 _LISTS = ("allOf", "anyOf", "oneOf", "prefixItems")
 _MAPS = ("properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies")
 
@@ -164,6 +168,10 @@ def _is_type(value: object) -> bool:
 
 def _is_text(value: object) -> bool:
     return isinstance(value, str)
+
+
+def _is_dialect(value: object) -> bool:
+    return isinstance(value, str) and _DIALECT.match(value) is not None
 
 
 def _is_flag(value: object) -> bool:
@@ -192,6 +200,7 @@ _SHAPES: dict[str, tuple[typing.Callable[[object], bool], str]] = {
     "enum": (_is_choice, "a list of at least one value"),
     "required": (_is_names, "a list of property names"),
     "dependentRequired": (_is_name_map, "an object of lists of property names"),
+    "$schema": (_is_dialect, "one of json-schema.org's, such as 'https://json-schema.org/draft/2020-12/schema'"),
     "pattern": (_is_text, "a regular expression"),
     "format": (_is_text, "a string"),
     "$ref": (_is_text, "a reference such as '#/$defs/Name'"),
@@ -211,13 +220,15 @@ _SHAPES.update(
     for bound in ("min", "max")
     for what in ("Length", "Items", "Properties", "Contains")
 )
+# What says nothing beside a `$ref` in draft-07 (core §8.3) and before. Places that references lead to stay.
+_NOT_BESIDE = frozenset(("const", *_SHAPES, *_ONE, *_LISTS, *_MAPS)) - {"$ref", "$schema", "$defs", "definitions"}
 
 
 class SchemaDocument:
     """A schema that is well formed: its parts, references and patterns.
 
-    `parts` has each schema within it, with its path, by id(); `root` keeps them alive. `budget` pays for all that is
-    done with the schema, here and elsewhere.
+    `root` is the schema as its dialect reads it. `parts` has each schema within it, with its path, by id(); `root`
+    keeps them alive. `budget` pays for all that is done with the schema, here and elsewhere.
     """
 
     __slots__ = (
@@ -231,7 +242,9 @@ class SchemaDocument:
         """
         self.budget = budget = budget or Budget(_SCHEMA_STEPS, "The JSON Schema", pauses=True)
         _check_extent(root, budget)
-        self.root = root
+        if isinstance(root, dict) and _is_dialect(root.get("$schema")) and _OLD_DIALECT.match(root["$schema"]):
+            root = _references_alone(root)
+        self.root: JsonSchema = root
         self._pattern_budget = PatternBudget(work=budget)
         self.parts: dict[int, tuple[dict[str, typing.Any], SchemaPath]] = {}
         self._names: dict[str, JsonSchema] = {}  # given by $id, $anchor, and draft-04's id
@@ -362,6 +375,25 @@ class SchemaDocument:
             name = schema.get(keyword)
             if isinstance(name, str) and (path or prefix):
                 self._names.setdefault(prefix + name, schema)
+
+
+def _references_alone(schema: typing.Any) -> typing.Any:
+    """Return a schema in which nothing that would count stands beside a `$ref`."""
+    if not isinstance(schema, dict):
+        return schema
+    ruled = "$ref" in schema
+    alone = {}
+    for keyword, value in schema.items():
+        if ruled and keyword in _NOT_BESIDE:
+            continue
+        if isinstance(value, list) and (keyword in _LISTS or keyword == "items"):
+            value = [_references_alone(part) for part in value]
+        elif isinstance(value, dict) and keyword in _MAPS:
+            value = {name: _references_alone(part) for name, part in value.items()}
+        elif keyword in _ONE:
+            value = _references_alone(value)
+        alone[keyword] = value
+    return alone
 
 
 def _parts(schema: dict[str, typing.Any], path: SchemaPath) -> typing.Iterator[tuple[SchemaPath, object]]:
