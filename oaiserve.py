@@ -601,6 +601,7 @@ examples:
   python oaiserve.py dashscope                        Alibaba's DashScope behind OpenAI's API, each caller's own key
   python oaiserve.py -p 0                             on any free port; the banner says which
   python oaiserve.py try                              is the server there, and is it well?
+  python oaiserve.py key new alice                    a key for a caller of your own, its hash into keys.ini
   python oaiserve.py bundle                           one file and a zipapp in dist/
 
 Options beat the file, the file beats the defaults. Without --config, config.ini is read from the working directory
@@ -613,7 +614,7 @@ def main(arguments: typing.Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status: 0 stopped when told, 1 could not go on, 2 wrong usage."""
     try:
         options = _parser().parse_args(arguments)
-        if options.more and options.command != "cassette":
+        if options.more and options.command not in ("cassette", "key"):
             raise UsageError(f"{evidence(options.more[0])} is one word too many; --help tells what there is")
         return _COMMANDS.get(options.command, _serve_command)(options)
     except UsageError as exc:
@@ -644,7 +645,7 @@ def _parser() -> argparse.ArgumentParser:
         usage="python oaiserve.py [COMMAND] [options]",
         description="Stands where the OpenAI API stands. Commands: "
         f"{', '.join(_KINDS)} (serve; the backend takes what no route names), try [URL], "
-        "bundle [DIR], cassette check|import.",
+        "bundle [DIR], cassette check|import, key new|list|check.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -656,7 +657,13 @@ def _parser() -> argparse.ArgumentParser:
         help=f"{', '.join([*_KINDS, *_COMMANDS])}; nothing: serve as configured",
     )
     add("target", nargs="?", metavar="URL|DIR", help="try: the server's address; bundle: the folder to write to (dist)")
-    add("more", nargs="*", metavar="FILE", help="cassette check FILE, cassette import HAR FILE: recorded answers")
+    add(
+        "more",
+        nargs="*",
+        metavar="FILE|NAME",
+        help="cassette check FILE, cassette import HAR FILE: recorded answers; key new NAME, key list, key check: keys "
+        "of your callers",
+    )
     add("-c", "--config", metavar="FILE", help="read this configuration instead of config.ini")
     add("-p", "--port", metavar="N", help="port to listen on; 0 takes any free one")
     add("--host", metavar="H", help="address to listen on; 0.0.0.0 is every one")
@@ -670,6 +677,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--model", metavar="M", help="try: the model to ask (else the first one listed)")
     add("--live", metavar="URL", help="cassette check: the API whose answers the recorded ones are compared with")
+    add("--team", metavar="T", default="", help="key new: the team that the key is of")
+    add("--file", metavar="FILE", default="keys.ini", help="key: the file of keys (else keys.ini)")
     add("--version", action="version", version=__version__)
     return parser
 
@@ -939,7 +948,16 @@ def _cassette_command(options: argparse.Namespace) -> int:
     return status
 
 
-_COMMANDS = {"try": _try_command, "bundle": _bundle_command, "cassette": _cassette_command}
+def _key_command(options: argparse.Namespace) -> int:
+    run_key, terminal = load("key command")
+    words = [word for word in (options.target, *options.more) if word is not None]
+    if options.key is not None:
+        raise UsageError("--key goes with try and cassette; key check reads the key where nobody sees it")
+    status: int = run_key(words, options.team, options.file, terminal(sys.stdout, sys.stderr, sys.stdin), time.time())
+    return status
+
+
+_COMMANDS = {"try": _try_command, "bundle": _bundle_command, "cassette": _cassette_command, "key": _key_command}
 
 
 if __name__ == "__main__":

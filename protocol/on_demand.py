@@ -39,6 +39,7 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     # A relay whose answers are recorded; what is done with such a recording besides.
     "cassette": (("protocol.cassette.deck", "Deck"), ("protocol.cassette.tape", "Tape")),
     "cassette command": (("protocol.cassette.command", "run_cassette"),),
+    "key command": (("protocol.team.key_command", "run_key"), ("protocol.team.key_command", "Terminal")),
     # A program that asks for a session of the server that it runs; a test that does.
     "session handle": (("protocol.instrument.handle", "SessionHandle"),),
     "pytest plugin": (("protocol.instrument.pytest_plugin", "make_plugin"),),

@@ -148,7 +148,7 @@ def test_environment_by_itself_changes_nothing():
         ("[routes]\ngpt-* =\n", "config.ini [routes] gpt-* = nothing: expected names of backends"),
         ("[server]\nport = 1\nport = 2\n", "config.ini [server] port: stands there twice (line 3); keep one"),
         ("[server]\n[server]\n", "config.ini [server]: stands there twice (line 2); join the two"),
-        ("port = 1\n", "config.ini line 1: 'port = 1' stands before the first [section]"),
+        ("port = 1\n", "config.ini line 1: 'port' … stands before the first [section]"),
         ("[server]\nport\n", "config.ini line 2: 'port' is not understood; expected 'key = value'"),
         ("[keyed mock]\ntimeout = 1\n", "two backends are called 'mock'"),
     ],

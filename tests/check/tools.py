@@ -27,7 +27,6 @@ CALLED_BY_OTHERS = {
     "sizehint": "asyncio passes it to get_buffer",
     "pytest_configure": "pytest calls it of a module that it is told to load",
     "use_faults": "a program calls it of its session",
-    "optionxform": "configparser calls it for each key",
     **dict.fromkeys(("has_location", "submodule_search_locations"), "Python reads it of a module's spec"),
 }
 
