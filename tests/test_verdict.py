@@ -8,6 +8,7 @@ import urllib.request
 import xml.etree.ElementTree as ET
 
 import pytest
+from steps import assert_grows_in_proportion, steps_of_turns
 
 import oaiserve
 from protocol.instrument.journal import Entry
@@ -174,6 +175,67 @@ def test_responses_are_read_too():
     made.call()
     made.entries[1].request_body = json.dumps({"input": [{"role": "assistant", "content": "The ans"}]}).encode()
     assert made.verdict()["length_ignored"] == ("bad", [1, 2])
+
+
+# ---- journals of thousands of calls
+
+
+def equal_failures_at_once(count):
+    made = Made()
+    for _ in range(count):
+        made.now = 1000.0
+        made.call(500)
+    return made
+
+
+def attempts_one_after_the_other(count):
+    made = Made()
+    for _ in range(count):
+        made.call(429, after=0.0001, took=0.0001, answer={"error": {"code": "insufficient_quota"}})
+    return made
+
+
+def texts_that_broke_off(count):
+    made = Made()
+    for number in range(count):
+        made.call(fault="cut", answer=streamed(f"The answer {number}"), ended="cut", messages=[])
+        made.call(answer=said(f"The ans {number}", "length"), messages=[])
+        made.call(messages=going_on(f"The answer {number}"))
+        made.call(messages=going_on(f"The ans {number}"))
+    return made
+
+
+def results_of_broken_calls(count):
+    made = Made()
+    for number in range(count):
+        made.call(fault="args-bad", answer=said(None, "tool_calls", [(f"call_{number}", "f", "{")]))
+    result = {"role": "tool", "tool_call_id": "call_1", "content": "22 degrees"}
+    for _ in range(count):
+        made.call(messages=[result])
+    return made
+
+
+MANY = [equal_failures_at_once, attempts_one_after_the_other, texts_that_broke_off, results_of_broken_calls]
+
+
+@pytest.mark.parametrize("made_of", MANY)
+def test_the_verdict_takes_steps_in_proportion_to_the_calls(made_of):
+    made = {count: made_of(count) for count in (50, 100, 200)}
+    assert_grows_in_proportion(lambda count: made[count].verdict(), 100)
+
+
+@pytest.mark.parametrize("made_of", MANY)
+def test_others_have_their_turns_while_many_calls_are_judged(made_of):
+    made = made_of(1500)
+    turns = steps_of_turns(made.verdict)
+    assert len(turns) > 10 and max(turns) < 25_000
+
+
+def test_a_large_answer_of_many_events_is_read_in_turns():
+    made = Made().call(answer=b"data: {}\n" * 7000).call(messages=[{}] * 20_000)
+    made.call(fault="cut", answer=streamed("The answer")).call()
+    turns = steps_of_turns(made.verdict)
+    assert len(turns) > 5 and max(turns) < 30_000
 
 
 def test_text_and_junit_say_the_same():

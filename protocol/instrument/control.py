@@ -265,18 +265,24 @@ def _show_faults(session: Session, request: Request) -> Answer:
 # ---- the verdict -----------------------------------------------------------------------------------------------------
 
 
-def _judge(session: Session, request: Request) -> Answer:
-    judge, as_json, _ = load("verdict")
-    entries = list(session.journal.entries)
-    made = judge(entries, session.now())
-    return json_response(as_json(made, calls=len(entries), dropped=session.journal.dropped))
+async def _judge(session: Session, request: Request) -> Response:
+    def judge_in_turns() -> Response:
+        judge, as_json, _ = load("verdict")
+        entries = list(session.journal.entries)
+        made = judge(entries, session.now())
+        return json_response(as_json(made, calls=len(entries), dropped=session.journal.dropped))
+
+    return await in_turns(judge_in_turns)
 
 
-def _judge_for_junit(session: Session, request: Request) -> Answer:
-    judge, _, as_junit = load("verdict")
-    made = judge(list(session.journal.entries), session.now())
-    fields = encode_fields([("content-type", "application/xml; charset=utf-8")])
-    return Response(200, fields, as_junit(made, f"oaiserve {session.name}".rstrip()).encode())
+async def _judge_for_junit(session: Session, request: Request) -> Response:
+    def judge_in_turns() -> Response:
+        judge, _, as_junit = load("verdict")
+        made = judge(list(session.journal.entries), session.now())
+        fields = encode_fields([("content-type", "application/xml; charset=utf-8")])
+        return Response(200, fields, as_junit(made, f"oaiserve {session.name}".rstrip()).encode())
+
+    return await in_turns(judge_in_turns)
 
 
 # ---- limits ---------------------------------------------------------------------------------------------------------

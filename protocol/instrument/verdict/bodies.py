@@ -8,7 +8,13 @@ from __future__ import annotations
 import json
 import typing
 
+from protocol.budget import spend_turn
 from protocol.wire.json_text import JsonObject
+
+# What a body costs to read (protocol/budget.py): by itself, so many bytes a step, and each event and message of it.
+_BODY_STEPS = 20
+_BYTES_A_STEP = 50
+_ITEM_STEPS = 10
 
 
 class Answered(typing.NamedTuple):
@@ -28,19 +34,22 @@ class Repeated(typing.NamedTuple):
 
 def answered(body: bytes) -> Answered:
     """Return what an answer's body says, as far as it has come."""
+    spend_turn(_BODY_STEPS + len(body) // _BYTES_A_STEP)
     text = body.decode("utf-8", "replace")
     if text.lstrip()[:1] == "{":
         value = _read(text)
         return _of_whole(value) if value is not None else Answered()
-    return _of_events([value for value in map(_read, _data_of_events(text)) if value is not None])
+    return _of_events(value for value in map(_read, _data_of_events(text)) if value is not None)
 
 
 def repeated(body: bytes) -> Repeated:
     """Return what a request's body repeats."""
+    spend_turn(_BODY_STEPS + len(body) // _BYTES_A_STEP)
     value = _read(body.decode("utf-8", "replace"))
     items = [] if value is None else _objects(value.get("messages")) or _objects(value.get("input"))
     said, results = [], []
     for item in items:
+        spend_turn(_ITEM_STEPS)
         if item.get("role") == "assistant":
             said.append(_text_of(item.get("content")))
         elif item.get("role") == "tool":
@@ -52,6 +61,7 @@ def repeated(body: bytes) -> Repeated:
 
 def error_code(body: bytes) -> str:
     """Return the code of an error's answer, "" for none."""
+    spend_turn(_BODY_STEPS + len(body) // _BYTES_A_STEP)
     value = _read(body.decode("utf-8", "replace")) or {}
     error = value.get("error")
     return str(error.get("code") or "") if isinstance(error, dict) else ""
@@ -84,10 +94,11 @@ def _call(id: object, function: object) -> tuple[str, str, str]:
     return str(id), str(described.get("name") or ""), str(described.get("arguments") or "")
 
 
-def _of_events(events: typing.Sequence[JsonObject]) -> Answered:
+def _of_events(events: typing.Iterable[JsonObject]) -> Answered:
     text, reason = "", ""
     calls: dict[object, list[str]] = {}
     for event in events:
+        spend_turn(_ITEM_STEPS)
         kind = str(event.get("type") or "")
         if kind == "response.output_text.delta":
             text += _text_of(event.get("delta"))

@@ -6,8 +6,10 @@ over, and when the first had failed. Equal calls that overlap are different call
 
 from __future__ import annotations
 
+import heapq
 import typing
 
+from protocol.budget import spend_turn
 from protocol.instrument.journal import Entry
 from protocol.instrument.verdict.bodies import error_code
 
@@ -18,26 +20,46 @@ _FINAL_CODES = frozenset(("insufficient_quota", "billing_hard_limit_reached"))
 
 Chain = typing.Sequence[Entry]
 
+# What it costs to find the chain of an entry (protocol/budget.py).
+_ENTRY_STEPS = 10
+
 
 def chains(entries: typing.Iterable[Entry]) -> typing.Sequence[Chain]:
     """Return the chains of a journal's entries, which come in the order of time."""
     made: list[list[Entry]] = []
-    open_chains: dict[str, list[list[Entry]]] = {}
+    open_chains: dict[str, _OpenChains] = {}
     for entry in entries:
-        before = open_chains.setdefault(entry.key, [])
-        chain = next((one for one in reversed(before) if _follows(one[-1], entry)), None)
-        if chain is None:
-            chain = []
-            made.append(chain)
-            before.append(chain)
-        chain.append(entry)
-        if not has_failed(entry):
-            before[:] = [one for one in before if one is not chain or not entry.ended]
+        spend_turn(_ENTRY_STEPS)
+        equal = open_chains.setdefault(entry.key, _OpenChains())
+        number = equal.before(entry.came)
+        if number is None:
+            number = len(made)
+            made.append([])
+        made[number].append(entry)
+        if has_failed(entry) and entry.ended_at is not None:
+            equal.add(number, entry.ended_at)
     return made
 
 
-def _follows(before: Entry, entry: Entry) -> bool:
-    return before.ended_at is not None and before.ended_at <= entry.came and has_failed(before)
+class _OpenChains:
+    """The chains of equal calls, by number, whose last attempt has failed: another one may follow it.
+
+    A program may make thousands of equal calls at once, so they are not all looked at for each.
+    """
+
+    def __init__(self) -> None:
+        self._by_end: list[tuple[float, int]] = []  # a heap, of those that may not have ended yet
+        self._ended: list[int] = []  # a heap, in which the latest number is the first
+
+    def add(self, number: int, ended_at: float) -> None:
+        """Have another one, whose last attempt ended then."""
+        heapq.heappush(self._by_end, (ended_at, number))
+
+    def before(self, came: float) -> int | None:
+        """Take out the latest chain that an attempt follows which came then, None for none."""
+        while self._by_end and self._by_end[0][0] <= came:
+            heapq.heappush(self._ended, -heapq.heappop(self._by_end)[1])
+        return -heapq.heappop(self._ended) if self._ended else None
 
 
 def has_failed(entry: Entry) -> bool:

@@ -6,14 +6,16 @@ import typing
 import xml.sax.saxutils
 
 from protocol.instrument.journal import Entry
-from protocol.instrument.verdict.chains import chains
 from protocol.instrument.verdict.findings import Evidence, Finding, findings
 from protocol.wire.json_text import JsonObject
 
 
 def judge(entries: typing.Sequence[Entry], now: float) -> list[Finding]:
-    """Return the findings about the calls of a journal; `now` is the session's time, in seconds."""
-    return findings(Evidence(entries, chains(entries), now))
+    """Return the findings about the calls of a journal; `now` is the session's time, in seconds.
+
+    It takes time in proportion to what the journal holds, in turns with everybody else where it is called so.
+    """
+    return findings(Evidence(entries, now))
 
 
 def as_json(made: typing.Sequence[Finding], *, calls: int, dropped: int) -> JsonObject:
