@@ -50,6 +50,7 @@ from protocol.service.log_output import LogOutput
 from protocol.service.metrics import Metrics
 from protocol.service.origins import Origins
 from protocol.service.router import Router
+from protocol.team.ledger.settings import LedgerSettings
 from protocol.turns import start_thread
 from protocol.wire.json_text import JsonObject
 
@@ -148,6 +149,9 @@ _KINDS = {
 #: Sections that a backend's settings name.
 _PARTS = {"pace": PaceSettings}
 
+#: Sections that stand once, beside [server].
+_SINGLE = {"ledger": LedgerSettings}
+
 
 def _make_backends(
     settings: Settings, log: Log, instance: str, forward: typing.Callable[[Request], Answer]
@@ -243,7 +247,8 @@ def _most_connections(settings: Settings) -> int:
 
 
 def _configuration() -> Configuration:
-    return Configuration(ServerSettings, {name: kind.settings for name, kind in _KINDS.items()}, _PARTS, _check_fault)
+    kinds = {name: kind.settings for name, kind in _KINDS.items()}
+    return Configuration(ServerSettings, kinds, _PARTS, _check_fault, _SINGLE)
 
 
 def _check_fault(text: str) -> None:
@@ -275,7 +280,9 @@ class Service:
         self.backends = {backend.name: backend.kind for backend in settings.backends}
         self.routes = [(route.pattern, route.backends) for route in settings.routes]
         self._metrics = Metrics()
-        self._backends = _make_backends(settings, log, instance or _new_instance(), self._forward)
+        instance = instance or _new_instance()
+        self._backends = _make_backends(settings, log, instance, self._forward)
+        self._spool = _open_spool(settings, instance)
         self.key_holders = _key_holders(self._backends)
         self.example = _chat_example(settings, self.key_holders)
         origins = Origins(settings.server.cors_origins)
@@ -334,7 +341,11 @@ class Service:
 
     def metrics(self) -> str:
         """Return the text of /metrics."""
-        return self._metrics.exposition({"connections": ("Connections open.", self._server.open_connections)})
+        gauges: dict[str, tuple[str, float]] = {"connections": ("Connections open.", self._server.open_connections)}
+        if self._spool is not None:
+            gauges["ledger_lag_seconds"] = ("Seconds that calls wait for their place in the ledger.", self._spool.lag())
+            gauges["ledger_lost"] = ("Calls that are missing in the ledger: the disk was full.", self._spool.lost)
+        return self._metrics.exposition(gauges)
 
     async def listen(self, sock: socket.socket | None = None) -> None:
         """Begin to accept; OSError when the address cannot be had."""
@@ -355,10 +366,72 @@ class Service:
     async def _close_backends(self) -> None:
         for backend in self._backends.values():
             await backend.close()
+        if self._spool is not None:
+            self._spool.close()
 
 
 def _new_instance() -> str:
     return os.urandom(8).hex()
+
+
+# ---- the ledger -------------------------------------------------------------------------------------------------
+
+# Calls of the last moment are written when everything else has stopped.
+_LEDGER_SECONDS = 5.0
+_LEDGER_GLANCE_SECONDS = 0.05
+
+
+def _ledger_file(settings: Settings) -> str:
+    """Return the path of the ledger, "" for none. A program may change its folder while it serves."""
+    file: str = settings.single["ledger"].file
+    return os.path.abspath(file) if file else ""
+
+
+def _open_spool(settings: Settings, instance: str) -> typing.Any:
+    file = _ledger_file(settings)
+    if not file:
+        return None
+    (spool,) = load("spool")
+    return spool(file, instance, asyncio.get_running_loop().call_later)
+
+
+def _make_ledger_writer(settings: Settings, say: typing.Callable[[str], object]) -> typing.Any:
+    """Return what keeps the ledger's one writer alive, None without a ledger."""
+    file = _ledger_file(settings)
+    if not file:
+        return None
+    (writer_process,) = load("ledger process")
+    keep_days = settings.single["ledger"].keep_days
+    return writer_process([sys.executable, _own_path(), _LEDGER_WRITER, file, str(keep_days)], say)
+
+
+@contextlib.asynccontextmanager
+async def _writing_ledger(settings: Settings, log: Log) -> typing.AsyncIterator[None]:
+    """Keep the ledger's writer alive while the block runs, and let it write the last calls."""
+    writer = _make_ledger_writer(settings, log.say)
+    if writer is None:
+        yield
+        return
+
+    async def tend() -> None:
+        while True:
+            await asyncio.sleep(writer.tend())
+
+    tending = asyncio.ensure_future(tend())
+    try:
+        yield
+    finally:
+        tending.cancel()
+        for pause in writer.let_go(_LEDGER_SECONDS, _LEDGER_GLANCE_SECONDS):
+            await asyncio.sleep(pause)
+
+
+def _own_path() -> str:
+    """Return the path of this program: of the file, or of the archive, that holds this code."""
+    path = _own_path.__code__.co_filename
+    while path and not os.path.isfile(path):
+        path = os.path.dirname(path)
+    return os.path.abspath(path)
 
 
 # ---- embedding --------------------------------------------------------------------------------------------------
@@ -512,12 +585,13 @@ async def serve(settings: Settings | None = None) -> typing.AsyncIterator[Runnin
     settings = settings or load_settings()
     recorder = _Recorder()
     with _open_log(settings.server, asyncio.get_running_loop()) as log:
-        service = Service(settings, log, on_request=recorder.add)
-        await service.listen()
-        try:
-            yield RunningServer(_url(settings.server, service.port), service.port, recorder.requests, lambda: None)
-        finally:
-            await service.close()
+        async with _writing_ledger(settings, log):
+            service = Service(settings, log, on_request=recorder.add)
+            await service.listen()
+            try:
+                yield RunningServer(_url(settings.server, service.port), service.port, recorder.requests, lambda: None)
+            finally:
+                await service.close()
 
 
 def start(
@@ -614,9 +688,9 @@ def main(arguments: typing.Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status: 0 stopped when told, 1 could not go on, 2 wrong usage."""
     try:
         options = _parser().parse_args(arguments)
-        if options.more and options.command not in ("cassette", "key"):
+        if options.more and options.command not in _WITH_MORE:
             raise UsageError(f"{evidence(options.more[0])} is one word too many; --help tells what there is")
-        return _COMMANDS.get(options.command, _serve_command)(options)
+        return {**_COMMANDS, **_OWN_COMMANDS}.get(options.command, _serve_command)(options)
     except UsageError as exc:
         print(f"oaiserve: {exc}", file=sys.stderr)
         return 2
@@ -698,9 +772,10 @@ def _serve_command(options: argparse.Namespace) -> int:
         key_holders = _key_holders(_make_backends(settings, Log("off", _write_nothing), instance, _nobody_answers))
         script = _read_script(settings)
         _check_workers(settings)
+        ledger_remark = _check_ledger(settings)
     finally:
         gc.enable()
-    for warning in () if script is None else script.warnings:
+    for warning in (*(() if script is None else script.warnings), *ledger_remark):
         print(f"oaiserve: {warning}", file=sys.stderr)
     if options.check:
         print(f"; from {source}\n{describe(settings)}", end="")
@@ -728,17 +803,33 @@ def _check_workers(settings: Settings) -> None:
 
 def _run_workers(count: int, settings: Settings, source: str, instance: str, key_holders: typing.Sequence[str]) -> int:
     run_workers, workers_failed = load("workers")
+    writer = _make_ledger_writer(settings, lambda message: print(f"oaiserve: {message}", file=sys.stderr))
     try:
         status: int = run_workers(
             count,
             settings.server,
             lambda place: asyncio.run(_serve_until_told(settings, source, instance, place)),
             lambda port: print(_banner(settings, port, source, key_holders), flush=True),
+            writer.tend if writer is not None else None,
         )
     except workers_failed as exc:
         print(f"oaiserve: {exc}", file=sys.stderr)
         return 1
+    finally:
+        for pause in () if writer is None else writer.let_go(_LEDGER_SECONDS, _LEDGER_GLANCE_SECONDS):
+            time.sleep(pause)
     return status
+
+
+def _check_ledger(settings: Settings) -> list[str]:
+    """Return what the owner of a ledger should know of its place; UsageError where there can be none."""
+    file = _ledger_file(settings)
+    if not file:
+        return []
+    check_place, network_remark, read_mounts = load("ledger place")
+    check_place(file)
+    remark = network_remark(file, read_mounts())
+    return [remark] if remark else []
 
 
 def _nobody_answers(request: Request) -> Answer:
@@ -779,25 +870,27 @@ async def _serve_until_told(settings: Settings, source: str, instance: str, plac
     gc.freeze()
     gc.set_threshold(5_000, 10, 10)
     with _open_log(settings.server, loop) as log:
-        service = Service(
-            settings, log, instance=instance, on_large=_keep_large_blocks_apart, is_one_of_many=place is not None
-        )
-        await service.listen(place.sock if place is not None else None)
-        if place is None:
-            print(_banner(settings, service.port, source, service.key_holders), flush=True)
-        else:
-            place.ready()
-        await told.wait()
-        told.clear()
-        if place is not None:
-            loop.remove_reader(place.lifeline)
-        draining = asyncio.ensure_future(service.drain())
-        impatience = asyncio.ensure_future(told.wait())
-        await asyncio.wait([draining, impatience], return_when=asyncio.FIRST_COMPLETED)
-        impatience.cancel()
-        if not draining.done():
-            draining.cancel()
-            await service.close()
+        # That of workers is their parent's.
+        async with _writing_ledger(settings, log) if place is None else contextlib.AsyncExitStack():
+            service = Service(
+                settings, log, instance=instance, on_large=_keep_large_blocks_apart, is_one_of_many=place is not None
+            )
+            await service.listen(place.sock if place is not None else None)
+            if place is None:
+                print(_banner(settings, service.port, source, service.key_holders), flush=True)
+            else:
+                place.ready()
+            await told.wait()
+            told.clear()
+            if place is not None:
+                loop.remove_reader(place.lifeline)
+            draining = asyncio.ensure_future(service.drain())
+            impatience = asyncio.ensure_future(told.wait())
+            await asyncio.wait([draining, impatience], return_when=asyncio.FIRST_COMPLETED)
+            impatience.cancel()
+            if not draining.done():
+                draining.cancel()
+                await service.close()
     return 0
 
 
@@ -957,7 +1050,23 @@ def _key_command(options: argparse.Namespace) -> int:
     return status
 
 
+def _ledger_writer_command(options: argparse.Namespace) -> int:
+    # Its parent is told to stop, and has something to be written until its end: the lifeline tells when that is.
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    run_writer, read_lifeline = load("ledger writer")
+    told = threading.Event()
+    start_thread(lambda: read_lifeline(told), "lifeline")
+    run_writer(options.target, int(*options.more), told, lambda message: print(f"oaiserve: {message}", file=sys.stderr))
+    return 0
+
+
 _COMMANDS = {"try": _try_command, "bundle": _bundle_command, "cassette": _cassette_command, "key": _key_command}
+
+# What the program calls itself.
+_LEDGER_WRITER = "ledger-writer"
+_OWN_COMMANDS = {_LEDGER_WRITER: _ledger_writer_command}
+_WITH_MORE = ("cassette", "key", _LEDGER_WRITER)
 
 
 if __name__ == "__main__":

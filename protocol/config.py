@@ -8,6 +8,7 @@ table. Only a value that says so is taken from the environment: `${NAME}`, `${NA
 from __future__ import annotations
 
 import re
+import types
 import typing
 
 from protocol.errors import UsageError, evidence, without_secrets
@@ -156,6 +157,8 @@ class Settings(typing.NamedTuple):
     parts: tuple[BackendSettings, ...] = ()
     #: Faults (protocol/instrument/faults/language.py) by the pattern of the model.
     faults: tuple[tuple[str, str], ...] = ()
+    #: The values of sections that stand once, as [server] does, by name.
+    single: typing.Mapping[str, typing.Any] = types.MappingProxyType({})
 
     def part(self, kind: str, name: str) -> typing.Any:
         """Return the values of [KIND NAME]; UsageError where there is no such section."""
@@ -173,8 +176,8 @@ class Configuration:
     """Gathers texts from their sources, later ones over earlier ones, and turns them into Settings.
 
     `server` is the class of [server], `kinds` maps the kinds of backends to theirs, `parts` those of sections that
-    backends can refer to by name. `check_fault` reads a fault and raises ValueError where it is none. Every mistake is
-    a UsageError of one line.
+    backends can refer to by name, `single` those that stand once. `check_fault` reads a fault and raises ValueError
+    where it is none. Every mistake is a UsageError of one line.
     """
 
     def __init__(
@@ -183,14 +186,16 @@ class Configuration:
         kinds: typing.Mapping[str, type[Section]],
         parts: typing.Mapping[str, type[Section]] | None = None,
         check_fault: typing.Callable[[str], object] = parse_text,
+        single: typing.Mapping[str, type[Section]] | None = None,
     ) -> None:
         self._server = server
+        self._single = single or {}
         self._check_fault = check_fault
         self._kinds = kinds
         self._parts = parts or {}
         # (section, key) -> (text, where it stands); a section is "server", "relay" or "relay NAME"
         self._values: dict[tuple[str, str], tuple[str, str]] = {}
-        self._sections: list[str] = ["server", *kinds]
+        self._sections: list[str] = ["server", *self._single, *kinds]
         self._routes: list[tuple[str, str, str]] = []
         self._faults: dict[str, tuple[str, str]] = {}
 
@@ -247,7 +252,7 @@ class Configuration:
                 *_backend_name(section), self._section(self._section_class(section, section), section, environ)
             )
             for section in self._sections
-            if section != "server"
+            if section != "server" and section not in self._single
         ]
         backends = tuple(one for one in read if one.kind in self._kinds)
         parts = tuple(one for one in read if one.kind in self._parts)
@@ -260,6 +265,7 @@ class Configuration:
         return Settings(
             self._section(self._server, "server", environ), backends, self._route_table(backend, names, environ),
             parts, self._fault_table(environ),
+            {name: self._section(cls, name, environ) for name, cls in self._single.items()},
         )  # fmt: skip
 
     def _section_class(self, section: str, where: str) -> type[Section]:
@@ -267,11 +273,14 @@ class Configuration:
         kind = match[1] if match else section
         if kind == "server" and match and not match[2]:
             return self._server
+        if match and kind in self._single and not match[2]:
+            return self._single[kind]
         if match and kind in self._kinds:
             return self._kinds[kind]
         if match and match[2] and kind in self._parts:
             return self._parts[kind]
-        known = ", ".join(["server", *self._kinds, *(f"{part} NAME" for part in self._parts), "routes", "faults"])
+        parts = [f"{part} NAME" for part in self._parts]
+        known = ", ".join(["server", *self._single, *self._kinds, *parts, "routes", "faults"])
         raise UsageError(
             f"{where}: there is no section [{without_secrets(section)}]; there are {known} and [KIND NAME] for more "
             "backends"
@@ -347,6 +356,8 @@ def expand(text: str, environ: typing.Mapping[str, str], where: str) -> str:
 def describe(settings: Settings) -> str:
     """Return the effective settings as an ini file, secrets masked; what `--check` prints."""
     lines = ["[server]", *_described(settings.server), ""]
+    for name, section in settings.single.items():
+        lines += [f"[{name}]", *_described(section), ""]
     for backend in (*settings.backends, *settings.parts):
         title = backend.kind if backend.name == backend.kind else f"{backend.kind} {backend.name}"
         remark = backend.options.remark()

@@ -34,6 +34,19 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     "key label": (("protocol.service.key_label", "md5_label"),),
     # A start whose backends hold a key.
     "key that is held": (("protocol.wire.masking", "can_be_masked"),),
+    # A start with a ledger: in the parent, in those that serve, in the one that writes.
+    "ledger place": (
+        ("protocol.team.ledger.place", "check_place"),
+        ("protocol.team.ledger.place", "network_remark"),
+        ("protocol.team.ledger.place", "read_mounts"),
+    ),
+    "ledger process": (("protocol.team.ledger.process", "WriterProcess"),),
+    "held file": (("protocol.team.ledger.held", "hold"),),
+    "spool": (("protocol.team.ledger.spool", "Spool"),),
+    "ledger writer": (
+        ("protocol.team.ledger.writer", "run_writer"),
+        ("protocol.team.ledger.writer", "read_lifeline"),
+    ),
     # What a tester switches on.
     "instrument": (("protocol.instrument.front", "Front"),),
     # A relay whose answers are recorded; what is done with such a recording besides.

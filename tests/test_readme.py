@@ -22,6 +22,7 @@ def test_configuration_table_is_complete_and_current():
     expected = []
     for name, cls in {
         "server": ServerSettings,
+        **oaiserve._SINGLE,
         **{name: kind.settings for name, kind in oaiserve._KINDS.items()},
         **{f"{name} NAME": cls for name, cls in oaiserve._PARTS.items()},
     }.items():

@@ -50,18 +50,23 @@ class WorkersFailed(Exception):
 
 
 Work = typing.Callable[[WorkerPlace], int]
+# Returns after how many seconds it wants to be called again, at the latest.
+Tend = typing.Callable[[], float]
 
 
-def run_workers(count: int, settings: ServerSettings, work: Work, announce: typing.Callable[[int], None]) -> int:
+def run_workers(
+    count: int, settings: ServerSettings, work: Work, announce: typing.Callable[[int], None], tend: Tend | None = None
+) -> int:
     """Run `work(place)` in `count` processes until a signal to stop; return the exit status.
 
-    `announce(port)` is called once all of them listen. UsageError where the platform cannot share a port, OSError when
-    the address cannot be had, WorkersFailed when workers die as fast as they are started.
+    `announce(port)` is called once all of them listen. `tend` looks after another child of this process: before the
+    first worker starts, when a child has died, and as often as it asks for. UsageError where the platform cannot share
+    a port, OSError when the address cannot be had, WorkersFailed when workers die as fast as they are started.
     """
     if not hasattr(os, "fork") or not hasattr(socket, "SO_REUSEPORT"):
         raise UsageError(f"[server] workers = {count}: this platform cannot share a port; set it to 1")
     with _reserved_address(settings) as reserved:
-        return _Supervisor(count, reserved.getsockname(), settings.drain_timeout, work, announce).run()
+        return _Supervisor(count, reserved.getsockname(), settings.drain_timeout, work, announce, tend).run()
 
 
 def _reserved_address(settings: ServerSettings) -> socket.socket:
@@ -91,13 +96,20 @@ class _Supervisor:
     """The parent: knows its workers by process id, and hears of signals and ready workers through one pipe each."""
 
     def __init__(
-        self, count: int, address: typing.Any, drain_seconds: float, work: Work, announce: typing.Callable[[int], None]
+        self,
+        count: int,
+        address: typing.Any,
+        drain_seconds: float,
+        work: Work,
+        announce: typing.Callable[[int], None],
+        tend: Tend | None,
     ) -> None:
         self._count = count
         self._address = address
         self._drain_seconds = drain_seconds
         self._work = work
         self._announce = announce
+        self._tend = tend
         self._started_at: dict[int, float] = {}
         self._ready = 0
         self._quick_deaths = 0
@@ -114,11 +126,13 @@ class _Supervisor:
             signal.signal(number, self._note_signal)
         signal.signal(signal.SIGCHLD, lambda *_: None)
         try:
+            pause = self._tend() if self._tend else None
             for _ in range(self._count):
                 self._start_worker()
             while not self._stop_signals:
-                self._wait(None)
+                self._wait(pause)
                 self._bury_dead()
+                pause = self._tend() if self._tend else None
             return self._stop()
         except BaseException:
             self._tell_workers(signal.SIGTERM)

@@ -1,0 +1,108 @@
+"""One call in the ledger, and the line of a spool that tells of it: a JSON list, its kind first."""
+
+from __future__ import annotations
+
+import json
+import typing
+from json.encoder import encode_basestring_ascii
+
+#: The kinds of lines: a call that began, and one that has ended. The second needs no first.
+OPENED, CLOSED = "o", "c"
+
+#: Characters of a text that are kept: a model's name is whatever a client writes there.
+MOST_CHARACTERS = 200
+
+# What no usage is: beyond it an upstream tells nonsense, and sums would leave SQLite's 64 bits.
+_MOST_TOKENS = 10**12
+_MOST_NANO = 2**53
+_LAST_MILLISECOND = 253_402_300_799_999  # of the year 9999
+
+# Texts that repeat are quoted once. So many combinations of them are kept, if they are short.
+_MOST_QUOTED = 1000
+_SHORT_CHARACTERS = 500
+
+
+class Entry(typing.NamedTuple):
+    """One call: what is known of it when it is admitted, and what its end adds.
+
+    `at` is when it came, in milliseconds since the epoch. `sent` is the model that the upstream was asked for, "" while
+    that is open. `ended` says how: done, left (by the client), broke (at the upstream), refused, …; "" while it runs.
+    `ms_first` and `ms_total` are milliseconds until the first byte of the answer and until its end. `tok_cached` is a
+    part of `tok_in`, `tok_reasoning` one of `tok_out`. None says that something is not known, and is not 0: a call that
+    was refused has used 0 tokens, one whose answer told no usage has used None.
+    """
+
+    id: str
+    at: int
+    key: str
+    team: str
+    asked: str
+    sent: str
+    backend: str
+    upstream_key: str
+    endpoint: str
+    status: int = 0
+    ended: str = ""
+    ms_first: int | None = None
+    ms_total: int | None = None
+    tok_in: int | None = None
+    tok_cached: int | None = None
+    tok_out: int | None = None
+    tok_reasoning: int | None = None
+    #: What it cost, in nano-dollars.
+    cost_nano: int | None = None
+
+
+_quoted: dict[tuple[typing.Any, ...], str] = {}
+
+
+def write_line(kind: str, entry: Entry) -> bytes:
+    """Return the line of an entry. Texts are cut to 200 characters.
+
+    It is the JSON encoder's, put together by hand: 1.2 µs instead of 3 (CPython 3.11), once a call.
+    """
+    texts = entry[2:11]
+    quoted = _quoted.get(texts) or _quote(texts)
+    numbers = "%s,%s,%s,%s,%s,%s,%s" % entry[11:]  # noqa: UP031  # 0.5 µs; an f-string of seven items takes 0.65
+    if "None" in numbers:
+        numbers = numbers.replace("None", "null")
+    return f'["{kind}",{encode_basestring_ascii(entry[0][:MOST_CHARACTERS])},{entry[1]},{quoted},{numbers}]\n'.encode()
+
+
+def _quote(texts: tuple[typing.Any, ...]) -> str:
+    quoted = ",".join(
+        encode_basestring_ascii(text[:MOST_CHARACTERS]) if isinstance(text, str) else str(text) for text in texts
+    )
+    if sum(len(text) for text in texts if isinstance(text, str)) <= _SHORT_CHARACTERS:
+        if len(_quoted) >= _MOST_QUOTED:
+            _quoted.clear()
+        _quoted[texts] = quoted
+    return quoted
+
+
+def read_line(line: bytes) -> tuple[str, Entry] | None:
+    """Return the kind and the entry of a line; None for a line that is none.
+
+    What SQLite could not keep is not given: half a surrogate pair becomes "?", a number without measure None.
+    """
+    try:
+        kind, *values = json.loads(line)
+    except (ValueError, TypeError):
+        return None
+    if kind not in (OPENED, CLOSED) or len(values) != len(Entry._fields):
+        return None
+    id, at, key, team, asked, sent, backend, upstream_key, endpoint, status, ended, *numbers = values
+    ms_first, ms_total, tok_in, tok_cached, tok_out, tok_reasoning, cost_nano = numbers
+    texts = (id, key, team, asked, sent, backend, upstream_key, endpoint, ended)
+    if not all(isinstance(text, str) for text in texts) or _number(at, _LAST_MILLISECOND) is None:
+        return None
+    id, *names, ended = [text.encode("utf-8", "replace").decode() for text in texts]
+    spans = (_number(span, _MOST_NANO) for span in (ms_first, ms_total))
+    tokens = (_number(count, _MOST_TOKENS) for count in (tok_in, tok_cached, tok_out, tok_reasoning))
+    return kind, Entry._make(
+        (id, at, *names, _number(status, 999) or 0, ended, *spans, *tokens, _number(cost_nano, _MOST_NANO))
+    )
+
+
+def _number(value: object, most: int) -> int | None:
+    return value if type(value) is int and 0 <= value <= most else None

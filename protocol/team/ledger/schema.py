@@ -1,0 +1,154 @@
+"""The tables of the ledger, and what is done with them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import typing
+
+from protocol.errors import UsageError
+from protocol.team.ledger.entry import OPENED, Entry
+from protocol.team.ledger.spool import SpoolFile
+from protocol.team.ledger.sums import GROUPS, Group, Sums, add_entry
+
+_VERSION = 1
+_BUSY_SECONDS = 5.0
+
+# `opened` and `spools` are the writer's own: which calls may yet end, and how far each spool has been read.
+_TABLES = (
+    """CREATE TABLE calls (
+        id TEXT PRIMARY KEY, at INTEGER NOT NULL, key TEXT NOT NULL, team TEXT NOT NULL, asked TEXT NOT NULL,
+        sent TEXT NOT NULL, backend TEXT NOT NULL, upstream_key TEXT NOT NULL, endpoint TEXT NOT NULL,
+        status INTEGER, ended TEXT, ms_first INTEGER, ms_total INTEGER,
+        tok_in INTEGER, tok_cached INTEGER, tok_out INTEGER, tok_reasoning INTEGER, cost_nano INTEGER)""",
+    "CREATE INDEX calls_at ON calls (at)",
+    """CREATE TABLE daily (
+        day TEXT, key TEXT, team TEXT, model TEXT, backend TEXT,
+        requests INTEGER NOT NULL, tok_in INTEGER NOT NULL, tok_cached INTEGER NOT NULL, tok_out INTEGER NOT NULL,
+        tok_reasoning INTEGER NOT NULL, cost_nano INTEGER NOT NULL, unknown INTEGER NOT NULL, unpriced INTEGER NOT NULL,
+        PRIMARY KEY (day, key, team, model, backend)) WITHOUT ROWID""",
+    "CREATE TABLE opened (id TEXT PRIMARY KEY, process TEXT NOT NULL) WITHOUT ROWID",
+    "CREATE TABLE spools (process TEXT, number INTEGER, position INTEGER NOT NULL, PRIMARY KEY (process, number))",
+    f"PRAGMA user_version = {_VERSION}",
+)
+
+_COLUMNS = Entry._fields
+_INSERT = f"INSERT OR IGNORE INTO calls ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+_CLOSE = f"UPDATE calls SET {', '.join(f'{name} = ?' for name in _COLUMNS)} WHERE id = ? AND ended IS NULL"
+_NEW_DAY = f"INSERT OR IGNORE INTO daily VALUES ({', '.join('?' * len(GROUPS))}{', 0' * len(Sums._fields)})"
+_ADD_DAY = (
+    f"UPDATE daily SET {', '.join(f'{name} = {name} + ?' for name in Sums._fields)} "
+    f"WHERE {' AND '.join(f'{name} = ?' for name in GROUPS)}"
+)
+
+
+def open_ledger(path: str) -> sqlite3.Connection:
+    """Open a ledger to write; make it where there is none, for its owner alone.
+
+    UsageError for a file that is something else or of a newer program; OSError, sqlite3.Error.
+    """
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT, 0o600))
+    db = sqlite3.connect(path, timeout=_BUSY_SECONDS, isolation_level=None)
+    try:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")
+        with writing(db):
+            if not version_of(db, path):
+                for statement in _TABLES:
+                    db.execute(statement)
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def version_of(db: sqlite3.Connection, path: str) -> int:
+    """Return the version of a ledger, 0 for an empty file; UsageError for anything that this program does not know."""
+    ((version,),) = db.execute("PRAGMA user_version")
+    ((tables,),) = db.execute("SELECT count(*) FROM sqlite_master")
+    if version > _VERSION:
+        raise UsageError(f"{path}: this ledger is of version {version}; a newer oaiserve has made it")
+    if tables and not version:
+        raise UsageError(f"{path}: this is no ledger, but another database")
+    return int(version)
+
+
+@contextlib.contextmanager
+def writing(db: sqlite3.Connection) -> typing.Iterator[None]:
+    """Do a block in one transaction, all or nothing."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+def read_positions(db: sqlite3.Connection) -> dict[tuple[str, int], int]:
+    """Return how far each file of a spool has been read, by its process and number."""
+    return {(process, number): position for process, number, position in db.execute("SELECT * FROM spools")}
+
+
+def add_lines(
+    db: sqlite3.Connection, found: SpoolFile, position: int, lines: typing.Sequence[tuple[str, Entry]]
+) -> None:
+    """Add what lines of a spool tell, and that they end at `position`; within a transaction."""
+    ended = {entry.id for kind, entry in lines if kind != OPENED}
+    sums: dict[Group, Sums] = {}
+    for kind, entry in lines:
+        if kind == OPENED:
+            if entry.id not in ended and _insert(db, (*entry[:9], None, None, *entry[11:])):
+                db.execute("INSERT OR REPLACE INTO opened VALUES (?, ?)", (entry.id, found.process))
+        # An id that has ended already is a row that came twice.
+        elif _insert(db, entry) or db.execute(_CLOSE, (*entry, entry.id)).rowcount:
+            add_entry(sums, entry)
+    db.executemany("DELETE FROM opened WHERE id = ?", [(id,) for id in ended])
+    _add_days(db, sums)
+    db.execute("INSERT OR REPLACE INTO spools VALUES (?, ?, ?)", (found.process, found.number, position))
+
+
+def _insert(db: sqlite3.Connection, values: tuple[object, ...]) -> bool:
+    return db.execute(_INSERT, values).rowcount > 0
+
+
+def _add_days(db: sqlite3.Connection, sums: typing.Mapping[Group, Sums]) -> None:
+    db.executemany(_NEW_DAY, sums)
+    db.executemany(_ADD_DAY, [(*values, *group) for group, values in sums.items()])
+
+
+def forget_spools(db: sqlite3.Connection, there: typing.Sequence[SpoolFile]) -> int:
+    """Forget files that have gone, and note as lost what processes without files began; return how many calls.
+
+    Within a transaction. Nobody knows what they used, so they count as unknown.
+    """
+    files = {(found.process, found.number) for found in there}
+    gone = [file for file in read_positions(db) if file not in files]
+    db.executemany("DELETE FROM spools WHERE process = ? AND number = ?", gone)
+    processes = {found.process for found in there}
+    lost = 0
+    for (process,) in db.execute("SELECT DISTINCT process FROM opened").fetchall():
+        if process not in processes:
+            lost += _lose(db, process)
+    return lost
+
+
+def _lose(db: sqlite3.Connection, process: str) -> int:
+    of_process = "WHERE ended IS NULL AND id IN (SELECT id FROM opened WHERE process = ?)"
+    sums: dict[Group, Sums] = {}
+    rows = db.execute(f"SELECT {', '.join(_COLUMNS)} FROM calls {of_process}", (process,)).fetchall()
+    for row in rows:
+        add_entry(sums, Entry._make(row))
+    _add_days(db, sums)
+    db.execute(f"UPDATE calls SET ended = 'lost' {of_process}", (process,))
+    db.execute("DELETE FROM opened WHERE process = ?", (process,))
+    return len(rows)
+
+
+def prune(db: sqlite3.Connection, before: int, most: int) -> int:
+    """Delete calls that came before a time (milliseconds since the epoch), at most so many; return how many."""
+    with writing(db):
+        old = "SELECT rowid FROM calls WHERE at < ? ORDER BY at LIMIT ?"
+        return db.execute(f"DELETE FROM calls WHERE rowid IN ({old})", (before, most)).rowcount
