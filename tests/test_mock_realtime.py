@@ -825,6 +825,144 @@ def test_live_session_listens_and_speaks(form, sound, second):
     )
 
 
+QUESTIONS = [
+    {"type": "choice", "name": "mood", "instructions": "How?", "choices": [{"value": "calm"}, {"value": "angry"}]}
+]
+TOOL = {
+    "type": "function",
+    "name": "look_up",
+    "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+}
+
+
+def started(delegation, **members):
+    async def story(socket):
+        socket.send("session.start", session={"model": "gpt-live-1", "delegation": delegation, **members})
+        await socket.event()
+        return socket
+
+    return story
+
+
+def test_live_responses_are_made_of_the_items_that_came():
+    async def story(socket):
+        await started({"type": "responses", "responses": {"model": "gpt-5.5", "tools": [TOOL]}})(socket)
+        ask = {
+            "type": "message",
+            "role": "user",
+            "content": [{"type": "input_text", "text": "Call look_up with city Rome."}],
+        }
+        socket.send("response.item.create", item=ask)
+        socket.send("response.create", event_id="mine")
+        called = []
+        while not called or called[-1]["event"]["type"] != "response.completed":
+            called.append(await socket.event())
+        items = [event["event"]["item"] for event in called if event["event"]["type"] == "response.output_item.done"]
+        done = next(item for item in items if item["type"] == "function_call")
+        result = {"type": "function_call_output", "call_id": done["call_id"], "output": "Sunny"}
+        socket.send("response.item.create", item=result)
+        socket.send(
+            "session.update", session={"delegation": {"type": "responses", "responses": {"max_output_tokens": 99}}}
+        )
+        socket.send("response.create")
+        updated, said = await socket.event(), []
+        while not said or said[-1]["event"]["type"] != "response.completed":
+            said.append(await socket.event())
+        socket.send("response.item.create", item={**result, "call_id": "call_unknown"})
+        socket.send("response.create")
+        return called, done, updated, said, await socket.event()
+
+    called, done, updated, said, error = live_talk(story)
+    assert {(event["type"], event["client_event_id"]) for event in called} == {("response.event", "mine")}
+    assert (done["name"], json.loads(done["arguments"])) == ("look_up", {"city": "Rome"})
+    response = called[-1]["event"]["response"]
+    assert (response["instructions"], response["tools"], response["output"]) == (None, [], [])
+    assert "input" not in response
+    assert updated["session"]["delegation"]["responses"] == {
+        "model": "gpt-5.5",
+        "tools": [TOOL],
+        "max_output_tokens": 99,
+    }
+    assert [event["event"]["delta"] for event in said if "delta" in event["event"]] == ["powered ", "by ", "openai"]
+    assert "call_unknown" in error["error"]["message"]
+
+
+def test_live_decisions_know_what_was_said_and_what_the_client_added():
+    async def story(socket):
+        decisions = {"type": "decisions", "decisions": {"model": "d-1", "questions": QUESTIONS}}
+        trigger = {
+            "type": "decisions",
+            "event_type": "session.output_transcript.delta",
+            "decisions": {"questions": QUESTIONS},
+        }
+        await started(decisions, triggers=[trigger])(socket)
+        socket.send("decision.item.create", event_id="a", item={"role": "user", "content": "I am angry"})
+        socket.send("decision.create", event_id="b")
+        socket.send("decision.create", event_id="b")
+        told = [await socket.event() for _ in range(3)]
+        socket.send("decision.item.delete", item_id=told[0]["item"]["id"])
+        socket.send("decision.item.delete", item_id=told[0]["item"]["id"])
+        told += [await socket.event() for _ in range(2)]
+        socket.send("session.input_audio.append", audio=b64(SPEECH + bytes(96000)))
+        return told, await socket.until("session.usage.updated")
+
+    told, spoken = live_talk(story)
+    created, decided, again, deleted, unknown = told
+    assert (created["item"]["content"], created["client_event_id"]) == ("I am angry", "a")
+    decision = decided["event"]["decision"]
+    assert (decision["model"], decision["answers"][0]["choice"]) == ("d-1", "angry")
+    assert (decided["trigger_id"], decided["source_event_id"]) == (None, None)
+    assert (again["error"]["param"], unknown["error"]["param"]) == ("event_id", "item_id")
+    assert deleted["item_id"] == created["item"]["id"]
+    words = [event["event_id"] for event in spoken if event["type"] == "session.output_transcript.delta"]
+    fired = [event for event in spoken if event["type"] == "decision.event"]
+    assert ([event["source_event_id"] for event in fired], len(words)) == (words, 3)
+    assert len({event["trigger_id"] for event in fired}) == 3
+
+
+@pytest.mark.parametrize(
+    ("form", "second"),
+    [({"type": "audio/pcm", "rate": 24000}, 48000), ({"type": "audio/pcm", "rate": 16000}, 32000),
+     ({"type": "audio/pcmu", "rate": 8000}, 8000)],
+    ids=["24 kHz", "16 kHz", "G.711"],
+)  # fmt: skip
+def test_a_live_fixture_plays_and_silences_the_model(form, second):
+    async def story(socket):
+        await started(None, audio={"format": form})(socket)
+        spoken = SPEECH + bytes(96000) if form["type"] == "audio/pcm" else b""
+        socket.send("session.input_audio.append", audio=b64(spoken))
+        socket.send("session.output_audio.fixture.play", event_id="f", audio=b64(bytes(60000)))
+        played = await socket.until("session.output_audio.fixture.played")
+        for audio in (bytes(3), bytes(31 * 48000), b""):
+            socket.send("session.output_audio.fixture.play", audio=b64(audio))
+        return played, [await socket.event() for _ in range(3)]
+
+    played, refused = live_talk(story, delay=0.001)
+    begun = types(played).index("session.output_audio.fixture.playing")
+    assert types(played[begun + 1 : -1]) == ["session.output_audio.delta"] * 7
+    assert sum(len(base64.b64decode(event["delta"])) for event in played[begun + 1 : -1]) == 1.25 * second
+    assert (played[begun]["client_event_id"], played[-1]["client_event_id"]) == ("f", "f")
+    assert [event["error"]["param"] for event in refused] == ["audio"] * 3
+
+
+@pytest.mark.parametrize(
+    ("event", "param"),
+    [({"type": "response.create"}, "type"), ({"type": "decision.create", "event_id": "x"}, "type"),
+     ({"type": "response.item.create", "item": {"role": "user", "content": "x"}}, "type"),
+     ({"type": "transport.dtmf.send", "event": "5"}, "type"), ({"type": "decision.create"}, "event_id")],
+)  # fmt: skip
+def test_live_events_that_the_session_is_not_for_are_refused(event, param):
+    async def story(socket):
+        await started(None)(socket)
+        socket.send(**event)
+        refused = await socket.event()
+        socket.send("session.close")
+        return refused, await socket.event()
+
+    refused, closed = live_talk(story)
+    assert (refused["type"], refused["error"]["param"], closed["type"]) == ("error", param, "session.closed")
+
+
 def test_live_session_must_be_started_once():
     async def story(socket):
         socket.send("session.close")

@@ -133,7 +133,8 @@ class Realtime:
         return ResponsesTalk(self._world, caller_of(request))
 
     def _live_talk(self, request: Request, query: JsonObject) -> SocketTalk:
-        return LiveTalk(self._world, check=self._checker(self._world.reference.operation("GET /live/sessions").body))
+        check = self._checker(self._world.reference.operation("GET /live/sessions").body)
+        return LiveTalk(self._world, check=check, caller=caller_of(request))
 
     def _new_session(self, kind: SessionKind, model: str = "") -> JsonObject:
         return new_session(kind, self._world.new_id("sess_"), model or _DEFAULT_REALTIME_MODEL, self._session_end())

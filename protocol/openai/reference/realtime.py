@@ -169,6 +169,13 @@ GET /live/sessions opens nothing
     {type "session.instructions.append", event_id? str, content str, delegation_id? str}|
     {type "session.thinking.append", event_id? str, content str, delegation_id? str}|
     {type "session.commentary.append", event_id? str, content str, delegation_id? str}|
+    {type "session.output_audio.fixture.play", event_id? str, audio str}|
+    {type "response.create", event_id? str}|
+    {type "response.item.create", event_id? str, item InputItem}|
+    {type "decision.create", event_id str}|
+    {type "decision.item.create", event_id? str, item DecisionItem}|
+    {type "decision.item.delete", event_id? str, item_id str}|
+    {type "transport.dtmf.send", event_id? str, event str}|
     {type "session.close", event_id? str}
 LiveStart = {model str, audio? {format? {type "audio/pcm", rate 16000|24000}|{type "audio/pcmu"|"audio/pcma", rate int},
   output? {voice? str|VoiceID}}, client? LiveClient, delegation? LiveDelegation, input? [LiveMessage],

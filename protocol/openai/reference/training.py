@@ -176,19 +176,19 @@ GET /safety/cases/{id} gives {id str, created_at time, entity_identifier str, no
   object "safety.case", reason? str}
 
 POST /decisions answers Decision
-  < {input str|[{content str|[DecisionInputText|DecisionInputImage|DecisionInputJSON], role "user", type? "message"}|
-    {content str|[DecisionInputText], role "developer", type? "message"}|{content str|[DecisionInputText],
-    role "system", type? "message"}|{content str|[MessageContentResourceOutputText|ResponseOutputRefusal],
-    role "assistant", phase? "commentary"|"final_answer", type? "message"}|{arguments str, call_id str, name str,
-    type "function_call", id? str, namespace? str, status? "in_progress"|"completed"|"incomplete"}|{call_id str,
-    output str|[DecisionInputText|DecisionInputImage], type "function_call_output", id? str, status? "in_progress"|
-    "completed"|"incomplete"}|{call_id str, input str, name str, type "custom_tool_call", id? str, namespace? str,
-    status? "in_progress"|"completed"|"incomplete"}|{call_id str, output str|[DecisionInputText|DecisionInputImage],
-    type "custom_tool_call_output", id? str, status? "in_progress"|"completed"|"incomplete"}], model str,
-    questions [{instructions DecisionInstructions, type "predicate", name? str}|
+  < {input str|[DecisionItem], model str, questions [{instructions DecisionInstructions, type "predicate", name? str}|
     {choices [DecisionChoice], instructions DecisionInstructions, type "choice", name? str}|
     {instructions DecisionInstructions, levels [DecisionLevel], type "score", name? str}],
     prompt_cache_key? str, prompt_cache_options? PromptCacheOptions5, safety_identifier? str}
+DecisionItem = {content str|[DecisionInputText|DecisionInputImage|DecisionInputJSON], role "user", id? str,
+  type? "message"}|{content str|[DecisionInputText], role "developer"|"system", id? str, type? "message"}|
+  {content str|[MessageContentResourceOutputText|ResponseOutputRefusal], role "assistant", id? str,
+  phase? "commentary"|"final_answer", type? "message"}|
+  {arguments str, call_id str, name str, type "function_call", id? str, namespace? str, status? ItemStatus}|
+  {call_id str, output str|[DecisionInputText|DecisionInputImage], type "function_call_output", id? str,
+  status? ItemStatus}|{call_id str, input str, name str, type "custom_tool_call", id? str, namespace? str,
+  status? ItemStatus}|{call_id str, output str|[DecisionInputText|DecisionInputImage],
+  type "custom_tool_call_output", id? str, status? ItemStatus}
 Decision = {answers [{name? str, probability num, type "predicate"}|{choice str|bool, confidence num, name? str,
   probabilities [{probability num, value str|bool}], type "choice"}|{confidence num, name? str,
   probabilities [{label str, probability num, value int}], score num, type "score"}|{name? str, type "refusal"}],
