@@ -286,6 +286,13 @@ def test_a_websocket_is_not_replayed(tmp_path, upstream):
     assert answer.status == 501
 
 
+@pytest.mark.parametrize("mode", ["record", "fill"])
+@pytest.mark.parametrize("path", ["nowhere/c.jsonl", ""])
+def test_what_cannot_be_written_is_said_at_the_start(tmp_path, mode, path):
+    with pytest.raises(UsageError, match="cannot be written"):
+        relay(tmp_path / path, mode=mode)
+
+
 @pytest.mark.parametrize(
     ("text", "wrong"),
     [

@@ -65,7 +65,9 @@ async def left_by(certificate, come_and_go, *how):
         async with serving("mock", **settings) as clients:
             await come_and_go(clients.port, *how)
             for _ in range(200):
-                left = [type(one).__name__ for one in gc.get_objects() if isinstance(one, KEPT) and id(one) not in others]
+                left = [
+                    type(one).__name__ for one in gc.get_objects() if isinstance(one, KEPT) and id(one) not in others
+                ]
                 if not left:
                     break
                 await asyncio.sleep(0.02)  # until the server has noticed

@@ -28,7 +28,8 @@ _MOST_BYTES = 8 << 20
 class Deck:
     """A relay with a cassette. `pace` is the factor by which recorded times are shortened, 0 for no waiting at all.
 
-    UsageError, from the constructor, where a cassette that is to be replayed cannot be read. `say` writes to the log.
+    UsageError, from the constructor, where a cassette that is to be replayed cannot be read, or another one not be
+    written. `say` writes to the log.
     """
 
     own_root = ""
@@ -61,6 +62,8 @@ class Deck:
 
     def _insert(self, mode: str) -> None:
         self._is_anew = mode == "record"
+        if mode != "replay":
+            self._tape.check_writable()
         if mode != "record":
             try:
                 self._tape.clear()

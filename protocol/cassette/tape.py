@@ -23,6 +23,12 @@ class Tape:
     def __len__(self) -> int:
         return sum(map(len, self._by_key.values()))
 
+    def check_writable(self) -> None:
+        """Raise UsageError where nothing can be recorded: before an answer has been paid for that is then lost."""
+        there = self.path if os.path.exists(self.path) else os.path.dirname(self.path) or "."
+        if os.path.isdir(self.path) or not os.access(there, os.W_OK):
+            raise UsageError(f"{self.path}: cannot be written: {there} is no place where this program may write")
+
     def read(self) -> None:
         """Read the file; UsageError, with the line, for what is no cassette, OSError where it cannot be read."""
         with open(self.path, encoding="utf-8", newline="\n") as file:
