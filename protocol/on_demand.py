@@ -41,7 +41,7 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
         ("protocol.team.ledger.place", "read_mounts"),
     ),
     "ledger process": (("protocol.team.ledger.process", "WriterProcess"),),
-    "held file": (("protocol.team.ledger.held", "hold"),),
+    "held file": (("protocol.team.held_file", "hold"), ("protocol.team.held_file", "hold_when_free")),
     "spool": (("protocol.team.ledger.spool", "Spool"),),
     "ledger writer": (
         ("protocol.team.ledger.writer", "run_writer"),

@@ -22,13 +22,9 @@ import typing
 
 from protocol.errors import UsageError, evidence
 from protocol.limiter import Window
+from protocol.on_demand import load
 from protocol.team.keys_file import NAME_EXPECTED, KeysFile, Rates, find_key, is_name, nearest, read_keys_file
 from protocol.team.money import dollars
-
-try:
-    import fcntl
-except ImportError:  # Windows: whoever makes two keys at once there may have to do it again
-    fcntl = None  # type: ignore[assignment]  # a module, or none
 
 _USAGE = "expected: key new NAME [--team T], key list, or key check"
 _ON_THE_COMMAND_LINE = (
@@ -122,8 +118,9 @@ def _locked(path: str) -> typing.Iterator[int]:
     while True:
         file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND | getattr(os, "O_BINARY", 0), 0o600)
         try:
-            if fcntl is not None:
-                fcntl.flock(file, fcntl.LOCK_EX)
+            if os.name == "posix":  # elsewhere whoever makes two keys at once may have to do it again
+                _, hold_when_free = load("held file")
+                hold_when_free(file)
             if os.path.samestat(os.fstat(file), os.stat(path)):
                 yield file
                 return

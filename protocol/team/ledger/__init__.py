@@ -3,7 +3,6 @@
     settings   section [ledger]
     place      what is wrong with the place of the file
     entry      one call, as a line of JSON
-    held       whether anybody still writes to a file
     spool      the lines of one serving process, in files beside the ledger
     sums       calls, added up
     schema     the tables

@@ -25,7 +25,8 @@ _SHORT_CHARACTERS = 500
 class Entry(typing.NamedTuple):
     """One call: what is known of it when it is admitted, and what its end adds.
 
-    `at` is when it came, in milliseconds since the epoch. `sent` is the model that the upstream was asked for, "" while
+    `id` is ours alone, never what a caller sends as x-request-id: of two entries with one id, one is counted. `at` is
+    when it came, in milliseconds since the epoch. `sent` is the model that the upstream was asked for, "" while
     that is open. `ended` says how: done, left (by the client), broke (at the upstream), refused, …; "" while it runs.
     `ms_first` and `ms_total` are milliseconds until the first byte of the answer and until its end. `tok_cached` is a
     part of `tok_in`, `tok_reasoning` one of `tok_out`. None says that something is not known, and is not 0: a call that

@@ -175,7 +175,7 @@ def _take(file: int, path: str) -> bool:
     """Take hold of a new file; return whether that came before the writer found and removed it, empty as it is."""
     if os.name != "posix":
         return True  # an open file cannot be removed
-    (hold,) = load("held file")
+    hold, _ = load("held file")
     try:
         return hold(file) and os.path.samestat(os.fstat(file), os.stat(path))
     except FileNotFoundError:
@@ -194,7 +194,7 @@ class SpoolReader:
         #: Whether nobody writes to it any more.
         self.is_complete = False
         if os.name == "posix":
-            (hold,) = load("held file")
+            hold, _ = load("held file")
             # For reading alone, NFS would give no lock.
             self._file = open(path, "r+b", buffering=0)
             try:

@@ -1,4 +1,4 @@
-"""Who writes to a file, in the kernel's own word: it lets go when a process ends, however. Only for POSIX."""
+"""Who has taken hold of a file: the kernel knows, and lets go when a process ends, however it does. Only for POSIX."""
 
 from __future__ import annotations
 
@@ -12,3 +12,8 @@ def hold(file: int) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def hold_when_free(file: int) -> None:
+    """Take hold of an open file until it is closed, as soon as nobody else has it. OSError without locks."""
+    fcntl.flock(file, fcntl.LOCK_EX)
