@@ -51,6 +51,7 @@ from protocol.service.metrics import Metrics
 from protocol.service.origins import Origins
 from protocol.service.router import Router
 from protocol.team.ledger.settings import LedgerSettings
+from protocol.team.settings import LimitsSettings
 from protocol.turns import start_thread
 from protocol.wire.json_text import JsonObject
 
@@ -150,7 +151,7 @@ _KINDS = {
 _PARTS = {"pace": PaceSettings}
 
 #: Sections that stand once, beside [server].
-_SINGLE = {"ledger": LedgerSettings}
+_SINGLE = {"limits": LimitsSettings, "ledger": LedgerSettings}
 
 
 def _make_backends(
@@ -294,8 +295,9 @@ class Service:
             max_body=settings.server.max_body,
         )  # fmt: skip
         self._gate = Gate(self._router.route, self._make_instrument, self._forget_heads)
+        self._team = _make_team(settings, self._gate, self._router, self._backends, self._spool)
         self._server = Server(
-            self._gate, ERROR_SHAPES, cors, settings.server, log, self._metrics,
+            self._team or self._gate, ERROR_SHAPES, cors, settings.server, log, self._metrics,
             held=HeldBytes(settings.server.max_memory, on_large),
             most_connections=_most_connections(settings), on_request=on_request,
         )  # fmt: skip
@@ -366,12 +368,32 @@ class Service:
     async def _close_backends(self) -> None:
         for backend in self._backends.values():
             await backend.close()
+        if self._team is not None:
+            await self._team.close()
         if self._spool is not None:
             self._spool.close()
 
 
 def _new_instance() -> str:
     return os.urandom(8).hex()
+
+
+# ---- the team ---------------------------------------------------------------------------------------------------
+
+
+def _make_team(
+    settings: Settings, gate: Gate, router: Router, backends: typing.Mapping[str, Backend], spool: typing.Any
+) -> typing.Any:
+    """Return the gateway of a service that asks for keys, limits or notes what is used; None for any other."""
+    limits, ledger = settings.single["limits"], settings.single["ledger"]
+    if spool is None and not (settings.server.keys_file or limits.per_address or limits.per_origin):
+        return None
+    team, load_keys, choose_store = load("team")
+    return team(
+        gate.route, router, backends.values(), load_keys(settings.server.keys_file), limits, choose_store(time.time),
+        spool, clock=time.time, ticks=asyncio.get_running_loop().time, finishes=ledger.on_disconnect == "finish",
+        adds_usage=ledger.usage_chunk, allows_unpriced=ledger.unpriced == "allow", max_body=settings.server.max_body,
+    )  # fmt: skip
 
 
 # ---- the ledger -------------------------------------------------------------------------------------------------

@@ -103,6 +103,16 @@ class Take(typing.Protocol):
         """Learn that the request is over; status 499 says that the client had gone."""
 
 
+class Charge(typing.Protocol):
+    """What one request costs who has asked (protocol/team)."""
+
+    def end(self, status: int) -> None:
+        """Learn that the request is over; status 499 says that the client had gone."""
+
+    def told(self) -> JsonObject:
+        """Return what the log tells of it."""
+
+
 class Request:
     """A request: its head, and its body held (`body`) or on its way (`stream`), as its endpoint chose.
 
@@ -114,12 +124,12 @@ class Request:
 
     What a backend holds for a request besides its body is counted here, in the server's account of all that is held
     (`account`), and given back when the request is over. `take` is what the instrument knows of it, None while that is
-    off.
+    off; `charge` is what it costs, None where nobody counts that.
     """
 
     __slots__ = (
-        "_account", "_first", "_json", "body", "deadline", "facts", "head", "held_bytes", "id", "key_origin", "path",
-        "peer", "stream", "take",
+        "_account", "_first", "_json", "body", "charge", "deadline", "facts", "head", "held_bytes", "id", "key_origin",
+        "path", "peer", "stream", "take",
     )  # fmt: skip
 
     def __init__(self, head: RequestHead, id: str, peer: str, account: HeldBytes | None = None) -> None:
@@ -138,6 +148,7 @@ class Request:
         self.deadline = 0.0
         self.key_origin: str | None = None
         self.take: Take | None = None
+        self.charge: Charge | None = None
         self._json: typing.Any = None
 
     @property
@@ -187,8 +198,9 @@ class Request:
         return self.deadline
 
     def keep_key_for(self, origin: str) -> None:
-        """Let the caller's own key go to this origin (Backend.origin) alone, whoever else is asked."""
-        self.key_origin = origin
+        """Let the caller's own key go to this origin (Backend.origin) alone, whoever else is asked; "" is none."""
+        if self.key_origin != "":  # what goes to nobody stays so
+            self.key_origin = origin
 
     def may_show_key(self, origin: str) -> bool:
         """Tell whether the caller's own key may go to an origin."""
@@ -199,6 +211,7 @@ class Request:
         other = Request(self.head, id, self.peer)
         other.path, other.body, other.stream = self.path, self.body, self.stream
         other.deadline, other.key_origin, other.take = self.deadline, self.key_origin, self.take
+        other.charge = self.charge
         other._first = self._first or self
         return other
 
@@ -206,7 +219,7 @@ class Request:
         """Return the same request with another head, which leads to the same endpoint, and without its body."""
         other = Request(head, self.id, self.peer)
         other.path, other.deadline, other.key_origin = self.path, self.deadline, self.key_origin
-        other.take = self.take
+        other.take, other.charge = self.take, self.charge
         other._first = self._first or self
         return other
 

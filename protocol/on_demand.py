@@ -82,6 +82,13 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     "mock": (("protocol.mock.backend", "Mock"),),
     "relay": (("protocol.relay.backend", "Relay"),),
     "dashscope": (("protocol.dashscope.backend", "DashScope"),),
+    # A server that asks for keys, limits or notes what is used.
+    "team": (
+        ("protocol.team.team", "Team"),
+        ("protocol.team.team", "load_keys"),
+        ("protocol.team.stores.choice", "choose"),
+    ),
+    "windows": (("protocol.limiter", "read_windows"),),
     # Limits of keys, teams and addresses, by where it is kept what they have taken.
     "limits of a process": (("protocol.team.stores.memory", "MemoryStore"),),
     # The mock's first request that is no chat of the simplest form: all endpoints, and the description of the API.

@@ -28,6 +28,7 @@ RESPONSE = {
         ({"input_tokens": 5, "output_tokens": 6, "prompt_tokens_details": {"cached_tokens": 2}}, Usage(5, 2, 6)),
         ({"prompt_tokens": 4, "completion_tokens": 1, "prompt_tokens_details": None}, Usage(4, 0, 1)),
         ({"output_tokens": 4160, "total_tokens": 4160}, Usage(0, 0, 4160)),
+        ({"prompt_tokens": 4, "completion_tokens": 1, "prompt_tokens_details": {"cached_tokens": 9}}, Usage(4, 4, 1)),
         ({"type": "duration", "seconds": 3}, None),
         ({"prompt_tokens": "many"}, None),
         ({"prompt_tokens": -1, "completion_tokens": 1}, None),

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hmac
-import ipaddress
 import math
 import typing
 import urllib.parse
@@ -24,7 +23,7 @@ from protocol.instrument.session import Session
 from protocol.on_demand import load
 from protocol.openai.answers import json_response
 from protocol.openai.refusals import method_not_allowed
-from protocol.service.origins import host_name, is_fixed_host, is_local_page
+from protocol.service.own_machine import stranger
 from protocol.turns import in_turns
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject
@@ -114,15 +113,9 @@ class Control:
     def _refuse_strangers(self, request: Request) -> None:
         if self._key and hmac.compare_digest(request.key.encode(), self._key.encode()):
             return
-        fields = request.fields
-        origin = fields.get("origin")
-        is_page = bool(origin) and not is_local_page(origin)
-        if is_page or "cross-site" in fields.get("sec-fetch-site"):
-            raise _refusal("no page of another site")
-        if not _is_loopback(request.peer):
-            raise _refusal("nobody but this machine")
-        if not is_fixed_host(host_name(request.head.host)):
-            raise _refusal("nobody who calls it by a name such as this Host")
+        refused = stranger(request)
+        if refused:
+            raise _refusal(refused)
 
     # ---- scripts --------------------------------------------------------------------------------------------------
 
@@ -354,13 +347,6 @@ def _whole(body: JsonObject, name: str) -> int | None:
     if value is not None and (type(value) is not int or value < 0):
         raise ApiError(400, f"{name}: expected a whole number, 0 or more.", param=name)
     return value
-
-
-def _is_loopback(peer: str) -> bool:
-    try:
-        return ipaddress.ip_address(peer).is_loopback
-    except ValueError:
-        return False
 
 
 def _refusal(who: str) -> ApiError:

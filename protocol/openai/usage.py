@@ -86,7 +86,10 @@ def read_usage(told: typing.Any) -> Usage | None:
         0 if completion is None else completion,
         _detail(told, ("completion_tokens_details", "output_tokens_details"), "reasoning_tokens"),
     )
-    return Usage(*counts) if all(_is_count(count) for count in counts) else None
+    if not all(_is_count(count) for count in counts):
+        return None
+    read, cached, said, reasoning = counts
+    return Usage(read, min(cached, read), said, min(reasoning, said))
 
 
 def _detail(told: dict[str, typing.Any], names: typing.Iterable[str], member: str) -> typing.Any:

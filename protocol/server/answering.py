@@ -77,6 +77,8 @@ def note_completed(
     metrics.completed(endpoint.label, status, seconds)
     if request.take is not None:
         request.take.end(status)
+    if request.charge is not None:
+        request.charge.end(status)
     if log.records_requests:
         log.completed(request, status, seconds, answer_id)
     return now

@@ -13,6 +13,7 @@ import typing
 
 from protocol.exchange import Request
 from protocol.on_demand import load
+from protocol.wire.json_text import JsonObject
 
 
 class Log:
@@ -65,7 +66,9 @@ class Log:
         else:
             # An upstream may repeat the caller's own key there.
             is_told = answer_id and answer_id != request.id and not (request.key and request.key in answer_id)
-            more = {"answer_id": answer_id} if is_told else {}
+            more: JsonObject = {"answer_id": answer_id} if is_told else {}
+            if request.charge is not None:
+                more.update(request.charge.told())
             self._add_json("request_completed", request, label, status=status, seconds=round(seconds, 6), **more)
 
     def answered(self, request: Request, status: int, seconds: float, answer_id: str = "") -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import typing
 
+from protocol.openai.asked_model import name_pattern
 from protocol.openai.usage import Usage
 
 #: Nano-dollars in a dollar.
@@ -79,6 +80,11 @@ def dollars(nano: int) -> str:
     """Return an amount of nano-dollars in dollars, exactly: 30, 0.075."""
     whole, fraction = divmod(abs(nano), NANO)
     return f"{'-' if nano < 0 else ''}{whole}{f'.{fraction:09}'.rstrip('0').rstrip('.')}"
+
+
+def price_of(prices: typing.Iterable[Price], model: str) -> Price | None:
+    """Return the first price whose pattern fits a model's name, None where none does."""
+    return next((price for price in prices if name_pattern(price.pattern).fullmatch(model)), None)
 
 
 def _nano(decimal: str) -> int:

@@ -1,0 +1,147 @@
+"""Whether a request may come in: what it takes of its caller's limits, and how it is refused.
+
+OpenAI's words and statuses, so that its clients do what they do there: they wait for a rate, and not for a budget.
+Source: OpenAI API reference, "Error codes" (429 `rate_limit_exceeded` and `insufficient_quota`, 403, 401).
+"""
+
+from __future__ import annotations
+
+import datetime
+import typing
+
+from protocol.errors import ApiError
+from protocol.limiter import Claim, Full, Standing, Window
+from protocol.openai.rate_limits import limit_fields, limit_reached, rate_refusal, retry_fields
+from protocol.team.callers import Caller
+from protocol.team.money import NANO, Price
+from protocol.team.stores.store import Place
+from protocol.wire.http1.writers import encode_fields
+
+_MILLION = 10**6
+
+
+class Demand(typing.NamedTuple):
+    """What is claimed for a request, by kind, and for how many tokens."""
+
+    requests: typing.Sequence[Claim]
+    tokens: typing.Sequence[Claim]
+    money: typing.Sequence[Claim]
+
+    @property
+    def claims(self) -> list[Claim]:
+        """All of it."""
+        return [*self.requests, *self.tokens, *self.money]
+
+
+def demand(
+    caller: Caller, others: typing.Sequence[Claim], tokens: tuple[int, int], price: Price | None, *, makes_tokens: bool
+) -> Demand:
+    """Return what a request takes.
+
+    `others` are claims besides its caller's own, `tokens` those of its prompt and of its answer.
+    """
+    requests = [*caller.requests, *others] if others else caller.requests
+    if not makes_tokens:
+        return Demand(requests, (), ())
+    prompt, answer = tokens
+    nano = 0 if price is None else -(-(prompt * price.input + answer * price.output) // _MILLION)
+    return Demand(
+        requests,
+        [Claim(subject, window, prompt + answer) for subject, window in caller.tokens],
+        [Claim(subject, window, nano) for subject, window in caller.money],
+    )
+
+
+def told_limits(wanted: Demand, standings: typing.Sequence[Standing]) -> list[tuple[str, str]]:
+    """Return the fields that tell how the limits stand, of which each answer has those that there are."""
+    count = len(wanted.requests)
+    fields = limit_fields("requests", list(zip(wanted.requests, standings))) if count else []
+    if wanted.tokens:
+        fields += limit_fields("tokens", list(zip(wanted.tokens, standings[count:])))
+    return fields
+
+
+def limit_block(wanted: Demand, standings: typing.Sequence[Standing]) -> bytes:
+    """Return the same as field lines."""
+    fields = told_limits(wanted, standings)
+    return encode_fields(fields) if fields else b""
+
+
+def refusal(wanted: Demand, standings: typing.Sequence[Standing], model: str, now: float) -> ApiError:
+    """Return what a request is told that finds no room; `now` is in seconds since the epoch."""
+    fields = told_limits(wanted, standings)
+    stood = list(zip(wanted.claims, standings))
+    for claim, standing in stood[len(wanted.requests) + len(wanted.tokens) :]:
+        if standing.wait != 0:
+            return _budget_used_up(claim, standing, fields, now)
+    claim, standing = max(stood, key=lambda one: (one[1].wait is None, one[1].wait or 0))
+    kind = "requests" if claim in wanted.requests else "tokens"
+    assert isinstance(claim.window, Window)
+    return limit_reached(kind, model or "default", claim, standing, fields)
+
+
+def _budget_used_up(claim: Claim, standing: Standing, fields: list[tuple[str, str]], now: float) -> ApiError:
+    who = claim.subject.rpartition(":")[0].replace(":", " ") if isinstance(claim.subject, str) else "this key"
+    amount = f"{claim.window.amount / NANO:.2f} USD a {getattr(claim.window, 'period', 'month')}"
+    more = "this request may cost more than all of it" if standing.wait is None else "it is used up"
+    if standing.wait:
+        day = datetime.datetime.fromtimestamp(now + standing.wait / 1000, datetime.timezone.utc)
+        more += f" until {day:%Y-%m-%d %H:%M} UTC"
+    message = f"You exceeded your current quota: the budget of {who} is {amount}, and {more}."
+    return ApiError(
+        429, message, type="insufficient_quota", code="insufficient_quota",
+        fields=[("x-should-retry", "false"), *fields],
+    )  # fmt: skip
+
+
+def crowded(place: Place) -> ApiError:
+    """Return what a request is told that would be one too many at once."""
+    who = place.subject.replace(":", " ")
+    message = (
+        f"Rate limit reached for {who} on requests at once: Limit {place.most}. Please try again when one is over."
+    )
+    return rate_refusal(message, "requests", retry_fields(1000))
+
+
+def full(exc: Full) -> ApiError:
+    """Return what a request is told where no further subject can be counted."""
+    message = "Too many different keys and addresses are limited at once. Please try again later."
+    return rate_refusal(message, "requests", retry_fields(exc.wait))
+
+
+def no_key(key: str) -> ApiError:
+    """Return what a request is told that has no key, or nobody's."""
+    if not key:
+        message = "You didn't provide an API key. Send yours as Authorization: Bearer KEY."
+        return ApiError(401, message, code="missing_api_key")
+    return ApiError(401, "Incorrect API key provided: this server does not know it.", code="invalid_api_key")
+
+
+def expired(name: str) -> ApiError:
+    """Return what a request is told whose key's time is over."""
+    return ApiError(401, f"The API key '{name}' has expired; ask whoever runs this server.", code="expired_api_key")
+
+
+def no_such_model(name: str, model: str) -> ApiError:
+    """Return what a request is told that asks for a model that its key may not have."""
+    asked = f"the model '{model[:100]}'" if model else "a request that names no model"
+    message = f"The API key '{name}' may not ask for {asked}: its models are listed in the server's keys file."
+    return ApiError(403, message, type="invalid_request_error", param="model", code="model_not_found")
+
+
+def no_price(name: str, model: str) -> ApiError:
+    """Return what a request is told whose cost nobody could take out of its budget."""
+    message = (
+        f"The model '{model[:100]}' has no price in the server's [prices], and the budget of '{name}' needs one; its "
+        "owner may also set [ledger] unpriced = allow."
+    )
+    return ApiError(403, message, type="invalid_request_error", param="model", code="unpriced_model")
+
+
+def not_counted(name: str, path: str) -> ApiError:
+    """Return what a request is told whose work would be done out of sight."""
+    message = (
+        f"The API key '{name}' has limits of its own, and what {path} lets others do later would not be counted; ask "
+        "for it with a key without models, tokens and budget."
+    )
+    return ApiError(403, message, type="invalid_request_error", code="not_counted")

@@ -1,0 +1,375 @@
+"""The gateway: who asks, whether he may, and what it costs; everything else is as without it.
+
+It stands before the gate. A head tells who asks, so that is worked out once a kind of head, as its endpoint is. What a
+request takes is reserved before anybody is asked for the answer, all or nothing, and settled when it is over.
+"""
+
+from __future__ import annotations
+
+import itertools
+import typing
+
+from protocol.errors import ApiError
+from protocol.exchange import (
+    Answer,
+    Backend,
+    Endpoint,
+    LateEndpoint,
+    Pending,
+    Request,
+    Response,
+    Rest,
+    answer_of,
+)
+from protocol.limiter import Claim, Full, Window
+from protocol.openai.asked_model import asked_model, body_kind, head_model
+from protocol.service.own_machine import stranger
+from protocol.team.admission import (
+    Demand,
+    crowded,
+    demand,
+    expired,
+    full,
+    limit_block,
+    no_key,
+    no_price,
+    no_such_model,
+    not_counted,
+    refusal,
+)
+from protocol.team.asking import Asking, asking_of, estimate_prompt, most_tokens
+from protocol.team.callers import ANYBODY, Caller, Callers
+from protocol.team.charge import Books, Charge, Estimate
+from protocol.team.keys_file import KeysFile
+from protocol.team.money import Price, price_of
+from protocol.team.stores.store import Place, Taken
+from protocol.team.usage_event import asks_for_usage, with_usage_asked
+
+# What an answer is reckoned to be whose length nobody has said, and of which none of its kind has been seen.
+_USUAL_TOKENS = 1_000
+# The chat door's, for a request that names none.
+_DOOR_MODEL = "gpt-3.5-turbo"
+# What leaves its work for later, where nobody counts it.
+_UNCOUNTED = ("/batches",)
+# What of the service's own is for its owner: he has a key, or sits at the machine.
+_OWN_PAGES = frozenset(("/", "/metrics"))
+_MOST_NAMES = 1_000
+
+
+class Rules(typing.NamedTuple):
+    """What holds for all: windows of each address and each page's origin, and what is done about usage and prices."""
+
+    per_address: tuple[Window, ...] = ()
+    per_origin: tuple[Window, ...] = ()
+    adds_usage: bool = True
+    allows_unpriced: bool = False
+
+
+class Routes(typing.Protocol):
+    """What is asked of the router: who takes a model, and what it is called there."""
+
+    def backends_for(self, model: str) -> tuple[Backend, ...]:
+        """Return the backends of the first route that fits the model's name; ApiError 404."""
+
+
+class Gateway:
+    """The application that the server asks (server.Application), around `route`.
+
+    `instance` tells apart whoever writes into one ledger. `keys` are None where nobody needs a key. `hides_keys` says
+    that some backend would send its callers' keys on: those are ours, and nobody else's business. `max_body` bounds
+    what an encoded body is decoded to, in bytes.
+    """
+
+    def __init__(
+        self,
+        route: typing.Callable[[Request], Endpoint],
+        routes: Routes,
+        books: Books,
+        rules: Rules,
+        keys: KeysFile | None,
+        *,
+        hides_keys: bool,
+        instance: str,
+        max_body: int,
+    ) -> None:
+        self._route = route
+        self._routes = routes
+        self._callers = None if keys is None else Callers(keys)
+        self._prices: typing.Sequence[Price] = () if keys is None else keys.prices
+        self._sent: dict[str, _Sent] = {}
+        self._ids = itertools.count(1)
+        self._instance = instance
+        self.books = books
+        self.rules = rules
+        self.max_body = max_body
+        self.hides_keys = hides_keys
+
+    def route(self, request: Request) -> Endpoint:
+        """Choose the endpoint from the head; ApiError 404 or 405 where there is none."""
+        endpoint = self._route(request)
+        if request.method == "OPTIONS":
+            return endpoint
+        asking = asking_of(request.path, request.method)
+        if asking is None and request.path not in _OWN_PAGES:
+            return endpoint
+        caller = ANYBODY
+        if self._callers is not None:
+            found = self._callers.find(request.key)
+            if found is None:
+                return _Refusing(no_key(request.key), endpoint, is_own_page=asking is None)
+            caller = found
+        return endpoint if asking is None else self._counted(endpoint, caller, asking, request)
+
+    def _counted(self, endpoint: Endpoint, caller: Caller, asking: Asking, request: Request) -> Endpoint:
+        is_tunnel = request.head.upgrade.lower() == "websocket"
+        holds = asking.makes_tokens and not is_tunnel and (caller.is_measured or not _is_form(request))
+        streams_body = endpoint.streams_body and not holds
+        if isinstance(endpoint, LateEndpoint):
+            late = endpoint
+
+            async def find(request: Request) -> Endpoint:
+                return self._counted(await late.find(request), caller, asking, request)
+
+            return LateEndpoint(find, streams_body=late.streams_body)
+        counted = _Counted(self, endpoint, caller, asking)
+        return Endpoint(
+            counted.answer, endpoint.label, streams_body=streams_body, errors=endpoint.errors,
+            early_head=endpoint.early_head,
+        )  # fmt: skip
+
+    def new_id(self) -> str:
+        """Return an id that no other call in any ledger has."""
+        return f"{self._instance}-{next(self._ids)}"
+
+    def sent(self, asked: str) -> _Sent:
+        """Return who is asked first for a model, and what it is called and costs there."""
+        known = self._sent.get(asked)
+        if known is None:
+            if len(self._sent) >= _MOST_NAMES:
+                self._sent.clear()
+            known = self._sent[asked] = self._look_up(asked)
+        return known
+
+    def _look_up(self, asked: str) -> _Sent:
+        try:
+            backend = self._routes.backends_for(asked)[0]
+            name = backend.sent_model(asked)
+        except ApiError:  # the router will say so
+            return _Sent("", "", asked, price_of(self._prices, asked))
+        owner = "owner" if backend.holds_key else "caller" if backend.origin else ""
+        price = price_of(self._prices, name) or price_of(self._prices, asked)
+        return _Sent(backend.name, owner, name, price)
+
+
+class _Sent(typing.NamedTuple):
+    backend: str
+    upstream_key: str
+    model: str
+    price: Price | None
+
+
+class _Refusing(Endpoint):
+    """Answers who has no key. `is_own_page`: of the service's own, which the machine's own programs may see."""
+
+    __slots__ = ()
+
+    def __init__(self, error: ApiError, endpoint: Endpoint, *, is_own_page: bool) -> None:
+        def answer(request: Request) -> Answer:
+            if is_own_page and not stranger(request):
+                return endpoint.answer(request)
+            raise error.anew()
+
+        super().__init__(answer, endpoint.label, streams_body=True, errors=endpoint.errors)
+
+
+class _Counted:
+    """One kind of head: who asks what."""
+
+    __slots__ = ("_asking", "_caller", "_endpoint", "_gateway")
+
+    def __init__(self, gateway: Gateway, endpoint: Endpoint, caller: Caller, asking: Asking) -> None:
+        self._gateway = gateway
+        self._endpoint = endpoint
+        self._caller = caller
+        self._asking = asking
+
+    def answer(self, request: Request) -> Answer:
+        """Answer a request that may come in; ApiError 401, 403 or 429 for one that may not."""
+        gateway, caller = self._gateway, self._caller
+        books = gateway.books
+        if caller.expires is not None and books.clock() >= caller.expires:
+            raise expired(caller.name)
+        charge, wanted, model = self._charge(request)
+        places, claims = caller.places, wanted.claims
+        if places:
+            entered = books.store.enter(places)
+            if entered is not None and not isinstance(entered, Place):
+                return self._answer_later(request, charge, wanted, model, entered)
+            if entered is not None:
+                raise crowded(entered)
+        if claims:
+            try:
+                taken = books.store.take(claims)
+            except Full as exc:
+                books.store.leave(places)
+                raise full(exc) from exc
+            except ApiError:
+                books.store.leave(places)
+                raise
+            if not isinstance(taken, tuple):
+                return self._answer_later(request, charge, wanted, model, None, taken)
+            self._admit(charge, wanted, taken, model)
+        return self._begin(request, charge)
+
+    def _charge(self, request: Request) -> tuple[Charge, Demand, str]:
+        """Return what a request costs, as far as that can be said beforehand; ApiError 403 where it may not come in."""
+        gateway, caller, asking = self._gateway, self._caller, self._asking
+        rules, makes_tokens = gateway.rules, asking.makes_tokens
+        model, takes_event, tokens = "", False, (0, 0)
+        sent = _NOBODY
+        if makes_tokens:
+            model, value = self._read(request)
+            sent = gateway.sent(model)
+            if caller.models and not caller.may_ask_for(model):
+                raise no_such_model(caller.name, model)
+            if caller.money and sent.price is None and not rules.allows_unpriced:
+                raise no_price(caller.name, model)
+            if type(value) is dict:
+                if asking.is_silent and value.get("stream") is True and rules.adds_usage and not asks_for_usage(value):
+                    takes_event = True
+                    request.replace_body(*with_usage_asked(request.body, value))
+                if caller.tokens or caller.money:
+                    answer = most_tokens(value) or gateway.books.usual_tokens(caller.name, model, _USUAL_TOKENS)
+                    tokens = (estimate_prompt(request.body, value), answer)
+        elif caller.is_measured and request.method == "POST" and asking.path in _UNCOUNTED:
+            raise not_counted(caller.name, asking.path)
+        others: list[Claim] = []
+        if rules.per_address:
+            others += [Claim(f"address:{request.peer}:requests", window, 1) for window in rules.per_address]
+        if rules.per_origin:
+            origin = request.fields.get("origin")
+            others += [Claim(f"origin:{origin[:200]}:requests", window, 1) for window in rules.per_origin if origin]
+        charge = Charge(
+            gateway.books, caller, gateway.new_id(), makes_tokens=makes_tokens, takes_event=takes_event,
+            price=sent.price,
+        )  # fmt: skip
+        charge.asked, charge.sent, charge.backend = model, sent.model, sent.backend
+        charge.upstream_key, charge.endpoint = sent.upstream_key, self._endpoint.label
+        return charge, demand(caller, others, tokens, sent.price, makes_tokens=makes_tokens), model
+
+    def _read(self, request: Request) -> tuple[str, typing.Any]:
+        """Return a request's model, and its JSON if it has any that has been read."""
+        if request.stream is not None or not request.body:
+            return head_model(request), None
+        model = asked_model(request, self._gateway.max_body)
+        value = None
+        if "content-encoding" not in request.fields and body_kind(request.fields) == "json":
+            value = request.json()
+        if not model and self._asking.path == "/chat/completions" and request.path == "/":
+            model = _DOOR_MODEL
+        return model, value
+
+    def _admit(self, charge: Charge, wanted: Demand, taken: Taken, model: str) -> None:
+        """Note what was taken, or refuse what was not; then the places are left."""
+        is_in, standings, at = taken
+        books = self._gateway.books
+        if not is_in:
+            books.store.leave(self._caller.places)
+            raise refusal(wanted, standings, model, books.clock())
+        if wanted.tokens or wanted.money:
+            charge.reserve(Estimate(wanted.tokens, wanted.money, at))
+        if standings:
+            charge.limit_fields = limit_block(wanted, standings)
+
+    def _begin(self, request: Request, charge: Charge) -> Answer:
+        """Ask for the answer, now that it is paid for."""
+        endpoint = self._endpoint
+        request.charge = charge
+        if self._gateway.hides_keys:
+            request.keep_key_for("")
+        if endpoint.streams_body and request.stream is None:
+            answer = answer_of(endpoint, request)
+        else:
+            answer = endpoint.answer(request)
+        if isinstance(answer, Response):
+            return charge.passing(answer)
+        charge.open()
+        if isinstance(answer, Pending):
+            return _Passing(answer, charge)
+        return _pass_later(answer, charge)
+
+    async def _answer_later(
+        self,
+        request: Request,
+        charge: Charge,
+        wanted: Demand,
+        model: str,
+        entering: typing.Awaitable[Place | None] | None,
+        taking: typing.Awaitable[Taken] | None = None,
+    ) -> Response:
+        """Do what `answer` does with a store that has to be waited for."""
+        store = self._gateway.books.store
+        if entering is not None:
+            place = await entering
+            if place is not None:
+                raise crowded(place)
+        claims = wanted.claims
+        if claims:
+            try:
+                answer = taking if taking is not None else store.take(claims)
+                taken = answer if isinstance(answer, tuple) else await answer
+            except Full as exc:
+                store.leave(self._caller.places)
+                raise full(exc) from exc
+            except BaseException:
+                store.leave(self._caller.places)
+                raise
+            self._admit(charge, wanted, taken, model)
+        begun = self._begin(request, charge)
+        return begun if isinstance(begun, Response) else await begun
+
+
+_NOBODY = _Sent("", "", "", None)
+
+
+class _Passing(Pending):
+    """An answer that is on its way, and is counted when it comes."""
+
+    __slots__ = ("_charge", "_pending")
+
+    def __init__(self, pending: Pending, charge: Charge) -> None:
+        self._pending: Pending | None = pending
+        self._charge = charge
+        pending.deliver = self._came
+
+    def _came(self, answer: Response | Rest) -> None:
+        self._pending = None
+        charge = self._charge
+        if isinstance(answer, Response):
+            self.deliver(charge.passing(answer))
+        else:
+            self.deliver(Rest(lambda: _pass_later(answer, charge)))
+
+    def pause(self) -> None:
+        """Let the answer send no more for now."""
+        if self._pending is not None:
+            self._pending.pause()
+
+    def resume(self) -> None:
+        """Let the answer send again."""
+        if self._pending is not None:
+            self._pending.resume()
+
+    def cancel(self) -> None:
+        """Let the answer give back what it holds."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.cancel()
+
+
+async def _pass_later(answer: typing.Awaitable[Response], charge: Charge) -> Response:
+    return charge.passing(await answer)
+
+
+def _is_form(request: Request) -> bool:
+    return request.fields.get("content-type").lower().startswith("multipart/")

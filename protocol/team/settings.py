@@ -1,0 +1,33 @@
+"""Section [limits] of the configuration: what holds for whoever asks."""
+
+from __future__ import annotations
+
+import typing
+
+from protocol.config import Section, option
+from protocol.on_demand import load
+
+
+class WindowsText(str):
+    """Windows as they are written: "60/min, 5000/day"."""
+
+    __slots__ = ()
+
+    def windows(self) -> tuple[typing.Any, ...]:
+        """Return them (protocol/limiter.py); ValueError where it is none."""
+        (read_windows,) = load("windows")
+        return tuple(read_windows(self)) if self else ()
+
+
+def parse_windows(text: str) -> WindowsText:
+    """Return the windows that a text names, still as text: the limiter is loaded only where there are any."""
+    windows = WindowsText(text)
+    windows.windows()
+    return windows
+
+
+class LimitsSettings(Section):
+    """Section [limits]."""
+
+    per_address: WindowsText = option("", parse_windows, "requests of one client's address, e.g. 60/min, 5000/day")
+    per_origin: WindowsText = option("", parse_windows, "requests of the pages of one origin, e.g. 600/min")

@@ -1,0 +1,71 @@
+"""The team of a service, put together: its keys, its limits, its ledger, and the gateway that asks them."""
+
+from __future__ import annotations
+
+import os
+import typing
+
+from protocol.errors import UsageError
+from protocol.exchange import Backend, Endpoint, Request
+from protocol.team.charge import Books, Ledger
+from protocol.team.gateway import Gateway, Routes, Rules
+from protocol.team.keys_file import KeysFile, read_keys_file
+from protocol.team.settings import LimitsSettings
+from protocol.team.stores.store import Store
+
+
+def load_keys(path: str) -> KeysFile | None:
+    """Return what a keys file says, None where there is none; UsageError where it cannot be read or understood."""
+    if not path:
+        return None
+    try:
+        with open(path, encoding="utf-8-sig") as file:
+            text = file.read()
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
+        raise UsageError(f"[server] keys_file = {path}: cannot be read: {reason}") from exc
+    return read_keys_file(text, path)
+
+
+class Team:
+    """The gateway of a service (server.Application), and what it holds until `close`.
+
+    `ledger` is None where no calls are noted. `clock` gives seconds since the epoch, `ticks` seconds for spans of time.
+    """
+
+    def __init__(
+        self,
+        route: typing.Callable[[Request], Endpoint],
+        routes: Routes,
+        backends: typing.Iterable[Backend],
+        keys: KeysFile | None,
+        limits: LimitsSettings,
+        store: Store,
+        ledger: Ledger | None,
+        *,
+        clock: typing.Callable[[], float],
+        ticks: typing.Callable[[], float],
+        finishes: bool,
+        adds_usage: bool,
+        allows_unpriced: bool,
+        max_body: int,
+    ) -> None:
+        rules = Rules(limits.per_address.windows(), limits.per_origin.windows(), adds_usage, allows_unpriced)
+        self._books = Books(store, ledger, clock, ticks, finishes=finishes)
+        hides_keys = keys is not None and any(backend.origin and not backend.holds_key for backend in backends)
+        self.route = Gateway(
+            route,
+            routes,
+            self._books,
+            rules,
+            keys,
+            hides_keys=hides_keys,
+            instance=os.urandom(8).hex(),
+            max_body=max_body,
+        ).route
+
+    async def close(self) -> None:
+        """End answers that go on for nobody, and let go of what is held."""
+        if self._books.drains is not None:
+            self._books.drains.close()
+        await self._books.store.close()
