@@ -217,3 +217,13 @@ def test_money_is_exact(text, nano, told):
     assert parse_budget(text) == Budget(nano, "month")
     assert dollars(nano) == told
     assert dollars(-nano) == f"-{told}"
+
+
+@pytest.mark.parametrize("hidden", [KEY, f"gpt-*{KEY}", HASH, f"gpt{HASH.upper()}", "xai-0123456789abcdef"])
+def test_no_pattern_of_models_holds_a_key_or_a_hash(hidden):
+    (line,) = mistakes(f"[team web]\nmodels = gpt-*, {hidden}\n")
+    assert "[team web] models = " in line and "not a key or a hash" in line and hidden not in line
+    assert (
+        read("[team web]\nmodels = acme/task-classifier-large, sk-7b, o/m:" + "0f" * 32).teams["web"].models[0][:4]
+        == "acme"
+    )

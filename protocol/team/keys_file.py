@@ -36,8 +36,11 @@ _SECTION = re.compile(r"(key|team)[ \t]+(\S.*)")
 _HASH = re.compile(r"sha256:([0-9a-fA-F]{64})")
 _DATE = re.compile(r"([0-9]{4})-([0-9]{2})-([0-9]{2})")
 _DAY_SECONDS = 86_400
-# How a key or a team may be called, since names stand in logs, metrics and tables: not as a vendor's key or a hash is.
+# How keys and teams may be called, since names stand in logs, metrics and tables: not as keys and hashes are.
 _NAME = re.compile(r"(?!(?:sk|pk|rk|gsk|xai)[-_])(?!.*[a-z0-9]{32})[a-z0-9][a-z0-9_.@+-]{0,63}", re.IGNORECASE)
+# Nor do patterns of models hold those, which stand in tables, too.
+_SECRET = re.compile(r"\b(?:sk|pk|rk|gsk|xai)[-_][!-~]{16}|sk-oai-|sha256", re.IGNORECASE)
+
 
 #: What is said of anything else.
 NAME_EXPECTED = "expected a name of at most 64 letters, digits and _ . @ + -, which is not the key itself"
@@ -122,6 +125,12 @@ def _parse_hash(text: str) -> bytes:
     return bytes.fromhex(match[1])
 
 
+def _parse_models(text: str) -> tuple[str, ...]:
+    if _SECRET.search(text):
+        raise ValueError("expected patterns of models, e.g. gpt-*, qwen-*, not a key or a hash")
+    return parse_list(text)
+
+
 def _parse_windows(text: str) -> tuple[Window, ...]:
     return tuple(read_windows(text)) if text else ()
 
@@ -150,7 +159,7 @@ _RATES: dict[str, typing.Callable[[str], typing.Any]] = {
     "at_once": parse_integer(0, 1_000_000),
     "budget": _parse_budget,
 }
-_TEAM_OPTIONS = {"models": parse_list, **_RATES}
+_TEAM_OPTIONS = {"models": _parse_models, **_RATES}
 _KEY_OPTIONS = {"hash": _parse_hash, "team": parse_text, **_TEAM_OPTIONS, "expires": _parse_expires}
 
 

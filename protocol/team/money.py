@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import typing
 
+from protocol.limiter import MOST_LEVEL
 from protocol.openai.asked_model import name_pattern
 from protocol.openai.usage import Usage
 
@@ -16,8 +17,6 @@ from protocol.openai.usage import Usage
 NANO = 10**9
 
 _MILLION = 10**6
-# What a double holds exactly: Lua in Redis counts with those.
-_MOST_NANO = 2**53
 _DECIMAL = r"([0-9]{1,9}(?:\.[0-9]{1,9})?)"
 _BUDGET = re.compile(rf"{_DECIMAL} *USD */ *(month|day)")
 _RATE = re.compile(rf"{_DECIMAL} +(in|cached|out)")
@@ -48,8 +47,8 @@ def parse_budget(text: str) -> Budget:
     nano = _nano(match[1]) if match else 0
     if match is None or not nano:
         raise ValueError(_BUDGET_EXPECTED)
-    if nano > _MOST_NANO:
-        raise ValueError(f"expected at most {_MOST_NANO // NANO} USD")
+    if nano >= MOST_LEVEL:
+        raise ValueError(f"expected at most {MOST_LEVEL // NANO} USD")
     return Budget(nano, "month" if match[2] == "month" else "day")
 
 
