@@ -91,6 +91,7 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     "windows": (("protocol.limiter", "read_windows"),),
     # Limits of keys, teams and addresses, by where it is kept what they have taken.
     "limits of a process": (("protocol.team.stores.memory", "MemoryStore"),),
+    "limits of a host": (("protocol.team.stores.shared", "SharedStore"),),
     # The mock's first request that is no chat of the simplest form: all endpoints, and the description of the API.
     "mock api": (("protocol.mock.api", "Api"), ("protocol.mock.api", "Common")),
     "mock reference": (("protocol.openai.reference.whole", "API_REFERENCE"),),

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from protocol.limiter import Calendar, Claim, Window
-from protocol.team.stores.memory import MemoryStore
+import asyncio
+import os
+import random
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+from environment import ROOT
+
+from protocol.limiter import Calendar, Claim, Full, Limiter, Window
+from protocol.team.stores.choice import choose
 from protocol.team.stores.store import Place
 
-MINUTE = 60_000
+MINUTE, DAY = 60_000, 86_400_000
+SEEDS = range(8)
+
+needs_flock = pytest.mark.skipif(os.name != "posix", reason="workers share nothing here: this system has no flock")
 
 
 class Clock:
@@ -19,19 +33,41 @@ class Clock:
         return self.seconds
 
 
-def test_takes_settles_and_tells_when():
+@pytest.fixture(params=["of a process", pytest.param("of a host", marks=needs_flock)])
+def opened(request, tmp_path):
+    """A store with its clock."""
     clock = Clock()
-    store = MemoryStore(clock)
+    store = choose(clock, str(tmp_path / "limits") if request.param == "of a host" else "")
+    yield store, clock
+    asyncio.run(store.close())
+
+
+def remaining(standings):
+    return [one.remaining for one in standings]
+
+
+# ---- every store ----------------------------------------------------------------------------------------------------
+
+
+def test_takes_settles_and_tells_when(opened):
+    store, _ = opened
     claims = [Claim("key:a:tokens", Window(100, MINUTE), 60), Claim("key:a:money", Calendar(1000, "month"), 600)]
     is_in, standings, at = store.take(claims)
-    assert is_in and [one.remaining for one in standings] == [40, 400] and at == 1_700_000_000_000
+    assert is_in and remaining(standings) == [40, 400] and at == 1_700_000_000_000
     assert not store.take(claims)[0]
     store.settle(claims, [10, 100], at)
-    assert [one.remaining for one in store.take(claims)[1]] == [30, 300]
+    assert remaining(store.take(claims)[1]) == [30, 300]
 
 
-def test_places_are_occupied_all_or_none():
-    store = MemoryStore(Clock())
+def test_what_was_let_in_without_is_charged_whole(opened):
+    store, _ = opened
+    claims = [Claim("a", Calendar(10, "month"), 4), Claim("b", Window(10, MINUTE), 4)]
+    store.settle(claims, [3, 5], 0)
+    assert remaining(store.take(claims)[1]) == [3, 1]
+
+
+def test_places_are_occupied_all_or_none(opened):
+    store, _ = opened
     key, team = Place("key:a", 2), Place("team:web", 3)
     assert store.enter([key, team]) is None and store.enter([key, team]) is None
     assert store.enter([key, team]) == key
@@ -42,3 +78,212 @@ def test_places_are_occupied_all_or_none():
     assert store.enter([Place("key:c", 1), team]) is None  # of which nothing was occupied when the team had no room
     store.leave([key, team])
     assert store.enter([key]) is None
+    store.leave([Place("key:who never came", 1)])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_every_schedule_stands_as_the_limiter_says(opened, seed):
+    store, clock = opened
+    chance = random.Random(seed)
+    clock.seconds = 1_798_675_200.0 + chance.choice([0, 20_000])  # some days before a month ends
+    limiter = Limiter(clock)
+    windows = [Window(3, 1000), Window(200, MINUTE), Window(1000, DAY), Calendar(500, "day"), Calendar(900, "month")]
+    under_way = []
+    for _ in range(500):
+        clock.seconds += chance.choice([0, 0, 0.003, 0.04, 0.7, 60, 3600])
+        if under_way and chance.random() < 0.5:
+            claims, at = under_way.pop(chance.randrange(len(under_way)))
+            units, at = (
+                [chance.choice([0, claim.units, claim.units + 1, 40]) for claim in claims],
+                chance.choice([0, at, at]),
+            )
+            store.settle(claims, units, at)
+            limiter.settle_each(claims, units, at)
+        chosen = chance.sample(windows, chance.randint(1, 5))
+        claims = [Claim(chance.choice("ab"), window, chance.choice([0, 1, 2, 70])) for window in chosen]
+        is_in, told, at = store.take(claims)
+        assert (is_in, told) == limiter.take(claims) and at == limiter.now
+        if is_in:
+            under_way.append((claims, at))
+
+
+# ---- the workers of a host ------------------------------------------------------------------------------------------
+
+
+WORKER = """
+import asyncio, os, signal, sys, time
+from protocol.limiter import Calendar, Claim, Window
+from protocol.team.stores.choice import choose
+from protocol.team.stores.store import Place
+path = sys.argv[1]
+store = choose(lambda: 1_700_000_000.0, path)
+"""
+
+
+def worker(path, code, **pipes):
+    """Start a process that has the file's store, and does what the code says."""
+    text = WORKER + textwrap.dedent(code)
+    return subprocess.Popen([sys.executable, "-c", text, str(path)], cwd=ROOT, text=True, **pipes)
+
+
+def said_by(process):
+    with process:
+        said = process.stdout.read()
+    assert process.returncode == 0
+    return said
+
+
+def reopened(path):
+    return choose(lambda: 1_700_000_000.0, str(path))
+
+
+@needs_flock
+def test_workers_together_take_what_is_allowed_to_the_unit(tmp_path):
+    path = tmp_path / "limits"
+    code = """
+    taken = 0
+    for _ in range(1000):
+        claims = [Claim("key:a", Window(2500, 86_400_000), 1), Claim("key:a", Calendar(12_500, "month"), 7)]
+        is_in, _, at = store.take(claims)
+        taken += is_in
+        if is_in:
+            store.settle(claims, [1, 5], at)
+    print(taken)
+    """
+    workers = [worker(path, code, stdout=subprocess.PIPE) for _ in range(4)]
+    assert sum(int(said_by(one)) for one in workers) == (12_500 - 7) // 5 + 1 == 2499
+    store = reopened(path)
+    is_in, told, _ = store.take([Claim("key:a", Window(2500, DAY), 1), Claim("key:a", Calendar(12_500, "month"), 5)])
+    assert is_in and remaining(told) == [0, 0]
+    asyncio.run(store.close())
+
+
+@needs_flock
+def test_what_was_taken_is_there_when_the_server_begins_again(tmp_path):
+    budget = Calendar(100, "month")
+    first = reopened(tmp_path / "limits")
+    first.take([Claim("key:a:money", budget, 60)])
+    asyncio.run(first.close())
+    second = reopened(tmp_path / "limits")
+    assert remaining(second.take([Claim("key:a:money", budget, 1)])[1]) == [39]
+    asyncio.run(second.close())
+
+
+class Deadly:
+    """Words of which writing one more than so many kills the process."""
+
+    def __init__(self, words, most):
+        self.words, self.left = words, most
+
+    def __getitem__(self, index):
+        return self.words[index]
+
+    def __setitem__(self, index, value):
+        if not self.left:
+            os.kill(os.getpid(), signal.SIGKILL)
+        self.left -= 1
+        self.words[index] = value
+
+
+@needs_flock
+@pytest.mark.parametrize("is_known", [False, True], ids=["new", "known"])
+def test_a_worker_that_is_killed_at_any_write_leaves_each_record_as_before_or_after(tmp_path, is_known):
+    """It holds the lock when it is killed. Between its writes the clock goes on, so that time and level change."""
+    windows = [Window(100, MINUTE), Calendar(100, "day"), Calendar(1000, "month")]
+    claims = [Claim("a", window, 30) for window in windows]
+    for writes in range(40):
+        path = str(tmp_path / f"limits{is_known}{writes}")
+        clock = Clock()
+        child = os.fork()
+        if not child:
+            store = choose(clock, path)
+            if is_known:
+                store.take(claims)
+                clock.seconds += 86_400 * 3
+            store._words = Deadly(store._words, writes)
+            store.take(claims)
+            os._exit(7)
+        status = os.waitpid(child, 0)[1]
+        survivor = choose(clock, path)
+        clock.seconds += 86_400 * 3 if is_known else 0
+        told = survivor.take([Claim("a", window, 0) for window in windows])[1]
+        before, after = ([100, 100, 970], [70, 70, 940]) if is_known else ([100, 100, 1000], [70, 70, 970])
+        left = remaining(told)
+        assert all(one in pair for one, pair in zip(left, zip(before, after))), writes
+        asyncio.run(survivor.close())
+        if os.WIFEXITED(status):
+            assert os.WEXITSTATUS(status) == 7 and left == after
+            return
+    raise AssertionError("it never came to its end")
+
+
+@needs_flock
+def test_the_places_of_a_dead_worker_are_free_again(tmp_path):
+    path = tmp_path / "limits"
+    code = """
+    assert store.enter([Place("key:a", 3), Place("team:web", 9)]) is None
+    print("in", flush=True)
+    sys.stdin.read()
+    """
+    with worker(path, code, stdout=subprocess.PIPE, stdin=subprocess.PIPE) as other:
+        assert other.stdout.readline() == "in\n"
+        store = reopened(path)
+        key = Place("key:a", 2)
+        assert store.enter([key]) is None and store.enter([key]) == key
+        other.kill()
+        other.wait()
+    assert store.enter([key]) is None and store.enter([key]) == key
+    assert store.enter([Place("team:web", 1)]) is None
+    asyncio.run(store.close())
+
+
+@needs_flock
+def test_a_worker_that_begins_has_nothing_of_one_that_died(tmp_path):
+    path = tmp_path / "limits"
+    with worker(path, 'store.enter([Place("a", 9)]); os.kill(os.getpid(), signal.SIGKILL)') as dead:
+        dead.wait()
+    store = reopened(path)
+    assert store.enter([Place("a", 1)]) is None
+    asyncio.run(store.close())
+
+
+def filled(path, clock, until):
+    """Return a store each of whose records is somebody's, and busy until then (milliseconds)."""
+    store = choose(clock, str(path))
+    words, first = store._words, 8
+    for index in range(first, first + (1 << 17) * 5, 5):
+        words[index], words[index + 2], words[index + 3], words[index + 4] = 5, until - 1000, 1000, 1
+    return store
+
+
+@needs_flock
+def test_subjects_that_are_idle_make_room_for_others(tmp_path):
+    clock = Clock()
+    store = filled(tmp_path / "limits", clock, 1_700_000_000_000)
+    second = Window(1, 1000)
+    for number in range(3000):
+        clock.seconds += 0.001
+        assert store.take([Claim(f"address:{number}", second, 1)])[0]
+    assert [store.take([Claim(f"address:{number}", second, 1)])[0] for number in (2990, 1900)] == [False, True]
+    asyncio.run(store.close())
+
+
+@needs_flock
+def test_a_store_that_is_full_says_when_it_has_room(tmp_path):
+    store = filled(tmp_path / "limits", Clock(), 1_700_000_000_500)
+    with pytest.raises(Full) as full:
+        store.take([Claim("who", Window(1, MINUTE), 1)])
+    assert full.value.wait == 500
+    assert store.take([Claim("who", Window(1, MINUTE), 0)])[0]  # for which nothing is to be remembered
+    store.settle([Claim("who", Window(1, MINUTE), 0)], [1], 0)
+    asyncio.run(store.close())
+
+
+@needs_flock
+@pytest.mark.parametrize("text", [b"x", b"x" * 100_000, bytes(9437248)])
+def test_a_file_of_another_kind_is_replaced(tmp_path, text):
+    path = tmp_path / "limits"
+    path.write_bytes(text)
+    store = reopened(path)
+    assert store.take([Claim("a", Window(1, MINUTE), 1)])[0]
+    asyncio.run(store.close())
