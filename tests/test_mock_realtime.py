@@ -963,6 +963,35 @@ def test_live_events_that_the_session_is_not_for_are_refused(event, param):
     assert (refused["type"], refused["error"]["param"], closed["type"]) == ("error", param, "session.closed")
 
 
+def test_a_stored_live_session_is_forked():
+    async def run():
+        mock = make_mock()
+        first = Socket(mock, "/v1/live/sessions")
+        audio = {"output": {"voice": "marin"}}
+        first.send(
+            "session.start",
+            session={"model": "gpt-live-1.1", "instructions": "Be kind.", "store": True, "audio": audio},
+        )
+        id = (await first.event())["session"]["id"]
+        first.send("session.close")
+        await first.until("session.closed")
+        second = Socket(mock, f"/v1/live/sessions/{id}/fork")
+        second.send("session.start", session={"audio": {"format": {"type": "audio/pcm", "rate": 16000}}})
+        forked = (await second.event())["session"]
+        for path in (f"{id}/attach", "live_unknown/fork"):
+            with pytest.raises(ApiError) as refused:
+                Socket(mock, f"/v1/live/sessions/{path}")
+            assert refused.value.param == "session_id"
+        for socket in (first, second):
+            await socket.close()
+        return id, forked
+
+    id, forked = asyncio.run(run())
+    assert forked["id"] != id
+    assert (forked["model"], forked["instructions"]) == ("gpt-live-1.1", "Be kind.")
+    assert forked["audio"] == {"output": {"voice": "marin"}, "format": {"type": "audio/pcm", "rate": 16000}}
+
+
 def test_live_session_must_be_started_once():
     async def story(socket):
         socket.send("session.close")

@@ -29,8 +29,8 @@ class _Chat(Family, typing.Protocol):
 class _Sockets(Family, typing.Protocol):
     """The family that has the WebSockets: protocol/mock/realtime/endpoints.py."""
 
-    def socket(self, key: str) -> Endpoint:
-        """Return the endpoint of an operation that becomes a WebSocket."""
+    def socket(self, key: str, names: typing.Mapping[str, str]) -> Endpoint:
+        """Return the endpoint of an operation that becomes a WebSocket; `names` are the path's parameters."""
 
     def leave(self) -> None:
         """Let all WebSockets close."""
@@ -69,7 +69,7 @@ class Api:
         if operation.verb == "opens":
             if self._sockets is None:
                 self._sockets = typing.cast(_Sockets, self.families.below("/realtime")[0])
-            return self._sockets.socket(key)
+            return self._sockets.socket(key, found.names)
         return self._resources.endpoint(operation, found.names)
 
     def models(self) -> list[JsonObject]:

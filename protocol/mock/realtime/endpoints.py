@@ -7,6 +7,7 @@ session.py, beta.py, translation.py, live.py and responses_api.py.
 
 from __future__ import annotations
 
+import functools
 import typing
 
 from protocol.errors import ApiError
@@ -16,7 +17,7 @@ from protocol.mock.engine.resources import Handler, create_object
 from protocol.mock.engine.world import Call, World
 from protocol.mock.realtime.beta import BetaTalk
 from protocol.mock.realtime.configuration import SessionKind, changed_session, new_session
-from protocol.mock.realtime.live import LiveTalk
+from protocol.mock.realtime.live import LIVE_SESSIONS, LiveTalk
 from protocol.mock.realtime.responses_api import ResponsesTalk
 from protocol.mock.realtime.session import RealtimeSession
 from protocol.mock.realtime.translation import TranslationSession, new_translation
@@ -37,6 +38,7 @@ _BETA_FIELD = "realtime=v1"
 _BETA_SUBPROTOCOL = "openai-beta.realtime-v1"
 
 _DEFAULT_REALTIME_MODEL = "gpt-realtime"
+_DEFAULT_LIVE_MODEL = "gpt-live-1"
 
 _BETA_CLIENT_EVENT = NamedShape("RealtimeBetaClientEvent")
 
@@ -54,6 +56,10 @@ class Realtime:
             "GET /live/sessions": self._live_talk,
         }
         self._sockets = {key: self._socket(key, talk) for key, talk in talks.items()}
+        self._named_sockets = {
+            "GET /live/sessions/{session_id}/fork": self._forked_talk,
+            "GET /live/sessions/{session_id}/attach": self._attached_talk,
+        }
 
     def operations(self) -> dict[str, Handler]:
         """Return the handlers by operation."""
@@ -67,9 +73,11 @@ class Realtime:
             "POST /live/sessions/{session_id}/fork": self.fork_live_session,
         }
 
-    def socket(self, key: str) -> Endpoint:
-        """Return the endpoint of an operation that becomes a WebSocket."""
-        return self._sockets[key]
+    def socket(self, key: str, names: typing.Mapping[str, str]) -> Endpoint:
+        """Return the endpoint of an operation that becomes a WebSocket; `names` are the path's parameters."""
+        if not names:
+            return self._sockets[key]
+        return self._socket(key, functools.partial(self._named_sockets[key], names["session_id"]))
 
     def leave(self) -> None:
         """Let all WebSockets close: the server is going away."""
@@ -135,6 +143,20 @@ class Realtime:
     def _live_talk(self, request: Request, query: JsonObject) -> SocketTalk:
         check = self._checker(self._world.reference.operation("GET /live/sessions").body)
         return LiveTalk(self._world, check=check, caller=caller_of(request))
+
+    def _forked_talk(self, id: str, request: Request, query: JsonObject) -> SocketTalk:
+        stored = self._world.find(LIVE_SESSIONS, id, param="session_id").object["session"]
+        check = self._checker(self._world.reference.operation("GET /live/sessions/{session_id}/fork").body)
+        return LiveTalk(
+            self._world, check=check, caller=caller_of(request), forked={"model": _DEFAULT_LIVE_MODEL, **stored}
+        )
+
+    def _attached_talk(self, id: str, request: Request, query: JsonObject) -> SocketTalk:
+        self._world.find(LIVE_SESSIONS, id, param="session_id")
+        raise ApiError(
+            400, "Only sessions over WebRTC or SIP are attached to, and this server is a mock with neither.",
+            param="session_id", code="webrtc_not_available",
+        )  # fmt: skip
 
     def _new_session(self, kind: SessionKind, model: str = "") -> JsonObject:
         return new_session(kind, self._world.new_id("sess_"), model or _DEFAULT_REALTIME_MODEL, self._session_end())

@@ -22,6 +22,7 @@ from protocol.mock.unchecked import object_of, objects_of
 from protocol.openai.answers import split_words
 from protocol.wire.json_text import JsonObject
 
+LIVE_SESSIONS = "/live/sessions"
 _SPEECH = TurnDetection(0.5, 300, 200)
 _SECONDS = 3600
 _FORMAT: JsonObject = {"type": "audio/pcm", "rate": 24000}
@@ -42,9 +43,16 @@ class LiveTalk(TurnTalk):
     longest_seconds = _SECONDS
 
     def __init__(
-        self, world: World, *, check: typing.Callable[[JsonObject], JsonObject], caller: Caller | None = None
+        self,
+        world: World,
+        *,
+        check: typing.Callable[[JsonObject], JsonObject],
+        caller: Caller | None = None,
+        forked: JsonObject | None = None,
     ) -> None:
+        """Begin; a session that is `forked` from another has its settings, where `session.start` has no others."""
         super().__init__(world)
+        self._forked = forked or {}
         self._check = check
         self._responses = ResponsesDelegate(world, caller)
         self._decisions = DecisionsDelegate(world)
@@ -73,8 +81,9 @@ class LiveTalk(TurnTalk):
 
     def start(self, message: JsonObject) -> Events:
         """Answer session.start."""
-        asked = {name: value for name, value in message["session"].items() if value is not None}
-        audio: JsonObject = asked.get("audio") or {}
+        given = {name: value for name, value in message["session"].items() if value is not None}
+        asked: JsonObject = {**self._forked, **given}
+        audio: JsonObject = {**object_of(self._forked.get("audio")), **object_of(asked.get("audio"))}
         self._format = audio.get("format") or _FORMAT
         self._input = InputSound(self._format["type"], _SPEECH)
         self._session = {
@@ -247,6 +256,8 @@ class LiveTalk(TurnTalk):
         return [self._closed("close_requested", message)]
 
     def _closed(self, reason: str, message: JsonObject | None) -> JsonObject:
+        if self._session.get("store"):
+            self._world.store.add(LIVE_SESSIONS, self._session["id"], {"session": self._session})
         told = {"reason": reason, "session": self._session, "usage": self._usage()}
         return self._event("session.closed", **told, **_client_event(message))
 

@@ -161,25 +161,32 @@ GET /responses opens nothing
 
 # The WebSocket of a Live session, which listens and speaks without turns.
 GET /live/sessions opens nothing
-  < {type "session.start", event_id? str, session LiveStart}|
-    {type "session.update", event_id? str, session {delegation? any, triggers? [LiveTrigger]}}|
-    {type "session.input_audio.append", event_id? str, audio str}|
-    {type "session.input_audio.mute", event_id? str}|
-    {type "session.input_audio.unmute", event_id? str}|
-    {type "session.instructions.append", event_id? str, content str, delegation_id? str}|
-    {type "session.thinking.append", event_id? str, content str, delegation_id? str}|
-    {type "session.commentary.append", event_id? str, content str, delegation_id? str}|
-    {type "session.output_audio.fixture.play", event_id? str, audio str}|
-    {type "response.create", event_id? str}|
-    {type "response.item.create", event_id? str, item InputItem}|
-    {type "decision.create", event_id str}|
-    {type "decision.item.create", event_id? str, item DecisionItem}|
-    {type "decision.item.delete", event_id? str, item_id str}|
-    {type "transport.dtmf.send", event_id? str, event str}|
-    {type "session.close", event_id? str}
-LiveStart = {model str, audio? {format? {type "audio/pcm", rate 16000|24000}|{type "audio/pcmu"|"audio/pcma", rate int},
-  output? {voice? str|VoiceID}}, client? LiveClient, delegation? LiveDelegation, input? [LiveMessage],
-  instructions? str, safety_identifier? str, store? bool, triggers? [LiveTrigger]}
+  < {type "session.start", event_id? str, session LiveStart}|LiveEvent
+# A stored session goes on in another; a session over WebRTC or SIP is watched.
+GET /live/sessions/{session_id}/fork opens nothing
+  < {type "session.start", event_id? str, session {audio? {format? LiveFormat}, client? LiveClient,
+    delegation? LiveDelegation, store? bool}}|LiveEvent
+GET /live/sessions/{session_id}/attach opens nothing
+  < LiveEvent
+LiveEvent = {type "session.update", event_id? str, session {delegation? any, triggers? [LiveTrigger]}}|
+  {type "session.input_audio.append", event_id? str, audio str}|
+  {type "session.input_audio.mute", event_id? str}|
+  {type "session.input_audio.unmute", event_id? str}|
+  {type "session.instructions.append", event_id? str, content str, delegation_id? str}|
+  {type "session.thinking.append", event_id? str, content str, delegation_id? str}|
+  {type "session.commentary.append", event_id? str, content str, delegation_id? str}|
+  {type "session.output_audio.fixture.play", event_id? str, audio str}|
+  {type "response.create", event_id? str}|
+  {type "response.item.create", event_id? str, item InputItem}|
+  {type "decision.create", event_id str}|
+  {type "decision.item.create", event_id? str, item DecisionItem}|
+  {type "decision.item.delete", event_id? str, item_id str}|
+  {type "transport.dtmf.send", event_id? str, event str}|
+  {type "session.close", event_id? str}
+LiveFormat = {type "audio/pcm", rate 16000|24000}|{type "audio/pcmu"|"audio/pcma", rate int}
+LiveStart = {model str, audio? {format? LiveFormat, output? {voice? str|VoiceID}}, client? LiveClient,
+  delegation? LiveDelegation, input? [LiveMessage], instructions? str, safety_identifier? str, store? bool,
+  triggers? [LiveTrigger]}
 
 POST /live/sessions creates {session VoiceID, transport LiveTransport} as live_
   < {session LiveMediaSession, transport LiveTransport}
