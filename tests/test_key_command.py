@@ -16,6 +16,7 @@ import threading
 import pytest
 
 import oaiserve
+from protocol.errors import UsageError
 from protocol.team.key_command import Terminal, run_key
 from protocol.team.keys_file import read_keys_file
 
@@ -113,6 +114,23 @@ def test_a_mistake_leaves_the_file_as_it_is(tmp_path, monkeypatch, capfd, before
     status, out, err = main(capfd, "new", *words)
     assert (status, out) == (2, "") and told in err and KEY not in err
     assert path.read_bytes() == before.encode("utf-8", "surrogateescape")
+
+
+def test_a_mistake_makes_no_file(tmp_path):
+    path = tmp_path / "keys.ini"
+    with pytest.raises(UsageError, match="has no such"):
+        Run(path, "new", "alice", team="web")
+    assert not path.exists()
+
+
+def test_the_key_of_a_name_is_replaced_without_a_gap(tmp_path):
+    path = tmp_path / "keys.ini"
+    old, new = Run(path, "new", "alice").key, Run(path, "new", "alice-2").key
+    section, other = path.read_text().split("\n\n")
+    path.write_text(f"{section.strip()}, {other.split(' = ')[1]}")
+    for key in (old, new):
+        assert Run(path, "check", typed=key.encode()).out.getvalue() == "alice: works\n"
+    assert Run(path, "list").out.getvalue().count("alice") == 1
 
 
 def test_where_there_is_no_folder_no_key_is_made(tmp_path):

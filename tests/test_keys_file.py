@@ -147,6 +147,16 @@ def test_one_hash_is_one_key_s():
     assert len(read(f"[key alice]\nhash = {HASH}\n[key bob]\nhash = {OTHER_HASH}\n").keys) == 2
 
 
+def test_a_name_has_two_keys_while_one_takes_the_other_s_place():
+    text = f"[key bob]\nhash = {HASH}, {OTHER_HASH}\nrequests = 3/min\n"
+    keys = read(text)
+    assert find_key(keys, KEY) == find_key(keys, "another")._replace(digest=DIGEST)
+    assert find_key(keys, "another").name == "bob" and len(keys.keys) == 2
+    assert "it is that of [key bob]" in mistakes(text + f"[key carl]\nhash = {OTHER_HASH}\n")[0]
+    (line,) = mistakes(f"[key bob]\nhash = {HASH}, {KEY}\n")
+    assert "expected sha256: and 64 hex digits" in line and KEY not in line
+
+
 @pytest.mark.parametrize("hidden", [KEY, "hunter2", HASH[:-1], HASH + "0", HASH[7:], HASH.upper(), ""])
 def test_what_stands_in_the_place_of_a_hash_is_not_repeated(hidden):
     (line,) = mistakes(f"[key alice]\nhash = {hidden}\n")

@@ -67,6 +67,8 @@ def run_key(words: typing.Sequence[str], team: str, path: str, terminal: Termina
 def _new(name: str, team: str, path: str, terminal: Terminal) -> int:
     if not is_name(name):
         raise UsageError(f"key new: {NAME_EXPECTED}")
+    if team and not os.path.exists(path):  # a mistake makes no file
+        raise UsageError(_no_team(team, path, ()))
     try:
         with _locked(path) as file:
             _append_key(file, name, team, path, terminal)
@@ -88,10 +90,12 @@ def _append_key(file: int, name: str, team: str, path: str, terminal: Terminal) 
     before = _content(file)
     keys = _read(before, path)
     if any(key.name == name for key in keys.keys.values()):
-        raise UsageError(f"{path}: there is a [key {name}] already; take its section out, or choose another name")
+        raise UsageError(
+            f"{path}: there is a [key {name}] already. To give it another key, make one of another name, and move its "
+            "hash: hash = sha256:OLD, sha256:NEW; both work until the old one is taken out"
+        )
     if team and team not in keys.teams:
-        near = nearest(team, keys.teams) or "; write its section first, if only that line"
-        raise UsageError(f"--team {evidence(team)}: {path} has no such [team NAME]{near}")
+        raise UsageError(_no_team(team, path, keys.teams))
     key = _BEGIN + "".join(secrets.choice(_DIGITS) for _ in range(_LENGTH))
     gap = b"" if not before else b"\n" if before.endswith(b"\n") else b"\n\n"
     lines = [
@@ -110,6 +114,11 @@ def _append_key(file: int, name: str, team: str, path: str, terminal: Terminal) 
     except OSError:
         os.ftruncate(file, len(before))
         raise
+
+
+def _no_team(team: str, path: str, known: typing.Iterable[str]) -> str:
+    near = nearest(team, known) or "; write its section first, if only that line"
+    return f"--team {evidence(team)}: {path} has no such [team NAME]{near}"
 
 
 @contextlib.contextmanager
@@ -170,7 +179,7 @@ def _list(path: str, terminal: Terminal, now: float) -> int:
                         key.name, key.team, ", ".join(key.models), *_limits(key.rates), _last_day(key.expires),
                         _state(key.expires, now),
                     )
-                    for key in keys.keys.values()
+                    for key in {key.name: key for key in keys.keys.values()}.values()  # one may have two
                 ],
             )
         )  # fmt: skip

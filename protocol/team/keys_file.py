@@ -3,7 +3,7 @@
     [team web]
     budget = 300 USD/month
     [key alice]
-    hash = sha256:…                 ; of the key; the key itself stands nowhere
+    hash = sha256:…                 ; of the key, which stands nowhere; two of them while one takes the other's place
     team = web
     models = gpt-*, qwen-*
     requests = 60/min, 5000/day
@@ -56,7 +56,7 @@ class Rates(typing.NamedTuple):
 
 
 class Key(typing.NamedTuple):
-    """A key by the SHA-256 of its bytes, 32 bytes.
+    """What a name may do, and its key by the SHA-256 of its bytes, 32 bytes. A name with two keys has two of these.
 
     `team` is "" for none; `models` are patterns (`*` and `?`) of what it may ask for, none for all; it works before
     `expires`, in seconds since the epoch.
@@ -115,14 +115,15 @@ def read_keys_file(text: str, path: str) -> KeysFile:
 # As in protocol/config.py: the ValueError of a parser says what was expected.
 
 
-def _parse_hash(text: str) -> bytes:
-    match = _HASH.fullmatch(text)
-    if match is None:
+def _parse_hashes(text: str) -> list[bytes]:
+    matches = [_HASH.fullmatch(part) for part in parse_list(text)]
+    digests = [bytes.fromhex(match[1]) for match in matches if match]
+    if not digests or len(digests) < len(matches):
         raise ValueError(
             "expected sha256: and 64 hex digits; if this is the key itself, whoever reads the file has it: write its "
             "hash instead, which is what  printf %s KEY | sha256sum  says"
         )
-    return bytes.fromhex(match[1])
+    return digests
 
 
 def _parse_models(text: str) -> tuple[str, ...]:
@@ -160,7 +161,7 @@ _RATES: dict[str, typing.Callable[[str], typing.Any]] = {
     "budget": _parse_budget,
 }
 _TEAM_OPTIONS = {"models": _parse_models, **_RATES}
-_KEY_OPTIONS = {"hash": _parse_hash, "team": parse_text, **_TEAM_OPTIONS, "expires": _parse_expires}
+_KEY_OPTIONS = {"hash": _parse_hashes, "team": parse_text, **_TEAM_OPTIONS, "expires": _parse_expires}
 
 
 # ---- sections -------------------------------------------------------------------------------------------------------
@@ -251,14 +252,12 @@ class _Reader:
                     section.line,
                     f"{section.title}: it has no hash; such a section is written by: python oaiserve.py key new NAME",
                 )
-            if "hash" not in values:
-                continue
-            key = Key(
-                section.name, values["hash"], team, values.get("models", ()), section.rates, values.get("expires")
-            )
-            known = keys.setdefault(key.digest, key)
-            if known is not key:
-                self._say(lines["hash"], f"{section.title} hash: it is that of [key {known.name}]; a key has one name")
+            for digest in values.get("hash", ()):
+                key = Key(section.name, digest, team, values.get("models", ()), section.rates, values.get("expires"))
+                known = keys.setdefault(digest, key)
+                if known is not key:
+                    told = f"it is that of [key {known.name}]; a key has one name"
+                    self._say(lines["hash"], f"{section.title} hash: {told}")
         return keys
 
     def _prices(self, entries: list[Entry]) -> tuple[Price, ...]:
