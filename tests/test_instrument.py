@@ -6,13 +6,18 @@ import asyncio
 import http.client
 import json
 import urllib.parse
+from types import SimpleNamespace
 
 import pytest
+from mocks import make_request
+from steps import steps_of_turns
 
 import oaiserve
+from protocol.instrument.calls import read_sought
 from protocol.instrument.clock import SettableClock
+from protocol.instrument.control import _list_calls, _wait_for_calls
 from protocol.instrument.journal import MOST_BODY_BYTES, Journal, JournalRoom
-from protocol.instrument.request_key import request_key
+from protocol.instrument.request_key import PIECE_BYTES, request_key
 from protocol.instrument.session import MOST_SESSIONS, Session, Sessions
 
 CHAT = "/v1/chat/completions"
@@ -248,7 +253,7 @@ def test_a_journal_of_the_server_itself():
 
 
 def test_journals_share_one_bound():
-    room = JournalRoom(most_bytes=10_000)
+    room = JournalRoom(most_bytes=4_000)
     one, other = Journal(room), Journal(room)
     for number in range(20):
         journal = one if number % 2 else other
@@ -256,6 +261,112 @@ def test_journals_share_one_bound():
     kept = sorted(int(entry.path[1:]) for entry in [*one.entries, *other.entries])
     assert kept == list(range(20 - len(kept), 20)) and 2 <= len(kept) <= 4
     assert one.dropped + other.dropped == 20 - len(kept)
+
+
+def test_heads_and_notes_count_in_a_journal():
+    for write in (
+        lambda journal, entry: None,
+        lambda journal, entry: journal.note_answer(entry, 200, [("x", "y" * 10_000)]),
+        lambda journal, entry: [journal.note(entry, "z" * 1_000) for _ in range(10)],
+    ):
+        journal = Journal(JournalRoom(most_bytes=60_000))
+        for number in range(20):
+            write(journal, journal.begin(0, "GET", f"/{number}", "", [("a", "b" * 10_000)]))
+        assert 2 <= len(journal.entries) <= 5 and journal.dropped == 20 - len(journal.entries)
+
+
+def test_a_call_has_a_bounded_number_of_notes():
+    journal = Journal(JournalRoom())
+    entry = journal.begin(0, "GET", "/v1/realtime", "", ())
+    for number in range(5_000):
+        journal.note(entry, str(number))
+    assert entry.notes == [str(number) for number in range(1_000)]
+
+
+def test_attempts_are_counted_of_so_many_requests_in_all_journals():
+    room = JournalRoom(most_keys=3)
+    one, other = Journal(room), Journal(room)
+
+    def attempt(journal, key):
+        entry = journal.begin(0, "GET", "/", "", ())
+        journal.note_request(entry, key, b"")
+        return entry.attempt
+
+    assert [attempt(one, "a"), attempt(other, "a"), attempt(one, "a"), attempt(one, "b")] == [1, 1, 2, 1]
+    assert [attempt(one, "c"), attempt(one, "a"), attempt(other, "a")] == [1, 3, 1]  # it had not come for the longest
+    one.clear()
+    assert [attempt(one, "a"), attempt(other, "a")] == [1, 2]
+
+
+def journal_of(bodies, **bounds):
+    """Return a journal of chats with these bodies."""
+    journal = Journal(JournalRoom(**bounds))
+    for number, body in enumerate(bodies):
+        journal.note_request(journal.begin(0, "POST", CHAT, "", ()), str(number), body)
+    return journal
+
+
+def chats(count, **more):
+    return [json.dumps({"messages": [{"role": "user", "content": f"hi {n}"}], **more}).encode() for n in range(count)]
+
+
+def test_what_is_read_of_calls_is_kept_for_the_next_search_within_a_bound():
+    journal = journal_of(chats(100), most_facts=2_000)
+    assert len(read_sought({"user": "hi"}).among(journal)) == 100
+    with_facts = [entry for entry in journal.entries if entry.facts is not None]
+    assert with_facts == list(journal.entries)[-len(with_facts) :]
+    assert len(with_facts) > 20 and sum(len(entry.request_body) for entry in with_facts) <= 2_000
+    journal.clear()
+    assert all(entry.facts is None for entry in with_facts)
+
+
+@pytest.mark.parametrize("bodies", [chats(2_000), chats(50, padding=[[]] * 15_000)], ids=["many", "long"])
+def test_others_have_their_turns_during_a_search(bodies):
+    journal = journal_of(bodies)
+    sought = read_sought({"user": {"re": "h.*[^0-9 ]$"}, "header": {"x-team": "red"}})
+    for work in (lambda: sought.among(journal), lambda: sought.nearest(journal)):
+        turns = steps_of_turns(work)
+        assert len(turns) > 8 and max(turns) < 40_000
+
+
+def test_a_listing_has_so_many_bytes_and_is_written_in_turns():
+    journal = journal_of([])
+    for _ in range(100):
+        entry = journal.begin(0, "POST", CHAT, "", ())
+        journal.note_answer(entry, 200, ())
+        journal.note_data(entry, b"\x01" * 60_000, 0)
+    session = SimpleNamespace(journal=journal)
+    rounds = 0
+
+    async def main():
+        nonlocal rounds
+        work = asyncio.ensure_future(_list_calls(session, make_request("GET", "/_oaiserve/calls")))
+        while not work.done():
+            rounds += 1
+            await asyncio.sleep(0)
+        return work.result()
+
+    listing = asyncio.run(main()).body
+    assert 32 << 20 < len(listing) < 33 << 20 and rounds > 20
+    told = json.loads(listing)
+    numbers = [call["number"] for call in told["calls"]]
+    assert told["found"] == 100 and numbers == list(range(101 - len(numbers), 101))
+
+
+def test_a_call_that_comes_during_a_search_ends_the_waiting():
+    journal = journal_of(chats(5_000))
+    request = make_request("GET", "/_oaiserve/calls/wait?count=1&timeout=600&user=late")
+
+    async def main():
+        waiting = asyncio.ensure_future(_wait_for_calls(SimpleNamespace(journal=journal), request))
+        for _ in range(5):
+            await asyncio.sleep(0)
+        journal.note_request(
+            journal.begin(0, "POST", CHAT, "", ()), "", b'{"messages":[{"role":"user","content":"late"}]}'
+        )
+        return json.loads((await asyncio.wait_for(waiting, 60)).body)
+
+    assert asyncio.run(main())["found"] == 1
 
 
 def test_long_bodies_are_cut():
@@ -290,6 +401,28 @@ def test_a_forms_boundary_and_a_querys_order_say_nothing():
         len({request_key("POST", "/f", "", f"multipart/form-data; boundary={n}", f) for n, f in zip("ab", forms)}) == 1
     )
     assert request_key("GET", "/f", "a=1&b=2", "", b"") == request_key("GET", "/f", "b=2&a=1&api_key=k", "", b"")
+
+
+def form_with(boundary, size):
+    """Return a form of three parts; the first content has so many bytes."""
+    contents = [b"a" * size, b"b" * 100, b"c" * 700_000]
+    parts = b"".join(b"--%b\r\nx: y\r\n\r\n%b\r\n" % (boundary, content) for content in contents)
+    return parts + b"--%b--\r\n" % boundary
+
+
+def test_a_boundary_says_nothing_wherever_it_stands():
+    """Also across the pieces that are hashed."""
+    kind = "multipart/form-data; boundary=any"
+    for size in [*range(PIECE_BYTES - 60, PIECE_BYTES + 10, 3), 3]:
+        keys = {request_key("POST", "/f", "", kind, form_with(name, size)) for name in (b"one", b"another-boundary")}
+        assert len(keys) == 1
+    assert request_key("POST", "/f", "", kind, form_with(b"one", 4)) not in keys
+
+
+@pytest.mark.parametrize("kind", ["multipart/form-data; boundary=one", "application/octet-stream", "application/json"])
+def test_others_have_their_turns_while_a_long_body_is_hashed(kind):
+    body = form_with(b"one", 20 << 20)
+    assert len(steps_of_turns(lambda: request_key("POST", "/f", "", kind, body))) >= 8
 
 
 def test_the_session_goes_that_was_not_used_for_longest():

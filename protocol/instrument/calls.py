@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import difflib
 import functools
@@ -10,9 +11,9 @@ import math
 import re
 import typing
 
-from protocol.budget import Budget, spend_turn
+from protocol.budget import Budget
 from protocol.errors import ApiError, evidence
-from protocol.instrument.journal import Entry
+from protocol.instrument.journal import Entry, Journal
 from protocol.instrument.script.asked import Asked
 from protocol.instrument.script.bodies import talk_in, tools_in
 from protocol.instrument.script.conditions import read_when
@@ -23,15 +24,49 @@ from protocol.wire.json_text import JsonObject, parse_json
 #: How many of the calls are named that came nearest to what was sought.
 MOST_NEAREST = 5
 
-# Of a budget, for one condition on one call: the bodies that are kept are short.
+# Of a budget, for the conditions on one call (protocol/budget.py): the bodies that are kept are short. By itself a call
+# costs so many, and as many bytes of its body are read in one.
 _STEPS = 1_000_000
+_CALL_STEPS = 10
+_BYTES_A_STEP = 50
 # What a body of more bytes says is read whenever it is asked for, and not kept.
 _KEPT_FACTS = 4096
 
 _STATUS = re.compile(r"([1-5])xx|[1-5][0-9]{2}")
 
 # A test of one condition: what stands against it in an entry, "" where it holds.
-_Test = typing.Callable[[Entry], str]
+_Test = typing.Callable[[Entry, "_Search"], str]
+
+
+class _Search:
+    """What it costs to look for calls in a journal, in turns with everybody else, and what is read on the way."""
+
+    def __init__(self, journal: Journal) -> None:
+        self.entries = list(journal.entries)
+        self._journal = journal
+        self._budget = Budget(_STEPS * (1 + len(self.entries)), "A search", pauses=True)
+        self._asked: tuple[Entry, Asked] | None = None
+
+    def begin(self) -> None:
+        """Go on to another call."""
+        self._budget.spend(_CALL_STEPS)
+        self._asked = None
+
+    def work(self) -> Work:
+        """Return what a condition on a call may cost."""
+        return Work(self._budget)
+
+    def asked(self, entry: Entry) -> Asked:
+        """Return what a call asks, as far as its body tells; one that is longer than what is kept tells nothing."""
+        if entry.facts is not None:
+            return typing.cast(Asked, entry.facts)
+        if self._asked is None or self._asked[0] is not entry:
+            self._budget.spend(len(entry.request_body) // _BYTES_A_STEP)
+            asked = _asked(entry)
+            self._asked = entry, asked
+            if len(entry.request_body) <= _KEPT_FACTS:
+                self._journal.keep_facts(entry, asked)
+        return self._asked[1]
 
 
 class Sought:
@@ -40,24 +75,27 @@ class Sought:
     def __init__(self, tests: typing.Sequence[tuple[str, _Test]]) -> None:
         self._tests = tests
 
-    def among(self, entries: typing.Iterable[Entry]) -> list[Entry]:
-        """Return the entries that fulfil all conditions."""
+    def among(self, journal: Journal) -> list[Entry]:
+        """Return the entries that fulfil all conditions; in turns with everybody else, where it is called so."""
+        search = _Search(journal)
         found = []
-        for entry in list(entries):
-            spend_turn(1 + len(entry.request_body) // 500)
-            if not any(test(entry) for _, test in self._tests):
+        for entry in search.entries:
+            search.begin()
+            if not any(test(entry, search) for _, test in self._tests):
                 found.append(entry)
         return found
 
-    def nearest(self, entries: typing.Sequence[Entry]) -> list[JsonObject]:
+    def nearest(self, journal: Journal) -> list[JsonObject]:
         """Return the calls that fail the fewest conditions, each with the first that fails and what it has instead."""
-        failing: list[tuple[int, int, JsonObject]] = []
-        for entry in entries:
-            failed = [f"{name}: {came}" for name, test in self._tests for came in (test(entry),) if came]
+        search = _Search(journal)
+        nearest: list[tuple[int, int, str]] = []
+        for entry in search.entries:
+            search.begin()
+            failed = [f"{name}: {came}" for name, test in self._tests for came in (test(entry, search),) if came]
             if failed:
-                failing.append((len(failed), -entry.number, {"call": entry.number, "failed": failed[0]}))
-        failing.sort(key=lambda one: one[:2])
-        return [told for _, _, told in failing[:MOST_NEAREST]]
+                bisect.insort(nearest, (len(failed), -entry.number, failed[0]))
+                del nearest[MOST_NEAREST:]
+        return [{"call": -number, "failed": failed} for _, number, failed in nearest]
 
 
 def read_sought(conditions: typing.Mapping[str, typing.Any]) -> Sought:
@@ -86,7 +124,7 @@ def _matches(read: typing.Callable[[Entry], str]) -> typing.Callable[[typing.Any
         if type(value) is not str:
             raise ValueError("expected a string, in which * stands for anything")
         pattern = name_pattern(value)
-        return lambda entry: "" if pattern.fullmatch(read(entry)) else evidence(read(entry))
+        return lambda entry, search: "" if pattern.fullmatch(read(entry)) else evidence(read(entry))
 
     return make
 
@@ -98,7 +136,7 @@ def _status(value: typing.Any) -> _Test:
         raise ValueError("expected a status such as 429, or 4xx")
     family = found[1]
 
-    def test(entry: Entry) -> str:
+    def test(entry: Entry, search: _Search) -> str:
         status = str(entry.status)
         return "" if status == text or status[0] == family else status if entry.status else "no answer yet"
 
@@ -112,20 +150,20 @@ def _since(value: typing.Any) -> _Test:
         since = math.nan
     if not math.isfinite(since):
         raise ValueError("expected seconds since the epoch")
-    return lambda entry: "" if entry.came >= since else f"came at {entry.came:.6f}"
+    return lambda entry, search: "" if entry.came >= since else f"came at {entry.came:.6f}"
 
 
 def _stream(value: typing.Any) -> _Test:
     if value not in (True, False, "true", "false"):
         raise ValueError("expected true or false")
     wanted = value in (True, "true")
-    return lambda entry: "" if entry.stream == wanted else str(entry.stream).lower()
+    return lambda entry, search: "" if entry.stream == wanted else str(entry.stream).lower()
 
 
 def _attempt(value: typing.Any) -> _Test:
     if not re.fullmatch(r"[1-9][0-9]{0,8}", str(value)):
         raise ValueError("expected a whole number from 1")
-    return lambda entry: "" if entry.attempt == int(value) else str(entry.attempt)
+    return lambda entry, search: "" if entry.attempt == int(value) else str(entry.attempt)
 
 
 def _as_in_script(name: str) -> typing.Callable[[typing.Any], _Test]:
@@ -137,8 +175,8 @@ def _as_in_script(name: str) -> typing.Callable[[typing.Any], _Test]:
                 value = json.loads(value)  # in a query everything is text
         when = read_when({name: value}, "")
 
-        def test(entry: Entry) -> str:
-            failed = next(when.failures(_asked(entry), Work(Budget(_STEPS, "A condition"))), "")
+        def test(entry: Entry, search: _Search) -> str:
+            failed = next(when.failures(search.asked(entry), search.work()), "")
             return failed.removeprefix(f"{name}: ")
 
         return test
@@ -147,20 +185,13 @@ def _as_in_script(name: str) -> typing.Callable[[typing.Any], _Test]:
 
 
 def _asked(entry: Entry) -> Asked:
-    """Return what a call asks, as far as its body tells; a body that is longer than what is kept tells nothing."""
-    asked: Asked | None = entry.facts
-    if asked is not None:
-        return asked
     body: typing.Any = None
     with contextlib.suppress(ApiError):
         body = parse_json(entry.request_body)
     body = body if isinstance(body, dict) else {}
     fields = {name.lower(): value for name, value in entry.fields}
     header = functools.partial(_field, fields)
-    asked = Asked("", entry.model, talk_in(body), tools_in(body), header, stream=entry.stream, body=body)
-    if len(entry.request_body) <= _KEPT_FACTS:
-        entry.facts = asked
-    return asked
+    return Asked("", entry.model, talk_in(body), tools_in(body), header, stream=entry.stream, body=body)
 
 
 def _field(fields: typing.Mapping[str, str], name: str) -> str:

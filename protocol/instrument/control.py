@@ -14,6 +14,7 @@ import math
 import typing
 import urllib.parse
 
+from protocol.budget import spend_turn
 from protocol.errors import ApiError, evidence
 from protocol.exchange import Answer, Endpoint, Request, Response
 from protocol.instrument.calls import Sought, read_sought
@@ -21,20 +22,25 @@ from protocol.instrument.limits import read_limits
 from protocol.instrument.script.script import Script, ScriptReader
 from protocol.instrument.session import Session
 from protocol.on_demand import load
-from protocol.openai.answers import json_response
+from protocol.openai.answers import JSON_FIELDS, json_response
+from protocol.openai.long_json import encode_long_json
 from protocol.openai.refusals import method_not_allowed
 from protocol.service.own_machine import stranger
 from protocol.turns import in_turns
 from protocol.wire.http1.writers import encode_fields
-from protocol.wire.json_text import JsonObject
+from protocol.wire.json_text import JsonObject, encode_json
 
 #: Below which path a session is controlled.
 CONTROL_ROOT = "/_oaiserve/"
 
 # How long `calls/wait` may wait, in seconds.
 _MOST_SECONDS = 600.0
-# Calls shown at once; a listing says how many there are.
+# Calls shown at once, and bytes of them; a listing says how many there are.
 _MOST_SHOWN = 1_000
+_MOST_SHOWN_BYTES = 32 << 20
+# What it costs to show a call: by itself, and so many bytes of its bodies in a step (protocol/budget.py).
+_CALL_STEPS = 100
+_BYTES_A_STEP = 50
 
 Handler = typing.Callable[[Session, Request], Answer]
 
@@ -200,9 +206,22 @@ class Control:
 
 async def _list_calls(session: Session, request: Request) -> Response:
     sought = read_sought(_query(request))
-    found = await in_turns(lambda: sought.among(session.journal.entries))
-    shown = [entry.as_json() for entry in found[-_MOST_SHOWN:]]
-    return json_response({"calls": shown, "found": len(found), "dropped": session.journal.dropped})
+
+    def work() -> Response:
+        found = sought.among(session.journal)
+        # Each call is written before the next one is read: small values take twenty times their text in memory.
+        shown: list[bytes] = []
+        size = 0
+        for entry in found[: -_MOST_SHOWN - 1 : -1]:
+            spend_turn(_CALL_STEPS + (len(entry.request_body) + len(entry.answer_body)) // _BYTES_A_STEP)
+            shown.append(encode_long_json(entry.as_json()))
+            size += len(shown[-1])
+            if size > _MOST_SHOWN_BYTES:
+                break
+        told = encode_json({"found": len(found), "dropped": session.journal.dropped})
+        return Response(200, JSON_FIELDS, b'{"calls":[%b],%b' % (b",".join(reversed(shown)), told[1:]))
+
+    return await in_turns(work)
 
 
 async def _wait_for_calls(session: Session, request: Request) -> Response:
@@ -213,15 +232,23 @@ async def _wait_for_calls(session: Session, request: Request) -> Response:
     journal = session.journal
 
     async def until_there() -> None:
-        while len(await in_turns(lambda: sought.among(journal.entries))) < count:
-            await journal.changed()
+        while True:
+            changes = journal.changes
+            if len(await in_turns(lambda: sought.among(journal))) >= count:
+                break
+            if journal.changes == changes:  # others had their turns during the search
+                await journal.changed()
 
     with contextlib.suppress(asyncio.TimeoutError):
         await asyncio.wait_for(until_there(), seconds)
-    return json_response(_verdict_on(session, sought, at_least=count))
+    return await in_turns(lambda: json_response(_verdict_on(session, sought, at_least=count)))
 
 
-def _verify(session: Session, request: Request) -> Answer:
+async def _verify(session: Session, request: Request) -> Response:
+    return await in_turns(lambda: _verified(session, request))
+
+
+def _verified(session: Session, request: Request) -> Response:
     body = dict(request.json_object())
     times, at_least, at_most = (_whole(body, name) for name in ("times", "at_least", "at_most"))
     flags = [name for name in ("no_unmatched", "all_rules_used") if body.pop(name, False) is True]
@@ -245,9 +272,9 @@ def _verify(session: Session, request: Request) -> Answer:
 
 def _verdict_on(session: Session, sought: Sought, *, at_least: int, at_most: int | None = None) -> JsonObject:
     """Say whether as many calls fit as are expected, and which came nearest."""
-    found = sought.among(session.journal.entries)
+    found = sought.among(session.journal)
     is_good = len(found) >= at_least and (at_most is None or len(found) <= at_most)
-    nearest = [] if is_good else sought.nearest(session.journal.entries)
+    nearest = [] if is_good else sought.nearest(session.journal)
     return {"ok": is_good, "found": len(found), "nearest": nearest}
 
 

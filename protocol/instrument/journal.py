@@ -1,8 +1,10 @@
 """The journal: what came to a session, what went, and what the instrument did about it.
 
-Bodies are kept up to 64 kB each. All journals together have one bound, in bytes: the oldest entries go first, whichever
-session they belong to, and each journal says how many it has lost. Credentials are masked when an entry is made, so
-that none is ever in memory here (protocol/wire/credentials.py knows where they are).
+Bodies are kept up to 64 kB each. All journals of a server share one room of 64 MB, in which an entry counts for all
+that it has in memory: the oldest entries go first, whichever session they belong to, and each journal says how many it
+has lost. `max_memory` does not count them: it is for what comes and goes, and a journal that is full refuses nobody.
+Credentials are masked when an entry is made, so that none is ever in memory here (protocol/wire/credentials.py knows
+where they are).
 """
 
 from __future__ import annotations
@@ -18,10 +20,11 @@ from protocol.wire.json_text import JsonObject
 
 #: Bytes of each body that are kept.
 MOST_BODY_BYTES = 65_536
-# Different requests of a session whose attempts are counted.
-_MOST_KEYS = 10_000
-# About how much an entry takes besides its bodies.
-_ENTRY_BYTES = 2_000
+# Notes that an entry has: all that is said over a WebSocket is one.
+_MOST_NOTES = 1_000
+# How much an entry takes in memory by itself, and each field and note of it besides its text (CPython 3.11).
+_ENTRY_BYTES = 1_000
+_TEXT_BYTES = 170
 
 
 class Entry:
@@ -130,10 +133,10 @@ class Journal:
         self.entries: collections.deque[Entry] = collections.deque()
         #: How many entries had to go.
         self.dropped = 0
+        #: How often something was written down that somebody may wait for.
+        self.changes = 0
         self._room = room
         self._count = 0
-        # By what equal requests have in common, the latest last; those that have not come for long are forgotten.
-        self._attempts: dict[str, int] = {}
         self._waiting: set[asyncio.Future[None]] = set()
 
     def begin(self, came: float, method: str, path: str, query: str, fields: typing.Iterable[tuple[str, str]]) -> Entry:
@@ -143,15 +146,13 @@ class Journal:
         shown = f"{path}?{query}" if query else path
         entry = Entry(self._count, came, method, shown, masked_fields(fields))
         self.entries.append(entry)
-        self._room.take(self, entry, _ENTRY_BYTES + len(shown))
+        self._room.take(self, entry, _ENTRY_BYTES + len(shown) + _size_of(entry.fields))
         return entry
 
     def note_request(self, entry: Entry, key: str, body: bytes) -> None:
         """Write down what came with it; `key` is what equal requests have in common."""
         entry.key = key
-        entry.attempt = self._attempts[key] = self._attempts.pop(key, 0) + 1
-        if len(self._attempts) > _MOST_KEYS:
-            del self._attempts[next(iter(self._attempts))]
+        entry.attempt = self._room.count(self, key)
         entry.request_body = self._kept(entry, "request", body)
         self._room.take(self, entry, len(entry.request_body) + len(key))
         self.wake()
@@ -160,6 +161,17 @@ class Journal:
         """Write down how an answer begins."""
         entry.status = status
         entry.answer_fields = masked_fields(fields)
+        self._room.take(self, entry, _size_of(entry.answer_fields))
+
+    def note(self, entry: Entry, text: str) -> None:
+        """Write down something that whoever reads the journal should know."""
+        if len(entry.notes) < _MOST_NOTES:
+            entry.notes.append(text)
+            self._room.take(self, entry, _TEXT_BYTES + len(text))
+
+    def keep_facts(self, entry: Entry, facts: object) -> None:
+        """Keep what a call's body says for the next search, as long as there is room for that."""
+        self._room.keep_facts(entry, facts)
 
     def note_data(self, entry: Entry, data: bytes, now: float) -> None:
         """Write down a piece of the answer's body."""
@@ -184,7 +196,7 @@ class Journal:
         for entry in self.entries:
             self._room.give_back(entry)
         self.entries.clear()
-        self._attempts.clear()
+        self._room.forget_counts(self)
         self.dropped = 0
 
     def _kept(self, entry: Entry, which: str, body: bytes) -> bytes:
@@ -196,7 +208,7 @@ class Journal:
     # ---- who waits ------------------------------------------------------------------------------------------------
 
     async def changed(self) -> None:
-        """Wait until something is written down."""
+        """Wait until something is written down (`changes`)."""
         waiting: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._waiting.add(waiting)
         try:
@@ -206,18 +218,33 @@ class Journal:
 
     def wake(self) -> None:
         """Wake those who wait for a change."""
+        self.changes += 1
         for waiting in self._waiting:
             if not waiting.done():
                 waiting.set_result(None)
 
 
-class JournalRoom:
-    """The bytes that all journals of a server may take."""
+def _size_of(fields: typing.Sequence[tuple[str, str]]) -> int:
+    return sum(_TEXT_BYTES + len(name) + len(value) for name, value in fields)
 
-    def __init__(self, most_bytes: int = 64 << 20) -> None:
+
+class JournalRoom:
+    """What all journals of a server may take: so many bytes of entries, and counts of so many different requests.
+
+    `most_facts` bounds the bodies, in bytes, whose facts are kept; these take twenty times as much at the most.
+    """
+
+    def __init__(self, most_bytes: int = 64 << 20, *, most_keys: int = 50_000, most_facts: int = 1 << 20) -> None:
         self._most = most_bytes
+        self._most_keys = most_keys
+        self._most_facts = most_facts
         self._bytes = 0
         self._entries: collections.OrderedDict[int, tuple[Journal, Entry]] = collections.OrderedDict()
+        # By journal and by what equal requests have in common, how often they came; the ones that came last are last.
+        self._counts: collections.OrderedDict[tuple[Journal, str], int] = collections.OrderedDict()
+        # Those that have facts, by id().
+        self._with_facts: collections.OrderedDict[int, Entry] = collections.OrderedDict()
+        self._facts_bytes = 0
 
     def take(self, journal: Journal, entry: Entry, size: int) -> None:
         """Count so many bytes more of an entry; the oldest ones of all make room."""
@@ -227,8 +254,8 @@ class JournalRoom:
         entry.size += size
         self._bytes += size
         while self._bytes > self._most and len(self._entries) > 1:
-            _, (oldest_journal, oldest) = self._entries.popitem(last=False)
-            self._bytes -= oldest.size
+            oldest_journal, oldest = self._entries[next(iter(self._entries))]
+            self.give_back(oldest)
             oldest_journal.entries.popleft()
             oldest_journal.dropped += 1
 
@@ -236,3 +263,33 @@ class JournalRoom:
         """Count an entry no more."""
         if self._entries.pop(id(entry), None) is not None:
             self._bytes -= entry.size
+        if id(entry) in self._with_facts:
+            self._forget_facts(entry)
+
+    def count(self, journal: Journal, key: str) -> int:
+        """Count a request of a journal, and return how often equal ones have come."""
+        count = self._counts.pop((journal, key), 0) + 1
+        self._counts[journal, key] = count
+        if len(self._counts) > self._most_keys:
+            self._counts.popitem(last=False)
+        return count
+
+    def forget_counts(self, journal: Journal) -> None:
+        """Forget how often equal requests of a journal have come."""
+        for known in [known for known in self._counts if known[0] is journal]:
+            del self._counts[known]
+
+    def keep_facts(self, entry: Entry, facts: object) -> None:
+        """Let an entry have its facts, and those have none any more whose bodies were read the longest ago."""
+        if id(entry) not in self._entries or id(entry) in self._with_facts:
+            return
+        entry.facts = facts
+        self._with_facts[id(entry)] = entry
+        self._facts_bytes += len(entry.request_body)
+        while self._facts_bytes > self._most_facts:
+            self._forget_facts(next(iter(self._with_facts.values())))
+
+    def _forget_facts(self, entry: Entry) -> None:
+        del self._with_facts[id(entry)]
+        entry.facts = None
+        self._facts_bytes -= len(entry.request_body)

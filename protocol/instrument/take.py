@@ -104,7 +104,7 @@ class Take:
 
     def note(self, text: str) -> None:
         """Write something into the journal that whoever reads it should know."""
-        self.entry.notes.append(text)
+        self.session.journal.note(self.entry, text)
 
     def skipped(self, fault: str, reason: str) -> None:
         """Write down that a fault could not be applied, and why."""
