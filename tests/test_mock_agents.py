@@ -222,6 +222,30 @@ def test_a_streamed_session_tells_its_whole_turn():
     assert events[-1]["session"]["status"] == "idle" and events[-2]["turn"]["status"] == "completed"
 
 
+def test_a_streamed_session_stays_open_until_its_functions_have_given_their_results():
+    mock = mocks.make_mock()  # whose clock stands still
+    body = {"environment": NOWHERE, "agent": {"model": "gpt-5", "tools": [WEATHER]}, "stream": True}
+
+    async def listen():
+        stream = mocks.respond(
+            mock, "POST", "/v1/agents/sessions", {**body, "input": "What is the weather in Oslo?"}
+        ).body
+        events = []
+        async for frame in stream:
+            events += read_events(frame)
+            if frame.startswith(b"event: agent.session.requires_action"):
+                path = f"/v1/agents/sessions/{events[-1]['session']['id']}/events"
+                action = events[-1]["session"]["required_actions"][0]
+                mocks.respond(mock, "POST", path, {"events": [result(action)]})
+        return events
+
+    events = asyncio.run(listen())
+    kinds = [event["type"].replace("agent.session.", "") for event in events]
+    assert kinds.index("requires_action") < kinds.index("turn.output_text.delta") < kinds.index("turn.completed")
+    assert (kinds[-1], events[-2]["turn"]["status"]) == ("idle", "completed")
+    assert len({event["event_id"] for event in events}) == len(events)
+
+
 def read_events(data):
     blocks = [block for block in data.decode().split("\n\n") if block and not block.startswith(":")]
     return [json.loads(block.partition("\ndata: ")[2]) for block in blocks]

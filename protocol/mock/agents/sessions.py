@@ -1,7 +1,7 @@
 """Sessions of agents: what requests do with them. The turns in a session are in turns.py.
 
-A request that asks for a stream has its turn at once, and gets all its events. Whoever listens to the events of a
-session gets them when they happen.
+A request that asks for a stream has its turn at once, and gets all its events; where functions have to give results
+first, the stream stays open until they have. Whoever listens to the events of a session gets them when they happen.
 """
 
 from __future__ import annotations
@@ -56,9 +56,11 @@ class Sessions:
         session = self.open(call.body)
         if call.body.get("stream") is not True:
             return session.object
-        while session.plan:
-            session.plan.pop(0)[1](session)
-        return self._world.stream(self._turns.feed(session).since(0))
+        feed = self._turns.feed(session)
+        _hurry(session)
+        if session.object["status"] != "requires_action":
+            return self._world.stream(feed.since(0))
+        return Response(200, EVENT_STREAM_FIELDS, self._follow(session, feed, 0, is_one_turn=True))
 
     def open(self, asked: JsonObject) -> Record:
         """Remember a session that a request describes, and begin its first turn if there is input."""
@@ -150,23 +152,36 @@ class Sessions:
         position = feed.count if session.object["status"] == "idle" else feed.turn_start
         return Response(200, EVENT_STREAM_FIELDS, self._follow(session, feed, position))
 
-    async def _follow(self, session: Record, feed: SessionFeed, position: int) -> typing.AsyncIterator[bytes]:
+    async def _follow(
+        self, session: Record, feed: SessionFeed, position: int, *, is_one_turn: bool = False
+    ) -> typing.AsyncIterator[bytes]:
+        """Yield the events behind a position when they happen; those of one turn come at once, and end with it."""
         world = self._world
         yield _LISTENING
         # To get a session from the store is what makes the changes that are due, and so the events.
         while world.store.get(SESSIONS, session.id) is session:
+            if is_one_turn:
+                _hurry(session)
             frames = feed.since(position)
             position = feed.count
             for frame in frames:
                 yield frame
                 if world.settings.delay and b'.delta"' in frame:
                     await world.sleep(world.settings.delay)
+            if is_one_turn and session.object["status"] == "idle":
+                return
             if position == feed.count:
                 await feed.wait(self._seconds_to_change(session))
 
     def _seconds_to_change(self, session: Record) -> float | None:
         speed = self._world.settings.speed
         return max(0.0, session.plan[0][0] - self._world.clock()) / speed if session.plan and speed else None
+
+
+def _hurry(session: Record) -> None:
+    """Make the changes that a session's plan has for later."""
+    while session.plan:
+        session.plan.pop(0)[1](session)
 
 
 def _has_no_limit(body: JsonObject) -> bool:
