@@ -15,6 +15,12 @@ import typing
 _USAGE = b'"usage"'
 _OBJECT = re.compile(rb"\s*:\s*\{")
 _decode = json.JSONDecoder().raw_decode
+# OpenAI's chats, in the form in which it sends them: 1 µs instead of 8 (CPython 3.11).
+_USUAL = re.compile(
+    rb'"usage":\{"prompt_tokens":([0-9]{1,12}),"completion_tokens":([0-9]{1,12}),"total_tokens":([0-9]{1,12}),'
+    rb'"prompt_tokens_details":\{"cached_tokens":([0-9]{1,12}),"audio_tokens":[0-9]{1,12}\},'
+    rb'"completion_tokens_details":\{"reasoning_tokens":([0-9]{1,12}),[^{}]*\}\}'
+)
 
 # A usage is looked for this far before the end of what came, and is no longer than this.
 _MOST_USAGE = 2_000
@@ -48,14 +54,20 @@ class UsageReader:
     def took(self, data: bytes) -> None:
         """Read a piece of the body."""
         block = self._tail + data if self._tail else data
-        at = len(block)
+        at = block.rfind(_USAGE)
+        usual = _USUAL.match(block, at) if at >= 0 else None
+        if usual is not None:
+            prompt, completion, total, cached, reasoning = map(int, usual.groups())
+            self.usage = Usage(prompt, min(cached, prompt), completion, min(reasoning, completion))
+            self.total, self._tail = total, block[usual.end() :][-_KEPT:]
+            return
         for _ in range(_MOST_OTHERS):
-            at = block.rfind(_USAGE, 0, at)
             if at < 0:
                 break
             match = _OBJECT.match(block, at + len(_USAGE))
             if match is not None and self._note(block[match.end() - 1 : match.end() + _MOST_USAGE]):
                 break
+            at = block.rfind(_USAGE, 0, at)
         self._tail = block[-_KEPT:]
 
     def _note(self, text: bytes) -> bool:

@@ -11,11 +11,10 @@ import typing
 
 from protocol.errors import ApiError
 from protocol.limiter import Claim, Full, Standing, Window
-from protocol.openai.rate_limits import limit_fields, limit_reached, rate_refusal, retry_fields
+from protocol.openai.rate_limits import limit_fields, limit_lines, limit_reached, rate_refusal, retry_fields
 from protocol.team.callers import Caller
 from protocol.team.money import NANO, Price
 from protocol.team.stores.store import Place
-from protocol.wire.http1.writers import encode_fields
 
 _MILLION = 10**6
 
@@ -63,8 +62,11 @@ def told_limits(wanted: Demand, standings: typing.Sequence[Standing]) -> list[tu
 
 def limit_block(wanted: Demand, standings: typing.Sequence[Standing]) -> bytes:
     """Return the same as field lines."""
-    fields = told_limits(wanted, standings)
-    return encode_fields(fields) if fields else b""
+    count = len(wanted.requests)
+    lines = limit_lines(b"requests", list(zip(wanted.requests, standings)))
+    if wanted.tokens:
+        lines += limit_lines(b"tokens", list(zip(wanted.tokens, standings[count:])))
+    return lines
 
 
 def refusal(wanted: Demand, standings: typing.Sequence[Standing], model: str, now: float) -> ApiError:

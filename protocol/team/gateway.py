@@ -131,7 +131,7 @@ class Gateway:
                 return self._counted(await late.find(request), caller, asking, request)
 
             return LateEndpoint(find, streams_body=late.streams_body)
-        counted = _Counted(self, endpoint, caller, asking)
+        counted = _Counted(self, endpoint, caller, asking, request)
         return Endpoint(
             counted.answer, endpoint.label, streams_body=streams_body, errors=endpoint.errors,
             early_head=endpoint.early_head,
@@ -185,13 +185,20 @@ class _Refusing(Endpoint):
 class _Counted:
     """One kind of head: who asks what."""
 
-    __slots__ = ("_asking", "_caller", "_endpoint", "_gateway")
+    __slots__ = ("_asking", "_caller", "_endpoint", "_gateway", "_is_plain_json")
 
-    def __init__(self, gateway: Gateway, endpoint: Endpoint, caller: Caller, asking: Asking) -> None:
+    def __init__(self, gateway: Gateway, endpoint: Endpoint, caller: Caller, asking: Asking, request: Request) -> None:
         self._gateway = gateway
         self._endpoint = endpoint
         self._caller = caller
         self._asking = asking
+        fields = request.fields
+        # Its model stands in its body, and nowhere else.
+        self._is_plain_json = (
+            fields.get("content-type") == "application/json"
+            and "content-encoding" not in fields
+            and not head_model(request)
+        )
 
     def answer(self, request: Request) -> Answer:
         """Answer a request that may come in; ApiError 401, 403 or 429 for one that may not."""
@@ -261,10 +268,15 @@ class _Counted:
         """Return a request's model, and its JSON if it has any that has been read."""
         if request.stream is not None or not request.body:
             return head_model(request), None
-        model = asked_model(request, self._gateway.max_body)
         value = None
-        if "content-encoding" not in request.fields and body_kind(request.fields) == "json":
+        if self._is_plain_json:
             value = request.json()
+            model = value.get("model") if type(value) is dict else ""
+            model = model if type(model) is str else ""
+        else:
+            model = asked_model(request, self._gateway.max_body)
+            if "content-encoding" not in request.fields and body_kind(request.fields) == "json":
+                value = request.json()
         if not model and self._asking.path == "/chat/completions" and request.path == "/":
             model = _DOOR_MODEL
         return model, value

@@ -173,6 +173,11 @@ def usual_words(body: JsonObject, tokens: int, *, is_long: bool = False) -> int:
                 if type(value) is not int or value < tokens or limit is not None:
                     return 0
                 limit = value
+            elif name == "stream_options":
+                if body.get("stream") is not True or type(value) is not dict or len(value) != 1:
+                    return 0
+                if type(value.get("include_usage")) is not bool:
+                    return 0
             elif name not in _OF_ONE_TYPE or type(value) is not _OF_ONE_TYPE[name]:
                 return 0
     if not model or type(model) is not str or type(messages) is not list:
