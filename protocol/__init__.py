@@ -11,8 +11,8 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         Long work beside the loop, in turns with everybody else.
     on_demand -> budget
         What is loaded when: one table. Whoever calls its `load` may load what his line allows him to import.
-    drawn -> nothing
-        What is drawn for one request.
+    decided -> nothing
+        What is decided for one request: what it draws, and its pace.
     deadline -> nothing
         The one lazy timer.
     limiter -> nothing
@@ -46,7 +46,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         Several who share one key: who they are, what each may take and has taken. Its docstring has its modules.
     server -> errors, turns, deadline, pacer, held_bytes, config, wire, exchange, service
         Connections in, and the processes that share the port. It knows no OpenAI: error shapes are handed in.
-    instrument -> errors, budget, turns, on_demand, drawn, patterns, limiter, pacer, wire, exchange, timed, witness,
+    instrument -> errors, budget, turns, on_demand, decided, patterns, limiter, pacer, wire, exchange, timed, witness,
         openai, service/own_machine
         What a tester switches on: sessions, scripts, faults, limits, the journal. Its docstring says how.
     cassette -> errors, turns, wire, exchange, witness, openai
@@ -57,7 +57,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         DashScope's native API in OpenAI's terms, and back: pure functions.
     dashscope -> errors, turns, config, wire, exchange, upstream, openai, service/log, dashscope/mapping
         The backend that translates.
-    mock -> errors, budget, turns, on_demand, drawn, pacer, patterns, config, wire, exchange, timed, openai,
+    mock -> errors, budget, turns, on_demand, decided, pacer, patterns, config, wire, exchange, timed, openai,
         instrument/script, instrument/faults, dashscope/mapping
         The backend that answers by itself. Its own rooms are drawn in its docstring.
     tools -> errors, wire

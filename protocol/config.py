@@ -162,14 +162,12 @@ class Settings(typing.NamedTuple):
 
     def part(self, kind: str, name: str) -> typing.Any:
         """Return the values of [KIND NAME]; UsageError where there is no such section."""
-        names = []
-        for part in self.parts:
-            if part.kind == kind:
-                names.append(part.name)
-                if part.name == name:
-                    return part.options
-        there = f"there are {', '.join(names)}" if names else "there is none"
-        raise UsageError(f"there is no section [{kind} {without_secrets(name)}]; {there}")
+        there = {part.name: part.options for part in self.parts if part.kind == kind}
+        if name in there:
+            return there[name]
+        shown = without_secrets(name)
+        known = f"there are {', '.join(f'[{kind} {known}]' for known in there)}" if there else "there is none"
+        raise UsageError(f"{kind} = {shown!r}: there is no section [{kind} {shown}]; {known}")
 
 
 class Configuration:

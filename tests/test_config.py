@@ -245,7 +245,10 @@ def test_parts_are_named_and_found_by_name():
     settings = made.settings(None, {})
     assert settings.part("pace", "slow").first == "0.3 normal 20%" and settings.part("pace", "fast").slots == 4
     assert "[pace fast]" in describe(settings) and "first = 0.3 normal 20%" in describe(settings)
-    with pytest.raises(UsageError, match=r"no section \[pace other\]; there are slow, fast"):
+    with pytest.raises(
+        UsageError,
+        match=r"^pace = 'other': there is no section \[pace other\]; there are \[pace slow\], \[pace fast\]$",
+    ):
         settings.part("pace", "other")
     with pytest.raises(UsageError, match=r"no section \[pace\]; there are .*pace NAME"):
         oaiserve._configuration().set_option("pace.first=1")

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import typing
 
-from protocol.drawn import draw_for
+from protocol.decided import draw_for
 from protocol.errors import ApiError
 from protocol.exchange import (
     LONG_BODY,

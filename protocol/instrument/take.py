@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 from protocol.budget import Budget
-from protocol.drawn import decided_pace
+from protocol.decided import decided_pace
 from protocol.exchange import Response
 from protocol.instrument.faults.injection import replaces_answer, stand_in
 from protocol.instrument.faults.language import Fault

@@ -12,7 +12,7 @@ import asyncio
 import random
 import typing
 
-from protocol.drawn import by_request, decided_pace, drawn_bits
+from protocol.decided import by_request, decided_pace, drawn_bits
 from protocol.exchange import Paced, Response
 from protocol.mock.pace.moment import Moment, Pace
 from protocol.mock.settings import MockSettings, PaceSettings

@@ -1,4 +1,4 @@
-"""What is drawn and decided for one request, and holds for all that is done to answer it.
+"""What is decided for one request, and holds for all that is done to answer it: what it draws, and its pace.
 
 Its ids and choices come from a seed and the request, not from the order of arrival: so equal requests get equal answers
 however many others are under way. Its pace is the one of the rule that took it. Both are kept in the context of the
