@@ -42,6 +42,7 @@ from protocol.team.callers import ANYBODY, Caller, Callers
 from protocol.team.charge import Books, Charge, Estimate
 from protocol.team.keys_file import KeysFile
 from protocol.team.money import Price, price_of
+from protocol.team.own_models import lists_models, own_models
 from protocol.team.stores.store import Place, Taken
 from protocol.team.usage_event import asks_for_usage, with_usage_asked
 
@@ -131,6 +132,8 @@ class Gateway:
                 return self._counted(await late.find(request), caller, asking, request)
 
             return LateEndpoint(find, streams_body=late.streams_body)
+        if caller.models and lists_models(asking.path):
+            endpoint = own_models(endpoint, caller, asking.path)
         counted = _Counted(self, endpoint, caller, asking, request)
         return Endpoint(
             counted.answer, endpoint.label, streams_body=streams_body, errors=endpoint.errors,
