@@ -774,7 +774,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--model", metavar="M", help="try: the model to ask (else the first one listed)")
     add("--live", metavar="URL", help="cassette check: the API whose answers the recorded ones are compared with")
     add("--team", metavar="T", default="", help="key new: the team that the key is of")
-    add("--file", metavar="FILE", default="keys.ini", help="key: the file of keys (else keys.ini)")
+    add("--file", metavar="FILE", help="key: the file of keys (else [server] keys_file, else keys.ini)")
     add("--version", action="version", version=__version__)
     return parser
 
@@ -858,18 +858,23 @@ def _nobody_answers(request: Request) -> Answer:
     raise ApiError(503, "Nobody answers yet.")
 
 
-def _settings_from(options: argparse.Namespace) -> tuple[Settings, str]:
+def _configuration_from(options: argparse.Namespace) -> tuple[Configuration, str]:
     configuration = _configuration()
     path = options.config or _find_config()
     if path:
         configuration.read_file(path)
     for assignment in options.set:
         configuration.set_option(assignment)
+    return configuration, path or "the defaults (no config.ini found)"
+
+
+def _settings_from(options: argparse.Namespace) -> tuple[Settings, str]:
+    configuration, source = _configuration_from(options)
     for key in ("host", "port", "workers"):
         value = getattr(options, key)
         if value is not None:
             configuration.set("server", key, value, f"--{key}")
-    return configuration.settings(options.command, os.environ), path or "the defaults (no config.ini found)"
+    return configuration.settings(options.command, os.environ), source
 
 
 def _find_config() -> str | None:
@@ -1068,7 +1073,11 @@ def _key_command(options: argparse.Namespace) -> int:
     words = [word for word in (options.target, *options.more) if word is not None]
     if options.key is not None:
         raise UsageError("--key goes with try and cassette; key check reads the key where nobody sees it")
-    status: int = run_key(words, options.team, options.file, terminal(sys.stdout, sys.stderr, sys.stdin), time.time())
+    path = options.file
+    if path is None:
+        configuration, _ = _configuration_from(options)
+        path = configuration.section("server", os.environ).keys_file or "keys.ini"
+    status: int = run_key(words, options.team, path, terminal(sys.stdout, sys.stderr, sys.stdin), time.time())
     return status
 
 

@@ -263,8 +263,12 @@ class Configuration:
         return Settings(
             self._section(self._server, "server", environ), backends, self._route_table(backend, names, environ),
             parts, self._fault_table(environ),
-            {name: self._section(cls, name, environ) for name, cls in self._single.items()},
+            {name: self.section(name, environ) for name in self._single},
         )  # fmt: skip
+
+    def section(self, name: str, environ: typing.Mapping[str, str]) -> typing.Any:
+        """Return the values of one section that stands once; what the others say may be wrong."""
+        return self._section(self._server if name == "server" else self._single[name], name, environ)
 
     def _section_class(self, section: str, where: str) -> type[Section]:
         match = _SECTION.fullmatch(section)

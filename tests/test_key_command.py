@@ -291,6 +291,17 @@ def test_what_key_new_made_is_known_to_key_check(tmp_path, monkeypatch, capfd):
     assert main(capfd, "check", "--file", "other.ini") == (0, "alice: works\n", "")
 
 
+def test_the_file_is_the_server_s_where_none_is_named(tmp_path, monkeypatch, capfd):
+    monkeypatch.chdir(tmp_path)
+    # What other sections say need not be right here: the server's own environment may have what they name.
+    (tmp_path / "config.ini").write_text("[server]\nkeys_file = served.ini\n[relay]\napi_key = ${NOT_SET_HERE}\n")
+    assert main(capfd, "new", "alice")[0] == 0
+    assert main(capfd, "new", "bob", "--set", "server.keys_file=set.ini")[0] == 0
+    assert main(capfd, "new", "carl", "--file", "named.ini")[0] == 0
+    names = {path: list(keys_in(tmp_path / f"{path}.ini")) for path in ("served", "set", "named")}
+    assert names == {"served": ["alice"], "set": ["bob"], "named": ["carl"]}
+
+
 @pytest.mark.parametrize(
     ("words", "told"),
     [
