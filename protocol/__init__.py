@@ -44,7 +44,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         What stands around the backends: router, doors, CORS, the guard of keys, log, metrics.
     team -> errors, on_demand, limiter, config_file, config, wire, exchange, witness, openai, service/own_machine
         Several who share one key: who they are, what each may take and has taken. Its docstring has its modules.
-    server -> errors, turns, deadline, pacer, held_bytes, config, wire, exchange, service
+    server -> errors, turns, deadline, pacer, held_bytes, config, wire, exchange, timed, service
         Connections in, and the processes that share the port. It knows no OpenAI: error shapes are handed in.
     instrument -> errors, budget, turns, on_demand, decided, patterns, limiter, pacer, wire, exchange, timed, witness,
         openai, service/own_machine

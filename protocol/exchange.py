@@ -361,8 +361,8 @@ class Stage(typing.Protocol):
     def end(self, end: AnswerEnd) -> None:
         """Let the answer be over; a connection that is reset is reset once what was sent has left."""
 
-    def play(self, paced: Paced, sink: Sink) -> Producer:
-        """Return what sends a paced body to `sink` at its pace, once it is resumed."""
+    def timed(self, paced: Paced) -> Pushed:
+        """Return a body that sends a paced one at its pace, from now on."""
 
     def run(self, work: typing.Coroutine[typing.Any, typing.Any, None]) -> asyncio.Task[None]:
         """Begin a task for the answer."""

@@ -1,15 +1,15 @@
-"""Frames that leave at times of their own: the body of an answer whose words do not all take the same time."""
+"""Frames that leave at times of their own: the body of an answer whose words take their time."""
 
 from __future__ import annotations
 
 import typing
 
-from protocol.exchange import Pushed, Sink
+from protocol.exchange import Paced, Pushed, Sink
 from protocol.pacer import Pacer
 
 
 class PacedFrames(Pushed):
-    """A body whose frames leave at `times`, in seconds after `start` was called.
+    """A body whose frames leave at `times`, in seconds after `start` was called; there is one frame at least.
 
     Those that are late leave together, so that it falls behind no further. Whoever reads too slowly gets what was due
     meanwhile when he reads again.
@@ -24,10 +24,10 @@ class PacedFrames(Pushed):
         self._times = times
         self._pacer = pacer
         self._sink: Sink | None = None
+        self._start: float | None = None
         self._at = 0
         self._runs = False  # whether the client takes what comes
         self._has_timer = False
-        self._start: float | None = None
         #: When the last frame is due, in the pacer's time, as soon as that is known.
         self.ends_at = float("inf")
 
@@ -52,39 +52,44 @@ class PacedFrames(Pushed):
         self._runs = False
 
     def cancel(self) -> None:
-        """Stop: the client has gone. What is in the pacer finds nothing to do."""
+        """Stop: the client has gone."""
         self._runs = False
-        self._frames = ()
-        self._sink = None  # the pacer keeps this body until it would have been due
+        # The pacer keeps this body until it would have been due; what the request held goes now.
+        self._frames, self._sink = (), None
         self.leave(self._pacer.time())
 
     def leave(self, when: float) -> None:
         """Learn that it is over, in the pacer's time; perhaps twice."""
 
     def _set_timer(self) -> None:
-        if self._start is not None and self._runs and not self._has_timer:
+        if self._start is not None and self._runs and not self._has_timer and self._at < len(self._frames):
             self._has_timer = True
             self._pacer.add(self._start + self._times[self._at], self)
 
-    def send_due(self, now: float) -> None:
-        """Send the frames that are due; called by the pacer."""
+    def send_due(self, by: float) -> float | None:
+        """Send the frames that are due, and return when the next one is; called by the pacer."""
         sink, start = self._sink, self._start
-        self._has_timer = False
         if not self._runs or sink is None or start is None:
-            return
+            self._has_timer = False
+            return None
         frames, times, first = self._frames, self._times, self._at
-        at, count, elapsed = first, len(frames), now - start
+        elapsed, at, count = by - start, first + 1, len(frames)
         while at < count and times[at] <= elapsed:
             at += 1
         data = frames[first] if at == first + 1 else b"".join(frames[first:at])
         self._at = at
-        if at == count:
-            self._runs = False
-            self.leave(self.ends_at)
-            sink.end(data)
-            return
-        # Before the bytes go: if they are too many for the client, `pause` comes from there.
-        self._has_timer = True
-        self._pacer.add(start + times[at], self)
-        if data:
+        if at < count:
             sink.push(data)
+            return start + times[at]
+        self._runs = self._has_timer = False
+        self.leave(self.ends_at)
+        sink.end(data)
+        return None
+
+
+def timed_frames(paced: Paced, pacer: Pacer) -> PacedFrames:
+    """Return a paced body that sends itself; its time begins now."""
+    frames = paced.frames or (b"",)
+    timed = PacedFrames(frames, [paced.first_delay + number * paced.delay for number in range(len(frames))], pacer)
+    timed.start(pacer.time())
+    return timed

@@ -186,7 +186,7 @@ class Client:
         stream.begin(self)
 
     def push(self, data):
-        self.came.append((round(self.loop.now - self.start, 3), data))
+        self.came.append((round(self.loop.now - self.start, 4), data))
 
     def end(self, data):
         self.push(data)
@@ -229,6 +229,34 @@ def test_errors_do_not_add_up(loop):
     loop.advance(20)
     errors = [at - 0.0105 * (number + 1) for number, (at, _) in enumerate(client.came)]
     assert len(errors) == 1000 and max(errors) < 0.0016 and min(errors) > -0.0006
+
+
+def test_what_is_due_within_half_a_millisecond_leaves_with_what_is_due_now(loop):
+    """The loop waits for whole milliseconds: who is due before it wakes again would be late by up to one."""
+    pacer = Pacer(loop)
+    firsts = ["0.0100", "0.0104", "0.0109"]
+    together = [stream(loop, Pace("test", settings(first=first), lambda: pacer), 1) for first in firsts]
+    alone = stream(loop, paced(loop, first=firsts[1]), 1)
+    loop.advance(0.0103)
+    assert [client.is_over for client in together] == [True, True, False] and not alone.is_over
+    loop.advance(1)
+    assert together[2].is_over and alone.came[0][0] >= 0.0104
+
+
+def test_one_that_fails_takes_no_other_with_it(loop):
+    class Broken:
+        def send_due(self, by):
+            raise ZeroDivisionError
+
+    told = []
+    loop.set_exception_handler(lambda loop, context: told.append(context["exception"]))
+    pacer = Pacer(loop)
+    pace = Pace("test", settings(first="0.01"), lambda: pacer)
+    before = stream(loop, pace, 1)
+    pacer.add(loop.time() + 0.01, Broken())
+    behind = stream(loop, pace, 1)
+    loop.advance(0.02)
+    assert before.is_over and behind.is_over and [type(exc) for exc in told] == [ZeroDivisionError]
 
 
 def test_what_is_late_leaves_together(loop):

@@ -761,7 +761,7 @@ def test_what_a_request_took_is_freed_without_the_collector(raw: bytes, leaves: 
 OURS = frozenset(
     (
         "BodyStream", "Connection", "Deadline", "EventPassage", "Exchange", "HeldBody", "Output", "Passage",
-        "PacedAnswer", "Probe", "Request", "RequestReader", "Response", "ResponseReader", "ResponseWriter",
+        "PacedFrames", "Probe", "Request", "RequestReader", "Response", "ResponseReader", "ResponseWriter",
         "SocketIntake", "StagedClose", "UpstreamAnswer", "UpstreamBroke", "UpstreamConnection", "UpstreamRequest",
         "_FirstAttempt",
     )

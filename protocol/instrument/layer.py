@@ -34,7 +34,7 @@ from protocol.instrument.take import Take
 from protocol.openai.answers import api_path
 from protocol.openai.asked_model import asked_model, begins_as, head_model
 from protocol.openai.request_path import plain_path
-from protocol.timed import PacedFrames
+from protocol.timed import timed_frames
 from protocol.turns import in_turns
 from protocol.wire.http1.writers import decode_fields
 from protocol.witness import witnessed
@@ -185,11 +185,7 @@ def _timed(body: Body, session: Session) -> Body:
     """Return a body whose pauses go by the session's clock, and which is seen frame by frame."""
     if not isinstance(body, Paced) or not (body.first_delay or body.delay):
         return body
-    pacer = session.clock.pacer()
-    times = [body.first_delay + number * body.delay for number in range(len(body.frames))]
-    frames = PacedFrames(body.frames, times, pacer)
-    frames.start(pacer.time())
-    return frames
+    return timed_frames(body, session.clock.pacer())
 
 
 def _fault_of_head(request: Request) -> Fault | None:

@@ -8,7 +8,6 @@ receiving   bodies of requests coming in
 answering   what is done for every request: count, log, ask its endpoint, render an answer
 sending     an Exchange, which is a request whose answer takes longer, and its body going out
 output      what is written to one client
-pacing      bodies whose frames leave at known times
 slicing     large bodies, which leave as fast as their client reads
 leaving     how a connection ends, and how a client that has gone is noticed
 allocator   what the C library does with the memory of large bodies

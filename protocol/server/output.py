@@ -13,13 +13,16 @@ class Output:
     Pieces of one turn can be gathered to leave in one write, which is one system call and, mostly, one segment. While
     `gathered` is a list, and not None, what is written is added to it and waits for `flush`.
 
+    `write_now` is the transport's: for bytes, one at least, while nothing is gathered.
+
     `continue_due` says that the client waits to be asked for its request's body (RFC 9110 §10.1.1).
     """
 
-    __slots__ = ("_transport", "_untaken_bytes", "continue_due", "gathered", "writable")
+    __slots__ = ("_transport", "_untaken_bytes", "continue_due", "gathered", "writable", "write_now")
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
+        self.write_now = transport.write
         self._untaken_bytes = 0  # when that was last noted
         self.gathered: list[bytes] | None = None
         self.writable: asyncio.Future[None] | None = None

@@ -10,10 +10,10 @@ from __future__ import annotations
 import asyncio
 import typing
 
-from protocol.exchange import AnswerEnd, Paced, Producer, Sink
+from protocol.exchange import AnswerEnd, Paced, Pushed
 from protocol.pacer import Pacer
 from protocol.server.output import Output
-from protocol.server.pacing import PacedAnswer
+from protocol.timed import timed_frames
 from protocol.wire.http1.writers import ResponseWriter
 
 # How often to look whether all has left, and for how long: a client that reads nothing is reset all the same.
@@ -74,9 +74,9 @@ class AnswerStage:
         else:
             self.loop.call_later(_LOOK_SECONDS, self._reset_when_sent, looks - 1)
 
-    def play(self, paced: Paced, sink: Sink) -> Producer:
-        """Return what sends a paced body at its pace (Stage)."""
-        return PacedAnswer(paced, self._server.pacer, bytes, _Pushing(sink), sink.end)
+    def timed(self, paced: Paced) -> Pushed:
+        """Return a body that sends a paced one at its pace, from now on (Stage)."""
+        return timed_frames(paced, self._server.pacer)
 
     def run(self, work: typing.Coroutine[typing.Any, typing.Any, None]) -> asyncio.Task[None]:
         """Begin a task for the answer (Stage)."""
@@ -85,16 +85,3 @@ class AnswerStage:
     def stop(self, task: asyncio.Task[None]) -> None:
         """Cancel a task of the answer; the server waits for its end (Stage)."""
         self._server.cancel(task)
-
-
-class _Pushing:
-    """Hands what is written to a Sink."""
-
-    __slots__ = ("_sink",)
-
-    def __init__(self, sink: Sink) -> None:
-        self._sink = sink
-
-    def write(self, data: bytes) -> None:
-        """Push it."""
-        self._sink.push(data)

@@ -213,13 +213,10 @@ class FaultedAnswer(Verbatim):
         body = self._body
         if self._is_over:
             return
-        if isinstance(body, Paced) and not body.first_delay and not body.delay:
-            body = b"".join(body.frames)
+        if isinstance(body, Paced):
+            body = self._stage.timed(body) if body.first_delay or body.delay else b"".join(body.frames)
         if isinstance(body, bytes):
             self._source = _Pieces(body, self)
-            self._source.resume()
-        elif isinstance(body, Paced):
-            self._source = self._stage.play(body, self)
             self._source.resume()
         elif isinstance(body, Pushed):
             self._source = body

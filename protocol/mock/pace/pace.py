@@ -106,7 +106,7 @@ class Pause:
         self.ends_at = when + self._seconds
         self._pacer.add(self.ends_at, self)
 
-    def send_due(self, now: float) -> None:
+    def send_due(self, by: float) -> None:
         """Learn that it is over; called by the pacer."""
         if not self.over.done():
             self.over.set_result(None)

@@ -53,16 +53,16 @@ def decode_fields(block: bytes) -> list[tuple[str, str]]:
 class _MessageWriter:
     """Writes the body of a message: sized, chunked, until the connection closes, or none at all."""
 
-    __slots__ = ("_remaining", "_silent", "is_chunked")
+    __slots__ = ("_remaining", "is_chunked", "is_silent")
 
     def __init__(self) -> None:
         self.is_chunked = False
-        self._silent = False  # HEAD, 204, 304: the head describes a body that is not sent
+        self.is_silent = False  # HEAD, 204, 304: the head describes a body that is not sent
         self._remaining: int | None = None
 
     def part(self, data: bytes) -> bytes:
         """Return the bytes to send for a piece of the body; RuntimeError when it exceeds the length announced."""
-        if not data or self._silent:
+        if not data or self.is_silent:
             return b""
         if self.is_chunked:
             return b"%x\r\n%b\r\n" % (len(data), data)
@@ -74,7 +74,7 @@ class _MessageWriter:
 
     def finish(self) -> bytes:
         """Return the bytes that end the message; RuntimeError when less than the length announced was sent."""
-        if self._silent:
+        if self.is_silent:
             return b""
         if self._remaining:
             raise RuntimeError(f"body is shorter than its Content-Length, by {self._remaining} bytes")
@@ -91,7 +91,7 @@ class ResponseWriter(_MessageWriter):
     __slots__ = ("_request", "keep_alive")
 
     def __init__(self, request: RequestHead | None) -> None:
-        self.is_chunked = self._silent = False  # without super(), which would cost half as much again
+        self.is_chunked = self.is_silent = False  # without super(), which would cost half as much again
         self._remaining = None
         self._request = request
         self.keep_alive = request is not None and request.keep_alive
@@ -107,7 +107,7 @@ class ResponseWriter(_MessageWriter):
         old = request is None or not request.minor_version
         # RFC 9110 §6.4.1 and §8.6: answers with these have no body, and 1xx and 204 must not announce one.
         bodiless = status < 200 or status in (204, 304)
-        self._silent = bodiless or (request is not None and request.method == "HEAD")
+        self.is_silent = bodiless or (request is not None and request.method == "HEAD")
         self._remaining = length
         framing = b""
         if bodiless:
@@ -115,7 +115,7 @@ class ResponseWriter(_MessageWriter):
         elif length is not None:
             framing = b"content-length: %d\r\n" % length
         elif old:
-            self.keep_alive = self.keep_alive and self._silent
+            self.keep_alive = self.keep_alive and self.is_silent
         else:
             self.is_chunked = True
             framing = b"transfer-encoding: chunked\r\n"
