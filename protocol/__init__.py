@@ -42,7 +42,8 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         the whole API, in the notation that `api/` reads.
     service -> errors, budget, on_demand, config, wire, exchange, openai
         What stands around the backends: router, doors, CORS, the guard of keys, log, metrics.
-    team -> errors, on_demand, limiter, config_file, config, wire, exchange, witness, openai, service/own_machine
+    team -> errors, on_demand, deadline, limiter, config_file, config, wire, exchange, witness, openai,
+        service/own_machine
         Several who share one key: who they are, what each may take and has taken. Its docstring has its modules.
     server -> errors, turns, deadline, pacer, held_bytes, config, wire, exchange, timed, service
         Connections in, and the processes that share the port. It knows no OpenAI: error shapes are handed in.

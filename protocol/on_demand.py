@@ -92,6 +92,10 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     # Limits of keys, teams and addresses, by where it is kept what they have taken.
     "limits of a process": (("protocol.team.stores.memory", "MemoryStore"),),
     "limits of a host": (("protocol.team.stores.shared", "SharedStore"),),
+    "limits in Redis": (
+        ("protocol.team.stores.redis", "RedisStore"),
+        ("protocol.team.stores.redis_address", "read_redis_address"),
+    ),
     # The mock's first request that is no chat of the simplest form: all endpoints, and the description of the API.
     "mock api": (("protocol.mock.api", "Api"), ("protocol.mock.api", "Common")),
     "mock reference": (("protocol.openai.reference.whole", "API_REFERENCE"),),
