@@ -794,6 +794,7 @@ def _serve_command(options: argparse.Namespace) -> int:
         key_holders = _key_holders(_make_backends(settings, Log("off", _write_nothing), instance, _nobody_answers))
         script = _read_script(settings)
         _check_workers(settings)
+        _check_keys(settings)
         ledger_remark = _check_ledger(settings)
     finally:
         gc.enable()
@@ -821,6 +822,13 @@ def _check_workers(settings: Settings) -> None:
     """Raise UsageError for what several processes cannot do."""
     if settings.server.workers != 1 and settings.server.journal:
         raise UsageError("[server] journal = yes: each worker would keep a journal of its own; set workers = 1")
+
+
+def _check_keys(settings: Settings) -> None:
+    """Raise UsageError for a keys file that cannot be read or understood: each worker would end at it."""
+    if settings.server.keys_file:
+        _, load_keys, _ = load("team")
+        load_keys(settings.server.keys_file)
 
 
 def _run_workers(count: int, settings: Settings, source: str, instance: str, key_holders: typing.Sequence[str]) -> int:

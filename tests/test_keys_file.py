@@ -7,6 +7,7 @@ import hashlib
 
 import pytest
 
+import oaiserve
 from protocol.errors import UsageError
 from protocol.limiter import Window
 from protocol.openai.usage import Usage
@@ -237,3 +238,18 @@ def test_no_pattern_of_models_holds_a_key_or_a_hash(hidden):
         read("[team web]\nmodels = acme/task-classifier-large, sk-7b, o/m:" + "0f" * 32).teams["web"].models[0][:4]
         == "acme"
     )
+
+
+@pytest.mark.parametrize("options", [["--check"], ["-p", "0"], ["-p", "0", "--workers", "2"]])
+def test_a_start_tells_all_mistakes_and_ends(tmp_path, capfd, options):
+    path = tmp_path / "keys.ini"
+    path.write_text("[key alice]\nhash = hunter2\nteam = web\n")
+    assert oaiserve.main(["mock", *options, "--set", f"server.keys_file={path}"]) == 2
+    out, err = capfd.readouterr()
+    assert out == "" and "hunter2" not in err
+    assert f"{path} line 2: [key alice] hash: expected" in err and f"{path} line 3: [key alice] team = 'web'" in err
+
+
+def test_a_keys_file_that_is_not_there_ends_a_start(tmp_path, capfd):
+    assert oaiserve.main(["mock", "--check", "--set", f"server.keys_file={tmp_path / 'none.ini'}"]) == 2
+    assert "keys_file = " in capfd.readouterr().err
