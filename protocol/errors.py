@@ -51,6 +51,8 @@ class ApiError(Exception):
         self.param = param
         self.code = code
         self.fields = tuple(fields)
+        #: Whether a connection that was reset is what it tells of.
+        self.by_reset = False
 
     def anew(self: _Error) -> _Error:
         """Return the same error as if it had never been raised.

@@ -662,6 +662,10 @@ class ErrorShapes(typing.NamedTuple):
     adapted: typing.Callable[[Response], Response] = _as_it_came
 
 
+class ResetClient(Exception):
+    """Raised by a body that is iterated: what it gave is to leave, and then the client's connection is to be reset."""
+
+
 class BackendFailed(Exception):
     """A backend could not answer, and nothing has gone to the client yet: the route's next backend may.
 

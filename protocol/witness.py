@@ -16,8 +16,8 @@ class Witness(typing.Protocol):
     def whole(self) -> None:
         """Learn that the body has come to its end."""
 
-    def cut(self) -> None:
-        """Learn that the body breaks off."""
+    def cut(self, error: Exception | None = None) -> None:
+        """Learn that the body breaks off, and why if somebody knows."""
 
 
 def witnessed(body: Body, witness: Witness) -> Body:
@@ -57,8 +57,8 @@ class _WitnessedIterator:
         except StopAsyncIteration:
             self._witness.whole()
             raise
-        except Exception:
-            self._witness.cut()
+        except Exception as exc:
+            self._witness.cut(exc)
             raise
         self._witness.took(data)
         return data
@@ -119,5 +119,5 @@ class _WitnessedSink:
 
     def fail(self, error: Exception) -> None:
         """Hand on that the body breaks off."""
-        self._witness.cut()
+        self._witness.cut(error)
         self._sink.fail(error)

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import http.client
 import json
 import socket
+import struct
 import threading
+import time
 
 import pytest
 
@@ -65,8 +68,16 @@ def raw_chunks(server, path, body):
             file.readline()
 
 
+def reset(connection):
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
 class Upstream:
-    """An upstream that answers every request with the pieces it is given, each in a segment of its own."""
+    """An upstream that answers every request with the pieces it is given, each in a segment of its own.
+
+    One that ends with b"" is closed without an end, one that ends with None is reset.
+    """
 
     def __init__(self, *answers):
         self._answers = list(answers)
@@ -101,7 +112,10 @@ class Upstream:
                 for piece in filter(None, pieces):
                     goes_on.wait(0.05)
                     connection.sendall(b"%x\r\n%b\r\n" % (len(piece), piece) if b"chunked" in head else piece)
-                if b"chunked" in head and pieces and pieces[-1] != b"":
+                if pieces and pieces[-1] is None:
+                    goes_on.wait(0.05)
+                    reset(connection)
+                elif b"chunked" in head and pieces and pieces[-1] != b"":
                     connection.sendall(b"0\r\n\r\n")
 
     def close(self):
@@ -195,6 +209,48 @@ def test_what_broke_off_breaks_off_again(tmp_path):
     with relay(path) as replaying:
         replayed, ended = raw_chunks(replaying, CHAT, body())
     assert not ended and replayed[0] == live[0] and b"error" in replayed[1]
+
+
+@pytest.mark.parametrize("head", ["stream", "plain"])
+def test_what_was_reset_is_reset_again(tmp_path, head):
+    lines = STREAM if head == "stream" else b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\n"
+    source = Upstream((lines, [b"data: 1\n\n", None], threading.Event()))
+    path = tmp_path / "c.jsonl"
+    with relay(path, source.url, "record") as recording:
+        client = begin(recording, CHAT, body())
+        with contextlib.suppress(ConnectionResetError):
+            while client.recv(65536):
+                pass
+        client.close()
+        recorded = until_there(path, 2)
+    source.close()
+    assert json.loads(recorded[1])["end"] == "reset"
+    with relay(path) as replaying:
+        client, came = begin(replaying, CHAT, body()), b""
+        with pytest.raises(ConnectionResetError):
+            while True:
+                data = client.recv(65536)
+                assert data, "the connection ended in good order"
+                came += data
+        client.close()
+    assert b"HTTP/1.1 200 OK" in came and b"data: 1\n\n" in came and b"error" not in came
+
+
+def begin(server, path, body):
+    data = json.dumps(body).encode()
+    client = socket.create_connection(("127.0.0.1", server.port), timeout=60)
+    head = f"POST {path} HTTP/1.1\r\nhost: 127.0.0.1\r\ncontent-type: application/json\r\n"
+    client.sendall(f"{head}content-length: {len(data)}\r\n\r\n".encode() + data)
+    return client
+
+
+def until_there(path, lines):
+    """Return the lines of a file once there are so many."""
+    for _ in range(2000):
+        if path.exists() and path.read_text().count("\n") >= lines:
+            break
+        time.sleep(0.005)
+    return path.read_text().splitlines()
 
 
 def test_first_in_first_out_and_each_session_from_the_first(tmp_path, upstream):

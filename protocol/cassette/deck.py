@@ -11,7 +11,7 @@ from protocol.cassette.nearest import nearest_difference
 from protocol.cassette.recording import Piece, Recording, kept_fields
 from protocol.cassette.tape import Tape
 from protocol.errors import ApiError, UsageError
-from protocol.exchange import LONG_BODY, Backend, Body, Endpoint, Request, Response, Session, answer_of
+from protocol.exchange import LONG_BODY, Backend, Body, Endpoint, Request, ResetClient, Response, Session, answer_of
 from protocol.openai.answers import json_response, model_list
 from protocol.turns import in_turns
 from protocol.wire.http1.writers import decode_fields
@@ -235,9 +235,9 @@ class _Recorder:
         """Learn that the body has come to its end."""
         self._end("done")
 
-    def cut(self) -> None:
-        """Learn that the body breaks off."""
-        self._end("cut")
+    def cut(self, error: Exception | None = None) -> None:
+        """Learn that the body breaks off, and why if somebody knows."""
+        self._end("reset" if isinstance(error, ApiError) and error.by_reset else "cut")
 
     def _end(self, end: str) -> None:
         if self._bytes > _MOST_BYTES:
@@ -264,6 +264,8 @@ class _Player:
     async def __anext__(self) -> bytes:
         piece = next(self._pieces, None)
         if piece is None:
+            if self._end == "reset":
+                raise ResetClient
             if self._end != "done":
                 raise ApiError(502, "The recorded answer broke off here.")
             raise StopAsyncIteration

@@ -5,8 +5,8 @@
 
 `events` are [milliseconds since the last one began to come, exact text]; null for one that began in the same piece as
 the last. `cuts` stand where the bytes were split elsewhere than between events, counted from the body's beginning;
-what comes behind a cut comes at once. Bytes that are no text are {"b64": …}. `end` is "done", or "cut" where the answer
-broke off.
+what comes behind a cut comes at once. Bytes that are no text are {"b64": …}. `end` is "done", "cut" where the answer
+broke off, or "reset" where its connection was reset.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ def read_recording(line: str) -> Recording:
         str(recording.ask["method"]), str(recording.ask["path"])
     except (AttributeError, KeyError, TypeError, ValueError) as exc:
         raise BadRecording(f"expected key, ask, status, head, events and end: {type(exc).__name__} {exc}") from exc
-    if recording.end not in ("done", "cut") or not 200 <= recording.status <= 599:
-        raise BadRecording("expected a status from 200 to 599, and done or cut as the end")
+    if recording.end not in ("done", "cut", "reset") or not 200 <= recording.status <= 599:
+        raise BadRecording("expected a status from 200 to 599, and done, cut or reset as the end")
     return recording
 
 

@@ -126,7 +126,7 @@ class Take:
     def whole(self) -> None:
         """Learn that the answer's body has come to its end; that it has left, `end` says."""
 
-    def cut(self) -> None:
+    def cut(self, error: Exception | None = None) -> None:
         """Learn that the answer broke off."""
         if not self.entry.ended:
             self.session.journal.note_end(self.entry, "cut", self.session.now())

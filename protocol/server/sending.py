@@ -53,6 +53,7 @@ from protocol.exchange import (
     Producer,
     Pushed,
     Request,
+    ResetClient,
     Response,
     Rest,
     Verbatim,
@@ -610,6 +611,11 @@ class Exchange:
         if self._is_over:
             return
         output, server = self._output, self._server
+        if isinstance(exc, ResetClient) and self._status:
+            output.flush()
+            self._task = None
+            AnswerStage(server, output, self._writer, b"", True, self._end_verbatim).end("reset")
+            return
         if not self._status or (output.gathered is not None and not self._began_early):
             # Not even the head has left.
             output.gathered = None

@@ -170,7 +170,7 @@ class Charge:
         if not self._is_closed:
             self._close("left" if self.is_drained else "done")
 
-    def cut(self) -> None:
+    def cut(self, error: Exception | None = None) -> None:
         """Learn that the answer breaks off (Witness)."""
         self._is_cut = True
 

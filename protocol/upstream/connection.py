@@ -206,7 +206,8 @@ class UpstreamConnection(_Stream):
                 # TLS 1.3 refuses a client's certificate, or its lack, only after the handshake.
                 self._error = UpstreamBroke(self._name, tls_reason(exc), unsent=self.is_unread)
             else:
-                self._error = self._broke("the connection was reset")
+                self._error = broke = self._broke("the connection was reset")
+                broke.by_reset = True
         self._wake()
         self.resume_writing()
         self._on_lost(self)
