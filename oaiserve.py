@@ -698,6 +698,7 @@ examples:
   python oaiserve.py -p 0                             on any free port; the banner says which
   python oaiserve.py try                              is the server there, and is it well?
   python oaiserve.py key new alice                    a key for a caller of your own, its hash into keys.ini
+  python oaiserve.py usage --by team,model --since 30d   what was used, and what it cost
   python oaiserve.py bundle                           one file and a zipapp in dist/
 
 Options beat the file, the file beats the defaults. Without --config, config.ini is read from the working directory
@@ -741,7 +742,7 @@ def _parser() -> argparse.ArgumentParser:
         usage="python oaiserve.py [COMMAND] [options]",
         description="Stands where the OpenAI API stands. Commands: "
         f"{', '.join(_KINDS)} (serve; the backend takes what no route names), try [URL], "
-        "bundle [DIR], cassette check|import, key new|list|check.",
+        "bundle [DIR], cassette check|import, key new|list|check, usage [FILE].",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -752,7 +753,12 @@ def _parser() -> argparse.ArgumentParser:
         metavar="COMMAND",
         help=f"{', '.join([*_KINDS, *_COMMANDS])}; nothing: serve as configured",
     )
-    add("target", nargs="?", metavar="URL|DIR", help="try: the server's address; bundle: the folder to write to (dist)")
+    add(
+        "target",
+        nargs="?",
+        metavar="URL|DIR",
+        help="try: the server's address; bundle: the folder to write to (dist); usage: the ledger",
+    )
     add(
         "more",
         nargs="*",
@@ -775,6 +781,16 @@ def _parser() -> argparse.ArgumentParser:
     add("--live", metavar="URL", help="cassette check: the API whose answers the recorded ones are compared with")
     add("--team", metavar="T", default="", help="key new: the team that the key is of")
     add("--file", metavar="FILE", help="key: the file of keys (else [server] keys_file, else keys.ini)")
+    add("--by", metavar="WHAT", default="key", help="usage: by key, team, model, backend, day, or several: team,model")
+    add("--since", metavar="DATE|30d", help="usage: from that day (UTC) on, or for so many days until today")
+    add("--csv", action="store_true", help="usage: as CSV")
+    add("--json", action="store_true", help="usage: as JSON")
+    add(
+        "--from-log",
+        metavar="FILE",
+        nargs="+",
+        help="usage: from logs (log = json) instead of a ledger; - is standard input",
+    )
     add("--version", action="version", version=__version__)
     return parser
 
@@ -1089,6 +1105,22 @@ def _key_command(options: argparse.Namespace) -> int:
     return status
 
 
+def _usage_command(options: argparse.Namespace) -> int:
+    ledger = options.target or ""
+    if not ledger and not options.from_log:
+        configuration, source = _configuration_from(options)
+        ledger = configuration.section("ledger", os.environ).file
+        if not ledger:
+            raise UsageError(f"usage: there is no ledger: {source} has no [ledger] file; name one: usage usage.db")
+    (run_usage,) = load("usage command")
+    form = "json" if options.json else "csv" if options.csv else "table"
+    status: int = run_usage(
+        ledger, options.from_log or [], by=options.by, since=options.since, form=form, out=sys.stdout, err=sys.stderr,
+        now=time.time(),
+    )  # fmt: skip
+    return status
+
+
 def _ledger_writer_command(options: argparse.Namespace) -> int:
     # Its parent is told to stop, and has something to be written until its end: the lifeline tells when that is.
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -1100,7 +1132,13 @@ def _ledger_writer_command(options: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS = {"try": _try_command, "bundle": _bundle_command, "cassette": _cassette_command, "key": _key_command}
+_COMMANDS = {
+    "try": _try_command,
+    "bundle": _bundle_command,
+    "cassette": _cassette_command,
+    "key": _key_command,
+    "usage": _usage_command,
+}
 
 # What the program calls itself.
 _LEDGER_WRITER = "ledger-writer"

@@ -22,6 +22,7 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     "try": (("protocol.tools.trial", "run_trial"), ("protocol.tools.trial", "ask_hidden")),
     "bundle": (("protocol.tools.bundle", "write_bundle"), ("protocol.tools.bundle", "BundleError")),
     "workers": (("protocol.server.workers", "run_workers"), ("protocol.server.workers", "WorkersFailed")),
+    "usage command": (("protocol.team.usage_command", "run_usage"),),
     # A first large body.
     "large blocks": (("protocol.server.allocator", "keep_large_blocks_apart"),),
     # A start where open files have a limit.

@@ -15,7 +15,8 @@
     gateway      the application that asks all of these, before the gate
     team         all of it, put together
     stores/      where it is kept what was taken
-    ledger/      what each call took, in an SQLite file
+    ledger/        what each call took, in an SQLite file
+    usage_command  the command `usage`: what the ledger, or logs, add up to
 
 A start that has no keys file, no limits and no ledger imports nothing of it.
 """

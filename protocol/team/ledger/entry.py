@@ -82,25 +82,31 @@ def _quote(texts: tuple[typing.Any, ...]) -> str:
 
 
 def read_line(line: bytes) -> tuple[str, Entry] | None:
-    """Return the kind and the entry of a line; None for a line that is none.
-
-    What SQLite could not keep is not given: half a surrogate pair becomes "?", a number without measure None.
-    """
+    """Return the kind and the entry of a line; None for a line that is none."""
     try:
         kind, *values = json.loads(line)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, RecursionError):
         return None
     if kind not in (OPENED, CLOSED) or len(values) != len(Entry._fields):
         return None
+    entry = read_entry(values)
+    return None if entry is None else (kind, entry)
+
+
+def read_entry(values: typing.Iterable[typing.Any]) -> Entry | None:
+    """Return the entry of values that came as JSON, in its order; None where it has no id, time or names.
+
+    What SQLite could not keep is not given: half a surrogate pair becomes "?", a number without measure None.
+    """
     id, at, key, team, asked, sent, backend, upstream_key, endpoint, status, ended, *numbers = values
     ms_first, ms_total, tok_in, tok_cached, tok_out, tok_reasoning, cost_nano = numbers
     texts = (id, key, team, asked, sent, backend, upstream_key, endpoint, ended)
     if not all(isinstance(text, str) for text in texts) or _number(at, _LAST_MILLISECOND) is None:
         return None
-    id, *names, ended = [text.encode("utf-8", "replace").decode() for text in texts]
+    id, *names, ended = [text[:MOST_CHARACTERS].encode("utf-8", "replace").decode() for text in texts]
     spans = (_number(span, _MOST_NANO) for span in (ms_first, ms_total))
     tokens = (_number(count, _MOST_TOKENS) for count in (tok_in, tok_cached, tok_out, tok_reasoning))
-    return kind, Entry._make(
+    return Entry._make(
         (id, at, *names, _number(status, 999) or 0, ended, *spans, *tokens, _number(cost_nano, _MOST_NANO))
     )
 

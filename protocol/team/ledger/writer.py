@@ -146,7 +146,7 @@ class Writer:
                     break
                 read = [entry for entry in map(read_line, lines) if entry is not None]
                 if len(read) < len(lines):
-                    self._say(f"{found.path}: {len(lines) - len(read)} lines are no calls; they are passed over")
+                    self._say(f"{found.path}: lines that are no calls, and are passed over: {len(lines) - len(read)}")
                 with writing(db):
                     add_lines(db, found, position, read)
                 self._positions[file] = position
@@ -161,7 +161,7 @@ class Writer:
         self._positions = read_positions(db)
         self._knows_spools = True
         if lost:
-            self._say(f"{lost} calls are noted as lost in the ledger: the process that answered them was killed")
+            self._say(f"calls noted as lost in the ledger, whose process was killed: {lost}")
 
     def _prune(self, db: sqlite3.Connection, now: float) -> None:
         if not self._keep_days or now < self._prune_at:
