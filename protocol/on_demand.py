@@ -146,6 +146,7 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     "mock below /webhook_event_types": (("protocol.mock.organization.webhooks", "Webhooks"),),
     # Its first answer that may call tools, its first that is JSON.
     "mock tool calls": (("protocol.mock.answer.calls", "due_calls"),),
+    "mock closing code": (("protocol.mock.answer.closing", "closing_code"),),
     "mock JSON": (
         ("protocol.mock.answer.json_answer", "json_by_schema"),
         ("protocol.mock.answer.json_answer", "json_by_description"),

@@ -166,3 +166,46 @@ def test_tags_that_nothing_closes_are_searched_for_once(part):
     text = CountedText(part * 1000 + "</x>")
     assert own_words(text) == text
     assert getattr(text, "searches", 0) <= 1
+
+
+CODE_ENDS = "In the end you have to return a final answer using the `final_answer` tool."
+CODE_TAGS = "The code sequence must be opened with '<code>', and closed with '</code>'. " + CODE_ENDS
+
+
+def coded(instructions, **members):
+    messages = [
+        {"role": "system", "content": instructions},
+        {"role": "user", "content": "What is the weather in Oslo?"},
+    ]
+    body = {"model": "gpt-4o", "messages": messages, "stop": ["Observation:"], **members}
+    return ask(make_mock(text='Say "hi"'), "POST", "/v1/chat/completions", body)["choices"][0]["message"]["content"]
+
+
+def test_an_agent_that_answers_in_code_ends_its_loop():
+    said = '\nfinal_answer("Say \\"hi\\"")\n'
+    assert coded(CODE_TAGS) == f"<code>{said}</code>"
+    assert coded(CODE_TAGS, stop=["</code>"]) == f"<code>{said}"
+    assert coded(CODE_TAGS.replace("'<code>'", "'```python'")) == f"```python{said}</code>"
+    assert coded(CODE_TAGS.replace(CODE_ENDS, "")) == coded(CODE_ENDS) == 'Say "hi"'
+
+
+def test_an_agent_that_answers_in_json_ends_its_loop_by_code():
+    members = {"thought": STRING, "code": STRING}
+    schema = {"type": "object", "properties": members, "required": [*members], "additionalProperties": False}
+    form = {"type": "json_schema", "json_schema": {"name": "n", "strict": True, "schema": schema}}
+    said = coded(f'{CODE_ENDS} As JSON: {{"thought": "...", "code": "..."}}', response_format=form)
+    assert json.loads(said)["code"] == 'final_answer("Say \\"hi\\"")'
+
+
+@pytest.mark.parametrize(
+    "question", ["How many files are there?", "How many files are in this folder?", "Which files are here?"]
+)
+def test_a_question_about_files_reads_none_by_a_made_up_name(question):
+    listing = function("list_files", "Lists the files of a directory.", "", path=STRING)
+    tools = [{"type": "function", "function": one} for one in (READ, SHELL, listing)]
+    for offered in (tools, tools[:1], tools[:2]):
+        body = {"model": "gpt-4o", "messages": [{"role": "user", "content": question}], "tools": offered}
+        message = ask(make_mock(), "POST", "/v1/chat/completions", body)["choices"][0]["message"]
+        for call in message.get("tool_calls") or []:
+            assert call["function"]["name"] == "list_files", call
+            assert json.loads(call["function"]["arguments"]) == {}

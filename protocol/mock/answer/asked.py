@@ -38,6 +38,7 @@ class AskedTool(typing.NamedTuple):
     spelt: bool = False  # by its name
     waits: bool = False  # until there are results of what is asked before it: "..., then email it"
     is_named: bool = True  # the prompt has a word of its name, or one that stands for it; else words of its description
+    is_whole: bool = True  # the prompt has all words of its name, or orders what its verb says
 
 
 _MATHS = stems("calculate compute evaluate solve multiply divide subtract sum estimate")
@@ -189,6 +190,7 @@ def asked_tools(prompt: str, tools: typing.Sequence[OfferedTool], budget: Budget
             given.spelt and given.tool.name in prompt,
             _comes_after(prompt, given.position),
             given.is_named,
+            given.acts or not given.missed,
         )
         for given in ordered
         if given not in handing[1:]  # the talk can be handed over to one agent only

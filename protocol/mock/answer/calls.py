@@ -143,16 +143,19 @@ def _without_inventions(
 ) -> list[_PlannedCall]:
     """Leave out calls whose arguments would be made up, beside a call that the prompt says something for.
 
-    Where only its description speaks for a tool, no needed text is made up for it, be it alone or not.
+    Where only its description speaks for a tool, no needed text is made up for it, be it alone or not; nor where a part
+    of its name does, unless the prompt says something for it: "How many files are there?" has no file for read_file.
     """
 
     def made(one: _PlannedCall, question: Question) -> _PlannedCall:
         return one._replace(made=_call(one.asked.tool, question, one.hints, text, budget))
 
-    if len({one.asked.tool.name for one in planned}) < 2 and all(one.asked.is_named for one in planned):
+    if len({one.asked.tool.name for one in planned}) < 2 and all(
+        one.asked.is_named and one.asked.is_whole for one in planned
+    ):
         return left
     left = [made(one, question) for one in left[:MAX_REPLY_CALLS]]
-    left = [one for one in left if one.asked.is_named or not (one.made and one.made.is_invented)]
+    left = [one for one in left if not _is_made_up(one)]
     if len({one.asked.tool.name for one in planned}) < 2:
         return left
     is_said = [_is_said(one) for one in left]
@@ -162,6 +165,13 @@ def _without_inventions(
     if not any(is_said) and not any(_is_said(made(one, alone)) for one in planned[:MAX_REPLY_CALLS]):
         return left
     return [one for one, said in zip(left, is_said) if said]
+
+
+def _is_made_up(one: _PlannedCall) -> bool:
+    """Say whether a made call needs a text that nobody said, for a tool that the prompt may not mean."""
+    if one.made is None or not one.made.is_invented:
+        return False
+    return not one.asked.is_named or not (one.asked.is_whole or one.made.told)
 
 
 def _is_said(one: _PlannedCall) -> bool:

@@ -6,6 +6,7 @@ smolagents, Pydantic AI, Cline and Roo, OpenHands, SWE-agent, browser-use, trae-
 
 from __future__ import annotations
 
+import json
 import re
 import typing
 
@@ -23,6 +24,11 @@ _ENDING_MEMBERS = frozenset(["finish", "final answer", "final_answer", "__end__"
 # What such a tool is told: the first of its parameters with one of these words at its name's end.
 _SAID = frozenset("answer result response text message summary output content report solution".split())
 _SUCCESS = frozenset("success successful succeeded completed done".split())
+# How an agent that answers in code is told to end, and what its code stands between (smolagents' CodeAgent).
+_CODE_END = re.compile(r"\breturn a final answer using the `(\w{1,100})` (?:tool|function)\b")
+_CODE_TAGS = re.compile(r"\bopened with '([^'\n]{1,40})', and closed with '([^'\n]{1,40})'")
+_CODE_MEMBER = re.compile(r'"code"\s*:')
+
 # A tool's result that comes as the user's turn: smolagents and ReAct prompts; Cline and Roo; templates of chats.
 _RESULT = (
     r"\s*(?:Observation:|\[[\w.-]{1,64}(?: for [^\n]{0,200})?\] Result:|<tool_(?:response|result)"
@@ -52,6 +58,21 @@ def is_told_to_call(text: str, name: str) -> bool:
 def is_result(prompt: str) -> bool:
     """Tell whether a user's turn is a tool's result, as libraries write one that do not use the API's own messages."""
     return re.match(_RESULT, prompt) is not None
+
+
+def closing_code(instructions: str, text: str, *, is_json: bool) -> str:
+    """Return code that says a text with the function that ends a loop, "" where instructions ask for no code.
+
+    As JSON it is the value of the member `code`; as text it stands between the tags that the instructions name.
+    """
+    end = _CODE_END.search(instructions)
+    if end is None:
+        return ""
+    call = f"{end[1]}({json.dumps(text)})"
+    if is_json:
+        return call if _CODE_MEMBER.search(instructions) else ""
+    tags = _CODE_TAGS.search(instructions)
+    return f"{tags[1]}\n{call}\n{tags[2]}" if tags else ""
 
 
 def closing_words(

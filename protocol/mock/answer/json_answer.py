@@ -22,10 +22,17 @@ _READ_RESULTS = 8  # of tools: the last ones
 _READ_MEMBERS = 100  # of all results together
 
 
-def json_by_schema(question: Question, budget: Budget) -> str:
-    """Return JSON that satisfies the question's schema; ApiError 400 where nothing does."""
+def json_by_schema(question: Question, budget: Budget, code: str = "") -> str:
+    """Return JSON that satisfies the question's schema, with `code` as the member of that name where there is any.
+
+    ApiError 400 where nothing satisfies it.
+    """
     where = f"response_format '{question.schema_name}'" if question.schema_name else "response_format"
-    return _json_text(question, {} if question.schema is None else question.schema, where, budget)
+    schema = {} if question.schema is None else question.schema
+    members = schema.get("properties") if type(schema) is dict else None
+    if code and type(members) is dict and "code" in members:
+        schema = {**schema, "properties": {**members, "code": {"type": "string", "enum": [code]}}}
+    return _json_text(question, schema, where, budget)
 
 
 def json_by_description(question: Question, text: str, budget: Budget) -> str:

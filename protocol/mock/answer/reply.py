@@ -99,12 +99,23 @@ def reply(question: Question, text: str, budget: Budget | None = None) -> Reply:
         if calls:
             return Reply("", calls)
     varied = f"{text} ({question.number + 1})" if question.number else text
+    code = _closing_code(question, varied, budget)
     if question.format in ("json_schema", "json_object"):
         json_by_schema, json_by_description = load("mock JSON")
         if question.format == "json_schema":
-            return Reply(json_by_schema(question, budget))
+            return Reply(json_by_schema(question, budget, code))
         return Reply(json_by_description(question, varied, budget))
-    return Reply(varied)
+    return Reply(code or varied)
+
+
+def _closing_code(question: Question, text: str, budget: Budget) -> str:
+    """Return the code with which an agent ends that answers in code, "" for other questions."""
+    if "final answer using" not in question.instructions:
+        return ""
+    budget.spend(5 + len(question.instructions) // 50)
+    (closing_code,) = load("mock closing code")
+    code: str = closing_code(question.instructions, text, is_json=question.format != "text")
+    return code
 
 
 def count_tokens(text: str) -> int:
