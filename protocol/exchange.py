@@ -33,13 +33,12 @@ _BEARER = re.compile(r"bearer +(\S+) *", re.IGNORECASE)
 _KEY_SUBPROTOCOL = "openai-insecure-api-key."
 
 
-#: The fields from which HeadFacts are worked out: False where it is enough to know that there is one. Whoever chooses
-#: an endpoint by a head (`Backend.endpoint`) may look at no others.
-TELLING_FIELDS = {
-    b"authorization": True, b"api-key": True, b"sec-websocket-protocol": True, b"origin": True, b"sec-fetch-site": True,
-    b"content-encoding": True, b"content-type": True, b"via": True, b"x-request-id": False,
-    b"x-oaiserve-fault": True,
-}  # fmt: skip
+#: The fields from which HeadFacts are worked out, beside the names of all that there are. Whoever chooses an endpoint
+#: by a head (`Backend.endpoint`) may look at no others.
+TELLING_FIELDS = frozenset((
+    b"authorization", b"api-key", b"sec-websocket-protocol", b"origin", b"sec-fetch-site", b"content-encoding",
+    b"content-type", b"via", b"x-oaiserve-fault",
+))  # fmt: skip
 
 
 class HeadFacts:

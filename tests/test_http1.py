@@ -23,6 +23,7 @@ from protocol.wire.http1.messages import (
     BodyPart,
     EndOfBody,
     Fields,
+    MessageHead,
     RequestHead,
     ResponseHead,
 )
@@ -975,11 +976,13 @@ def test_a_repeated_head_is_read_as_before() -> None:
     assert all_of(second) == all_of(alone)
 
 
-def all_of(head: RequestHead) -> tuple[object, ...]:
+def all_of(head: RequestHead | ResponseHead) -> tuple[object, ...]:
     """Return all that a head says of its message."""
     lines = [(name, head.fields.get(name), head.fields.count(name)) for name, _ in head.fields]
-    of_memory = ("_fields", "_notes", "alike", "facts", "lines")
-    return (*(getattr(head, name) for name in RequestHead.__slots__ if name not in of_memory), lines)
+    said = [
+        name for name in (*MessageHead.__slots__, *type(head).__slots__) if name not in ("_fields", "facts", "lines")
+    ]
+    return (*(getattr(head, name) for name in said), lines)
 
 
 def test_what_a_layer_above_keeps_beside_a_head_is_there_when_it_is_repeated() -> None:
@@ -1031,6 +1034,17 @@ def test_readers_that_share_a_memo_read_a_request_alike(data: bytes, events: lis
         assert reading.events == [*NEXT_EVENTS, *events]
 
 
+def test_what_is_refused_is_refused_alike_whatever_is_remembered() -> None:
+    memo = RequestMemo(dict, ())
+    for _, data, *_ in ACCEPTED_REQUESTS:
+        read(RequestReader(memo=memo), [data])
+    for name, data, status, words, neighbour in REFUSED_REQUESTS:
+        read(RequestReader(memo=memo), [neighbour])
+        reading = read(RequestReader(memo=memo), [data])
+        assert reading == read(RequestReader(), [data]), name
+        assert reading.refusal.status == status and words in reading.refusal.message, name
+
+
 @pytest.mark.parametrize(
     ("method", "data", "events"), [row[1:] for row in ACCEPTED_RESPONSES], ids=ids(ACCEPTED_RESPONSES)
 )
@@ -1042,21 +1056,12 @@ def test_readers_that_share_a_memo_read_a_response_alike(method: str, data: byte
         assert reading == Reading(events, "PAUSED", Refusal(0), b"")
 
 
-def test_a_memo_of_answers_holds_only_the_latest_heads() -> None:
-    memo = ResponseMemo()
-    for number in range(1000):
-        memo.keep(b"%d\r\n\r\n" % number, ResponseHead(200, "OK", 1, Fields([])))
-    known = [number for number in range(1000) if memo.find(b"x%d\r\n\r\n" % number, 1)]
-    assert known == list(range(936, 1000))
-    assert memo.latest[0] == b"999\r\n\r\n"
-
-
 # ---- heads of a kind ------------------------------------------------------------------------------------------------
 
-TELLING = {b"authorization": True, b"x-request-id": False}
+TELLING = (b"authorization",)
 
 
-def kinds_read(*requests: bytes, telling: dict[bytes, bool] | None = TELLING) -> list[RequestHead]:
+def kinds_read(*requests: bytes, telling: tuple[bytes, ...] | None = TELLING) -> list[RequestHead]:
     """Read heads with one memo that keeps facts, each by a reader of its own that must agree with one that knows none."""
     memo = RequestMemo(dict, telling)
     heads = []
@@ -1075,7 +1080,8 @@ def kinds_read(*requests: bytes, telling: dict[bytes, bool] | None = TELLING) ->
 KINDS: list[tuple[str, list[bytes], list[bytes], bool]] = [
     ("another trace", [b"Traceparent: 00-1"], [b"Traceparent: 00-2"], True),
     ("no trace", [b"Traceparent: 00-1"], [], False),
-    ("another name that tells nothing", [b"Traceparent: 00-1"], [b"X-Trace: 00-1"], True),
+    ("another name that tells nothing", [b"Traceparent: 00-1"], [b"X-Trace: 00-1"], False),
+    ("the same name in another case", [b"Traceparent: 00-1"], [b"TraceParent:00-1"], True),
     ("another caller", [b"Authorization: Bearer 1"], [b"Authorization: Bearer 2"], False),
     ("the same caller", [b"Authorization: Bearer 1"], [b"Authorization: Bearer 1"], True),
     ("another id", [b"X-Request-Id: 1"], [b"X-Request-Id: 2"], True),
@@ -1122,7 +1128,59 @@ def test_lines_and_kinds_that_are_remembered_are_bounded() -> None:
     memo = RequestMemo(dict, TELLING)
     for number in range(5000):
         read(RequestReader(memo=memo), [post(b"X-%d: 1" % number, b"Authorization: %d" % number)])
-    assert sum(len(part) for part in (memo._marks, memo._lengths, memo._kinds)) < 1024 + 256 + 10
+    assert sum(len(part) for part in (memo._marks, memo._names, memo._kinds)) <= 1024 + 256 + 256
+
+
+def test_a_field_that_is_always_new_leaves_room_for_others() -> None:
+    memo = RequestMemo(dict, TELLING)
+    for number in range(1000):
+        read(RequestReader(memo=memo), [post(b"Traceparent: %d" % number)])
+    assert len(memo._marks) < 140
+    assert memo.find(post(b"Traceparent: 1000"), 0)
+    for broken in (b"Traceparent: 10\x7f0", b"Traceparent", b"Traceparent : 1", b"Host", b" Traceparent: 1"):
+        assert memo.find(post(broken), 0) is None, "a line is looked at whether it is remembered or not"
+
+
+def test_answers_with_a_new_id_are_read_by_their_kind() -> None:
+    memo = ResponseMemo(dict, (b"content-type",))
+    heads = []
+    for answer in (
+        [b"Content-Type: text/plain", b"Content-Length: 5", b"X-Request-Id: 1", b"Set-Cookie: a=1"],
+        [b"Content-Type: text/plain", b"Content-Length: 77", b"x-request-id:2 ", b"Set-Cookie: a=2"],
+        [b"Content-Type: text/html", b"Content-Length: 5", b"X-Request-Id: 1", b"Set-Cookie: a=1"],
+        [
+            b"Content-Type: text/plain",
+            b"Content-Length: 5",
+            b"X-Request-Id: 1",
+            b"Set-Cookie: a=1",
+            b"Connection: close",
+        ],
+    ):
+        data = lines(b"HTTP/1.1 200 OK", *answer)
+        reader, alone = ResponseReader("GET", memo=memo), ResponseReader("GET")
+        reader.feed(data)
+        alone.feed(data)
+        head, other = reader.next_event(), alone.next_event()
+        assert isinstance(head, ResponseHead) and isinstance(other, ResponseHead)
+        assert all_of(head) == all_of(other)
+        heads.append(head)
+    one, like_it, of_another_type, last = heads
+    assert one.facts is like_it.facts
+    assert one.facts is not of_another_type.facts
+    assert one.facts is not last.facts
+    assert last.keep_alive is False
+
+
+def test_sessions_and_keys_of_answers_are_not_remembered() -> None:
+    memo = ResponseMemo(dict, ())
+    reader = ResponseReader("GET", memo=memo)
+    secrets = [b"Set-Cookie: session=s3cret", b"X-Auth-Token: s3cret", b"Api-Key: s3cret"]
+    for answer in ([*secrets], [b"X: 1"]):
+        read(reader, [lines(b"HTTP/1.1 204 No Content", *answer)])
+        reader.expect("GET")
+    kept = (memo._marks, memo._names, memo._kinds, [head.lines for head in memo._kinds.values()], memo.latest)
+    assert b"X: 1" in memo._marks
+    assert "s3cret" not in repr(kept)
 
 
 # id, what comes after a request with a body of five bytes, and its body if it is taken as a whole

@@ -265,7 +265,7 @@ class Relay:
                 outcome: Outcome = self._passed_on(answer.head, answer, None, tried)
             elif status >= 400:
                 outcome = await self._judged(request, answer, tried)
-            elif self._has_fallback and _is_event_stream(answer.head):
+            elif self._has_fallback and self._is_event_stream(answer.head):
                 outcome = await self._first_event(request, answer, tried)
             else:
                 outcome = self._begun(request, answer, tried)
@@ -300,11 +300,11 @@ class Relay:
 
     def first_answer(self, request: Request, connection: UpstreamConnection, head: ResponseHead) -> Response | None:
         """Return the answer to a first attempt, None where the retry law must have a look at it; UpstreamFailed."""
-        if head.status >= 400 or head.status == 101 or (self._has_fallback and _is_event_stream(head)):
+        if head.status >= 400 or head.status == 101 or (self._has_fallback and self._is_event_stream(head)):
             return None
-        known = head.facts or self._heads.read(head)
+        known: AnswerHead = head.plan or self._heads.read(head)
         tried = self._tried_well if head.status == 200 else (f"{self.name}={head.status}",)
-        response = self._begun(request, self._pool.answer_on(connection, head, is_coded=known.is_coded), tried)
+        response = self._begun(request, self._pool.answer_on(connection, head, is_coded=known.kind.is_coded), tried)
         if self._health.failures:
             self._health.note_success()
         return response
@@ -319,10 +319,11 @@ class Relay:
         head = answer.head
         first = taken if answer.complete else taken + answer.take()
         length = head.content_length
-        known: AnswerHead = head.facts or self._heads.read(head)
-        if known.is_coded and self._mask is not None:
+        known: AnswerHead = head.plan or self._heads.read(head)
+        kind = known.kind
+        if kind.is_coded and self._mask is not None:
             return self._coded(request, answer, first, attempts)
-        model = self._planner.model_to_name(request) if self._planner.names_asked and not known.tells_coding else ""
+        model = self._planner.model_to_name(request) if self._planner.names_asked and not kind.tells_coding else ""
         body: Body
         if answer.complete:
             body = named_whole(first, model) if model else first
@@ -330,15 +331,19 @@ class Relay:
                 body, length = _framed_as_it_came(request, head, body)
             else:
                 length = None
-        elif model and known.is_events:
+        elif model and kind.is_events:
             body, length = NamedEvents(answer, first, self._settings.keepalive, model, request), None
-        elif model and known.is_json:
+        elif model and kind.is_json:
             body, length = NamedBody(answer, first, model, request), None
-        elif known.is_events and length is None and not known.tells_coding:
+        elif kind.is_events and length is None and not kind.tells_coding:
             body = EventPassage(answer, first, self._settings.keepalive)
         else:
             body = Passage(answer, first)
         return Response(head.status, known.fields, body, length, known.request_id, attempts)
+
+    def _is_event_stream(self, head: ResponseHead) -> bool:
+        kind = self._heads.kind(head)
+        return kind.is_events and not kind.tells_coding
 
     async def _first_event(self, request: Request, answer: UpstreamAnswer, attempts: tuple[str, ...]) -> Outcome:
         """Return an event stream once its first event is here, which is a failure if it tells of an error."""
@@ -370,7 +375,7 @@ class Relay:
     def _error(self, request: Request, answer: UpstreamAnswer, body: bytes, attempts: tuple[str, ...]) -> Response:
         """Return an error's answer, of whose body this much is held; what is too long or too slow streams through."""
         head = answer.head
-        if self._mask is not None and self._heads.read(head).is_coded:
+        if self._mask is not None and self._heads.kind(head).is_coded:
             return self._coded(request, answer, body, attempts)
         if answer.complete:
             return self._passed_on(head, *_framed_as_it_came(request, head, body), attempts)
@@ -449,11 +454,6 @@ class _FirstAttempt(Pending):
         if self._is_ours:
             self._is_ours = False
             self._pool.let_go(self._connection)
-
-
-def _is_event_stream(head: ResponseHead) -> bool:
-    fields = head.fields
-    return fields.get("content-type").lower().startswith("text/event-stream") and not fields.get("content-encoding")
 
 
 def _as_response(error: ApiError, attempts: tuple[str, ...]) -> Response:

@@ -215,11 +215,6 @@ class PassingLines(typing.Dict[bytes, bytes]):
         return passing
 
 
-def has_usual_connection(head: RequestHead) -> bool:
-    """Tell whether Connection names no fields that pass."""
-    return head.fields.get("connection") in _USUAL_CONNECTION
-
-
 def _passes(name: str, barred: typing.Collection[str]) -> bool:
     """Tell whether a field of this name goes on, where the names in `barred` stay behind."""
     if name in barred:
@@ -249,17 +244,23 @@ def with_azure_key_in(key_field: str, fields: _FieldPairs) -> _FieldPairs:
     ]
 
 
+def goes_to_client(name: str) -> bool:
+    """Tell whether the table lets an answer's field of this name pass."""
+    return name not in _BARRED_RESPONSE_NAMES and not name.startswith(_BARRED_RESPONSE_PREFIXES)
+
+
+def has_usual_connection(head: RequestHead | ResponseHead) -> bool:
+    """Tell whether Connection names no fields that the table lets pass."""
+    return head.fields.get("connection") in _USUAL_CONNECTION
+
+
 def response_fields(head: ResponseHead) -> _FieldPairs:
     """Return the fields of the upstream's answer for the client; framing, Date and our CORS fields are to be added.
 
     After 101 `connection: upgrade` and the upgrade itself are among them.
     """
-    barred = _BARRED_RESPONSE_NAMES
-    named = _named_by_connection(head.fields.get("connection"))
-    if named:
-        barred = barred.union(named)
-    prefixes = _BARRED_RESPONSE_PREFIXES
-    fields = [field for field in head.fields.pairs if field[0] not in barred and not field[0].startswith(prefixes)]
+    named = _named_by_connection(head.fields.get("connection")) or ()
+    fields = [field for field in head.fields.pairs if field[0] not in named and goes_to_client(field[0])]
     if head.status == 101:
         fields += [("connection", "upgrade"), ("upgrade", head.fields.get("upgrade"))]
     return fields

@@ -9,6 +9,21 @@ from protocol.upstream.connection import SILENCE, UpstreamConnection
 from protocol.wire.http1.messages import BadMessage, ResponseHead
 from protocol.wire.masking import Mask, MaskedStream
 
+#: The fields of answers from which AnswerFacts may be worked out.
+TELLING_FIELDS = frozenset((b"content-type", b"content-encoding"))
+
+
+class AnswerFacts:
+    """What is worked out of all answers whose heads differ in no field that tells something (MessageHead.facts).
+
+    `kind` is None until whoever passes answers on has worked it out; its type is his.
+    """
+
+    __slots__ = ("kind",)
+
+    def __init__(self) -> None:
+        self.kind: typing.Any = None
+
 
 def is_coded(head: ResponseHead) -> bool:
     """Tell whether the body is under a Content-Encoding."""

@@ -9,6 +9,7 @@ import socket
 import ssl
 import typing
 
+from protocol.upstream.answer import TELLING_FIELDS, AnswerFacts
 from protocol.upstream.connection import UpstreamConnection
 from protocol.upstream.destination import Destination, Proxy, parse_ip_address
 from protocol.upstream.failures import UpstreamBroke, UpstreamTimeout, UpstreamUnreachable, tls_reason
@@ -46,7 +47,7 @@ class Dialer:
         self._tls = tls
         self._proxy = proxy
         self._handshake_seconds = handshake_seconds
-        self._memo = ResponseMemo()
+        self._memo = ResponseMemo(AnswerFacts, TELLING_FIELDS)
         # What is read is taken out before anything else is read, so one buffer serves all connections.
         self._buffer = memoryview(bytearray(_READ_BYTES))
 

@@ -25,6 +25,8 @@ FIELD_LINE = rb"%b:[\t -~\x80-\xff]*\r\n" % TOKEN
 FIELD_LINES = re.compile(rb"(?:%b)*" % FIELD_LINE)
 FIELD_NAME = re.compile(TOKEN)
 FIELD_VALUE = re.compile(r"[\t -~\x80-\xff]*")
+#: All the bytes of which values are made.
+FIELD_VALUE_BYTES = bytes((0x09, *range(0x20, 0x7F), *range(0x80, 0x100)))
 
 # Faults that show before a head is complete: a LF without its CR, a CR without its LF, a NUL.
 BARE_CONTROL = re.compile(rb"(?<!\r)\n|\r(?=[^\n])|\0")

@@ -102,58 +102,30 @@ def _member(text: str) -> str:
     return text.strip(" \t").lower()
 
 
-class RequestHead:
-    """Request line and fields, with what they mean for the message (RFC 9112 §3, §6, §9).
+class MessageHead:
+    """What heads of requests and answers share (RFC 9112 §5, §6, §9).
 
-    `path` and `query` are the target's, still percent-encoded; `host` is the target's authority or the Host field.
-    `content_length` is None where the length is not known beforehand; `has_body` says whether a body follows.
-    `upgrade` holds the protocols that the client offers to change to, "" for none (RFC 9110 §7.8).
-    A head is not to be changed: one that is repeated byte for byte may be the same object, on whatever connection.
+    `content_length` is None where the length is not known beforehand. A head is not to be changed: one that is repeated
+    byte for byte may be the same object, on whatever connection.
 
-    `facts` is what the layers above have worked out from the fields that tell something (RequestMemo), so that it costs
+    `facts` is what the layers above have worked out from the fields that tell something (memo.py), so that it costs
     them nothing for another head of the kind. Of the length of a body it may tell that it is short (SHORT_BODY_BYTES),
     but not how short. None where the reader was given nothing to make them with.
     """
 
-    __slots__ = (
-        "_fields",
-        "chunked",
-        "content_length",
-        "expects_continue",
-        "facts",
-        "has_body",
-        "host",
-        "keep_alive",
-        "length_at",
-        "lines",
-        "method",
-        "minor_version",
-        "path",
-        "plans",
-        "query",
-        "target",
-        "upgrade",
-    )
+    __slots__ = ("_fields", "chunked", "content_length", "facts", "keep_alive", "length_at", "lines", "minor_version")
 
-    def __init__(self, method: str, target: str, minor_version: int, fields: Fields, facts: typing.Any = None) -> None:
-        self.method = method
-        self.target = target
+    chunked: bool
+    content_length: int | None
+    keep_alive: bool
+
+    def __init__(self, minor_version: int, fields: Fields, facts: typing.Any) -> None:
         self.minor_version = minor_version
         self._fields: Fields | None = fields
         self.facts = facts  # Any: whoever gives them to the reader knows their type; nobody looks into them here
-        #: By the name of a backend, what that has worked out of the whole head; of a type that only the backend knows.
-        self.plans: dict[str, typing.Any] | None = None
         #: All lines of a head that is remembered, and where the one with the length of a short body is, 0 for none.
         self.lines: list[bytes] = []
         self.length_at = 0
-        authority, self.path, self.query = _split_target(method, target)
-        self.host = fields.get("host") if authority is None else authority
-        self.content_length, self.chunked = _request_framing(fields, minor_version)
-        self.has_body = self.chunked or bool(self.content_length)
-        connection = fields.tokens("connection")
-        self.keep_alive = _keeps_alive(connection, minor_version)
-        self.upgrade = fields.get("upgrade") if "upgrade" in connection and minor_version else ""
-        self.expects_continue = _expects_continue(fields, minor_version) and self.has_body
 
     @property
     def fields(self) -> Fields:
@@ -163,6 +135,32 @@ class RequestHead:
             lines = self.lines[1:]
             fields = self._fields = Fields(read_pairs(b"\r\n".join(lines)) if lines else [])
         return fields
+
+
+class RequestHead(MessageHead):
+    """Request line and fields, with what they mean for the message (RFC 9112 §3, §6, §9).
+
+    `path` and `query` are the target's, still percent-encoded; `host` is the target's authority or the Host field.
+    `has_body` says whether a body follows. `upgrade` holds the protocols that the client offers to change to, "" for
+    none (RFC 9110 §7.8).
+    """
+
+    __slots__ = ("expects_continue", "has_body", "host", "method", "path", "plans", "query", "target", "upgrade")
+
+    def __init__(self, method: str, target: str, minor_version: int, fields: Fields, facts: typing.Any = None) -> None:
+        super().__init__(minor_version, fields, facts)
+        self.method = method
+        self.target = target
+        #: By the name of a backend, what that has worked out of the whole head; of a type that only the backend knows.
+        self.plans: dict[str, typing.Any] | None = None
+        authority, self.path, self.query = _split_target(method, target)
+        self.host = fields.get("host") if authority is None else authority
+        self.content_length, self.chunked = _request_framing(fields, minor_version)
+        self.has_body = self.chunked or bool(self.content_length)
+        connection = fields.tokens("connection")
+        self.keep_alive = _keeps_alive(connection, minor_version)
+        self.upgrade = fields.get("upgrade") if "upgrade" in connection and minor_version else ""
+        self.expects_continue = _expects_continue(fields, minor_version) and self.has_body
 
     def with_lines(self, lines: list[bytes], length: int) -> RequestHead:
         """Return the head of the same kind that has these lines, among them the length of a short body where not 0."""
@@ -180,24 +178,40 @@ class RequestHead:
         return f"RequestHead({self.method!r}, {self.target!r}, 1.{self.minor_version}, {self.fields!r})"
 
 
-class ResponseHead:
+class ResponseHead(MessageHead):
     """Status line and fields of an answer; a status below 200 announces another head (RFC 9110 §15.2).
 
     `tunnel` says that it opens a tunnel (2xx to CONNECT): its framing fields mean nothing then (RFC 9112 §6.3, step 2).
-    As with a RequestHead, one that is repeated may be the same object. `facts` is None until whoever owns the
-    connections keeps something there that it has worked out from the head.
+    `plan` is None until whoever owns the connections keeps something there that it has worked out of the whole head.
     """
 
-    __slots__ = ("chunked", "content_length", "facts", "fields", "keep_alive", "minor_version", "reason", "status")
+    __slots__ = ("plan", "reason", "status")
 
-    def __init__(self, status: int, reason: str, minor_version: int, fields: Fields, tunnel: bool = False) -> None:
+    def __init__(
+        self,
+        status: int,
+        reason: str,
+        minor_version: int,
+        fields: Fields,
+        tunnel: bool = False,
+        facts: typing.Any = None,
+    ) -> None:
+        super().__init__(minor_version, fields, facts)
         self.status = status
         self.reason = reason
-        self.minor_version = minor_version
-        self.fields = fields
-        self.facts: typing.Any = None  # Any: its owner knows its type; nobody looks into it here
+        self.plan: typing.Any = None  # Any: its owner knows its type; nobody looks into it here
         self.content_length, self.chunked = (None, False) if tunnel else _response_framing(fields, minor_version)
         self.keep_alive = _keeps_alive(fields.tokens("connection"), minor_version)
+
+    def with_lines(self, lines: list[bytes], length: int) -> ResponseHead:
+        """Return the head of the same kind that has these lines, among them the length of a short body where not 0."""
+        other = ResponseHead.__new__(ResponseHead)
+        other.status, other.reason, other.minor_version = self.status, self.reason, self.minor_version
+        other.chunked, other.keep_alive, other.facts = self.chunked, self.keep_alive, self.facts
+        other.content_length = length or self.content_length
+        other.length_at, other.lines = self.length_at, lines
+        other._fields = other.plan = None
+        return other
 
     def __repr__(self) -> str:
         return f"ResponseHead({self.status}, {self.reason!r}, 1.{self.minor_version}, {self.fields!r})"

@@ -66,6 +66,7 @@ class HeadMemo(typing.Protocol[AnyHead]):
     """What is remembered of heads (memo.py)."""
 
     latest: tuple[bytes | tuple[bytes, ...], AnyHead | None]
+    make_facts: typing.Callable[[], object]
 
     def find(self, data: bytes, at: int) -> tuple[bytes, AnyHead] | None:
         """Return the head that begins at `at`, with its bytes, if it need not be read."""
@@ -77,11 +78,12 @@ class HeadMemo(typing.Protocol[AnyHead]):
 class _MessageReader(BodyReader, typing.Generic[AnyHead]):
     """What readers of both roles share: a head that comes again is not read again."""
 
-    __slots__ = ("_last_bytes", "_last_head", "_memo")
+    __slots__ = ("_last_bytes", "_last_head", "_make_facts", "_memo")
 
     def __init__(self, memo: HeadMemo[AnyHead], max_head: int, max_fields: int, max_body: int | None) -> None:
         super().__init__(type(self)._read_head, max_head, max_fields, max_body)
         self._memo: HeadMemo[AnyHead] = memo
+        self._make_facts = memo.make_facts
         # The last head: a connection mostly repeats it, and to compare costs 0.1 µs.
         self._last_bytes: bytes | tuple[bytes, ...] = memo.latest[0]
         self._last_head: AnyHead | None = memo.latest[1]
@@ -117,7 +119,7 @@ class RequestReader(_MessageReader[RequestHead]):
     `max_body` (413); `max_fields` is a number of lines (431). Raises BadMessage.
     """
 
-    __slots__ = ("_make_facts", "_max_line", "_max_target")
+    __slots__ = ("_max_line", "_max_target")
 
     def __init__(
         self,
@@ -128,10 +130,7 @@ class RequestReader(_MessageReader[RequestHead]):
         max_body: int | None = None,
         memo: RequestMemo | None = None,
     ) -> None:
-        if memo is None:
-            memo = RequestMemo()
-        super().__init__(memo, max_head, max_fields, max_body)
-        self._make_facts = memo.make_facts
+        super().__init__(RequestMemo() if memo is None else memo, max_head, max_fields, max_body)
         self._max_target = max_target
         # Judged before the line is complete: 64 bytes leave room for the method and the version. A longer line than
         # `max_head` allows is a matter of its target too.
@@ -279,7 +278,8 @@ class ResponseReader(_MessageReader[ResponseHead]):
         minor_version = min(int(line[1]), 1)  # RFC 9110 §2.5, as for requests
         tunnel = self._method == "CONNECT" and 200 <= status < 300
         try:
-            head = ResponseHead(status, (line[3] or b"").decode("latin-1"), minor_version, fields, tunnel)
+            reason = (line[3] or b"").decode("latin-1")
+            head = ResponseHead(status, reason, minor_version, fields, tunnel, self._make_facts())
         except BadMessage:
             self._step = MessageBuffer._dead
             raise

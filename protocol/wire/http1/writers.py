@@ -8,7 +8,7 @@ from __future__ import annotations
 import typing
 
 from protocol.wire.http1.grammar import FIELD_NAME, FIELD_VALUE, REQUEST_LINE
-from protocol.wire.http1.messages import RequestHead
+from protocol.wire.http1.messages import RequestHead, read_pairs
 
 _is_field_name = FIELD_NAME.fullmatch
 _is_field_value = FIELD_VALUE.fullmatch
@@ -45,9 +45,8 @@ def encode_fields(fields: typing.Iterable[tuple[str, str]]) -> bytes:
 
 
 def decode_fields(block: bytes) -> list[tuple[str, str]]:
-    """Return the fields that `encode_fields` made a block of."""
-    lines = block.decode("latin-1").split("\r\n")[:-1]
-    return [(name, value) for name, _, value in (line.partition(": ") for line in lines)]
+    """Return the fields of a block of lines."""
+    return read_pairs(block[:-2]) if block else []
 
 
 class _MessageWriter:
