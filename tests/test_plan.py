@@ -9,11 +9,13 @@ from relays import settings_of
 
 from protocol.errors import ApiError
 from protocol.exchange import TELLING_FIELDS, HeadFacts, Request
+from protocol.relay.header_rules import request_fields
 from protocol.relay.plan import Plan, Planner
 from protocol.upstream.destination import address, parse_destination
 from protocol.wire.http1.memo import RequestMemo
 from protocol.wire.http1.messages import BadMessage, RequestHead
 from protocol.wire.http1.readers import RequestReader
+from protocol.wire.http1.writers import decode_fields
 
 DESTINATION = parse_destination("https://api.test/v1")
 
@@ -97,6 +99,26 @@ def test_a_plan_is_the_one_for_its_head_whatever_came_before(name: str) -> None:
         assert said(plan_by(known, asked)) == said(plan_by(planner(**OPTIONS[name]), alone))
 
 
+@pytest.mark.parametrize("name", OPTIONS)
+def test_what_goes_on_by_its_place_is_what_the_rules_let_pass(name: str) -> None:
+    """The order of fields with different names means nothing (RFC 9110 §5.3)."""
+    rolls = random.Random(name)
+    known, remembered = planner(**OPTIONS[name]), memo()
+    usual = 0
+    for number in range(300):
+        fields = [*rolls.sample(FIELDS, rolls.randrange(5)), ("traceparent", str(number)), ("content-length", "5")]
+        written = [(name.title(), f" {value} ") for name, value in fields]
+        asked = request(remembered, "/v1/chat/completions", *written)
+        plan = plan_by(known, asked)
+        if not isinstance(plan, Plan) or asked is None or not asked.facts.plans:
+            continue
+        usual += 1
+        wanted = request_fields(asked.head, known._addressing.fields, known._own_fields, "i1")
+        assert sorted(decode_fields(plan.fields)) == sorted(wanted)
+        assert b"\r\nTraceparent:  %d \r\n" % number in b"\r\n" + plan.fields, "as it came"
+    assert usual > 100 or "asked" in name
+
+
 def test_a_new_field_takes_no_look_at_the_others() -> None:
     known, remembered = planner(api_key="sk-ours-0123456789"), memo()
     fields = [("content-type", "application/json"), ("accept", "*/*"), ("content-length", "5")]
@@ -104,7 +126,7 @@ def test_a_new_field_takes_no_look_at_the_others() -> None:
         plan_by(known, request(remembered, "/v1/chat/completions", *fields, ("traceparent", number))) for number in "12"
     )
     assert isinstance(first, Plan) and isinstance(other, Plan)
-    assert other.opening is first.opening  # taken from the first one
+    assert other.target is first.target  # taken from the first one
     assert other.lines == first.lines.replace(b"traceparent: 1", b"traceparent: 2")
 
 

@@ -15,9 +15,8 @@ from __future__ import annotations
 
 import typing
 
-from protocol.wire.credentials import KEY_FIELDS, SECRET_NAME_ENDS, is_secret_field
-from protocol.wire.http1.messages import RequestHead, ResponseHead, read_pairs
-from protocol.wire.http1.writers import encode_fields
+from protocol.wire.credentials import KEY_FIELDS, SECRET_NAME_ENDS
+from protocol.wire.http1.messages import RequestHead, ResponseHead
 
 # The pseudonym by which this program signs its Via hops (RFC 9110 §7.6.3), before the instance.
 VIA_NAME = "oaiserve"
@@ -109,13 +108,6 @@ _USUAL_NAMES = frozenset(
 # What Connection says nearly always; it bars nothing then that the table lets pass.
 _USUAL_CONNECTION = frozenset(("", "keep-alive", "close", "Keep-Alive", "Close", "upgrade", "Upgrade"))
 
-# Fields that stay behind, but for no secret's sake, and that nearly everybody sends.
-_OPEN_FIELDS = frozenset(("host", "connection", "content-length", "accept-encoding"))
-
-# Of the clients' fields so many are remembered, of so many bytes at most.
-_REMEMBERED_LINES = 1024
-_REMEMBERED_LINE_BYTES = 256
-
 _FieldPairs = typing.List[typing.Tuple[str, str]]
 
 
@@ -142,6 +134,10 @@ class OwnFields:
         key = ((key_field, f"Bearer {api_key}" if key_field == "authorization" else api_key),) if api_key else ()
         #: All that is sent of ours.
         self.fields = key + further
+
+    def lets_pass(self, name: str) -> bool:
+        """Tell whether a client's field of this name goes on, where nothing is left to be kept from another host."""
+        return _passes(name, self.barred_with_key if self.api_key else self.barred)
 
     def with_key_in_place(self, field: tuple[str, str]) -> tuple[str, str]:
         """Return a client's field, its own key where the upstream looks for it."""
@@ -186,33 +182,6 @@ def closing_fields(head: RequestHead, own: OwnFields, instance: str) -> _FieldPa
     hop = f"1.{head.minor_version} {_via_pseudonym(instance)}"
     earlier_hops = head.fields.get("via")
     return [*own.fields, ("via", f"{earlier_hops}, {hop}" if earlier_hops else hop)]
-
-
-class PassingLines(typing.Dict[bytes, bytes]):
-    """By the line of a client's field, the one by which it goes on, b"" where it stays behind.
-
-    Each is worked out when it is first asked for. The lines are sound ones, without their ends.
-
-    So it is with `request_fields` where the client's Connection is a usual one (`has_usual_connection`) and nothing is
-    left to be kept from another host. What may be a secret is not remembered.
-    """
-
-    def __init__(self, own: OwnFields) -> None:
-        super().__init__()
-        self._own = own
-        self._barred = own.barred_with_key if own.api_key else own.barred
-
-    def __missing__(self, line: bytes) -> bytes:
-        if self._own.api_key and line[:14].lower() == b"authorization:":
-            return b""  # as nearly everybody sends it: a fifth of what it takes to find that out by the table
-        ((name, value),) = read_pairs(line)
-        passing = encode_fields([self._own.with_key_in_place((name, value))]) if _passes(name, self._barred) else b""
-        is_harmless = name in _OPEN_FIELDS if not passing else not is_secret_field(name)
-        if is_harmless and len(line) <= _REMEMBERED_LINE_BYTES:
-            if len(self) >= _REMEMBERED_LINES:
-                self.clear()
-            self[line] = passing
-        return passing
 
 
 def _passes(name: str, barred: typing.Collection[str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import re
 import typing
@@ -17,7 +18,6 @@ from protocol.openai.model_choice import ModelChoice
 from protocol.openai.request_path import meant_path
 from protocol.relay.header_rules import (
     OwnFields,
-    PassingLines,
     closing_fields,
     has_usual_connection,
     is_loop,
@@ -31,7 +31,7 @@ from protocol.upstream.destination import Addressing, Destination, address
 from protocol.upstream.request import UpstreamRequest, pieces_of
 from protocol.wire.credentials import query_without_key
 from protocol.wire.gathering import Gathering, joined
-from protocol.wire.http1.messages import SHORT_BODY_BYTES, RequestHead
+from protocol.wire.http1.messages import SHORT_BODY_BYTES, RequestHead, read_pairs
 from protocol.wire.http1.writers import encode_fields, request_lines
 
 # Behind these a path names a model: OpenAI's first API, and Azure's.
@@ -48,9 +48,9 @@ _TELLING_BYTES = 16
 class Plan:
     """What a head alone decides: all of it is the same for every request with that head.
 
-    Most of it is the same for all heads that differ only in fields which pass one by one: `opening` is the request's
-    line and what stands before those fields, `closing` what stands behind them. `plan_before` is the latest that was
-    made so, for a head with `lines_before`.
+    Most of it is the same for all heads of a kind: of their lines `passes` chooses by their places those that go on as
+    they came, between `opening`, which begins with the request's line, and `closing`. `plan_before` is the latest that
+    was made so, for a head with `lines_before`.
 
     `is_held` says that the body is wanted in one piece, so that the request can be sent again. `kind` is as what the
     body is read for its model, None where nobody reads it, and `choice` says which one is sent; `takes_model` says that
@@ -60,7 +60,7 @@ class Plan:
 
     __slots__ = (
         "_fields_at", "choice", "closing", "decoded", "is_held", "is_tunnel", "kind", "lines", "lines_before",
-        "opening", "opens_session", "plan_before", "takes_model", "target",
+        "opening", "opens_session", "passes", "plan_before", "takes_model", "target",
     )  # fmt: skip
 
     plan_before: Plan
@@ -72,6 +72,7 @@ class Plan:
         self.lines = request_lines(method, target, block)
         self._fields_at = len(self.lines) - len(block)
         self.opening = self.closing = b""
+        self.passes: tuple[bool, ...] = ()
         self.lines_before: list[bytes] = []
         self.is_held = False
         self.is_tunnel = False
@@ -85,14 +86,14 @@ class Plan:
         """The field lines alone."""
         return self.lines[self._fields_at :]
 
-    def with_fields(self, passing: bytes) -> Plan:
-        """Return the plan for a head of which other fields pass."""
+    def with_lines(self, lines: list[bytes]) -> Plan:
+        """Return the plan for a head of the kind that has these field lines, the one with its length left out."""
         other = Plan.__new__(Plan)
+        passing = b"\r\n".join(itertools.compress(lines, self.passes))
         other.lines = b"%b%b%b" % (self.opening, passing, self.closing)
         other._fields_at, other.choice, other.target = self._fields_at, self.choice, self.target
         other.is_held, other.is_tunnel, other.kind = self.is_held, self.is_tunnel, self.kind
         other.takes_model, other.opens_session, other.decoded = self.takes_model, self.opens_session, self.decoded
-        other.opening, other.closing = self.opening, self.closing
         return other
 
 
@@ -132,7 +133,6 @@ class Planner:
         self._origin = destination.origin
         self._instance = instance
         self._max_body = max_body
-        self._passing_lines = PassingLines(self._own_fields)
 
     # ---- what the head decides ----------------------------------------------------------------------------------
 
@@ -159,22 +159,30 @@ class Planner:
     def _make_plan(self, request: Request) -> Plan:
         head, plans = request.head, request.facts.plans
         usual: Plan | None = plans.get(self._name)
-        if usual is not None:
-            lines = head.lines[1:]
-            if head.length_at:
-                del lines[head.length_at - 1]
-            if lines != usual.lines_before:
-                # Else it differs from the one before in the length of its body alone, as with most clients.
-                usual.lines_before = lines
-                usual.plan_before = usual.with_fields(b"".join(map(self._passing_lines.__getitem__, lines)))
-            return usual.plan_before
-        plan = self._make_whole(request)
-        if head.lines and self._is_usual(head):
-            addressing = encode_fields(self._addressing.fields)
-            plan.opening = request_lines(head.method, plan.target, addressing)
-            plan.closing = encode_fields(closing_fields(head, self._own_fields, self._instance))
-            plans[self._name] = plan
-        return plan
+        if usual is None:
+            usual = self._make_whole(request)
+            if not head.lines or not self._is_usual(head):
+                return usual
+            self._choose_lines(usual, head)
+            plans[self._name] = usual
+        lines = _lines_but_length(head)
+        if lines != usual.lines_before:
+            # Else it differs from the one before in the length of its body alone, as with most clients.
+            usual.lines_before = lines
+            usual.plan_before = usual.with_lines(lines)
+        return usual.plan_before
+
+    def _choose_lines(self, plan: Plan, head: RequestHead) -> None:
+        """Work out which lines go on for all heads of a kind, and what stands around them."""
+        own = self._own_fields
+        came = [read_pairs(line)[0] for line in _lines_but_length(head)]
+        sent = [own.with_key_in_place(field) if own.lets_pass(field[0]) else None for field in came]
+        plan.passes = tuple(field is one for field, one in zip(came, sent))
+        # The caller's key is the same for all of a kind.
+        moved = [one for field, one in zip(came, sent) if one is not None and one is not field]
+        closing = encode_fields(moved + closing_fields(head, own, self._instance))
+        plan.opening = request_lines(head.method, plan.target, encode_fields(self._addressing.fields))
+        plan.closing = b"\r\n" + closing if any(plan.passes) else closing
 
     def _is_usual(self, head: RequestHead) -> bool:
         """Tell whether all heads of the kind have the same plan but for fields that pass or stay behind one by one."""
@@ -412,6 +420,14 @@ class Planner:
                 413, f"A body is held until its model has come, but of this one {self._max_body} bytes have come; "
                 "a form should have its part 'model' before its files.",
             )  # fmt: skip
+
+
+def _lines_but_length(head: RequestHead) -> list[bytes]:
+    """Return the field lines of a head that is remembered, but for the length of a short body."""
+    lines = head.lines[1:]
+    if head.length_at:
+        del lines[head.length_at - 1]
+    return lines
 
 
 def _meant_path(request: Request) -> str:
