@@ -8,7 +8,7 @@ import random
 import pytest
 from steps import assert_grows_in_proportion
 
-from protocol.openai.model_in_json import find_model, named_models, replace_model
+from protocol.openai.model_in_json import _plain_model, _scanned_models, find_model, named_models, replace_model
 
 BOM = b"\xef\xbb\xbf"
 
@@ -147,6 +147,23 @@ def test_replaces_nothing_but_the_value(case: tuple[bytes, bytes]) -> None:
     assert replaced_in_place(body) == expected
 
 
+@cases(NAMED + NOT_NAMED + NO_OBJECTS + REPLACED)
+def test_the_short_way_finds_what_the_scan_finds(case: tuple[bytes, ...]) -> None:
+    assert named_models(case[0]) == _scanned_models(case[0])
+
+
+def test_the_short_way_is_for_bodies_as_nearly_all_write_them() -> None:
+    usual = b'{"messages":[{"role":"user","content":"a \\"model\\""}],"model":"gpt-4o","stream":true,"max_tokens":5}'
+    assert _plain_model(usual) == _scanned_models(usual)[0]
+    for other in (
+        usual[:-1],
+        usual.replace(b"gpt", b"\\u0067pt"),
+        usual.replace(b'"stream"', b'"Model"'),
+        usual.replace(b"gpt", b"\xe9"),
+    ):
+        assert _plain_model(other) is None
+
+
 def replaced_in_place(body: bytes) -> bytes:
     """Replace the model where it has been found already, if there is one alone."""
     models = named_models(body) or []
@@ -241,6 +258,7 @@ def check_against_json(body: bytes) -> None:
         assert json.loads(body[found[1] : found[2]]) == found[0]
     assert outermost(replace_model(body, "new")) == replaced_by_json(body)
     assert replaced_in_place(body) == replace_model(body, "new")
+    assert named_models(body) == _scanned_models(body)
 
 
 @pytest.mark.parametrize("seed", range(250))
@@ -269,6 +287,7 @@ def test_agrees_with_json_on_damaged_bodies_that_are_still_json(seed: int) -> No
         damaged = bytes(body)
         find_model(damaged)
         replace_model(damaged, "new")
+        assert named_models(damaged) == _scanned_models(damaged)
         try:
             is_object = type(outermost(damaged)) is Pairs
         except ValueError:
