@@ -701,7 +701,8 @@ examples:
   python oaiserve.py usage --by team,model --since 30d   what was used, and what it cost
   python oaiserve.py bundle                           one file and a zipapp in dist/
 
-Options beat the file, the file beats the defaults. Without --config, config.ini is read from the working directory
+Options beat the environment's OAISERVE_SECTION_KEY, e.g. OAISERVE_SERVER_PORT=9000, which beats the file, which beats
+the defaults. Without --config, config.ini is read from the working directory
 or from beside this program, whichever is found first. Values may name the environment: ${NAME}, ${NAME:-default}.
 exit status: 0 stopped when told, 1 could not go on, 2 wrong usage or configuration.
 """
@@ -715,7 +716,8 @@ def main(arguments: typing.Sequence[str] | None = None) -> int:
             raise UsageError(f"{evidence(options.more[0])} is one word too many; --help tells what there is")
         return {**_COMMANDS, **_OWN_COMMANDS}.get(options.command, _serve_command)(options)
     except UsageError as exc:
-        print(f"oaiserve: {exc}", file=sys.stderr)
+        for line in str(exc).split("\n"):
+            print(f"oaiserve: {line}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         return 130
@@ -887,6 +889,7 @@ def _configuration_from(options: argparse.Namespace) -> tuple[Configuration, str
     path = options.config or _find_config()
     if path:
         configuration.read_file(path)
+    configuration.read_environment(os.environ)
     for assignment in options.set:
         configuration.set_option(assignment)
     return configuration, path or "the defaults (no config.ini found)"

@@ -23,9 +23,11 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         How many bytes are held for requests and answers, of how many that may be.
     patterns -> budget
         Regular expressions in bounded time: found in texts, and texts written that match.
+    nearest -> nothing
+        The word that was meant.
     config_file -> errors
         The text of a config.ini, and what is wrong in it.
-    config -> errors, on_demand, config_file
+    config -> errors, on_demand, nearest, config_file
         Settings from the command line, the environment and config.ini, each described once.
     wire -> errors, budget
         One format each, bytes to events and back: HTTP/1.1, server-sent events, forms, WebSocket, zip, JSON.
@@ -42,8 +44,8 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         the whole API, in the notation that `api/` reads.
     service -> errors, budget, on_demand, config, wire, exchange, openai
         What stands around the backends: router, doors, CORS, the guard of keys, log, metrics.
-    team -> errors, on_demand, deadline, limiter, config_file, config, wire, exchange, witness, openai,
-        service/own_machine
+    team -> errors, on_demand, deadline, nearest, limiter, config_file, config, wire, exchange, witness,
+        openai, service/own_machine
         Several who share one key: who they are, what each may take and has taken. Its docstring has its modules.
     server -> errors, turns, deadline, pacer, held_bytes, config, wire, exchange, timed, service
         Connections in, and the processes that share the port. It knows no OpenAI: error shapes are handed in.

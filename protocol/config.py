@@ -18,6 +18,9 @@ _REFERENCE = re.compile(r"\$(?:\$|\{([A-Za-z_][A-Za-z0-9_]*)(:-[^}]*)?\}|)")
 _SIZE = re.compile(r"([0-9]{1,15})([kMG]?)")
 _DECIMAL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
 _SECTION = re.compile(r"([a-z]+)(?: +([A-Za-z0-9_.-]+))?")
+# Variables of the environment that set something, and those that others read (protocol/instrument/pytest_plugin.py).
+_VARIABLES = "OAISERVE_"
+_OTHER_VARIABLES = frozenset(("OAISERVE_URL", "OAISERVE_CONTROL_KEY"))
 _SIZE_UNITS = {"": 1, "k": 1024, "M": 1024**2, "G": 1024**3}
 
 AnySection = typing.TypeVar("AnySection", bound="Section")
@@ -175,7 +178,7 @@ class Configuration:
 
     `server` is the class of [server], `kinds` maps the kinds of backends to theirs, `parts` those of sections that
     backends can refer to by name, `single` those that stand once. `check_fault` reads a fault and raises ValueError
-    where it is none. Every mistake is a UsageError of one line.
+    where it is none. Mistakes are kept until `settings`, which tells all of them at once: a UsageError, a line each.
     """
 
     def __init__(
@@ -196,9 +199,11 @@ class Configuration:
         self._sections: list[str] = ["server", *self._single, *kinds]
         self._routes: list[tuple[str, str, str]] = []
         self._faults: dict[str, tuple[str, str]] = {}
+        self._mistakes: list[str] = []
+        self._unknown: set[str] = set()
 
     def read_file(self, path: str) -> None:
-        """Take what an ini file says; UsageError when it cannot be read or is not understood."""
+        """Take what an ini file says; UsageError when it cannot be read."""
         try:
             with open(path, encoding="utf-8-sig") as file:
                 text = file.read()
@@ -209,12 +214,74 @@ class Configuration:
 
     def read_text(self, text: str, path: str) -> None:
         """Take what the text of an ini file says; `path` names it in messages."""
-        (read_ini,) = load("config file")
-        for section, key, value in read_ini(text, path):
-            self.set(section, key, value, f"{path} [{without_secrets(section)}] {without_secrets(key)}")
+        (read_entries,) = load("config file")
+        entries, mistakes = read_entries(text)
+        self._mistakes += [f"{path} {mistake}" for _, mistake in mistakes]
+        for line, section, key, value in entries:
+            where = f"{path} line {line} [{without_secrets(section)}]"
+            if key:
+                self.set(section, key, value, f"{where} {without_secrets(key)}")
+            else:
+                self._begin(section, where)
+
+    def _begin(self, section: str, where: str) -> None:
+        """Take a section, perhaps one without a key."""
+        if section in ("routes", "faults") or section in self._sections or section in self._unknown:
+            return
+        try:
+            self._section_class(section, where)
+        except UsageError as exc:
+            self._mistakes.append(str(exc))
+            self._unknown.add(section)
+        else:
+            self._sections.append(section)
+
+    def read_environment(self, environ: typing.Mapping[str, str]) -> None:
+        """Take what variables called OAISERVE_SECTION_KEY or OAISERVE_SECTION_NAME_KEY say.
+
+        A name in them is that of a section that is there already, or it is in lower case.
+        """
+        for variable in sorted(environ):
+            if not variable.startswith(_VARIABLES) or variable in _OTHER_VARIABLES:
+                continue
+            found = self._variable(variable[len(_VARIABLES) :].lower())
+            if found is None:
+                known = (f"{_VARIABLES}{section}_{key}".upper() for section, key in self._single_keys())
+                self._mistakes.append(
+                    f"the environment's {without_secrets(variable)} stands for no key; expected "
+                    f"{_VARIABLES}SECTION_KEY, e.g. {_VARIABLES}SERVER_PORT{_meant(variable, known)}"
+                )
+            else:
+                self.set(*found, environ[variable], f"the environment's {variable}")
+
+    def _single_keys(self) -> typing.Iterator[tuple[str, str]]:
+        for section, cls in {"server": self._server, **self._single, **self._kinds}.items():
+            for key in options_of(cls):
+                yield section, key
+
+    def _variable(self, name: str) -> tuple[str, str] | None:
+        """Return the section and the key that the rest of a variable's name, in lower case, stands for."""
+        for section, key in self._single_keys():
+            if name == f"{section}_{key}":
+                return section, key
+        for kind, cls in {**self._kinds, **self._parts}.items():
+            # The longest key counts: retry_timeout before timeout.
+            for key in sorted(options_of(cls), key=len, reverse=True):
+                if name.startswith(f"{kind}_") and name.endswith(f"_{key}"):
+                    part = name[len(kind) + 1 : -len(key) - 1]
+                    known = [section for section in self._sections if _as_variable(section) == f"{kind}_{part}"]
+                    if part:
+                        return known[0] if known else f"{kind} {part}", key
+        return None
 
     def set(self, section: str, key: str, text: str, where: str) -> None:
         """Set one key; `where` names its source in messages."""
+        try:
+            self._set(section, key, text, where)
+        except UsageError as exc:
+            self._mistakes.append(str(exc))
+
+    def _set(self, section: str, key: str, text: str, where: str) -> None:
         if section == "routes":
             # A later source's line for the same pattern takes its place; new lines come before an earlier `*`.
             self._routes = [route for route in self._routes if route[0] != key]
@@ -223,12 +290,15 @@ class Configuration:
         if section == "faults":
             self._faults[key] = (text, where)
             return
-        cls = self._section_class(section, where)
-        names = options_of(cls)
-        if key not in names:
-            raise UsageError(f"{where}: there is no key {evidence(key)} in [{section}]; it has {', '.join(names)}")
+        self._begin(section, where)
         if section not in self._sections:
-            self._sections.append(section)
+            return
+        names = options_of(self._section_class(section, where))
+        if key not in names:
+            raise UsageError(
+                f"{where}: there is no key {evidence(key)} in [{section}]{_meant(key, names)}; it has "
+                f"{', '.join(names)}"
+            )
         self._values[section, key] = (text.strip(), where)
 
     def set_option(self, assignment: str) -> None:
@@ -239,36 +309,52 @@ class Configuration:
             if name.strip().startswith(f"{free}."):
                 section, dot, key = free, ".", name.strip()[len(free) + 1 :]
         if not equals or not dot or not section or not key:
-            raise UsageError(f"--set {_named_only(assignment)}: expected SECTION.KEY=VALUE, e.g. --set mock.delay=0.05")
+            self._mistakes.append(
+                f"--set {_named_only(assignment)}: expected SECTION.KEY=VALUE, e.g. --set mock.delay=0.05"
+            )
+            return
         kind, dot, backend = section.partition(".")
         self.set(f"{kind} {backend}" if dot else section, key, value, f"--set {without_secrets(name.strip())}")
 
     def settings(self, backend: str | None, environ: typing.Mapping[str, str]) -> Settings:
-        """Return the effective settings; `backend`, when given, takes what no route but `*` names."""
-        read = [
-            BackendSettings(
-                *_backend_name(section), self._section(self._section_class(section, section), section, environ)
-            )
-            for section in self._sections
-            if section != "server" and section not in self._single
+        """Return the effective settings; `backend`, when given, takes what no route but `*` names.
+
+        UsageError with all mistakes, a line each. What only a backend says that no route names is none.
+        """
+        mistakes = list(self._mistakes)
+        names = [_backend_name(section)[0] for section in self._sections if _kind_of(section) in self._kinds]
+        mistakes += [
+            f"two backends are called {name!r}; a backend's name is the second word of its section"
+            for name in dict.fromkeys(names)
+            if names.count(name) > 1
         ]
-        backends = tuple(one for one in read if one.kind in self._kinds)
-        parts = tuple(one for one in read if one.kind in self._parts)
-        names = [backend.name for backend in backends]
-        twice = [name for name in names if names.count(name) > 1]
-        if twice:
-            raise UsageError(
-                f"two backends are called {twice[0]!r}; a backend's name is the second word of its section"
-            )
-        return Settings(
-            self._section(self._server, "server", environ), backends, self._route_table(backend, names, environ),
-            parts, self._fault_table(environ),
-            {name: self.section(name, environ) for name in self._single},
-        )  # fmt: skip
+        routes = self._route_table(backend, names, environ, mistakes)
+        routed = {name for route in routes for name in route.backends}
+        backends: list[BackendSettings] = []
+        parts: list[BackendSettings] = []
+        for section in self._sections:
+            name, kind = _backend_name(section)
+            if kind not in self._kinds and kind not in self._parts:
+                continue
+            is_used = kind in self._parts or name in routed
+            found = self._section(self._section_class(section, section), section, environ, mistakes if is_used else [])
+            if found is not None:
+                (backends if kind in self._kinds else parts).append(BackendSettings(name, kind, found))
+        server = self._section(self._server, "server", environ, mistakes)
+        single = {name: self._section(cls, name, environ, mistakes) for name, cls in self._single.items()}
+        faults = self._fault_table(environ, mistakes)
+        if mistakes:
+            raise UsageError("\n".join(mistakes))
+        return Settings(server, tuple(backends), routes, tuple(parts), faults, single)
 
     def section(self, name: str, environ: typing.Mapping[str, str]) -> typing.Any:
-        """Return the values of one section that stands once; what the others say may be wrong."""
-        return self._section(self._server if name == "server" else self._single[name], name, environ)
+        """Return the values of one section that stands once; what the others say may be wrong. UsageError."""
+        mistakes: list[str] = []
+        cls = self._server if name == "server" else self._single[name]
+        found = self._section(cls, name, environ, mistakes)
+        if mistakes:
+            raise UsageError("\n".join(mistakes))
+        return found
 
     def _section_class(self, section: str, where: str) -> type[Section]:
         match = _SECTION.fullmatch(section)
@@ -283,55 +369,81 @@ class Configuration:
             return self._parts[kind]
         parts = [f"{part} NAME" for part in self._parts]
         known = ", ".join(["server", *self._single, *self._kinds, *parts, "routes", "faults"])
+        meant = _meant(section, known.split(", "))
         raise UsageError(
-            f"{where}: there is no section [{without_secrets(section)}]; there are {known} and [KIND NAME] for more "
-            "backends"
+            f"{where}: there is no section [{without_secrets(section)}]{meant}; there are {known} and [KIND NAME] for "
+            "more backends"
         )
 
-    def _section(self, cls: type[AnySection], section: str, environ: typing.Mapping[str, str]) -> AnySection:
+    def _section(
+        self, cls: type[AnySection], section: str, environ: typing.Mapping[str, str], mistakes: list[str]
+    ) -> AnySection | None:
+        """Return a section's values; None where one is wrong, which `mistakes` then tells."""
         values = {}
+        wrong = []
         for key, option in options_of(cls).items():
             text, where = self._values.get((section, key), (option.default, f"[{section}] {key}"))
-            expanded = expand(text, environ, where)
+            try:
+                expanded = expand(text, environ, where)
+            except UsageError as exc:
+                wrong.append(str(exc))
+                continue
             try:
                 values[key] = option.parse(expanded)
             except ValueError as exc:
+                named = "".join(f" (of {match[0]})" for match in _REFERENCE.finditer(text) if match[1])
                 came = "(hidden)" if option.secret else evidence(expanded, 200)
-                raise UsageError(f"{where} = {came}: {without_secrets(str(exc))}") from exc
-        try:
-            return cls(**cls.completed(values, environ))
-        except ValueError as exc:
-            raise UsageError(f"[{section}] {exc}") from exc
+                wrong.append(f"{where} = {came}{without_secrets(named)}: {without_secrets(str(exc))}")
+        if not wrong:
+            try:
+                return cls(**cls.completed(values, environ))
+            except ValueError as exc:
+                wrong.append(f"[{section}] {exc}")
+        mistakes += wrong
+        return None
 
     def _route_table(
-        self, backend: str | None, names: typing.Sequence[str], environ: typing.Mapping[str, str]
+        self,
+        backend: str | None,
+        names: typing.Sequence[str],
+        environ: typing.Mapping[str, str],
+        mistakes: list[str],
     ) -> tuple[Route, ...]:
         routes = []
         for pattern, text, where in self._routes:
-            wanted = parse_list(expand(text, environ, where))
+            try:
+                wanted = parse_list(expand(text, environ, where))
+            except UsageError as exc:
+                mistakes.append(str(exc))
+                continue
             unknown = [name for name in wanted if name not in names]
             if unknown or not wanted:
                 came = evidence(unknown[0]) if unknown else "nothing"
-                raise UsageError(f"{where} = {came}: expected names of backends, of {', '.join(names)}")
+                meant = _meant(unknown[0], names) if unknown else ""
+                mistakes.append(f"{where} = {came}: expected names of backends, of {', '.join(names)}{meant}")
+                continue
             routes.append(Route(pattern, wanted))
         if backend is not None:
             if backend not in names:
-                raise UsageError(f"there is no backend {backend!r}; there are {', '.join(names)}")
+                mistakes.append(f"there is no backend {backend!r}; there are {', '.join(names)}")
             routes = [route for route in routes if route.pattern != "*"] + [Route("*", (backend,))]
-        elif not any(route.pattern == "*" for route in routes):
+        elif not self._routes:
             routes.append(Route("*", ("mock",)))
         # Whichever source it came from, `*` takes what nothing else takes.
         return tuple(sorted(routes, key=lambda route: route.pattern == "*"))
 
-    def _fault_table(self, environ: typing.Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+    def _fault_table(self, environ: typing.Mapping[str, str], mistakes: list[str]) -> tuple[tuple[str, str], ...]:
         faults = []
         for pattern, (text, where) in self._faults.items():
-            fault = expand(text, environ, where)
             try:
+                fault = expand(text, environ, where)
                 self._check_fault(fault)
+            except UsageError as exc:
+                mistakes.append(str(exc))
             except ValueError as exc:
-                raise UsageError(f"{where}: {exc}") from exc
-            faults.append((pattern, fault))
+                mistakes.append(f"{where}: {exc}")
+            else:
+                faults.append((pattern, fault))
         return tuple(faults)
 
 
@@ -393,6 +505,22 @@ def _named_only(assignment: str) -> str:
     """Return the name in an assignment that is none: what follows may be a key."""
     name, *rest = re.split(r"[\s:=]+", assignment.strip(), maxsplit=1)
     return without_secrets(name) + (" …" if any(rest) else "")
+
+
+def _meant(word: str, known: typing.Iterable[str]) -> str:
+    """Return the question whether the nearest known word was meant, "" where none is near."""
+    (nearest,) = load("near word")
+    near: str = nearest(word, known)
+    return near
+
+
+def _as_variable(section: str) -> str:
+    """Return a section as the environment can name it."""
+    return re.sub(r"[^a-z0-9]", "_", section.lower())
+
+
+def _kind_of(section: str) -> str:
+    return _backend_name(section)[1]
 
 
 def _backend_name(section: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 import typing
 
-from protocol.errors import UsageError, evidence, without_secrets
+from protocol.errors import evidence, without_secrets
 
 _SECTION = re.compile(r"\[([^\]]+)\]")
 _COMMENT = re.compile(r"(?:^|\s);.*")
@@ -26,14 +26,6 @@ class Entry(typing.NamedTuple):
     section: str
     key: str
     value: str
-
-
-def read_ini(text: str, path: str) -> list[tuple[str, str, str]]:
-    """Return section, key and value of every line in order; `path` names the file in messages. UsageError."""
-    entries, mistakes = read_entries(text)
-    if mistakes:
-        raise UsageError(f"{path} {mistakes[0][1]}")
-    return [(entry.section, entry.key, entry.value) for entry in entries if entry.key]
 
 
 def read_entries(text: str) -> tuple[list[Entry], list[tuple[int, str]]]:

@@ -30,7 +30,9 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
         ("protocol.server.descriptors", "affordable_connections"),
         ("protocol.server.descriptors", "allow_connections"),
     ),
-    "config file": (("protocol.config_file", "read_ini"),),
+    "config file": (("protocol.config_file", "read_entries"),),
+    # A mistake in it.
+    "near word": (("protocol.nearest", "nearest"),),
     # A line of the log that tells of a key.
     "key label": (("protocol.service.key_label", "md5_label"),),
     # A start whose backends hold a key.

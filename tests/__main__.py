@@ -168,7 +168,7 @@ class Run:
     ) -> None:
         self._target = target
         self._folder = os.path.join(folder, f"{target}-run")
-        self._environment = dict(environment, OAISERVE_TARGET=program)
+        self._environment = dict(environment, TESTED_PROGRAM=program)
         # Compiling the tree and its tests takes longer than many a test: that is kept for the next run.
         kept = os.path.join(ENVIRONMENT.folder, "pycache")
         cache = kept if target == "source" else environment["PYTHONPYCACHEPREFIX"]
@@ -188,9 +188,9 @@ class Run:
         print(f"\n==== {self._target} ====", flush=True)
         command = self._command if straight else [*self._command, "-o", "console_output_style=classic"]
         for number in range(processes):
-            environment = dict(self._environment, OAISERVE_TOTALS=self._totals(number))
+            environment = dict(self._environment, TESTED_TOTALS=self._totals(number))
             if processes > 1:
-                environment["OAISERVE_SHARED"] = self._folder
+                environment["TESTED_SHARED"] = self._folder
             output = None if straight else subprocess.PIPE
             error = None if straight else subprocess.STDOUT
             process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=output, stderr=error)

@@ -1,6 +1,6 @@
 """What every test stands on: the form of the program under test, clean surroundings and a time limit.
 
-OAISERVE_TARGET names that form: the source tree's folder (when it is not set: this checkout), a joined
+TESTED_PROGRAM names that form: the source tree's folder (when it is not set: this checkout), a joined
 oaiserve.py or an oaiserve.pyz. Tests marked `every_form` write `import oaiserve` and run on all three; the others may
 write `from protocol.x import Name` as well, and run on the source tree.
 A test of a coroutine calls `asyncio.run(main())` itself; no plugin takes part.
@@ -21,7 +21,7 @@ from collections.abc import Iterator
 import pytest
 
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
-TARGET = os.path.abspath(os.environ.get("OAISERVE_TARGET") or ROOT)
+TARGET = os.path.abspath(os.environ.get("TESTED_PROGRAM") or ROOT)
 FROM_SOURCE = os.path.isdir(TARGET)
 PROGRAM = os.path.join(TARGET, "oaiserve.py") if FROM_SOURCE else TARGET
 
@@ -84,7 +84,7 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Hand the totals to the runner, `python tests`, which adds up its processes."""
-    path = os.environ.get("OAISERVE_TOTALS")
+    path = os.environ.get("TESTED_TOTALS")
     if not path:
         return
     # Each process collects all files: what became of a file as a whole is counted once.
@@ -132,7 +132,7 @@ class Share:
         return True
 
 
-SHARE = Share(os.environ["OAISERVE_SHARED"]) if os.environ.get("OAISERVE_SHARED") else None
+SHARE = Share(os.environ["TESTED_SHARED"]) if os.environ.get("TESTED_SHARED") else None
 
 
 @pytest.fixture(scope="session")

@@ -120,32 +120,100 @@ def test_environment_enters_only_where_it_is_named(text, environ, expected):
 
 
 def test_environment_by_itself_changes_nothing():
-    environ = {"PORT": "1", "SERVER_PORT": "1", "OAISERVE_PORT": "1", "TEXT": "x"}
+    environ = {"PORT": "1", "SERVER_PORT": "1", "OAISERVE_SERVER_PORT": "1", "TEXT": "x"}
     assert settings(environ=environ) == settings()
+
+
+def by_environment(environ, text="", *assignments):
+    made = configuration()
+    made.read_text(text, "config.ini")
+    made.read_environment(environ)
+    for assignment in assignments:
+        made.set_option(assignment)
+    return made.settings("keyed", {})
+
+
+def test_variables_reach_every_key_between_file_and_options():
+    text = "[server]\nport = 1\n[keyed My-Own]\n[keyed other]\n"
+    environ = {
+        "OAISERVE_SERVER_PORT": "9000", "OAISERVE_SERVER_MAX_HEAD": "8k", "OAISERVE_MOCK_TEXT": "hi",
+        "OAISERVE_KEYED_TIMEOUT": "1", "OAISERVE_KEYED_MY_OWN_TIMEOUT": "2", "OAISERVE_KEYED_NEW_TIMEOUT": "3",
+        "OAISERVE_URL": "http://127.0.0.1:1", "PATH": "/bin",
+    }  # fmt: skip
+    made = by_environment(environ, text, "server.max_head=9k")
+    assert (made.server.port, made.server.max_head, backend_options(made, "mock").text) == (9000, 9216, "hi")
+    assert [backend_options(made, name).timeout for name in ("keyed", "My-Own", "new")] == [1.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("variable", "meant"),
+    [("OAISERVE_SERVER_PROT", "; did you mean OAISERVE_SERVER_PORT?"), ("OAISERVE_X", ""), ("OAISERVE_KEYED_", "")],
+)
+def test_a_variable_that_stands_for_nothing_is_a_mistake(variable, meant):
+    with pytest.raises(UsageError) as caught:
+        by_environment({variable: "secret"})
+    assert f"the environment's {variable} stands for no key" in str(caught.value) and meant in str(caught.value)
+    assert "secret" not in str(caught.value)
+
+
+def test_all_mistakes_are_told_at_once_a_line_each():
+    text = "[server]\nport = x\nlgo = off\n[mock]\ndelay = soon\n[routes]\na* = mokc\nport\n"
+    with pytest.raises(UsageError) as caught:
+        settings(text, "server.host", "mock.text=${NOPE}")
+    lines = str(caught.value).split("\n")
+    told = ["line 8: 'port'", "line 3 [server] lgo: there is no key 'lgo' in [server]; did you mean log?", "--set server.host",
+            "line 7 [routes] a* = 'mokc': expected names of backends, of mock, keyed; did you mean mock?",
+            "line 2 [server] port = 'x'"]  # fmt: skip
+    assert all(any(part in line for line in lines) for part in told)
+    assert len(lines) == 5
+
+
+def test_what_no_route_uses_is_not_held_against_anybody():
+    text = "[keyed]\ntimeout = ${LIMIT:-soon}\n"
+    made = settings(text, environ={"LIMIT": "never"})
+    assert [backend.name for backend in made.backends] == ["mock"]
+    with pytest.raises(UsageError, match=r"timeout = 'never' \(of \$\{LIMIT:-soon\}\): expected seconds"):
+        settings(text, environ={"LIMIT": "never"}, backend="keyed")
+
+
+def test_where_routes_stand_nothing_takes_what_they_do_not_name():
+    assert settings("[routes]\ngpt-* = mock\n").routes == (Route("gpt-*", ("mock",)),)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[server]\nport = x\n", "config.ini [server] port = 'x': expected a whole number from 0 to 65535"),
-        ("[server]\nport = 65536\n", "config.ini [server] port = '65536': expected a whole number from 0 to 65535"),
-        ("[server]\nport = ١٢\n", "config.ini [server] port = '١٢': expected a whole number"),
-        ("[server]\nidle_timeout = soon\n", "config.ini [server] idle_timeout = 'soon': expected seconds, e.g. 30"),
-        ("[server]\nidle_timeout = -1\n", "config.ini [server] idle_timeout = '-1': expected seconds"),
-        ("[mock]\nspeed = fast\n", "config.ini [mock] speed = 'fast': expected a factor, e.g. 1"),
-        ("[server]\nidle_timeout = nan\n", "config.ini [server] idle_timeout = 'nan': expected seconds"),
-        ("[server]\nmax_head = 1T\n", "config.ini [server] max_head = '1T': expected a size in bytes"),
-        ("[server]\nlog = loud\n", "config.ini [server] log = 'loud': expected text | json | off"),
-        ("[server]\nprot = 1\n", "config.ini [server] prot: there is no key 'prot' in [server]; it has host, port"),
-        ("[sever]\nport = 1\n", "config.ini [sever] port: there is no section [sever]; there are server, mock"),
+        ("[server]\nport = x\n", "config.ini line 2 [server] port = 'x': expected a whole number from 0 to 65535"),
+        (
+            "[server]\nport = 65536\n",
+            "config.ini line 2 [server] port = '65536': expected a whole number from 0 to 65535",
+        ),
+        ("[server]\nport = ١٢\n", "config.ini line 2 [server] port = '١٢': expected a whole number"),
+        (
+            "[server]\nidle_timeout = soon\n",
+            "config.ini line 2 [server] idle_timeout = 'soon': expected seconds, e.g. 30",
+        ),
+        ("[server]\nidle_timeout = -1\n", "config.ini line 2 [server] idle_timeout = '-1': expected seconds"),
+        ("[mock]\nspeed = fast\n", "config.ini line 2 [mock] speed = 'fast': expected a factor, e.g. 1"),
+        ("[server]\nidle_timeout = nan\n", "config.ini line 2 [server] idle_timeout = 'nan': expected seconds"),
+        ("[server]\nmax_head = 1T\n", "config.ini line 2 [server] max_head = '1T': expected a size in bytes"),
+        ("[server]\nlog = loud\n", "config.ini line 2 [server] log = 'loud': expected text | json | off"),
+        (
+            "[server]\nprot = 1\n",
+            "config.ini line 2 [server] prot: there is no key 'prot' in [server]; did you mean port?; it has host, port",
+        ),
+        (
+            "[sever]\nport = 1\n",
+            "config.ini line 1 [sever]: there is no section [sever]; did you mean server?; there are server, mock",
+        ),
         ("[server two]\nport = 1\n", "there is no section [server two]"),
-        ("[mock]\ntext = ${NOPE}\n", "config.ini [mock] text: the environment variable NOPE is not set"),
-        ("[mock]\ntext = 5 $\n", "config.ini [mock] text: a lone $ is not understood; write $$"),
+        ("[mock]\ntext = ${NOPE}\n", "config.ini line 2 [mock] text: the environment variable NOPE is not set"),
+        ("[mock]\ntext = 5 $\n", "config.ini line 2 [mock] text: a lone $ is not understood; write $$"),
         (
             "[routes]\ngpt-* = nobody\n",
-            "config.ini [routes] gpt-* = 'nobody': expected names of backends, of mock, keyed",
+            "config.ini line 2 [routes] gpt-* = 'nobody': expected names of backends, of mock, keyed",
         ),
-        ("[routes]\ngpt-* =\n", "config.ini [routes] gpt-* = nothing: expected names of backends"),
+        ("[routes]\ngpt-* =\n", "config.ini line 2 [routes] gpt-* = nothing: expected names of backends"),
         ("[server]\nport = 1\nport = 2\n", "config.ini [server] port: stands there twice (line 3); keep one"),
         ("[server]\n[server]\n", "config.ini [server]: stands there twice (line 2); join the two"),
         ("port = 1\n", "config.ini line 1: 'port' … stands before the first [section]"),
@@ -250,8 +318,9 @@ def test_parts_are_named_and_found_by_name():
         match=r"^pace = 'other': there is no section \[pace other\]; there are \[pace slow\], \[pace fast\]$",
     ):
         settings.part("pace", "other")
-    with pytest.raises(UsageError, match=r"no section \[pace\]; there are .*pace NAME"):
-        oaiserve._configuration().set_option("pace.first=1")
+    with pytest.raises(UsageError, match=r"no section \[pace\]; did you mean pace NAME\?; there are"):
+        made.set_option("pace.first=1")
+        made.settings(None, {})
 
 
 def test_a_pace_and_delays_exclude_each_other():

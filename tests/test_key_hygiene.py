@@ -33,8 +33,8 @@ LINES = [
     f"api_key = {SECRET}\n",
     f"[routes]\ngpt-* = {SECRET}\n",
     f"[server]\ntrusted_proxies = {SECRET}\n",
-    f"[dashscope]\nbase_url = ftp://user:{PASSWORD}@host\n",
-    f"[dashscope]\nbase_url = {SECRET}\n",
+    f"[dashscope]\nbase_url = ftp://user:{PASSWORD}@host\n[routes]\nq* = dashscope\n",
+    f"[dashscope]\nbase_url = {SECRET}\n[routes]\nq* = dashscope\n",
 ]
 
 ARGUMENTS = [

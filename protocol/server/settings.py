@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import typing
 
 from protocol.config import (
     Section,
@@ -59,6 +60,13 @@ class ServerSettings(Section):
     journal: bool = option("no", parse_switch, "yes: keep a journal of all calls, which /_oaiserve/calls shows")
     log: str = option("text", parse_choice("text", "json", "off"), "text, json or off")
     log_file: str = option("", parse_text, "file to append the log to; empty is standard error")
+
+    @classmethod
+    def completed(cls, values: dict[str, typing.Any], environ: typing.Mapping[str, str]) -> dict[str, typing.Any]:
+        """Return the values; ValueError for a private key without its certificate."""
+        if values["keyfile"] and not values["certfile"]:
+            raise ValueError("keyfile: a private key needs its certificate; set certfile")
+        return values
 
     @property
     def is_local(self) -> bool:

@@ -1,7 +1,8 @@
 """Which endpoint answers a request: our own doors by path, everything else of the API by the model's name.
 
-Routes are tried in order, and the first whose pattern fits wins; requests that name no model fit `*` alone. A route may
-name several backends: when one cannot answer and nothing has gone to the client, the next one is asked.
+Routes are tried in order, and the first whose pattern fits wins. Requests that name no model fit `*` alone, or go
+where the first route leads if there is no such route. A route may name several backends: when one cannot answer and
+nothing has gone to the client, the next one is asked.
 
 How soon that can be said decides what becomes of the body. The head alone decides where a route names one backend
 whatever the model, where the query names the model, and where there is none to name; then the backend's own endpoint is
@@ -136,10 +137,15 @@ class Router:
         return self._by_model
 
     def backends_for(self, model: str) -> tuple[Backend, ...]:
-        """Return the backends of the first route that fits the model's name, "" for none."""
+        """Return the backends of the first route that fits the model's name; the first route's, where it is "".
+
+        ApiError 404 where none does.
+        """
         for pattern, backends in self._routes:
             if pattern.fullmatch(model):
                 return backends
+        if not model:
+            return self._routes[0][1]
         raise ApiError(404, f"No route takes the model '{model[:100]}'.", param="model", code="model_not_found")
 
     def forward(self, request: Request) -> Answer:

@@ -22,8 +22,9 @@ import typing
 
 from protocol.errors import UsageError, evidence
 from protocol.limiter import Window
+from protocol.nearest import nearest
 from protocol.on_demand import load
-from protocol.team.keys_file import NAME_EXPECTED, KeysFile, Rates, find_key, is_name, nearest, read_keys_file
+from protocol.team.keys_file import NAME_EXPECTED, KeysFile, Rates, find_key, is_name, read_keys_file
 from protocol.team.money import dollars
 
 _USAGE = "expected: key new NAME [--team T], key list, or key check"

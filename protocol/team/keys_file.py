@@ -21,7 +21,6 @@ from __future__ import annotations
 
 import calendar
 import datetime
-import difflib
 import hashlib
 import re
 import typing
@@ -30,6 +29,7 @@ from protocol.config import parse_integer, parse_list, parse_text
 from protocol.config_file import Entry, read_entries
 from protocol.errors import UsageError, evidence, without_secrets
 from protocol.limiter import Window, read_windows
+from protocol.nearest import nearest
 from protocol.team.money import Budget, Price, parse_budget, parse_price
 
 _SECTION = re.compile(r"(key|team)[ \t]+(\S.*)")
@@ -287,11 +287,6 @@ class _Reader:
                 f"{budgeted.title} budget: no model has a price, so that nothing would ever count; write [prices], "
                 "e.g. gpt-4o-mini = 0.15 in, 0.075 cached, 0.60 out",
             )
-
-
-def nearest(word: str, known: typing.Iterable[str]) -> str:
-    near = difflib.get_close_matches(word, list(known), 1)
-    return f"; did you mean {near[0]}?" if near else ""
 
 
 def _listed(teams: typing.Iterable[str]) -> str:

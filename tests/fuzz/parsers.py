@@ -16,8 +16,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-from protocol.config_file import read_ini
-from protocol.errors import ApiError, UsageError
+from protocol.config_file import read_entries
+from protocol.errors import ApiError
 from protocol.mock.media.recording import sound_seconds
 from protocol.openai.api.notation import ShapeError, read_shape
 from protocol.openai.model_in_form import ModelRewriter
@@ -247,12 +247,9 @@ def _check_model_in_form(data: bytes, draw: random.Random) -> bool:
 
 
 def _check_config(data: bytes, draw: random.Random) -> bool:
-    try:
-        read_ini(data.decode("utf-8", "replace"), "config.ini")
-    except UsageError as exc:
-        assert "\n" not in str(exc)
-        return False
-    return True
+    entries, mistakes = read_entries(data.decode("utf-8", "replace"))
+    assert all("\n" not in mistake for _, mistake in mistakes)
+    return bool(entries) and not mistakes
 
 
 def _check_notation(data: bytes, draw: random.Random) -> bool:
