@@ -52,7 +52,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
     instrument -> errors, budget, turns, on_demand, decided, patterns, limiter, pacer, wire, exchange, timed, witness,
         openai, service/own_machine
         What a tester switches on: sessions, scripts, faults, limits, the journal. Its docstring says how.
-    cassette -> errors, turns, wire, exchange, witness, openai
+    cassette -> errors, budget, turns, wire, exchange, witness, openai
         What an upstream answered, on disk, and given again without it.
     relay -> errors, turns, on_demand, config, wire, exchange, upstream, openai, service/log
         The backend that passes on, byte for byte.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import http.client
@@ -10,12 +11,15 @@ import socket
 import struct
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
+from steps import steps_of_turns
 
 import oaiserve
 from protocol.cassette.asking import asking
 from protocol.cassette.check import difference, shape_of
+from protocol.cassette.deck import Deck, _Recorder
 from protocol.cassette.recording import BadRecording, Recording, read_recording
 from protocol.cassette.tape import Tape
 from protocol.errors import UsageError
@@ -420,7 +424,7 @@ def test_a_line_tells_all_of_a_recording(size, kind):
     whole = b"".join(PIECES)
     pieces = [(0.25, whole[at : at + size]) for at in range(0, len(whole), size)]
     made = Recording("k", {"method": "POST", "path": "/v1/x"}, 200, [("content-type", kind)], pieces)
-    read = read_recording(made.line())
+    read = read_recording(made.line().decode())
     assert [data for _, data in read.pieces] == [data for _, data in pieces]
     assert read._replace(pieces=()) == made._replace(pieces=())
     assert read.pieces[0][0] == 0.25
@@ -506,3 +510,154 @@ def test_a_tape_is_read_as_it_was_written(tmp_path):
     again = Tape(tape.path)
     again.read()
     assert again.upstream == "https://api.example" and [one.status for one in again.of("k")] == [200, 201, 202]
+
+
+# ---- long ones, in turns with everybody else ------------------------------------------------------------------------
+
+LONG_TEXT = "The file is /tmp/a/b.txt, as of 2026-11-29. " * 3_000
+
+
+def asked(value, kind="application/json"):
+    data = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return asking("POST", CHAT, "", kind, data)
+
+
+def test_a_long_body_has_the_key_of_one_that_says_the_same():
+    one = asked({"model": "m", "messages": [{"role": "user", "content": LONG_TEXT}], "id": "call_abc123def456"})
+    said = LONG_TEXT.replace("/tmp/a/", "/home/me/here/").replace("2026-11-29", "2027-01-01")
+    other = asked({"id": "call_999zzz888yyy", "messages": [{"content": said, "role": "user"}], "model": "m"})
+    assert one.key == other.key and one.shown["json"]["messages"][0]["content"] == LONG_TEXT
+    for change in (
+        {"model": "n", "messages": [{"role": "user", "content": LONG_TEXT}], "id": "call_abc123def456"},
+        {"model": "m", "messages": [{"role": "user", "content": LONG_TEXT + "x"}], "id": "call_abc123def456"},
+        {"model": "m", "messages": [["role", "user", "content", LONG_TEXT]], "id": "call_abc123def456"},
+    ):
+        assert asked(change).key != one.key
+
+
+def test_a_long_text_and_long_bytes_are_told_apart():
+    texts = [LONG_TEXT.encode(), LONG_TEXT.encode() + b"x"]
+    bodies = [*texts, texts[0] + b"\xff", texts[0] + b"\xfe", b"{" + texts[0], b"{" + texts[1]]
+    assert len({asked(data, "text/plain").key for data in bodies}) == len(bodies)
+    assert asked(texts[0], "text/plain").shown["text"] == LONG_TEXT
+    assert set(asked(bodies[2], "text/plain").shown) == {"method", "path", "bytes", "hash"}
+
+
+def test_no_secret_of_a_long_body_is_shown():
+    secret = {"api_key": "sk-in-the-body", "padding": LONG_TEXT}
+    assert "sk-in" not in json.dumps(asked(secret).shown)
+    many = asked({"api_key": "sk-in-the-body", "padding": [[]] * 200_000})  # which are too many to be shown
+    assert "sk-in" not in json.dumps(many.shown) and "hash" in many.shown
+    assert "sk-in" not in json.dumps(asked(json.dumps(secret).encode()[:-1]).shown)  # no JSON
+
+
+def long_form(size, texts=1):
+    part = b'--b\r\ncontent-disposition: form-data; name="%b"%b\r\n\r\n%b\r\n'
+    parts = [part % (b"note", b"", b"n" * 50_000)] * texts + [part % (b"file", b'; filename="a"', b"x" * size)]
+    return b"".join(parts) + b"--b--\r\n"
+
+
+def test_a_long_form_shows_short_texts_and_hashes():
+    form = asked(long_form(9 << 20, texts=3), "multipart/form-data; boundary=b").shown["form"]
+    assert [sorted(part) for part in form] == [
+        ["name", "value"], ["bytes", "hash", "name"], ["bytes", "hash", "name"], ["bytes", "file", "hash", "name"],
+    ]  # fmt: skip
+    assert form[3]["bytes"] == 9 << 20
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        ("application/json", json.dumps({"messages": [{"role": "user", "content": "x" * 70}] * 30_000}).encode()),
+        ("application/json", json.dumps({"text": LONG_TEXT * 50}).encode()),
+        ("application/json", b'{"a":[' + b"[]," * 2_000_000 + b"[]]}"),
+        ("text/plain", LONG_TEXT.encode() * 50),
+        ("multipart/form-data; boundary=b", long_form(20 << 20)),
+    ],
+    ids=["messages", "one text", "too many values", "no JSON", "form"],
+)
+def test_others_have_their_turns_while_a_long_body_is_read(kind, data):
+    turns = steps_of_turns(lambda: asked(data, kind))
+    assert len(turns) > 10 and max(turns) < 80_000
+
+
+def test_others_have_their_turns_while_a_long_recording_is_written_and_read():
+    pieces = [(0.001, b"data: %d\n\n" % number) for number in range(30_000)]
+    made = Recording("k", {"method": "POST", "path": "/x"}, 200, [("content-type", "text/event-stream")], pieces)
+    lines = []
+    turns = steps_of_turns(lambda: lines.append(made.line()))
+    assert len(turns) > 10 and max(turns) < 60_000
+    turns = steps_of_turns(lambda: lines.append(read_recording(lines[0].decode())))
+    assert len(turns) > 10 and max(turns) < 60_000
+    assert [data for _, data in lines[1].pieces] == [data for _, data in pieces]
+
+
+def test_a_stream_of_too_many_events_is_told_piece_by_piece():
+    pieces = [(0.5, b"\n\n" * 60_000), (0.25, b"\n\n" * 60_000)]
+    made = Recording("k", {"method": "POST", "path": "/x"}, 200, [("content-type", "text/event-stream")], pieces)
+    line = made.line()
+    assert len(json.loads(line)["events"]) == 100_001
+    assert b"".join(data for _, data in read_recording(line.decode()).pieces) == b"\n\n" * 120_000
+
+
+def test_a_request_that_is_too_long_is_passed_on_and_not_recorded(tmp_path, upstream):
+    path = tmp_path / "c.jsonl"
+    with relay(path, f"{upstream.url}/v1", "record") as recording:
+        assert ask(recording, body=body("x" * (9 << 20))).status == 200
+        assert ask(recording, body=body("x")).status == 200
+    assert len(path.read_text().splitlines()) == 2
+    with relay(path) as replaying:
+        refused = ask(replaying, body=body("x" * (9 << 20)))
+    assert refused.status == 413 and refused.headers["x-should-retry"] == "false"
+
+
+def test_long_and_short_recordings_are_written_in_their_order(tmp_path, upstream):
+    path = tmp_path / "c.jsonl"
+    texts = ["short", "x" * 100_000, "also short", "y" * 3_000_000, "at last"]
+    with relay(path, f"{upstream.url}/v1", "record") as recording:
+        assert [ask(recording, body=body(text)).status for text in texts] == [200] * 5
+    lines = path.read_text().splitlines()[1:]
+    assert [json.loads(line)["ask"]["json"]["messages"][0]["content"] for line in lines] == texts
+    with relay(path) as replaying:
+        assert [ask(replaying, body=body(text)).status for text in reversed(texts)] == [200] * 5
+
+
+class Relay:
+    """A relay that nobody asks."""
+
+    name, holds_key, origin = "relay", False, ""
+
+    async def close(self):
+        """Hold nothing."""
+
+
+def test_the_mode_stays_while_recordings_are_written(tmp_path):
+    async def main():
+        said = []
+        tape = Tape(str(tmp_path / "c.jsonl"))
+        deck = Deck(Relay(), tape, "record", pace=0, neutral=(), say=said.append)
+        long = Recording("k", {"method": "GET", "path": "/x"}, 200, [], [(0.0, b"x" * 1_000_000)])
+        deck._keep(long, 1_000_000)
+        with pytest.raises(ValueError, match="being read or written"):
+            await deck.set_mode("replay")
+        await deck.close()
+        await deck.set_mode("replay")
+        return deck.state(), said
+
+    state, said = asyncio.run(main())
+    assert (state["mode"], state["recordings"], said) == ("replay", 1, [])
+
+
+def test_an_answer_that_finds_no_room_is_not_recorded():
+    async def main():
+        kept, said = [], []
+        request = SimpleNamespace(may_hold=lambda size: size < 10)
+        for pieces in ([b"short"], [b"short", b"a long piece", b"short"]):
+            recorder = _Recorder(asked({}), 200, [], lambda *one: kept.append(one), said.append, request)
+            for piece in pieces:
+                recorder.took(piece)
+            recorder.whole()
+        return kept, said
+
+    kept, said = asyncio.run(main())
+    assert len(kept) == 1 and len(said) == 1 and "max_memory" in said[0]

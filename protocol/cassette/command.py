@@ -75,9 +75,9 @@ def _check(path: str, live: str, key: str, say: typing.Callable[[str], object]) 
 
 
 def _body_of(recording: Recording) -> bytes | None:
-    """Return the body to ask with, None for a form, of which a recording holds no files."""
+    """Return the body to ask with, None for a form, of which a recording holds no files, and what has only its hash."""
     ask = recording.ask
-    if "form" in ask or "b64" in ask:
+    if "form" in ask or "b64" in ask or "hash" in ask:
         return None
     return json.dumps(ask["json"]).encode() if "json" in ask else str(ask.get("text", "")).encode()
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import collections
+import functools
 import json
 import typing
+import weakref
 
-from protocol.cassette.asking import Asking, asking
+from protocol.cassette.asking import MOST_ASKED_BYTES, Asking, asking, is_too_long
 from protocol.cassette.nearest import nearest_difference
 from protocol.cassette.recording import Piece, Recording, kept_fields
 from protocol.cassette.tape import Tape
@@ -21,8 +24,19 @@ from protocol.witness import witnessed
 #: What a deck can do: answer from the tape alone, ask for what is not on it, ask always.
 MODES = ("replay", "fill", "record")
 
-# Bytes of an answer that is recorded; to write a longer one would let everybody else wait.
+# Bytes of an answer that is recorded, and its pieces.
 _MOST_BYTES = 8 << 20
+_MOST_PIECES = 100_000
+# Bytes of recordings that wait to be written.
+_MOST_UNWRITTEN = 64 << 20
+
+
+class _Unwritten(typing.NamedTuple):
+    """A recording that is to be written, perhaps into a new file, and about how many bytes it has."""
+
+    recording: Recording
+    anew: bool
+    size: int
 
 
 class Deck:
@@ -53,28 +67,34 @@ class Deck:
         self._pace = pace
         self._neutral = neutral
         self._say = say
-        # How many recordings of a key a session has been given.
-        self._given: dict[str, dict[str, int]] = {}
+        # How many recordings of a key a session has been given; None is nobody's, and everybody's.
+        self._given: weakref.WeakKeyDictionary[Session, dict[str, int]] = weakref.WeakKeyDictionary()
+        self._given_to_all: dict[str, int] = {}
+        # What is kept and not written yet, in order, and the task that writes it.
+        self._unwritten: collections.deque[_Unwritten] = collections.deque()
+        self._writing: asyncio.Future[None] | None = None
+        self._is_reading = False
         self._is_anew = False  # what is recorded next begins the file anew
         self.mode = ""
         self._held = Endpoint(self._answer, self.name)
         self._insert(mode)
 
     def _insert(self, mode: str) -> None:
-        self._is_anew = mode == "record"
         if mode != "replay":
             self._tape.check_writable()
         if mode != "record":
             try:
-                self._tape.clear()
                 self._tape.read()
             except FileNotFoundError as exc:
                 if mode == "replay":
                     raise UsageError(f"{self._tape.path}: there is no such cassette; fill or record makes one") from exc
+                self._tape.clear()
             except (OSError, UnicodeDecodeError) as exc:
                 raise UsageError(f"{self._tape.path}: cannot be read: {exc}") from exc
         self.mode = mode
+        self._is_anew = mode == "record"
         self._given.clear()
+        self._given_to_all.clear()
 
     # ---- what is controlled -------------------------------------------------------------------------------------
 
@@ -82,14 +102,23 @@ class Deck:
         """Return what the control API shows."""
         return {"file": self._tape.path, "mode": self.mode, "recordings": len(self._tape)}
 
-    def set_mode(self, mode: str) -> None:
-        """Read the cassette anew and go on in another mode; ValueError where there is no such mode or no cassette."""
+    async def set_mode(self, mode: str) -> None:
+        """Read the cassette anew, in turns with everybody else, and go on in another mode.
+
+        ValueError where there is no such mode or no cassette, and while it is read or written.
+        """
         if mode not in MODES:
             raise ValueError(f"expected {' | '.join(MODES)}")
+        if self._is_reading or self._writing is not None:
+            raise ValueError("the cassette is being read or written; try again")
+        self._is_reading = True
         try:
-            self._insert(mode)
+            await in_turns(lambda: self._insert(mode))
         except UsageError as exc:
             raise ValueError(str(exc)) from exc
+        finally:
+            self._is_reading = False
+            self._write_on()
 
     # ---- a backend ----------------------------------------------------------------------------------------------
 
@@ -107,11 +136,12 @@ class Deck:
         asked = asking("GET", "/v1/models", "", "", b"", self._neutral)
         recording = None if self.mode == "record" else self._next(request, asked)
         if recording is None:
-            self._refuse_miss(asked)
+            await self._refuse_miss(asked)
             models = self._relay.models(request)
             listed = models if isinstance(models, list) else await models
             body = typing.cast(bytes, json_response(model_list(listed)).body)
-            self._keep(Recording(asked.key, asked.shown, 200, [("content-type", "application/json")], [(0.0, body)]))
+            head = [("content-type", "application/json")]
+            self._keep(Recording(asked.key, asked.shown, 200, head, [(0.0, body)]), len(body))
             return listed
         try:
             value = json.loads(b"".join(data for _, data in recording.pieces))
@@ -125,7 +155,9 @@ class Deck:
 
     def forget(self, session: Session) -> None:
         """Let a session begin at the first recordings again."""
-        self._given.pop(session.name, None)
+        self._given.pop(session, None)
+        if not session.name:
+            self._given_to_all.clear()
         self._relay.forget(session)
 
     def leave(self) -> None:
@@ -133,30 +165,47 @@ class Deck:
         self._relay.leave()
 
     async def close(self) -> None:
-        """Let the relay give back what it holds."""
+        """Let the relay give back what it holds, and write what is not written yet."""
         await self._relay.close()
+        if self._writing is not None:
+            await self._writing
 
     # ---- answers ------------------------------------------------------------------------------------------------
 
     async def _answer(self, request: Request) -> Response:
         head, body = request.head, request.body
+        kind = head.fields.get("content-type")
+        if is_too_long(kind, body):
+            return await self._answer_too_long(request)
 
         def read() -> Asking:
-            kind = head.fields.get("content-type")
             return asking(head.method, request.path, head.query, kind, body, self._neutral)
 
         asked = await in_turns(read) if len(body) > LONG_BODY else read()
         recording = None if self.mode == "record" else self._next(request, asked)
         if recording is not None:
             return self._replayed(recording, request)
-        self._refuse_miss(asked)
+        await self._refuse_miss(asked)
+        return self._recorded(await self._ask(request), asked, request)
+
+    async def _ask(self, request: Request) -> Response:
         answer = answer_of(self._relay.endpoint(request), request)
-        response = answer if isinstance(answer, Response) else await answer
-        return self._recorded(response, asked)
+        return answer if isinstance(answer, Response) else await answer
+
+    async def _answer_too_long(self, request: Request) -> Response:
+        """Pass a request on that is not recorded; ApiError 413 where nobody may be asked."""
+        most = MOST_ASKED_BYTES >> 20
+        if self.mode == "replay":
+            message = f"A body of more than {most} MB that is no form is not recorded, and cassette_mode = replay "
+            message += "asks nobody."
+            raise ApiError(413, message, code="cassette_miss", fields=[("x-should-retry", "false")])
+        self._say(f"a request to {request.path} is not recorded: its body has more than {most} MB")
+        return await self._ask(request)
 
     def _next(self, request: Request, asked: Asking) -> Recording | None:
         session = request.facts.session
-        given = self._given.setdefault("" if session is None else session.name, {})
+        is_named = session is not None and bool(session.name)
+        given = self._given.setdefault(session, {}) if session is not None and is_named else self._given_to_all
         recordings = self._tape.of(asked.key)
         number = given.get(asked.key, 0)
         if number >= len(recordings):
@@ -164,10 +213,10 @@ class Deck:
         given[asked.key] = number + 1
         return recordings[number]
 
-    def _refuse_miss(self, asked: Asking) -> None:
+    async def _refuse_miss(self, asked: Asking) -> None:
         """Raise ApiError 404 where nobody may be asked for what is not on the tape."""
         if self.mode == "replay":
-            difference = nearest_difference(asked.shown, self._tape.all())
+            difference = await in_turns(lambda: nearest_difference(asked.shown, self._tape.all()))
             message = f"No recording is left for {asked.shown['method']} {asked.shown['path']}. {difference}"
             raise ApiError(404, message, code="cassette_miss", fields=[("x-should-retry", "false")])
 
@@ -180,23 +229,53 @@ class Deck:
             body = _Player(recording, self._pace, request.facts.session)
         return Response(recording.status, fields, body, request_id=request_id)
 
-    def _recorded(self, response: Response, asked: Asking) -> Response:
+    def _recorded(self, response: Response, asked: Asking, request: Request) -> Response:
         fields = response.fields
         pairs = decode_fields(fields) if isinstance(fields, bytes) else list(fields)
         head = kept_fields([*pairs, *([("x-request-id", response.request_id)] if response.request_id else [])])
-        recorder = _Recorder(asked, response.status, head, self._keep, self._say)
+        recorder = _Recorder(asked, response.status, head, self._keep, self._say, request)
         return Response(
             response.status, fields, witnessed(response.body, recorder), response.length, response.request_id,
             response.attempts,
         )  # fmt: skip
 
-    def _keep(self, recording: Recording) -> None:
+    # ---- what is kept -------------------------------------------------------------------------------------------
+
+    def _keep(self, recording: Recording, size: int) -> None:
+        """Have a recording of so many bytes more, and write it: a short one at once, a long one in turns."""
+        if sum(one.size for one in self._unwritten) + size > _MOST_UNWRITTEN:
+            self._say(f"{self._tape.path}: a recording is not kept: {_MOST_UNWRITTEN >> 20} MB wait to be written")
+            return
+        anew, self._is_anew = self._is_anew, False
+        if anew:
+            self._tape.clear()
+        self._tape.add(recording)
+        self._unwritten.append(_Unwritten(recording, anew, size))
+        self._write_on()
+
+    def _write_on(self) -> None:
+        if self._is_reading or self._writing is not None or not self._unwritten:
+            return
+        if len(self._unwritten) == 1 and self._unwritten[0].size <= LONG_BODY:
+            self._write(self._unwritten.popleft())
+        else:
+            self._writing = asyncio.ensure_future(self._write_all())
+
+    async def _write_all(self) -> None:
         try:
-            if self._is_anew:
-                self._tape.clear()
-            self._tape.write(recording, anew=self._is_anew)
-            self._is_anew = False
+            while self._unwritten:
+                await in_turns(functools.partial(self._write, self._unwritten[0]))
+                self._unwritten.popleft()
+        except ApiError as exc:
+            self._say(f"{self._tape.path}: recordings wait to be written: {exc.message}")
+        finally:
+            self._writing = None
+
+    def _write(self, one: _Unwritten) -> None:
+        try:
+            self._tape.write(one.recording, anew=one.anew)
         except OSError as exc:
+            self._is_anew |= one.anew
             self._say(f"{self._tape.path}: a recording cannot be written: {exc}")
 
 
@@ -208,28 +287,39 @@ class _Recorder:
         asked: Asking,
         status: int,
         head: typing.Sequence[tuple[str, str]],
-        keep: typing.Callable[[Recording], None],
+        keep: typing.Callable[[Recording, int], None],
         say: typing.Callable[[str], None],
+        request: Request,
     ) -> None:
         self._asked = asked
         self._status = status
         self._head = head
         self._keep = keep
         self._say = say
+        self._request = request
         self._pieces: list[Piece] = []
         self._bytes = 0
+        self._fault = ""  # why it is not recorded
         self._loop = asyncio.get_running_loop()
         self._last = self._loop.time()
 
     def took(self, data: bytes) -> None:
         """Learn that a piece is leaving."""
+        if self._fault:
+            return
         self._bytes += len(data)
-        if self._bytes <= _MOST_BYTES:
-            now = self._loop.time()
-            self._pieces.append((now - self._last, data))
-            self._last = now
-        else:
+        if self._bytes > _MOST_BYTES:
+            self._fault = f"it has more than {_MOST_BYTES >> 20} MB"
+        elif len(self._pieces) >= _MOST_PIECES:
+            self._fault = f"it comes in more than {_MOST_PIECES} pieces"
+        elif not self._request.may_hold(len(data)):
+            self._fault = "there is no room for it within max_memory"
+        if self._fault:
             self._pieces.clear()
+            return
+        now = self._loop.time()
+        self._pieces.append((now - self._last, data))
+        self._last = now
 
     def whole(self) -> None:
         """Learn that the body has come to its end."""
@@ -240,11 +330,12 @@ class _Recorder:
         self._end("reset" if isinstance(error, ApiError) and error.by_reset else "cut")
 
     def _end(self, end: str) -> None:
-        if self._bytes > _MOST_BYTES:
-            path = self._asked.shown["path"]
-            self._say(f"the answer to {path} is not recorded: it has more than {_MOST_BYTES >> 20} MB")
+        asked = self._asked
+        if self._fault:
+            self._say(f"the answer to {asked.shown['path']} is not recorded: {self._fault}")
         else:
-            self._keep(Recording(self._asked.key, self._asked.shown, self._status, self._head, self._pieces, end))
+            recording = Recording(asked.key, asked.shown, self._status, self._head, self._pieces, end)
+            self._keep(recording, self._bytes + asked.size)
 
 
 class _Player:

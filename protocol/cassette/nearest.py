@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import typing
 
+from protocol.budget import spend_turn
 from protocol.cassette.recording import Recording
 from protocol.wire.json_text import JsonObject
 
@@ -12,6 +13,9 @@ from protocol.wire.json_text import JsonObject
 _MOST_RECORDINGS = 200
 _MOST_MEMBERS = 2_000
 _SHOWN = 60
+# What it costs to compare two of each (protocol/budget.py).
+_RECORDING_STEPS = 20
+_MEMBER_STEPS = 20
 
 
 def nearest_difference(shown: JsonObject, recordings: typing.Iterable[Recording]) -> str:
@@ -21,6 +25,7 @@ def nearest_difference(shown: JsonObject, recordings: typing.Iterable[Recording]
     for number, recording in enumerate(recordings):
         if number >= _MOST_RECORDINGS:
             break
+        spend_turn(_RECORDING_STEPS)
         ask = recording.ask
         if ask["method"] != shown["method"] or str(ask["path"]).partition("?")[0] != path:
             continue
@@ -38,6 +43,7 @@ def _differences(recorded: typing.Any, asked: typing.Any, where: str) -> typing.
 
     def walk(recorded: typing.Any, asked: typing.Any, where: str) -> typing.Iterator[str]:
         left[0] -= 1
+        spend_turn(_MEMBER_STEPS)
         if left[0] < 0 or recorded == asked:
             return
         if isinstance(recorded, dict) and isinstance(asked, dict):

@@ -6,10 +6,16 @@ import json
 import os
 import typing
 
+from protocol.budget import spend_turn
 from protocol.cassette.recording import BadRecording, Recording, read_recording
 from protocol.errors import UsageError
 
 _VERSION = 1
+# To write more at once would let everybody wait. It is enough for what is recorded, unless that is full of escapes.
+_MOST_LINE_BYTES = 32 << 20
+# What a line costs to read (protocol/budget.py).
+_LINE_STEPS = 20
+_CHARACTERS_A_STEP = 100
 
 
 class Tape:
@@ -30,13 +36,21 @@ class Tape:
             raise UsageError(f"{self.path}: cannot be written: {there} is no place where this program may write")
 
     def read(self) -> None:
-        """Read the file; UsageError, with the line, for what is no cassette, OSError where it cannot be read."""
+        """Read the file; UsageError, with the line, for what is no cassette, OSError where it cannot be read.
+
+        What was there before is there until all is read, which is done in turns with everybody else.
+        """
+        upstream = self.upstream
+        by_key: dict[str, list[Recording]] = {}
         with open(self.path, encoding="utf-8", newline="\n") as file:
             for number, line in enumerate(file, 1):
+                spend_turn(_LINE_STEPS + len(line) // _CHARACTERS_A_STEP)
                 if number == 1:
-                    self.upstream = self._read_first(line)
+                    upstream = self._read_first(line)
                 elif line.strip():
-                    self.add(self._read_line(line, number))
+                    recording = self._read_line(line, number)
+                    by_key.setdefault(recording.key, []).append(recording)
+        self.upstream, self._by_key = upstream, by_key
 
     def _read_first(self, line: str) -> str:
         try:
@@ -68,18 +82,19 @@ class Tape:
 
     def clear(self) -> None:
         """Have no recording any more; the file stays as it is until something is written."""
-        self._by_key.clear()
+        self._by_key = {}  # somebody may be going through the other one
 
     def write(self, recording: Recording, *, anew: bool) -> None:
         """Write a recording behind the others, or into a new file; OSError where that cannot be done.
 
-        A line is written at once, so that a program that is ended leaves whole lines. Only its owner may read the file:
-        it holds what people asked.
+        A long one is put into words in turns with everybody else. Then its line is written at once, so that a program
+        that is ended leaves whole lines. Only its owner may read the file: it holds what people asked.
         """
+        line = recording.line()
+        if len(line) > _MOST_LINE_BYTES:
+            raise OSError(f"its line has more than {_MOST_LINE_BYTES >> 20} MB")
         is_new = anew or not os.path.exists(self.path)
-        lines = [json.dumps({"cassette": _VERSION, "upstream": self.upstream})] if is_new else []
-        lines.append(recording.line())
+        first = json.dumps({"cassette": _VERSION, "upstream": self.upstream}) + "\n" if is_new else ""
         flags = os.O_WRONLY | os.O_CREAT | (os.O_TRUNC if is_new else os.O_APPEND)
-        with open(os.open(self.path, flags, 0o600), "w", encoding="utf-8", newline="\n") as file:
-            file.write("\n".join(lines) + "\n")
-        self.add(recording)
+        with open(os.open(self.path, flags, 0o600), "wb") as file:
+            file.write(b"%b%b\n" % (first.encode(), line))

@@ -51,8 +51,8 @@ class Cassette(typing.Protocol):
     def state(self) -> JsonObject:
         """Return file, mode, and how many recordings there are."""
 
-    def set_mode(self, mode: str) -> None:
-        """Read the file anew and go on in another mode; ValueError where that cannot be."""
+    async def set_mode(self, mode: str) -> None:
+        """Read the file anew, in turns, and go on in another mode; ValueError where that cannot be."""
 
 
 class Controlled(typing.Protocol):
@@ -178,16 +178,16 @@ class Control:
 
     # ---- sessions ---------------------------------------------------------------------------------------------------
 
-    def _show_cassettes(self, session: Session, request: Request) -> Answer:
+    def _show_cassettes(self, session: Session, request: Request) -> Response:
         return json_response({name: cassette.state() for name, cassette in self._controlled.cassettes.items()})
 
-    def _set_cassettes(self, session: Session, request: Request) -> Answer:
+    async def _set_cassettes(self, session: Session, request: Request) -> Response:
         mode: typing.Any = request.json_object().get("mode")
         if not self._controlled.cassettes:
             raise ApiError(400, "No relay has a cassette; [relay] cassette = FILE gives it one.")
         for cassette in self._controlled.cassettes.values():
             try:
-                cassette.set_mode(mode)
+                await cassette.set_mode(mode)
             except ValueError as exc:
                 raise ApiError(400, f'{{"mode": …}}: {exc}.', param="mode") from exc
         return self._show_cassettes(session, request)
