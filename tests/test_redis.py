@@ -11,6 +11,7 @@ import textwrap
 import time
 
 import pytest
+from certificates import Authority
 from environment import ROOT
 from redis_server import needs_redis, running_redis
 from skipping import run as run_without_waiting
@@ -20,6 +21,7 @@ from protocol.limiter import Calendar, Claim, Window, last_millisecond, standing
 from protocol.team.stores.choice import choose
 from protocol.team.stores.redis_address import read_redis_address
 from protocol.team.stores.redis_scripts import CALENDAR_LUA
+from protocol.team.stores.resp import NEED_DATA, RespReader
 from protocol.team.stores.store import Place
 
 MINUTE, DAY = 60_000, 86_400_000
@@ -395,6 +397,79 @@ def test_nobody_waits_longer_than_a_second_for_a_server_that_does_not_answer(ans
         assert len(said) == 1 and "s3cret" not in said[0] and "cannot be reached: it " in said[0]
 
     run_without_waiting(run)
+
+
+class Talking(asyncio.Protocol):
+    """A server that answers each command with a word, until it is told to be silent."""
+
+    silent = False
+    commands = 0
+
+    def connection_made(self, transport):
+        self.transport = transport
+        self.reader = RespReader()
+
+    def data_received(self, data):
+        self.reader.feed(data)
+        while self.reader.next_value() is not NEED_DATA:
+            Talking.commands += 1
+            if not self.silent:
+                self.transport.write(b"+OK\r\n")
+
+
+@pytest.mark.parametrize("when_down", ["open", "closed"])
+def test_who_waits_a_second_takes_the_connection_down_and_nobody_waits_after_him(when_down):
+    """As a server that is frozen, or a network that drops what is sent: no error ever comes."""
+
+    async def run():
+        said, loop, claims = [], asyncio.get_running_loop(), [Claim("a", Window(9, MINUTE), 1)]
+        server = await loop.create_server(Talking, "127.0.0.1", 0)
+        async with opened(f"redis://127.0.0.1:{server.sockets[0].getsockname()[1]}", when_down, said) as store:
+            await until(lambda: store._up)
+            Talking.silent = True
+            for least, most in ((1.0, 1.01), (0.0, 0.0)):
+                began = loop.time()
+                asked = await asyncio.gather(*[store.take(claims) for _ in range(20)], return_exceptions=True)
+                assert least <= loop.time() - began <= most
+                assert {type(one) for one in asked} == {tuple if when_down == "open" else ApiError}
+                assert len(said) == 1 and "cannot be reached: it does not answer" in said[0]
+            Talking.silent = False
+            await until(lambda: len(said) == 2)
+        server.close()
+        await server.wait_closed()
+
+    run_without_waiting(run)
+
+
+@needs_redis
+def test_tls_is_spoken_and_a_certificate_that_is_not_trusted_is_not_accepted(empty, monkeypatch, tmp_path):
+    authority = Authority(tmp_path)
+
+    async def run():
+        said = []
+
+        async def pass_on(reader, writer):
+            there, back = await asyncio.open_connection("127.0.0.1", empty.port)
+
+            async def copy(source, sink):
+                while data := await source.read(65536):
+                    sink.write(data)
+                sink.close()
+
+            await asyncio.gather(copy(reader, back), copy(there, writer), return_exceptions=True)
+
+        server = await asyncio.start_server(pass_on, "127.0.0.1", 0, ssl=authority.server())
+        url = f"rediss://localhost:{server.sockets[0].getsockname()[1]}/1"
+        for is_trusted in (True, False):
+            with monkeypatch.context() as patch:
+                if is_trusted:
+                    patch.setenv("SSL_CERT_FILE", authority.ca_file)
+                async with opened(url, "open", said) as store:
+                    assert ((await store.take([Claim("a", Window(9, MINUTE), 1)]))[2] > 0) == is_trusted
+        assert len(said) == 1 and "its certificate is not accepted" in said[0]
+        server.close()
+
+    asyncio.run(run())
 
 
 @needs_redis

@@ -30,8 +30,8 @@ class RedisConnection(asyncio.Protocol):
         self._answer_seconds = answer_seconds
         self._on_lost: typing.Callable[[str], object] | None = on_lost
         self._reader = RespReader()
-        self._unsent: list[bytes] = []
-        # Who waits for an answer, and since when.
+        self._unsent: list[tuple[bytes, _OnAnswer]] = []
+        # Who waits for an answer, and since when: that our loop was busy before is not the fault of the server.
         self._waiting: collections.deque[tuple[float, _OnAnswer]] = collections.deque()
         self._deadline = Deadline(self._loop, lambda: self.give_up("it does not answer"))
 
@@ -46,18 +46,19 @@ class RedisConnection(asyncio.Protocol):
             return
         if not self._unsent:
             self._loop.call_soon(self._flush)
-        self._unsent.append(command)
+        self._unsent.append((command, on_answer))
+
+    def _flush(self) -> None:
+        if self._on_lost is None:
+            return
+        unsent, self._unsent = self._unsent, []
         now = self._loop.time()
         if not self._waiting:
             self._deadline.expire_at(now + self._answer_seconds)
-        self._waiting.append((now, on_answer))
-
-    def _flush(self) -> None:
-        unsent, self._unsent = self._unsent, []
-        if self._on_lost is not None and unsent:
-            self._transport.write(b"".join(unsent))
-            if self._transport.get_write_buffer_size() > _MOST_UNSENT_BYTES:
-                self.give_up("it takes nothing more")
+        self._waiting.extend((now, on_answer) for _, on_answer in unsent)
+        self._transport.write(b"".join(command for command, _ in unsent))
+        if self._transport.get_write_buffer_size() > _MOST_UNSENT_BYTES:
+            self.give_up("it takes nothing more")
 
     def data_received(self, data: bytes) -> None:
         """Hand out what came."""
@@ -87,8 +88,10 @@ class RedisConnection(asyncio.Protocol):
         self._transport.abort()
         self._deadline.close()
         on_lost(why)
-        while self._waiting:
-            self._waiting.popleft()[1](None, False)
+        waiting, self._waiting = self._waiting, collections.deque()
+        unsent, self._unsent = self._unsent, []
+        for _, on_answer in (*waiting, *unsent):
+            on_answer(None, False)
 
 
 async def open_connection(
