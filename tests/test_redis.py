@@ -186,6 +186,22 @@ def test_keys_are_gone_when_nothing_is_left_in_them_and_are_of_one_tag(empty):
 
 
 @needs_redis
+def test_what_was_taken_of_a_budget_that_is_over_stays_as_it_is(empty):
+    async def run():
+        async with opened(empty.url) as store:
+            claims = [
+                Claim("a", Calendar(10, "month"), 4),
+                Claim("a", Calendar(10, "day"), 4),
+                Claim("a", Window(10, DAY), 4),
+            ]
+            _, _, at = await store.take(claims)
+            store.settle(claims, [0, 0, 0], at - 32 * DAY)
+            return remaining((await store.take([claim._replace(units=0) for claim in claims]))[1])
+
+    assert asyncio.run(run()) == [6, 6, 10]
+
+
+@needs_redis
 def test_instances_together_take_what_is_allowed_to_the_unit(empty):
     code = """
     import asyncio, sys
