@@ -98,6 +98,9 @@ class Session(typing.Protocol):
 class Take(typing.Protocol):
     """What is known of one request while the instrument is on (protocol/instrument/take.py)."""
 
+    def early_fields(self) -> bytes:
+        """Return field lines for a head that goes out before its answer is there."""
+
     def end(self, status: int) -> None:
         """Learn that the request is over; status 499 says that the client had gone."""
 

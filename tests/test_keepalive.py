@@ -10,6 +10,8 @@ import pytest
 from programs import ANY_CHAT, running
 from scripted_upstream import scripted
 
+import oaiserve
+
 EVENTS = {"content-type": "text/event-stream"}
 JSON = {"content-type": "application/json"}
 CHUNK = b'data: {"choices": [{"delta": {"content": "at last"}}]}\n\n'
@@ -240,3 +242,16 @@ def test_the_translator_keeps_its_streams_alive_too(command, late):
             late.may_answer.set()
             _, data, is_whole = asking.rest()
             assert json.loads(data[6:])["error"]["code"] == "InvalidParameter" and not is_whole
+
+
+def test_an_early_head_tells_what_is_left_of_the_limits(upstream, late):
+    script = {"limits": [{"by": "key", "requests": "3/min", "tokens": "1000/min"}], "rules": []}
+    words = {"relay.base_url": upstream.url, "relay.keepalive": "0.05", "relay.retries": "0"}
+    with oaiserve.start("relay", set=words, script=script) as server:
+        asking = Asking(server.port, STREAM)
+        head = asking.until_comments(1)
+        late.may_answer.set()
+        assert asking.rest()[2]
+    told = {line.split(b":")[0]: line.split(b": ")[1] for line in head.split(b"\r\n") if b"x-ratelimit-" in line}
+    assert len(told) == 6
+    assert told[b"x-ratelimit-limit-requests"] == b"3" and told[b"x-ratelimit-remaining-requests"] == b"2"

@@ -16,6 +16,7 @@ from protocol.instrument.script.asked import Asked
 from protocol.instrument.script.said import Said, WholeAnswer
 from protocol.instrument.script.script import Missed, no_rule_fits
 from protocol.instrument.session import Session
+from protocol.wire.http1.writers import encode_fields
 
 # Where an answer is as slow as its rule says; elsewhere that is noted.
 _PACED_PLACES = ("chat", "completions", "responses")
@@ -115,6 +116,10 @@ class Take:
         if self.admission is not None:
             self.admission.took(data)
         self.session.journal.note_data(self.entry, data, self.session.now())
+
+    def early_fields(self) -> bytes:
+        """Return field lines for a head that goes out before its answer is there: what is left of the limits."""
+        return b"" if self.admission is None else encode_fields(self.admission.fields)
 
     def end(self, status: int) -> None:
         """Learn that the request is over; status 499 says that the client had gone."""

@@ -308,12 +308,14 @@ class Exchange:
         if early is None or not self.is_awaited or (self._status and not self._began_early):
             return
         if not self._began_early:
-            if not early.is_wanted(self._request):
+            request = self._request
+            if not early.is_wanted(request):
                 return
+            fields = early.fields if request.take is None else early.fields + request.take.early_fields()
             self._began_early = True
             self._status = 200
             self._writer = writer = self._make_writer()
-            head = writer.start(200, self._fields_of(Response(200, early.fields), writer), None)
+            head = writer.start(200, self._fields_of(Response(200, fields), writer), None)
             self._note_begun()
             output.send(head + writer.part(KEEP_ALIVE))
         elif output.writable is None:
