@@ -72,6 +72,8 @@ def begins_as(body: bytes) -> typing.Literal["object", "value", "other"]:
 
     Where the beginning is white space, or may be UTF-16 or UTF-32, which Python's json also reads, it may be an object.
     """
+    if body.startswith(b"{"):  # as nearly always: a sixth of what the rest takes
+        return "object"
     at = _before_value(body)
     begin = body[at : at + 4]
     if begin[:1] in (b"", b"{") or b"\0" in begin or begin[:2] in (b"\xff\xfe", b"\xfe\xff"):

@@ -12,6 +12,7 @@ import ssl
 import time
 import typing
 
+from protocol.deadline import clock_of
 from protocol.errors import ApiError
 from protocol.exchange import TELLING_FIELDS, Endpoint, ErrorShapes, HeadFacts, Request
 from protocol.held_bytes import HeldBytes
@@ -63,8 +64,7 @@ class Server:
     ) -> None:
         # What connections ask for (ServerForConnections).
         self.loop = loop = asyncio.get_running_loop()
-        # asyncio's own loops go by time.monotonic, which costs half as much without them.
-        self.time = time.monotonic if type(loop).time is asyncio.BaseEventLoop.time else loop.time
+        self.time = clock_of(loop)
         self.settings = settings
         self.errors = errors
         self.log = log

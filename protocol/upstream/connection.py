@@ -44,7 +44,7 @@ import ssl
 import sys
 import typing
 
-from protocol.deadline import Deadline
+from protocol.deadline import Deadline, clock_of
 from protocol.on_demand import load
 from protocol.upstream.failures import UpstreamBroke, UpstreamTimeout, tls_reason
 from protocol.wire.http1.memo import ResponseMemo
@@ -70,13 +70,14 @@ class _Stream(asyncio.BufferedProtocol):
     once (`buffer_updated`).
     """
 
-    __slots__ = ("_buffer", "_is_paused", "_loop", "_sent", "_transport", "_writable", "is_unread")
+    __slots__ = ("_buffer", "_is_paused", "_loop", "_sent", "_time", "_transport", "_writable", "is_unread")
 
     _transport: asyncio.Transport
 
     def __init__(self, buffer: memoryview) -> None:
         self._buffer = buffer
         self._loop = asyncio.get_running_loop()
+        self._time = clock_of(self._loop)
         self._is_paused = False  # the socket is not read
         self._writable: asyncio.Future[None] | None = None  # set while the upstream reads too slowly
         self._sent = 0  # bytes of the request, as far as it has been written
@@ -154,7 +155,7 @@ class UpstreamConnection(_Stream):
         self._limit = ""  # what the wait under way is for, in words
         self._silence = 0.0  # seconds that may pass between two arrivals, perhaps infinitely many; 0: not limited here
         self.reader = ResponseReader("GET", memo=memo)
-        self.born = self.rests_since = self._loop.time()
+        self.born = self.rests_since = self._time()
         self.is_open = True
         self.is_lost = False  # there is not even a socket any more
         self.is_at_rest = True
@@ -175,7 +176,7 @@ class UpstreamConnection(_Stream):
         self.has_answered = True
         if self._silence:
             # By mere assignment: it only ever moves to later.
-            when = self._loop.time() + self._silence
+            when = self._time() + self._silence
             self._deadline.when = when if when < self._end_by else self._end_by
         else:
             self._deadline.when = 0.0
@@ -337,7 +338,7 @@ class UpstreamConnection(_Stream):
         `limit` says in words what is waited for; `now` is the loop's time, 0 where the caller does not know.
         """
         self._limit = limit
-        when = (now or self._loop.time()) + seconds if seconds else math.inf
+        when = (now or self._time()) + seconds if seconds else math.inf
         if when > self._end_by:
             when = self._end_by
         if when < math.inf:
@@ -351,7 +352,7 @@ class UpstreamConnection(_Stream):
         self.wait_at_most(seconds, SILENCE)
 
     def _time_out(self) -> None:
-        is_over = self._loop.time() >= self._end_by
+        is_over = self._time() >= self._end_by
         self.fail(UpstreamTimeout(self._name, "the time for all attempts is over" if is_over else self._limit))
 
     # -- the end of an exchange
