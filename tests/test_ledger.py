@@ -324,6 +324,19 @@ def test_an_id_counts_once(ledger):
     assert_holds(ledger, [call(1)])
 
 
+def test_what_has_been_read_does_not_count_again_when_its_row_has_been_pruned(ledger):
+    with spooling(ledger) as made:
+        made.closed(call(1))
+        write_once(ledger, keep_days=1)
+        assert write_once(ledger, keep_days=1, now=NOON / 1000 + 3 * 86_400) == []
+        assert rows(ledger) == []
+        made.closed(call(2))
+        write_once(ledger)
+    write_once(ledger)
+    assert rows(ledger, "id") == [("req-2",)]
+    assert days(ledger) == expected_days([call(1), call(2)])
+
+
 def test_calls_of_a_process_that_has_gone_are_lost_once_and_count_as_unknown(ledger):
     with spooling(ledger) as made, spooling(ledger, "lives") as other:
         made.opened(begun(1))
