@@ -474,7 +474,8 @@ FieldsToSend = typing.Union[bytes, typing.Sequence[typing.Tuple[str, str]]]
 
 @typing.final
 class Response:
-    """An answer. `fields` are pairs, or a block made by `encode_fields` where they never change.
+    """An answer. `fields` are pairs, or a block of lines, of which Content-Type and Content-Encoding are written as by
+    `encode_fields`.
 
     `body` is bytes, a Paced, Pushed or Verbatim body, or an asynchronous iterator of bytes; the iterator is closed
     (`aclose`) in every case, at once when the client goes. When it raises, the client sees a broken-off body, never a

@@ -1,6 +1,6 @@
 """Which header fields pass between client and upstream: one table, both ways.
 
-What is not in the table passes, in its order and as it came: OpenAI-Organization, Idempotency-Key, x-stainless-*,
+What is not in the table passes as it came: OpenAI-Organization, Idempotency-Key, x-stainless-*,
 traceparent, User-Agent, Accept-Encoding and vendors' fields one way, x-request-id, retry-after, x-ratelimit-* and
 openai-* the other. Server and Via of an answer pass too: they are the origin's word on who made it (RFC 9110 §7.6.3 and
 §10.2.4), and its support asks for them. The upstream's x-request-id is the one that can be looked up there, so the
