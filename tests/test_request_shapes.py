@@ -208,3 +208,30 @@ def test_a_run_of_an_eval_takes_such_messages():
     }  # fmt: skip
     run = respond(mock, "POST", f"/v1/evals/{made['id']}/runs", {"data_source": source})
     assert run.status == 200
+
+
+# What a union refuses: a body's member beside the others, the param, and the whole sentence.
+UNIONS = [
+    ("responses", {"input": [{"role": "wizard", "content": "x"}]}, "input[0].role",
+     "Invalid value: 'wizard'. Supported values are: 'user', 'system', 'developer', and 'assistant'."),
+    ("responses", {"input": [{"type": "message", "role": "wizard", "content": "x"}]}, "input[0].role",
+     "Invalid value: 'wizard'. Supported values are: 'user', 'system', 'developer', and 'assistant'."),
+    ("responses", {"input": [{"role": "user", "content": 5}]}, "input[0].content",
+     "Invalid type for 'input[0].content': expected one of a string or array of objects, but got an integer instead."),
+    ("embeddings", {"input": 5}, "input",
+     "Invalid type for 'input': expected one of a string, array of strings, array of integers or array of integer arrays,"
+     " but got an integer instead."),
+    ("embeddings", {"input": [5, "a"]}, "input[1]",
+     "Invalid type for 'input[1]': expected an integer, but got a string instead."),
+    ("embeddings", {"input": ["a", 5]}, "input[1]",
+     "Invalid type for 'input[1]': expected a string, but got an integer instead."),
+    ("embeddings", {"input": [[1, "a"]]}, "input[0][1]",
+     "Invalid type for 'input[0][1]': expected an integer, but got a string instead."),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("path", "members", "param", "sentence"), UNIONS)
+def test_a_union_names_the_value_that_is_wrong(path, members, param, sentence):
+    with pytest.raises(ApiError) as caught:
+        ask(make_mock(), "POST", f"/v1/{path}", {"model": "m", **members})
+    assert (caught.value.param, caught.value.message) == (param, sentence)

@@ -9,7 +9,7 @@ import re
 import typing
 
 from protocol.errors import ApiError
-from protocol.openai.api.checks import InvalidParameter, a_string_of, invalid_choice
+from protocol.openai.api.checks import InvalidChoice, InvalidParameter, a_string_of
 from protocol.wire.json_text import JsonObject
 
 
@@ -46,11 +46,11 @@ def check_image_request(body: JsonObject) -> None:
         return
     size, quality, count = body.get("size"), body.get("quality"), body.get("n")
     if rules is _GPT_IMAGE_1 and size is not None and size not in rules.sizes:
-        raise _refused("size", invalid_choice(size, rules.sizes))
+        raise _refused("size", InvalidChoice(size, rules.sizes))
     if size not in (None, "auto", *rules.sizes):
         raise ApiError(400, "The size is not supported by this model.", code="invalid_size")
     if quality is not None and quality not in rules.qualities:
-        raise _refused("quality", invalid_choice(quality, rules.qualities))
+        raise _refused("quality", InvalidChoice(quality, rules.qualities))
     if type(count) is int and count > rules.most_images == 1:
         raise ApiError(400, "You must provide n=1 for this model.", param="n", code="invalid_value")
     try:

@@ -84,10 +84,15 @@ def invalid_type(expected: str, value: typing.Any) -> InvalidParameter:
     return InvalidParameter(f"Invalid type for '{{path}}': expected {expected}, but got {got}.", "invalid_type")
 
 
-def invalid_choice(value: object, choices: typing.Sequence[object]) -> InvalidParameter:
-    """Return the error for a value that is none of `choices`."""
-    shown = str(value)[:100].replace("{path}", "")
-    return InvalidParameter(f"Invalid value: '{shown}'. Supported values are: {_listed(choices)}.", "invalid_value")
+class InvalidChoice(InvalidParameter):
+    """A value that is none of `choices`."""
+
+    def __init__(self, value: object, choices: typing.Sequence[object], *steps: str) -> None:
+        shown = str(value)[:100].replace("{path}", "")
+        sentence = f"Invalid value: '{shown}'. Supported values are: {_listed(choices)}."
+        super().__init__(sentence, "invalid_value", *steps)
+        self.value = value
+        self.choices = choices
 
 
 def a_string(*choices: str) -> Check:
@@ -97,7 +102,7 @@ def a_string(*choices: str) -> Check:
         if type(value) is not str:
             raise invalid_type(f"one of {_listed(choices)}" if choices else "a string", value)
         if choices and value not in choices:
-            raise invalid_choice(value, choices)
+            raise InvalidChoice(value, choices)
 
     return check
 
@@ -379,7 +384,7 @@ class Conformity:
 
         def check(value: typing.Any) -> None:
             if not any(type(value) is type(choice) and value == choice for choice in shape.values):
-                raise invalid_choice(value, shape.values)
+                raise InvalidChoice(value, shape.values)
 
         return check
 
@@ -439,6 +444,8 @@ class Conformity:
         if type(shape) is not ListShape:
             return "an object", (dict,)
         word, _ = self._described(self._shapes.variants(shape.item)[0])
+        if word.startswith("array of "):
+            return f"array of {word[len('array of ') : -1]} arrays", (list,)
         return f"array of {word.partition(' ')[2]}s", (list,)
 
     def _check_of_one_kind(self, kind: type, variants: list[Shape]) -> Check:
@@ -506,7 +513,10 @@ _CHECK_MAKERS: dict[type, typing.Callable[[Conformity, typing.Any], Check]] = {
 
 
 def _any_of(checks: typing.Sequence[Check]) -> Check:
-    """Accept what one check accepts; otherwise the error is that of the check that came furthest into the value."""
+    """Accept what one check accepts; otherwise the error is that of the check that came furthest into the value.
+
+    Where several refuse one member as none of their choices, the error has the choices of all.
+    """
 
     def check(value: typing.Any) -> None:
         furthest: InvalidParameter | None = None
@@ -515,7 +525,13 @@ def _any_of(checks: typing.Sequence[Check]) -> Check:
                 one(value)
                 return
             except InvalidParameter as exc:
-                if furthest is None or len(exc.steps) > len(furthest.steps):
+                if (
+                    isinstance(furthest, InvalidChoice)
+                    and isinstance(exc, InvalidChoice)
+                    and furthest.steps == exc.steps
+                ):
+                    furthest = InvalidChoice(exc.value, [*dict.fromkeys([*furthest.choices, *exc.choices])], *exc.steps)
+                elif furthest is None or _depth(exc) > _depth(furthest):
                     # A traceback has this frame, and with it those who called: all that they hold would stay for good.
                     furthest = exc.with_traceback(None)
         try:
@@ -525,6 +541,12 @@ def _any_of(checks: typing.Sequence[Check]) -> Check:
             del furthest
 
     return check
+
+
+def _depth(error: InvalidParameter) -> tuple[int, int]:
+    """Return how far into a value its check came: how deep, and to which item of an array."""
+    outermost = error.steps[-1] if error.steps else ""
+    return len(error.steps), int(outermost[1:-1]) if outermost.startswith("[") else 0
 
 
 def _only_null(value: typing.Any) -> None:
