@@ -17,6 +17,7 @@ from skipping import run
 from upstreams import Upstream
 
 from protocol.errors import ApiError
+from protocol.wire.content_coding import decode_content
 from protocol.wire.json_text import json_lines, parse_json
 
 BOM = b"\xef\xbb\xbf"
@@ -163,3 +164,21 @@ def test_a_mark_anywhere_else_is_refused(text):
 def test_a_mark_before_lines_is_passed_over():
     assert list(json_lines(BOM + b'{"a":1}\n\n{"b":2}')) == [(1, b'{"a":1}'), (3, b'{"b":2}')]
     assert list(json_lines(BOM)) == []
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (gzip.compress(b"x" * 90_000), 503),
+        (gzip.compress(b"x" * 90_000) + gzip.compress(b"x"), 503),
+        (gzip.compress(b"x" * 2_000_000), 413),  # and would be, however much room there were
+        (gzip.compress(b"x" * 90_000)[:-9], 400),
+    ],
+)
+def test_what_is_wrong_with_a_body_is_said_before_that_there_is_no_room(body, status):
+    def hold(size):
+        raise ApiError(503, "There is no room.")
+
+    with pytest.raises(ApiError) as refused:
+        decode_content("gzip", body, 1_000_000, hold)
+    assert refused.value.status == status

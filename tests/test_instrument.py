@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
 import http.client
 import json
 import urllib.parse
@@ -17,8 +18,10 @@ from protocol.instrument.calls import read_sought
 from protocol.instrument.clock import SettableClock
 from protocol.instrument.control import _list_calls, _wait_for_calls
 from protocol.instrument.journal import MOST_BODY_BYTES, Journal, JournalRoom
+from protocol.instrument.layer import Layer
 from protocol.instrument.request_key import PIECE_BYTES, request_key
 from protocol.instrument.session import MOST_SESSIONS, Session, Sessions
+from protocol.instrument.take import Take
 
 CHAT = "/v1/chat/completions"
 BODY = {"model": "gpt-4o", "messages": [{"role": "user", "content": "hi"}]}
@@ -423,6 +426,23 @@ def test_a_boundary_says_nothing_wherever_it_stands():
 def test_others_have_their_turns_while_a_long_body_is_hashed(kind):
     body = form_with(b"one", 20 << 20)
     assert len(steps_of_turns(lambda: request_key("POST", "/f", "", kind, body))) >= 8
+
+
+def test_others_have_their_turns_while_a_short_body_becomes_a_long_one():
+    body = gzip.compress(b'{"model":"m"' + b" " * (8 << 20) + b"}")
+    request = make_request("POST", CHAT, body, [("content-type", "application/json"), ("content-encoding", "gzip")])
+    session = Session("t", lambda: 0.0, JournalRoom(), lambda: None, keeps_journal=True)
+    take = Take(session, session.journal.begin(0, "POST", CHAT, "", ()))
+
+    async def main():
+        reading = asyncio.ensure_future(Layer(None, None, {})._read_all(request, take))
+        rounds = 0
+        while not reading.done():
+            rounds += 1
+            await asyncio.sleep(0)
+        return rounds
+
+    assert len(body) < 65_536 and asyncio.run(main()) > 8
 
 
 def test_the_session_goes_that_was_not_used_for_longest():

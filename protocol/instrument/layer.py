@@ -133,8 +133,8 @@ class Layer:
 
     async def _read_all(self, request: Request, take: Take) -> None:
         """Write down what a request says: of one whose body is read as it comes, what its head does."""
-        if len(request.body) > LONG_BODY:
-            await in_turns(lambda: self._read(request, take))
+        if len(request.body) > LONG_BODY or (request.body and "content-encoding" in request.fields):
+            await in_turns(lambda: self._read(request, take))  # a short body may become a long one
         else:
             self._read(request, take)
 

@@ -82,7 +82,8 @@ _Hold = typing.Callable[[int], object]
 def decode_content(coding: str, body: bytes, most_bytes: int, hold: _Hold | None = None) -> bytes:
     """Return a body without its coding, which is the value of Content-Encoding.
 
-    `hold` is told how many bytes more there are, as they come, and may raise. ApiError 415 for a coding that is not
+    `hold` is told how many bytes more there are, as they come, and may raise an ApiError. That comes out where the body
+    is good: one that is too large, or broken, is so however much room there is. ApiError 415 for a coding that is not
     known here, or several; 413 for more than `most_bytes`, of which no more are ever made; 400 for a body that is
     broken.
     """
@@ -107,6 +108,8 @@ def _decode_one(
 ) -> tuple[bytes, int]:
     """Return what the member holds that begins at `start`, and where the bytes behind it begin."""
     decoded = Gathering()
+    size = 0
+    refusal: ApiError | None = None
     errors = _errors(decompressor)
     for at in range(start, len(body), _PIECE_BYTES):
         piece = body[at : at + _PIECE_BYTES]
@@ -115,16 +118,24 @@ def _decode_one(
                 data = decompressor.feed(piece, _PIECE_BYTES)
             except errors as exc:
                 raise _broken(name, str(exc)) from exc
-            if hold is not None:
-                hold(len(data))
-            decoded.add(data)
+            size += len(data)
+            if hold is not None and refusal is None:
+                try:
+                    hold(len(data))
+                except ApiError as exc:
+                    refusal = exc.anew()  # the one that was raised holds this frame
+                    decoded = Gathering()
+            if refusal is None:
+                decoded.add(data)
             spend_turn(_PIECE_STEPS)
-            if decoded.size > most_bytes:
+            if size > most_bytes:
                 raise ApiError(413, f"The body has more than {most_bytes} bytes once it is decoded.")
             piece = b""
             if not data or decompressor.is_over:
                 break
         if decompressor.is_over:
+            if refusal is not None:
+                raise refusal
             return decoded.take(), min(at + _PIECE_BYTES, len(body)) - len(decompressor.rest)
     raise _broken(name, "it breaks off")
 
