@@ -295,7 +295,7 @@ class Service:
             max_body=settings.server.max_body,
         )  # fmt: skip
         self._gate = Gate(self._router.route, self._make_instrument, self._forget_heads)
-        self._team = _make_team(settings, self._gate, self._router, self._backends, self._spool)
+        self._team = _make_team(settings, self._gate, self._router, self._backends, self._spool, log)
         self._server = Server(
             self._team or self._gate, ERROR_SHAPES, cors, settings.server, log, self._metrics,
             held=HeldBytes(settings.server.max_memory, on_large),
@@ -382,18 +382,34 @@ def _new_instance() -> str:
 
 
 def _make_team(
-    settings: Settings, gate: Gate, router: Router, backends: typing.Mapping[str, Backend], spool: typing.Any
+    settings: Settings,
+    gate: Gate,
+    router: Router,
+    backends: typing.Mapping[str, Backend],
+    spool: typing.Any,
+    log: Log,
 ) -> typing.Any:
     """Return the gateway of a service that asks for keys, limits or notes what is used; None for any other."""
     limits, ledger = settings.single["limits"], settings.single["ledger"]
     if spool is None and not (settings.server.keys_file or limits.per_address or limits.per_origin):
         return None
-    team, load_keys, choose_store = load("team")
+    team, load_keys, open_store = load("team")
+    keys = load_keys(settings.server.keys_file)
+    store = open_store(
+        keys, limits, _limits_file(settings), workers=settings.server.workers, clock=time.time, say=log.say
+    )
     return team(
-        gate.route, router, backends.values(), load_keys(settings.server.keys_file), limits, choose_store(time.time),
-        spool, clock=time.time, ticks=asyncio.get_running_loop().time, finishes=ledger.on_disconnect == "finish",
+        gate.route, router, backends.values(), keys, limits, store, spool, clock=time.time,
+        ticks=asyncio.get_running_loop().time, finishes=ledger.on_disconnect == "finish",
         adds_usage=ledger.usage_chunk, allows_unpriced=ledger.unpriced == "allow", max_body=settings.server.max_body,
     )  # fmt: skip
+
+
+def _limits_file(settings: Settings) -> str:
+    """Return the path of the file in which it stands what has been taken, "" where nobody has said."""
+    beside = settings.server.keys_file or settings.single["ledger"].file
+    file: str = settings.single["limits"].file or (f"{beside}.limits" if beside else "")
+    return file
 
 
 # ---- the ledger -------------------------------------------------------------------------------------------------

@@ -89,7 +89,7 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     "team": (
         ("protocol.team.team", "Team"),
         ("protocol.team.team", "load_keys"),
-        ("protocol.team.stores.choice", "choose"),
+        ("protocol.team.team", "open_store"),
     ),
     "windows": (("protocol.limiter", "read_windows"),),
     # Limits of keys, teams and addresses, by where it is kept what they have taken.

@@ -8,6 +8,7 @@ import json
 import threading
 
 import pytest
+from programs import running
 
 import oaiserve
 
@@ -157,3 +158,24 @@ def test_places_are_for_so_many_at_once(keys_file):
             thread.join()
         assert sorted(statuses) == [200, 200, 429, 429]
         assert ask(server, body=body)[0].status == 200  # all places have been left
+
+
+def test_a_budget_is_not_given_again_at_a_restart(tmp_path):
+    path = tmp_path / "keys.ini"
+    # A request reserves 5,400 nano-dollars and takes 1,950: there is room for three, and for none beside the third.
+    path.write_text(KEYS.replace("budget = 1 USD/month", "budget = 0.00001 USD/month"))
+    settings = {"server.keys_file": str(path), "server.journal": "no"}
+    statuses = []
+    for _ in range(2):
+        with oaiserve.start("mock", set=settings) as server:
+            told = [ask(server, body={**CHAT, "max_tokens": 3}) for _ in range(2)]
+            statuses += [answer.status for answer, _ in told]
+    assert statuses == [200, 200, 200, 429]
+    assert error(told[1][1])["code"] == "insufficient_quota" and told[1][0].getheader("x-should-retry") == "false"
+
+
+def test_workers_share_what_is_taken(command, keys_file):
+    options = ["--set", f"server.keys_file={keys_file}", "--set", "server.log=off", "--workers", "2"]
+    with running(command, *options) as server:
+        statuses = [ask(server, key=BOB)[0].status for _ in range(12)]
+    assert statuses.count(200) == 5 and set(statuses) == {200, 429}

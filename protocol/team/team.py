@@ -10,7 +10,9 @@ from protocol.exchange import Backend, Endpoint, Request
 from protocol.team.charge import Books, Ledger
 from protocol.team.gateway import Gateway, Routes, Rules
 from protocol.team.keys_file import KeysFile, read_keys_file
+from protocol.team.money import Budget
 from protocol.team.settings import LimitsSettings
+from protocol.team.stores.choice import choose
 from protocol.team.stores.store import Store
 
 
@@ -25,6 +27,33 @@ def load_keys(path: str) -> KeysFile | None:
         reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
         raise UsageError(f"[server] keys_file = {path}: cannot be read: {reason}") from exc
     return read_keys_file(text, path)
+
+
+def open_store(
+    keys: KeysFile | None,
+    limits: LimitsSettings,
+    path: str,
+    *,
+    workers: int,
+    clock: typing.Callable[[], float],
+    say: typing.Callable[[str], object],
+) -> Store:
+    """Return where it is counted what is taken; UsageError where that cannot be.
+
+    `path` is that of the file which `workers` share, and in which budgets outlast a restart. A process that is alone
+    and has no budgets needs none.
+    """
+    budgets: list[Budget | None] = []
+    if keys is not None:
+        budgets += [key.rates.budget for key in keys.keys.values()]
+        budgets += [team.rates.budget for team in keys.teams.values()]
+    needs_file = os.name == "posix" and not limits.store and (workers != 1 or any(budgets))
+    if needs_file and not path:
+        raise UsageError("[limits] file = nothing: workers share what is taken in a file; name one, on a local disk")
+    try:
+        return choose(clock, path if needs_file else "", url=limits.store, when_down=limits.store_down, say=say)
+    except OSError as exc:
+        raise UsageError(f"[limits] file = {path}: cannot be had: {exc.strerror}") from exc
 
 
 class Team:
