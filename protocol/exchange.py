@@ -111,8 +111,8 @@ class Charge(typing.Protocol):
     def end(self, status: int) -> None:
         """Learn that the request is over; status 499 says that the client had gone."""
 
-    def told(self) -> JsonObject:
-        """Return what the log tells of it."""
+    def tell(self, hear: typing.Callable[[JsonObject], object]) -> None:
+        """Let `hear` have what the log tells of it: now, or when an answer ends that goes on without its client."""
 
 
 class Request:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import http.client
 import json
+import re
 import threading
 
 import pytest
 from programs import running
 
 import oaiserve
+from protocol.openai.api.operations import Reference
+from protocol.openai.reference.whole import API_REFERENCE
+from protocol.team.asking import asking_of
 
 
 def hash_of(key):
@@ -18,6 +23,7 @@ def hash_of(key):
 
 
 ALICE, BOB, EVE = "sk-oai-alice-0123456789", "sk-oai-bob-0123456789", "sk-oai-eve-0123456789"
+CAROL = "sk-oai-carol-0123456789"
 KEYS = f"""
 [team web]
 requests = 5/min
@@ -30,6 +36,9 @@ budget = 1 USD/month
 [key bob]
 hash = {hash_of(BOB)}
 team = web
+[key carol]
+hash = {hash_of(CAROL)}
+models = gpt-*
 [key eve]
 hash = {hash_of(EVE)}
 expires = 2020-01-31
@@ -52,13 +61,13 @@ def server(keys_file):
         yield running
 
 
-def ask(server, path="/v1/chat/completions", body=CHAT, key=ALICE, method=None, **fields):
+def ask(server, path="/v1/chat/completions", body=CHAT, key=ALICE, method=None, data=None, **fields):
     connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
     headers = {"content-type": "application/json", **fields}
     if key:
         headers["authorization"] = f"Bearer {key}"
-    data = None if body is None else json.dumps(body)
-    connection.request(method or ("GET" if body is None else "POST"), path, data, headers)
+    method = method or ("GET" if body is None else "POST")
+    connection.request(method, path, data or (None if body is None else json.dumps(body)), headers)
     answer = connection.getresponse()
     text = answer.read()
     connection.close()
@@ -130,11 +139,104 @@ def test_what_would_cost_more_than_the_budget_is_refused_for_good(server, keys_f
     assert error(text)["code"] in ("insufficient_quota", "rate_limit_exceeded")
 
 
-def test_work_that_is_done_later_is_not_for_keys_that_are_counted(server):
-    batch = {"input_file_id": "file-1", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
-    answer, text = ask(server, "/v1/batches", batch)
+SPENDS = """
+/audio/speech /audio/transcriptions /audio/translations /chat/completions /completions /decisions /embeddings
+/images/edits /images/generations /images/variations /responses /responses/compact /threads/runs /threads/{}/runs
+/threads/{}/runs/{}/submit_tool_outputs /videos
+"""
+# What only keeps things, or ends them.
+FREE = """
+/assistants /assistants/{} /audio/voice_consents /audio/voice_consents/{} /audio/voices /batches/{}/cancel
+/chat/completions/{} /conversations /conversations/{} /conversations/{}/items /evals /evals/{} /evals/{}/runs/{}
+/evals/{}/runs/{}/cancel /files /fine_tuning/alpha/graders/validate /fine_tuning/jobs/{}/cancel
+/fine_tuning/jobs/{}/pause /moderations /responses/input_tokens /responses/{}/cancel /skills /skills/{}
+/skills/{}/versions /threads /threads/{} /threads/{}/messages /threads/{}/messages/{} /threads/{}/runs/{}
+/threads/{}/runs/{}/cancel /uploads /uploads/{}/cancel /uploads/{}/complete /uploads/{}/parts /vector_stores
+/vector_stores/{} /vector_stores/{}/file_batches /vector_stores/{}/file_batches/{}/cancel /vector_stores/{}/files
+/vector_stores/{}/files/{} /vector_stores/{}/search
+"""
+
+
+def test_of_all_paths_of_the_api_each_is_counted_or_free_or_refused_to_who_is_counted():
+    seen = {"spends": set(), "free": set(), "refused": set()}
+    for key in Reference(lambda: API_REFERENCE).keys():
+        method, path = key.split()
+        path = re.sub(r"{[^}]*}", "{}", path)
+        asking = asking_of(f"/v1{path.replace('{}', 'x_1')}", method)
+        if method in ("GET", "DELETE"):
+            assert not asking.makes_tokens and not asking.hides
+        else:
+            seen["spends" if asking.makes_tokens else "refused" if asking.hides == "all" else "free"].add(path)
+    assert (seen["spends"], seen["free"]) == (set(SPENDS.split()), set(FREE.split()))
+    assert len(seen["refused"]) > 100
+    # As lenient servers read them.
+    assert [asking_of(path, "POST").hides for path in ("/v1/Chat/Completions", "/v1/embeddings;x")] == ["all", "all"]
+    assert asking_of("/v1/live", "GET", is_tunnel=True).hides == "all"
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/v1/messages", "/v1/%66ine_tuning/jobs/", "/batches", "/v1/chat/completions%2f",
+     "/s/one/v1/evals/eval_1/runs", "/v1/realtime/client_secrets", "/v1/realtime/calls", "/v1/live/sessions",
+     "/v1/chatkit/sessions", "/v1/agents/sessions", "/v1/videos/edits", "/v1/organization/admin_api_keys",
+     "/openai/v1/batches?api-version=1", "/openai/deployments/gpt-4o-mini/batches?api-version=1"],
+)  # fmt: skip
+def test_what_nobody_here_could_count_is_not_for_keys_that_are_counted(server, path):
+    answer, text = ask(server, path, {"model": "gpt-4o-mini"})
     assert answer.status == 403 and error(text)["code"] == "not_counted"
-    assert ask(server, "/v1/batches", batch, key=BOB)[0].status != 403
+    assert b"not_counted" not in ask(server, path, {"model": "gpt-4o-mini"}, key=BOB)[1]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/v1/responses", {"model": "gpt-4o-mini", "input": "Hello", "background": True}),
+        ("/v1/threads/runs", {"model": "gpt-4o-mini", "assistant_id": "asst_1"}),
+        ("/v1/videos", {"model": "gpt-4o-mini", "prompt": "Hello"}),
+    ],
+)
+def test_an_answer_before_its_work_is_not_for_keys_with_tokens_or_a_budget(server, path, body):
+    answer, text = ask(server, path, body)
+    assert answer.status == 403 and error(text)["code"] == "not_counted"
+    assert b"not_counted" not in ask(server, path, body, key=BOB)[1]
+
+
+UPGRADE = {"upgrade": "websocket", "connection": "upgrade"}
+
+
+@pytest.mark.parametrize(
+    ("path", "key", "status"),
+    [
+        ("/v1/realtime?model=gpt-realtime", ALICE, 403),  # what it uses would not be known
+        ("/v1/realtime?model=gpt-realtime", CAROL, 400),  # its model is known; it lacks its handshake here
+        ("/v1/realtime?model=o3", CAROL, 403),
+        ("/v1/responses", CAROL, 403),  # its events name models
+        ("/v1/responses", BOB, 400),
+    ],
+)
+def test_websockets_are_for_who_may_ask_for_what_is_said_in_them(server, path, key, status):
+    answer, text = ask(server, path, None, key=key, **UPGRADE)
+    assert (answer.status == 403) is (status == 403), (answer.status, text)
+
+
+@pytest.mark.parametrize(
+    ("fields", "body"),
+    [
+        ({"content-encoding": "gzip"}, gzip.compress(json.dumps(CHAT).encode())),
+        ({}, json.dumps({**CHAT, "MODEL": "o3"}).encode()),
+    ],
+)
+def test_what_could_be_read_otherwise_is_not_for_keys_that_are_counted(server, fields, body):
+    answer, text = ask(server, data=body, **fields)
+    assert answer.status == 415 and error(text)["code"] == "not_counted"
+    assert b"not_counted" not in ask(server, data=body, key=BOB, **fields)[1]
+
+
+@pytest.mark.parametrize("kind", ["application/x-www-form-urlencoded", "text/plain", "application/octet-stream"])
+def test_json_is_counted_under_any_content_type(server, kind):
+    big = json.dumps({**CHAT, "max_tokens": 20000}).encode()
+    answer, text = ask(server, data=big, **{"content-type": kind})
+    assert answer.status == 429 and "tokens" in error(text)["message"]
 
 
 @pytest.mark.parametrize("asks", [False, True])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import http.client
+import io
 import json
 import socket
 import sqlite3
@@ -15,6 +16,7 @@ from scripted_upstream import scripted
 
 import oaiserve
 from protocol.openai.completions import Choice, CompletionHead, chat_completion, chat_frames
+from protocol.team.usage_command import run_usage
 
 KEY, UPSTREAM_KEY = "sk-oai-alice-0123456789", "sk-up-0123456789abcdef"
 KEYS = f"""
@@ -163,8 +165,8 @@ class Gate:
         return 200, {"content-type": "text/event-stream"}, pieces()
 
 
-def leave_after_the_first_event(home):
-    body = json.dumps({**CHAT, "stream": True}).encode()
+def leave_after_the_first_event(home, **more):
+    body = json.dumps({**CHAT, "stream": True, **more}).encode()
     head = (
         f"POST /v1/chat/completions HTTP/1.1\r\nhost: localhost\r\nauthorization: Bearer {KEY}\r\n"
         f"content-type: application/json\r\ncontent-length: {len(body)}\r\n\r\n"
@@ -217,3 +219,26 @@ def test_without_a_key_of_its_own_an_upstream_is_asked_without_any(tmp_path):
     with team(tmp_path, answers, **{"relay.api_key": ""}) as home:
         assert home.ask(CHAT)[0].status == 200
         assert "authorization" not in home.upstream.requests[0].fields
+
+
+@pytest.mark.parametrize("choice", ["cancel", "finish"])
+def test_the_log_adds_up_to_what_the_ledger_does(tmp_path, choice):
+    """Also for an answer that goes on without its client: its line comes when its usage is known."""
+    gate, log = Gate(), tmp_path / "server.log"
+    settings = {"ledger.on_disconnect": choice, "server.log": "json", "server.log_file": str(log)}
+    with team(tmp_path, lambda came: gate(came) if came.json.get("user") else answers(came), **settings) as home:
+        leave_after_the_first_event(home, user="one")
+        while b"oaiserve_requests_in_flight 1" not in metrics(home):
+            pass
+        gate.goes_on.set()
+        for body in (CHAT, {**CHAT, "stream": True}, {**CHAT, "model": "gpt-unpriced"}):
+            assert home.ask(body)[0].status == 200
+        home.ask({"model": "gpt-4o-mini", "input": "Hello"}, "/v1/responses")
+        rows = home.rows(5)
+    tables = [io.StringIO(), io.StringIO()]
+    for out, ledger, logs in ((tables[0], home.ledger, []), (tables[1], "", [str(log)])):
+        run_usage(ledger, logs, by="day,key,model,backend", since=None, form="json", out=out, err=out, now=0)
+    assert tables[0].getvalue() == tables[1].getvalue()
+    told = [json.loads(line) for line in log.read_text().splitlines()]
+    noted = {line["id"]: (line["at"], line["ended"]) for line in told if "id" in line}
+    assert noted == {row["id"]: (row["at"], row["ended"]) for row in rows} and len(noted) == 5

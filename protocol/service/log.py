@@ -50,7 +50,7 @@ class Log:
                 f"Path: {request.head.path}, API Key Hash: {label}\n"
             )
         else:
-            self._add_json("request_started", request, label)
+            self._add(json.dumps(self._record("request_started", request, label, {})) + "\n")
 
     def completed(self, request: Request, status: int, seconds: float, answer_id: str = "") -> None:
         """Note that its answer has been sent, after so many seconds; status 499 says that the client had gone.
@@ -67,9 +67,12 @@ class Log:
             # An upstream may repeat the caller's own key there.
             is_told = answer_id and answer_id != request.id and not (request.key and request.key in answer_id)
             more: JsonObject = {"answer_id": answer_id} if is_told else {}
-            if request.charge is not None:
-                more.update(request.charge.told())
-            self._add_json("request_completed", request, label, status=status, seconds=round(seconds, 6), **more)
+            more.update(status=status, seconds=round(seconds, 6))
+            record = self._record("request_completed", request, label, more)
+            if request.charge is None:
+                self._add(json.dumps(record) + "\n")
+            else:
+                request.charge.tell(lambda told: self._add(json.dumps({**record, **told}) + "\n"))
 
     def answered(self, request: Request, status: int, seconds: float, answer_id: str = "") -> None:
         """Note what `started` and `completed` do, for a request that was answered as soon as it came."""
@@ -103,12 +106,11 @@ class Log:
         if lines:
             self._write("".join(lines))
 
-    def _add_json(self, event: str, request: Request, label: str, **more: typing.Any) -> None:
-        record = {
+    def _record(self, event: str, request: Request, label: str, more: JsonObject) -> JsonObject:
+        return {
             "time": self._now(), "event": event, "request_id": request.id, "ip": request.peer,
             "method": request.head.method, "path": request.head.path, "api_key_hash": label, **more,
         }  # fmt: skip
-        self._add(json.dumps(record) + "\n")
 
     def _add(self, line: str) -> None:
         if self._call_soon is not None and not self._lines:

@@ -140,10 +140,19 @@ def no_price(name: str, model: str) -> ApiError:
     return ApiError(403, message, type="invalid_request_error", param="model", code="unpriced_model")
 
 
-def not_counted(name: str, path: str) -> ApiError:
+def not_counted(name: str, what: str) -> ApiError:
     """Return what a request is told whose work would be done out of sight."""
     message = (
-        f"The API key '{name}' has limits of its own, and what {path} lets others do later would not be counted; ask "
-        "for it with a key without models, tokens and budget."
+        f"The API key '{name}' has models or amounts of its own, and what {what} spends would not be counted; ask for "
+        "it with a key without models, tokens and budget."
     )
     return ApiError(403, message, type="invalid_request_error", code="not_counted")
+
+
+def unreadable(name: str) -> ApiError:
+    """Return what a request is told that cannot be counted as it is written."""
+    message = (
+        f"The requests of the API key '{name}' are counted before they are passed on: send them as JSON without a "
+        "Content-Encoding, and with 'model' written so."
+    )
+    return ApiError(415, message, type="invalid_request_error", code="not_counted")

@@ -1,4 +1,9 @@
-"""What a request asks for, as far as it is counted: its model, about how many tokens, whether it makes any."""
+"""What a request asks for, as far as it is counted: its model, about how many tokens, whether it makes any.
+
+A key with models, tokens or a budget spends nothing uncounted. So what is not known here to be counted, or to be free,
+is taken for something that spends: new paths of the API, what is done later, and what is done elsewhere, such as by
+the keys that some paths hand out. Source: OpenAI API reference, all of its paths; `reference/` here has them.
+"""
 
 from __future__ import annotations
 
@@ -6,16 +11,26 @@ import re
 import typing
 
 from protocol.openai.answers import api_path
-from protocol.openai.request_path import plain_path
+from protocol.openai.request_path import meant_path, plain_path
 
-# Where something is made that has tokens, and a price. All else only looks after what there is, or is free.
+# Where something is made that has tokens, and a price.
 _MAKES = re.compile(
-    r"/(?:chat/completions|completions|embeddings|responses(?:/compact)?|images/[a-z]+|audio/[a-z]+"
-    r"|(?:threads/[^/]+|threads)/runs|threads/[^/]+/runs/[^/]+/submit_tool_outputs|videos|realtime(?:/calls)?|live"
-    r"|agents/.+|rerank|reranks)"
+    r"/(?:chat/completions|completions|embeddings|responses(?:/compact)?|images/(?:generations|edits|variations)"
+    r"|audio/(?:speech|transcriptions|translations)|decisions|(?:threads/[^/]+|threads)/runs"
+    r"|threads/[^/]+/runs/[^/]+/submit_tool_outputs|videos|rerank|reranks)"
 )
 # Of these a stream does not tell what it was unless it is asked to.
 _SILENT = ("/chat/completions", "/completions")
+# What costs nothing, or only its storage.
+_FREE = re.compile(
+    r"/(?:files|uploads(?:/[^/]+/(?:parts|complete|cancel))?|vector_stores(?:/.+)?|conversations(?:/.+)?"
+    r"|skills(?:/.+)?|assistants(?:/[^/]+)?|threads(?:/[^/]+(?:/messages(?:/[^/]+)?|/runs/[^/]+(?:/cancel)?)?)?"
+    r"|moderations|chat/completions/[^/]+|responses/(?:input_tokens|[^/]+/cancel)|batches/[^/]+/cancel"
+    r"|evals(?:/[^/]+(?:/runs/[^/]+(?:/cancel)?)?)?|fine_tuning/(?:jobs/[^/]+/(?:cancel|pause)|alpha/graders/validate)"
+    r"|audio/voice(?:s|_consents)(?:/[^/]+)?)"
+)
+# Where it is only asked what there is, or something is taken away.
+_FREE_METHODS = ("GET", "HEAD", "DELETE")
 
 _SESSION = re.compile(r"/s/[^/]+(?=/)")
 
@@ -35,28 +50,42 @@ class Asking(typing.NamedTuple):
     """How a request is counted.
 
     `makes_tokens` says that its answer is paid for. A stream at a `silent` path tells its usage only when it is asked.
+    `hides` says what its answer does not tell of what is spent: "usage", or "all", also for which model; "" nothing.
     """
 
     path: str
     makes_tokens: bool
-    is_silent: bool
+    is_silent: bool = False
+    hides: typing.Literal["", "usage", "all"] = ""
 
 
-def asking_of(path: str, method: str) -> Asking | None:
-    """Return how a request is counted, by its head; None for one that asks no API."""
+def asking_of(path: str, method: str, *, is_tunnel: bool = False) -> Asking | None:
+    """Return how a request is counted, by its head; None for one that asks no API. A tunnel is a WebSocket."""
     session = _SESSION.match(path)
     inner = path[session.end() :] if session else path
     if inner.startswith("/api/"):  # DashScope's own
-        return Asking(inner, method == "POST" and "/services/" in inner, False)
+        return Asking(inner, method == "POST" and "/services/" in inner)
     if plain_path(inner) == "/":
         return Asking("/chat/completions", True, True) if method == "POST" else None
     found = api_path(inner)
     if found is None:
         return None
     plain = plain_path(found)
-    # A WebSocket is opened by GET.
-    makes = _MAKES.fullmatch(plain) is not None and (method == "POST" or plain in ("/realtime", "/live"))
-    return Asking(plain, makes, plain in _SILENT)
+    if is_tunnel:  # the address of a realtime connection has its model; what is said in one is not read
+        is_realtime = plain == "/realtime"
+        return Asking(plain, is_realtime, hides="usage" if is_realtime else "all")
+    if method in _FREE_METHODS:
+        return Asking(plain, False)
+    if _MAKES.fullmatch(plain):
+        return Asking(plain, True, plain in _SILENT, "usage" if plain == "/videos" else "")
+    return Asking(plain, False, hides="" if _FREE.fullmatch(meant_path(plain)) else "all")
+
+
+def tells_later(path: str, value: typing.Any) -> bool:
+    """Tell whether an answer comes before its work, and so without its usage; `value` is its request's JSON."""
+    if path == "/responses":
+        return type(value) is dict and bool(value.get("background"))
+    return path.startswith("/threads") and not (type(value) is dict and value.get("stream") is True)
 
 
 def estimate_prompt(body: bytes, value: typing.Any) -> int:

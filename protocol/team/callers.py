@@ -49,7 +49,12 @@ class Caller:
     @property
     def is_measured(self) -> bool:
         """Whether it matters what a request of his costs, or which model it asks for."""
-        return bool(self.models or self.tokens or self.money)
+        return bool(self.models or self.is_charged)
+
+    @property
+    def is_charged(self) -> bool:
+        """Whether tokens or money are taken from him."""
+        return bool(self.tokens or self.money)
 
 
 #: Whoever asks where no key is needed.

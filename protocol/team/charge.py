@@ -88,9 +88,9 @@ class Charge:
     """
 
     __slots__ = (
-        "_at", "_books", "_caller", "_ended", "_estimate", "_first_at", "_id", "_is_closed", "_is_cut", "_last",
-        "_makes_tokens", "_price", "_reader", "_started_at", "_status", "_takes_event", "asked", "backend", "endpoint",
-        "is_drained", "limit_fields", "sent", "upstream_key",
+        "_at", "_books", "_caller", "_ended", "_estimate", "_first_at", "_hear", "_id", "_is_closed", "_is_cut",
+        "_last", "_makes_tokens", "_price", "_reader", "_started_at", "_status", "_takes_event", "asked", "backend",
+        "endpoint", "is_drained", "limit_fields", "sent", "upstream_key",
     )  # fmt: skip
 
     def __init__(
@@ -112,6 +112,7 @@ class Charge:
         self._is_closed = self._is_cut = False
         self._ended = ""
         self.is_drained = False
+        self._hear: typing.Callable[[JsonObject], object] | None = None
         self.asked = self.sent = self.backend = self.endpoint = self.upstream_key = ""
         #: What every answer tells of its limits, as field lines.
         self.limit_fields = b""
@@ -191,6 +192,8 @@ class Charge:
         self.is_drained = False
         if not self._is_closed:
             self._close("left")
+        if self._hear is not None:
+            self.tell(self._hear)
 
     def _close(self, ended: str) -> None:
         self._is_closed = True
@@ -236,16 +239,19 @@ class Charge:
             self.endpoint, status, self._ended, first, total, *tokens, paid,
         )  # fmt: skip
 
-    def told(self) -> JsonObject:
-        """Return what the log tells of it (exchange.Charge); None for what is not known."""
+    def tell(self, hear: typing.Callable[[JsonObject], object]) -> None:
+        """Tell the log what it is (exchange.Charge), None for what is not known; of one that goes on, at its end."""
+        if self.is_drained:
+            self._hear = hear
+            return
         entry = self._entry(*self._used())
-        return {name: getattr(entry, name) for name in _LOGGED}
+        hear({name: getattr(entry, name) for name in _LOGGED})
 
 
 _NOTHING = Usage(0)
 _LOGGED = (
-    "id", "key", "team", "asked", "sent", "backend", "endpoint", "ended", "ms_first", "tok_in", "tok_cached", "tok_out",
-    "tok_reasoning", "cost_nano",
+    "id", "at", "key", "team", "asked", "sent", "backend", "endpoint", "ended", "ms_first", "tok_in", "tok_cached",
+    "tok_out", "tok_reasoning", "cost_nano",
 )  # fmt: skip
 
 

@@ -22,7 +22,7 @@ from protocol.exchange import (
     answer_of,
 )
 from protocol.limiter import Claim, Full, Window
-from protocol.openai.asked_model import asked_model, body_kind, head_model
+from protocol.openai.asked_model import asked_model, begins_as, body_kind, head_model
 from protocol.service.own_machine import stranger
 from protocol.team.admission import (
     Demand,
@@ -36,8 +36,9 @@ from protocol.team.admission import (
     no_such_model,
     not_counted,
     refusal,
+    unreadable,
 )
-from protocol.team.asking import Asking, asking_of, estimate_prompt, most_tokens
+from protocol.team.asking import Asking, asking_of, estimate_prompt, most_tokens, tells_later
 from protocol.team.callers import ANYBODY, Caller, Callers
 from protocol.team.charge import Books, Charge, Estimate
 from protocol.team.keys_file import KeysFile
@@ -50,8 +51,6 @@ from protocol.team.usage_event import asks_for_usage, with_usage_asked
 _USUAL_TOKENS = 1_000
 # The chat door's, for a request that names none.
 _DOOR_MODEL = "gpt-3.5-turbo"
-# What leaves its work for later, where nobody counts it.
-_UNCOUNTED = ("/batches",)
 # What of the service's own is for its owner: he has a key, or sits at the machine.
 _OWN_PAGES = frozenset(("/", "/metrics"))
 _MOST_NAMES = 1_000
@@ -110,7 +109,8 @@ class Gateway:
         endpoint = self._route(request)
         if request.method == "OPTIONS":
             return endpoint
-        asking = asking_of(request.path, request.method)
+        is_tunnel = request.head.upgrade.lower() == "websocket"
+        asking = asking_of(request.path, request.method, is_tunnel=is_tunnel)
         if asking is None and request.path not in _OWN_PAGES:
             return endpoint
         caller = ANYBODY
@@ -119,7 +119,12 @@ class Gateway:
             if found is None:
                 return _Refusing(no_key(request.key), endpoint, is_own_page=asking is None)
             caller = found
-        return endpoint if asking is None else self._counted(endpoint, caller, asking, request)
+        if asking is None:
+            return endpoint
+        if (asking.hides == "all" and caller.is_measured) or (asking.hides and caller.is_charged):
+            what = f"a WebSocket at {asking.path}" if is_tunnel else asking.path
+            return _Refusing(not_counted(caller.name, what), endpoint, is_own_page=False)
+        return self._counted(endpoint, caller, asking, request)
 
     def _counted(self, endpoint: Endpoint, caller: Caller, asking: Asking, request: Request) -> Endpoint:
         is_tunnel = request.head.upgrade.lower() == "websocket"
@@ -245,14 +250,16 @@ class _Counted:
             if caller.money and sent.price is None and not rules.allows_unpriced:
                 raise no_price(caller.name, model)
             if type(value) is dict:
-                if asking.is_silent and value.get("stream") is True and rules.adds_usage and not asks_for_usage(value):
+                if caller.is_measured and any(name != "model" and name.lower() == "model" for name in value):
+                    raise unreadable(caller.name)  # servers in Go take each for the model
+                if asking.is_silent and value.get("stream") and rules.adds_usage and not asks_for_usage(value):
                     takes_event = True
                     request.replace_body(*with_usage_asked(request.body, value))
-                if caller.tokens or caller.money:
-                    answer = most_tokens(value) or gateway.books.usual_tokens(caller.name, model, _USUAL_TOKENS)
-                    tokens = (estimate_prompt(request.body, value), answer)
-        elif caller.is_measured and request.method == "POST" and asking.path in _UNCOUNTED:
-            raise not_counted(caller.name, asking.path)
+            if caller.is_charged:
+                if tells_later(asking.path, value):
+                    raise not_counted(caller.name, f"{asking.path}, which answers before its work is done,")
+                answer = most_tokens(value) or gateway.books.usual_tokens(caller.name, model, _USUAL_TOKENS)
+                tokens = (estimate_prompt(request.body, value), answer)
         others: list[Claim] = []
         if rules.per_address:
             others += [Claim(f"address:{request.peer}:requests", window, 1) for window in rules.per_address]
@@ -278,7 +285,12 @@ class _Counted:
             model = model if type(model) is str else ""
         else:
             model = asked_model(request, self._gateway.max_body)
-            if "content-encoding" not in request.fields and body_kind(request.fields) == "json":
+            kind = body_kind(request.fields)
+            is_counted = self._caller.is_charged and kind != "form"
+            if "content-encoding" in request.fields:
+                if is_counted:
+                    raise unreadable(self._caller.name)
+            elif kind == "json" or (is_counted and begins_as(request.body) == "object"):
                 value = request.json()
         if not model and self._asking.path == "/chat/completions" and request.path == "/":
             model = _DOOR_MODEL
