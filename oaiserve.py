@@ -28,10 +28,10 @@ import threading
 import time
 import typing
 
-from protocol.config import BackendSettings, Configuration, Settings, describe
+from protocol.config import BackendSettings, Configuration, Section, Settings, describe
 from protocol.dashscope.settings import DashScopeSettings
 from protocol.errors import ApiError, UsageError, evidence, without_secrets
-from protocol.exchange import Answer, Backend, Request
+from protocol.exchange import Answer, Backend, Endpoint, Request
 from protocol.held_bytes import HeldBytes
 from protocol.instrument.gate import Gate, Instrument
 from protocol.mock.settings import MockSettings, PaceSettings
@@ -39,7 +39,7 @@ from protocol.on_demand import load
 from protocol.openai.answers import ERROR_SHAPES
 from protocol.openai.asked_model import name_pattern
 from protocol.relay.settings import RelaySettings
-from protocol.server.server import Server, listen_failure
+from protocol.server.server import LASTING, Server, listen_failure, tls_context
 from protocol.server.settings import ServerSettings
 from protocol.server.worker_place import WorkerPlace
 from protocol.service.cors import CorsPolicy
@@ -154,14 +154,30 @@ _PARTS = {"pace": PaceSettings}
 _SINGLE = {"limits": LimitsSettings, "ledger": LedgerSettings}
 
 
+# Keys of other sections that hold as long as the process, as LASTING does of [server].
+_LASTING_OF_SINGLE = {
+    "limits": ("file", "store", "store_down"),
+    "ledger": ("file", "keep_days", "on_disconnect"),
+}
+
+
 def _make_backends(
-    settings: Settings, log: Log, instance: str, forward: typing.Callable[[Request], Answer]
+    settings: Settings,
+    log: Log,
+    instance: str,
+    forward: typing.Callable[[Request], Answer],
+    kept: typing.Mapping[str, Backend],
 ) -> dict[str, Backend]:
-    """Return the backends that a route names, by name; UsageError where their settings cannot work."""
-    backends = {}
+    """Return the backends that a route names, by name; UsageError where their settings cannot work.
+
+    Those that are `kept` need not be made.
+    """
+    backends: dict[str, Backend] = {}
     for backend in settings.backends:
         routes = [route.backends for route in settings.routes if backend.name in route.backends]
-        if routes:
+        if routes and backend.name in kept:
+            backends[backend.name] = kept[backend.name]
+        elif routes:
             has_fallback = any(names[-1] != backend.name for names in routes)
             around = _Surroundings(
                 log,
@@ -175,6 +191,33 @@ def _make_backends(
             )
             backends[backend.name] = _KINDS[backend.kind].make(backend, around)
     return backends
+
+
+def _with_lasting(settings: Settings, lasting: Settings) -> Settings:
+    """Return settings in which those are as in others that hold as long as the process."""
+    single = {
+        section: _as_in(settings.single[section], lasting.single[section], names)
+        for section, names in _LASTING_OF_SINGLE.items()
+    }
+    server = _as_in(settings.server, lasting.server, LASTING)
+    return settings._replace(server=server, single={**settings.single, **single})
+
+
+def _as_in(section: Section, other: Section, names: typing.Sequence[str]) -> Section:
+    return type(section)(**{**vars(section), **{name: getattr(other, name) for name in names}})
+
+
+def _restart_remark(settings: Settings, lasting: Settings) -> str:
+    """Return what has been changed that holds as long as the process, "" for nothing."""
+    changed = [f"[server] {name}" for name in LASTING if _differs(name, settings.server, lasting.server)]
+    for section, names in _LASTING_OF_SINGLE.items():
+        sections = settings.single[section], lasting.single[section]
+        changed += [f"[{section}] {name}" for name in names if _differs(name, *sections)]
+    return f"; {', '.join(changed)} will be as they are said once it is started again" if changed else ""
+
+
+def _differs(name: str, one: Section, other: Section) -> bool:
+    return bool(getattr(one, name) != getattr(other, name))
 
 
 def _key_holders(backends: typing.Mapping[str, Backend]) -> tuple[str, ...]:
@@ -260,8 +303,87 @@ def _check_fault(text: str) -> None:
 # ---- a running service ------------------------------------------------------------------------------------------
 
 
+class _Application:
+    """What one configuration makes of a service: its backends, and all that stands before them.
+
+    Where it takes the place of another, `before`, that one's backends go on here which remember something.
+    """
+
+    def __init__(self, settings: Settings, service: Service, before: _Application | None = None) -> None:
+        self.version = __version__
+        self.now = time.time
+        self.settings = settings
+        self.backends = {backend.name: backend.kind for backend in settings.backends}
+        self.routes = [(route.pattern, route.backends) for route in settings.routes]
+        self._service = service
+        self._script = _read_script(settings)
+        kept = {} if before is None else before._keeps(settings)
+        self._backends = _make_backends(settings, service.log, service.instance, service.forward, kept)
+        self.key_holders = _key_holders(self._backends)
+        self.example = _chat_example(settings, self.key_holders)
+        origins = Origins(settings.server.cors_origins)
+        guard = _key_guard(origins, settings.server)
+        self._guarded = {name: guard.around(backend) for name, backend in self._backends.items()}
+        self.cors = CorsPolicy(origins, spends_always=len(self.key_holders) == len(self._guarded))
+        self.router = Router(
+            settings.routes, self._guarded, self.cors, lambda forward: service_doors(self, forward),
+            max_body=settings.server.max_body,
+        )  # fmt: skip
+        gate = Gate(self.router.route, self._make_instrument, service.forget_heads)
+        self.route = _with_team(settings, gate, self.router, self._backends, service)
+        if settings.server.journal or settings.faults or self._script is not None:
+            gate.begin()
+
+    def _keeps(self, settings: Settings) -> dict[str, Backend]:
+        """Return the backends that would be the same under other settings, and remember something."""
+        if settings.parts != self.settings.parts:
+            return {}
+        same = [backend for backend in settings.backends if backend in self.settings.backends]
+        return {
+            backend.name: self._backends[backend.name]
+            for backend in same
+            if backend.name in self._backends and (backend.kind == "mock" or _is_recorded(backend))
+        }
+
+    def _make_instrument(self, on_switch: typing.Callable[[], None]) -> Instrument:
+        (front,) = load("instrument")
+        settings = self.settings
+        seed = next((mock.options.seed for mock in _routed_mocks(settings) if mock.options.seed), "")
+        recorded = [one.name for one in settings.backends if one.name in self._backends and _is_recorded(one)]
+        made: Instrument = front(
+            self.router.route, ERROR_SHAPES, list(self._backends.values()), self.now, on_switch,
+            max_body=settings.server.max_body, control_key=settings.server.control_key,
+            keeps_journal=settings.server.journal, seed=seed, paces=_pace_names(settings),
+            faults=dict(settings.faults), script=self._script,
+            cassettes={name: self._backends[name] for name in recorded}, named=self._guarded,
+            is_one_of_many=self._service.is_one_of_many,
+        )  # fmt: skip
+        return made
+
+    @property
+    def draining(self) -> bool:
+        """Whether the service is stopping."""
+        return self._service.draining
+
+    def metrics(self) -> str:
+        """Return the text of /metrics."""
+        return self._service.metrics()
+
+    def leave(self) -> None:
+        """Begin to end what would outlast a stop in good order."""
+        for backend in self._backends.values():
+            backend.leave()
+
+    async def close(self, after: _Application | None = None) -> None:
+        """Let go of the backends, but for those that go on in the one `after` it."""
+        going_on = [] if after is None else list(after._backends.values())
+        for backend in self._backends.values():
+            if backend not in going_on:
+                await backend.close()
+
+
 class Service:
-    """Everything that one configuration needs to answer, wired together; lives in one event loop.
+    """Everything that a configuration needs to answer, wired together; lives in one event loop.
 
     `is_one_of_many` says that other processes answer on the same port.
     """
@@ -276,60 +398,72 @@ class Service:
         on_large: typing.Callable[[], object] | None = None,
         is_one_of_many: bool = False,
     ) -> None:
-        self.version = __version__
-        self.now = time.time
-        self.backends = {backend.name: backend.kind for backend in settings.backends}
-        self.routes = [(route.pattern, route.backends) for route in settings.routes]
+        self.log = log
+        self.instance = instance or _new_instance()
+        self.is_one_of_many = is_one_of_many
         self._metrics = Metrics()
-        instance = instance or _new_instance()
-        self._backends = _make_backends(settings, log, instance, self._forward)
-        self._spool = _open_spool(settings, instance)
-        self.key_holders = _key_holders(self._backends)
-        self.example = _chat_example(settings, self.key_holders)
-        origins = Origins(settings.server.cors_origins)
-        guard = _key_guard(origins, settings.server)
-        guarded = self._guarded = {name: guard.around(backend) for name, backend in self._backends.items()}
-        cors = CorsPolicy(origins, spends_always=len(self.key_holders) == len(guarded))
-        self._router = Router(
-            settings.routes, guarded, cors, lambda forward: service_doors(self, forward),
-            max_body=settings.server.max_body,
-        )  # fmt: skip
-        self._gate = Gate(self._router.route, self._make_instrument, self._forget_heads)
-        self._team = _make_team(settings, self._gate, self._router, self._backends, self._spool, log)
+        self._spool = _open_spool(settings, self.instance)
+        self._team: typing.Any = None
+        self._application = application = _Application(settings, self)
+        self._retiring: dict[_Application, asyncio.Task[None]] = {}
         self._server = Server(
-            self._team or self._gate, ERROR_SHAPES, cors, settings.server, log, self._metrics,
+            application, ERROR_SHAPES, application.cors, settings.server, log, self._metrics,
             held=HeldBytes(settings.server.max_memory, on_large),
             most_connections=_most_connections(settings), on_request=on_request,
         )  # fmt: skip
 
-        self._max_body = settings.server.max_body
-        self._is_one_of_many = is_one_of_many
-        self._journal = settings.server.journal
-        self._control_key = settings.server.control_key
-        self._faults = dict(settings.faults)
-        self._script = _read_script(settings)
-        self._paces = _pace_names(settings)
-        self._seed = next((mock.options.seed for mock in _routed_mocks(settings) if mock.options.seed), "")
-        self._recorded = [one.name for one in settings.backends if one.name in self._backends and _is_recorded(one)]
-        if self._journal or self._faults or self._script is not None:
-            self._gate.begin()
+    def forward(self, request: Request) -> Answer:
+        """Answer a request that a backend has made itself."""
+        return self._application.router.forward(request)
 
-    def _forward(self, request: Request) -> Answer:
-        return self._router.forward(request)
-
-    def _make_instrument(self, on_switch: typing.Callable[[], None]) -> Instrument:
-        (front,) = load("instrument")
-        made: Instrument = front(
-            self._router.route, ERROR_SHAPES, list(self._backends.values()), self.now, on_switch,
-            max_body=self._max_body, control_key=self._control_key, keeps_journal=self._journal, seed=self._seed,
-            paces=self._paces, faults=self._faults, script=self._script,
-            cassettes={name: self._backends[name] for name in self._recorded}, named=self._guarded,
-            is_one_of_many=self._is_one_of_many,
-        )  # fmt: skip
-        return made
-
-    def _forget_heads(self) -> None:
+    def forget_heads(self) -> None:
+        """Let every head be routed anew."""
         self._server.forget_heads()
+
+    def team(self, settings: Settings, keys: typing.Any) -> typing.Any:
+        """Return what is kept of those who share the service, from the first configuration on that asks for it."""
+        if self._team is None:
+            team, _, open_store = load("team")
+            store = open_store(
+                keys, settings.single["limits"], _limits_file(settings), workers=settings.server.workers,
+                clock=time.time, say=self.log.say,
+            )  # fmt: skip
+            self._team = team(
+                store, self._spool, clock=time.time, ticks=asyncio.get_running_loop().time,
+                finishes=settings.single["ledger"].on_disconnect == "finish",
+            )  # fmt: skip
+        return self._team
+
+    def reload(self, settings: Settings) -> str:
+        """Let other settings hold from now on; return a remark on those that cannot, "" for none.
+
+        What has begun ends as it began. UsageError where they cannot work: then nothing has changed.
+        """
+        before = self._application
+        remark = _restart_remark(settings, before.settings)
+        settings = _with_lasting(settings, before.settings)
+        tls = tls_context(settings.server)
+        self._application = after = _Application(settings, self, before)
+        self._server.use(after, after.cors, settings.server, tls)
+        self._retiring[before] = asyncio.ensure_future(self._retire(before, after))
+        return remark
+
+    async def _retire(self, before: _Application, after: _Application) -> None:
+        await self._server.settled()
+        if self._team is not None:
+            await self._team.settled()
+        await before.close(after)
+        del self._retiring[before]
+
+    @property
+    def settings(self) -> Settings:
+        """The settings that hold."""
+        return self._application.settings
+
+    @property
+    def key_holders(self) -> tuple[str, ...]:
+        """The names of the backends that send a key of the owner's for whoever calls."""
+        return self._application.key_holders
 
     @property
     def draining(self) -> bool:
@@ -355,19 +489,22 @@ class Service:
 
     async def drain(self) -> None:
         """Stop in good order, within drain_timeout."""
-        for backend in self._backends.values():
-            backend.leave()
+        for application in (self._application, *self._retiring):
+            application.leave()
         await self._server.drain()
-        await self._close_backends()
+        await self._close_applications()
 
     async def close(self) -> None:
         """Stop now."""
         await self._server.close()
-        await self._close_backends()
+        await self._close_applications()
 
-    async def _close_backends(self) -> None:
-        for backend in self._backends.values():
-            await backend.close()
+    async def _close_applications(self) -> None:
+        for retiring in self._retiring.values():
+            retiring.cancel()
+        await asyncio.gather(*self._retiring.values(), return_exceptions=True)
+        for application in (*self._retiring, self._application):
+            await application.close()
         if self._team is not None:
             await self._team.close()
         if self._spool is not None:
@@ -381,28 +518,24 @@ def _new_instance() -> str:
 # ---- the team ---------------------------------------------------------------------------------------------------
 
 
-def _make_team(
-    settings: Settings,
-    gate: Gate,
-    router: Router,
-    backends: typing.Mapping[str, Backend],
-    spool: typing.Any,
-    log: Log,
-) -> typing.Any:
-    """Return the gateway of a service that asks for keys, limits or notes what is used; None for any other."""
+def _with_team(
+    settings: Settings, gate: Gate, router: Router, backends: typing.Mapping[str, Backend], service: Service
+) -> typing.Callable[[Request], Endpoint]:
+    """Return how requests are routed: by the gate, behind a gateway where keys, limits or a ledger are asked for."""
     limits, ledger = settings.single["limits"], settings.single["ledger"]
-    if spool is None and not (settings.server.keys_file or limits.per_address or limits.per_origin):
-        return None
-    team, load_keys, open_store = load("team")
+    if not (ledger.file or settings.server.keys_file or limits.per_address or limits.per_origin):
+        return gate.route
+    _, load_keys, _ = load("team")
     keys = load_keys(settings.server.keys_file)
-    store = open_store(
-        keys, limits, _limits_file(settings), workers=settings.server.workers, clock=time.time, say=log.say
-    )
-    return team(
-        gate.route, router, backends.values(), keys, limits, store, spool, clock=time.time,
-        ticks=asyncio.get_running_loop().time, finishes=ledger.on_disconnect == "finish",
-        adds_usage=ledger.usage_chunk, allows_unpriced=ledger.unpriced == "allow", max_body=settings.server.max_body,
+    route: typing.Callable[[Request], Endpoint] = (
+        service.team(settings, keys)
+        .gateway(
+            gate.route, router, backends.values(), keys, limits, adds_usage=ledger.usage_chunk,
+            allows_unpriced=ledger.unpriced == "allow", max_body=settings.server.max_body,
+        )
+        .route
     )  # fmt: skip
+    return route
 
 
 def _limits_file(settings: Settings) -> str:
@@ -720,6 +853,7 @@ examples:
 Options beat the environment's OAISERVE_SECTION_KEY, e.g. OAISERVE_SERVER_PORT=9000, which beats the file, which beats
 the defaults. Without --config, config.ini is read from the working directory
 or from beside this program, whichever is found first. Values may name the environment: ${NAME}, ${NAME:-default}.
+SIGHUP has the files read again; a mistake in them changes nothing. SIGTERM and Ctrl-C let running answers end.
 exit status: 0 stopped when told, 1 could not go on, 2 wrong usage or configuration.
 """
 
@@ -824,15 +958,10 @@ def _serve_command(options: argparse.Namespace) -> int:
     try:
         settings, source = _settings_from(options)
         instance = _new_instance()
-        # So that --check and a parent of workers say what is wrong.
-        key_holders = _key_holders(_make_backends(settings, Log("off", _write_nothing), instance, _nobody_answers))
-        script = _read_script(settings)
-        _check_workers(settings)
-        _check_keys(settings)
-        ledger_remark = _check_ledger(settings)
+        key_holders, warnings = _checked(settings, instance)
     finally:
         gc.enable()
-    for warning in (*(() if script is None else script.warnings), *ledger_remark):
+    for warning in warnings:
         print(f"oaiserve: {warning}", file=sys.stderr)
     if options.check:
         print(f"; from {source}\n{describe(settings)}", end="")
@@ -843,13 +972,26 @@ def _serve_command(options: argparse.Namespace) -> int:
     count = settings.server.workers or os.cpu_count() or 1
     try:
         if count > 1:
-            return _run_workers(count, settings, source, instance, key_holders)
-        return asyncio.run(_serve_until_told(settings, source, instance, None))
+            return _run_workers(count, settings, source, instance, key_holders, lambda: _settings_from(options)[0])
+        return asyncio.run(_serve_until_told(settings, source, instance, None, lambda: _settings_from(options)[0]))
     except BrokenPipeError:
         raise  # who should have read the banner has gone; that the address cannot be had would be a wrong track
     except OSError as exc:
         print(f"oaiserve: {listen_failure(exc, settings.server)}", file=sys.stderr)
         return 1
+
+
+def _checked(settings: Settings, instance: str) -> tuple[tuple[str, ...], list[str]]:
+    """Return the backends that hold a key, and what the owner should know besides; UsageError for what is wrong.
+
+    A service would say so, too; but --check and the parent of workers make none.
+    """
+    key_holders = _key_holders(_make_backends(settings, Log("off", _write_nothing), instance, _nobody_answers, {}))
+    script = _read_script(settings)
+    _check_workers(settings)
+    _check_keys(settings)
+    tls_context(settings.server)
+    return key_holders, [*(() if script is None else script.warnings), *_check_ledger(settings)]
 
 
 def _check_workers(settings: Settings) -> None:
@@ -865,16 +1007,44 @@ def _check_keys(settings: Settings) -> None:
         load_keys(settings.server.keys_file)
 
 
-def _run_workers(count: int, settings: Settings, source: str, instance: str, key_holders: typing.Sequence[str]) -> int:
+def _run_workers(
+    count: int,
+    settings: Settings,
+    source: str,
+    instance: str,
+    key_holders: typing.Sequence[str],
+    read_again: typing.Callable[[], Settings],
+) -> int:
     run_workers, workers_failed = load("workers")
+    terminal = _Terminal()
+    latest = settings
+
+    def renew() -> int:
+        nonlocal latest
+        if terminal.has_gone():
+            return signal.SIGTERM
+        with _open_log(latest.server, None) as log:
+            try:
+                renewed = read_again()
+                remark = _restart_remark(renewed, latest)
+                renewed = _with_lasting(renewed, latest)
+                _checked(renewed, instance)
+            except UsageError as exc:
+                _say_mistakes(log, exc)
+                return signal.SIGUSR1
+            latest = renewed
+            log.say(_REREAD + remark)
+        return signal.SIGHUP
+
     writer = _make_ledger_writer(settings, lambda message: print(f"oaiserve: {message}", file=sys.stderr))
     try:
         status: int = run_workers(
             count,
             settings.server,
-            lambda place: asyncio.run(_serve_until_told(settings, source, instance, place)),
+            lambda place: asyncio.run(_serve_until_told(latest, source, instance, place, read_again)),
             lambda port: print(_banner(settings, port, source, key_holders), flush=True),
             writer.tend if writer is not None else None,
+            renew,
         )
     except workers_failed as exc:
         print(f"oaiserve: {exc}", file=sys.stderr)
@@ -928,10 +1098,20 @@ def _find_config() -> str | None:
     return None
 
 
-async def _serve_until_told(settings: Settings, source: str, instance: str, place: WorkerPlace | None) -> int:
-    """Serve until told to stop; a worker has a `place`, and its parent shows the banner."""
+async def _serve_until_told(
+    settings: Settings,
+    source: str,
+    instance: str,
+    place: WorkerPlace | None,
+    read_again: typing.Callable[[], Settings],
+) -> int:
+    """Serve until told to stop; a worker has a `place`, and its parent shows the banner.
+
+    `read_again` is called when the configuration may have changed; UsageError where it has mistakes.
+    """
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
+    terminal = _Terminal()
     _on_signals(loop, told)
     if place is not None:
         loop.add_reader(place.lifeline, told.set)
@@ -939,13 +1119,44 @@ async def _serve_until_told(settings: Settings, source: str, instance: str, plac
     # once: that would find little, and take 8 ms of a start of 120.
     gc.freeze()
     gc.set_threshold(5_000, 10, 10)
-    with _open_log(settings.server, loop) as log:
+    output = _LogTarget(loop)
+    with _open_log(settings.server, loop, output) as log:
         # That of workers is their parent's.
         async with _writing_ledger(settings, log) if place is None else contextlib.AsyncExitStack():
             service = Service(
                 settings, log, instance=instance, on_large=_keep_large_blocks_apart, is_one_of_many=place is not None
             )
             await service.listen(place.sock if place is not None else None)
+
+            def reload() -> None:
+                if place is None and terminal.has_gone():
+                    told.set()
+                    return
+                try:
+                    renewed = read_again()
+                    _check_workers(renewed)
+                    reopened = output.opened(renewed.server)
+                    remark = service.reload(renewed)
+                except UsageError as exc:
+                    _say_mistakes(log, exc)
+                    reopen()
+                    return
+                log.flush()
+                output.use(reopened)
+                log.use_form(service.settings.server.log)
+                if place is None:
+                    log.say(_REREAD + remark)
+
+            def reopen() -> None:
+                log.flush()
+                try:
+                    output.use(output.opened(service.settings.server))
+                except UsageError as exc:
+                    _say_mistakes(log, exc)
+
+            if hasattr(signal, "SIGHUP"):
+                loop.add_signal_handler(signal.SIGHUP, reload)
+                loop.add_signal_handler(signal.SIGUSR1, reopen)
             if place is None:
                 print(_banner(settings, service.port, source, service.key_holders), flush=True)
             else:
@@ -1042,28 +1253,102 @@ def _connection_notes(settings: Settings) -> typing.Iterator[str]:
         yield f"{most} connections at once, not max_connections = {wanted}: the limit on open files (ulimit -n) is low"
 
 
+# What the log says when the files were read again.
+_REREAD = "The configuration was read again"
+
+
+def _say_mistakes(log: Log, exc: UsageError) -> None:
+    for mistake in str(exc).split("\n"):
+        log.say(f"The configuration stays as it was: {mistake}")
+
+
 @contextlib.contextmanager
-def _open_log(settings: ServerSettings, loop: asyncio.AbstractEventLoop) -> typing.Iterator[Log]:
-    if settings.log == "off":
-        yield Log("off", _write_nothing)
-        return
-    if settings.log_file:
-        try:
-            file = open(settings.log_file, "ab", buffering=0, opener=_open_privately)
-        except OSError as exc:
-            raise UsageError(f"[server] log_file = {settings.log_file!r}: cannot be written: {exc.strerror}") from exc
-    else:
-        try:
-            file = open(sys.stderr.fileno(), "wb", buffering=0, closefd=False)
-        except (AttributeError, OSError, ValueError):  # a program has put something else there, or nothing
-            yield Log(settings.log, _write_stderr, call_soon=loop.call_soon)
-            return
-    with file:
-        output = LogOutput(file.fileno(), loop.call_later)
-        try:
-            yield Log(settings.log, output.write, call_soon=loop.call_soon)
-        finally:
+def _open_log(
+    settings: ServerSettings, loop: asyncio.AbstractEventLoop | None, target: _LogTarget | None = None
+) -> typing.Iterator[Log]:
+    target = target or _LogTarget(loop)
+    target.use(target.opened(settings))
+    try:
+        yield Log(settings.log, target.write, call_soon=None if loop is None else loop.call_soon)
+    finally:
+        target.use(None)
+
+
+class _LogTarget:
+    """Where the log goes: a file, standard error, or nowhere. Without a loop, what it does not take at once is lost."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop | None) -> None:
+        self._loop = loop
+        self._opened: _LogFile | None = None
+
+    def write(self, lines: str) -> None:
+        """Write whole lines."""
+        if self._opened is not None:
+            self._opened.write(lines)
+
+    def opened(self, settings: ServerSettings) -> _LogFile | None:
+        """Return what the settings name, None for nothing; UsageError for a file that cannot be written."""
+        if settings.log == "off":
+            return None
+        if settings.log_file:
+            try:
+                file = open(settings.log_file, "ab", buffering=0, opener=_open_privately)
+            except OSError as exc:
+                why = f"cannot be written: {exc.strerror}"
+                raise UsageError(f"[server] log_file = {settings.log_file!r}: {why}") from exc
+        else:
+            if self._opened is not None and self._opened.is_standard_error:
+                return self._opened  # lines may wait there
+            try:
+                file = open(sys.stderr.fileno(), "wb", buffering=0, closefd=False)
+            except (AttributeError, OSError, ValueError):  # a program has put something else there, or nothing
+                return _LogFile(_write_stderr, _do_nothing, is_standard_error=True)
+        output = LogOutput(file.fileno(), None if self._loop is None else self._loop.call_later)
+
+        def close() -> None:
             output.finish()
+            file.close()
+
+        return _LogFile(output.write, close, is_standard_error=not settings.log_file)
+
+    def use(self, opened: _LogFile | None) -> None:
+        """Write there from now on, and close what was written to before."""
+        before, self._opened = self._opened, opened
+        if before is not None and before is not opened:
+            before.close()
+
+
+class _LogFile(typing.NamedTuple):
+    write: typing.Callable[[str], None]
+    close: typing.Callable[[], None]
+    is_standard_error: bool
+
+
+def _do_nothing() -> None:
+    """Stand for the end of what is not ours to close."""
+
+
+class _Terminal:
+    """The terminal that the program was started in, if any. One that is closed sends SIGHUP, too.
+
+    Where that signal was ignored at the start, as nohup has it, the program outlives its terminal.
+    """
+
+    def __init__(self) -> None:
+        is_ignored = not hasattr(signal, "SIGHUP") or signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+        self._is_needed = not is_ignored and _has_terminal()
+
+    def has_gone(self) -> bool:
+        """Whether it was there and is no more."""
+        return self._is_needed and not _has_terminal()
+
+
+def _has_terminal() -> bool:
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
 
 
 def _write_nothing(lines: str) -> None:
@@ -1142,8 +1427,9 @@ def _usage_command(options: argparse.Namespace) -> int:
 
 def _ledger_writer_command(options: argparse.Namespace) -> int:
     # Its parent is told to stop, and has something to be written until its end: the lifeline tells when that is.
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, signal.SIG_IGN)
+    for name in ("SIGTERM", "SIGINT", "SIGHUP"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
     run_writer, read_lifeline = load("ledger writer")
     told = threading.Event()
     start_thread(lambda: read_lifeline(told), "lifeline")

@@ -504,6 +504,11 @@ class Connection(asyncio.BufferedProtocol):
         reset(self._transport)
 
     @property
+    def exchange(self) -> Exchange | None:
+        """The request that has begun and is not over, None between requests."""
+        return self._exchange
+
+    @property
     def is_answering(self) -> bool:
         """Whether a request has begun and its answer has not left altogether."""
         transport = self._transport

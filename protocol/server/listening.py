@@ -70,7 +70,8 @@ class Listener:
         # What asyncio's loops can do beyond what it asks of others.
         self._loop = typing.cast(asyncio.BaseEventLoop, server.loop)
         self._sockets = sockets
-        self._tls = tls
+        #: What the next connection speaks.
+        self.tls = tls
         self._patience = typing.cast("int | None", handshake_seconds)  # asyncio takes a float as well
         self._room: asyncio.Event = asyncio.Event()
         self._told_at = -_SECONDS_BETWEEN_LINES
@@ -147,10 +148,10 @@ class Listener:
     async def _greet(self, client: socket.socket, connection: Connection) -> None:
         """Make a connection of an accepted socket; one that never comes about is closed, and nobody need know why."""
         try:
-            if self._tls is None:
+            if self.tls is None:
                 await self._loop.connect_accepted_socket(lambda: connection, client)
             else:
-                await self._agree(client, connection, self._tls)
+                await self._agree(client, connection, self.tls)
         except OSError as exc:
             exc.__traceback__ = None  # a frame of asyncio's there has the error (CPython 3.10 to 3.12): all would stay
 

@@ -13,7 +13,7 @@ import time
 import typing
 
 from protocol.deadline import clock_of
-from protocol.errors import ApiError
+from protocol.errors import ApiError, UsageError
 from protocol.exchange import TELLING_FIELDS, Endpoint, ErrorShapes, HeadFacts, Request
 from protocol.held_bytes import HeldBytes
 from protocol.pacer import Pacer
@@ -31,6 +31,12 @@ _MEMORY_SECONDS = 600
 # Turns of the loop in which connections learn of their end, and log it: one, two under TLS, where a client that does
 # not agree to the end is cut off in the first.
 _CLOSING_TURNS = 4
+_GLANCE_SECONDS = 0.25
+
+#: Keys of [server] that hold as long as the process.
+LASTING = (
+    "host", "port", "workers", "max_head", "max_body", "max_memory", "max_connections", "drain_timeout",
+)  # fmt: skip
 
 
 class Application(typing.Protocol):
@@ -65,13 +71,11 @@ class Server:
         # What connections ask for (ServerForConnections).
         self.loop = loop = asyncio.get_running_loop()
         self.time = clock_of(loop)
-        self.settings = settings
         self.errors = errors
         self.log = log
         self.metrics = metrics
         self.held = HeldBytes(settings.max_memory) if held is None else held
         self.on_request = on_request
-        self.proxies = TrustedProxies(settings.trusted_proxies)
         self.heads = RequestMemo(HeadFacts, TELLING_FIELDS)
         self.pacer = Pacer(self.loop)
         # What is read is taken out before anything else is read, so one buffer serves all connections. asyncio's own
@@ -79,10 +83,6 @@ class Server:
         self.receive_buffer = memoryview(bytearray(READ_BYTES))
         # A body that finds no room even where nothing else is held is too large (413), and not to be sent again (503).
         self.most_body_bytes = min(settings.max_body, self.held.most or settings.max_body)
-        # Limits in seconds; a limit of 0 is none.
-        self.head_seconds = settings.head_timeout or math.inf
-        self.body_seconds = settings.body_timeout or math.inf
-        self.idle_seconds = settings.idle_timeout or math.inf
         self.most_connections = min(settings.max_connections, most_connections or settings.max_connections)
         self.connections: set[Connection] = set()
         #: Accepted, and not made yet: under TLS those whose handshake is under way.
@@ -90,8 +90,7 @@ class Server:
         self.draining = False
         #: The port that is listened on; 0 before `listen`.
         self.port = 0
-        self._application = application
-        self._cors = cors
+        self._obey(application, cors, settings)
         self._listener: Listener | None = None
         self._forgetting: asyncio.TimerHandle | None = None
         self._cancelled: set[asyncio.Task[None]] = set()
@@ -101,10 +100,42 @@ class Server:
         self._second = -1
         self._dated = b""
 
+    def _obey(self, application: Application, cors: CorsPolicy, settings: ServerSettings) -> None:
+        self.settings = settings
+        self.proxies = TrustedProxies(settings.trusted_proxies)
+        # Limits in seconds; a limit of 0 is none.
+        self.head_seconds = settings.head_timeout or math.inf
+        self.body_seconds = settings.body_timeout or math.inf
+        self.idle_seconds = settings.idle_timeout or math.inf
+        self._application = application
+        self._cors = cors
+
+    def use(
+        self, application: Application, cors: CorsPolicy, settings: ServerSettings, tls: ssl.SSLContext | None
+    ) -> None:
+        """Let another application and other settings hold from the next request, `tls` from the next connection on.
+
+        What has begun goes on as it began. Of the settings, LASTING must be as they were.
+        """
+        self._obey(application, cors, settings)
+        if self._listener is not None:
+            self._listener.tls = tls
+        self.forget_heads()
+
+    async def settled(self) -> None:
+        """Wait until all requests are over that have begun by now."""
+        begun = [(connection, connection.exchange) for connection in self.connections if connection.exchange]
+        while begun:
+            await asyncio.sleep(_GLANCE_SECONDS)
+            begun = [(connection, exchange) for connection, exchange in begun if connection.exchange is exchange]
+
     async def listen(self, sock: socket.socket | None = None) -> None:
-        """Begin to accept, on `sock` if it is given; OSError when the address cannot be had."""
+        """Begin to accept, on `sock` if it is given; OSError when the address cannot be had.
+
+        UsageError for a certificate that cannot be used.
+        """
         settings = self.settings
-        tls = _tls_context(settings)
+        tls = tls_context(settings)
         sockets = [sock] if sock else await open_sockets(self.loop, settings.host, settings.port)
         self._listener = Listener(self, sockets, tls, settings.head_timeout or None)
         self.port = sockets[0].getsockname()[1]
@@ -205,21 +236,24 @@ class Server:
         self._dated = b"date: %b\r\nx-request-id: " % date.encode()
 
 
-def _tls_context(settings: ServerSettings) -> ssl.SSLContext | None:
+def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:
+    """Return what a server speaks TLS with, None where it speaks none; UsageError for what cannot be used."""
     if not settings.certfile:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    context.load_cert_chain(settings.certfile, settings.keyfile or None)
+    try:
+        context.load_cert_chain(settings.certfile, settings.keyfile or None)
+    except OSError as exc:
+        files = f"[server] certfile = {settings.certfile!r}, keyfile = {settings.keyfile!r}"
+        raise UsageError(f"{files}: cannot be used: {exc.strerror or exc}") from exc
     return context
 
 
 def listen_failure(exc: OSError, settings: ServerSettings) -> str:
     """Return a sentence for an address that cannot be listened on: why, and what to do."""
     where = f"{settings.host}:{settings.port}"
-    if isinstance(exc, (ssl.SSLError, FileNotFoundError)):
-        return f"[server] certfile = {settings.certfile!r}, keyfile = {settings.keyfile!r}: cannot be used: {exc}"
     if isinstance(exc, socket.gaierror) or exc.errno == errno.EADDRNOTAVAIL:
         return f"{where}: this machine has no such address; set [server] host or --host, e.g. 127.0.0.1 or 0.0.0.0"
     if exc.errno == errno.EADDRINUSE:

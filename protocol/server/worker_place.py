@@ -7,7 +7,10 @@ import typing
 
 
 class WorkerPlace(typing.NamedTuple):
-    """What a worker is given: its socket, a descriptor that is at its end when the parent has gone, whom to tell."""
+    """What a worker is given: its socket, a descriptor that is at its end when the parent has gone, whom to tell.
+
+    Signals to read files again wait until it is `ready`.
+    """
 
     sock: socket.socket
     lifeline: int

@@ -1,4 +1,4 @@
-"""Several processes on one port: a parent starts workers, starts a dead one again, and passes on the signal to stop.
+"""Several processes on one port: a parent starts workers, starts a dead one again, and passes signals on.
 
 Each worker has a listening socket of its own with SO_REUSEPORT, among which the kernel spreads new connections; what a
 server counts and keeps (metrics, pooled upstream connections, limits) is each worker's own.
@@ -13,6 +13,9 @@ The parent runs no event loop. It sleeps in `select` on two pipes, and looks aft
 
 A third pipe, the lifeline, tells the workers of the parent: its writing end is open in the parent alone, so a worker
 reads the end of it when the parent has gone, however that happened, and stops.
+
+SIGHUP has the configuration read again: by the parent first, which says what is wrong with it, and whose next workers
+have it from their start; then by each worker. A worker that is not ready yet gets to know of it once it is.
 
 A worker that dies is started again after a pause, which keeps one that dies at once from taking a core. When a few in a
 row fail right after their start, the parent gives up. Those do not count that somebody else ended: by a signal that no
@@ -52,21 +55,32 @@ class WorkersFailed(Exception):
 Work = typing.Callable[[WorkerPlace], int]
 # Returns after how many seconds it wants to be called again, at the latest.
 Tend = typing.Callable[[], float]
+# Reads the configuration again, and returns the signal that the workers are to have; SIGTERM stops all.
+Renew = typing.Callable[[], int]
+
+# Signals to read files again.
+_REREAD = frozenset(getattr(signal, name) for name in ("SIGHUP", "SIGUSR1") if hasattr(signal, name))
 
 
 def run_workers(
-    count: int, settings: ServerSettings, work: Work, announce: typing.Callable[[int], None], tend: Tend | None = None
+    count: int,
+    settings: ServerSettings,
+    work: Work,
+    announce: typing.Callable[[int], None],
+    tend: Tend | None = None,
+    renew: Renew | None = None,
 ) -> int:
     """Run `work(place)` in `count` processes until a signal to stop; return the exit status.
 
     `announce(port)` is called once all of them listen. `tend` looks after another child of this process: before the
-    first worker starts, when a child has died, and as often as it asks for. UsageError where the platform cannot share
-    a port, OSError when the address cannot be had, WorkersFailed when workers die as fast as they are started.
+    first worker starts, when a child has died, and as often as it asks for. `renew` is called at SIGHUP. UsageError
+    where the platform cannot share a port, OSError when the address cannot be had, WorkersFailed when workers die as
+    fast as they are started.
     """
     if not hasattr(os, "fork") or not hasattr(socket, "SO_REUSEPORT"):
         raise UsageError(f"[server] workers = {count}: this platform cannot share a port; set it to 1")
     with _reserved_address(settings) as reserved:
-        return _Supervisor(count, reserved.getsockname(), settings.drain_timeout, work, announce, tend).run()
+        return _Supervisor(count, reserved.getsockname(), settings.drain_timeout, work, announce, tend, renew).run()
 
 
 def _reserved_address(settings: ServerSettings) -> socket.socket:
@@ -103,6 +117,7 @@ class _Supervisor:
         work: Work,
         announce: typing.Callable[[int], None],
         tend: Tend | None,
+        renew: Renew | None,
     ) -> None:
         self._count = count
         self._address = address
@@ -110,6 +125,8 @@ class _Supervisor:
         self._work = work
         self._announce = announce
         self._tend = tend
+        self._renew = renew
+        self._is_to_renew = False
         self._started_at: dict[int, float] = {}
         self._ready = 0
         self._quick_deaths = 0
@@ -125,6 +142,8 @@ class _Supervisor:
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, self._note_signal)
         signal.signal(signal.SIGCHLD, lambda *_: None)
+        if self._renew is not None:
+            signal.signal(signal.SIGHUP, self._note_hangup)
         try:
             pause = self._tend() if self._tend else None
             for _ in range(self._count):
@@ -132,6 +151,7 @@ class _Supervisor:
             while not self._stop_signals:
                 self._wait(pause)
                 self._bury_dead()
+                self._renew_if_asked()
                 pause = self._tend() if self._tend else None
             return self._stop()
         except BaseException:
@@ -141,10 +161,26 @@ class _Supervisor:
     def _note_signal(self, *_: object) -> None:
         self._stop_signals += 1
 
+    def _note_hangup(self, *_: object) -> None:
+        self._is_to_renew = True
+
+    def _renew_if_asked(self) -> None:
+        if not self._is_to_renew or self._renew is None:
+            return
+        self._is_to_renew = False
+        number = self._renew()
+        if number == signal.SIGTERM:
+            self._stop_signals += 1
+        else:
+            self._tell_workers(number)
+
     def _start_worker(self) -> None:
+        # Until it is ready, it could not tell what the signal means, or would miss what it has to read.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _REREAD)
         process = os.fork()
         if not process:
             self._be_worker()
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _REREAD)
         self._started_at[process] = time.monotonic()
 
     def _be_worker(self) -> None:
@@ -157,12 +193,15 @@ class _Supervisor:
             os.close(self._lifeline[1])
             family = socket.AF_INET6 if len(self._address) > 2 else socket.AF_INET
             with _shared_socket(family, self._address) as sock:
-                place = WorkerPlace(sock, self._lifeline[0], lambda: os.write(self._ready_pipe[1], b"r"))
-                status = self._work(place)
+                status = self._work(WorkerPlace(sock, self._lifeline[0], self._be_ready))
         except BaseException as exc:
             _say(f"oaiserve: a worker failed: {type(exc).__name__}: {exc}")
         finally:
             os._exit(status)
+
+    def _be_ready(self) -> None:
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _REREAD)
+        os.write(self._ready_pipe[1], b"r")
 
     def _wait(self, seconds: float | None) -> None:
         """Sleep until a signal comes or a worker is ready."""

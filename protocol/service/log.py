@@ -31,15 +31,19 @@ class Log:
         clock: typing.Callable[[], float] = time.time,
         call_soon: typing.Callable[[typing.Callable[[], typing.Any]], typing.Any] | None = None,
     ) -> None:
-        self.form = form
-        #: Whether `started` and `completed` write anything.
-        self.records_requests = form != "off"
+        self.use_form(form)
         self._write = write
         self._clock = clock
         self._call_soon = call_soon
         self._lines: list[str] = []
         self._second = -1
         self._stamp = ""
+
+    def use_form(self, form: str) -> None:
+        """Write lines of this form from now on."""
+        self.form = form
+        #: Whether `started` and `completed` write anything.
+        self.records_requests = form != "off"
 
     def started(self, request: Request) -> None:
         """Note that a request came."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import typing
 
 from protocol.exchange import Body, Pushed, Sink
 
 # More than so many at once end with their clients, as if nothing had been said.
 _MOST = 1_000
+_GLANCE_SECONDS = 0.25
 
 
 class Drained(typing.Protocol):
@@ -28,6 +30,12 @@ class Drains:
     def finishing(self, body: Body, drained: Drained) -> Body:
         """Return a body that goes on when it is cancelled; `drained` hears of its end."""
         return _Finishing(body, drained, self._bodies) if isinstance(body, Pushed) else body
+
+    async def settled(self) -> None:
+        """Wait for the end of all that go on now."""
+        going_on = set(self._bodies)
+        while going_on & self._bodies:
+            await asyncio.sleep(_GLANCE_SECONDS)
 
     def close(self) -> None:
         """End all that go on."""

@@ -57,41 +57,46 @@ def open_store(
 
 
 class Team:
-    """The gateway of a service (server.Application), and what it holds until `close`.
+    """What is kept of those who share a service, until `close`, and the gateways before it, one a configuration.
 
     `ledger` is None where no calls are noted. `clock` gives seconds since the epoch, `ticks` seconds for spans of time.
     """
 
     def __init__(
         self,
-        route: typing.Callable[[Request], Endpoint],
-        routes: Routes,
-        backends: typing.Iterable[Backend],
-        keys: KeysFile | None,
-        limits: LimitsSettings,
         store: Store,
         ledger: Ledger | None,
         *,
         clock: typing.Callable[[], float],
         ticks: typing.Callable[[], float],
         finishes: bool,
+    ) -> None:
+        self._books = Books(store, ledger, clock, ticks, finishes=finishes)
+
+    def gateway(
+        self,
+        route: typing.Callable[[Request], Endpoint],
+        routes: Routes,
+        backends: typing.Iterable[Backend],
+        keys: KeysFile | None,
+        limits: LimitsSettings,
+        *,
         adds_usage: bool,
         allows_unpriced: bool,
         max_body: int,
-    ) -> None:
+    ) -> Gateway:
+        """Return a gateway (server.Application) around `route`."""
         rules = Rules(limits.per_address.windows(), limits.per_origin.windows(), adds_usage, allows_unpriced)
-        self._books = Books(store, ledger, clock, ticks, finishes=finishes)
         hides_keys = keys is not None and any(backend.origin and not backend.holds_key for backend in backends)
-        self.route = Gateway(
-            route,
-            routes,
-            self._books,
-            rules,
-            keys,
-            hides_keys=hides_keys,
-            instance=os.urandom(8).hex(),
+        return Gateway(
+            route, routes, self._books, rules, keys, hides_keys=hides_keys, instance=os.urandom(8).hex(),
             max_body=max_body,
-        ).route
+        )  # fmt: skip
+
+    async def settled(self) -> None:
+        """Wait for the end of what goes on now for nobody."""
+        if self._books.drains is not None:
+            await self._books.drains.settled()
 
     async def close(self) -> None:
         """End answers that go on for nobody, and let go of what is held."""
