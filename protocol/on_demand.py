@@ -69,6 +69,12 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     "script file": (("protocol.instrument.scripts", "read_script_file"),),
     # A browser at GET /.
     "info page": (("protocol.service.page", "info_page"),),
+    # GET /openapi.json.
+    "OpenAPI": (
+        ("protocol.openai.api.as_openapi", "openapi"),
+        ("protocol.openai.api.operations", "Reference"),
+        ("protocol.openai.reference.whole", "API_REFERENCE"),
+    ),
     # A request whose model is in a form; one whose model is in JSON, and is looked for, or replaced; an encoded body.
     "form with a model": (("protocol.openai.model_in_form", "ModelRewriter"),),
     "JSON with a model": (("protocol.openai.model_in_json", "find_model"),),

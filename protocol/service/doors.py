@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import typing
 
-from protocol.exchange import Endpoint, Request, Response
+from protocol.exchange import Answer, Endpoint, Request, Response, answer_in_turns
 from protocol.on_demand import load
 from protocol.openai.answers import JSON_FIELDS, json_response
+from protocol.openai.long_json import encode_long_json
 from protocol.service.chat_door import Routes, chat_door
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject, encode_json
@@ -64,8 +65,19 @@ def service_doors(state: ServiceState, routes: Routes) -> dict[str, dict[str, En
     def metrics(request: Request) -> Response:
         return Response(200, _METRICS_FIELDS, state.metrics().encode())
 
+    described: list[bytes] = []
+
+    def openapi(request: Request) -> Answer:
+        return Response(200, JSON_FIELDS, described[0]) if described else answer_in_turns(describe)
+
+    def describe() -> Response:
+        make_document, read_reference, texts = load("OpenAPI")
+        described[:] = [encode_long_json(make_document(read_reference(lambda: texts), state.version))]
+        return Response(200, JSON_FIELDS, described[0])
+
     return {
         "/": {"GET": Endpoint(info, "info"), **chat_door(routes)},
+        "/openapi.json": {"GET": Endpoint(openapi, "openapi")},
         "/health": {"GET": Endpoint(health, "health", is_vital=True)},
         "/metrics": {"GET": Endpoint(metrics, "metrics", is_vital=True)},
     }
@@ -96,6 +108,7 @@ def _info(state: ServiceState, host: str) -> JsonObject:
             "POST /v1/chat/completions": "chat; every other /v1/... path of the OpenAI API goes the same way",
             "POST /": "chat for browser front ends: model, temperature, max_tokens and stream have defaults",
             "GET /v1/models": "the models of all backends",
+            "GET /openapi.json": "the API as an OpenAPI document",
             "GET /health": "200 while serving, 503 while stopping",
             "GET /metrics": "counters and latencies for Prometheus",
         },
