@@ -43,7 +43,7 @@ from protocol.server.server import LASTING, Server, listen_failure, tls_context
 from protocol.server.settings import ServerSettings
 from protocol.server.worker_place import WorkerPlace
 from protocol.service.cors import CorsPolicy
-from protocol.service.doors import ChatExample, chat_example, service_doors
+from protocol.service.doors import PROBES, ChatExample, chat_example, service_doors
 from protocol.service.key_guard import KeyGuard, who_may_call
 from protocol.service.log import Log
 from protocol.service.log_output import LogOutput
@@ -368,6 +368,10 @@ class _Application:
     def metrics(self) -> str:
         """Return the text of /metrics."""
         return self._service.metrics()
+
+    def resting(self) -> list[str]:
+        """Return the names of the backends that requests keep away from for a while."""
+        return [name for name, backend in self._backends.items() if backend.is_resting]
 
     def leave(self) -> None:
         """Begin to end what would outlast a stop in good order."""
@@ -1143,7 +1147,7 @@ async def _serve_until_told(
                     return
                 log.flush()
                 output.use(reopened)
-                log.use_form(service.settings.server.log)
+                _use_log(log, service.settings.server)
                 if place is None:
                     log.say(_REREAD + remark)
 
@@ -1269,9 +1273,15 @@ def _open_log(
     target = target or _LogTarget(loop)
     target.use(target.opened(settings))
     try:
-        yield Log(settings.log, target.write, call_soon=None if loop is None else loop.call_soon)
+        log = Log(settings.log, target.write, call_soon=None if loop is None else loop.call_soon)
+        _use_log(log, settings)
+        yield log
     finally:
         target.use(None)
+
+
+def _use_log(log: Log, settings: ServerSettings) -> None:
+    log.use(settings.log, () if settings.log_probes else PROBES)
 
 
 class _LogTarget:

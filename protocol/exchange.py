@@ -696,6 +696,10 @@ class Backend(typing.Protocol):
     #: Seconds of silence after which a comment goes out in an event stream, 0 for never.
     keepalive: float
 
+    @property
+    def is_resting(self) -> bool:
+        """Whether requests keep away for a while, since too many in a row have failed."""
+
     def endpoint(self, request: Request) -> Endpoint:
         """Choose from the head alone who answers; ApiError 404 or 405 where nobody does."""
 

@@ -117,7 +117,7 @@ def test_a_log_file_is_written_to_its_end():
     given = {"server.log": "text", "server.log_file": "requests.log"}
     for _ in range(2):
         with oaiserve.start(set=given) as server:
-            ask(server.port, "GET", "/health")
+            ask(server.port, "GET", "/metrics")
     with open("requests.log", encoding="utf-8") as file:
         lines = file.read().splitlines()
     # The second one goes on where the first has ended.

@@ -153,6 +153,11 @@ class Deck:
         """Return what the relay calls a model."""
         return self._relay.sent_model(asked)
 
+    @property
+    def is_resting(self) -> bool:
+        """Whether requests keep away from the relay."""
+        return self._relay.is_resting
+
     def forget(self, session: Session) -> None:
         """Let a session begin at the first recordings again."""
         self._given.pop(session, None)

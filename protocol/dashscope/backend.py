@@ -79,6 +79,7 @@ class DashScope:
     """
 
     own_root = ""
+    is_resting = False
 
     def __init__(
         self,

@@ -85,6 +85,7 @@ class Mock:
     #: Paths below this are DashScope's own, which the mock answers besides OpenAI's.
     own_root = NATIVE_ROOT
     holds_key = False
+    is_resting = False
     keepalive = 0.0
     origin = ""
 

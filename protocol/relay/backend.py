@@ -168,6 +168,11 @@ class Relay:
         """Return what the upstream calls a model that was asked for."""
         return self._planner.sent_model(asked)
 
+    @property
+    def is_resting(self) -> bool:
+        """Whether requests keep away for a while."""
+        return self._health.seconds_to_rest(asyncio.get_running_loop().time()) is not None
+
     def forget(self, session: Session) -> None:
         """Forget nothing: what this backend remembers is of no session."""
 

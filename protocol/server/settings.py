@@ -60,6 +60,7 @@ class ServerSettings(Section):
     journal: bool = option("no", parse_switch, "yes: keep a journal of all calls, which /_oaiserve/calls shows")
     log: str = option("text", parse_choice("text", "json", "off"), "text, json or off")
     log_file: str = option("", parse_text, "file to append the log to; empty is standard error")
+    log_probes: bool = option("no", parse_switch, "yes: requests for /health and /ready stand in the log, too")
 
     @classmethod
     def completed(cls, values: dict[str, typing.Any], environ: typing.Mapping[str, str]) -> dict[str, typing.Any]:

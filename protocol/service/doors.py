@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import typing
 
 from protocol.exchange import Answer, Endpoint, Request, Response, answer_in_turns
@@ -16,6 +17,10 @@ from protocol.wire.json_text import JsonObject, encode_json
 _HTML_FIELDS = encode_fields([("content-type", "text/html; charset=utf-8"), ("vary", "Accept")])
 _INFO_FIELDS = JSON_FIELDS + b"vary: Accept\r\n"
 _METRICS_FIELDS = encode_fields([("content-type", "text/plain; version=0.0.4; charset=utf-8")])
+
+
+#: What machines ask for again and again.
+PROBES = ("/health", "/ready")
 
 
 class ChatExample(typing.NamedTuple):
@@ -47,6 +52,9 @@ class ServiceState(typing.Protocol):
     def metrics(self) -> str:
         """Return the text of /metrics."""
 
+    def resting(self) -> list[str]:
+        """Return the names of the backends that requests keep away from for a while."""
+
 
 def service_doors(state: ServiceState, routes: Routes) -> dict[str, dict[str, Endpoint]]:
     """Return the doors by path and method, `*` for all others; `routes` answer what comes in at the chat door."""
@@ -61,6 +69,14 @@ def service_doors(state: ServiceState, routes: Routes) -> dict[str, dict[str, En
         status = "draining" if state.draining else "healthy"
         report = {"status": status, "timestamp": int(state.now()), "service": "oaiserve", "version": state.version}
         return json_response(report, 503 if state.draining else 200)
+
+    def ready(request: Request) -> Response:
+        report = {"status": "draining" if state.draining else "ready", "resting": state.resting()}
+        return json_response(report, 503 if state.draining else 200)
+
+    def version(request: Request) -> Response:
+        python = ".".join(map(str, sys.version_info[:3]))
+        return json_response({"service": "oaiserve", "version": state.version, "python": python})
 
     def metrics(request: Request) -> Response:
         return Response(200, _METRICS_FIELDS, state.metrics().encode())
@@ -79,6 +95,8 @@ def service_doors(state: ServiceState, routes: Routes) -> dict[str, dict[str, En
         "/": {"GET": Endpoint(info, "info"), **chat_door(routes)},
         "/openapi.json": {"GET": Endpoint(openapi, "openapi")},
         "/health": {"GET": Endpoint(health, "health", is_vital=True)},
+        "/ready": {"GET": Endpoint(ready, "ready", is_vital=True)},
+        "/version": {"GET": Endpoint(version, "version")},
         "/metrics": {"GET": Endpoint(metrics, "metrics", is_vital=True)},
     }
 
@@ -110,6 +128,8 @@ def _info(state: ServiceState, host: str) -> JsonObject:
             "GET /v1/models": "the models of all backends",
             "GET /openapi.json": "the API as an OpenAPI document",
             "GET /health": "200 while serving, 503 while stopping",
+            "GET /ready": "the same, with the backends that rest",
+            "GET /version": "the version of this service",
             "GET /metrics": "counters and latencies for Prometheus",
         },
         "usage": chat_example(base, state.example),

@@ -122,6 +122,11 @@ class _Guarded:
         """Return what the backend calls a model."""
         return self._backend.sent_model(asked)
 
+    @property
+    def is_resting(self) -> bool:
+        """Whether requests keep away from the backend."""
+        return self._backend.is_resting
+
     def forget(self, session: Session) -> None:
         """Let the backend forget a session."""
         self._backend.forget(session)

@@ -31,7 +31,7 @@ class Log:
         clock: typing.Callable[[], float] = time.time,
         call_soon: typing.Callable[[typing.Callable[[], typing.Any]], typing.Any] | None = None,
     ) -> None:
-        self.use_form(form)
+        self.use(form)
         self._write = write
         self._clock = clock
         self._call_soon = call_soon
@@ -39,14 +39,17 @@ class Log:
         self._second = -1
         self._stamp = ""
 
-    def use_form(self, form: str) -> None:
-        """Write lines of this form from now on."""
+    def use(self, form: str, unlogged: typing.Collection[str] = ()) -> None:
+        """Write lines of this form from now on, and none about requests for the paths that are `unlogged`."""
         self.form = form
+        self._unlogged = frozenset(unlogged)
         #: Whether `started` and `completed` write anything.
         self.records_requests = form != "off"
 
     def started(self, request: Request) -> None:
         """Note that a request came."""
+        if request.head.path in self._unlogged:
+            return
         label = request.facts.key_label or key_label(request)
         if self.form == "text":
             self._add(
@@ -61,6 +64,8 @@ class Log:
 
         `answer_id` is the id that the answer carried, if that was not the request's own.
         """
+        if request.head.path in self._unlogged:
+            return
         label = request.facts.key_label or key_label(request)
         if self.form == "text":
             self._add(
@@ -83,6 +88,8 @@ class Log:
         if self.form != "text":
             self.started(request)
             self.completed(request, status, seconds, answer_id)
+            return
+        if request.head.path in self._unlogged:
             return
         label, head, peer = request.facts.key_label or key_label(request), request.head, request.peer
         now = self._stamp if self._lines else self._now()
