@@ -12,7 +12,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
     on_demand -> budget
         What is loaded when: one table. Whoever calls its `load` may load what his line allows him to import.
     decided -> nothing
-        What is decided for one request: what it draws, and its pace.
+        What is decided for one request: what it draws, its pace, its beginning.
     deadline -> nothing
         The one lazy timer.
     limiter -> nothing

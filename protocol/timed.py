@@ -87,9 +87,9 @@ class PacedFrames(Pushed):
         return None
 
 
-def timed_frames(paced: Paced, pacer: Pacer) -> PacedFrames:
-    """Return a paced body that sends itself; its time begins now."""
+def timed_frames(paced: Paced, pacer: Pacer, start: float) -> PacedFrames:
+    """Return a paced body that sends itself; its time begins at `start`, in the pacer's time."""
     frames = paced.frames or (b"",)
     timed = PacedFrames(frames, [paced.first_delay + number * paced.delay for number in range(len(frames))], pacer)
-    timed.start(pacer.time())
+    timed.start(start)
     return timed

@@ -33,12 +33,12 @@ def load_all():
             load(occasion)
 
 
-def make_mock(*, clock=lambda: NOW, sleep=no_sleep, forward=None, **changes):
+def make_mock(*, clock=lambda: NOW, sleep=no_sleep, forward=None, find_pace=None, **changes):
     """Return a mock with these settings, whose code is loaded."""
     load_all()
     return Mock(
         "mock", mock_settings(**changes), clock=clock, random_bits=random.Random(7).getrandbits, sleep=sleep,
-        forward=forward,
+        forward=forward, find_pace=find_pace,
     )  # fmt: skip
 
 

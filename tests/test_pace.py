@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import random
 import statistics
@@ -20,6 +21,7 @@ from protocol.mock.pace.request_keys import RequestKeys
 from protocol.mock.settings import PaceSettings
 from protocol.openai.answers import split_words
 from protocol.pacer import Pacer
+from protocol.timed import PacedFrames
 
 # ---- distributions --------------------------------------------------------------------------------------------------
 
@@ -270,6 +272,57 @@ def test_what_is_late_leaves_together(loop):
     assert [data for _, data in client.came] == [b"0", b"12345"]
     loop.advance(1)
     assert client.is_over and b"".join(data for _, data in client.came) == b"0123456789"
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_no_frame_is_lost_or_early_in_whatever_order_things_happen(seed):
+    """Streams begin before and after their time does, pause, go on; time is advanced, timers ring for nothing."""
+    chance, loop = random.Random(seed), FakeLoop()
+    pacer = Pacer(loop)
+
+    class Moody(Client):
+        def push(self, data):
+            self.came.append((pacer.time(), data))
+            if chance.random() < 0.2:
+                self.stream.pause()
+
+    known = []
+    for _ in range(chance.randint(1, 6)):
+        times = list(itertools.accumulate(chance.choice([0, 0.0001, 0.01, 1, 3600]) for _ in range(6)))
+        known.append((PacedFrames([b"%d" % number for number in range(6)], times, pacer), times, [], []))
+
+    def start(stream, starts):
+        starts.append(pacer.time() - chance.choice([0, 5, 3599]))
+        stream.start(starts[0])
+
+    for number in range(80):
+        stream, _, starts, clients = chance.choice(known)
+        happens = chance.choice(["begin", "start", "pause", "resume", "advance", "pass", "ring"])
+        if not starts and (happens == "start" or number > 70):
+            start(stream, starts)
+        elif not clients and (happens == "begin" or number > 70):
+            clients.append(Moody(loop, stream))
+        elif happens in ("pause", "resume") and clients and not clients[0].is_over:
+            getattr(stream, happens)()
+        elif happens == "advance":
+            pacer.advance(chance.choice([0, 0.0003, 0.01, 1, 3599]))
+        elif happens == "pass":
+            loop.advance(chance.choice([0, 0.0002, 0.01, 1]))
+        elif happens == "ring":
+            loop.call_soon(pacer._run)
+    for stream, times, starts, clients in known:
+        if not starts:
+            start(stream, starts)
+        client = clients[0] if clients else Moody(loop, stream)
+        for _ in range(20):
+            if not client.is_over:
+                stream.resume()
+            pacer.advance(3600)
+            loop.advance(0.002)
+        assert client.is_over and b"".join(data for _, data in client.came) == b"012345"
+        due = iter(times)
+        assert all(at >= starts[0] + next(due) - 0.0006 for at, data in client.came for _ in data)
+    loop.close()
 
 
 def test_the_same_key_has_the_same_times(loop):

@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import threading
 
 import pytest
+from mocks import make_mock, make_request
 
 import oaiserve
+from protocol.config import options_of
+from protocol.errors import ApiError
+from protocol.exchange import LateEndpoint, gather
+from protocol.instrument.journal import JournalRoom
+from protocol.instrument.layer import Layer
+from protocol.instrument.session import Session
+from protocol.mock.settings import PaceSettings
+from protocol.openai.answers import ERROR_SHAPES
 
 PROMPT = " ".join(f"word{number}" for number in range(40))
 HELLO = [{"role": "user", "content": PROMPT}]
@@ -189,3 +199,50 @@ def test_a_pace_that_has_no_place_is_noted():
     with oaiserve.start("mock", set=SLOW, script={"rules": [rule]}) as server:
         assert ask(server, "/v1/embeddings", {"model": "m", "input": "x"})[0] == 429
         assert server.calls[-1].notes == ["pace_skipped: 'slow' is for chat, completions, responses"]
+
+
+# ---- a clock that is moved on before the answer begins --------------------------------------------------------------
+
+HOUR = PaceSettings(
+    **{
+        name: option.parse("3600" if name == "first" else option.default)
+        for name, option in options_of(PaceSettings).items()
+    }
+)
+NATIVE = "/api/v1/services/aigc/text-generation/generation"
+PLACES = {**ASKED, NATIVE: {"model": "qwen-plus", "input": {"messages": HELLO}}}
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize("settings", [{"pace": "slow"}, {"first_delay": 3600.0}], ids=["pace", "delay"])
+@pytest.mark.parametrize("path", PLACES)
+def test_the_clock_moves_an_answer_on_from_when_its_request_is_in_the_journal(path, settings, stream):
+    """An answer may begin later than that: code is loaded for it, or a long body is read in turns."""
+    mock, may_begin = make_mock(find_pace=lambda name: HOUR, **settings), asyncio.Event()
+    session = Session("t", lambda: 1000.0, JournalRoom(), lambda: None, keeps_journal=True)
+
+    async def find(request):
+        await may_begin.wait()
+        return mock.endpoint(request)
+
+    async def ask():
+        layer = Layer(lambda request: LateEndpoint(find, streams_body=False), ERROR_SHAPES, {})
+        body = PLACES[path] if path == NATIVE else {**PLACES[path], "stream": stream}
+        fields = [("authorization", "Bearer sk-x"), *([("x-dashscope-sse", "enable")] if stream else ())]
+        request = make_request("POST", path, body, fields)
+        response = await layer.endpoint(request, session, path).answer(request)
+        return await gather(response, 1 << 20, ApiError(500, "too large"))
+
+    async def main():
+        asking = asyncio.ensure_future(ask())
+        await session.journal.changed()
+        session.clock.advance(3000)
+        may_begin.set()
+        for _ in range(50):
+            await asyncio.sleep(0)
+        assert not asking.done()
+        session.clock.advance(600)
+        response, body = await asyncio.wait_for(asking, 60)
+        assert response.status == 200 and b"openai" in body
+
+    asyncio.run(main())

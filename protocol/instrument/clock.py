@@ -36,6 +36,11 @@ class SettableClock:
             alarm.timer.cancel()
             alarm.timer = loop.call_later(max(0.0, alarm.due - now), alarm.ring)
 
+    def count_moves(self) -> typing.Callable[[], float]:
+        """Return what tells by how many seconds time was advanced since now."""
+        before = self._ahead
+        return lambda: self._ahead - before
+
     def follow(self, follower: Follower) -> None:
         """Let a follower know by how much time goes ahead, for as long as somebody else holds it."""
         self._followers.add(follower)

@@ -6,7 +6,7 @@ import contextlib
 import functools
 import typing
 
-from protocol.decided import draw_for
+from protocol.decided import count_of_moves, draw_for, seconds_moved_on
 from protocol.errors import ApiError
 from protocol.exchange import (
     LONG_BODY,
@@ -96,6 +96,7 @@ class Layer:
         entry.endpoint = inner.label
         take = request.take = Take(session, entry)
         take.has_header_fault = asked is not None
+        count_of_moves.set(session.clock.count_moves())
         try:
             await self._read_all(request, take)
             if session.seed:
@@ -112,7 +113,9 @@ class Layer:
         except BackendFailed as failure:
             response = failure.response
         take.has_left = True
-        return self._witnessed(response, take)
+        response = self._witnessed(response, take)
+        count_of_moves.set(None)
+        return response
 
     async def _ask_scripted(self, inner: Endpoint, request: Request) -> Response:
         """Ask an endpoint, or the backend that the script has for a request in its place."""
@@ -185,7 +188,8 @@ def _timed(body: Body, session: Session) -> Body:
     """Return a body whose pauses go by the session's clock, and which is seen frame by frame."""
     if not isinstance(body, Paced) or not (body.first_delay or body.delay):
         return body
-    return timed_frames(body, session.clock.pacer())
+    pacer = session.clock.pacer()
+    return timed_frames(body, pacer, pacer.time() - seconds_moved_on())
 
 
 def _fault_of_head(request: Request) -> Fault | None:

@@ -343,7 +343,8 @@ class Exchange:
             self._perform(body, self._writer, b"")
         elif isinstance(body, (bytes, Paced)):
             frames = body if isinstance(body, Paced) else Paced([body], first_delay=0.0, delay=0.0)
-            self._push(timed_frames(frames, self._server.pacer))
+            pacer = self._server.pacer
+            self._push(timed_frames(frames, pacer, pacer.time()))
         else:
             self._task = self._server.loop.create_task(self._send_iterated(response, body))
 
@@ -373,7 +374,7 @@ class Exchange:
                 response = self._adapted(response)
                 body = response.body
                 if isinstance(body, Paced) and (body.first_delay or body.delay):
-                    body = timed_frames(body, server.pacer)
+                    body = timed_frames(body, server.pacer, server.pacer.time())
                 if isinstance(body, Pushed):
                     self._respond_pushed(response, body)
                     return

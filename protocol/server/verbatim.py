@@ -76,7 +76,8 @@ class AnswerStage:
 
     def timed(self, paced: Paced) -> Pushed:
         """Return a body that sends a paced one at its pace, from now on (Stage)."""
-        return timed_frames(paced, self._server.pacer)
+        pacer = self._server.pacer
+        return timed_frames(paced, pacer, pacer.time())
 
     def run(self, work: typing.Coroutine[typing.Any, typing.Any, None]) -> asyncio.Task[None]:
         """Begin a task for the answer (Stage)."""

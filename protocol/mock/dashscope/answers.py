@@ -5,6 +5,7 @@ from __future__ import annotations
 import typing
 
 from protocol.budget import is_in_turns
+from protocol.decided import seconds_moved_on
 from protocol.errors import ApiError
 from protocol.exchange import Answer, Paced, Response
 from protocol.mock.dashscope.chat import NativeGroups, encode_native_events
@@ -82,5 +83,5 @@ class Pace:
         return self._later(response, seconds) if seconds else response
 
     async def _later(self, response: Response, seconds: float) -> Response:
-        await self._sleep(seconds)
+        await self._sleep(max(0.0, seconds - seconds_moved_on()))
         return response

@@ -12,7 +12,7 @@ import asyncio
 import random
 import typing
 
-from protocol.decided import by_request, decided_pace, drawn_bits
+from protocol.decided import by_request, decided_pace, drawn_bits, seconds_moved_on
 from protocol.exchange import Paced, Response
 from protocol.mock.pace.moment import Moment, Pace
 from protocol.mock.settings import MockSettings, PaceSettings
@@ -148,7 +148,7 @@ class TimeAndChance:
         return self._later(answer, settings.first_delay + settings.delay * max(0, words - 1))
 
     async def _later(self, answer: _Thing, seconds: float) -> _Thing:
-        await self.sleep(seconds)
+        await self.sleep(max(0.0, seconds - seconds_moved_on()))
         return answer
 
     # ---- paces and lengths ----------------------------------------------------------------------------------------

@@ -26,7 +26,7 @@ class Pace(typing.Protocol):
         """Return an answer when its last word is due; ApiError 429 where too many wait."""
 
     def time(self) -> float:
-        """Return the time in which answers begin."""
+        """Return when the answer under way begins."""
 
 
 class Moment(typing.NamedTuple):

@@ -13,6 +13,7 @@ import asyncio
 import itertools
 import typing
 
+from protocol.decided import seconds_moved_on
 from protocol.errors import UsageError
 from protocol.exchange import Pushed
 from protocol.mock.drawn import read_drawn
@@ -60,7 +61,7 @@ class Pace:
     def stream(self, frames: typing.Sequence[bytes], moment: Moment) -> Pushed:
         """Return a body whose frames leave when they are due; ApiError 429 where too many wait for a slot."""
         stream = PacedStream(frames, self.times(moment, len(frames)), self.slots, self._make_pacer())
-        self.slots.enter(stream, stream.began)
+        self.slots.enter(stream, self.time())
         return stream
 
     async def after(self, answer: _Thing, words: int, moment: Moment, began: float) -> _Thing:
@@ -80,8 +81,8 @@ class Pace:
         return answer
 
     def time(self) -> float:
-        """Return the pacer's time."""
-        return self._make_pacer().time()
+        """Return when the answer under way begins, in the pacer's time: now, or before the clock was moved on."""
+        return self._make_pacer().time() - seconds_moved_on()
 
 
 def _draws(name: str, settings: PaceSettings, option: str) -> Draws:
@@ -115,14 +116,13 @@ class Pause:
 class PacedStream(PacedFrames):
     """A stream that is in the slots from the beginning, and starts when it has one."""
 
-    __slots__ = ("_slots", "began")
+    __slots__ = ("_slots",)
 
     def __init__(
         self, frames: typing.Sequence[bytes], times: typing.Sequence[float], slots: Slots, pacer: Pacer
     ) -> None:
         super().__init__(frames, times, pacer)
         self._slots = slots
-        self.began = pacer.time()
 
     def leave(self, when: float) -> None:
         """Give the slot back."""
