@@ -138,10 +138,14 @@ def said(body):
     return "".join(choice["delta"].get("content") or "" for chunk in chunks for choice in chunk.get("choices", ()))
 
 
-def notes(server):
+def last_call(server):
     with socket.create_connection(("127.0.0.1", server.port)) as sock:
         sock.sendall(b"GET /_oaiserve/calls HTTP/1.1\r\nhost: 127.0.0.1\r\nconnection: close\r\n\r\n")
-        return json.loads(read(sock, patience=30).body)["calls"][-1]["notes"]
+        return json.loads(read(sock, patience=30).body)["calls"][-1]
+
+
+def notes(server):
+    return last_call(server)["notes"]
 
 
 # ---- each kind --------------------------------------------------------------------------------------------------
@@ -333,6 +337,8 @@ def test_what_cannot_be_applied_is_in_the_journal(server, fault, body, words):
     (note,) = notes(server)
     assert note.startswith(f"fault_skipped: {fault}: ")
     assert words in note
+    call = last_call(server)
+    assert call["fault"] is None  # a call says no fault of its own that it has not had
 
 
 def test_a_header_that_means_nothing_is_refused(server):
@@ -611,6 +617,23 @@ def test_native_streams(servers):
     assert b"event:error" in failed.body
     status = ask(servers["mock"], "status 429 code=Throttling", native(), NATIVE)
     assert (status.status, json.loads(status.body)["code"]) == (429, "Throttling")
+
+
+def test_a_native_answer_is_filtered_by_an_error(servers):
+    """DashScope has no finish reason for it: "DataInspectionFailed" comes in the answer's place, or behind its words."""
+    server, fields = servers["mock"], ["x-dashscope-sse: enable"]
+    plain = ask(server, "filter", native(), NATIVE)
+    assert plain.status == 400 and json.loads(plain.body)["code"] == "DataInspectionFailed"
+    assert json.loads(plain.body).keys() == {"code", "message", "request_id"} and plain.is_whole
+    assert plain.field("x-oaiserve-fault") == "filter"
+    call = last_call(server)
+    assert (call["fault"], call["status"], call["notes"]) == ("filter", 400, [])
+    streamed = ask(server, "filter after=1tok", native(incremental_output=True), NATIVE, fields=fields)
+    sound = ask(server, None, native(incremental_output=True), NATIVE, fields=fields)
+    assert [event.get("output") for event in typed(streamed.body)] == [typed(sound.body)[0]["output"], None]
+    assert typed(streamed.body)[-1]["code"] == "DataInspectionFailed" and b"HTTP_STATUS/400" in streamed.body
+    assert len(typed(ask(server, "filter", native(), NATIVE, fields=fields).body)) == 1
+    assert notes(server) == []
 
 
 # ---- WebSockets -------------------------------------------------------------------------------------------------

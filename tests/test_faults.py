@@ -360,6 +360,15 @@ def test_answers_that_say_less(house, form, text, content, refusal, reason):
     assert (message["content"], message["refusal"], choice["finish_reason"]) == (content, refusal, reason)
 
 
+@pytest.mark.parametrize("form", ["whole", "pushed", "iterated"])
+def test_a_native_answer_that_is_filtered_is_an_error(house, form):
+    value = {"request_id": "r-1", "output": {"text": "one two", "finish_reason": "stop"}, "usage": {}}
+    faulty = Faulty(house, "filter", plain(value, form))
+    error = json.loads(faulty.body())
+    assert (error["code"], error["request_id"]) == ("DataInspectionFailed", "r-1") and "output" not in error
+    assert faulty.received().startswith(b"HTTP/1.1 400 ")
+
+
 def test_refusal_is_streamed_as_one(house):
     body = Faulty(house, "refusal message=No.", streaming(chat())).body()
     deltas = [choice["delta"] for event in events(body)[:-1] for choice in event["choices"]]

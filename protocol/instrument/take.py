@@ -108,7 +108,8 @@ class Take:
         self.session.journal.note(self.entry, text)
 
     def skipped(self, fault: str, reason: str) -> None:
-        """Write down that a fault could not be applied, and why."""
+        """Write down that a fault could not be applied, and why: the answer has none then."""
+        self.entry.fault = ""
         self.note(f"fault_skipped: {fault}: {reason}")
 
     def took(self, data: bytes) -> None:

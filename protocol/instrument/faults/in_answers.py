@@ -24,9 +24,13 @@ from protocol.instrument.faults.in_streams import EventChange, Gauge, Note
 from protocol.instrument.faults.language import After, Fault
 from protocol.openai.answers import split_words
 from protocol.wire.json_text import JsonObject
+from protocol.wire.sse import encode_native_event
 
 _REFUSAL = "I'm sorry, but I can't help with that."
 _UNKNOWN_TOOL = "no_such_tool"
+# DashScope has no answer that is filtered in part: it tells of an error, also behind words that it has said.
+_NATIVE_FILTER = {"code": "DataInspectionFailed", "message": "Output data may contain inappropriate content."}
+NATIVE_FILTER_STATUS = 400
 _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 _CALLS = ("tool_calls", "function_call")
 
@@ -41,6 +45,11 @@ def changed_answer(fault: Fault, value: JsonObject) -> str:
     shape = shape_of(value)
     if shape is None or shape not in fault.kind.shapes:
         return f"{fault.kind.name} does not know the shape of this answer"
+    if is_filtered_natively(fault, value):
+        told = _native_error(value)
+        value.clear()
+        value.update(told)
+        return ""
     if value.get("object") == "response":
         return "" if _change_response(fault, value) else _missing(fault)
     changed = False
@@ -50,6 +59,15 @@ def changed_answer(fault: Fault, value: JsonObject) -> str:
     if fault.kind.name == "empty" and type(output) is dict and output.get("text"):
         output["text"], changed = "", True
     return "" if changed else _missing(fault)
+
+
+def is_filtered_natively(fault: Fault, value: JsonObject) -> bool:
+    """Tell whether an error stands in the place of a filtered answer."""
+    return fault.kind.name == "filter" and shape_of(value) == "native"
+
+
+def _native_error(value: JsonObject) -> JsonObject:
+    return {**_NATIVE_FILTER, "request_id": value.get("request_id", "")}
 
 
 def _missing(fault: Fault) -> str:
@@ -181,6 +199,8 @@ class MeaningChange(EventChange):
             out.append(event.raw)
         elif shape == "typed":
             self._take_typed(event, value, out)
+        elif self._kind == "filter" and shape == "native":
+            self._filter_natively(event, value, out)
         else:
             self._take_chunk(event, value, out)
 
@@ -193,6 +213,15 @@ class MeaningChange(EventChange):
         held, self._held = self._held, None
         if held is not None:
             out.append(held.raw)
+
+    def _filter_natively(self, event: Event, value: JsonObject, out: list[bytes]) -> None:
+        if self._gauge.left > 0:
+            self._gauge.passes(event)
+            out.append(event.raw)
+            return
+        self._note, self.is_over = None, True
+        status = b"HTTP_STATUS/%d" % NATIVE_FILTER_STATUS
+        out.append(encode_native_event(1, b"error", status, encode(_native_error(value))))
 
     # -- chunks of choices
 

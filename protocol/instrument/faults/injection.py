@@ -11,7 +11,12 @@ from protocol.exchange import Response
 from protocol.instrument.faults.codes import error_of_code
 from protocol.instrument.faults.draws import Draw
 from protocol.instrument.faults.events import EventCutter, MessageCutter, StreamCutter, encode, shape_of
-from protocol.instrument.faults.in_answers import MeaningChange, changed_answer
+from protocol.instrument.faults.in_answers import (
+    NATIVE_FILTER_STATUS,
+    MeaningChange,
+    changed_answer,
+    is_filtered_natively,
+)
 from protocol.instrument.faults.in_streams import (
     CarriageReturns,
     Change,
@@ -115,10 +120,11 @@ def injected(
     cutter: EventCutter = MessageCutter() if place == "socket" else StreamCutter()
     body, whole, change = response.body, None, None
     if place == "plain" and (fault.kind.layer == "meaning" or fault.kind.name in ("no-usage", "json")):
-        whole = _whole_change(fault, note)
+        whole = _whole_change(fault, note, response)
         if isinstance(body, bytes):
             told.body = whole(body)
-            return told
+            told.status = response.status
+            return response if told.body is body else told
     elif fault.kind.layer in ("events", "meaning"):
         change = _change_of(fault, cutter, note, place)
     told.body = FaultedAnswer(
@@ -187,8 +193,8 @@ def _change_of(fault: Fault, cutter: EventCutter, note: Note, place: Place) -> C
     return others[kind](cutter, note)
 
 
-def _whole_change(fault: Fault, note: Note) -> typing.Callable[[bytes], bytes]:
-    """Return what changes a whole answer, and says where it cannot."""
+def _whole_change(fault: Fault, note: Note, response: Response) -> typing.Callable[[bytes], bytes]:
+    """Return what changes the body of a whole answer, and its status where it becomes an error; it notes what fails."""
 
     def change(body: bytes) -> bytes:
         if len(body) > MOST_WHOLE_BYTES:
@@ -202,7 +208,9 @@ def _whole_change(fault: Fault, note: Note) -> typing.Callable[[bytes], bytes]:
             if fault.kind.name == "no-usage":
                 reason = "" if shape_of(value) and remove_usage(value) else "the answer tells no usage"
             else:
+                is_error = is_filtered_natively(fault, value)
                 reason = changed_answer(fault, value)
+                response.status = NATIVE_FILTER_STATUS if is_error else response.status
         except (ValueError, TypeError, LookupError, AttributeError, RecursionError):
             reason = f"{fault.kind.name} does not know the shape of this answer"
         if reason:

@@ -168,7 +168,7 @@ _TABLE: tuple[tuple[str, Layer, str, str, str, str], ...] = (
     ("error", "events", "stream socket", _ANY_SHAPE, "tok ev", "code:word? type:word? message:message?"),
     ("no-usage", "events", _ALL, _ANY_SHAPE, "", ""),
     ("usage-with-choices", "events", "stream", "chat completion", "", ""),
-    ("filter", "meaning", _ALL, "chat completion typed", "tok", ""),
+    ("filter", "meaning", _ALL, _ANY_SHAPE, "tok", ""),
     ("refusal", "meaning", _ALL, "chat typed", "", "message:message?"),
     ("args-bad", "meaning", _ALL, "chat typed native", "", ""),
     ("unknown-tool", "meaning", _ALL, "chat typed native", "", "name:word?"),
