@@ -146,7 +146,7 @@ def test_speech_as_events_is_the_same_sound():
     [
         ({"input": "a" * 4097}, "input", "maximum length 4096, but got a string with length 4097"),
         ({"input": ""}, "input", "too short"),
-        ({"voice": None}, "voice", "Missing required parameter: 'voice'."),
+        ({"voice": None}, "voice", "Invalid type for 'voice': expected one of "),
         ({"speed": 0.2}, "speed", ">= 0.25"),
         ({"speed": 4.1}, "speed", "<= 4"),
         ({"response_format": "midi"}, "response_format", "'mp3', 'opus', 'aac', 'flac', 'wav', and 'pcm'"),

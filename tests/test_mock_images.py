@@ -186,7 +186,7 @@ def test_safety_identifier_comes_back():
         ({"n": 11}, "n", "<= 10"),
         ({"prompt": ""}, "prompt", "too short"),
         ({"prompt": "a" * 32001}, "prompt", "too long"),
-        ({"prompt": None}, "prompt", "Missing required parameter: 'prompt'."),
+        ({"prompt": None}, "prompt", "Invalid type for 'prompt': expected a string, but got null instead."),
         ({"output_format": "gif"}, "output_format", "'png', 'jpeg', 'webp'"),
         ({"output_format": "bmp"}, "output_format", "Supported values"),
         ({"output_format": "jpeg", "background": "transparent"}, "background", "Transparent background"),

@@ -80,8 +80,8 @@ def missing_parameter(path: str) -> InvalidParameter:
 
 def invalid_type(expected: str, value: typing.Any) -> InvalidParameter:
     """Return the error for a value of another JSON kind than `expected` names, e.g. "a string"."""
-    got = "null" if value is None else _KIND_NAMES.get(type(value), "a file") + " instead"
-    return InvalidParameter(f"Invalid type for '{{path}}': expected {expected}, but got {got}.", "invalid_type")
+    got = "null" if value is None else _KIND_NAMES.get(type(value), "a file")
+    return InvalidParameter(f"Invalid type for '{{path}}': expected {expected}, but got {got} instead.", "invalid_type")
 
 
 class InvalidChoice(InvalidParameter):
@@ -100,7 +100,7 @@ def a_string(*choices: str) -> Check:
 
     def check(value: typing.Any) -> None:
         if type(value) is not str:
-            raise invalid_type(f"one of {_listed(choices)}" if choices else "a string", value)
+            raise invalid_type(f"one of {_listed(choices, 'or')}" if choices else "a string", value)
         if choices and value not in choices:
             raise InvalidChoice(value, choices)
 
@@ -243,18 +243,21 @@ def _array_too_short(size: int, shortest: int) -> InvalidParameter:
 
 
 def an_object(members: typing.Mapping[str, Check], *required: str) -> Check:
-    """Check for an object that has the `required` members, and whose described `members` pass their checks."""
+    """Check for an object that has the `required` members, and whose described `members` pass their checks.
+
+    A null stands for a member that is not there, but not where the member is required: there it is of the wrong type.
+    """
 
     def check(value: typing.Any) -> None:
         if type(value) is not dict:
             raise invalid_type("an object", value)
         for name in required:
-            if value.get(name) is None:
+            if name not in value:
                 raise missing_parameter(name)
         try:
             for name, member in value.items():
                 member_check = members.get(name)
-                if member_check is not None and member is not None:
+                if member_check is not None and (member is not None or name in required):
                     member_check(member)
         except InvalidParameter as exc:
             exc.steps.append(name)
@@ -275,7 +278,7 @@ def by_tag(tag: str, variants: typing.Mapping[str, Check]) -> Check:
         if chosen is not None:
             chosen(value)
             return
-        if name is None:
+        if tag not in value:
             raise missing_parameter(tag)
         try:
             tag_check(name)
@@ -303,11 +306,11 @@ def _check_range(value: float, kind: str, lowest: float | None, highest: float |
         )
 
 
-def _listed(choices: typing.Sequence[object]) -> str:
+def _listed(choices: typing.Sequence[object], word: str = "and") -> str:
     quoted = [f"'{choice}'" for choice in choices]
     if len(quoted) < 2:
         return "".join(quoted)
-    return f"{', '.join(quoted[:-1])}, and {quoted[-1]}" if len(quoted) > 2 else f"{quoted[0]} and {quoted[1]}"
+    return f"{', '.join(quoted[:-1])}, {word} {quoted[-1]}" if len(quoted) > 2 else f"{quoted[0]} {word} {quoted[1]}"
 
 
 # By kind of a scalar: what OpenAI's errors call it, and the Python types that JSON gives for it.
@@ -382,7 +385,11 @@ class Conformity:
         if all(type(value) is str for value in shape.values):
             return a_string(*shape.values)
 
+        word, _ = self._described(shape)
+
         def check(value: typing.Any) -> None:
+            if value is None:
+                raise invalid_type(word, value)
             if not any(type(value) is type(choice) and value == choice for choice in shape.values):
                 raise InvalidChoice(value, shape.values)
 
