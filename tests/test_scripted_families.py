@@ -270,6 +270,126 @@ def test_runs_are_scripted(client):
     assert (failed["status"], "server" in failed["last_error"]["message"]) == ("failed", True)
 
 
+@pytest.fixture
+def streamed_run(client):
+    """Return what asks for a run as a stream, with a fault."""
+    assistant = client.ask("POST", "/v1/assistants", {"model": "gpt-4o"}).json()["id"]
+    told = {"messages": [{"role": "user", "content": "Hi"}]}
+
+    def ask(fault):
+        asked = {"assistant_id": assistant, "thread": told, "stream": True}
+        answer = client.ask("POST", "/v1/threads/runs", asked, x_oaiserve_fault=fault)
+        return answer, client.ask("GET", "/_oaiserve/calls").json()["calls"][-1]
+
+    return ask
+
+
+def test_faults_count_the_words_of_runs_and_know_their_end(streamed_run):
+    answer, call = streamed_run("cut after=2tok")
+    kinds = [event["object"] for event in answer.events]
+    assert kinds[-1] == "thread.message.delta" and kinds.count("thread.message.delta") == 2 and not call["notes"]
+    answer, call = streamed_run("no-finish")
+    runs = [event["status"] for event in answer.events if event["object"] == "thread.run"]
+    assert runs == ["queued", "queued", "in_progress"] and not call["notes"]
+    answer, call = streamed_run("no-usage")
+    assert all(not event.get("usage") for event in answer.events) and not call["notes"]
+
+
+@pytest.mark.parametrize("fault", ["filter", "refusal", "empty", "args-bad", "unknown-tool"])
+def test_faults_of_meaning_are_not_for_what_is_kept(client, streamed_run, fault):
+    """A thread tells later what a run has said: the two would not agree."""
+    answer, call = streamed_run(fault)
+    assert answer.events[-1]["status"] == "completed"
+    assert call["fault"] is None and "a script can have it say this" in call["notes"][0]
+    agent = {"environment": {"type": "none"}, "agent": {"model": "gpt-5"}, "input": "Hi", "stream": True}
+    assert client.ask("POST", "/v1/agents/sessions", agent, x_oaiserve_fault=fault).status == 200
+    call = client.ask("GET", "/_oaiserve/calls").json()["calls"][-1]
+    assert call["fault"] is None and "a script can have it say this" in call["notes"][0]
+
+
+def agent_tool(name):
+    return {"type": "function", "name": name, "description": "A tool", "parameters": {"type": "object"}}
+
+
+def test_agents_are_scripted(client):
+    client.script(
+        {"when": {"user": "no"}, "answer": {"error": "server_overloaded"}},
+        {
+            "when": {"user": "count"},
+            "answer": {"text": "Counted.", "usage": {"prompt_tokens": 50, "cached_tokens": 20}},
+        },
+        {"when": {"endpoint": "agents", "system": "brief", "model": "gpt-5"}, **TALK},
+    )
+    agent = {"model": "gpt-5", "instructions": "Be brief.", "tools": [agent_tool("lookup")]}
+    session = client.ask(
+        "POST", "/v1/agents/sessions", {"environment": {"type": "none"}, "agent": agent, "input": "Hi", "stream": True}
+    )
+    assert session.headers["x-oaiserve-rule"] == "rule 3" and session.events[0]["session"]["object"] == "agent.session"
+    path = f"/v1/agents/sessions/{session.events[0]['session']['id']}"
+
+    def send(*events):
+        assert client.ask("POST", f"{path}/events", {"events": list(events)}).status == 202
+        client.ask("POST", "/_oaiserve/clock", {"advance": 5})
+        return client.ask("GET", path).json()
+
+    def say(text):
+        content = [{"type": "input_text", "text": text}]
+        return send({"type": "agent.session.input.message", "input": [{"role": "user", "content": content}]})
+
+    def last(kind="items"):
+        return client.ask("GET", f"{path}/{kind}?order=desc").json()["data"][0]
+
+    assert last()["content"][0]["text"] == "Who are you?"
+    (action,) = say("Me")["required_actions"]
+    assert (action["name"], action["arguments"]) == ("lookup", {"id": 1})
+    result = {"type": "agent.session.input.tool_result", "call_id": action["call_id"], "turn_id": action["turn_id"]}
+    send({**result, "success": True, "output": '{"name": "Ann"}'})
+    assert last()["content"][0]["text"] == "Found Ann. Bye."
+    before = client.ask("GET", path).json()["usage"]
+    after = say("count")["usage"]
+    assert last("turns")["usage"]["input_tokens_details"] == {"cached_tokens": 20}
+    assert after["input_tokens"] == before["input_tokens"] + 50
+    say("no")
+    assert (last("turns")["status"], last("turns")["error"]["code"]) == ("failed", "server_overloaded")
+    assert [call["rule"] for call in client.ask("GET", "/_oaiserve/calls?status=202").json()["calls"]] == [
+        "rule 3", "rule 3", "rule 2", "rule 1",
+    ]  # fmt: skip
+
+
+def test_an_agent_says_something_before_it_calls(client):
+    client.script({"answer": ALL}, {"answer": "never"})
+    agent = {"model": "gpt-5", "tools": [agent_tool("f")]}
+    asked = {"environment": {"type": "none"}, "agent": agent, "input": "x"}
+    session = client.ask("POST", "/v1/agents/sessions", asked).json()
+    assert session["status"] == "in_progress"
+    client.ask("POST", "/_oaiserve/clock", {"advance": 5})
+    path = f"/v1/agents/sessions/{session['id']}"
+    assert client.ask("GET", path).json()["status"] == "idle"  # a rule with reasoning does not fit
+    client.script({"answer": {"parts": ["Look now.", {"name": "f", "arguments": "{", "id": "call_7"}]}})
+    session = client.ask("POST", "/v1/agents/sessions", asked).json()
+    client.ask("POST", "/_oaiserve/clock", {"advance": 5})
+    path = f"/v1/agents/sessions/{session['id']}"
+    (action,) = client.ask("GET", path).json()["required_actions"]
+    assert (action["call_id"], action["arguments"]) == ("call_7", "{")
+    said = client.ask("GET", f"{path}/items?order=asc").json()["data"][1]
+    assert (said["phase"], said["content"][0]["text"]) == ("commentary", "Look now.")
+
+
+def test_what_an_automation_asks_is_scripted(client):
+    client.script({"when": {"endpoint": "agents", "user": "daily"}, "answer": "Done."})
+    target = {
+        "type": "new_session", "agent": {"model": "gpt-5"}, "environment": {"type": "none"},
+        "input": [{"role": "user", "content": [{"type": "input_text", "text": "daily work"}]}],
+    }  # fmt: skip
+    made = client.ask("POST", "/v1/agents/automations", {"type": "once", "name": "n", "run_at": 1, "target": target})
+    assert made.status == 200, made.text
+    client.ask("GET", f"/v1/agents/automations/{made.json()['id']}")
+    client.ask("POST", "/_oaiserve/clock", {"advance": 5})
+    (session,) = client.ask("GET", "/v1/agents/sessions").json()["data"]
+    items = client.ask("GET", f"/v1/agents/sessions/{session['id']}/items?order=asc").json()["data"]
+    assert [item["content"][0]["text"] for item in items] == ["daily work", "Done."]
+
+
 NATIVE = "/api/v1/services/aigc/text-generation/generation"
 
 

@@ -44,7 +44,7 @@ _RULE_FIELD = "x-oaiserve-rule"
 
 # Below which paths answers are that a script may give.
 _PLACES = (
-    "/audio", "/chat", "/completions", "/embeddings", "/images", "/realtime", "/responses", "/threads",
+    "/agents", "/audio", "/chat", "/completions", "/embeddings", "/images", "/realtime", "/responses", "/threads",
 )  # fmt: skip
 
 

@@ -8,7 +8,7 @@ for the mock, for any upstream, and for either's WebSockets:
 
     chat        a chunk of choices with a `delta` that has text, a refusal, reasoning or arguments
     completion  a chunk of choices with a `text`
-    typed       an event whose type ends in ".delta"
+    typed       an event whose type ends in ".delta", or an object of a run of which that is so
     native      DashScope's `output`, with text or arguments
 """
 
@@ -31,9 +31,13 @@ _NAME_LINE = re.compile(rb"(?m)^event: ?([^\r\n]*)")
 MOST_EVENT_BYTES = 1_000_000
 
 _FINISHING_TYPES = frozenset(
-    "response.completed response.incomplete response.failed response.done thread.run.completed"
-    " transcript.text.done speech.audio.done image_generation.completed image_edit.completed".split()
+    "response.completed response.incomplete response.failed response.done"
+    " transcript.text.done speech.audio.done image_generation.completed image_edit.completed"
+    " agent.session.turn.completed agent.session.turn.failed agent.session.turn.cancelled".split()
 )
+# A run's events hold no type: they tell of objects (API reference, Assistants, "Streaming events").
+_RUN_OBJECTS = "thread."
+_RUN_ENDS = frozenset(("completed", "incomplete", "failed", "cancelled", "expired"))
 
 # RFC 6455 §5.2.
 _FIN, _TEXT, _MASK = 0x80, 1, 0x80
@@ -247,6 +251,8 @@ def shape_of(value: JsonObject | None) -> Shape | None:
         return "chat"
     if kind == "text_completion":
         return "completion"
+    if is_of_run(value):
+        return "typed"
     if kind == "response" or (type(value.get("type")) is str and "." in value["type"]):
         return "typed"
     if type(value.get("output")) is dict and "request_id" in value:
@@ -257,6 +263,12 @@ def shape_of(value: JsonObject | None) -> Shape | None:
     if type(choices) is list and choices and type(choices[0]) is dict:
         return "completion" if "text" in choices[0] else "chat"
     return None
+
+
+def is_of_run(value: JsonObject) -> bool:
+    """Tell whether a JSON object is a thread, or what belongs to one: messages, runs and their steps."""
+    kind = value.get("object")
+    return type(kind) is str and kind.startswith(_RUN_OBJECTS)
 
 
 def choices_of(value: JsonObject) -> list[JsonObject]:
@@ -273,8 +285,8 @@ def brings_token(value: JsonObject | None) -> bool:
     """Tell whether an event brings a piece of what the model writes."""
     if value is None:
         return False
-    kind = value.get("type")
-    if type(kind) is str and kind.endswith(".delta"):
+    kind, told = value.get("type"), value.get("object")
+    if (type(kind) is str and kind.endswith(".delta")) or (type(told) is str and told.endswith(".delta")):
         return True
     output = value.get("output")
     if type(output) is dict and output.get("text"):
@@ -303,6 +315,8 @@ def finishes(value: JsonObject | None) -> bool:
         return False
     output = value.get("output")
     if type(output) is dict and output.get("finish_reason") not in (None, "null"):
+        return True
+    if value.get("object") == "thread.run" and value.get("status") in _RUN_ENDS:
         return True
     return value.get("type") in _FINISHING_TYPES or any(
         choice.get("finish_reason") not in (None, "null") for choice in choices_of(value)

@@ -18,6 +18,7 @@ from protocol.instrument.faults.events import (
     choices_of,
     encode,
     finishes,
+    is_of_run,
     shape_of,
 )
 from protocol.instrument.faults.in_streams import EventChange, Gauge, Note
@@ -31,6 +32,7 @@ _UNKNOWN_TOOL = "no_such_tool"
 # DashScope has no answer that is filtered in part: it tells of an error, also behind words that it has said.
 _NATIVE_FILTER = {"code": "DataInspectionFailed", "message": "Output data may contain inappropriate content."}
 NATIVE_FILTER_STATUS = 400
+_ELSEWHERE = "what runs and agents say is kept, and other answers tell it as it was: a script can have it say this"
 _TEXTS = ("content", "reasoning_content", "reasoning", "refusal")
 _CALLS = ("tool_calls", "function_call")
 
@@ -43,6 +45,8 @@ def broken_arguments(text: str) -> str:
 def changed_answer(fault: Fault, value: JsonObject) -> str:
     """Change what a whole answer says; return "" where it was, else why it could not be."""
     shape = shape_of(value)
+    if is_of_run(value):
+        return _ELSEWHERE
     if shape is None or shape not in fault.kind.shapes:
         return f"{fault.kind.name} does not know the shape of this answer"
     if is_filtered_natively(fault, value):
@@ -297,6 +301,8 @@ class MeaningChange(EventChange):
     def _take_typed(self, event: Event, value: JsonObject, out: list[bytes]) -> None:
         kind = str(value.get("type"))
         if not kind.startswith("response."):
+            if kind.startswith("agent.") or is_of_run(value):
+                self.skipped(_ELSEWHERE)
             out.append(event.raw)
             return
         if self._kind == "args-bad" and kind == "response.function_call_arguments.delta":

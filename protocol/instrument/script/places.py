@@ -20,6 +20,7 @@ PLACES: typing.Mapping[str, frozenset[str]] = {
     "responses": frozenset(SAYABLE),
     "realtime": frozenset(_WORDS),
     "runs": frozenset(_WORDS),
+    "agents": frozenset(_WORDS) - {"finish"},
     "dashscope": frozenset((*_WORDS, "reasoning", *_WHOLE)),
     "transcriptions": frozenset(("text", "json", "error", *_WHOLE)),
     "images": frozenset(("error", *_WHOLE)),

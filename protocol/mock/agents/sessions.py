@@ -14,6 +14,7 @@ from protocol.mock.agents.agents import AGENTS
 from protocol.mock.agents.environments import session_environment
 from protocol.mock.agents.feed import SessionFeed
 from protocol.mock.agents.turns import Turns
+from protocol.mock.answer.spoken import Caller, caller_of
 from protocol.mock.engine.resources import Handler, delete_object, give_object, page_of, update_object
 from protocol.mock.engine.store import Record
 from protocol.mock.engine.world import Call, World
@@ -53,7 +54,7 @@ class Sessions:
 
     def create(self, call: Call) -> JsonObject | Response:
         """Answer POST /agents/sessions."""
-        session = self.open(call.body)
+        session = self.open(call.body, caller_of(call.request), is_streamed=call.body.get("stream") is True)
         if call.body.get("stream") is not True:
             return session.object
         feed = self._turns.feed(session)
@@ -62,8 +63,11 @@ class Sessions:
             return self._world.stream(feed.since(0))
         return Response(200, EVENT_STREAM_FIELDS, self._follow(session, feed, 0, is_one_turn=True))
 
-    def open(self, asked: JsonObject) -> Record:
-        """Remember a session that a request describes, and begin its first turn if there is input."""
+    def open(self, asked: JsonObject, caller: Caller | None, *, is_streamed: bool = False) -> Record:
+        """Remember a session that a request describes, and begin its first turn if there is input.
+
+        `caller` asks a script what its agent says.
+        """
         world = self._world
         known = {name: value for name, value in asked.items() if value is not None and name != "input"}
         if _has_no_limit(known):
@@ -76,12 +80,12 @@ class Sessions:
         self._turns.tell_session(session, "created")
         messages = _input_messages(asked.get("input"))
         if messages:
-            self._turns.take_messages(session, messages)
+            self._turns.take_messages(session, messages, caller, is_streamed=is_streamed)
         return session
 
-    def say(self, session: Record, text: str) -> None:
+    def say(self, session: Record, text: str, caller: Caller | None) -> None:
         """Send a session a text."""
-        self._turns.take_messages(session, _input_messages(text))
+        self._turns.take_messages(session, _input_messages(text), caller)
 
     def _agent(self, asked: JsonObject) -> JsonObject:
         """Return the agent of a session: a saved one with what the request changes, or one of the session's own."""
@@ -132,15 +136,15 @@ class Sessions:
 
     def send(self, call: Call) -> Response:
         """Answer POST …/events: 202, once all have been taken."""
-        session = self._world.find(SESSIONS, call.names["session_id"])
+        session, caller = self._world.find(SESSIONS, call.names["session_id"]), caller_of(call.request)
         for event in objects_of(call.body.get("events")):
             kind = event.get("type")
             if kind == "agent.session.input.message":
-                self._turns.take_messages(session, _input_messages(event.get("input")))
+                self._turns.take_messages(session, _input_messages(event.get("input")), caller)
             elif kind == "agent.session.input.cancel":
                 self._turns.cancel(session)
             elif kind == "agent.session.input.tool_result":
-                self._turns.take_result(session, event)
+                self._turns.take_result(session, event, caller)
             elif not session.is_invented:
                 raise ApiError(400, f"No request with id '{event.get('request_id')}' waits in session {session.id}.")
         return Response(202, [])

@@ -18,14 +18,18 @@ import json
 import typing
 
 from protocol.errors import ApiError
+from protocol.instrument.script.asked import Line, talk_of
 from protocol.mock.agents.feed import SessionFeed
 from protocol.mock.answer.cost import budget_at_once
 from protocol.mock.answer.reply import Question, Reply, ToolCall, ToolResult, count_tokens, reply
+from protocol.mock.answer.spoken import Caller, speaker_for
 from protocol.mock.engine.store import Record, State
 from protocol.mock.engine.world import World
 from protocol.mock.inference.chat import chat_question
 from protocol.mock.unchecked import objects_of
 from protocol.openai.answers import split_words
+from protocol.openai.api.notation import NamedShape
+from protocol.openai.scripted_usage import ScriptedUsage, with_scripted
 from protocol.wire.json_text import JsonObject
 
 # How long a turn waits for its start, and how long its agent thinks.
@@ -55,13 +59,18 @@ class _Turn:
 
 
 class _SessionState(State):
-    """What a session knows besides what it shows: its events, and its last turn."""
+    """What a session knows besides what it shows: its events, and its last turn.
 
-    __slots__ = ("feed", "turn")
+    `caller` is who asks a script for the agent's next answer, `is_streamed` whether he wants it as a stream.
+    """
+
+    __slots__ = ("caller", "feed", "is_streamed", "turn")
 
     def __init__(self, feed: SessionFeed) -> None:
         self.feed = feed
         self.turn: _Turn | None = None
+        self.caller: Caller | None = None
+        self.is_streamed = False
 
     def turn_under_way(self) -> _Turn | None:
         """Return the last turn if it is not over."""
@@ -87,15 +96,19 @@ class Turns:
 
     # ---- what a session is sent ---------------------------------------------------------------------------------
 
-    def take_messages(self, session: Record, messages: list[JsonObject]) -> None:
+    def take_messages(
+        self, session: Record, messages: list[JsonObject], caller: Caller | None, *, is_streamed: bool = False
+    ) -> None:
         """Take messages of the user, into the turn that is under way or into a new one."""
-        turn = self._state(session).turn_under_way() or self._begin(session)
+        state = self._state(session)
+        state.caller, state.is_streamed = caller, is_streamed
+        turn = state.turn_under_way() or self._begin(session)
         for message in messages:
             self._add_item(session, turn, {"type": "message", "role": "user", "status": "completed", **message}, "msg_")
         if session.object["status"] == "in_progress":
             self._plan_answer(session, turn)
 
-    def take_result(self, session: Record, event: JsonObject) -> None:
+    def take_result(self, session: Record, event: JsonObject, caller: Caller | None) -> None:
         """Take the result of a function. With the last one that is waited for the turn goes on.
 
         ApiError 400 for a call that does not wait. A session that was made up waits for nothing and takes anything.
@@ -107,7 +120,7 @@ class Turns:
         action = next((one for one in actions if one.get("call_id") == call_id), None)
         if action is None or state.turn is None:
             raise ApiError(400, f"No function call with id '{call_id}' waits in session {session.id}.")
-        turn = state.turn
+        turn, state.caller = state.turn, caller
         output = event.get("output") if event.get("output") is not None else event.get("error") or ""
         turn.results.append(ToolResult(action["name"], output if type(output) is str else _texts(output)))
         item, output_index = turn.calls.pop(action["call_id"])
@@ -161,20 +174,36 @@ class Turns:
         """Do what the agent decides on: call functions, or say something and end the turn."""
         items = [record.object for record in self._world.store.all(f"{session.path}/items")]
         try:
-            said = reply(_question(session, turn, items), self._world.settings.text, budget_at_once())
+            said = self._reply(session, turn, items)
         except ApiError as exc:
-            turn.object["error"] = {"code": "invalid_request", "message": exc.message}
+            is_known = self._world.reference.conformity.conforms(NamedShape("SessionErrorCode"), exc.code)
+            turn.object["error"] = {"code": exc.code if is_known else "invalid_request", "message": exc.message}
             self._end(session, turn, "failed")
             return
         _count_usage(session, turn, items, said)
-        if said.calls:
-            self._call_functions(session, turn, said.calls)
-        else:
-            self._say_text(session, turn, said.text)
+        if not said.calls:
+            self._say_text(session, turn, said.text, "final_answer")
+            self._end(session, turn, "completed")
+            return
+        if said.text:
+            self._say_text(session, turn, said.text, "commentary")
+        self._call_functions(session, turn, said.calls)
 
-    def _say_text(self, session: Record, turn: _Turn, text: str) -> None:
+    def _reply(self, session: Record, turn: _Turn, items: typing.Sequence[JsonObject]) -> Reply:
+        """Return what the agent says: what the script has, or else the mock."""
+        state, question, budget = self._state(session), _question(session, turn, items), budget_at_once()
+        agent = session.object["agent"]
+        body = {**agent, "metadata": session.object["metadata"], "stream": state.is_streamed}
+        speaker = speaker_for(state.caller, "agents", body)
+        if speaker is not None:
+            scripted = speaker.reply(lambda: talk_of(_lines(agent, items), joins_turns=True), question.tools, budget)
+            if scripted is not None:
+                return scripted
+        return reply(question, self._world.settings.text, budget)
+
+    def _say_text(self, session: Record, turn: _Turn, text: str, phase: str) -> None:
         known = {"type": "message", "role": "assistant", "status": "in_progress", "content": []}
-        item = self._add_item(session, turn, {**known, "phase": "final_answer"}, "msg_")
+        item = self._add_item(session, turn, {**known, "phase": phase}, "msg_")
         output_index = turn.outputs - 1
         where = {"item_id": item.id, "output_index": output_index, "content_index": 0}
         self._tell(session, turn, "content_part.added", part={"type": "output_text", "text": ""}, **where)
@@ -186,15 +215,14 @@ class Turns:
         item.object.update(status="completed", content=[part])
         self._world.store.note_change(item)
         self._tell(session, turn, "item.done", item=item.object, output_index=output_index)
-        self._end(session, turn, "completed")
 
     def _call_functions(self, session: Record, turn: _Turn, calls: typing.Sequence[ToolCall]) -> None:
         actions = []
         for called in calls:
-            call_id = self._world.new_id("call_")
+            call_id = called.id or self._world.new_id("call_")
             wanted = {
                 "type": "function_call", "call_id": call_id, "name": called.name,
-                "arguments": json.loads(called.arguments), "turn_id": turn.record.id,
+                "arguments": _arguments(called), "turn_id": turn.record.id,
             }  # fmt: skip
             item = self._add_item(session, turn, {**wanted, "status": "in_progress"}, "fc_")
             turn.calls[call_id] = item, turn.outputs - 1
@@ -243,6 +271,31 @@ def _texts(content: typing.Any) -> str:
     return " ".join(part["text"] for part in objects_of(content) if type(part.get("text")) is str)
 
 
+def _arguments(called: ToolCall) -> typing.Any:
+    """Return the arguments of a call: those of a script that are no JSON are what they are."""
+    try:
+        return json.loads(called.arguments)
+    except ValueError:
+        return called.arguments
+
+
+def _lines(agent: JsonObject, items: typing.Sequence[JsonObject]) -> typing.Iterator[Line]:
+    """Yield what an agent has before it, as a script sees it."""
+    if agent.get("instructions"):
+        yield Line("system", agent["instructions"])
+    names: dict[str, str] = {}
+    for item in items:
+        if item["type"] == "message":
+            yield Line(item["role"], _texts(item["content"]))
+        elif item["type"] == "function_call":
+            names[item["call_id"]] = item["name"]
+            yield Line("assistant", "")
+        elif item["type"] == "function_call_output":
+            output = item.get("output") if item.get("output") is not None else item.get("error") or ""
+            text = output if type(output) is str else _texts(output)
+            yield Line("tool", text, names.get(item["call_id"], ""))
+
+
 def _question(session: Record, turn: _Turn, items: typing.Sequence[JsonObject]) -> Question:
     """Return what a session's agent is asked by its items."""
     agent = session.object["agent"]
@@ -257,17 +310,23 @@ def _question(session: Record, turn: _Turn, items: typing.Sequence[JsonObject]) 
 
 
 def _count_usage(session: Record, turn: _Turn, items: typing.Sequence[JsonObject], said: Reply) -> None:
-    """Add what an answer read and wrote to the usage of its turn and of its session."""
+    """Add what an answer read and wrote, or a script says that it did, to the usage of its turn and of its session."""
     spoken = [said.text, *(called.arguments for called in said.calls)]
     read = sum(count_tokens(_texts(item.get("content"))) for item in items)
+    used = _usage(read, sum(map(count_tokens, spoken)), None if said.told is None else said.told.usage)
     for counted in (turn.object, session.object):
-        counted["usage"] = _usage(counted.get("usage"), read, sum(map(count_tokens, spoken)))
+        before = counted.get("usage")
+        counted["usage"] = used if before is None else _sum(before, used)
 
 
-def _usage(before: JsonObject | None, read: int, spoken: int) -> JsonObject:
-    read += before["input_tokens"] if before else 0
-    spoken += before["output_tokens"] if before else 0
-    return {
+def _usage(read: int, spoken: int, told: ScriptedUsage | None) -> JsonObject:
+    counted = {
         "input_tokens": read, "input_tokens_details": {"cached_tokens": 0}, "output_tokens": spoken,
         "output_tokens_details": {"reasoning_tokens": 0}, "total_tokens": read + spoken,
     }  # fmt: skip
+    return with_scripted(counted, told)
+
+
+def _sum(one: JsonObject, other: JsonObject) -> JsonObject:
+    """Return the sum of two usages, member by member."""
+    return {name: _sum(one[name], value) if type(value) is dict else one[name] + value for name, value in other.items()}
