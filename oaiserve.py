@@ -487,15 +487,20 @@ class Service:
             gauges["ledger_lost"] = ("Calls that are missing in the ledger: the disk was full.", self._spool.lost)
         return self._metrics.exposition(gauges)
 
-    async def listen(self, sock: socket.socket | None = None) -> None:
-        """Begin to accept; OSError when the address cannot be had."""
-        await self._server.listen(sock)
+    @property
+    def sockets(self) -> typing.Sequence[socket.socket]:
+        """What the server listens on."""
+        return self._server.sockets
 
-    async def drain(self) -> None:
-        """Stop in good order, within drain_timeout."""
+    async def listen(self, sockets: typing.Sequence[socket.socket] = ()) -> None:
+        """Begin to accept; OSError when the address cannot be had."""
+        await self._server.listen(sockets)
+
+    async def drain(self, *, is_succeeded: bool = False) -> None:
+        """Stop in good order, within drain_timeout. `is_succeeded`: another process listens on the same sockets."""
         for application in (self._application, *self._retiring):
             application.leave()
-        await self._server.drain()
+        await self._server.drain(is_succeeded=is_succeeded)
         await self._close_applications()
 
     async def close(self) -> None:
@@ -554,6 +559,9 @@ def _limits_file(settings: Settings) -> str:
 # Calls of the last moment are written when everything else has stopped.
 _LEDGER_SECONDS = 5.0
 _LEDGER_GLANCE_SECONDS = 0.05
+
+# How long a parent of workers sleeps that has nothing to look after.
+_LONG_SECONDS = 3600.0
 
 
 def _ledger_file(settings: Settings) -> str:
@@ -857,7 +865,8 @@ examples:
 Options beat the environment's OAISERVE_SECTION_KEY, e.g. OAISERVE_SERVER_PORT=9000, which beats the file, which beats
 the defaults. Without --config, config.ini is read from the working directory
 or from beside this program, whichever is found first. Values may name the environment: ${NAME}, ${NAME:-default}.
-SIGHUP has the files read again; a mistake in them changes nothing. SIGTERM and Ctrl-C let running answers end.
+SIGHUP has the files read again; a mistake in them changes nothing. SIGUSR2 starts the program anew and
+lets it take over without a lost request. SIGTERM and Ctrl-C let running answers end.
 exit status: 0 stopped when told, 1 could not go on, 2 wrong usage or configuration.
 """
 
@@ -960,7 +969,10 @@ def _serve_command(options: argparse.Namespace) -> int:
         raise UsageError(f"{evidence(options.target)} is one word too many; the address is set by --host and --port")
     gc.disable()  # next to nothing that a start makes is garbage: the collector would look for it in vain, 5 ms
     try:
+        handed = _handed_over()
         settings, source = _settings_from(options)
+        address = handed.sockets[0].getsockname()[:2] if handed.sockets else ()
+        settings = _at(address, settings)
         instance = _new_instance()
         key_holders, warnings = _checked(settings, instance)
     finally:
@@ -974,15 +986,103 @@ def _serve_command(options: argparse.Namespace) -> int:
         _, allow_connections = load("descriptors")
         allow_connections(settings.server.max_connections, _descriptors_each(settings))
     count = settings.server.workers or os.cpu_count() or 1
+    outside = _Outside(lambda: _at(address, _settings_from(options)[0]), handed, _manager())
     try:
         if count > 1:
-            return _run_workers(count, settings, source, instance, key_holders, lambda: _settings_from(options)[0])
-        return asyncio.run(_serve_until_told(settings, source, instance, None, lambda: _settings_from(options)[0]))
+            return _run_workers(count, settings, source, instance, key_holders, outside)
+        return asyncio.run(_serve_until_told(settings, source, instance, None, outside))
     except BrokenPipeError:
         raise  # who should have read the banner has gone; that the address cannot be had would be a wrong track
     except OSError as exc:
         print(f"oaiserve: {listen_failure(exc, settings.server)}", file=sys.stderr)
         return 1
+
+
+class _Handed(typing.NamedTuple):
+    """Nothing was handed over (protocol/server/handover.py)."""
+
+    sockets: typing.Sequence[socket.socket] = ()
+    tell_listening: typing.Callable[[], None] | None = None
+
+
+class _NoManager:
+    """No service manager wants to hear anything."""
+
+    watchdog_seconds = 0.0
+    ready = reloading = stopping = alive = staticmethod(lambda: None)
+    succeeded_by = staticmethod(lambda process: None)
+
+
+class _Outside(typing.NamedTuple):
+    """What a running program has to do with: its files, whoever started it, and who listens before and after it.
+
+    `read_again` returns the settings as they are now; UsageError where they have mistakes.
+    """
+
+    read_again: typing.Callable[[], Settings]
+    handed: typing.Any
+    manager: typing.Any
+
+    def tell_listening(self) -> None:
+        """Tell whoever waits that this process listens: the one before it, which tells the manager, or the manager."""
+        (self.handed.tell_listening or self.manager.ready)()
+
+
+def _handed_over() -> typing.Any:
+    if os.name != "posix" or not {"_OAISERVE_HANDOVER", "LISTEN_FDS"} & set(os.environ):
+        return _Handed()
+    take_over, _, _ = load("handover")
+    return take_over(os.environ)
+
+
+def _manager() -> typing.Any:
+    if os.name != "posix" or not os.environ.get("NOTIFY_SOCKET"):
+        return _NoManager()
+    _, manager, _ = load("handover")
+    return manager(os.environ)
+
+
+def _at(address: typing.Sequence[typing.Any], settings: Settings) -> Settings:
+    """Return settings with the address of sockets that were handed over, if any were."""
+    if not address:
+        return settings
+    host, port = address
+    return settings._replace(server=ServerSettings(**{**vars(settings.server), "host": host, "port": port}))
+
+
+class _Succession:
+    """The program started anew, to take over the sockets; `say` takes a line for the log."""
+
+    def __init__(self, manager: typing.Any, say: typing.Callable[[str], object]) -> None:
+        self._manager = manager
+        self._say = say
+        self._successor: typing.Any = None
+        #: Whether it has been started, and is not known to have failed.
+        self.is_under_way = False
+
+    def start(self, sockets: typing.Sequence[socket.socket]) -> int | None:
+        """Start it, and return the descriptor that will tell how that goes; None where it cannot be started."""
+        _, _, successor = load("handover")
+        # Python before 3.10 does not tell the options that it was started with itself.
+        arguments = getattr(sys, "orig_argv", ["", *sys.argv])[1:]
+        try:
+            self._successor = successor([sys.executable, *arguments], os.environ, sockets)
+        except OSError as exc:
+            self._say(f"No new process can be started ({exc.strerror}); this one goes on")
+            return None
+        self.is_under_way = True
+        descriptor: int = self._successor.pipe
+        return descriptor
+
+    def has_happened(self) -> bool:
+        """Return whether it has taken over; only once the descriptor can be read."""
+        failure = self._successor.news()
+        self.is_under_way = not failure
+        process = self._successor.process
+        self._say(failure or f"The new process {process} has taken over; this one ends when its requests are over")
+        if not failure:
+            self._manager.succeeded_by(process)
+        return not failure
 
 
 def _checked(settings: Settings, instance: str) -> tuple[tuple[str, ...], list[str]]:
@@ -1017,19 +1117,40 @@ def _run_workers(
     source: str,
     instance: str,
     key_holders: typing.Sequence[str],
-    read_again: typing.Callable[[], Settings],
+    outside: _Outside,
 ) -> int:
     run_workers, workers_failed = load("workers")
     terminal = _Terminal()
+    manager = outside.manager
     latest = settings
 
+    def say(message: str) -> None:
+        with _open_log(latest.server, None) as log:
+            log.say(message)
+
+    def tend() -> float:
+        manager.alive()
+        pause = writer.tend() if writer is not None else _LONG_SECONDS
+        return min(pause, manager.watchdog_seconds or pause)
+
+    def announce(port: int) -> None:
+        print(_banner(settings, port, source, key_holders), flush=True)
+        outside.tell_listening()
+
     def renew() -> int:
-        nonlocal latest
         if terminal.has_gone():
             return signal.SIGTERM
+        manager.reloading()
+        try:
+            return read_again()
+        finally:
+            manager.ready()
+
+    def read_again() -> int:
+        nonlocal latest
         with _open_log(latest.server, None) as log:
             try:
-                renewed = read_again()
+                renewed = outside.read_again()
                 remark = _restart_remark(renewed, latest)
                 renewed = _with_lasting(renewed, latest)
                 _checked(renewed, instance)
@@ -1045,10 +1166,13 @@ def _run_workers(
         status: int = run_workers(
             count,
             settings.server,
-            lambda place: asyncio.run(_serve_until_told(latest, source, instance, place, read_again)),
-            lambda port: print(_banner(settings, port, source, key_holders), flush=True),
-            writer.tend if writer is not None else None,
+            lambda place: asyncio.run(_serve_until_told(latest, source, instance, place, outside)),
+            announce,
+            tend,
             renew,
+            _Succession(manager, say),
+            outside.handed.sockets,
+            manager.stopping,
         )
     except workers_failed as exc:
         print(f"oaiserve: {exc}", file=sys.stderr)
@@ -1107,14 +1231,13 @@ async def _serve_until_told(
     source: str,
     instance: str,
     place: WorkerPlace | None,
-    read_again: typing.Callable[[], Settings],
+    outside: _Outside,
 ) -> int:
-    """Serve until told to stop; a worker has a `place`, and its parent shows the banner.
-
-    `read_again` is called when the configuration may have changed; UsageError where it has mistakes.
-    """
+    """Serve until told to stop; a worker has a `place`, and its parent shows the banner."""
     loop = asyncio.get_running_loop()
     told = asyncio.Event()
+    manager = outside.manager if place is None else _NoManager()
+    is_succeeded = False
     terminal = _Terminal()
     _on_signals(loop, told)
     if place is not None:
@@ -1130,14 +1253,35 @@ async def _serve_until_told(
             service = Service(
                 settings, log, instance=instance, on_large=_keep_large_blocks_apart, is_one_of_many=place is not None
             )
-            await service.listen(place.sock if place is not None else None)
+            await service.listen(outside.handed.sockets if place is None else place.sockets)
+            succession = _Succession(manager, log.say)
+
+            def leave_all() -> None:
+                nonlocal is_succeeded
+                is_succeeded = True
+                told.set()
+
+            def hand_over() -> None:
+                news = None if succession.is_under_way else succession.start(service.sockets)
+                if news is not None:
+                    loop.add_reader(news, hear, news)
+
+            def hear(news: int) -> None:
+                loop.remove_reader(news)
+                if succession.has_happened():
+                    leave_all()
 
             def reload() -> None:
                 if place is None and terminal.has_gone():
                     told.set()
                     return
+                manager.reloading()
+                read_again()
+                manager.ready()
+
+            def read_again() -> None:
                 try:
-                    renewed = read_again()
+                    renewed = outside.read_again()
                     _check_workers(renewed)
                     reopened = output.opened(renewed.server)
                     remark = service.reload(renewed)
@@ -1161,15 +1305,20 @@ async def _serve_until_told(
             if hasattr(signal, "SIGHUP"):
                 loop.add_signal_handler(signal.SIGHUP, reload)
                 loop.add_signal_handler(signal.SIGUSR1, reopen)
+                loop.add_signal_handler(signal.SIGUSR2, hand_over if place is None else leave_all)
             if place is None:
                 print(_banner(settings, service.port, source, service.key_holders), flush=True)
+                outside.tell_listening()
+                _keep_telling(manager, loop)
             else:
                 place.ready()
             await told.wait()
             told.clear()
             if place is not None:
                 loop.remove_reader(place.lifeline)
-            draining = asyncio.ensure_future(service.drain())
+            if not is_succeeded:
+                manager.stopping()
+            draining = asyncio.ensure_future(service.drain(is_succeeded=is_succeeded))
             impatience = asyncio.ensure_future(told.wait())
             await asyncio.wait([draining, impatience], return_when=asyncio.FIRST_COMPLETED)
             impatience.cancel()
@@ -1177,6 +1326,13 @@ async def _serve_until_told(
                 draining.cancel()
                 await service.close()
     return 0
+
+
+def _keep_telling(manager: typing.Any, loop: asyncio.AbstractEventLoop) -> None:
+    """Tell the service manager that the loop goes round, as often as it wants to hear that."""
+    if manager.watchdog_seconds:
+        manager.alive()
+        loop.call_later(manager.watchdog_seconds, _keep_telling, manager, loop)
 
 
 def _keep_large_blocks_apart() -> None:

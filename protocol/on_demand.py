@@ -22,6 +22,12 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     "try": (("protocol.tools.trial", "run_trial"), ("protocol.tools.trial", "ask_hidden")),
     "bundle": (("protocol.tools.bundle", "write_bundle"), ("protocol.tools.bundle", "BundleError")),
     "workers": (("protocol.server.workers", "run_workers"), ("protocol.server.workers", "WorkersFailed")),
+    # A start by systemd or by an older process; the signal to let a newer one take over.
+    "handover": (
+        ("protocol.server.handover", "take_over"),
+        ("protocol.server.handover", "Manager"),
+        ("protocol.server.handover", "Successor"),
+    ),
     "usage command": (("protocol.team.usage_command", "run_usage"),),
     # A first large body.
     "large blocks": (("protocol.server.allocator", "keep_large_blocks_apart"),),

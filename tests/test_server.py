@@ -2242,7 +2242,7 @@ def test_what_fails_is_told_behind_the_beginning_of_its_request_however_that_cam
 
 def test_a_key_is_remembered_for_a_time_only(house):
     async def listen():
-        await house.server.listen(socket.create_server(("127.0.0.1", 0)))
+        await house.server.listen([socket.create_server(("127.0.0.1", 0))])
 
     house.start(listen())
     house.client(request("/plain", "authorization: Bearer k"))
@@ -2542,7 +2542,7 @@ def test_live_a_listening_socket_may_be_given():
         settings = server_settings()
         server = Server(house, ERROR_SHAPES, ANY_PAGE, settings, Log("off", house.lines.append), Metrics())
         with socket.create_server(("127.0.0.1", 0)) as sock:
-            await server.listen(sock)
+            await server.listen([sock])
             assert server.port == sock.getsockname()[1]
             reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
             writer.write(request("/plain", "connection: close"))

@@ -118,8 +118,9 @@ sys.exit(run(1, work))
 def test_port_is_announced_once_when_all_workers_listen_and_each_has_a_socket_of_its_own():
     with Parent("""
 def work(place):
-    place.sock.listen()
-    os.write(1, b"%d\\n" % place.sock.getsockname()[1])
+    (sock,) = place.sockets
+    sock.listen()
+    os.write(1, b"%d\\n" % sock.getsockname()[1])
     place.ready()
     os.read(place.lifeline, 1)
 
@@ -196,7 +197,7 @@ def test_an_ipv6_address_is_shared_too():
         pytest.skip("no IPv6 here")
     with Parent("""
 def work(place):
-    print(place.sock.getsockname()[0], flush=True)
+    print(place.sockets[0].getsockname()[0], flush=True)
     place.ready()
     os.read(place.lifeline, 1)
 

@@ -12,4 +12,5 @@ slicing     large bodies, which leave as fast as their client reads
 leaving     how a connection ends, and how a client that has gone is noticed
 allocator   what the C library does with the memory of large bodies
 workers     several processes on one port
+handover    sockets from and to other processes: the service manager, and this program before and after an upgrade
 """

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import asyncio
 import asyncio.sslproto
+import contextlib
 import errno
 import socket
 import ssl
@@ -81,9 +82,25 @@ class Listener:
             sock.listen(_BACKLOG)
         self._accepting = [loop.create_task(self._accept(sock)) for sock in sockets]
         self._greetings: set[asyncio.Task[None]] = set()
+        self._is_closed = False
+
+    @property
+    def sockets(self) -> typing.Sequence[socket.socket]:
+        """What is listened on."""
+        return self._sockets
 
     def close(self) -> None:
-        """Accept no more; handshakes that are under way may end."""
+        """Accept no more, from the loop's next turn on; handshakes that are under way may end."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        for sock in self._sockets:
+            with contextlib.suppress(NotImplementedError):  # Windows
+                self._loop.remove_reader(sock)
+        # A task that has been handed a connection this turn has it next, and would lose it if it were cancelled now.
+        self._loop.call_soon(self._end)
+
+    def _end(self) -> None:
         for task in self._accepting:
             task.cancel()
         for sock in self._sockets:
@@ -108,7 +125,7 @@ class Listener:
     async def _accept(self, sock: socket.socket) -> None:
         server = self._server
         accepted = 0
-        while True:
+        while not self._is_closed:
             if server.open_connections >= server.most_connections + TOLD_CONNECTIONS:
                 self.tell(f"All {server.most_connections} connections are in use: new ones wait until one ends")
                 await self._wait_for_room()

@@ -129,14 +129,14 @@ class Server:
             await asyncio.sleep(_GLANCE_SECONDS)
             begun = [(connection, exchange) for connection, exchange in begun if connection.exchange is exchange]
 
-    async def listen(self, sock: socket.socket | None = None) -> None:
-        """Begin to accept, on `sock` if it is given; OSError when the address cannot be had.
+    async def listen(self, sockets: typing.Sequence[socket.socket] = ()) -> None:
+        """Begin to accept, on `sockets` if any are given; OSError when the address cannot be had.
 
         UsageError for a certificate that cannot be used.
         """
         settings = self.settings
         tls = tls_context(settings)
-        sockets = [sock] if sock else await open_sockets(self.loop, settings.host, settings.port)
+        sockets = sockets or await open_sockets(self.loop, settings.host, settings.port)
         self._listener = Listener(self, sockets, tls, settings.head_timeout or None)
         self.port = sockets[0].getsockname()[1]
         self._forget_in_time()
@@ -168,13 +168,25 @@ class Server:
         if self._listener is not None:
             self._listener.note_room()
 
-    async def drain(self) -> None:
-        """Stop accepting, let running requests end within drain_timeout, then close what is left."""
+    @property
+    def sockets(self) -> typing.Sequence[socket.socket]:
+        """What is listened on."""
+        return () if self._listener is None else self._listener.sockets
+
+    async def drain(self, *, is_succeeded: bool = False) -> None:
+        """Stop accepting, let running requests end within drain_timeout, then close what is left.
+
+        Where another process has taken the sockets over (`is_succeeded`), nobody waits for the end: clients that keep a
+        connection have all of that time to use it once more, and are told to make a new one.
+        """
         self.draining = True
         if self._listener is not None:
             self._listener.close()
         give_up = self.loop.time() + self.settings.drain_timeout
-        while any(connection.is_answering for connection in self.connections) and self.loop.time() < give_up:
+        while self.loop.time() < give_up:
+            if not any(connection.is_answering for connection in self.connections):
+                if not is_succeeded or not self.open_connections:
+                    break
             await asyncio.sleep(0.02)
         await self.close()
 

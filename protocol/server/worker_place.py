@@ -7,11 +7,11 @@ import typing
 
 
 class WorkerPlace(typing.NamedTuple):
-    """What a worker is given: its socket, a descriptor that is at its end when the parent has gone, whom to tell.
+    """What a worker is given: its sockets, a descriptor that is at its end when the parent has gone, whom to tell.
 
-    Signals to read files again wait until it is `ready`.
+    Signals to read files again, or to leave all to another process, wait until it is `ready`.
     """
 
-    sock: socket.socket
+    sockets: typing.Sequence[socket.socket]
     lifeline: int
     ready: typing.Callable[[], typing.Any]

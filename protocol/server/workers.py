@@ -1,7 +1,8 @@
 """Several processes on one port: a parent starts workers, starts a dead one again, and passes signals on.
 
-Each worker has a listening socket of its own with SO_REUSEPORT, among which the kernel spreads new connections; what a
-server counts and keeps (metrics, pooled upstream connections, limits) is each worker's own.
+Each worker has a listening socket of its own with SO_REUSEPORT, among which the kernel spreads new connections, unless
+fewer sockets were handed over: then several share one. What a server counts and keeps (metrics, pooled upstream
+connections, limits) is each worker's own.
 
 Theory of operation
 -------------------
@@ -19,9 +20,9 @@ have it from their start; then by each worker. A worker that is not ready yet ge
 
 A worker that dies is started again after a pause, which keeps one that dies at once from taking a core. When a few in a
 row fail right after their start, the parent gives up. Those do not count that somebody else ended: by a signal that no
-fault of a program's own raises, or by asking them to stop (exit status 0). The address is held by a socket of the
-parent that is bound and never listens: otherwise somebody else could take the port while no worker listens, and with
-port 0 each worker would get another one.
+fault of a program's own raises, or by asking them to stop (exit status 0). The parent holds the sockets of all: a
+connection that waits for a worker that died waits for the next one, nobody else can take the port, and the sockets can
+be handed over (handover.py). It closes its own when the workers are told to stop, so that nobody waits in vain.
 """
 
 from __future__ import annotations
@@ -48,6 +49,16 @@ _OWN_SIGNALS = frozenset(
 )
 
 
+class Succession(typing.Protocol):
+    """How another process comes to take over the sockets."""
+
+    def start(self, sockets: typing.Sequence[socket.socket]) -> int | None:
+        """Start it, and return the descriptor that will tell how that goes; None where it cannot be started."""
+
+    def has_happened(self) -> bool:
+        """Return whether it has taken over; only once the descriptor can be read."""
+
+
 class WorkersFailed(Exception):
     """The workers cannot be kept alive; the message says why."""
 
@@ -58,8 +69,8 @@ Tend = typing.Callable[[], float]
 # Reads the configuration again, and returns the signal that the workers are to have; SIGTERM stops all.
 Renew = typing.Callable[[], int]
 
-# Signals to read files again.
-_REREAD = frozenset(getattr(signal, name) for name in ("SIGHUP", "SIGUSR1") if hasattr(signal, name))
+# Signals that a worker understands once it is ready.
+_LATER = frozenset(getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 
 
 def run_workers(
@@ -69,8 +80,14 @@ def run_workers(
     announce: typing.Callable[[int], None],
     tend: Tend | None = None,
     renew: Renew | None = None,
+    succession: Succession | None = None,
+    handed: typing.Sequence[socket.socket] = (),
+    on_stop: typing.Callable[[], object] = bool,
 ) -> int:
     """Run `work(place)` in `count` processes until a signal to stop; return the exit status.
+
+    They listen on the sockets that were `handed` over, or on their own. At SIGUSR2 the `succession` starts. `on_stop`
+    is called when they are told to stop, unless others have taken over.
 
     `announce(port)` is called once all of them listen. `tend` looks after another child of this process: before the
     first worker starts, when a child has died, and as often as it asks for. `renew` is called at SIGHUP. UsageError
@@ -79,12 +96,20 @@ def run_workers(
     """
     if not hasattr(os, "fork") or not hasattr(socket, "SO_REUSEPORT"):
         raise UsageError(f"[server] workers = {count}: this platform cannot share a port; set it to 1")
-    with _reserved_address(settings) as reserved:
-        return _Supervisor(count, reserved.getsockname(), settings.drain_timeout, work, announce, tend, renew).run()
+    sockets = list(handed) or [_first_socket(settings)]
+    first = sockets[0]
+    if first.getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT):
+        while len(sockets) < count:
+            sockets.append(_shared_socket(first.family, first.getsockname()))
+    supervisor = _Supervisor(count, sockets, settings.drain_timeout, work, announce, tend, renew, succession, on_stop)
+    try:
+        return supervisor.run()
+    finally:
+        supervisor.close_sockets()
 
 
-def _reserved_address(settings: ServerSettings) -> socket.socket:
-    """Return a socket that holds the address but does not listen, so that it stays ours while workers come and go."""
+def _first_socket(settings: ServerSettings) -> socket.socket:
+    """Return a socket that holds the address and can share it; it does not listen yet."""
     family, kind, protocol, _, address = socket.getaddrinfo(
         settings.host or None, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
@@ -112,22 +137,31 @@ class _Supervisor:
     def __init__(
         self,
         count: int,
-        address: typing.Any,
+        sockets: typing.Sequence[socket.socket],
         drain_seconds: float,
         work: Work,
         announce: typing.Callable[[int], None],
         tend: Tend | None,
         renew: Renew | None,
+        succession: Succession | None,
+        on_stop: typing.Callable[[], object],
     ) -> None:
+        self._on_stop = on_stop
         self._count = count
-        self._address = address
+        self._port: int = sockets[0].getsockname()[1]
+        self._sockets = sockets
         self._drain_seconds = drain_seconds
         self._work = work
         self._announce = announce
         self._tend = tend
         self._renew = renew
         self._is_to_renew = False
-        self._started_at: dict[int, float] = {}
+        self._succession = succession
+        self._is_to_be_succeeded = False
+        self._news: int | None = None  # the descriptor that tells how the succession goes
+        self._farewell: int = signal.SIGTERM
+        # When each was started, and the number of its share of the sockets.
+        self._started_at: dict[int, tuple[float, int]] = {}
         self._ready = 0
         self._quick_deaths = 0
         self._stop_signals = 0
@@ -144,14 +178,17 @@ class _Supervisor:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         if self._renew is not None:
             signal.signal(signal.SIGHUP, self._note_hangup)
+        if self._succession is not None:
+            signal.signal(signal.SIGUSR2, self._note_succession)
         try:
             pause = self._tend() if self._tend else None
-            for _ in range(self._count):
-                self._start_worker()
+            for share in range(self._count):
+                self._start_worker(share)
             while not self._stop_signals:
                 self._wait(pause)
                 self._bury_dead()
                 self._renew_if_asked()
+                self._succeed_if_asked()
                 pause = self._tend() if self._tend else None
             return self._stop()
         except BaseException:
@@ -164,6 +201,19 @@ class _Supervisor:
     def _note_hangup(self, *_: object) -> None:
         self._is_to_renew = True
 
+    def _note_succession(self, *_: object) -> None:
+        self._is_to_be_succeeded = True
+
+    def _succeed_if_asked(self) -> None:
+        if self._is_to_be_succeeded and self._news is None and self._succession is not None:
+            self._news = self._succession.start(self._sockets)
+        self._is_to_be_succeeded = False
+
+    def close_sockets(self) -> None:
+        """Let nobody wait for workers that are going."""
+        for sock in self._sockets:
+            sock.close()
+
     def _renew_if_asked(self) -> None:
         if not self._is_to_renew or self._renew is None:
             return
@@ -174,16 +224,16 @@ class _Supervisor:
         else:
             self._tell_workers(number)
 
-    def _start_worker(self) -> None:
+    def _start_worker(self, number: int) -> None:
         # Until it is ready, it could not tell what the signal means, or would miss what it has to read.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _REREAD)
+        signal.pthread_sigmask(signal.SIG_BLOCK, _LATER)
         process = os.fork()
         if not process:
-            self._be_worker()
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _REREAD)
-        self._started_at[process] = time.monotonic()
+            self._be_worker(number)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _LATER)
+        self._started_at[process] = time.monotonic(), number
 
-    def _be_worker(self) -> None:
+    def _be_worker(self, number: int) -> None:
         """Do the work in the child, and never return into the parent's code."""
         status = 1
         try:
@@ -191,31 +241,43 @@ class _Supervisor:
             # A Ctrl-C at the terminal is the parent's to pass on; twice would mean "at once".
             os.setpgid(0, 0)
             os.close(self._lifeline[1])
-            family = socket.AF_INET6 if len(self._address) > 2 else socket.AF_INET
-            with _shared_socket(family, self._address) as sock:
-                status = self._work(WorkerPlace(sock, self._lifeline[0], self._be_ready))
+            sockets = self._sockets
+            own = sockets[number :: self._count] or [sockets[number % len(sockets)]]
+            for sock in sockets:
+                if sock not in own:
+                    sock.close()
+            status = self._work(WorkerPlace(own, self._lifeline[0], self._be_ready))
         except BaseException as exc:
             _say(f"oaiserve: a worker failed: {type(exc).__name__}: {exc}")
         finally:
             os._exit(status)
 
     def _be_ready(self) -> None:
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _REREAD)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _LATER)
         os.write(self._ready_pipe[1], b"r")
 
     def _wait(self, seconds: float | None) -> None:
         """Sleep until a signal comes or a worker is ready."""
-        readable, _, _ = select.select([self._signal_pipe[0], self._ready_pipe[0]], [], [], seconds)
+        awaited = [self._signal_pipe[0], self._ready_pipe[0]]
+        if self._news is not None:
+            awaited.append(self._news)
+        readable, _, _ = select.select(awaited, [], [], seconds)
+        if self._news in readable and self._succession is not None:
+            self._news = None
+            if self._succession.has_happened():
+                self._farewell = signal.SIGUSR2
+                self._stop_signals += 1
         if self._signal_pipe[0] in readable:
             os.read(self._signal_pipe[0], 4096)
         if self._ready_pipe[0] in readable:
             before, self._ready = self._ready, self._ready + len(os.read(self._ready_pipe[0], 4096))
             if before < self._count <= self._ready:
-                self._announce(self._address[1])
+                self._announce(self._port)
 
     def _bury_dead(self) -> None:
         for process, status in self._dead_workers():
-            lived = time.monotonic() - self._started_at.pop(process)
+            started_at, number = self._started_at.pop(process)
+            lived = time.monotonic() - started_at
             if self._stop_signals:
                 continue
             if lived >= _QUICK_DEATH_SECONDS:
@@ -226,7 +288,7 @@ class _Supervisor:
                 raise WorkersFailed(f"{_QUICK_DEATHS} workers in a row ended right after their start; see above")
             _say(f"oaiserve: worker {process} ended ({_cause(status)}); starting another")
             time.sleep(_RESTART_PAUSE_SECONDS)
-            self._start_worker()
+            self._start_worker(number)
 
     def _dead_workers(self) -> list[tuple[int, int]]:
         dead = []
@@ -239,7 +301,10 @@ class _Supervisor:
     def _stop(self) -> int:
         """Let the workers drain; a second signal is passed on, and those that outstay their time are killed."""
         told = self._stop_signals  # before they are told: a signal that comes meanwhile is one more to pass on
-        self._tell_workers(signal.SIGTERM)
+        self.close_sockets()
+        if self._farewell == signal.SIGTERM:
+            self._on_stop()
+        self._tell_workers(self._farewell)
         give_up = time.monotonic() + self._drain_seconds + _QUICK_DEATH_SECONDS
         while self._started_at and time.monotonic() < give_up:
             self._wait(0.5)
