@@ -54,6 +54,8 @@ _DOOR_MODEL = "gpt-3.5-turbo"
 # What of the service's own is for its owner: he has a key, or sits at the machine.
 _OWN_PAGES = frozenset(("/", "/metrics"))
 _MOST_NAMES = 1_000
+# Names of members that servers in Go take for "model": in any case.
+_OTHER_MODELS = frozenset(map("".join, itertools.product(*zip("model", "MODEL")))) - {"model"}
 
 
 class Rules(typing.NamedTuple):
@@ -250,7 +252,7 @@ class _Counted:
             if caller.money and sent.price is None and not rules.allows_unpriced:
                 raise no_price(caller.name, model)
             if type(value) is dict:
-                if caller.is_measured and any(name != "model" and name.lower() == "model" for name in value):
+                if caller.is_measured and not _OTHER_MODELS.isdisjoint(value):
                     raise unreadable(caller.name)  # servers in Go take each for the model
                 if asking.is_silent and value.get("stream") and rules.adds_usage and not asks_for_usage(value):
                     takes_event = True

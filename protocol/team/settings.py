@@ -15,8 +15,10 @@ class WindowsText(str):
 
     def windows(self) -> tuple[typing.Any, ...]:
         """Return them (protocol/limiter.py); ValueError where it is none."""
+        if not self:
+            return ()
         (read_windows,) = load("windows")
-        return tuple(read_windows(self)) if self else ()
+        return tuple(read_windows(self))
 
 
 def parse_windows(text: str) -> WindowsText:
