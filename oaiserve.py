@@ -232,7 +232,7 @@ def _key_guard(origins: Origins, settings: ServerSettings) -> KeyGuard:
 
 def _chat_example(settings: Settings, key_holders: typing.Sequence[str]) -> ChatExample:
     """Return an example that the backend answers which its model leads to, once the caller's key is in its place."""
-    example = ChatExample()
+    example = ChatExample(key=_CALLERS_KEY) if settings.server.keys_file else ChatExample()
     backend = _first_asked(settings, example.model)
     if backend is None or backend.kind == "mock":
         return example
@@ -1395,15 +1395,48 @@ def _key_notes(settings: Settings, key_holders: typing.Sequence[str]) -> typing.
     for backend in settings.backends:
         if backend.name in routed and getattr(backend.options, "kept_back", None):
             variable = backend.options.kept_back
+            instead = "it is asked without one" if settings.server.keys_file else "callers bring their keys"
             yield (
-                f"the environment's {variable} is not sent to {backend.name}, whose upstream is another's: callers "
-                f"bring their keys; if it is meant for it, write api_key = ${{{variable}}} there"
+                f"the environment's {variable} is not sent to {backend.name}, whose upstream is another's: {instead}; "
+                f"if it is meant for it, write api_key = ${{{variable}}} there"
             )
-    if key_holders and not settings.server.is_local:
+    if settings.server.keys_file:
+        yield from _team_notes(settings, key_holders)
+    elif key_holders and not settings.server.is_local:
         yield (
             f"whoever reaches this port spends the key of {', '.join(key_holders)}: nobody is asked for a key; "
-            "--host 127.0.0.1 lets this machine alone in"
+            "[server] keys_file asks for one, --host 127.0.0.1 lets this machine alone in"
         )
+
+
+def _team_notes(settings: Settings, key_holders: typing.Sequence[str]) -> typing.Iterator[str]:
+    """Give lines for who has keys for callers, and may expect more of them than they do."""
+    routed = _routed_names(settings)
+    keyless = [
+        backend.name
+        for backend in settings.backends
+        if backend.name in routed and backend.name not in key_holders and hasattr(backend.options, "api_key")
+    ]
+    if keyless:
+        yield (
+            f"{', '.join(keyless)} has no key: its upstream is asked without one, for the keys of callers are this "
+            "server's own; api_key gives it one"
+        )
+    _, load_keys, _ = load("team")
+    keys = load_keys(settings.server.keys_file)
+    if not any(one.rates.budget for one in (*keys.keys.values(), *keys.teams.values())):
+        return
+    if settings.single["ledger"].unpriced == "allow":
+        yield "a model without a price takes nothing from budgets: [ledger] unpriced = allow"
+        return
+    (price_of,) = load("prices")
+    unpriced = [
+        route.pattern
+        for route in settings.routes
+        if not {"*", "?"} & set(route.pattern) and price_of(keys.prices, route.pattern) is None
+    ]
+    if unpriced:
+        yield f"keys with a budget may not ask for {', '.join(unpriced)}: no line of [prices] in the keys file fits"
 
 
 def _connection_notes(settings: Settings) -> typing.Iterator[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import typing
+import urllib.parse
 
 # OpenAI API reference, "Error codes": the type that goes with a status where the raiser names none.
 _ERROR_TYPES = {
@@ -77,14 +78,35 @@ class UsageError(Exception):
 
 
 # What nobody should find in a message, because it is a password or may be a key: user information of a URL, a long word
-# of letters and digits, and what is marked as a key by its vendor.
+# of letters and digits, and what is marked as a key by its vendor. Ids are such words, too.
 _PASSWORD = re.compile(r"(?<=//)[^/@\s]+(?=@)")
+_SHORTEST_KEY = 8  # a shorter one may be a word
+_MARKED_KEY = re.compile(r"(?<![A-Za-z0-9])(?:sk|pk|rk|gsk|xai)[-_][!-.0-~]{4,}")
 _KEY_LIKE = re.compile(r"\b(?:(?:sk|pk|rk|gsk|xai)[-_]|bearer )[!-~]{4,}|\b(?=[\w-]*[0-9])[\w-]{20,}", re.IGNORECASE)
 
 
 def without_secrets(text: str) -> str:
     """Return a text without what may be a key or a password."""
     return _KEY_LIKE.sub("***", _PASSWORD.sub("***", text))
+
+
+def without_keys(text: str, key: str) -> str:
+    """Return a client's text, such as a path, without that client's key and without what is marked as a key.
+
+    Ids stay. What is percent-encoded is decoded where it hides a key.
+    """
+    shown = _hide_keys(text, key)
+    if "%" in shown:
+        decoded = urllib.parse.unquote(shown)
+        hidden = _hide_keys(decoded, key)
+        return shown if hidden == decoded else hidden
+    return shown
+
+
+def _hide_keys(text: str, key: str) -> str:
+    if len(key) >= _SHORTEST_KEY and key in text:
+        text = text.replace(key, "***")
+    return _MARKED_KEY.sub("***", text)
 
 
 def evidence(text: str, most: int = 80) -> str:

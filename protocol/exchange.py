@@ -48,12 +48,17 @@ class HeadFacts:
     (RequestHead.facts), and each is worked out once, when somebody first asks: until then it is None.
     """
 
-    __slots__ = ("cors_fields", "direct_endpoint", "endpoint", "has_no_id", "key", "key_label", "plans", "session")
+    __slots__ = (
+        "cors_fields", "direct_endpoint", "endpoint", "has_no_id", "key", "key_label", "logged_target", "plans",
+        "session",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         #: The API key that the caller sent, "" for none, and the label by which the log tells it from others.
         self.key: str | None = None
         self.key_label: str | None = None
+        #: Method and path as the log shows them.
+        self.logged_target: tuple[str, str] | None = None
         #: Whether it is known that the caller chose no request id.
         self.has_no_id = False
         #: The field lines of the answer that browsers want.

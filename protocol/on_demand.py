@@ -103,6 +103,8 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
         ("protocol.team.team", "load_keys"),
         ("protocol.team.team", "open_store"),
     ),
+    # Notes of a start whose keys have budgets.
+    "prices": (("protocol.team.money", "price_of"),),
     "windows": (("protocol.limiter", "read_windows"),),
     # Limits of keys, teams and addresses, by where it is kept what they have taken.
     "limits of a process": (("protocol.team.stores.memory", "MemoryStore"),),

@@ -9,7 +9,7 @@ import pytest
 from programs import running
 
 import oaiserve
-from protocol.errors import evidence
+from protocol.errors import evidence, without_keys
 
 SECRET = "sk-hunter2-0123456789abc"
 PASSWORD = "hunter2"
@@ -88,6 +88,22 @@ def test_a_mistyped_argument_with_a_key_or_a_password_is_not_repeated(arguments,
 )
 def test_evidence_is_cut_and_free_of_what_may_be_secret(text, shown):
     assert evidence(text) == repr(shown)
+
+
+@pytest.mark.parametrize(
+    ("path", "shown"),
+    [
+        ("/v1/responses/resp_0123456789abcdef0123456789", "/v1/responses/resp_0123456789abcdef0123456789"),
+        ("/v1/skills/task-sketch/risk-averse", "/v1/skills/task-sketch/risk-averse"),
+        (f"/v1/models/{SECRET}/x", "/v1/models/***/x"),
+        (f"/{SECRET}?a", "/***"),
+        ("/v1/%73k%2Dhunter2/%41", "/v1/***/A"),
+        ("/v1/files/hunter2.own.key", "/v1/files/***"),
+        ("/v1/%2541", "/v1/%2541"),
+    ],
+)
+def test_a_path_is_logged_without_keys_and_with_its_ids(path, shown):
+    assert without_keys(path, "hunter2.own.key") == shown
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there are no such modes")

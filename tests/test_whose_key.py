@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 
 import pytest
 from programs import ANY_CHAT, ask, running
@@ -81,7 +82,30 @@ def test_a_listener_is_local_where_nobody_else_can_connect(host, is_local):
 def test_banner_tells_who_lets_the_network_spend_a_key(command, options, says):
     with running(command, *options) as program:
         assert ("whoever reaches this port spends the key of relay: nobody is asked" in program.banner) is says
+        assert ("[server] keys_file asks for one" in program.banner) is says
         assert KEY not in program.banner
+
+
+@pytest.mark.parametrize(
+    ("backend", "options", "note"),
+    [
+        ("relay", ("--host", "0.0.0.0", "--set", f"relay.api_key={KEY}"), ""),  # callers are asked for keys
+        ("relay", (), "relay has no key: its upstream is asked without one, for the keys of callers are this server's"),
+        ("dashscope", (), "dashscope has no key: its upstream is asked without one"),
+        ("mock", ("--set", "routes.gpt-4o=mock", "--set", "routes.o3=mock"), "may not ask for o3: no line of [prices]"),
+        ("mock", ("--set", "ledger.unpriced=allow"), "a model without a price takes nothing from budgets"),
+        ("mock", (), ""),  # budgets need no ledger
+    ],
+)
+def test_banner_tells_what_the_keys_of_callers_do_not_do(command, tmp_path, backend, options, note):
+    digest = hashlib.sha256(b"sk-oai-alice").hexdigest()
+    keys = tmp_path / "keys.ini"
+    keys.write_text(f"[key alice]\nhash = sha256:{digest}\nbudget = 1 USD/day\n[prices]\ngpt-* = 1 in, 2 out\n")
+    environ = {"OPENAI_API_KEY": "", "DASHSCOPE_API_KEY": ""}
+    with running(command, backend, "--set", f"server.keys_file={keys}", *options, **environ) as program:
+        notes = [line for line in program.banner.splitlines() if "  mind:  " in line and "open files" not in line]
+        assert len(notes) == (1 if note else 0) and note in "".join(notes), program.banner
+        assert 'Authorization: Bearer YOUR-API-KEY"' in program.banner  # the line to paste
 
 
 # ---- the environment's key

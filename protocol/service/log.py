@@ -11,6 +11,7 @@ import time
 import traceback
 import typing
 
+from protocol.errors import without_keys
 from protocol.exchange import Request
 from protocol.on_demand import load
 from protocol.wire.json_text import JsonObject
@@ -52,9 +53,10 @@ class Log:
             return
         label = request.facts.key_label or key_label(request)
         if self.form == "text":
+            method, path = request.facts.logged_target or logged_target(request)
             self._add(
-                f"{self._now()} - Request started - IP: {request.peer}, Method: {request.head.method}, "
-                f"Path: {request.head.path}, API Key Hash: {label}\n"
+                f"{self._now()} - Request started - IP: {request.peer}, Method: {method}, Path: {path}, "
+                f"API Key Hash: {label}\n"
             )
         else:
             self._add(json.dumps(self._record("request_started", request, label, {})) + "\n")
@@ -91,10 +93,12 @@ class Log:
             return
         if request.head.path in self._unlogged:
             return
-        label, head, peer = request.facts.key_label or key_label(request), request.head, request.peer
+        facts, peer = request.facts, request.peer
+        label = facts.key_label or key_label(request)
+        method, path = facts.logged_target or logged_target(request)
         now = self._stamp if self._lines else self._now()
         self._add(
-            f"{now} - Request started - IP: {peer}, Method: {head.method}, Path: {head.path}, API Key Hash: {label}\n"
+            f"{now} - Request started - IP: {peer}, Method: {method}, Path: {path}, API Key Hash: {label}\n"
             f"{now} - Request completed - IP: {peer}, Status: {status}, Time: {seconds:.2f}s, API Key Hash: {label}\n"
         )
 
@@ -109,7 +113,7 @@ class Log:
         """Write where a defect of ours came up: frames only, for a message or value may hold what is secret."""
         frames = traceback.extract_tb(exc.__traceback__)
         places = " < ".join(f"{frame.name} ({frame.filename}:{frame.lineno})" for frame in reversed(frames[-8:]))
-        self.say(f"Request {request.id} failed inside with {type(exc).__name__} at {places}")
+        self.say(f"Request {without_keys(request.id, request.key)} failed inside with {type(exc).__name__} at {places}")
 
     def flush(self) -> None:
         """Write what has been gathered."""
@@ -118,9 +122,10 @@ class Log:
             self._write("".join(lines))
 
     def _record(self, event: str, request: Request, label: str, more: JsonObject) -> JsonObject:
+        method, path = request.facts.logged_target or logged_target(request)
         return {
-            "time": self._now(), "event": event, "request_id": request.id, "ip": request.peer,
-            "method": request.head.method, "path": request.head.path, "api_key_hash": label, **more,
+            "time": self._now(), "event": event, "request_id": without_keys(request.id, request.key),
+            "ip": request.peer, "method": method, "path": path, "api_key_hash": label, **more,
         }  # fmt: skip
 
     def _add(self, line: str) -> None:
@@ -147,3 +152,11 @@ def key_label(request: Request) -> str:
         label = md5_label(key)
     request.facts.key_label = label
     return label
+
+
+def logged_target(request: Request) -> tuple[str, str]:
+    """Return a request's method and path without keys; worked out once for a repeated head."""
+    head = request.head
+    target = without_keys(head.method, request.key), without_keys(head.path, request.key)
+    request.facts.logged_target = target
+    return target

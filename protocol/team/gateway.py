@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import typing
 
-from protocol.errors import ApiError
+from protocol.errors import ApiError, without_keys
 from protocol.exchange import (
     Answer,
     Backend,
@@ -165,13 +165,17 @@ class Gateway:
             backend = self._routes.backends_for(asked)[0]
             name = backend.sent_model(asked)
         except ApiError:  # the router will say so
-            return _Sent("", "", asked, price_of(self._prices, asked))
+            shown = without_keys(asked, "")
+            return _Sent(shown, "", "", shown, price_of(self._prices, asked))
         owner = "owner" if backend.holds_key else "caller" if backend.origin else ""
         price = price_of(self._prices, name) or price_of(self._prices, asked)
-        return _Sent(backend.name, owner, name, price)
+        return _Sent(without_keys(asked, ""), backend.name, owner, without_keys(name, ""), price)
 
 
 class _Sent(typing.NamedTuple):
+    """Who is asked first for a model, and how the books name it: what a client puts there may be a key."""
+
+    asked: str
     backend: str
     upstream_key: str
     model: str
@@ -272,7 +276,9 @@ class _Counted:
             gateway.books, caller, gateway.new_id(), makes_tokens=makes_tokens, takes_event=takes_event,
             price=sent.price,
         )  # fmt: skip
-        charge.asked, charge.sent, charge.backend = model, sent.model, sent.backend
+        charge.asked, charge.sent, charge.backend = sent.asked, sent.model, sent.backend
+        if request.key and request.key in model:
+            charge.asked = charge.sent = without_keys(model, request.key)
         charge.upstream_key, charge.endpoint = sent.upstream_key, self._endpoint.label
         return charge, demand(caller, others, tokens, sent.price, makes_tokens=makes_tokens), model
 
@@ -358,7 +364,7 @@ class _Counted:
         return begun if isinstance(begun, Response) else await begun
 
 
-_NOBODY = _Sent("", "", "", None)
+_NOBODY = _Sent("", "", "", "", None)
 
 
 class _Passing(Pending):
