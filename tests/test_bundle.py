@@ -245,10 +245,24 @@ RULES = [
         None,
     ),
     (
-        "file that is no module",
+        "file of another kind",
+        "protocol/page.png",
+        "",
+        "protocol/page.png:1: left out: only .py files can be carried, and .css, .html, .js",
+        None,
+    ),
+    (
+        "text that nobody asks for",
         "protocol/page.html",
         "<html></html>",
-        "protocol/page.html:1: left out: only .py files can be carried; put its text into a module",
+        "protocol/page.html:1: left out: no module names it",
+        None,
+    ),
+    (
+        "text that ends its string",
+        "protocol/page.js",
+        "const one = 1;\nconst two = '''2''';\n",
+        "protocol/page.js:2: expected no ''': it would end the string that carries the text",
         None,
     ),
     (
@@ -262,7 +276,7 @@ RULES = [
         "end of the string that carries the module",
         "protocol/words.py",
         with_line("# '''"),
-        "protocol/words.py:9: expected no ''': it would end the string that carries the module",
+        "protocol/words.py:9: expected no ''': it would end the string that carries the text",
         with_line("# '' \\'"),
     ),
     (
@@ -468,7 +482,7 @@ def test_the_command_builds_the_real_tree_to_programs_that_run(real: pathlib.Pat
 def test_the_real_tree_keeps_its_description_and_all_of_its_modules(real: pathlib.Path) -> None:
     text = (real / "oaiserve.py").read_text("utf-8")
     carried = set(re.findall(r"^# =+ begin (protocol/\S+) after \d+ =+$", text, re.MULTILINE))
-    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "protocol").rglob("*.py")}
+    modules = {path.relative_to(ROOT).as_posix() for path in (ROOT / "protocol").rglob("*.*") if path.suffix != ".pyc"}
     assert carried | set(STARTER) == modules
     code = "import oaiserve; print(oaiserve.__doc__, end='')"
     for entry in (real, real / "oaiserve.pyz"):

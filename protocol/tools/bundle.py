@@ -3,7 +3,8 @@
 The tree is canonical and both products are built from it. They carry each module's text as it stands, and the modules
 stay modules: protocol/tools/starter.py, which stands before them, compiles each when it is imported. A module can be
 carried when it keeps a few rules, and each rule whose breach would make a product differ from the tree is checked here,
-on the syntax tree, and named with its file and line.
+on the syntax tree, and named with its file and line. Texts of other kinds, such as a page's, are carried likewise; what
+asks for one names its path (`load_text` in protocol/on_demand.py).
 
 The same source gives the same bytes, whatever the platform, the Python version and the time of day: files are read
 with any line ending and written with `\\n`, nothing comes from a clock or from the order of a folder, and the zip is
@@ -27,6 +28,7 @@ _ROOTS = ("", "oaiserve", _PACKAGE)  # what an import of our own begins with: ""
 _STARTER = "protocol/tools/starter.py"
 _ON_DEMAND = "protocol/on_demand.py"
 _FLOOR = (3, 9)
+_TEXTS = (".css", ".html", ".js")  # what is carried besides modules
 
 # Each names a place on the disk, which a carried module does not have.
 _PLACE_NAMES = frozenset(("__file__", "__path__", "__cached__"))
@@ -141,8 +143,8 @@ def _read_tree(source: str) -> dict[str, str]:
 
 
 def _read(source: str, path: str) -> str:
-    if not path.endswith(".py"):
-        raise BundleError(f"{path}:1: left out: only .py files can be carried; put its text into a module")
+    if not path.endswith((".py", *_TEXTS)):
+        raise BundleError(f"{path}:1: left out: only .py files can be carried, and {', '.join(_TEXTS)}")
     with open(os.path.join(source, path), "rb") as file:
         data = file.read()
     try:
@@ -169,11 +171,15 @@ def _check(texts: dict[str, str]) -> None:
     """Raise BundleError for the first breach of a rule."""
     modules: dict[str, _Module] = {}
     for path, text in texts.items():
+        if not path.endswith(".py"):
+            _check_text(path, text)
+            continue
         module = _Module(path, text)
         if module.name in modules:
             raise module.error(1, f"{module.name} is already the name of {modules[module.name].path}")
         modules[module.name] = module
-        _check_text(module)
+        _check_text(path, text)
+        _check_indented(module)
         _check_places(module)
         _collect_imports(module)
         _collect_names(module)
@@ -186,16 +192,22 @@ def _check(texts: dict[str, str]) -> None:
     for module in modules.values():
         _check_cycles(module, modules, [], done)
     _check_reached(main, modules)
+    _check_named([path for path in texts if not path.endswith(".py")], modules)
 
 
-def _check_text(module: _Module) -> None:
-    """The text becomes a raw string between banners, and its imports are known by the beginning of their lines."""
+def _check_text(path: str, text: str) -> None:
+    """The text becomes a raw string between banners."""
+    for number, line in enumerate(text.split("\n"), 1):
+        if _QUOTES in line:
+            raise BundleError(f"{path}:{number}: expected no {_QUOTES}: it would end the string that carries the text")
+        if line.startswith(f"# {_RULE} "):
+            raise BundleError(f"{path}:{number}: expected no line that begins as a banner of the single file does")
+
+
+def _check_indented(module: _Module) -> None:
+    """The imports of a module are known by the beginning of their lines."""
     imports = {node.lineno for node in module.tree.body if isinstance(node, ast.ImportFrom)}
     for number, line in enumerate(module.text.split("\n"), 1):
-        if _QUOTES in line:
-            raise module.error(number, f"expected no {_QUOTES}: it would end the string that carries the module")
-        if line.startswith(f"# {_RULE} "):
-            raise module.error(number, "expected no line that begins as a banner of the single file does")
         if line.startswith(f"from {_PACKAGE}.") and number not in imports:
             raise module.error(number, f"expected no `from {_PACKAGE}.` at column 0 but in imports: indent the line")
 
@@ -304,6 +316,19 @@ def _check_reached(main: _Module, modules: dict[str, _Module]) -> None:
     for module in modules.values():
         if module.name not in reached:
             raise module.error(1, f"left out: nothing that {_MAIN} imports leads to it")
+
+
+def _check_named(paths: list[str], modules: dict[str, _Module]) -> None:
+    """Raise BundleError for a text that no module asks for."""
+    named = {
+        node.value
+        for module in modules.values()
+        for node in ast.walk(module.tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    for path in paths:
+        if path not in named:
+            raise BundleError(f"{path}:1: left out: no module names it")
 
 
 # Writing the products

@@ -36,13 +36,18 @@ class _Carried(importlib.machinery.SourceFileLoader):
         self.may_write = True
         self.folders: list[str] = []  # the __path__ of our packages and of nobody else's
         self.modules: dict[str, tuple[str, bytes, int]] = {}  # "protocol.errors" -> file, text, lines before it
+        self.texts: dict[str, bytes] = {}  # of files that are no modules, by the path in the tree
         if b"\r" in texts:
             texts = texts.replace(b"\r\n", b"\n")
         for part in texts.split(_BEGIN)[1:]:
             head, text = part.split(b"\nr'''\n", 1)
             file, _, line, *_ = head.decode().split()
+            text = text.split(b"'''\n", 1)[0]
+            if not file.endswith(".py"):
+                self.texts[file] = text
+                continue
             key = file.replace("/__init__.py", ".py")[:-3].replace("/", ".") if "/" in file else ""
-            self.modules[key] = (file, text.split(b"'''\n", 1)[0], 0 if apart else int(line))
+            self.modules[key] = (file, text, 0 if apart else int(line))
         # A folder that holds no caches, and gets none, is not asked for one module after the other.
         self.has_caches = not sys.dont_write_bytecode or os.path.isdir(os.path.dirname(self._cache(name) or ""))
 
@@ -93,6 +98,10 @@ class _Carried(importlib.machinery.SourceFileLoader):
         """Return the module's text, with each line where its code has it."""
         _, text, lines = self.modules[self._key(name)]
         return "\n" * lines + text.decode()
+
+    def get_text(self, file: str) -> bytes:
+        """Return the text of a file that is no module, by its path in the tree."""
+        return self.texts[file]
 
     def _key(self, name: str) -> str:
         return name[len(self.name) + 1 :]
