@@ -31,7 +31,7 @@ import typing
 from protocol.config import BackendSettings, Configuration, Section, Settings, describe
 from protocol.dashscope.settings import DashScopeSettings
 from protocol.errors import ApiError, UsageError, evidence, without_secrets
-from protocol.exchange import Answer, Backend, Endpoint, Request
+from protocol.exchange import Answer, Backend, Endpoint, Request, Response
 from protocol.held_bytes import HeldBytes
 from protocol.instrument.gate import Gate, Instrument
 from protocol.mock.settings import MockSettings, PaceSettings
@@ -315,6 +315,8 @@ class _Application:
         self.settings = settings
         self.backends = {backend.name: backend.kind for backend in settings.backends}
         self.routes = [(route.pattern, route.backends) for route in settings.routes]
+        self.shows_page = settings.server.page
+        self.features = _features(settings)
         self._service = service
         self._script = _read_script(settings)
         kept = {} if before is None else before._keeps(settings)
@@ -369,6 +371,10 @@ class _Application:
         """Return the text of /metrics."""
         return self._service.metrics()
 
+    def watch(self, request: Request) -> Response:
+        """Return the stream of requests that are over."""
+        return self._service.watch(request)
+
     def resting(self) -> list[str]:
         """Return the names of the backends that requests keep away from for a while."""
         return [name for name, backend in self._backends.items() if backend.is_resting]
@@ -408,6 +414,7 @@ class Service:
         self._metrics = Metrics()
         self._spool = _open_spool(settings, self.instance)
         self._team: typing.Any = None
+        self._live: typing.Any = None
         self._application = application = _Application(settings, self)
         self._retiring: dict[_Application, asyncio.Task[None]] = {}
         self._server = Server(
@@ -419,6 +426,10 @@ class Service:
     def forward(self, request: Request) -> Answer:
         """Answer a request that a backend has made itself."""
         return self._application.router.forward(request)
+
+    def sent_model(self, asked: str) -> str:
+        """Return what a model is called where it is asked first; ApiError 404 where nobody takes it."""
+        return self._application.router.sent_model(asked)
 
     def forget_heads(self) -> None:
         """Let every head be routed anew."""
@@ -479,6 +490,14 @@ class Service:
         """The port that the server listens on."""
         return self._server.port
 
+    def watch(self, request: Request) -> Response:
+        """Return the stream of requests that are over."""
+        if self._live is None:
+            (live,) = load("live")
+            self._live = live(self._server.be_watched, asyncio.get_running_loop(), time.time, self.sent_model)
+        stream: Response = self._live.watch(request)
+        return stream
+
     def metrics(self) -> str:
         """Return the text of /metrics."""
         gauges: dict[str, tuple[str, float]] = {"connections": ("Connections open.", self._server.open_connections)}
@@ -500,6 +519,8 @@ class Service:
         """Stop in good order, within drain_timeout. `is_succeeded`: another process listens on the same sockets."""
         for application in (self._application, *self._retiring):
             application.leave()
+        if self._live is not None:
+            self._live.leave()
         await self._server.drain(is_succeeded=is_succeeded)
         await self._close_applications()
 
@@ -518,6 +539,15 @@ class Service:
             await self._team.close()
         if self._spool is not None:
             self._spool.close()
+
+
+def _features(settings: Settings) -> list[str]:
+    """Return what is switched on that the page for people has to know of."""
+    switched = {
+        "keys": settings.server.keys_file, "ledger": settings.single["ledger"].file,
+        "workers": settings.server.workers != 1,
+    }  # fmt: skip
+    return [name for name, is_on in switched.items() if is_on]
 
 
 def _new_instance() -> str:

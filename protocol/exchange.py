@@ -109,6 +109,9 @@ class Take(typing.Protocol):
     def end(self, status: int) -> None:
         """Learn that the request is over; status 499 says that the client had gone."""
 
+    def told(self) -> JsonObject:
+        """Return what the live view tells of it."""
+
 
 class Charge(typing.Protocol):
     """What one request costs who has asked (protocol/team)."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import importlib.util
+import os
 import re
 import sys
 import typing
@@ -74,7 +75,9 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     "fault": (("protocol.instrument.faults.language", "parse_fault"),),
     "script file": (("protocol.instrument.scripts", "read_script_file"),),
     # A browser at GET /.
-    "info page": (("protocol.service.page", "info_page"),),
+    "page": (("protocol.service.page.whole", "make_page"),),
+    # Who watches there what comes.
+    "live": (("protocol.service.live", "Live"),),
     # GET /openapi.json.
     "OpenAPI": (
         ("protocol.openai.api.as_openapi", "openapi"),
@@ -193,6 +196,16 @@ def load(occasion: str) -> tuple[typing.Any, ...]:
 def is_loaded(*occasions: str) -> bool:
     """Tell whether occasions have been loaded, or have nothing to load; else `load` may take 100 ms."""
     return all(occasion in _loaded or occasion not in ON_DEMAND for occasion in occasions)
+
+
+def load_text(file: str) -> str:
+    """Return the text of a file of the program that is no module, by its path in the tree: protocol/…/page.css."""
+    spec: typing.Any = importlib.util.find_spec(str(__package__))
+    if hasattr(spec.loader, "get_text"):  # the single file and the zipapp carry it (protocol/tools/starter.py)
+        data = spec.loader.get_text(file)
+    else:
+        data = spec.loader.get_data(os.path.join(spec.submodule_search_locations[0], *file.split("/")[1:]))
+    return str(data, "utf-8").replace("\r\n", "\n")
 
 
 _loaded: set[str] = set()

@@ -1,10 +1,58 @@
-"""Answers' bodies as they leave, seen by who writes them down; nothing about them is changed."""
+"""Answers as they pass, and their bodies as they leave, seen by who writes them down."""
 
 from __future__ import annotations
 
 import typing
 
-from protocol.exchange import Body, Paced, Pushed, Sink, Verbatim
+from protocol.exchange import Answer, Body, Paced, Pending, Pushed, Response, Rest, Sink, Verbatim
+
+Change = typing.Callable[[Response], Response]
+
+
+def passing(answer: Answer, change: Change) -> Answer:
+    """Return an answer that is changed when it is there."""
+    if isinstance(answer, Response):
+        return change(answer)
+    return _Passing(answer, change) if isinstance(answer, Pending) else _pass_later(answer, change)
+
+
+async def _pass_later(answer: typing.Awaitable[Response], change: Change) -> Response:
+    return change(await answer)
+
+
+class _Passing(Pending):
+    """An answer that is on its way, and is changed when it comes."""
+
+    __slots__ = ("_change", "_pending")
+
+    def __init__(self, pending: Pending, change: Change) -> None:
+        self._pending: Pending | None = pending
+        self._change = change
+        pending.deliver = self._came
+
+    def _came(self, answer: Response | Rest) -> None:
+        self._pending = None
+        change = self._change
+        if isinstance(answer, Response):
+            self.deliver(change(answer))
+        else:
+            self.deliver(Rest(lambda: _pass_later(answer, change)))
+
+    def pause(self) -> None:
+        """Let the answer send no more for now."""
+        if self._pending is not None:
+            self._pending.pause()
+
+    def resume(self) -> None:
+        """Let the answer send again."""
+        if self._pending is not None:
+            self._pending.resume()
+
+    def cancel(self) -> None:
+        """Let the answer give back what it holds."""
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.cancel()
 
 
 class Witness(typing.Protocol):

@@ -17,6 +17,8 @@ FAULT_FIELD = "x-oaiserve-fault"
 
 # Where sessions are, and where they are controlled.
 _ROOTS = ("/s/", "/_oaiserve/")
+# What below them is the service's own, whatever the instrument does.
+_OWN_PATHS = frozenset(("/_oaiserve/live", "/_oaiserve/me"))
 
 
 class Instrument(typing.Protocol):
@@ -65,7 +67,8 @@ class Gate:
 
     def route(self, request: Request) -> Endpoint:
         """Choose the endpoint from the head; ApiError 404 or 405 where there is none."""
-        if self._is_on or request.path.startswith(_ROOTS) or FAULT_FIELD in request.fields:
+        path = request.path
+        if (self._is_on or path.startswith(_ROOTS) or FAULT_FIELD in request.fields) and path not in _OWN_PATHS:
             if self._instrument is None and not is_loaded("instrument"):
                 return LateEndpoint(self._find, streams_body=True)
             return self.begin().endpoint(request)

@@ -17,6 +17,7 @@ from protocol.instrument.script.said import Said, WholeAnswer
 from protocol.instrument.script.script import Missed, no_rule_fits
 from protocol.instrument.session import Session
 from protocol.wire.http1.writers import encode_fields
+from protocol.wire.json_text import JsonObject
 
 # Where an answer is as slow as its rule says; elsewhere that is noted.
 _PACED_PLACES = ("chat", "completions", "responses")
@@ -128,6 +129,14 @@ class Take:
             self.admission.end(failed=status >= 400 and status != 499)
         if not self.entry.ended:
             self.session.journal.note_end(self.entry, "left" if status == 499 else "done", self.session.now())
+
+    def told(self) -> JsonObject:
+        """Return what the live view tells of it (exchange.Take): `call` is its number in the journal of `session`."""
+        entry = self.entry
+        return {
+            "asked": entry.model, "rule": entry.rule, "fault": entry.fault, "session": self.session.name,
+            "call": entry.number, "came": entry.came,
+        }  # fmt: skip
 
     def whole(self) -> None:
         """Learn that the answer's body has come to its end; that it has left, `end` says."""

@@ -15,7 +15,7 @@ from protocol.errors import ApiError
 from protocol.exchange import Answer, BackendFailed, Endpoint, ErrorShapes, HeadFacts, Paced, Request, Response
 from protocol.held_bytes import HeldBytes
 from protocol.server.slicing import SLICE_BYTES
-from protocol.service.log import Log
+from protocol.service.log import RequestLog
 from protocol.service.metrics import Metrics
 from protocol.wire.http1.messages import RequestHead
 from protocol.wire.http1.writers import ResponseWriter, chunked_answer, encode_fields, sized_answer
@@ -30,7 +30,7 @@ class ServerForRequests(typing.Protocol):
     loop: asyncio.AbstractEventLoop
     #: The loop's time.
     time: typing.Callable[[], float]
-    log: Log
+    log: RequestLog
     metrics: Metrics
     errors: ErrorShapes
     held: HeldBytes

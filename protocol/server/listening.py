@@ -21,7 +21,7 @@ import ssl
 import typing
 
 from protocol.server.connection import Connection
-from protocol.service.log import Log
+from protocol.service.log import RequestLog
 
 # Connections that wait in the kernel to be accepted.
 _BACKLOG = 4096
@@ -39,7 +39,7 @@ class ServerForListener(typing.Protocol):
     """What listening needs of the server. Connections that are still to be made are in `greeting`."""
 
     loop: asyncio.AbstractEventLoop
-    log: Log
+    log: RequestLog
     greeting: set[Connection]
     most_connections: int
 

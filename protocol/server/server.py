@@ -22,7 +22,7 @@ from protocol.server.listening import Listener, open_sockets
 from protocol.server.settings import ServerSettings
 from protocol.service.cors import CorsPolicy
 from protocol.service.forwarded_for import TrustedProxies
-from protocol.service.log import Log
+from protocol.service.log import RequestLog
 from protocol.service.metrics import Metrics
 from protocol.wire.http1.memo import RequestMemo
 
@@ -46,6 +46,16 @@ class Application(typing.Protocol):
         """Choose the endpoint from the head; ApiError 404 or 405 where there is none."""
 
 
+class Watcher(typing.Protocol):
+    """Who sees each request, from its endpoint to its end."""
+
+    def around(self, endpoint: Endpoint) -> Endpoint:
+        """Return an endpoint that answers as another does."""
+
+    def log_for(self, log: RequestLog) -> RequestLog:
+        """Return a log that does what another does."""
+
+
 class Server:
     """Listens, holds the connections, and ends them in good order.
 
@@ -61,7 +71,7 @@ class Server:
         errors: ErrorShapes,
         cors: CorsPolicy,
         settings: ServerSettings,
-        log: Log,
+        log: RequestLog,
         metrics: Metrics,
         *,
         held: HeldBytes | None = None,
@@ -72,7 +82,7 @@ class Server:
         self.loop = loop = asyncio.get_running_loop()
         self.time = clock_of(loop)
         self.errors = errors
-        self.log = log
+        self.log: RequestLog = log
         self.metrics = metrics
         self.held = HeldBytes(settings.max_memory) if held is None else held
         self.on_request = on_request
@@ -90,6 +100,8 @@ class Server:
         self.draining = False
         #: The port that is listened on; 0 before `listen`.
         self.port = 0
+        self._own_log = log
+        self._watcher: Watcher | None = None
         self._obey(application, cors, settings)
         self._listener: Listener | None = None
         self._forgetting: asyncio.TimerHandle | None = None
@@ -219,7 +231,14 @@ class Server:
 
     def route(self, request: Request) -> Endpoint:
         """Choose the endpoint from the head; ApiError where there is none."""
-        return self._application.route(request)
+        endpoint = self._application.route(request)
+        return endpoint if self._watcher is None else self._watcher.around(endpoint)
+
+    def be_watched(self, watcher: Watcher | None) -> None:
+        """Let a watcher see each request from now on; None for nobody any more."""
+        self._watcher = watcher
+        self.log = self._own_log if watcher is None else watcher.log_for(self._own_log)
+        self.forget_heads()
 
     def forget_heads(self) -> None:
         """Let every head be routed anew: the application may choose otherwise from now on."""

@@ -57,6 +57,7 @@ class ServerSettings(Section):
         "key with which the control paths below /_oaiserve/ may be called from anywhere; empty: only here",
     )
     keys_file: str = option("", parse_text, "file of the keys that callers need (keys.ini); empty: nobody needs one")
+    page: bool = option("no", parse_switch, "yes: the page for people at / is shown beyond this machine, too")
     journal: bool = option("no", parse_switch, "yes: keep a journal of all calls, which /_oaiserve/calls shows")
     log: str = option("text", parse_choice("text", "json", "off"), "text, json or off")
     log_file: str = option("", parse_text, "file to append the log to; empty is standard error")

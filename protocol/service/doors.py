@@ -6,15 +6,16 @@ import json
 import sys
 import typing
 
+from protocol.errors import ApiError
 from protocol.exchange import Answer, Endpoint, Request, Response, answer_in_turns
 from protocol.on_demand import load
 from protocol.openai.answers import JSON_FIELDS, json_response
 from protocol.openai.long_json import encode_long_json
 from protocol.service.chat_door import Routes, chat_door
+from protocol.service.own_machine import may_see
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject, encode_json
 
-_HTML_FIELDS = encode_fields([("content-type", "text/html; charset=utf-8"), ("vary", "Accept")])
 _INFO_FIELDS = JSON_FIELDS + b"vary: Accept\r\n"
 _METRICS_FIELDS = encode_fields([("content-type", "text/plain; version=0.0.4; charset=utf-8")])
 
@@ -49,21 +50,48 @@ class ServiceState(typing.Protocol):
     def routes(self) -> typing.Sequence[tuple[str, typing.Sequence[str]]]:
         """The routes: patterns for models, with the names of backends."""
 
+    @property
+    def shows_page(self) -> bool:
+        """Whether the page for people is shown beyond this machine."""
+
+    @property
+    def features(self) -> typing.Sequence[str]:
+        """What is switched on that the page has to know of."""
+
     def metrics(self) -> str:
         """Return the text of /metrics."""
 
     def resting(self) -> list[str]:
         """Return the names of the backends that requests keep away from for a while."""
 
+    def watch(self, request: Request) -> Response:
+        """Return the stream of requests that are over."""
+
+
+#: Where the page for people learns of requests as they are answered.
+LIVE_PATH = "/_oaiserve/live"
+
+
+def wants_page(request: Request) -> bool:
+    """Tell whether who asks for `/` is a browser."""
+    return "text/html" in request.fields.get("accept").lower()
+
 
 def service_doors(state: ServiceState, routes: Routes) -> dict[str, dict[str, Endpoint]]:
     """Return the doors by path and method, `*` for all others; `routes` answer what comes in at the chat door."""
 
     def info(request: Request) -> Response:
-        if "text/html" in request.fields.get("accept").lower():
-            (info_page,) = load("info page")
-            return Response(200, _HTML_FIELDS, info_page(_info(state, request.head.host), state.version).encode())
+        if wants_page(request) and may_see(request, from_anywhere=state.shows_page):
+            (make_page,) = load("page")
+            made: Response = make_page()
+            return made
         return Response(200, _INFO_FIELDS, encode_json(_info(state, request.head.host)))
+
+    def live(request: Request) -> Response:
+        if not may_see(request, from_anywhere=state.shows_page):
+            message = "Only this machine may watch; [server] page = yes lets others, too."
+            raise ApiError(403, message, code="page_not_allowed")
+        return state.watch(request)
 
     def health(request: Request) -> Response:
         status = "draining" if state.draining else "healthy"
@@ -78,9 +106,6 @@ def service_doors(state: ServiceState, routes: Routes) -> dict[str, dict[str, En
         python = ".".join(map(str, sys.version_info[:3]))
         return json_response({"service": "oaiserve", "version": state.version, "python": python})
 
-    def metrics(request: Request) -> Response:
-        return Response(200, _METRICS_FIELDS, state.metrics().encode())
-
     described: list[bytes] = []
 
     def openapi(request: Request) -> Answer:
@@ -91,6 +116,9 @@ def service_doors(state: ServiceState, routes: Routes) -> dict[str, dict[str, En
         described[:] = [encode_long_json(make_document(read_reference(lambda: texts), state.version))]
         return Response(200, JSON_FIELDS, described[0])
 
+    def metrics(request: Request) -> Response:
+        return Response(200, _METRICS_FIELDS, state.metrics().encode())
+
     return {
         "/": {"GET": Endpoint(info, "info"), **chat_door(routes)},
         "/openapi.json": {"GET": Endpoint(openapi, "openapi")},
@@ -98,6 +126,7 @@ def service_doors(state: ServiceState, routes: Routes) -> dict[str, dict[str, En
         "/ready": {"GET": Endpoint(ready, "ready", is_vital=True)},
         "/version": {"GET": Endpoint(version, "version")},
         "/metrics": {"GET": Endpoint(metrics, "metrics", is_vital=True)},
+        LIVE_PATH: {"GET": Endpoint(live, "live")},
     }
 
 
@@ -133,4 +162,6 @@ def _info(state: ServiceState, host: str) -> JsonObject:
             "GET /metrics": "counters and latencies for Prometheus",
         },
         "usage": chat_example(base, state.example),
+        "example": state.example._asdict(),
+        "features": list(state.features),
     }

@@ -17,6 +17,32 @@ from protocol.on_demand import load
 from protocol.wire.json_text import JsonObject
 
 
+class RequestLog(typing.Protocol):
+    """What the server asks of a log."""
+
+    @property
+    def records_requests(self) -> bool:
+        """Whether it wants to know of requests."""
+
+    def started(self, request: Request) -> None:
+        """Learn that a request came."""
+
+    def completed(self, request: Request, status: int, seconds: float, answer_id: str = "") -> None:
+        """Learn that its answer has been sent."""
+
+    def answered(self, request: Request, status: int, seconds: float, answer_id: str = "") -> None:
+        """Learn both at once."""
+
+    def say(self, message: str) -> None:
+        """Take a line of the server's own."""
+
+    def failure(self, request: Request, exc: BaseException) -> None:
+        """Learn where a defect of ours came up."""
+
+    def flush(self) -> None:
+        """Write what has been gathered."""
+
+
 class Log:
     """Writes lines of the form "text", "json" or "off" with `write` (which takes a str of whole lines).
 

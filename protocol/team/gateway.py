@@ -15,14 +15,13 @@ from protocol.exchange import (
     Backend,
     Endpoint,
     LateEndpoint,
-    Pending,
     Request,
     Response,
-    Rest,
     answer_of,
 )
 from protocol.limiter import Claim, Full, Window
 from protocol.openai.asked_model import asked_model, begins_as, body_kind, head_model
+from protocol.service.doors import LIVE_PATH, wants_page
 from protocol.service.own_machine import stranger
 from protocol.team.admission import (
     Demand,
@@ -46,13 +45,14 @@ from protocol.team.money import Price, price_of
 from protocol.team.own_models import lists_models, own_models
 from protocol.team.stores.store import Place, Taken
 from protocol.team.usage_event import asks_for_usage, with_usage_asked
+from protocol.witness import passing
 
 # What an answer is reckoned to be whose length nobody has said, and of which none of its kind has been seen.
 _USUAL_TOKENS = 1_000
 # The chat door's, for a request that names none.
 _DOOR_MODEL = "gpt-3.5-turbo"
 # What of the service's own is for its owner: he has a key, or sits at the machine.
-_OWN_PAGES = frozenset(("/", "/metrics"))
+_OWN_PAGES = frozenset(("/", "/metrics", LIVE_PATH))
 _MOST_NAMES = 1_000
 # Names of members that servers in Go take for "model": in any case.
 _OTHER_MODELS = frozenset(map("".join, itertools.product(*zip("model", "MODEL")))) - {"model"}
@@ -189,7 +189,8 @@ class _Refusing(Endpoint):
 
     def __init__(self, error: ApiError, endpoint: Endpoint, *, is_own_page: bool) -> None:
         def answer(request: Request) -> Answer:
-            if is_own_page and not stranger(request):
+            # The page itself is the same for everybody: it asks for a key, and shows nothing without one.
+            if is_own_page and (not stranger(request) or (request.path == "/" and wants_page(request))):
                 return endpoint.answer(request)
             raise error.anew()
 
@@ -329,9 +330,7 @@ class _Counted:
         if isinstance(answer, Response):
             return charge.passing(answer)
         charge.open()
-        if isinstance(answer, Pending):
-            return _Passing(answer, charge)
-        return _pass_later(answer, charge)
+        return passing(answer, charge.passing)
 
     async def _answer_later(
         self,
@@ -365,45 +364,6 @@ class _Counted:
 
 
 _NOBODY = _Sent("", "", "", "", None)
-
-
-class _Passing(Pending):
-    """An answer that is on its way, and is counted when it comes."""
-
-    __slots__ = ("_charge", "_pending")
-
-    def __init__(self, pending: Pending, charge: Charge) -> None:
-        self._pending: Pending | None = pending
-        self._charge = charge
-        pending.deliver = self._came
-
-    def _came(self, answer: Response | Rest) -> None:
-        self._pending = None
-        charge = self._charge
-        if isinstance(answer, Response):
-            self.deliver(charge.passing(answer))
-        else:
-            self.deliver(Rest(lambda: _pass_later(answer, charge)))
-
-    def pause(self) -> None:
-        """Let the answer send no more for now."""
-        if self._pending is not None:
-            self._pending.pause()
-
-    def resume(self) -> None:
-        """Let the answer send again."""
-        if self._pending is not None:
-            self._pending.resume()
-
-    def cancel(self) -> None:
-        """Let the answer give back what it holds."""
-        pending, self._pending = self._pending, None
-        if pending is not None:
-            pending.cancel()
-
-
-async def _pass_later(answer: typing.Awaitable[Response], charge: Charge) -> Response:
-    return charge.passing(await answer)
 
 
 def _is_form(request: Request) -> bool:

@@ -27,7 +27,7 @@ CALLED_BY_OTHERS = {
     "sizehint": "asyncio passes it to get_buffer",
     "pytest_configure": "pytest calls it of a module that it is told to load",
     "use_faults": "a program calls it of its session",
-    **dict.fromkeys(("has_location", "submodule_search_locations"), "Python reads it of a module's spec"),
+    "has_location": "Python reads it of a module's spec",
 }
 
 _environment_lock = threading.Lock()

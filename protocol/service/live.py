@@ -1,0 +1,340 @@
+"""Who watches: each request as soon as it is over, for the page for people.
+
+While nobody watches nothing of this is asked by anybody. The first viewer makes the server put this around its
+endpoints, to see when answers begin and what they tell of tokens, and around its log, to learn of their ends; when the
+last one leaves, both are as before.
+
+All viewers get the same bytes, a block of events some times a second. One that reads slowly gets no block before it
+reads again, and then learns how many requests it has missed: nothing is kept for anybody. When more requests come than
+people can look at, the others of the same moment are only counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import typing
+
+from protocol.errors import ApiError
+from protocol.exchange import LONG_BODY, Answer, Endpoint, LateEndpoint, Paced, Pushed, Request, Response, Sink
+from protocol.on_demand import load
+from protocol.openai.answers import EVENT_STREAM_FIELDS
+from protocol.openai.asked_model import asked_model, head_model
+from protocol.openai.usage import UsageReader
+from protocol.service.log import RequestLog, key_label
+from protocol.wire.json_text import JsonObject, encode_json
+from protocol.wire.sse import KEEP_ALIVE, encode_event
+from protocol.witness import passing, witnessed
+
+_BLOCK_SECONDS = 0.25
+# Requests of a block that are shown, not only counted: 400 a second are more than anybody can read.
+_MOST_ROWS = 100
+# The endpoints whose requests nobody wants to see: this one, and those of probes.
+_UNSHOWN = ("live", "health", "ready")
+# Blocks' times without one, after which a comment goes out: whoever is on the way must not take the line for dead.
+_SILENT_TICKS = 60
+# A stream tells its usage in one of its last events.
+_LAST_FRAMES = 4
+
+
+class Live:
+    """The viewers, and what they are told.
+
+    `be_watched` puts what it gets around the server's endpoints and log, None takes that away. `clock` gives seconds
+    since the epoch. `sent_model` says what a model is called where it is asked; ApiError where nobody takes it.
+    """
+
+    def __init__(
+        self,
+        be_watched: typing.Callable[[Live | None], None],
+        loop: asyncio.AbstractEventLoop,
+        clock: typing.Callable[[], float],
+        sent_model: typing.Callable[[str], str],
+    ) -> None:
+        self._be_watched = be_watched
+        self._loop = loop
+        self._clock = clock
+        self._sent_model = sent_model
+        self._viewers: set[_Viewer] = set()
+        self._answers: dict[Request, _Seen] = {}
+        self._rows: list[bytes] = []
+        self._skipped = 0
+        self._silent_ticks = 0
+        self._timer: asyncio.TimerHandle | None = None
+
+    def watch(self, request: Request) -> Response:
+        """Return an event stream of what comes from now on."""
+        return Response(200, EVENT_STREAM_FIELDS, b"" if request.method == "HEAD" else _Viewer(self))
+
+    def leave(self) -> None:
+        """End all streams: the server is about to stop."""
+        for viewer in list(self._viewers):
+            viewer.end()
+
+    def join(self, viewer: _Viewer) -> None:
+        """Let a viewer see what comes from now on."""
+        self._viewers.add(viewer)
+        if self._timer is None:
+            self._timer = self._loop.call_later(_BLOCK_SECONDS, self._tick)
+            self._be_watched(self)
+
+    def part(self, viewer: _Viewer) -> None:
+        """Let a viewer see nothing more."""
+        self._viewers.discard(viewer)
+        if not self._viewers and self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            self._be_watched(None)
+            self._answers.clear()
+            self._rows.clear()
+            self._skipped = 0
+
+    def _tick(self) -> None:
+        self._timer = self._loop.call_later(_BLOCK_SECONDS, self._tick)
+        rows, skipped = self._rows, self._skipped
+        count = len(rows) + skipped
+        self._silent_ticks = 0 if count else self._silent_ticks + 1
+        if count:
+            self._rows, self._skipped = [], 0
+            self._show(encode_event(b'{"rows":[%b],"skipped":%d}' % (b",".join(rows), skipped)), count)
+        elif self._silent_ticks >= _SILENT_TICKS:
+            self._silent_ticks = 0
+            self._show(KEEP_ALIVE, 0)
+
+    def _show(self, block: bytes, count: int) -> None:
+        for viewer in list(self._viewers):
+            viewer.take(block, count)
+
+    # ---- what is seen -----------------------------------------------------------------------------------------------
+
+    def around(self, endpoint: Endpoint) -> Endpoint:
+        """Return an endpoint whose answers are seen (server.Watcher)."""
+        if isinstance(endpoint, LateEndpoint):
+            late = endpoint
+
+            async def find(request: Request) -> Endpoint:
+                return self.around(await late.find(request))
+
+            return LateEndpoint(find, streams_body=late.streams_body)
+
+        def answer(request: Request) -> Answer:
+            if not self._viewers:  # who watched when the request came has left since
+                return endpoint.answer(request)
+            seen = self._answers[request] = _Seen(endpoint.label, self._loop.time)
+            if request.stream is not None and request.method == "POST":
+                request.stream = _Read(request.stream, seen.body)
+            return passing(endpoint.answer(request), seen.passing)
+
+        return Endpoint(
+            answer, endpoint.label, streams_body=endpoint.streams_body, errors=endpoint.errors,
+            is_vital=endpoint.is_vital, early_head=endpoint.early_head,
+        )  # fmt: skip
+
+    def log_for(self, log: RequestLog) -> RequestLog:
+        """Return a log whose requests are seen (server.Watcher)."""
+        return _Told(log, self)
+
+    def note(self, request: Request, status: int, seconds: float) -> None:
+        """Learn that a request is over."""
+        seen = self._answers.pop(request, None)
+        if not self._viewers or (seen is not None and seen.label in _UNSHOWN):
+            return
+        if len(self._rows) >= _MOST_ROWS:
+            self._skipped += 1
+        elif request.charge is None:
+            self._add(self._row(request, status, seconds, seen, {}))
+        else:
+            request.charge.tell(lambda told: self._add(self._row(request, status, seconds, seen, told)))
+
+    def _add(self, row: JsonObject) -> None:
+        self._rows.append(encode_json({name: value for name, value in row.items() if value not in ("", None, [])}))
+
+    def _row(
+        self, request: Request, status: int, seconds: float, seen: _Seen | None, charged: JsonObject
+    ) -> JsonObject:
+        """Return what is shown of a request; `charged` is what the log tells of its cost, {} where nobody counts."""
+        row: JsonObject = {
+            "at": round(self._clock(), 3), "id": request.id, "method": request.method, "path": request.head.path,
+            "peer": request.peer, "status": status, "seconds": round(seconds, 6), "key": key_label(request),
+        }  # fmt: skip
+        if seen is not None:
+            row.update(seen.told(seconds))
+        if request.take is not None:
+            row.update(request.take.told())
+        row.update({name: charged[name] for name in ("asked", "sent", "backend", "key") if charged.get(name)})
+        if not row.get("asked"):
+            row["asked"] = _model_of(request, b"" if seen is None else bytes(seen.body))
+        if row["asked"] and not row.get("sent"):
+            with contextlib.suppress(ApiError):
+                row["sent"] = self._sent_model(row["asked"])
+        return row
+
+
+def _model_of(request: Request, streamed: bytes) -> str:
+    """Return the model that a request has asked for, "" for none that is told soon."""
+    if streamed:
+        (find_model,) = load("JSON with a model")
+        found = find_model(streamed)
+        return found[0] if found else head_model(request)
+    if len(request.body) <= LONG_BODY:
+        with contextlib.suppress(ApiError):
+            return asked_model(request, LONG_BODY)
+    return head_model(request)
+
+
+class _Seen:
+    """What is seen of one answer: its first byte, in the loop's time, its tokens, and what was tried for it."""
+
+    __slots__ = ("_attempts", "_began", "_first", "_now", "_reader", "body", "label")
+
+    def __init__(self, label: str, now: typing.Callable[[], float]) -> None:
+        self.label = label
+        #: The beginning of a request's body that is read as it comes.
+        self.body = bytearray()
+        self._now = now
+        self._began = now()
+        self._first: float | None = None
+        self._reader = UsageReader()
+        self._attempts: tuple[str, ...] = ()
+
+    def passing(self, response: Response) -> Response:
+        """Return an answer whose body is seen as it leaves."""
+        self._attempts = response.attempts
+        body = response.body
+        if isinstance(body, Paced):  # the server sends it, at times that are known
+            self._first = self._now() + body.first_delay
+            self._reader.took(b"".join(body.frames[-_LAST_FRAMES:]))
+            return response
+        return Response(
+            response.status, response.fields, witnessed(body, self), response.length, response.request_id,
+            response.attempts,
+        )  # fmt: skip
+
+    def took(self, data: bytes) -> None:
+        """Learn that a piece of the answer leaves (Witness)."""
+        if self._first is None:
+            self._first = self._now()
+        self._reader.took(data)
+
+    def whole(self) -> None:
+        """Learn that the answer has come to its end; the log learns it, too (Witness)."""
+
+    def cut(self, error: Exception | None = None) -> None:
+        """Learn that the answer breaks off; the log learns it, too (Witness)."""
+
+    def told(self, seconds: float) -> JsonObject:
+        """Return what is to be shown of it; the request took so many seconds in all."""
+        usage, first = self._reader.usage, self._first
+        told: JsonObject = {"endpoint": self.label, "attempts": list(self._attempts)}
+        if first is not None:
+            told["first"] = round(min(first - self._began, seconds), 6)
+        if usage is not None:
+            told["in"], told["out"] = usage.input, usage.output
+        return told
+
+
+class _Read:
+    """A request's body that is read as it comes; its beginning is kept. It is no generator: that had to be closed."""
+
+    __slots__ = ("_kept", "_stream")
+
+    def __init__(self, stream: typing.AsyncIterator[bytes], kept: bytearray) -> None:
+        self._stream = stream
+        self._kept = kept
+
+    def __aiter__(self) -> _Read:
+        return self
+
+    async def __anext__(self) -> bytes:
+        data = await self._stream.__anext__()
+        if len(self._kept) < LONG_BODY:
+            self._kept += data[:LONG_BODY]
+        return data
+
+
+class _Viewer(Pushed):
+    """One viewer's stream."""
+
+    __slots__ = ("_is_paused", "_live", "_missed", "_sink")
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+        self._sink: Sink | None = None
+        self._is_paused = False
+        self._missed = 0
+
+    def begin(self, sink: Sink) -> None:
+        """Send to `sink` from now on."""
+        self._sink = sink
+        sink.push(KEEP_ALIVE)
+        self._live.join(self)
+
+    def take(self, block: bytes, count: int) -> None:
+        """Send a block that tells of so many requests, or miss it."""
+        sink = self._sink
+        if self._is_paused or sink is None:
+            self._missed += count
+            return
+        if self._missed:
+            block = encode_event(b'{"rows":[],"skipped":%d}' % self._missed) + block
+            self._missed = 0
+        sink.push(block)
+
+    def pause(self) -> None:
+        """Send no more for now: who watches reads too slowly."""
+        self._is_paused = True
+
+    def resume(self) -> None:
+        """Send again what comes from now on."""
+        self._is_paused = False
+
+    def cancel(self) -> None:
+        """Stop: who watched has gone."""
+        self._sink = None
+        self._live.part(self)
+
+    def end(self) -> None:
+        """End the stream in good order."""
+        sink, self._sink = self._sink, None
+        self._live.part(self)
+        if sink is not None:
+            sink.end(b"")
+
+
+class _Told:
+    """The server's log, which the live view is told with (service/log.RequestLog)."""
+
+    records_requests = True
+
+    def __init__(self, log: RequestLog, live: Live) -> None:
+        self._log = log
+        self._live = live
+
+    def started(self, request: Request) -> None:
+        """Note that a request came."""
+        if self._log.records_requests:
+            self._log.started(request)
+
+    def completed(self, request: Request, status: int, seconds: float, answer_id: str = "") -> None:
+        """Note that its answer has been sent."""
+        if self._log.records_requests:
+            self._log.completed(request, status, seconds, answer_id)
+        self._live.note(request, status, seconds)
+
+    def answered(self, request: Request, status: int, seconds: float, answer_id: str = "") -> None:
+        """Note both at once."""
+        if self._log.records_requests:
+            self._log.answered(request, status, seconds, answer_id)
+        self._live.note(request, status, seconds)
+
+    def say(self, message: str) -> None:
+        """Write a line of the server's own."""
+        self._log.say(message)
+
+    def failure(self, request: Request, exc: BaseException) -> None:
+        """Write where a defect of ours came up."""
+        self._log.failure(request, exc)
+
+    def flush(self) -> None:
+        """Write what has been gathered."""
+        self._log.flush()
