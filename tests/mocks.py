@@ -9,7 +9,7 @@ import random
 from protocol.config import options_of
 from protocol.exchange import Request, Response
 from protocol.mock.backend import Mock
-from protocol.mock.settings import MockSettings
+from protocol.mock.settings import MockSettings, PaceSettings
 from protocol.on_demand import ON_DEMAND, load
 from protocol.wire.http1.readers import RequestReader
 
@@ -20,6 +20,27 @@ def mock_settings(**changes):
     """Return the settings of [mock]: the defaults, and these changes."""
     defaults = {key: option.parse(option.default) for key, option in options_of(MockSettings).items()}
     return MockSettings(**{**defaults, **changes})
+
+
+def pace_settings(**texts):
+    """Return the settings of a [pace NAME]: the defaults, and these texts."""
+    options = options_of(PaceSettings).items()
+    return PaceSettings(**{name: option.parse(str(texts.get(name, option.default))) for name, option in options})
+
+
+class LateSleep:
+    """A clock that goes on while somebody sleeps, and a tenth of a second more; `slept` are the seconds asked for."""
+
+    def __init__(self):
+        self.now = NOW
+        self.slept = []
+
+    def __call__(self):
+        return self.now
+
+    async def sleep(self, seconds):
+        self.slept.append(round(seconds, 3))
+        self.now += seconds + 0.1
 
 
 async def no_sleep(seconds):

@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import http.client
 import json
+import threading
 import urllib.parse
 from types import SimpleNamespace
 
@@ -454,6 +455,20 @@ def test_the_session_goes_that_was_not_used_for_longest():
     sessions.get("n0")
     sessions.get("one more")
     assert [session.name for session in ended] == ["n1"] and len(sessions.all()) == MOST_SESSIONS + 1
+
+
+def test_who_waits_for_a_status_learns_of_it_when_the_answer_begins():
+    """A stream may go on for as long as nobody moves the clock."""
+    with oaiserve.start("mock", set={"mock.first_delay": "3600"}) as server:
+        session = server.session("t")
+        found = []
+        waiting = threading.Thread(target=lambda: found.extend(session.wait_for(status=200, timeout=30)))
+        waiting.start()
+        connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)
+        connection.request("POST", f"/s/t{CHAT}", json.dumps({**BODY, "stream": True}))
+        waiting.join()
+        assert [(call.status, call.ended) for call in found] == [(200, None)]
+        connection.close()
 
 
 def test_who_sleeps_wakes_when_the_clock_is_advanced():

@@ -246,6 +246,28 @@ def test_a_streamed_session_stays_open_until_its_functions_have_given_their_resu
     assert len({event["event_id"] for event in events}) == len(events)
 
 
+def test_the_words_of_a_feed_come_at_a_pace_and_each_turn_has_its_first():
+    clock = mocks.LateSleep()
+    mock = mocks.make_mock(
+        pace="p", find_pace=lambda name: mocks.pace_settings(first=2, between=0.5), clock=clock, sleep=clock.sleep
+    )
+    session = mocks.ask(mock, "POST", "/v1/agents/sessions", {"environment": NOWHERE, "agent": {"model": "gpt-5"}})
+    path = f"/v1/agents/sessions/{session['id']}"
+
+    async def listen():
+        feed, turns = mocks.respond(mock, "GET", f"{path}/events").body, 0
+        async for frame in feed:
+            if frame.startswith((b":", b"event: agent.session.idle")):
+                turns += 1
+                if turns == 3:
+                    break
+                mocks.respond(mock, "POST", f"{path}/events", {"events": [said("Hi")]})
+                clock.now += 60
+
+    asyncio.run(listen())
+    assert clock.slept == [2, 0.4, 0.4] * 2
+
+
 def read_events(data):
     blocks = [block for block in data.decode().split("\n\n") if block and not block.startswith(":")]
     return [json.loads(block.partition("\ndata: ")[2]) for block in blocks]

@@ -7,7 +7,7 @@ import json
 
 import mocks
 import pytest
-from mocks import make_form, make_mock
+from mocks import LateSleep, make_form, make_mock, pace_settings
 
 from protocol.errors import ApiError
 from protocol.mock.media.picture import picture_file, read_picture_head
@@ -232,6 +232,13 @@ def test_events_leave_at_the_mock_s_pace():
 
     response = respond("generations", body, _mock=make_mock(delay=0.5, first_delay=1.0, sleep=sleep))
     assert len(stream(response, "image_generation")) == 4 and waits == [1.0, 0.5, 0.5, 0.5]
+
+
+def test_events_leave_at_a_pace_whose_errors_do_not_add_up():
+    body, clock = {"prompt": PROMPT, "stream": True, "partial_images": 3, "size": "64x64"}, LateSleep()
+    pace = {"pace": "p", "find_pace": lambda name: pace_settings(first=1, between=0.5)}
+    response = respond("generations", body, _mock=make_mock(clock=clock, sleep=clock.sleep, **pace))
+    assert len(stream(response, "image_generation")) == 4 and clock.slept == [1.0, 0.4, 0.4, 0.4]
 
 
 def test_edits_are_streamed_with_their_own_events():

@@ -8,7 +8,7 @@ import json
 import struct
 
 import pytest
-from mocks import ask, make_mock, make_request, no_sleep
+from mocks import LateSleep, ask, make_mock, make_request, no_sleep, pace_settings
 
 from protocol.errors import ApiError
 from protocol.mock.media.sound import encode_g711
@@ -565,6 +565,18 @@ def test_words_come_at_the_pace_of_the_mock():
 
     talk(story, delay=0.5, first_delay=2, sleep=note)
     assert slept == [2, 0.5, 0.5]
+
+
+def test_words_come_at_a_pace_whose_errors_do_not_add_up():
+    clock = LateSleep()
+
+    async def story(socket):
+        text_session(socket)
+        socket.send("response.create")
+        await socket.until("response.done")
+
+    talk(story, pace="p", find_pace=lambda name: pace_settings(first=2, between=0.5), clock=clock, sleep=clock.sleep)
+    assert clock.slept == [2, 0.4, 0.4]
 
 
 def test_a_response_may_follow_as_soon_as_the_last_is_done():

@@ -8,16 +8,14 @@ import json
 import threading
 
 import pytest
-from mocks import make_mock, make_request
+from mocks import make_mock, make_request, pace_settings
 
 import oaiserve
-from protocol.config import options_of
 from protocol.errors import ApiError
 from protocol.exchange import LateEndpoint, gather
 from protocol.instrument.journal import JournalRoom
 from protocol.instrument.layer import Layer
 from protocol.instrument.session import Session
-from protocol.mock.settings import PaceSettings
 from protocol.openai.answers import ERROR_SHAPES
 
 PROMPT = " ".join(f"word{number}" for number in range(40))
@@ -29,7 +27,7 @@ def ask(server, path, body):
     try:
         connection.request("POST", path, json.dumps(body), {"content-type": "application/json"})
         answer = connection.getresponse()
-        return answer.status, dict(answer.getheaders()), answer.read().decode()
+        return answer.status, dict(answer.getheaders()), answer.read().decode("utf-8", "replace")
     finally:
         connection.close()
 
@@ -194,6 +192,20 @@ def test_a_pace_that_there_is_not_is_said_when_a_script_is_loaded(pace, wrong):
         server.use_script({"rules": [{**RULE, "pace": pace}]})
 
 
+def test_speech_takes_the_time_of_its_words():
+    with oaiserve.start("mock", set={**SLOW, "mock.pace": "slow"}) as server:
+        session, answers = server.session("t"), []
+        asked = {"model": "tts-1", "voice": "alloy", "input": "one two three", "response_format": "pcm"}
+        asking = threading.Thread(target=lambda: answers.append(ask(server, "/s/t/v1/audio/speech", asked)))
+        asking.start()
+        session.wait_for(status=200, timeout=60)
+        session.clock.advance(3599)
+        assert not answers and session.calls[-1].ended is None
+        session.clock.advance(600)
+        asking.join()
+        assert answers[0][0] == 200
+
+
 def test_a_pace_that_has_no_place_is_noted():
     rule = {"when": {"endpoint": "embeddings"}, "answer": {"error": 429}, "pace": "slow"}
     with oaiserve.start("mock", set=SLOW, script={"rules": [rule]}) as server:
@@ -203,12 +215,6 @@ def test_a_pace_that_has_no_place_is_noted():
 
 # ---- a clock that is moved on before the answer begins --------------------------------------------------------------
 
-HOUR = PaceSettings(
-    **{
-        name: option.parse("3600" if name == "first" else option.default)
-        for name, option in options_of(PaceSettings).items()
-    }
-)
 NATIVE = "/api/v1/services/aigc/text-generation/generation"
 PLACES = {**ASKED, NATIVE: {"model": "qwen-plus", "input": {"messages": HELLO}}}
 
@@ -218,7 +224,7 @@ PLACES = {**ASKED, NATIVE: {"model": "qwen-plus", "input": {"messages": HELLO}}}
 @pytest.mark.parametrize("path", PLACES)
 def test_the_clock_moves_an_answer_on_from_when_its_request_is_in_the_journal(path, settings, stream):
     """An answer may begin later than that: code is loaded for it, or a long body is read in turns."""
-    mock, may_begin = make_mock(find_pace=lambda name: HOUR, **settings), asyncio.Event()
+    mock, may_begin = make_mock(find_pace=lambda name: pace_settings(first=3600), **settings), asyncio.Event()
     session = Session("t", lambda: 1000.0, JournalRoom(), lambda: None, keeps_journal=True)
 
     async def find(request):

@@ -162,6 +162,7 @@ class Journal:
         entry.status = status
         entry.answer_fields = masked_fields(fields)
         self._room.take(self, entry, _size_of(entry.answer_fields))
+        self.wake()
 
     def note(self, entry: Entry, text: str) -> None:
         """Write down something that whoever reads the journal should know."""

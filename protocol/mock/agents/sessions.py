@@ -27,6 +27,8 @@ SESSIONS = "/agents/sessions"
 
 # The first bytes of a live stream, so that its head goes out before anything has happened.
 _LISTENING = encode_comment("listening")
+_TURN_BEGINS = b"event: agent.session.turn.created\n"
+_WORD = b"event: agent.session.turn.output_text.delta\n"
 
 
 class Sessions:
@@ -160,7 +162,7 @@ class Sessions:
         self, session: Record, feed: SessionFeed, position: int, *, is_one_turn: bool = False
     ) -> typing.AsyncIterator[bytes]:
         """Yield the events behind a position when they happen; those of one turn come at once, and end with it."""
-        world = self._world
+        world, waits = self._world, self._world.waits()
         yield _LISTENING
         # To get a session from the store is what makes the changes that are due, and so the events.
         while world.store.get(SESSIONS, session.id) is session:
@@ -169,9 +171,13 @@ class Sessions:
             frames = feed.since(position)
             position = feed.count
             for frame in frames:
+                if frame.startswith(_TURN_BEGINS):
+                    waits = world.waits()
+                elif frame.startswith(_WORD):
+                    seconds = next(waits)
+                    if seconds:
+                        await world.sleep(seconds)
                 yield frame
-                if world.settings.delay and b'.delta"' in frame:
-                    await world.sleep(world.settings.delay)
             if is_one_turn and session.object["status"] == "idle":
                 return
             if position == feed.count:

@@ -147,9 +147,29 @@ class TimeAndChance:
         settings = self.settings
         return self._later(answer, settings.first_delay + settings.delay * max(0, words - 1))
 
+    def waits(self) -> typing.Iterator[float]:
+        """Yield how many seconds to wait before each word of an answer whose words are made one by one.
+
+        At a pace they are due at times that are fixed: who came late to a word does not wait as long for the next.
+        """
+        pace = self._current_pace()
+        if pace is None:
+            yield self.settings.first_delay
+            while True:
+                yield self.settings.delay
+        due = self._clock()
+        for gap in pace.gaps(pace.moment(self.key_of(b"one by one"), (), 0)):
+            due += gap
+            yield max(0.0, due - self._clock())
+
     async def _later(self, answer: _Thing, seconds: float) -> _Thing:
         await self.sleep(max(0.0, seconds - seconds_moved_on()))
         return answer
+
+    @property
+    def takes_time(self) -> bool:
+        """Whether the words of the answer under way take time."""
+        return self.is_paced or self._current_pace() is not None
 
     # ---- paces and lengths ----------------------------------------------------------------------------------------
 

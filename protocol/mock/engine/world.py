@@ -64,6 +64,7 @@ class World:
         self.pass_time = time.pass_time
         self.stream = time.stream
         self.after_words = time.after_words
+        self.waits = time.waits
         self.moment = time.moment
         self.key_of = time.key_of
         self.reference = reference

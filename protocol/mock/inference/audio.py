@@ -17,7 +17,7 @@ import zlib
 
 from protocol.budget import spend_turn
 from protocol.errors import ApiError
-from protocol.exchange import Paced, Response
+from protocol.exchange import Response
 from protocol.mock.answer.logprobs import token_logprobs
 from protocol.mock.answer.spoken import scripted_text
 from protocol.mock.engine.resources import Handler
@@ -96,9 +96,8 @@ class Audio:
         return self._spoken(EVENT_STREAM_FIELDS, frames)
 
     def _spoken(self, fields: bytes, pieces: list[bytes]) -> Response:
-        settings = self._world.settings
-        if settings.delay or settings.first_delay:
-            return Response(200, fields, Paced(pieces, first_delay=settings.first_delay, delay=settings.delay))
+        if self._world.time.takes_time:
+            return Response(200, fields, self._world.stream(pieces).body)
         return answer_of_pieces(fields, pieces)
 
     # ---- transcripts --------------------------------------------------------------------------------------------

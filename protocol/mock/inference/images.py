@@ -264,11 +264,11 @@ class MockImages:
         return Response(200, EVENT_STREAM_FIELDS, self._in_pace(first, events))
 
     async def _in_pace(self, first: bytes, others: typing.AsyncIterator[bytes]) -> typing.AsyncIterator[bytes]:
-        settings = self._world.settings
-        await self._world.sleep(settings.first_delay)
+        waits = self._world.waits()
+        await self._world.sleep(next(waits))
         yield first
         async for event in others:
-            await self._world.sleep(settings.delay)
+            await self._world.sleep(next(waits))
             yield event
 
     async def _events(self, order: _Order) -> typing.AsyncGenerator[bytes, None]:

@@ -19,6 +19,9 @@ class Pace(typing.Protocol):
     def moment(self, key: bytes, words: typing.Sequence[str], tokens: int) -> Moment:
         """Return how an answer is timed, to a prompt of so many tokens; `words` are those if it `knows_prompts`."""
 
+    def gaps(self, moment: Moment) -> typing.Iterator[float]:
+        """Yield the seconds before each word of an answer, for as many words as anybody asks for."""
+
     def stream(self, frames: typing.Sequence[bytes], moment: Moment) -> Pushed:
         """Return a body whose frames leave when they are due; ApiError 429 where too many wait."""
 

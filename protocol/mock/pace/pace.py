@@ -4,7 +4,8 @@ Theory of operation. A request gets a Moment, which says how its answer is timed
 drawn, and the prompt's tokens that are not cached), and what lies between the further ones. Then its answer enters the
 slots. From when it has one, all its times are fixed, and a word that leaves late does not make the next one late. A
 stream is a body that sends itself, a plain answer is waited for until its last word would be due. The slot is free
-when the last word was due, or at once when the client leaves.
+when the last word was due, or at once when the client leaves. Whoever makes words one by one asks for the gaps between
+them, and has no slot.
 """
 
 from __future__ import annotations
@@ -24,6 +25,9 @@ from protocol.mock.pace.slots import Slots
 from protocol.mock.settings import PaceSettings
 from protocol.pacer import Pacer
 from protocol.timed import PacedFrames
+
+# As many draws as one hash gives.
+_GAPS_AT_ONCE = 16
 
 _Thing = typing.TypeVar("_Thing")
 
@@ -57,6 +61,12 @@ class Pace:
         """Return when each of so many words is due, in seconds after the start."""
         gaps = self._between.several(b"between" + moment.key, max(0, count - 1))
         return list(itertools.accumulate([moment.first, *gaps]))
+
+    def gaps(self, moment: Moment) -> typing.Iterator[float]:
+        """Yield the seconds before each word of an answer, for as many words as anybody asks for."""
+        yield moment.first
+        for batch in itertools.count():
+            yield from self._between.several(b"between %d" % batch + moment.key, _GAPS_AT_ONCE)
 
     def stream(self, frames: typing.Sequence[bytes], moment: Moment) -> Pushed:
         """Return a body whose frames leave when they are due; ApiError 429 where too many wait for a slot."""

@@ -87,7 +87,7 @@ TurnFrames = typing.Generator[Events, None, Events]
 class Turn:
     """Something that is said a word at a time."""
 
-    __slots__ = ("frames", "has_begun", "takes_long")
+    __slots__ = ("frames", "has_begun", "takes_long", "wait", "waits")
 
     def __init__(self, frames: TurnFrames, *, takes_long: bool = False) -> None:
         self.frames = frames
@@ -95,6 +95,9 @@ class Turn:
         self.takes_long = takes_long
         #: Whether the first word is out.
         self.has_begun = False
+        #: How many seconds to wait before each of its words, and before its next one; None until somebody asks.
+        self.waits: typing.Iterator[float] | None = None
+        self.wait: float | None = None
 
 
 class TurnTalk(SocketTalk):
@@ -120,12 +123,16 @@ class TurnTalk(SocketTalk):
     def pace(self) -> tuple[object, float] | None:
         if not self._turns:
             return None
-        turn, settings = self._turns[0], self._world.settings
-        return turn, settings.delay if turn.has_begun else settings.first_delay
+        turn = self._turns[0]
+        if turn.waits is None:  # its time begins when it is its turn
+            turn.waits = self._world.waits()
+        if turn.wait is None:
+            turn.wait = next(turn.waits)
+        return turn, turn.wait
 
     def step(self) -> Events:
         turn = self._turns[0]
-        turn.has_begun = True
+        turn.has_begun, turn.wait = True, None
         return self._next_frame(turn)
 
     def _event(self, type: str, **members: typing.Any) -> JsonObject:
