@@ -31,7 +31,7 @@ import typing
 from protocol.config import BackendSettings, Configuration, Section, Settings, describe
 from protocol.dashscope.settings import DashScopeSettings
 from protocol.errors import ApiError, UsageError, evidence, without_secrets
-from protocol.exchange import Answer, Backend, Endpoint, Request, Response
+from protocol.exchange import Answer, AsksUpstream, Backend, Endpoint, Request, Response, UpstreamState
 from protocol.held_bytes import HeldBytes
 from protocol.instrument.gate import Gate, Instrument
 from protocol.mock.settings import MockSettings, PaceSettings
@@ -44,10 +44,11 @@ from protocol.server.settings import ServerSettings
 from protocol.server.worker_place import WorkerPlace
 from protocol.service.cors import CorsPolicy
 from protocol.service.doors import PROBES, ChatExample, chat_example, service_doors
+from protocol.service.figures import Figures
 from protocol.service.key_guard import KeyGuard, who_may_call
 from protocol.service.log import Log
 from protocol.service.log_output import LogOutput
-from protocol.service.metrics import Metrics
+from protocol.service.metrics import PUBLISH_SECONDS, Level, Metrics
 from protocol.service.origins import Origins
 from protocol.service.router import Router
 from protocol.team.ledger.settings import LedgerSettings
@@ -379,6 +380,12 @@ class _Application:
         """Return the names of the backends that requests keep away from for a while."""
         return [name for name, backend in self._backends.items() if backend.is_resting]
 
+    def upstream_states(self) -> typing.Iterator[tuple[str, UpstreamState]]:
+        """Give each backend that has an upstream, and how it stands to that."""
+        for name, backend in self._backends.items():
+            if isinstance(backend, AsksUpstream):
+                yield name, backend.upstream_state()
+
     def leave(self) -> None:
         """Begin to end what would outlast a stop in good order."""
         for backend in self._backends.values():
@@ -395,7 +402,7 @@ class _Application:
 class Service:
     """Everything that a configuration needs to answer, wired together; lives in one event loop.
 
-    `is_one_of_many` says that other processes answer on the same port.
+    `figures` is where a worker counts, among other processes that answer on the same port; None for one that is alone.
     """
 
     def __init__(
@@ -406,12 +413,13 @@ class Service:
         instance: str = "",
         on_request: typing.Callable[[Request], None] | None = None,
         on_large: typing.Callable[[], object] | None = None,
-        is_one_of_many: bool = False,
+        figures: Figures | None = None,
     ) -> None:
         self.log = log
         self.instance = instance or _new_instance()
-        self.is_one_of_many = is_one_of_many
-        self._metrics = Metrics()
+        self.is_one_of_many = figures is not None
+        self._metrics = Metrics(figures, self._levels)
+        self._publishing: asyncio.TimerHandle | None = None
         self._spool = _open_spool(settings, self.instance)
         self._team: typing.Any = None
         self._live: typing.Any = None
@@ -444,7 +452,7 @@ class Service:
                 clock=time.time, say=self.log.say,
             )  # fmt: skip
             self._team = team(
-                store, self._spool, clock=time.time, ticks=asyncio.get_running_loop().time,
+                store, self._spool, self._metrics, clock=time.time, ticks=asyncio.get_running_loop().time,
                 finishes=settings.single["ledger"].on_disconnect == "finish",
             )  # fmt: skip
         return self._team
@@ -500,11 +508,28 @@ class Service:
 
     def metrics(self) -> str:
         """Return the text of /metrics."""
-        gauges: dict[str, tuple[str, float]] = {"connections": ("Connections open.", self._server.open_connections)}
+        return self._metrics.exposition()
+
+    def _levels(self) -> typing.Iterator[Level]:
+        """Give how high everything stands that is not counted where it happens."""
+        yield "build_info", (__version__,), 1
+        yield "connections", (), self._server.open_connections
         if self._spool is not None:
-            gauges["ledger_lag_seconds"] = ("Seconds that calls wait for their place in the ledger.", self._spool.lag())
-            gauges["ledger_lost"] = ("Calls that are missing in the ledger: the disk was full.", self._spool.lost)
-        return self._metrics.exposition(gauges)
+            yield "ledger_lag_seconds", (), self._spool.lag()
+            yield "ledger_lost_total", (), self._spool.lost
+        resting = self._application.resting()
+        for name, state in self._application.upstream_states():
+            yield "upstream_connections", (name, "busy"), state.busy
+            yield "upstream_connections", (name, "idle"), state.idle
+            yield "upstream_connections", (name, "opening"), state.opening
+            yield "upstream_waiting", (name,), state.waiting
+            yield "upstream_resting", (name,), name in resting
+            yield "upstream_rests_total", (name,), state.has_rested
+
+    def _publish(self) -> None:
+        """Let the other workers see how high everything stands, now and again and again."""
+        self._metrics.publish()
+        self._publishing = asyncio.get_running_loop().call_later(PUBLISH_SECONDS, self._publish)
 
     @property
     def sockets(self) -> typing.Sequence[socket.socket]:
@@ -514,6 +539,8 @@ class Service:
     async def listen(self, sockets: typing.Sequence[socket.socket] = ()) -> None:
         """Begin to accept; OSError when the address cannot be had."""
         await self._server.listen(sockets)
+        if self.is_one_of_many:
+            self._publish()
 
     async def drain(self, *, is_succeeded: bool = False) -> None:
         """Stop in good order, within drain_timeout. `is_succeeded`: another process listens on the same sockets."""
@@ -530,6 +557,8 @@ class Service:
         await self._close_applications()
 
     async def _close_applications(self) -> None:
+        if self._publishing is not None:
+            self._publishing.cancel()
         for retiring in self._retiring.values():
             retiring.cancel()
         await asyncio.gather(*self._retiring.values(), return_exceptions=True)
@@ -1281,7 +1310,11 @@ async def _serve_until_told(
         # That of workers is their parent's.
         async with _writing_ledger(settings, log) if place is None else contextlib.AsyncExitStack():
             service = Service(
-                settings, log, instance=instance, on_large=_keep_large_blocks_apart, is_one_of_many=place is not None
+                settings,
+                log,
+                instance=instance,
+                on_large=_keep_large_blocks_apart,
+                figures=place.figures if place is not None else None,
             )
             await service.listen(outside.handed.sockets if place is None else place.sockets)
             succession = _Succession(manager, log.say)

@@ -49,8 +49,8 @@ class HeadFacts:
     """
 
     __slots__ = (
-        "cors_fields", "direct_endpoint", "endpoint", "has_no_id", "key", "key_label", "logged_target", "plans",
-        "session",
+        "cors_fields", "direct_endpoint", "endpoint", "figures", "has_no_id", "key", "key_label", "logged_target",
+        "plans", "session",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -67,6 +67,8 @@ class HeadFacts:
         #: asks for more than HTTP/1.1's usual answer: then the connection must look closer before it answers.
         self.endpoint: Endpoint | None = None
         self.direct_endpoint: Endpoint | None = None
+        #: Where its requests are counted; of a type that only the metrics know.
+        self.figures: typing.Any = None
         #: By the name of a backend, what that has worked out; of a type that only the backend knows.
         self.plans: dict[str, typing.Any] = {}
         #: The session that it belongs to while the instrument is on (protocol/instrument), None else.
@@ -725,6 +727,27 @@ class Backend(typing.Protocol):
 
     async def close(self) -> None:
         """Give back what the backend holds."""
+
+
+class UpstreamState(typing.NamedTuple):
+    """How a backend stands to its upstream: connections by what they do, and requests that wait for one.
+
+    `has_rested` counts how often it was given a rest because it kept failing.
+    """
+
+    busy: int
+    idle: int
+    opening: int
+    waiting: int
+    has_rested: int = 0
+
+
+@typing.runtime_checkable
+class AsksUpstream(typing.Protocol):
+    """A backend that keeps connections to an upstream."""
+
+    def upstream_state(self) -> UpstreamState:
+        """Return how it stands to its upstream."""
 
 
 # ---- answers for who wants them whole -----------------------------------------------------------------------------

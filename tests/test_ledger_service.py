@@ -69,7 +69,7 @@ def test_the_writer_is_started_again_and_ends_with_the_service(command, ledger, 
         leave_call(ledger, 2)
         until(lambda: calls(ledger) == ["req-1", "req-2"])
         assert first not in writers(ledger)
-        assert b"\noaiserve_ledger_lag_seconds 0.0\n" in ask(program.port, "GET", "/metrics")[2]
+        assert b"\noaiserve_ledger_lag_seconds 0\n" in ask(program.port, "GET", "/metrics")[2]
         status, errors = program.stop()
     assert status == 0
     assert "the ledger's writer ended with exit status -9; it is started again in 0.5 s" in errors

@@ -2263,7 +2263,7 @@ def test_the_metrics_count_each_request_once(open_house):
     house.client(request("/never")).reset()
     assert house.metrics.in_flight == 1
     house.loop.advance(2)
-    told = house.metrics.exposition({})
+    told = house.metrics.exposition()
     assert re.findall(r"oaiserve_requests_total\{(.*)\} (\d+)", told) == [
         ('endpoint="never",status="499"', "1"),
         ('endpoint="none",status="400"', "1"),

@@ -47,7 +47,7 @@ from protocol.dashscope.task_runner import TaskRunner
 from protocol.dashscope.upload import Uploader
 from protocol.dashscope.video_endpoints import VideoEndpoints
 from protocol.errors import ApiError
-from protocol.exchange import BackendFailed, Endpoint, Request, Response, Session
+from protocol.exchange import BackendFailed, Endpoint, Request, Response, Session, UpstreamState
 from protocol.openai.answers import api_path, error_response, json_response
 from protocol.openai.azure import azure_address, endpoint_of_deployment
 from protocol.openai.coded_body import decoding_endpoint
@@ -145,6 +145,11 @@ class DashScope:
     def open_connections(self) -> int:
         """How many connections to DashScope there are, idle ones included."""
         return self._pool.open_connections
+
+    def upstream_state(self) -> UpstreamState:
+        """Return how it stands to DashScope (exchange.AsksUpstream)."""
+        pool, idle = self._pool, len(self._pool.idle)
+        return UpstreamState(pool.open_connections - pool.opening - idle, idle, pool.opening, pool.waiting)
 
     def endpoint(self, request: Request) -> Endpoint:
         """Return the endpoint for a path and method; ApiError 404 or 405, worded as OpenAI's."""

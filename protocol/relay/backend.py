@@ -23,7 +23,19 @@ import time
 import typing
 
 from protocol.errors import ApiError, UsageError
-from protocol.exchange import Answer, BackendFailed, Body, Endpoint, Paced, Pending, Request, Response, Rest, Session
+from protocol.exchange import (
+    Answer,
+    BackendFailed,
+    Body,
+    Endpoint,
+    Paced,
+    Pending,
+    Request,
+    Response,
+    Rest,
+    Session,
+    UpstreamState,
+)
 from protocol.openai.answers import error_response
 from protocol.openai.early_stream import early_head
 from protocol.relay.answer_head import AnswerHead, AnswerHeads
@@ -151,6 +163,12 @@ class Relay:
     def open_connections(self) -> int:
         """How many connections to the upstream there are, idle ones included."""
         return self._pool.open_connections
+
+    def upstream_state(self) -> UpstreamState:
+        """Return how it stands to its upstream (exchange.AsksUpstream)."""
+        pool, health, idle = self._pool, self._health, len(self._pool.idle)
+        busy = pool.open_connections - pool.opening - idle
+        return UpstreamState(busy, idle, pool.opening, pool.waiting, health.has_rested)
 
     def endpoint(self, request: Request) -> Endpoint:
         """Choose how the body is taken; ApiError as Planner.plan."""

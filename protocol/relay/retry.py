@@ -183,6 +183,8 @@ class Health:
         self._cooldown = cooldown
         #: How many requests have failed in a row.
         self.failures = 0
+        #: How often it was given a rest.
+        self.has_rested = 0
         self._rest_until = 0.0
         self._is_probed = False
         #: Whether it neither rests nor has just rested.
@@ -214,6 +216,7 @@ class Health:
         self.failures += 1
         if self.failures < _FAILURES_TO_REST or not self._cooldown:
             return False
+        self.has_rested += self.is_well
         self.is_well = False
         self._rest_until = now + self._cooldown
         return True

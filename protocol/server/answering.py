@@ -62,25 +62,59 @@ def note_begun(server: ServerForRequests, request: Request) -> None:
         server.log.started(request)
 
 
+class Leaving:
+    """When the pieces of an answer leave, in the loop's time."""
+
+    __slots__ = ("first_at", "gaps_at", "last_at")
+
+    def __init__(self, now: float, gaps_at: int) -> None:
+        self.first_at = now
+        #: When the latest piece left; whoever sends another one counts the time since then.
+        self.last_at = now
+        #: Where that is counted (EndpointFigures.gaps).
+        self.gaps_at = gaps_at
+
+
+def note_first_piece(server: ServerForRequests, request: Request, endpoint: Endpoint) -> Leaving:
+    """Note that the first piece of an answer leaves now, and others will follow."""
+    server.metrics.streams += 1
+    return Leaving(server.time(), server.metrics.of_endpoint(request, endpoint).gaps)
+
+
 def note_completed(
-    server: ServerForRequests, request: Request, endpoint: Endpoint, status: int, started_at: float, answer_id: str
+    server: ServerForRequests,
+    request: Request,
+    endpoint: Endpoint,
+    status: int,
+    started_at: float,
+    response: Response | None,
+    leaving: Leaving | None = None,
 ) -> float:
     """Count and log a request that is over; return the time, which is the loop's like `started_at`.
 
-    `answer_id` is the id that the answer carries, "" for the request's own.
+    `response` is its answer, None where there was none; `leaving` tells of one that left in pieces.
     """
     now = server.time()
     seconds = now - started_at
     metrics, log = server.metrics, server.log
     metrics.in_flight -= 1
     request.hold_no_more()
-    metrics.completed(endpoint.label, status, seconds)
+    if leaving is not None:
+        metrics.streams -= 1
+        gaps = leaving.last_at - leaving.first_at
+        metrics.streamed(request, endpoint, status, seconds, leaving.first_at - started_at, gaps)
+    elif response is not None and response.status == status:
+        metrics.completed(request, endpoint, status, seconds)
+    else:
+        metrics.unanswered(request, endpoint, status, seconds)
+    if response is not None and response.attempts:
+        metrics.attempted(response.attempts)
     if request.take is not None:
         request.take.end(status)
     if request.charge is not None:
         request.charge.end(status)
     if log.records_requests:
-        log.completed(request, status, seconds, answer_id)
+        log.completed(request, status, seconds, "" if response is None else response.request_id)
     return now
 
 
@@ -93,7 +127,7 @@ def note_answered(
     metrics, log = server.metrics, server.log
     metrics.in_flight -= 1
     request.hold_no_more()
-    metrics.completed(endpoint.label, 200, seconds)
+    metrics.completed(request, endpoint, 200, seconds)
     if log.records_requests:
         log.answered(request, 200, seconds, answer_id)
     return now

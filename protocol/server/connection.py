@@ -478,7 +478,7 @@ class Connection(asyncio.BufferedProtocol):
     def _refuse(self, error: ApiError) -> None:
         """Answer what is no request, and end the connection so that the client can still read the answer."""
         self.output.write(refusal(error, self._server))
-        self._server.metrics.completed("none", error.status, 0.0)
+        self._server.metrics.refused(error.status)
         self.close()
 
     def close(self) -> None:

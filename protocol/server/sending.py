@@ -63,6 +63,7 @@ from protocol.exchange import (
 )
 from protocol.pacer import Pacer
 from protocol.server.answering import (
+    Leaving,
     ServerForRequests,
     answer_to,
     ask,
@@ -70,6 +71,7 @@ from protocol.server.answering import (
     error_body,
     internal_error,
     note_completed,
+    note_first_piece,
     own_fields,
     rendered,
 )
@@ -77,6 +79,7 @@ from protocol.server.output import Output
 from protocol.server.receiving import skip_body
 from protocol.server.slicing import SLICE_BYTES, SlicedAnswer
 from protocol.server.verbatim import AnswerStage
+from protocol.service.metrics import SHORTEST_SECONDS
 from protocol.timed import timed_frames
 from protocol.turns import in_turns
 from protocol.wire.http1.readers import RequestReader
@@ -128,8 +131,8 @@ class Exchange:
     """
 
     __slots__ = (
-        "_alarm", "_began_early", "_endpoint", "_filler", "_is_out", "_is_over", "_line", "_output", "_producer",
-        "_request", "_response", "_server", "_started_at", "_status", "_task", "_unawaited", "_writer",
+        "_alarm", "_began_early", "_endpoint", "_filler", "_is_out", "_is_over", "_leaving", "_line", "_output",
+        "_producer", "_request", "_response", "_server", "_started_at", "_status", "_task", "_unawaited", "_writer",
     )  # fmt: skip
 
     _filler: bytes  # what means nothing in the middle of the answer's body
@@ -152,6 +155,7 @@ class Exchange:
         self._unawaited: typing.Awaitable[Response] | None = None  # what the task is to await, until it begins
         self._producer: Producer | None = None
         self._response: Response | None = None
+        self._leaving: Leaving | None = None  # once the first piece of its body has left
         self._status = 0  # of the answer, once its head is out
 
     # ---- what the connection asks and tells ---------------------------------------------------------------------
@@ -406,7 +410,7 @@ class Exchange:
         self._status = status = response.status
         self._output.write(data)
         self._is_over = True
-        now = note_completed(server, request, self._endpoint, status, self._started_at, response.request_id)
+        now = note_completed(server, request, self._endpoint, status, self._started_at, response)
         self._line.go_on(keep_alive, now)
 
     def _adapted(self, response: Response) -> Response:
@@ -433,6 +437,7 @@ class Exchange:
         self._producer = sliced
         output.write(writer.start(response.status, fields, length))
         self._note_begun()
+        self._note_piece()
         if output.writable is None:
             sliced.resume()
 
@@ -521,6 +526,7 @@ class Exchange:
                     if at:
                         await asyncio.sleep(0)  # a long piece is copied some times on its way out
                     output.send(encode(data[at : at + _PIECE_BYTES]))
+                    self._note_piece()
                     if output.writable is not None:
                         await output.writable
             self._is_out = True
@@ -578,6 +584,7 @@ class Exchange:
         if writer.is_chunked and output.gathered is None and data and not writer.is_silent:
             # What `part` and `send` do for nearly every piece: two calls less, of every streamed frame.
             output.write_now(b"%x\r\n%b\r\n" % (len(data), data))
+            self._note_piece()
             return
         try:
             data = writer.part(data)
@@ -585,15 +592,32 @@ class Exchange:
             self._stop_pushing(exc)
         else:
             output.send(data)
+            self._note_piece()
+
+    def _note_piece(self) -> None:
+        """Note that a piece of a streamed answer has left."""
+        leaving, server = self._leaving, self._server
+        if leaving is None:
+            self._leaving = note_first_piece(server, self._request, self._endpoint)
+            return
+        now = server.time()
+        gap = now - leaving.last_at
+        leaving.last_at = now
+        if gap > SHORTEST_SECONDS:
+            server.metrics.gap(leaving.gaps_at, gap)
+        else:
+            server.metrics.values[leaving.gaps_at] += 1.0
 
     def end(self, data: bytes) -> None:
         """Send the last piece of a pushed body (Sink)."""
         try:
-            data = self._writer.part(data) + self._writer.finish()
+            last = self._writer.part(data) + self._writer.finish()
         except Exception as exc:
             self._stop_pushing(exc)
         else:
-            self._output.send(data)
+            self._output.send(last)
+            if data:
+                self._note_piece()
             self._finish()
 
     def fail(self, error: Exception) -> None:
@@ -659,5 +683,6 @@ class Exchange:
         """Count and log the request, whose answer is out or never will be; return the time."""
         response, self._response = self._response, None
         self._is_over = True
-        answer_id = response.request_id if response is not None else ""
-        return note_completed(self._server, self._request, self._endpoint, status, self._started_at, answer_id)
+        return note_completed(
+            self._server, self._request, self._endpoint, status, self._started_at, response, self._leaving
+        )

@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import typing
 
+from protocol.service.figures import Figures
+
 
 class WorkerPlace(typing.NamedTuple):
     """What a worker is given: its sockets, a descriptor that is at its end when the parent has gone, whom to tell.
@@ -15,3 +17,5 @@ class WorkerPlace(typing.NamedTuple):
     sockets: typing.Sequence[socket.socket]
     lifeline: int
     ready: typing.Callable[[], typing.Any]
+    #: Where it counts, and sees what the others have counted.
+    figures: Figures

@@ -1,8 +1,8 @@
 """Several processes on one port: a parent starts workers, starts a dead one again, and passes signals on.
 
 Each worker has a listening socket of its own with SO_REUSEPORT, among which the kernel spreads new connections, unless
-fewer sockets were handed over: then several share one. What a server counts and keeps (metrics, pooled upstream
-connections, limits) is each worker's own.
+fewer sockets were handed over: then several share one. What a server keeps (pooled upstream connections, connections of
+clients) is each worker's own; what it counts is in memory that all of them share, a part for each number.
 
 Theory of operation
 -------------------
@@ -38,6 +38,7 @@ from protocol.errors import UsageError
 from protocol.server.settings import ServerSettings
 from protocol.server.worker_place import WorkerPlace
 from protocol.service.log_output import LogOutput
+from protocol.service.shared_figures import SharedFigures, new_memory
 
 # A worker that dies within this time of its start would only die again: the parent gives up after a few.
 _QUICK_DEATH_SECONDS = 5.0
@@ -162,6 +163,7 @@ class _Supervisor:
         self._farewell: int = signal.SIGTERM
         # When each was started, and the number of its share of the sockets.
         self._started_at: dict[int, tuple[float, int]] = {}
+        self._figures = new_memory(count)
         self._ready = 0
         self._quick_deaths = 0
         self._stop_signals = 0
@@ -246,7 +248,8 @@ class _Supervisor:
             for sock in sockets:
                 if sock not in own:
                     sock.close()
-            status = self._work(WorkerPlace(own, self._lifeline[0], self._be_ready))
+            figures = SharedFigures(self._figures, number)
+            status = self._work(WorkerPlace(own, self._lifeline[0], self._be_ready, figures))
         except BaseException as exc:
             _say(f"oaiserve: a worker failed: {type(exc).__name__}: {exc}")
         finally:

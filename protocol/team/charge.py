@@ -37,6 +37,16 @@ class Ledger(typing.Protocol):
         """Write how a call has ended."""
 
 
+class Tally(typing.Protocol):
+    """Who counts what is used, and what is refused (protocol/service/metrics.py)."""
+
+    def used(self, key: str, model: str, tokens: typing.Sequence[int], nano: int | None) -> None:
+        """Count tokens in, cached, out and of reasoning, and nano-dollars if that is known."""
+
+    def limit_hit(self, key: str, limit: str) -> None:
+        """Count a request that a limit refused: of requests, tokens, budget or at_once."""
+
+
 class Books:
     """What all charges share: the store, the ledger if there is one, clocks, and how long answers usually are.
 
@@ -49,10 +59,12 @@ class Books:
         ledger: Ledger | None,
         clock: typing.Callable[[], float],
         ticks: typing.Callable[[], float],
+        tally: Tally,
         *,
         finishes: bool = False,
     ) -> None:
         self.store = store
+        self.tally = tally
         self.ledger = ledger
         self.clock = clock
         self.ticks = ticks
@@ -201,6 +213,8 @@ class Charge:
         books, estimate = self._books, self._estimate
         usage, paid = self._used()
         if usage is not None:
+            if usage is not _NOTHING:
+                books.tally.used(self._caller.name, self.sent, usage, paid)
             if estimate.tokens:
                 self._settle(estimate.tokens, usage.input + usage.output)
             if estimate.money:

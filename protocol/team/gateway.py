@@ -228,7 +228,7 @@ class _Counted:
             if entered is not None and not isinstance(entered, Place):
                 return self._answer_later(request, charge, wanted, model, entered)
             if entered is not None:
-                raise crowded(entered)
+                raise self._crowded(entered)
         if claims:
             try:
                 taken = books.store.take(claims)
@@ -311,11 +311,17 @@ class _Counted:
         books = self._gateway.books
         if not is_in:
             books.store.leave(self._caller.places)
-            raise refusal(wanted, standings, model, books.clock())
+            error = refusal(wanted, standings, model, books.clock())
+            books.tally.limit_hit(self._caller.name, "budget" if error.code == "insufficient_quota" else error.type)
+            raise error
         if wanted.tokens or wanted.money:
             charge.reserve(Estimate(wanted.tokens, wanted.money, at))
         if standings:
             charge.limit_fields = limit_block(wanted, standings)
+
+    def _crowded(self, place: Place) -> ApiError:
+        self._gateway.books.tally.limit_hit(self._caller.name, "at_once")
+        return crowded(place)
 
     def _begin(self, request: Request, charge: Charge) -> Answer:
         """Ask for the answer, now that it is paid for."""
@@ -346,7 +352,7 @@ class _Counted:
         if entering is not None:
             place = await entering
             if place is not None:
-                raise crowded(place)
+                raise self._crowded(place)
         claims = wanted.claims
         if claims:
             try:

@@ -7,7 +7,7 @@ import typing
 
 from protocol.errors import UsageError
 from protocol.exchange import Backend, Endpoint, Request
-from protocol.team.charge import Books, Ledger
+from protocol.team.charge import Books, Ledger, Tally
 from protocol.team.gateway import Gateway, Routes, Rules
 from protocol.team.keys_file import KeysFile, read_keys_file
 from protocol.team.money import Budget
@@ -66,12 +66,13 @@ class Team:
         self,
         store: Store,
         ledger: Ledger | None,
+        tally: Tally,
         *,
         clock: typing.Callable[[], float],
         ticks: typing.Callable[[], float],
         finishes: bool,
     ) -> None:
-        self._books = Books(store, ledger, clock, ticks, finishes=finishes)
+        self._books = Books(store, ledger, clock, ticks, tally, finishes=finishes)
 
     def gateway(
         self,

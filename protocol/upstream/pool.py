@@ -95,6 +95,16 @@ class UpstreamPool:
         """How many connections there are, idle ones included."""
         return len(self._connections) + self._opening
 
+    @property
+    def opening(self) -> int:
+        """How many connections are being opened."""
+        return self._opening
+
+    @property
+    def waiting(self) -> int:
+        """How many requests wait for a connection."""
+        return len(self._queue)
+
     # -- one exchange
 
     def begin(self, method: str, lines: bytes, body: bytes, end_by: float, now: float) -> UpstreamConnection | None:
