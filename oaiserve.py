@@ -12,13 +12,14 @@ In a program:
         client = OpenAI(base_url=server.url + "/v1", api_key="any")
 """
 
-from __future__ import annotations
+from __future__ import annotations  # Python 3.6 stops here: oaiserve needs Python 3.9 or newer
 
 import argparse
 import asyncio
 import collections
 import contextlib
 import gc
+import importlib.util
 import os
 import random
 import signal
@@ -27,6 +28,14 @@ import sys
 import threading
 import time
 import typing
+
+if sys.version_info < (3, 9):  # noqa: UP036  # whoever has an older one should read why
+    sys.exit(f"oaiserve needs Python 3.9 or newer; this is {sys.version.split()[0]} ({sys.executable})")
+if __name__ == "__main__" and importlib.util.find_spec("protocol") is None:
+    sys.exit(
+        "oaiserve: this is one file of a source tree, and protocol/ is not beside it; in the tree, "
+        "`python oaiserve.py bundle` writes dist/oaiserve.py, which runs alone"
+    )
 
 from protocol.config import BackendSettings, Configuration, Section, Settings, describe
 from protocol.dashscope.settings import DashScopeSettings

@@ -8,8 +8,6 @@ A carried module's name begins with the program's own: `oaiserve.protocol.errors
 program that is called `protocol` as well.
 """
 
-from __future__ import annotations
-
 import gc
 import importlib.machinery
 import importlib.util
@@ -18,6 +16,11 @@ import os
 import sys
 import types
 from collections.abc import Sequence
+
+# Whoever has an older Python should read this and no traceback, so all of this file is in the grammar of Python 3.6:
+# no other __future__, and what older ones cannot read of annotations is quoted.
+if sys.version_info < (3, 9):  # noqa: UP036  # this is for them
+    sys.exit(f"oaiserve needs Python 3.9 or newer; this is {sys.version.split()[0]} ({sys.executable})")
 
 _FUTURE = "\nfrom __future__ import annotations\n"  # stands in every module
 _BEGIN = b"\n# ==================== begin "  # then the file, and the line that stands before its text
@@ -52,8 +55,8 @@ class _Carried(importlib.machinery.SourceFileLoader):
         self.has_caches = not sys.dont_write_bytecode or os.path.isdir(os.path.dirname(self._cache(name) or ""))
 
     def find_spec(
-        self, name: str, path: Sequence[str] | None = None, target: types.ModuleType | None = None
-    ) -> importlib.machinery.ModuleSpec | None:
+        self, name: str, path: "Sequence[str] | None" = None, target: "types.ModuleType | None" = None
+    ) -> "importlib.machinery.ModuleSpec | None":
         """Return how to load a carried module; None for any other."""
         return self._spec(name) if path is self.folders and self._key(name) in self.modules else None
 
@@ -109,7 +112,7 @@ class _Carried(importlib.machinery.SourceFileLoader):
     def _path_of(self, file: str) -> str:
         return os.path.join(self.path, "modules", *file.split("/")) if self.apart else self.path
 
-    def _cache(self, name: str) -> str | None:
+    def _cache(self, name: str) -> "str | None":
         stem = self.path[:-3] if self.path.endswith(".py") else self.path
         try:
             return importlib.util.cache_from_source(f"{stem}.{self._key(name) or 'main'}.py")
