@@ -46,6 +46,20 @@ def test_a_prompt_that_is_quoted_as_a_whole_is_no_literal(prompt):
     assert called(prompt, [WEATHER], named="get_weather") == [("get_weather", {"location": "Paris"})]
 
 
+WRITE = tool("write", "Writes a file to the local filesystem.", content=STRING, filePath=STRING)
+
+
+@pytest.mark.parametrize(
+    "said",
+    ['Write the text "abc" to the file /tmp/w.txt', 'Write "abc" to the file `/tmp/w.txt`.\nMind my\tback\\slash'],
+)
+def test_a_prompt_that_a_program_quoted_and_escaped_is_read_as_it_was(said):
+    """Terminal agents hand their arguments on so: opencode's `run`, for one."""
+    quoted = json.dumps(said, ensure_ascii=False)
+    assert read_hints(quoted).text == said
+    assert called(quoted, [WRITE]) == [("write", {"content": "abc", "filePath": "/tmp/w.txt"})]
+
+
 @pytest.mark.parametrize("prompt", ['"Oslo"', "「Oslo」", '"Oslo" "Rome"', '"Is it Oslo?" or "Rome"'])
 def test_short_quotations_and_several_ones_are_literals(prompt):
     assert [hint.kind for hint in read_hints(prompt).literals][:1] == ["quoted"]

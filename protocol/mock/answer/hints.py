@@ -56,6 +56,8 @@ QUOTATION = "|".join(
 _CLOSING_MARKS = dict(_MARKS + _CAUTIOUS_MARKS)
 _SENTENCE_ENDS = (".", "!", "?", "。", "！", "？", "؟")
 _FEWEST_WORDS = 3  # of a quotation that is the prompt itself, where it does not end as a sentence
+_ESCAPED = re.compile(r"\\(.)", re.DOTALL)
+_ESCAPES = {"n": "\n", "t": "\t"}
 
 # The kinds of literals. Of two rules that match at one place, the first says what the literal is. A quotation mark
 # within a word is an apostrophe. A number has at most 18 digits, more than a double keeps.
@@ -269,10 +271,17 @@ def _unquoted(prompt: str) -> str:
             continue
         if not said.startswith(mark) or not within or said[-len(mark) :] not in (closing, *closing):
             continue
-        is_one = not any(char in within for char in (mark, *closing))
+        # A program that quotes what its user wrote escapes the marks in it: they open and close nothing.
+        is_escaped = f"\\{mark}" in within
+        bare = _ESCAPED.sub("", within) if is_escaped else within
+        is_one = not any(char in bare for char in (mark, *closing))
         if is_one and (within.rstrip().endswith(_SENTENCE_ENDS) or len(within.split()) >= _FEWEST_WORDS):
-            return within
+            return _ESCAPED.sub(_without_escape, within) if is_escaped else within
     return prompt
+
+
+def _without_escape(escape: re.Match[str]) -> str:
+    return _ESCAPES.get(escape[1], escape[1])
 
 
 def read_hints(prompt: str, budget: Budget | None = None) -> Hints:
