@@ -118,6 +118,9 @@ class Take(typing.Protocol):
 class Charge(typing.Protocol):
     """What one request costs who has asked (protocol/team)."""
 
+    def early_fields(self) -> bytes:
+        """Return field lines for a head that goes out before its answer is there."""
+
     def end(self, status: int) -> None:
         """Learn that the request is over; status 499 says that the client had gone."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import threading
@@ -255,3 +256,22 @@ def test_an_early_head_tells_what_is_left_of_the_limits(upstream, late):
     told = {line.split(b":")[0]: line.split(b": ")[1] for line in head.split(b"\r\n") if b"x-ratelimit-" in line}
     assert len(told) == 6
     assert told[b"x-ratelimit-limit-requests"] == b"3" and told[b"x-ratelimit-remaining-requests"] == b"2"
+
+
+def test_an_early_head_tells_what_is_left_of_a_keys_limits(tmp_path, upstream, late):
+    key = "sk-oai-alice-0123456789"
+    keys = tmp_path / "keys.ini"
+    digest = hashlib.sha256(key.encode()).hexdigest()
+    keys.write_text(f"[key alice]\nhash = sha256:{digest}\nrequests = 5/min\ntokens = 10000/min\n")
+    words = {"relay.base_url": upstream.url, "relay.keepalive": "0.05", "server.keys_file": str(keys)}
+    script = {"limits": [{"by": "key", "requests": "3/min"}], "rules": []}
+    for limits in (None, script):  # a key's own stand before those of the instrument
+        late.may_answer.clear()
+        with oaiserve.start("relay", set=words, script=limits) as server:
+            asking = Asking(server.port, STREAM, "/v1/chat/completions", f"authorization: Bearer {key}")
+            head = asking.until_comments(1)
+            late.may_answer.set()
+            assert asking.rest()[2]
+        told = dict(line.split(b": ") for line in head.split(b"\r\n") if b"x-ratelimit-" in line)
+        assert len(told) == 6 == head.count(b"x-ratelimit-")
+        assert told[b"x-ratelimit-limit-requests"] == b"5" and told[b"x-ratelimit-remaining-requests"] == b"4"

@@ -107,6 +107,26 @@ def test_a_prompt_that_comes_again_is_cached_but_for_its_last_block(server, path
     assert cached == [0, 32]
 
 
+@pytest.mark.parametrize(
+    ("path", "names", "asked"),
+    [
+        ("/v1/chat/completions", ("prompt_tokens", "prompt_tokens_details"), {"messages": HELLO}),
+        ("/v1/completions", ("prompt_tokens", "prompt_tokens_details"), {"prompt": PROMPT}),
+        ("/v1/responses", ("input_tokens", "input_tokens_details"), {"input": PROMPT}),
+    ],
+)
+def test_what_a_script_says_of_cached_tokens_stands_before_what_is_cached(path, names, asked):
+    usages = [{"cached_tokens": 7}, {"cached_tokens": 7}, {"prompt_tokens": 50}]
+    script = {"rules": [{"answer": [{"text": "Hi.", "usage": usage} for usage in usages]}]}
+    paced = {"mock.pace": "fast", "pace.fast.cache_blocks": "100"}
+    told = []
+    with oaiserve.start("mock", set=paced, script=script) as server:
+        for _ in usages:
+            usage = json.loads(ask(server, path, {"model": "m", **asked})[2])["usage"]
+            told.append((usage[names[0]], usage[names[1]]["cached_tokens"]))
+    assert told == [(40, 7), (40, 7), (50, 32)]  # what it leaves open is counted
+
+
 def test_past_the_end_of_the_line_requests_are_refused():
     with start(mock__pace="busy", pace__busy__first=3600, pace__busy__slots=1, pace__busy__queue=0) as server:
         first = http.client.HTTPConnection("127.0.0.1", server.port, timeout=60)

@@ -315,7 +315,12 @@ class Exchange:
             request = self._request
             if not early.is_wanted(request):
                 return
-            fields = early.fields if request.take is None else early.fields + request.take.early_fields()
+            take, charge = request.take, request.charge
+            # A key's own limits stand before those that a tester has set, as in answers.
+            limits = b"" if charge is None else charge.early_fields()
+            if not limits and take is not None:
+                limits = take.early_fields()
+            fields = early.fields + limits
             self._began_early = True
             self._status = 200
             self._writer = writer = self._make_writer()

@@ -133,6 +133,10 @@ class Charge:
         """Note what was taken for the request."""
         self._estimate = estimate
 
+    def early_fields(self) -> bytes:
+        """Return field lines for a head that goes out before its answer is there: what is left of the limits."""
+        return self.limit_fields
+
     def open(self) -> None:
         """Write that the request has begun: its answer is not there at once."""
         if self._books.ledger is not None:

@@ -36,7 +36,7 @@ from protocol.mock.responses.tool_calls import ToolCaller
 from protocol.mock.responses.toolbox import SERVED_TOOLS, Toolbox
 from protocol.mock.unchecked import without_nulls
 from protocol.openai.answers import split_words
-from protocol.openai.scripted_usage import with_scripted
+from protocol.openai.scripted_usage import ScriptedUsage, with_scripted
 from protocol.wire.json_text import JsonObject
 
 _DEFAULT_MODEL = "gpt-4o"
@@ -60,12 +60,16 @@ _ECHOES: tuple[tuple[str, typing.Any], ...] = (
 
 
 class MadeResponse(typing.NamedTuple):
-    """A finished response: as answers show it, with its output whole, its context, and its conversation's id or ""."""
+    """A finished response: as answers show it, with its output whole, its context, and its conversation's id or "".
+
+    `told_usage` is what a script says of its usage, None where it says nothing.
+    """
 
     object: JsonObject
     output: list[JsonObject]
     context: ItemChain
     conversation: str
+    told_usage: ScriptedUsage | None = None
 
 
 class ResponseMaker:
@@ -127,8 +131,9 @@ class ResponseMaker:
         object["output"] = [shown_item(item, include, object["top_logprobs"]) for item in output]
         written = sum(written_words(item) for item in output)
         usage = usage_of(items_tokens(items, body.get("instructions")), written + reasoning_tokens, reasoning_tokens)
-        object["usage"] = with_scripted(usage, None if told is None else told.usage)
-        return MadeResponse(object, output, context, conversation)
+        told_usage = None if told is None else told.usage
+        object["usage"] = with_scripted(usage, told_usage)
+        return MadeResponse(object, output, context, conversation, told_usage)
 
     def _told(self, speaker: Speaker, body: JsonObject, items: list[JsonObject], budget: Budget) -> Told | None:
         """Return what the script says, None where it says nothing."""

@@ -31,6 +31,7 @@ from protocol.mock.responses.memory import RESPONSES, ResponseMemory, response_s
 from protocol.mock.responses.rules import json_word_fault, response_fault
 from protocol.openai.answers import COUNTED_AT_ONCE, EVENT_STREAM_FIELDS, event_bytes
 from protocol.openai.long_json import is_long_json, json_size
+from protocol.openai.scripted_usage import with_scripted
 from protocol.turns import in_turns
 from protocol.wire.json_text import JsonObject, encode_json
 
@@ -89,6 +90,7 @@ class Responses:
         moment = self._world.moment(key, lambda: _read_words(made.context.all(), body), usage["input_tokens"])
         if moment is not None:
             usage["input_tokens_details"]["cached_tokens"] = moment.cached_tokens
+            made.object["usage"] = with_scripted(usage, made.told_usage)
         obfuscate = self._obfuscation(body.get("stream_options")) if body.get("stream") else None
         if made.object["background"]:
             record = self._background.add(made, self._world.reference.operation(_CREATE).stages)
