@@ -108,6 +108,8 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     # Notes of a start whose keys have budgets.
     "prices": (("protocol.team.money", "price_of"),),
+    # A caller who asks what is left of his limits.
+    "own use": (("protocol.team.own_use", "tell_own_use"),),
     "windows": (("protocol.limiter", "read_windows"),),
     # Limits of keys, teams and addresses, by where it is kept what they have taken.
     "limits of a process": (("protocol.team.stores.memory", "MemoryStore"),),

@@ -8,6 +8,7 @@ import http.client
 import json
 import pathlib
 import re
+import time
 
 import pytest
 from browser import CONTROL, ENTER, ESCAPE, RIGHT, TAB, Browser, needs_browser, running_browser
@@ -184,6 +185,78 @@ def test_a_stop_does_not_wait_for_who_watches(command):
         viewer.close()
 
 
+# ---- one's own limits and use ---------------------------------------------------------------------------------------
+
+ANNA, BERT = "sk-oai-" + "a" * 40, "sk-oai-" + "b" * 40
+TEAM = f"""
+[team web]
+requests = 5/min
+[key anna]
+hash = sha256:{hashlib.sha256(ANNA.encode()).hexdigest()}
+team = web
+tokens = 10000/day
+budget = 1 USD/month
+[key bert]
+hash = sha256:{hashlib.sha256(BERT.encode()).hexdigest()}
+[prices]
+gpt-4o = 2.5 in, 10 out
+"""
+
+
+@pytest.fixture(scope="module")
+def team(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("team")
+    (folder / "keys.ini").write_text(TEAM)
+    settings = {
+        "server.keys_file": str(folder / "keys.ini"),
+        "ledger.file": str(folder / "usage.db"),
+        "server.page": "yes",
+    }
+    with oaiserve.start(set=settings) as server:
+        assert ask(server.port, "POST", "/v1/chat/completions", ANY_CHAT, authorization=f"Bearer {ANNA}")[0] == 200
+        until(lambda: own_use(server, ANNA)["usage"])
+        yield server
+
+
+def until(condition):
+    give_up = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < give_up
+        time.sleep(0.05)
+
+
+def own_use(server, key):
+    status, _, body = ask(server.port, "GET", "/_oaiserve/me", authorization=f"Bearer {key}")
+    assert status == 200
+    return json.loads(body)
+
+
+def test_a_key_is_told_what_is_left_and_used_and_takes_nothing_by_asking(team):
+    for _ in range(10):
+        told = own_use(team, ANNA)
+    assert (told["key"], told["team"]) == ("anna", "web")
+    limits = {(limit["of"], limit["kind"], limit["window"]): limit for limit in told["limits"]}
+    requests, tokens, money = (limits[name] for name in (
+        ("team web", "requests", "minute"), ("key anna", "tokens", "day"), ("key anna", "money", "month")
+    ))  # fmt: skip
+    assert requests["limit"] == 5 and requests["left"] in (4, 5)
+    assert tokens["limit"] == 10_000 and 9_990 <= tokens["left"] < 10_000
+    (used,) = told["usage"]
+    assert (used["model"], used["calls"], used["tok_out"]) == ("gpt-4o", 1, 3)
+    assert money["limit"] - money["left"] == used["cost_nano"] == used["tok_in"] * 2_500 + 3 * 10_000
+
+
+def test_a_key_is_told_nothing_of_others_and_nobody_anything(team):
+    told = own_use(team, BERT)
+    assert (told["key"], told["limits"], told["usage"]) == ("bert", [], [])
+    assert ask(team.port, "GET", "/_oaiserve/me")[0] == 401
+    assert ask(team.port, "GET", "/_oaiserve/me", authorization="Bearer sk-oai-wrong")[0] == 401
+
+
+def test_without_a_keys_file_there_is_no_own_use(server):
+    assert ask(server.port, "GET", "/_oaiserve/me")[0] == 404
+
+
 # ---- in a browser ---------------------------------------------------------------------------------------------------
 
 
@@ -200,7 +273,8 @@ def browser(only_browser, server):
     only_browser.begin(server.url)
     yield only_browser
     assert [line for line in only_browser.messages() if not line.startswith("DEBUG")] == []
-    assert [url for url in only_browser.requested() if not url.startswith((server.url, "data:"))] == []
+    origin = only_browser.run("return location.origin")
+    assert [url for url in only_browser.requested() if not url.startswith((origin, "data:"))] == []
 
 
 @needs_browser
@@ -268,6 +342,7 @@ def test_browser_shows_requests_live_and_the_whole_of_one(browser: Browser, serv
         "/v1/chat/completions",
         {**ANY_CHAT, "messages": [{"role": "user", "content": "<b>seen</b>"}]},
     )
+    ask(server.port, "GET", "/v1/models")
     browser.until("live.rows.some((row) => row.path === '/v1/models')")
     browser.write("#filter", "completions")
     browser.until("document.querySelectorAll('#rows tr').length === 1")
@@ -328,3 +403,18 @@ def test_keyboard_alone_suffices(browser: Browser, server):
     browser.press(ENTER, held=CONTROL)
     browser.until("document.querySelector('#answer').textContent === 'one two three'")
     assert "What can you do? Again." in json.loads(server.requests[-1].body)["messages"][0]["content"]
+
+
+@needs_browser
+def test_browser_shows_a_key_its_own_limits_and_use(browser: Browser, team):
+    browser.open(team.url + "/#/mine")
+    browser.until("!document.querySelector('#tab-mine').hidden")
+    browser.click("#tab-mine")
+    browser.write("#key", ANNA)
+    browser.press(ENTER)
+    browser.until("document.querySelectorAll('#limits tr').length === 3")
+    assert "Requests / minute" in browser.text("#limits") and "$1.0000" in browser.text("#limits")
+    assert (
+        "gpt-4o" in browser.text("#usage") and browser.run("return document.querySelectorAll('#days rect').length") == 1
+    )
+    assert "Key anna, team web" in browser.text("#mine-note")

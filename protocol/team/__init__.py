@@ -12,6 +12,7 @@
     charge       what one request costs, from its admission to its end
     usage_event  the usage of streams whose clients did not ask for it
     draining     answers that go on although their clients have left
+    own_use      what a caller is told of his own limits and use
     gateway      the application that asks all of these, before the gate
     team         all of it, put together
     stores/      where it is kept what was taken

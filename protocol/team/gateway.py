@@ -20,6 +20,7 @@ from protocol.exchange import (
     answer_of,
 )
 from protocol.limiter import Claim, Full, Window
+from protocol.on_demand import load
 from protocol.openai.asked_model import asked_model, begins_as, body_kind, head_model
 from protocol.service.doors import LIVE_PATH, wants_page
 from protocol.service.own_machine import stranger
@@ -52,6 +53,7 @@ _USUAL_TOKENS = 1_000
 # The chat door's, for a request that names none.
 _DOOR_MODEL = "gpt-3.5-turbo"
 # What of the service's own is for its owner: he has a key, or sits at the machine.
+_OWN_USE = "/_oaiserve/me"
 _OWN_PAGES = frozenset(("/", "/metrics", LIVE_PATH))
 _MOST_NAMES = 1_000
 # Names of members that servers in Go take for "model": in any case.
@@ -79,7 +81,7 @@ class Gateway:
 
     `instance` tells apart whoever writes into one ledger. `keys` are None where nobody needs a key. `hides_keys` says
     that some backend would send its callers' keys on: those are ours, and nobody else's business. `max_body` bounds
-    what an encoded body is decoded to, in bytes.
+    what an encoded body is decoded to, in bytes. `ledger` is the path of the one that callers may ask, "" for none.
     """
 
     def __init__(
@@ -93,7 +95,9 @@ class Gateway:
         hides_keys: bool,
         instance: str,
         max_body: int,
+        ledger: str = "",
     ) -> None:
+        self._ledger = ledger
         self._route = route
         self._routes = routes
         self._callers = None if keys is None else Callers(keys)
@@ -108,6 +112,8 @@ class Gateway:
 
     def route(self, request: Request) -> Endpoint:
         """Choose the endpoint from the head; ApiError 404 or 405 where there is none."""
+        if request.path == _OWN_USE and self._callers is not None and request.method in ("GET", "HEAD"):
+            return Endpoint(self._tell_own_use, "own use")
         endpoint = self._route(request)
         if request.method == "OPTIONS":
             return endpoint
@@ -127,6 +133,17 @@ class Gateway:
             what = f"a WebSocket at {asking.path}" if is_tunnel else asking.path
             return _Refusing(not_counted(caller.name, what), endpoint, is_own_page=False)
         return self._counted(endpoint, caller, asking, request)
+
+    async def _tell_own_use(self, request: Request) -> Response:
+        caller = None if self._callers is None else self._callers.find(request.key)
+        if caller is None:
+            raise no_key(request.key)
+        now = self.books.clock()
+        if caller.expires is not None and now >= caller.expires:
+            raise expired(caller.name)
+        (tell_own_use,) = load("own use")
+        told: Response = await tell_own_use(caller, self.books.store, self._ledger, now)
+        return told
 
     def _counted(self, endpoint: Endpoint, caller: Caller, asking: Asking, request: Request) -> Endpoint:
         is_tunnel = request.head.upgrade.lower() == "websocket"

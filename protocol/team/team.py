@@ -85,13 +85,14 @@ class Team:
         adds_usage: bool,
         allows_unpriced: bool,
         max_body: int,
+        ledger_file: str,
     ) -> Gateway:
         """Return a gateway (server.Application) around `route`."""
         rules = Rules(limits.per_address.windows(), limits.per_origin.windows(), adds_usage, allows_unpriced)
         hides_keys = keys is not None and any(backend.origin and not backend.holds_key for backend in backends)
         return Gateway(
             route, routes, self._books, rules, keys, hides_keys=hides_keys, instance=os.urandom(8).hex(),
-            max_body=max_body,
+            max_body=max_body, ledger=ledger_file,
         )  # fmt: skip
 
     async def settled(self) -> None:

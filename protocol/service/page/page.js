@@ -50,6 +50,7 @@ byId("language").onclick = () => {
   showLanguage();
   showServer();
   showState();
+  learnServer();
   showMessages();
   showWatching();
   drawRows();
@@ -283,6 +284,10 @@ async function learnServer() {
     showServer();
     if (!byId("model").value) byId("model").value = server.example.model;
     showRequest();
+    if (server.features.includes("keys") && !byId("key").value.trim()) {
+      showTrouble(byId("trouble"), say("needs_key"));
+      return;
+    }
     const { data } = await getJson("v1/models");
     byId("models").replaceChildren(...data.slice(0, 1000).map((model) => make("option", { value: model.id })));
   } catch (error) {
@@ -756,6 +761,16 @@ async function learnMine() {
 }
 onShown.mine = (isSeen) => { if (isSeen) learnMine(); };
 
+// How long it is until a limit is whole again, in the two largest units.
+function spanOf(seconds) {
+  const units = [[86400, "d"], [3600, "h"], [60, "min"], [1, "s"]];
+  const at = units.findIndex(([size]) => seconds >= size);
+  if (at < 0) return seconds ? "1 s" : "";
+  const [[size, unit], [next, smaller] = [0, ""]] = units.slice(at);
+  const rest = next ? Math.floor((seconds % size) / next) : 0;
+  return `${Math.floor(seconds / size)} ${unit}${rest ? ` ${rest} ${smaller}` : ""}`;
+}
+
 const dollars = (nano) => (nano === null || nano === undefined ? "" : (nano / 1e9).toFixed(4));
 
 function showMine() {
@@ -765,18 +780,20 @@ function showMine() {
   byId("limits").replaceChildren(...mine.limits.map((limit) => {
     const amount = (value) => (limit.kind === "money" ? `$${dollars(value)}` : value.toLocaleString());
     return make("tr", {},
-      make("td", { textContent: limit.of }), make("td", { textContent: limit.kind === "money" ? `${limit.kind} / ${limit.window}` : `${limit.kind} / ${limit.window}` }),
+      make("td", { textContent: limit.of }), make("td", { textContent: `${say(`kind_${limit.kind}`)} / ${WORDS.en[`per_${limit.window}`] ? say(`per_${limit.window}`) : limit.window}` }),
       make("td", { textContent: amount(limit.left), className: "number" }), make("td", { textContent: amount(limit.limit), className: "number" }),
-      make("td", { textContent: milliseconds(limit.reset) }));
+      make("td", { textContent: spanOf(limit.reset) }));
   }));
   byId("no-limits").hidden = mine.limits.length > 0;
   byId("used").hidden = !mine.usage;
   if (!mine.usage) return;
   const days = new Map();
   for (const one of mine.usage) days.set(one.day, (days.get(one.day) || 0) + one.tok_in + one.tok_out);
-  const known = [...days].sort();
-  drawChart(byId("days"), Math.max(0, ...days.values()), (width, y) => known.map(([, tokens], at) =>
-    draw("rect", { x: (at * width) / 31 + 1, width: width / 31 - 2, y: y(tokens), height: 84 - y(tokens), class: "bar-of" })), "");
+  const today = Math.floor(Date.now() / 86400000);
+  drawChart(byId("days"), Math.max(0, ...days.values()), (width, y) => [...days].map(([day, tokens]) => {
+    const at = 29 - today + Date.parse(day) / 86400000;
+    return draw("rect", { x: (at * width) / 30 + 1, width: width / 30 - 2, y: y(tokens), height: 84 - y(tokens), class: "bar-of" });
+  }), ` ${say("kind_tokens")}`);
   byId("usage").replaceChildren(...mine.usage.map((one) => make("tr", {},
     make("td", { textContent: one.day }), make("td", { textContent: one.model }),
     ...[one.calls, one.tok_in, one.tok_out].map((value) => make("td", { textContent: value.toLocaleString(), className: "number" })),

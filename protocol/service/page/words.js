@@ -36,7 +36,8 @@ const WORDS = {
     whose_limit: "Limit of", left: "Left", of: "Of", back_in: "All back in", no_limits: "This key has no limits.",
     used: "Used, the last 30 days (UTC)", day: "Day", calls: "Calls", tokens_in: "Tokens in", tokens_out: "Tokens out", cost: "Cost, $",
     mine_name: "Key {name}, team {team}", no_team: "none", no_ledger: "This server keeps no ledger: what was used is not noted.",
-    user_text: "Hello! What can you do?",
+    kind_requests: "Requests", kind_tokens: "Tokens", kind_money: "Budget", per_second: "second", per_minute: "minute",
+    per_hour: "hour", per_day: "day", per_month: "month", user_text: "Hello! What can you do?",
   },
   zh: {
     skip: "跳到正文", parts: "页面各部分", key: "API Key", key_hint: "需要时填写",
@@ -74,7 +75,8 @@ const WORDS = {
     whose_limit: "限额归属", left: "剩余", of: "总额", back_in: "完全恢复还需", no_limits: "这个 Key 没有限额。",
     used: "最近 30 天用量（UTC）", day: "日期", calls: "调用次数", tokens_in: "输入 token", tokens_out: "输出 token", cost: "费用（美元）",
     mine_name: "Key：{name}，团队：{team}", no_team: "无", no_ledger: "本服务没有开启账本，不记录用量。",
-    user_text: "你好！你能做什么？",
+    kind_requests: "请求", kind_tokens: "token", kind_money: "预算", per_second: "秒", per_minute: "分钟",
+    per_hour: "小时", per_day: "天", per_month: "月", user_text: "你好！你能做什么？",
   },
 };
 

@@ -21,11 +21,15 @@ _COMPLETED = '"request_completed"'
 _NO_TEXT = dict.fromkeys(("key", "team", "asked", "sent", "backend", "upstream_key", "endpoint", "ended"), "")
 
 
-def read_ledger(path: str, by: typing.Sequence[str], since: str) -> dict[Group, Sums]:
-    """Return the sums by some of GROUPS, from a day on ("2026-11-30", UTC; "" for all); UsageError."""
+def read_ledger(path: str, by: typing.Sequence[str], since: str, key: str | None = None) -> dict[Group, Sums]:
+    """Return the sums by some of GROUPS, from a day on ("2026-11-30", UTC; "" for all); UsageError.
+
+    `key` is the name of the one whose calls are meant, None for all.
+    """
     columns = ", ".join(by)
     sums = ", ".join(f"sum({name})" for name in Sums._fields)
-    rows = _query(path, f"SELECT {columns}, {sums} FROM daily WHERE day >= ? GROUP BY {columns}", (since,))
+    statement = f"SELECT {columns}, {sums} FROM daily WHERE day >= ? AND key = ifnull(?, key) GROUP BY {columns}"
+    rows = _query(path, statement, (since, key))
     return {tuple(row[: len(by)]): Sums(*row[len(by) :]) for row in rows}
 
 
