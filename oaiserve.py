@@ -37,7 +37,7 @@ if __name__ == "__main__" and importlib.util.find_spec("protocol") is None:
         "`python oaiserve.py bundle` writes dist/oaiserve.py, which runs alone"
     )
 
-from protocol.config import BackendSettings, Configuration, Section, Settings, describe
+from protocol.config import BackendSettings, Configuration, Section, Settings, describe, options_of
 from protocol.dashscope.settings import DashScopeSettings
 from protocol.errors import ApiError, UsageError, evidence, without_secrets
 from protocol.exchange import Answer, AsksUpstream, Backend, Endpoint, Request, Response, UpstreamState
@@ -930,6 +930,7 @@ examples:
   python oaiserve.py key new alice                    a key for a caller of your own, its hash into keys.ini
   python oaiserve.py usage --by team,model --since 30d   what was used, and what it cost
   python oaiserve.py bundle                           one file and a zipapp in dist/
+  python oaiserve.py help usage                       what a command takes
 
 Options beat the environment's OAISERVE_SECTION_KEY, e.g. OAISERVE_SERVER_PORT=9000, which beats the file, which beats
 the defaults. Without --config, config.ini is read from the working directory
@@ -970,15 +971,148 @@ class _OneLineParser(argparse.ArgumentParser):
         raise UsageError(f"{without_secrets(message)}; --help tells what there is")
 
 
+class _Option(typing.NamedTuple):
+    """An option: its flags, the commands that take it, and what argparse wants to know of it.
+
+    `follows` is what the shell can offer behind it (protocol/tools/completion.py).
+    """
+
+    flags: tuple[str, ...]
+    commands: tuple[str, ...]
+    about: dict[str, typing.Any]
+    follows: str | tuple[str, ...] = ""
+
+
+_SERVING = ("", *_KINDS)
+_WITH_CONFIG = (*_SERVING, "key", "usage")
+
+_OPTIONS = (
+    _Option(
+        ("-c", "--config"), _WITH_CONFIG,
+        {"metavar": "FILE", "help": "read this configuration instead of config.ini"}, "file",
+    ),
+    _Option(("-p", "--port"), _SERVING, {"metavar": "N", "help": "port to listen on; 0 takes any free one"}),
+    _Option(("--host",), _SERVING, {"metavar": "H", "help": "address to listen on; 0.0.0.0 is every one"}),
+    _Option(("--workers",), _SERVING, {"metavar": "N", "help": "processes that share the port; 0 is one a core"}),
+    _Option(
+        ("--set",), _WITH_CONFIG,
+        {"metavar": "SECTION.KEY=VALUE", "action": "append", "default": [], "help": "set one value; again and again"},
+        "keys",
+    ),
+    _Option(
+        ("--check",), _SERVING,
+        {"action": "store_true", "help": "say what the effective configuration is, secrets masked, and stop"},
+    ),
+    _Option(
+        ("--key",), ("try", "cassette"),
+        {
+            "metavar": "K",
+            "help": "try: the API key (else, here and at their vendors, OPENAI_API_KEY, DASHSCOPE_API_KEY)",
+        },
+    ),
+    _Option(("--model",), ("try",), {"metavar": "M", "help": "try: the model to ask (else the first one listed)"}),
+    _Option(
+        ("--live",), ("cassette",),
+        {"metavar": "URL", "help": "cassette check: the API whose answers the recorded ones are compared with"},
+    ),
+    _Option(("--team",), ("key",), {"metavar": "T", "default": "", "help": "key new: the team that the key is of"}),
+    _Option(
+        ("--file",), ("key",),
+        {"metavar": "FILE", "help": "key: the file of keys (else [server] keys_file, else keys.ini)"}, "file",
+    ),
+    _Option(
+        ("--by",), ("usage",),
+        {
+            "metavar": "WHAT", "default": "key",
+            "help": "usage: by key, team, model, backend, day, or several: team,model",
+        },
+        ("key", "team", "model", "backend", "day"),
+    ),
+    _Option(
+        ("--since",), ("usage",),
+        {"metavar": "DATE|30d", "help": "usage: from that day (UTC) on, or for so many days until today"},
+    ),
+    _Option(("--csv",), ("usage",), {"action": "store_true", "help": "usage: as CSV"}),
+    _Option(("--json",), ("usage",), {"action": "store_true", "help": "usage: as JSON"}),
+    _Option(
+        ("--from-log",), ("usage",),
+        {
+            "metavar": "FILE", "nargs": "+",
+            "help": "usage: from logs (log = json) instead of a ledger; - is standard input",
+        },
+        "file",
+    ),
+)  # fmt: skip
+
+
+class _Said(typing.NamedTuple):
+    """What is said of a command: how it is written, what it does, and the words that may follow it."""
+
+    usage: str
+    does: str
+    words: tuple[str, ...] = ()
+
+
+_SAID = {
+    "mock": _Said("mock", "serve; what no route names, the mock answers by itself"),
+    "relay": _Said("relay", "serve; what no route names goes to a real upstream"),
+    "dashscope": _Said("dashscope", "serve; what no route names goes to Alibaba's DashScope, translated"),
+    "try": _Said("try [URL]", "check a server from the outside, by default http://127.0.0.1:8080"),
+    "bundle": _Said("bundle [DIR]", "write one file and a zipapp of the source tree to DIR (dist)"),
+    "cassette": _Said(
+        "cassette check FILE | cassette import HAR FILE", "work on recorded answers", ("check", "import")
+    ),
+    "key": _Said(
+        "key new NAME | key list | key check", "make keys for callers of your own, and tell whose one is",
+        ("new", "list", "check"),
+    ),
+    "usage": _Said("usage [FILE]", "add up what was used and what it cost, from the ledger"),
+    "help": _Said("help [COMMAND]", "say what there is, or what a command takes"),
+    "completion": _Said("completion bash|zsh|fish", "write a script that lets a shell complete all of this",
+                        ("bash", "zsh", "fish")),
+}  # fmt: skip
+
+
+class _ShowHelp(argparse.Action):
+    """Shows the help of the command that stands before it, of the whole program where none does."""
+
+    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *_: typing.Any) -> None:
+        print(_help(namespace.command), end="")
+        parser.exit()
+
+
+def _help(command: str | None) -> str:
+    """Return the help of a command, or of the whole program."""
+    return (_parser() if command not in _SAID else _command_parser(command)).format_help()
+
+
+def _command_parser(command: str) -> argparse.ArgumentParser:
+    said = _SAID[command]
+    parser = argparse.ArgumentParser(
+        usage=f"python oaiserve.py {said.usage} [options]", description=f"{said.does[0].upper()}{said.does[1:]}.",
+        epilog="\n".join(
+            line.strip() for line in _EXAMPLES.split("\n\n")[0].split("\n")[1:] if f"oaiserve.py {command}" in line
+        ),
+        formatter_class=argparse.RawDescriptionHelpFormatter, add_help=False,
+    )  # fmt: skip
+    for option in _OPTIONS:
+        if command in option.commands:
+            about = {**option.about, "help": option.about["help"].partition(f"{command}: ")[2] or option.about["help"]}
+            parser.add_argument(*option.flags, **about)
+    return parser
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _OneLineParser(
         prog="oaiserve.py",
         usage="python oaiserve.py [COMMAND] [options]",
         description="Stands where the OpenAI API stands. Commands: "
         f"{', '.join(_KINDS)} (serve; the backend takes what no route names), try [URL], "
-        "bundle [DIR], cassette check|import, key new|list|check, usage [FILE].",
+        "bundle [DIR], cassette check|import, key new|list|check, usage [FILE], help [COMMAND], "
+        "completion bash|zsh|fish.",
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
     )
     add = parser.add_argument
     add(
@@ -991,7 +1125,7 @@ def _parser() -> argparse.ArgumentParser:
         "target",
         nargs="?",
         metavar="URL|DIR",
-        help="try: the server's address; bundle: the folder to write to (dist); usage: the ledger",
+        help="try: the server's address; bundle: the folder to write to (dist); usage: the ledger; help: a command",
     )
     add(
         "more",
@@ -1000,33 +1134,36 @@ def _parser() -> argparse.ArgumentParser:
         help="cassette check FILE, cassette import HAR FILE: recorded answers; key new NAME, key list, key check: keys "
         "of your callers",
     )
-    add("-c", "--config", metavar="FILE", help="read this configuration instead of config.ini")
-    add("-p", "--port", metavar="N", help="port to listen on; 0 takes any free one")
-    add("--host", metavar="H", help="address to listen on; 0.0.0.0 is every one")
-    add("--workers", metavar="N", help="processes that share the port; 0 is one a core")
-    add("--set", metavar="SECTION.KEY=VALUE", action="append", default=[], help="set one value; again and again")
-    add("--check", action="store_true", help="say what the effective configuration is, secrets masked, and stop")
-    add(
-        "--key",
-        metavar="K",
-        help="try: the API key (else, here and at their vendors, OPENAI_API_KEY, DASHSCOPE_API_KEY)",
-    )
-    add("--model", metavar="M", help="try: the model to ask (else the first one listed)")
-    add("--live", metavar="URL", help="cassette check: the API whose answers the recorded ones are compared with")
-    add("--team", metavar="T", default="", help="key new: the team that the key is of")
-    add("--file", metavar="FILE", help="key: the file of keys (else [server] keys_file, else keys.ini)")
-    add("--by", metavar="WHAT", default="key", help="usage: by key, team, model, backend, day, or several: team,model")
-    add("--since", metavar="DATE|30d", help="usage: from that day (UTC) on, or for so many days until today")
-    add("--csv", action="store_true", help="usage: as CSV")
-    add("--json", action="store_true", help="usage: as JSON")
-    add(
-        "--from-log",
-        metavar="FILE",
-        nargs="+",
-        help="usage: from logs (log = json) instead of a ledger; - is standard input",
-    )
+    add("-h", "--help", nargs=0, action=_ShowHelp, help="say this, or behind a command what it takes")
+    for option in _OPTIONS:
+        add(*option.flags, **option.about)
     add("--version", action="version", version=__version__)
     return parser
+
+
+def _help_command(options: argparse.Namespace) -> int:
+    if options.target not in (None, *_SAID):
+        raise UsageError(f"help: there is no command {evidence(options.target)}; there are {', '.join(_SAID)}")
+    print(_help(options.target), end="")
+    return 0
+
+
+def _completion_command(options: argparse.Namespace) -> int:
+    write_completion, command, offer = load("completion")
+    kinds = {"server": ServerSettings, **_SINGLE, **{name: kind.settings for name, kind in _KINDS.items()}}
+    keys = tuple(f"{section}.{key}=" for section, settings in kinds.items() for key in options_of(settings))
+    commands = []
+    for name in ("", *_SAID):
+        said = _SAID.get(name, _Said("", ""))
+        offers = [offer(("-h", "--help"), "say what there is", None)]
+        for option in _OPTIONS:
+            if name in option.commands:
+                follows = None if "action" in option.about and "metavar" not in option.about else option.follows
+                offers.append(offer(option.flags, option.about["help"], keys if follows == "keys" else follows))
+        words = tuple(_SAID) if name == "help" else said.words
+        commands.append(command(name, said.does, words, tuple(offers)))
+    print(write_completion(options.target or "", commands), end="")
+    return 0
 
 
 def _serve_command(options: argparse.Namespace) -> int:
@@ -1715,6 +1852,8 @@ _COMMANDS = {
     "cassette": _cassette_command,
     "key": _key_command,
     "usage": _usage_command,
+    "help": _help_command,
+    "completion": _completion_command,
 }
 
 # What the program calls itself.

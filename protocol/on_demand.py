@@ -22,6 +22,11 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     # A command.
     "try": (("protocol.tools.trial", "run_trial"), ("protocol.tools.trial", "ask_hidden")),
     "bundle": (("protocol.tools.bundle", "write_bundle"), ("protocol.tools.bundle", "BundleError")),
+    "completion": (
+        ("protocol.tools.completion", "write_completion"),
+        ("protocol.tools.completion", "Command"),
+        ("protocol.tools.completion", "Offer"),
+    ),
     "workers": (("protocol.server.workers", "run_workers"), ("protocol.server.workers", "WorkersFailed")),
     # A start by systemd or by an older process; the signal to let a newer one take over.
     "handover": (

@@ -1,0 +1,93 @@
+"""The help of each command, and completion by shells."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+
+import oaiserve
+
+SHELLS = ("bash", "zsh", "fish")
+
+
+def said(capsys, *arguments):
+    try:
+        status = oaiserve.main(arguments)
+    except SystemExit as exc:
+        status = exc.code
+    assert status == 0
+    return capsys.readouterr().out
+
+
+@pytest.mark.parametrize("command", oaiserve._SAID)
+def test_each_command_has_a_help_of_its_own(capsys, command):
+    text = said(capsys, "help", command)
+    assert text.startswith(f"usage: python oaiserve.py {command}")
+    assert said(capsys, command, "--help") == said(capsys, command, "-h") == text
+    for option in oaiserve._OPTIONS:
+        assert (option.flags[-1] in text.split()) == (command in option.commands)
+
+
+def test_help_alone_tells_everything(capsys):
+    text = said(capsys, "help")
+    assert text == said(capsys, "--help") == said(capsys, "-h")
+    assert all(f"{option.flags[-1]} " in text for option in oaiserve._OPTIONS)
+    assert all(command in text for command in oaiserve._SAID)
+
+
+@pytest.mark.parametrize("arguments", [["help", "nope"], ["completion"], ["completion", "tcsh"]])
+def test_what_is_not_there_is_a_mistake(capsys, arguments):
+    assert oaiserve.main(arguments) == 2
+    assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_every_command_is_described():
+    assert list(oaiserve._SAID) == [*oaiserve._KINDS, *oaiserve._COMMANDS]
+    taken = {command for option in oaiserve._OPTIONS for command in option.commands}
+    assert taken <= {"", *oaiserve._SAID}
+
+
+@pytest.mark.parametrize("shell", SHELLS)
+def test_the_shell_understands_its_script(capsys, shell):
+    script = said(capsys, "completion", shell)
+    if shutil.which(shell) is None:
+        pytest.skip(f"no {shell} here")
+    checked = subprocess.run([shell, "-n"], input=script, capture_output=True, text=True, check=False)
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+@pytest.mark.parametrize(
+    ("words", "offered"),
+    [
+        (["us"], {"usage"}),
+        (["usage", "--b"], {"--by"}),
+        (["usage", "--by", ""], {"key", "team", "model", "backend", "day"}),
+        (["try", "--"], {"--help", "--key", "--model"}),
+        (["key", "l"], {"list"}),
+        (["--set", "server.max_b"], {"server.max_body="}),
+        (["relay", "--set", "mock.te"], {"mock.text="}),
+        (["--config", "on"], {"only.ini"}),
+        (["completion", ""], {"bash", "zsh", "fish", "-h", "--help"}),
+        (["--port", ""], set()),
+    ],
+)
+def test_bash_completes(capsys, tmp_path, words, offered):
+    (tmp_path / "only.ini").write_text("")
+    script = said(capsys, "completion", "bash").replace("compopt", ": compopt")  # it works while one types alone
+    line = " ".join(f"'{word}'" for word in ("oaiserve", *words))
+    asked = f'COMP_WORDS=({line}); COMP_CWORD={len(words)}; _oaiserve; printf "%s\\n" "${{COMPREPLY[@]}}"'
+    done = subprocess.run(["bash"], input=f"{script}{asked}", capture_output=True, text=True, check=False, cwd=tmp_path)
+    assert (set(done.stdout.split()), done.stderr) == (offered, "")
+
+
+def test_zsh_and_fish_offer_the_same(capsys):
+    for shell in ("zsh", "fish"):
+        script = said(capsys, "completion", shell)
+        for word in (*oaiserve._SAID, "server.max_body=", "backend"):
+            assert word in script
+        for option in oaiserve._OPTIONS:
+            flag = option.flags[-1]
+            assert (f"-l {flag[2:]}" if shell == "fish" else flag) in script
