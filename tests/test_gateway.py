@@ -201,6 +201,20 @@ def test_an_answer_before_its_work_is_not_for_keys_with_tokens_or_a_budget(serve
     assert b"not_counted" not in ask(server, path, body, key=BOB)[1]
 
 
+def test_a_form_reserves_what_answers_usually_are(server):
+    part = 'content-disposition: form-data; name="{}"\r\n\r\n{}\r\n'
+    file = part.format('file"; filename="a.wav', "RIFF")
+    form = f"--x\r\n{part.format('model', 'gpt-4o-mini')}--x\r\n{file}--x--\r\n".encode()
+    answer, text = ask(
+        server,
+        "/v1/audio/transcriptions",
+        data=form,
+        method="POST",
+        **{"content-type": "multipart/form-data; boundary=x"},
+    )
+    assert (answer.status, answer.getheader("x-ratelimit-remaining-tokens")) == (200, "9000"), text
+
+
 UPGRADE = {"upgrade": "websocket", "connection": "upgrade"}
 
 

@@ -21,6 +21,8 @@ from team_programs import (
     team_program,
 )
 
+pytestmark = pytest.mark.limit(300)  # whole programs, some at once
+
 LINUX = pytest.mark.skipif(not os.path.isdir("/proc/self"), reason="processes are found by /proc")
 
 # ---- the ledger -----------------------------------------------------------------------------------------------------
