@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import hashlib
 import json
 import time
@@ -15,6 +16,7 @@ from protocol.wire.http1.readers import RequestReader
 SECRET = "sk-very-secret"
 NOON = 1704110400.9  # 2024-01-01 12:00:00 UTC
 STAMP = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(NOON))
+ZONED = datetime.datetime.fromtimestamp(int(NOON)).astimezone().isoformat()
 LABEL = hashlib.md5(SECRET.encode(), usedforsecurity=False).hexdigest()[:8]
 
 
@@ -122,13 +124,30 @@ def test_json_lines_say_the_same():
     log.say('something "quoted"\n')
     assert all(line.endswith("\n") and line.count("\n") == 1 for line in lines)
     common = {
-        "time": STAMP, "request_id": "req_1", "ip": "::1", "method": "GET", "path": "/v1/models", "api_key_hash": LABEL,
+        "time": ZONED, "request_id": "req_1", "ip": "::1", "method": "GET", "path": "/v1/models", "api_key_hash": LABEL,
     }  # fmt: skip
     assert [json.loads(line) for line in lines] == [
         {**common, "event": "request_started"},
         {**common, "event": "request_completed", "status": 499, "seconds": 0.123457},
-        {"time": STAMP, "event": "message", "message": 'something "quoted"\n'},
+        {"time": ZONED, "event": "message", "message": 'something "quoted"\n'},
     ]
+
+
+@pytest.mark.skipif(not hasattr(time, "tzset"), reason="the time zone cannot be set here")
+@pytest.mark.parametrize(("zone", "stamp"), [("UTC0", "12:00:00+00:00"), ("XXX-5:30", "17:30:00+05:30")])
+def test_json_lines_tell_the_time_zone_and_text_lines_do_not(monkeypatch, zone, stamp):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    try:
+        log, lines = logged("json")
+        log.say("x")
+        log.use("text")
+        log.say("x")
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+    assert json.loads(lines[0])["time"] == f"2024-01-01T{stamp}"
+    assert lines[1] == f"2024-01-01 {stamp[:8]} - x\n"
 
 
 # ---- off

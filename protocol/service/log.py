@@ -63,13 +63,13 @@ class Log:
         self._clock = clock
         self._call_soon = call_soon
         self._lines: list[str] = []
-        self._second = -1
         self._stamp = ""
 
     def use(self, form: str, unlogged: typing.Collection[str] = ()) -> None:
         """Write lines of this form from now on, and none about requests for the paths that are `unlogged`."""
         self.form = form
         self._unlogged = frozenset(unlogged)
+        self._second = -1  # each form has a stamp of its own
         #: Whether `started` and `completed` write anything.
         self.records_requests = form != "off"
 
@@ -165,7 +165,13 @@ class Log:
         second = int(self._clock())
         if second != self._second:
             self._second = second
-            self._stamp = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(second))
+            local = time.localtime(second)
+            if self.form == "json":
+                # RFC 3339: logs of hosts in several zones are put together. Older Pythons read no zone without ":".
+                text = time.strftime("%Y-%m-%dT%H:%M:%S%z", local)
+                self._stamp = f"{text[:-2]}:{text[-2:]}"
+            else:
+                self._stamp = time.strftime("%Y-%m-%d %H:%M:%S", local)
         return self._stamp
 
 

@@ -93,7 +93,7 @@ def _logged(line: str) -> Entry | None:
 
 
 def _told_at(text: object) -> int | None:
-    """Return when a line was written, in milliseconds since the epoch: logs tell it in local time."""
+    """Return when a line was written, in milliseconds since the epoch; one without a zone is in local time."""
     try:
         return int(datetime.datetime.fromisoformat(str(text)).timestamp() * 1000)
     except (ValueError, OverflowError, OSError):
