@@ -244,11 +244,12 @@ PLACES = {**ASKED, NATIVE: {"model": "qwen-plus", "input": {"messages": HELLO}}}
 @pytest.mark.parametrize("path", PLACES)
 def test_the_clock_moves_an_answer_on_from_when_its_request_is_in_the_journal(path, settings, stream):
     """An answer may begin later than that: code is loaded for it, or a long body is read in turns."""
-    mock, may_begin = make_mock(find_pace=lambda name: pace_settings(first=3600), **settings), asyncio.Event()
+    mock, may_begin = make_mock(find_pace=lambda name: pace_settings(first=3600), **settings), threading.Event()
     session = Session("t", lambda: 1000.0, JournalRoom(), lambda: None, keeps_journal=True)
 
     async def find(request):
-        await may_begin.wait()
+        while not may_begin.is_set():
+            await asyncio.sleep(0)
         return mock.endpoint(request)
 
     async def ask():
