@@ -229,3 +229,25 @@ def test_lines_of_one_turn_are_written_together():
     log.flush()
     soon.pop()()
     assert [part.count("\n") for part in written] == [3, 1]
+
+
+# ---- traces
+
+TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
+
+
+def test_the_json_log_has_the_ids_of_a_callers_trace():
+    log, lines = logged("json")
+    log.answered(request("/v1/chat/completions", f"traceparent: 00-{TRACE}-{SPAN}-01"), 200, 0.5)
+    told = [json.loads(line) for line in lines]
+    assert [(one["trace_id"], one["span_id"]) for one in told] == [(TRACE, SPAN)] * 2
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["", "00", f"ff-{TRACE}-{SPAN}-01", f"00-{'0' * 32}-{SPAN}-01", f"00-{TRACE}-{'0' * 16}-01", f"00-{TRACE.upper()}-{SPAN}-01", f"00-{TRACE}-{SPAN}-0"],
+)  # fmt: skip
+def test_what_is_no_traceparent_is_not_told(value):
+    log, lines = logged("json")
+    log.started(request("/v1/chat/completions", f"traceparent: {value}"))
+    assert "trace_id" not in json.loads(lines[0])

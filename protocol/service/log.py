@@ -7,6 +7,7 @@ shows as the first eight hex digits of its MD5: a label that tells callers apart
 from __future__ import annotations
 
 import json
+import re
 import time
 import traceback
 import typing
@@ -15,6 +16,9 @@ from protocol.errors import without_keys
 from protocol.exchange import Request
 from protocol.on_demand import load
 from protocol.wire.json_text import JsonObject
+
+# W3C Trace Context §3.2: version, trace-id, parent-id, flags; a later version may have more. Neither id is all zeros.
+_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
 
 
 class RequestLog(typing.Protocol):
@@ -149,6 +153,10 @@ class Log:
 
     def _record(self, event: str, request: Request, label: str, more: JsonObject) -> JsonObject:
         method, path = request.facts.logged_target or logged_target(request)
+        trace = _TRACEPARENT.fullmatch(request.fields.get("traceparent"))
+        if trace is not None:
+            # That of the caller: a relay passes it on as it came.
+            more = {"trace_id": trace[1], "span_id": trace[2], **more}
         return {
             "time": self._now(), "event": event, "request_id": without_keys(request.id, request.key),
             "ip": request.peer, "method": method, "path": path, "api_key_hash": label, **more,
