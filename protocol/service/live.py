@@ -21,6 +21,7 @@ from protocol.on_demand import load
 from protocol.openai.answers import EVENT_STREAM_FIELDS
 from protocol.openai.asked_model import asked_model, head_model
 from protocol.openai.usage import UsageReader
+from protocol.service.doors import LIVE_PATH, PROBES
 from protocol.service.log import RequestLog, key_label
 from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.sse import KEEP_ALIVE, encode_event
@@ -29,8 +30,8 @@ from protocol.witness import passing, witnessed
 _BLOCK_SECONDS = 0.25
 # Requests of a block that are shown, not only counted: 400 a second are more than anybody can read.
 _MOST_ROWS = 100
-# The endpoints whose requests nobody wants to see: this one, and those of probes.
-_UNSHOWN = ("live", "health", "ready")
+# Requests that nobody wants to see: viewers' own, and probes'.
+_UNSHOWN = frozenset((LIVE_PATH, *PROBES))
 # Blocks' times without one, after which a comment goes out: whoever is on the way must not take the line for dead.
 _SILENT_TICKS = 60
 # A stream tells its usage in one of its last events.
@@ -118,7 +119,8 @@ class Live:
             return LateEndpoint(find, streams_body=late.streams_body)
 
         def answer(request: Request) -> Answer:
-            if not self._viewers:  # who watched when the request came has left since
+            # Who watched may have left since; and what comes when no more can be shown is only counted, as a rule.
+            if not self._viewers or len(self._rows) >= _MOST_ROWS:
                 return endpoint.answer(request)
             seen = self._answers[request] = _Seen(endpoint.label, self._loop.time)
             if request.stream is not None and request.method == "POST":
@@ -137,7 +139,7 @@ class Live:
     def note(self, request: Request, status: int, seconds: float) -> None:
         """Learn that a request is over."""
         seen = self._answers.pop(request, None)
-        if not self._viewers or (seen is not None and seen.label in _UNSHOWN):
+        if not self._viewers or request.head.path in _UNSHOWN:
             return
         if len(self._rows) >= _MOST_ROWS:
             self._skipped += 1
