@@ -341,10 +341,10 @@ class _Application:
             settings.routes, self._guarded, self.cors, lambda forward: service_doors(self, forward),
             max_body=settings.server.max_body,
         )  # fmt: skip
-        gate = Gate(self.router.route, self._make_instrument, service.forget_heads)
-        self.route = _with_team(settings, gate, self.router, self._backends, service)
+        self.gate = Gate(self.router.route, self._make_instrument, service.forget_heads)
+        self.route = _with_team(settings, self.gate, self.router, self._backends, service)
         if settings.server.journal or settings.faults or self._script is not None:
-            gate.begin()
+            self.gate.begin()
 
     def _keeps(self, settings: Settings) -> dict[str, Backend]:
         """Return the backends that would be the same under other settings, and remember something."""

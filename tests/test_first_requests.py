@@ -119,7 +119,7 @@ def loaded():
 
 async def main():
     service = oaiserve.Service(oaiserve.load_settings("mock", set={"server.journal": "no"}), Log("off", print))
-    gate = service._gate
+    gate = service._application.gate
     before, rounds = loaded(), 0
 
     async def find(path):
