@@ -174,6 +174,13 @@ def test_of_all_paths_of_the_api_each_is_counted_or_free_or_refused_to_who_is_co
     assert asking_of("/v1/live", "GET", is_tunnel=True).hides == "all"
 
 
+def test_who_has_no_key_learns_of_no_path_whether_it_is_there(server):
+    for path in ("/v1/models", "/v1/nothing", "/v1/files/x/y/z"):
+        ask(server, "/v1/files", None)  # all of the mock is loaded now
+        assert ask(server, path, None, key="")[0].status == 401
+    assert ask(server, "/v1/nothing", None, key=BOB)[0].status == 404
+
+
 @pytest.mark.parametrize(
     "path",
     ["/v1/messages", "/v1/%66ine_tuning/jobs/", "/batches", "/v1/chat/completions%2f",

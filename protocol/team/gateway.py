@@ -114,12 +114,18 @@ class Gateway:
         """Choose the endpoint from the head; ApiError 404 or 405 where there is none."""
         if request.path == _OWN_USE and self._callers is not None and request.method in ("GET", "HEAD"):
             return Endpoint(self._tell_own_use, "own use")
-        endpoint = self._route(request)
-        if request.method == "OPTIONS":
+        endpoint, error = _NOWHERE, None
+        try:
+            endpoint = self._route(request)
+        except ApiError as exc:
+            error = exc.anew()  # who has no key learns of no path whether it is there
+        if request.method == "OPTIONS" and error is None:
             return endpoint
         is_tunnel = request.head.upgrade.lower() == "websocket"
         asking = asking_of(request.path, request.method, is_tunnel=is_tunnel)
-        if asking is None and request.path not in _OWN_PAGES:
+        if asking is None and (error is not None or request.path not in _OWN_PAGES):
+            if error is not None:
+                raise error
             return endpoint
         caller = ANYBODY
         if self._callers is not None:
@@ -132,6 +138,8 @@ class Gateway:
         if (asking.hides == "all" and caller.is_measured) or (asking.hides and caller.is_charged):
             what = f"a WebSocket at {asking.path}" if is_tunnel else asking.path
             return _Refusing(not_counted(caller.name, what), endpoint, is_own_page=False)
+        if error is not None:
+            raise error
         return self._counted(endpoint, caller, asking, request)
 
     async def _tell_own_use(self, request: Request) -> Response:
@@ -197,6 +205,14 @@ class _Sent(typing.NamedTuple):
     upstream_key: str
     model: str
     price: Price | None
+
+
+def _never_asked(request: Request) -> Answer:
+    raise RuntimeError("an endpoint that is nowhere was asked to answer")
+
+
+# Stands for the endpoint of a path that nobody answers.
+_NOWHERE = Endpoint(_never_asked, "none")
 
 
 class _Refusing(Endpoint):
