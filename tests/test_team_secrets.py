@@ -11,6 +11,7 @@ import json
 import pathlib
 import random
 import re
+import socket
 import urllib.parse
 
 import pytest
@@ -117,6 +118,14 @@ class Drawn:
         )  # fmt: skip
 
 
+def watch(port):
+    """Watch all requests, as the page for people does."""
+    client = socket.create_connection(("127.0.0.1", port), timeout=100)
+    client.sendall(b"GET /_oaiserve/live HTTP/1.1\r\nhost: localhost\r\n\r\n")
+    assert client.recv(65536).startswith(b"HTTP/1.1 200 ")
+    return client
+
+
 def secrets_in(text, secrets):
     """Return which of these stand in a text, also percent-encoded or in JSON's escapes."""
     decoded = urllib.parse.unquote(text)
@@ -137,6 +146,7 @@ def test_no_key_and_no_hash_is_shown_or_written(command, tmp_path, form, seed):
         environ = {"OPENAI_API_KEY": "", "PROOF_KEY": UPSTREAM_KEY}
         with team_program(command, tmp_path, *arguments, keys=KEYS, backend="relay", **environ) as program:
             assert not secrets_in(program.banner, [*everywhere, KEY, OWN_KEY])
+            watching = watch(program.port)
             for _ in range(100):
                 drawn = Drawn(rolls)
                 del listening.requests[:]
@@ -149,10 +159,19 @@ def test_no_key_and_no_hash_is_shown_or_written(command, tmp_path, form, seed):
                     assert drawn.repeats or drawn.key not in came.path + came.body.decode("latin-1")
             metrics = exchange(program.port, b"GET /metrics HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
             page = exchange(program.port, b"GET / HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
+            seen = b""
+            while b'"path":"/metrics"' not in seen:
+                seen += watching.recv(65536)
+            watching.close()
             mine = processes(str(ledger))
             lines = [pathlib.Path(f"/proc/{number}/cmdline").read_bytes() for number in mine]
             assert program.stop()[0] == 0
-    shown = {"metrics": metrics, "page": page, **{f"process {number}": line for number, line in enumerate(lines)}}
+    shown = {
+        "metrics": metrics,
+        "page": page,
+        "who watches": seen,
+        **{f"process {number}": line for number, line in enumerate(lines)},
+    }
     by = ("--by", "model,key,team,backend,day")
     shown["usage"] = run(command, "usage", str(ledger), *by)[1].encode()
     if form == "json":

@@ -15,14 +15,14 @@ import asyncio
 import contextlib
 import typing
 
-from protocol.errors import ApiError
+from protocol.errors import ApiError, without_keys
 from protocol.exchange import LONG_BODY, Answer, Endpoint, LateEndpoint, Paced, Pushed, Request, Response, Sink
 from protocol.on_demand import load
 from protocol.openai.answers import EVENT_STREAM_FIELDS
 from protocol.openai.asked_model import asked_model, head_model
 from protocol.openai.usage import UsageReader
 from protocol.service.doors import LIVE_PATH, PROBES
-from protocol.service.log import RequestLog, key_label
+from protocol.service.log import RequestLog, key_label, logged_target
 from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.sse import KEEP_ALIVE, encode_event
 from protocol.witness import passing, witnessed
@@ -155,8 +155,9 @@ class Live:
         self, request: Request, status: int, seconds: float, seen: _Seen | None, charged: JsonObject
     ) -> JsonObject:
         """Return what is shown of a request; `charged` is what the log tells of its cost, {} where nobody counts."""
+        method, path = request.facts.logged_target or logged_target(request)
         row: JsonObject = {
-            "at": round(self._clock(), 3), "id": request.id, "method": request.method, "path": request.head.path,
+            "at": round(self._clock(), 3), "id": without_keys(request.id, request.key), "method": method, "path": path,
             "peer": request.peer, "status": status, "seconds": round(seconds, 6), "key": key_label(request),
         }  # fmt: skip
         if seen is not None:
@@ -169,6 +170,9 @@ class Live:
         if row["asked"] and not row.get("sent"):
             with contextlib.suppress(ApiError):
                 row["sent"] = self._sent_model(row["asked"])
+        for name in ("asked", "sent", "session"):  # whatever a client writes there
+            if row.get(name):
+                row[name] = without_keys(row[name], request.key)
         return row
 
 

@@ -100,7 +100,7 @@ class Charge:
     """
 
     __slots__ = (
-        "_at", "_books", "_caller", "_ended", "_estimate", "_first_at", "_hear", "_id", "_is_closed", "_is_cut",
+        "_at", "_books", "_caller", "_ended", "_estimate", "_first_at", "_hearers", "_id", "_is_closed", "_is_cut",
         "_last", "_makes_tokens", "_price", "_reader", "_started_at", "_status", "_takes_event", "asked", "backend",
         "endpoint", "is_drained", "limit_fields", "sent", "upstream_key",
     )  # fmt: skip
@@ -124,7 +124,7 @@ class Charge:
         self._is_closed = self._is_cut = False
         self._ended = ""
         self.is_drained = False
-        self._hear: typing.Callable[[JsonObject], object] | None = None
+        self._hearers: list[typing.Callable[[JsonObject], object]] = []
         self.asked = self.sent = self.backend = self.endpoint = self.upstream_key = ""
         #: What every answer tells of its limits, as field lines.
         self.limit_fields = b""
@@ -208,8 +208,8 @@ class Charge:
         self.is_drained = False
         if not self._is_closed:
             self._close("left")
-        if self._hear is not None:
-            self.tell(self._hear)
+        for hear in self._hearers:
+            self.tell(hear)
 
     def _close(self, ended: str) -> None:
         self._is_closed = True
@@ -260,7 +260,7 @@ class Charge:
     def tell(self, hear: typing.Callable[[JsonObject], object]) -> None:
         """Tell the log what it is (exchange.Charge), None for what is not known; of one that goes on, at its end."""
         if self.is_drained:
-            self._hear = hear
+            self._hearers.append(hear)
             return
         entry = self._entry(*self._used())
         hear({name: getattr(entry, name) for name in _LOGGED})
