@@ -609,7 +609,7 @@ def _with_team(
         .gateway(
             gate.route, router, backends.values(), keys, limits, adds_usage=ledger.usage_chunk,
             allows_unpriced=ledger.unpriced == "allow", max_body=settings.server.max_body,
-            ledger_file=_ledger_file(settings),
+            ledger_file=_ledger_file(settings), shows_page=settings.server.page,
         )
         .route
     )  # fmt: skip

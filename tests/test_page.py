@@ -96,9 +96,19 @@ def test_who_has_no_key_gets_the_page_and_nothing_that_it_shows(tmp_path):
     (tmp_path / "keys.ini").write_text(f"[key anna]\nhash = sha256:{hashlib.sha256(key.encode()).hexdigest()}\n")
     with oaiserve.start(set={"server.page": "yes", "server.keys_file": str(tmp_path / "keys.ini")}) as server:
         assert ask(server.port, "GET", "/", accept=BROWSERS_ACCEPT, **ELSEWHERE)[0] == 200
+        assert (
+            ask(server.port, "GET", "/", accept=BROWSERS_ACCEPT, **ELSEWHERE, origin="https://evil.example")[0] == 401
+        )
         for path in ("/", "/metrics", "/_oaiserve/live"):
             assert ask(server.port, "HEAD", path, **ELSEWHERE)[0] == 401
             assert ask(server.port, "HEAD", path, **ELSEWHERE, authorization=f"Bearer {key}")[0] == 200
+
+
+def test_who_has_no_key_gets_no_page_elsewhere_where_the_owner_does_not_say_so(tmp_path):
+    (tmp_path / "keys.ini").write_text(f"[key anna]\nhash = sha256:{'0' * 64}\n")
+    with oaiserve.start(set={"server.keys_file": str(tmp_path / "keys.ini")}) as server:
+        assert ask(server.port, "GET", "/", accept=BROWSERS_ACCEPT, **ELSEWHERE)[0] == 401
+        assert ask(server.port, "GET", "/", accept=BROWSERS_ACCEPT)[0] == 200
 
 
 # ---- what is told live ----------------------------------------------------------------------------------------------

@@ -23,7 +23,7 @@ from protocol.limiter import Claim, Full, Window
 from protocol.on_demand import load
 from protocol.openai.asked_model import asked_model, begins_as, body_kind, head_model
 from protocol.service.doors import LIVE_PATH, wants_page
-from protocol.service.own_machine import stranger
+from protocol.service.own_machine import may_see
 from protocol.team.admission import (
     Demand,
     crowded,
@@ -61,12 +61,16 @@ _OTHER_MODELS = frozenset(map("".join, itertools.product(*zip("model", "MODEL"))
 
 
 class Rules(typing.NamedTuple):
-    """What holds for all: windows of each address and each page's origin, and what is done about usage and prices."""
+    """What holds for all: windows of each address and each page's origin, and what is done about usage and prices.
+
+    `shows_page` says that the page for people is shown beyond this machine.
+    """
 
     per_address: tuple[Window, ...] = ()
     per_origin: tuple[Window, ...] = ()
     adds_usage: bool = True
     allows_unpriced: bool = False
+    shows_page: bool = False
 
 
 class Routes(typing.Protocol):
@@ -131,13 +135,14 @@ class Gateway:
         if self._callers is not None:
             found = self._callers.find(request.key)
             if found is None:
-                return _Refusing(no_key(request.key), endpoint, is_own_page=asking is None)
+                refused = no_key(request.key)
+                return _OwnPage(refused, endpoint, self.rules) if asking is None else _Refusing(refused, endpoint)
             caller = found
         if asking is None:
             return endpoint
         if (asking.hides == "all" and caller.is_measured) or (asking.hides and caller.is_charged):
             what = f"a WebSocket at {asking.path}" if is_tunnel else asking.path
-            return _Refusing(not_counted(caller.name, what), endpoint, is_own_page=False)
+            return _Refusing(not_counted(caller.name, what), endpoint)
         if error is not None:
             raise error
         return self._counted(endpoint, caller, asking, request)
@@ -216,14 +221,29 @@ _NOWHERE = Endpoint(_never_asked, "none")
 
 
 class _Refusing(Endpoint):
-    """Answers who has no key. `is_own_page`: of the service's own, which the machine's own programs may see."""
+    """Answers who has no key, or one that does not suffice."""
 
     __slots__ = ()
 
-    def __init__(self, error: ApiError, endpoint: Endpoint, *, is_own_page: bool) -> None:
+    def __init__(self, error: ApiError, endpoint: Endpoint) -> None:
         def answer(request: Request) -> Answer:
-            # The page itself is the same for everybody: it asks for a key, and shows nothing without one.
-            if is_own_page and (not stranger(request) or (request.path == "/" and wants_page(request))):
+            raise error.anew()
+
+        super().__init__(answer, endpoint.label, streams_body=True, errors=endpoint.errors)
+
+
+class _OwnPage(Endpoint):
+    """Answers who has no key and asks for what is the service's own: this machine's own programs may see it.
+
+    The page itself is the same for everybody: it asks for a key, and shows nothing without one.
+    """
+
+    __slots__ = ()
+
+    def __init__(self, error: ApiError, endpoint: Endpoint, rules: Rules) -> None:
+        def answer(request: Request) -> Answer:
+            is_page = request.path == "/" and wants_page(request)
+            if may_see(request, from_anywhere=is_page and rules.shows_page):
                 return endpoint.answer(request)
             raise error.anew()
 

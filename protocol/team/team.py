@@ -86,9 +86,12 @@ class Team:
         allows_unpriced: bool,
         max_body: int,
         ledger_file: str,
+        shows_page: bool,
     ) -> Gateway:
         """Return a gateway (server.Application) around `route`."""
-        rules = Rules(limits.per_address.windows(), limits.per_origin.windows(), adds_usage, allows_unpriced)
+        rules = Rules(
+            limits.per_address.windows(), limits.per_origin.windows(), adds_usage, allows_unpriced, shows_page
+        )  # fmt: skip
         hides_keys = keys is not None and any(backend.origin and not backend.holds_key for backend in backends)
         return Gateway(
             route, routes, self._books, rules, keys, hides_keys=hides_keys, instance=os.urandom(8).hex(),
