@@ -21,8 +21,9 @@ NO_RETRIES = {"relay.first.retries": "0", "relay.second.retries": "0"}
 
 def options_of(name, options, environ):
     """Return the options of the section `name`, as `--set` writes it."""
-    settings = oaiserve.load_settings(set=options, environ=environ)
-    return next(backend.options for backend in settings.backends if backend.name == name.rpartition(".")[2])
+    backend_name = name.rpartition(".")[2]
+    settings = oaiserve.load_settings(set={**options, "routes.*": backend_name}, environ=environ)
+    return next(backend.options for backend in settings.backends if backend.name == backend_name)
 
 
 # ---- who holds a key
@@ -369,7 +370,10 @@ def test_what_is_no_key_is_refused_without_being_repeated(text, message, source,
     with pytest.raises(UsageError) as caught:
         options_of("relay", {"relay.api_key": text if source == "text" else "${MY_KEY}"}, {"MY_KEY": text})
     said = str(caught.value)
-    assert said.startswith("--set relay.api_key = (hidden): ") and message in said and "1234" not in said
+    where = (
+        "--set relay.api_key = (hidden): " if source == "text" else "--set relay.api_key = (hidden) (of ${MY_KEY}): "
+    )
+    assert said.startswith(where) and message in said and "1234" not in said
 
 
 def test_the_environments_key_that_is_none_is_refused_without_being_repeated():

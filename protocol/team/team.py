@@ -47,7 +47,8 @@ def open_store(
     if keys is not None:
         budgets += [key.rates.budget for key in keys.keys.values()]
         budgets += [team.rates.budget for team in keys.teams.values()]
-    needs_file = os.name == "posix" and not limits.store and (workers != 1 or any(budgets))
+    is_shared = workers != 1 and bool(keys is not None or limits.per_address or limits.per_origin)
+    needs_file = os.name == "posix" and not limits.store and (is_shared or any(budgets))
     if needs_file and not path:
         raise UsageError("[limits] file = nothing: workers share what is taken in a file; name one, on a local disk")
     try:

@@ -22,6 +22,7 @@ CALLED_BY_OTHERS = {
         ("data_received", "eof_received", "connection_lost"),
         "asyncio calls it on a protocol",
     ),
+    "otel": "the README's table of metrics has it, and a test holds the two together",
     "pause_writing": "asyncio calls it when a transport's buffer fills",
     "max_size": "asyncio's TLS takes its buffer's size from it",
     "sizehint": "asyncio passes it to get_buffer",
