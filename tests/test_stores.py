@@ -280,7 +280,7 @@ def test_a_store_that_is_full_says_when_it_has_room(tmp_path):
 
 
 @needs_flock
-@pytest.mark.parametrize("text", [b"x", b"x" * 100_000, bytes(9437248)])
+@pytest.mark.parametrize("text", [b"x", b"x" * 100_000, bytes(9437248)], ids=["short", "long", "of our size"])
 def test_a_file_of_another_kind_is_replaced(tmp_path, text):
     path = tmp_path / "limits"
     path.write_bytes(text)

@@ -99,7 +99,7 @@ def test_request_and_log_name_the_client_if_the_peer_is_trusted(tmp_path, truste
     options = {"server.trusted_proxies": trusted, "server.log": "text", "server.log_file": log}
     with oaiserve.start(backend="mock", set=options) as server:
         head = b"GET /v1/models HTTP/1.1\r\nhost: x\r\nx-forwarded-for: 1.1.1.1\r\nx-forwarded-for: 203.0.113.7\r\n\r\n"
-        assert b"200 OK" in exchange(server.port, head + b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert b"200 OK" in exchange(server.port, head + b"GET /version HTTP/1.1\r\nhost: x\r\n\r\n")
         peers = [request.peer for request in server.requests]
     assert peers == [peer, "127.0.0.1"]
     lines = log.read_text(encoding="utf-8").splitlines()
@@ -108,7 +108,7 @@ def test_request_and_log_name_the_client_if_the_peer_is_trusted(tmp_path, truste
 
 def test_repeated_head_on_one_connection_keeps_its_client_and_another_head_has_its_own():
     def head(client):
-        return b"GET /health HTTP/1.1\r\nhost: x\r\nx-forwarded-for: " + client + b"\r\n\r\n"
+        return b"GET /version HTTP/1.1\r\nhost: x\r\nx-forwarded-for: " + client + b"\r\n\r\n"
 
     with oaiserve.start(backend="mock", set={"server.trusted_proxies": "127.0.0.1"}) as server:
         answers = exchange(server.port, head(b"203.0.113.7") * 2 + head(b"203.0.113.8") + head(b"203.0.113.7"))
