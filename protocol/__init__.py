@@ -45,7 +45,7 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
     service -> errors, budget, on_demand, config, wire, exchange, witness, openai
         What stands around the backends: router, doors, CORS, the guard of keys, log, metrics. `page/` is the page for
         people, its HTML, CSS and JavaScript files of their own; `live` tells it what comes.
-    team -> errors, on_demand, deadline, nearest, limiter, config_file, config, wire, exchange, witness,
+    team -> errors, budget, on_demand, deadline, nearest, limiter, config_file, config, wire, exchange, witness,
         openai, service/own_machine, service/doors
         Several who share one key: who they are, what each may take and has taken. Its docstring has its modules.
     server -> errors, turns, deadline, pacer, held_bytes, config, wire, exchange, timed, service

@@ -82,12 +82,21 @@ class UsageError(Exception):
 _PASSWORD = re.compile(r"(?<=//)[^/@\s]+(?=@)")
 _SHORTEST_KEY = 8  # a shorter one may be a word
 _MARKED_KEY = re.compile(r"(?<![A-Za-z0-9])(?:sk|pk|rk|gsk|xai)[-_][!-.0-~]{4,}")
-_KEY_LIKE = re.compile(r"\b(?:(?:sk|pk|rk|gsk|xai)[-_]|bearer )[!-~]{4,}|\b(?=[\w-]*[0-9])[\w-]{20,}", re.IGNORECASE)
+_VENDORS_KEY = re.compile(r"\b(?:(?:sk|pk|rk|gsk|xai)[-_]|bearer )[!-~]{4,}", re.IGNORECASE)
+# It begins where nothing of it stands before: else each part of `a-a-a-…` would be tried, up to its end each time.
+_LONG_WORD = re.compile(r"(?<![\w-])-*([\w-]{20,})")
+_DIGIT = re.compile(r"[0-9]")
+# Of what came, as much is looked at for `evidence`: whatever is behind it is not shown.
+_MOST_EVIDENCE = 4_000
 
 
 def without_secrets(text: str) -> str:
-    """Return a text without what may be a key or a password."""
-    return _KEY_LIKE.sub("***", _PASSWORD.sub("***", text))
+    """Return a text without what may be a key or a password, in time that grows as the text does."""
+    return _LONG_WORD.sub(_without_key, _VENDORS_KEY.sub("***", _PASSWORD.sub("***", text)))
+
+
+def _without_key(word: re.Match[str]) -> str:
+    return word[0].replace(word[1], "***") if _DIGIT.search(word[1]) else word[0]
 
 
 def without_keys(text: str, key: str) -> str:
@@ -111,4 +120,4 @@ def _hide_keys(text: str, key: str) -> str:
 
 def evidence(text: str, most: int = 80) -> str:
     """Return what came, quoted and cut, as a message may repeat it: without what may be a key or a password."""
-    return repr(without_secrets(text)[:most])
+    return repr(without_secrets(text[:_MOST_EVIDENCE])[:most])

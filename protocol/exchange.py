@@ -354,6 +354,24 @@ class Pushed(Producer):
         raise NotImplementedError
 
 
+class Around(Pushed):
+    """A pushed body around another one, which it lets send to a sink of its own: `begin` says to which."""
+
+    __slots__ = ("_body",)
+
+    def __init__(self, body: Pushed) -> None:
+        self._body = body
+
+    def pause(self) -> None:
+        self._body.pause()
+
+    def resume(self) -> None:
+        self._body.resume()
+
+    def cancel(self) -> None:
+        self._body.cancel()
+
+
 #: How the connection goes on behind an answer that is sent as it is: it stays, ends in good order, or is reset.
 AnswerEnd = typing.Literal["keep", "close", "reset"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing
 
-from protocol.exchange import Answer, Body, Paced, Pending, Pushed, Response, Rest, Sink, Verbatim
+from protocol.exchange import Answer, Around, Body, Paced, Pending, Pushed, Response, Rest, Sink, Verbatim
 
 Change = typing.Callable[[Response], Response]
 
@@ -118,30 +118,18 @@ class _WitnessedIterator:
             await close()
 
 
-class _WitnessedPushed(Pushed):
+class _WitnessedPushed(Around):
     """A body that sends itself."""
 
-    __slots__ = ("_body", "_witness")
+    __slots__ = ("_witness",)
 
     def __init__(self, body: Pushed, witness: Witness) -> None:
-        self._body = body
+        super().__init__(body)
         self._witness = witness
 
     def begin(self, sink: Sink) -> None:
         """Send to `sink` what the body sends, and tell the witness."""
         self._body.begin(_WitnessedSink(sink, self._witness))
-
-    def pause(self) -> None:
-        """Let the body send no more for now."""
-        self._body.pause()
-
-    def resume(self) -> None:
-        """Let the body send again."""
-        self._body.resume()
-
-    def cancel(self) -> None:
-        """Let the body give back what it holds."""
-        self._body.cancel()
 
 
 class _WitnessedSink:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import http.client
@@ -13,9 +14,18 @@ import pytest
 from programs import running
 
 import oaiserve
+from protocol.budget import is_in_turns
+from protocol.errors import ApiError
+from protocol.exchange import Endpoint, Request, Response, answer_in_turns
+from protocol.limiter import Standing
 from protocol.openai.api.operations import Reference
 from protocol.openai.reference.whole import API_REFERENCE
+from protocol.service.metrics import Metrics
 from protocol.team.asking import asking_of
+from protocol.team.charge import Books
+from protocol.team.gateway import Gateway, Rules
+from protocol.team.keys_file import read_keys_file
+from protocol.wire.http1.messages import Fields, RequestHead
 
 
 def hash_of(key):
@@ -302,3 +312,56 @@ def test_workers_share_what_is_taken(command, keys_file):
     with running(command, *options) as server:
         statuses = [ask(server, key=BOB)[0].status for _ in range(12)]
     assert statuses.count(200) == 5 and set(statuses) == {200, 429}
+
+
+def test_what_a_client_calls_a_model_is_kept_at_its_first_200_characters(server, keys_file):
+    for number in range(3):
+        ask(server, body={**CHAT, "model": f"gpt-{number}" + "x" * 60_000}, key=BOB)
+    text = ask(server, "/metrics", None)[1].decode()
+    told = re.findall(r'oaiserve_tokens_total{[^}]*model="(gpt-[0-9]x+)"', text)
+    assert told and all(len(model) <= 200 for model in told)
+
+
+class Waits:
+    """A store that is asked over a network."""
+
+    async def take(self, claims):
+        return True, [Standing(1, 0, 0)] * len(claims), 1
+
+    def settle(self, claims, units, at):
+        """Forget it."""
+
+    async def enter(self, places):
+        return None
+
+    def leave(self, places):
+        """Forget it."""
+
+
+@pytest.mark.parametrize("size", [10, 100_000])
+def test_a_long_body_is_answered_in_turns_behind_a_store_that_is_waited_for(size):
+    seen = []
+
+    def answer(request):
+        seen.append(is_in_turns())
+        return Response(200, b"", b"{}")
+
+    class Routes:
+        def backends_for(self, model):
+            raise ApiError(404, "nobody")
+
+    async def run():
+        clock = asyncio.get_running_loop().time
+        books = Books(Waits(), None, clock, clock, Metrics())
+        keys = read_keys_file(KEYS, "keys.ini")
+        gateway = Gateway(
+            lambda request: Endpoint(answer, "chat"), Routes(), books, Rules(), keys,
+            hides_keys=False, instance="x", max_body=10**6,
+        )  # fmt: skip
+        fields = Fields([("authorization", f"Bearer {BOB}"), ("content-type", "application/json")])
+        request = Request(RequestHead("POST", "/v1/chat/completions", 1, fields), "id", "127.0.0.1")
+        request.body = json.dumps({**CHAT, "user": "x" * size}).encode()
+        return await answer_in_turns(lambda: gateway.route(request).answer(request))
+
+    assert asyncio.run(run()).status == 200
+    assert seen == [size > 65_536]

@@ -9,7 +9,7 @@ import pytest
 from programs import running
 
 import oaiserve
-from protocol.errors import evidence, without_keys
+from protocol.errors import evidence, without_keys, without_secrets
 
 SECRET = "sk-hunter2-0123456789abc"
 PASSWORD = "hunter2"
@@ -115,3 +115,25 @@ def test_a_log_file_is_made_for_its_owner_alone_and_one_that_is_there_is_left_as
         with running(command, "--set", f"server.log_file={path}"):
             pass
     assert [stat.S_IMODE(path.stat().st_mode) for path in (made, there)] == [0o600, 0o640]
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("--api-key-0123456789-abcdef x", "--*** x"),
+        ("no-word-of-letters-alone-is-a-key", "no-word-of-letters-alone-is-a-key"),
+        ("a 0123456789abcdef0123 b", "a *** b"),
+        ("Bearer abcdefgh", "***"),
+        ("https://user:pw@host", "https://***@host"),
+        ("0123456789", "0123456789"),
+    ],
+)
+def test_what_may_be_a_key_is_hidden(text, shown):
+    assert without_secrets(text) == shown
+
+
+def test_a_long_text_is_searched_for_keys_in_time_that_grows_as_it_does():
+    # Each of its parts could begin a key: looked at to the end each time, it would take hours.
+    text = "a-" * 300_000
+    assert without_secrets(text) == text
+    assert evidence(text, 5) == "'a-a-a'"

@@ -58,6 +58,13 @@ def test_what_is_no_event_is_not_held_for_ever():
     assert passed >= 900_000 and len(taker.rest()) <= 100_000
 
 
+def test_a_text_that_looks_like_events_is_looked_at_once():
+    # Looked at to the end of its line at each of its `data:`, it would take minutes.
+    text = b'data: {"choices":[{"delta":{"content":"' + b"data:{" * 300_000 + b'"}}]}\n\n'
+    usage = b'data: {"choices":[],"usage":{"total_tokens":3}}\n\n'
+    assert without_usage_event(text + usage + b"data: [DONE]\n\n") == text + b"data: [DONE]\n\n"
+
+
 def test_frames_of_a_ready_body_lose_it_too():
     body = without_usage_event(Paced(frames(True), first_delay=0.0, delay=0.0))
     assert isinstance(body, Paced)

@@ -12,7 +12,7 @@ import typing
 import zlib
 
 from protocol.budget import spend_turn
-from protocol.exchange import Backend, Body, Paced, Pushed, Request, Response, Sink, Verbatim
+from protocol.exchange import Around, Backend, Body, Paced, Pushed, Request, Response, Sink, Verbatim
 
 _MOST_IDS = 10_000
 
@@ -134,29 +134,20 @@ class _Noting:
             self._begin = None
 
 
-class _WatchedPush(Pushed):
+class _WatchedPush(Around):
     """A pushed body that somebody looks at as it goes by."""
 
-    __slots__ = ("_body", "_noting", "_sink")
+    __slots__ = ("_noting", "_sink")
 
     _sink: Sink  # since `begin`
 
     def __init__(self, body: Pushed, noting: _Noting) -> None:
-        self._body = body
+        super().__init__(body)
         self._noting = noting
 
     def begin(self, sink: Sink) -> None:
         self._sink = sink
         self._body.begin(self)
-
-    def pause(self) -> None:
-        self._body.pause()
-
-    def resume(self) -> None:
-        self._body.resume()
-
-    def cancel(self) -> None:
-        self._body.cancel()
 
     def push(self, data: bytes) -> None:
         """Pass a piece on (Sink)."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 import typing
 
+from protocol.budget import spend_turn
 from protocol.openai.answers import api_path
 from protocol.openai.request_path import meant_path, plain_path
 
@@ -44,6 +45,7 @@ _CHARACTERS_A_TOKEN = 4
 # counted as one.
 _PICTURE_TOKENS = 765
 _MOST_TEXT = 1_000_000
+_NO_MORE = object()
 
 
 class Asking(typing.NamedTuple):
@@ -96,13 +98,15 @@ def estimate_prompt(body: bytes, value: typing.Any) -> int:
         return len(body) // _CHARACTERS_A_TOKEN + 1
     characters = pictures = 0
     parameters = value.get("parameters")
-    waiting = [value.get(name) for name in _TEXT_PARAMETERS]
+    parts: list[typing.Any] = [value.get(name) for name in _TEXT_PARAMETERS]
     if type(parameters) is dict:
-        waiting.append(parameters)
+        parts.append(parameters)
+    waiting: list[typing.Iterator[typing.Any]] = [iter(parts)]  # a list may be as long as the body
     for _ in range(_MOST_PARTS):
         if not waiting:
             break
-        part = waiting.pop()
+        spend_turn(1)
+        part = next(waiting[-1], _NO_MORE)
         if type(part) is str:
             if part.startswith("data:") or len(part) > _MOST_TEXT:
                 pictures += 1
@@ -112,9 +116,11 @@ def estimate_prompt(body: bytes, value: typing.Any) -> int:
             if part and type(part[0]) is int:  # tokens
                 characters += len(part) * _CHARACTERS_A_TOKEN
             else:
-                waiting += part
+                waiting.append(iter(part))
         elif type(part) is dict:
-            waiting += part.values()
+            waiting.append(iter(part.values()))
+        elif part is _NO_MORE:
+            waiting.pop()
     return characters // _CHARACTERS_A_TOKEN + pictures * _PICTURE_TOKENS + 1
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import typing
 
-from protocol.exchange import Body, Pushed, Sink
+from protocol.exchange import Around, Body, Pushed, Sink
 
 # More than so many at once end with their clients, as if nothing had been said.
 _MOST = 1_000
@@ -43,13 +43,13 @@ class Drains:
             body.stop()
 
 
-class _Finishing(Pushed):
+class _Finishing(Around):
     """A body that sends itself, and goes on for nobody once it is cancelled."""
 
-    __slots__ = ("_body", "_bodies", "_drained", "_sink")
+    __slots__ = ("_bodies", "_drained", "_sink")
 
     def __init__(self, body: Pushed, drained: Drained, bodies: set[_Finishing]) -> None:
-        self._body = body
+        super().__init__(body)
         self._drained = drained
         self._bodies = bodies
         self._sink: _Hearing | None = None
@@ -58,14 +58,6 @@ class _Finishing(Pushed):
         """Send to `sink` what the body sends."""
         self._sink = _Hearing(sink)
         self._body.begin(self._sink)
-
-    def pause(self) -> None:
-        """Let the body send no more for now."""
-        self._body.pause()
-
-    def resume(self) -> None:
-        """Let the body send again."""
-        self._body.resume()
 
     def cancel(self) -> None:
         """Let the body go on, if it has begun and has not come to its end."""

@@ -11,12 +11,14 @@ import typing
 
 from protocol.errors import ApiError, without_keys
 from protocol.exchange import (
+    LONG_BODY,
     Answer,
     Backend,
     Endpoint,
     LateEndpoint,
     Request,
     Response,
+    answer_in_turns,
     answer_of,
 )
 from protocol.limiter import Claim, Full, Window
@@ -42,6 +44,7 @@ from protocol.team.asking import Asking, asking_of, estimate_prompt, most_tokens
 from protocol.team.callers import ANYBODY, Caller, Callers
 from protocol.team.charge import Books, Charge, Estimate
 from protocol.team.keys_file import KeysFile
+from protocol.team.ledger.entry import MOST_CHARACTERS
 from protocol.team.money import Price, price_of
 from protocol.team.own_models import lists_models, own_models
 from protocol.team.stores.store import Place, Taken
@@ -185,9 +188,11 @@ class Gateway:
         """Return who is asked first for a model, and what it is called and costs there."""
         known = self._sent.get(asked)
         if known is None:
-            if len(self._sent) >= _MOST_NAMES:
-                self._sent.clear()
-            known = self._sent[asked] = self._look_up(asked)
+            known = self._look_up(asked)
+            if len(asked) <= MOST_CHARACTERS:
+                if len(self._sent) >= _MOST_NAMES:
+                    self._sent.clear()
+                self._sent[asked] = known
         return known
 
     def _look_up(self, asked: str) -> _Sent:
@@ -195,11 +200,11 @@ class Gateway:
             backend = self._routes.backends_for(asked)[0]
             name = backend.sent_model(asked)
         except ApiError:  # the router will say so
-            shown = without_keys(asked, "")
+            shown = _shown(asked)
             return _Sent(shown, "", "", shown, price_of(self._prices, asked))
         owner = "owner" if backend.holds_key else "caller" if backend.origin else ""
         price = price_of(self._prices, name) or price_of(self._prices, asked)
-        return _Sent(without_keys(asked, ""), backend.name, owner, without_keys(name, ""), price)
+        return _Sent(_shown(asked), backend.name, owner, _shown(name), price)
 
 
 class _Sent(typing.NamedTuple):
@@ -332,7 +337,7 @@ class _Counted:
         )  # fmt: skip
         charge.asked, charge.sent, charge.backend = sent.asked, sent.model, sent.backend
         if request.key and request.key in model:
-            charge.asked = charge.sent = without_keys(model, request.key)
+            charge.asked = charge.sent = _shown(model, request.key)
         charge.upstream_key, charge.endpoint = sent.upstream_key, self._endpoint.label
         return charge, demand(caller, others, tokens, sent.price, makes_tokens=makes_tokens), model
 
@@ -418,11 +423,18 @@ class _Counted:
                 store.leave(self._caller.places)
                 raise
             self._admit(charge, wanted, taken, model)
+        if len(request.body) > LONG_BODY:
+            return await answer_in_turns(lambda: self._begin(request, charge))
         begun = self._begin(request, charge)
         return begun if isinstance(begun, Response) else await begun
 
 
 _NOBODY = _Sent("", "", "", "", None)
+
+
+def _shown(model: str, key: str = "") -> str:
+    """Return a model's name as the books have it: whatever a client writes there may be long, or a key."""
+    return without_keys(model, key)[:MOST_CHARACTERS]
 
 
 def _is_form(request: Request) -> bool:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import re
 import typing
 
-from protocol.exchange import Body, Paced, Pushed, Sink, Verbatim
+from protocol.exchange import Around, Body, Paced, Pushed, Sink, Verbatim
 from protocol.openai.long_json import encode_long_json
 
 _OPENING = re.compile(rb"[ \t\r\n]*\{[ \t\r\n]*")
 _ASKED = b'"stream_options":{"include_usage":true},'
-# An event with a usage and without choices. Azure's first one has neither, and stays.
+# An event with a usage and without choices. Azure's first one has neither, and stays. It begins a line: an upstream may
+# repeat a text that says `data:{` a thousand times, and each would be looked at to the end of its line.
 _EVENT = re.compile(
-    rb'data:[ \t]*(?=\{)(?=[^\r\n]*"choices"[ \t]*:[ \t]*\[[ \t]*\])(?=[^\r\n]*"usage"[ \t]*:[ \t]*\{)[^\r\n]*'
-    rb"(?:\n\n|\r\n\r\n|\r\r)"
+    rb'(?<![^\r\n])data:[ \t]*(?=\{)(?=[^\r\n]*"choices"[ \t]*:[ \t]*\[[ \t]*\])'
+    rb'(?=[^\r\n]*"usage"[ \t]*:[ \t]*\{)[^\r\n]*(?:\n\n|\r\n\r\n|\r\r)'
 )
 _EMPTY = re.compile(rb'"choices"[ \t]*:[ \t]*\[[ \t]*\]')
 _EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
@@ -83,29 +84,14 @@ class EventTaker:
         return rest
 
 
-class _PushedWithout(Pushed):
+class _PushedWithout(Around):
     """A body that sends itself."""
 
-    __slots__ = ("_body",)
-
-    def __init__(self, body: Pushed) -> None:
-        self._body = body
+    __slots__ = ()
 
     def begin(self, sink: Sink) -> None:
         """Send to `sink` what the body sends, but for the event."""
         self._body.begin(_SinkWithout(sink))
-
-    def pause(self) -> None:
-        """Let the body send no more for now."""
-        self._body.pause()
-
-    def resume(self) -> None:
-        """Let the body send again."""
-        self._body.resume()
-
-    def cancel(self) -> None:
-        """Let the body give back what it holds."""
-        self._body.cancel()
 
 
 class _SinkWithout:
