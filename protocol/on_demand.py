@@ -99,6 +99,8 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     "WebSocket with a model": (("protocol.relay.session_model", "with_renamed_session"),),
     "session with a model": (("protocol.relay.session_model", "with_model_in_session"),),
     "encoded body": (("protocol.wire.content_coding", "decode_content"),),
+    # An upstream that answers in a coding that it was not asked for.
+    "coded answer": (("protocol.relay.coded", "DecodedBody"),),
     # An upstream that closes a connection on which a request is, under Linux.
     "an upstream that closes a connection": (("protocol.upstream.unread", "unacknowledged_bytes"),),
     # A route that names a backend of the kind.

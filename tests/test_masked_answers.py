@@ -15,7 +15,10 @@ from programs import running
 from relays import CHAT, EVENTS, JSON, KEY, house
 from upstreams import Upstream, answering, breaking_off, chunked, sized
 
+from protocol.relay.coded import DecodedBody
 from protocol.service.log import Log
+from protocol.wire.http1.messages import Fields, ResponseHead
+from protocol.wire.masking import Mask
 
 STARS = "*" * len(KEY)
 ERROR = json.dumps({"error": {"message": f"Incorrect API key provided: {KEY}.", "code": KEY}}).encode()
@@ -150,14 +153,18 @@ def test_a_coded_answer_that_repeats_the_key_comes_decoded_and_masked(coding, st
 
 @pytest.mark.parametrize("status", ["200 OK", "401 No"])
 @pytest.mark.parametrize("split", [0, 3])
-def test_a_coded_answer_without_the_key_stays_byte_for_byte(status, split):
-    packed = gzip.compress(b'{"a":"' + b"sk-other" * 100 + b'"}')
+def test_a_coded_answer_without_the_key_comes_decoded_and_undamaged(status, split):
+    text = b'{"a":"' + b"sk-other" * 100 + b'"}'
+    packed = gzip.compress(text)
 
     async def main():
-        answer, _ = await answered(sized(packed, status, "content-encoding: gzip"), split=split)
-        assert (answer.status, answer.body, answer.get("content-encoding")) == (int(status[:3]), packed, "gzip")
-        answer, _ = await answered(chunked(packed[:9], packed[9:], fields=("content-encoding: gzip",)), split=split)
-        assert (answer.body, answer.broken) == (packed, False)
+        for raw in (
+            sized(packed, status, "content-encoding: gzip"),
+            chunked(packed[:9], packed[9:], status=status, fields=("content-encoding: gzip",)),
+        ):
+            answer, _ = await answered(raw, split=split)
+            assert (answer.status, answer.body, answer.broken) == (int(status[:3]), text, False)
+            assert answer.get("content-encoding") == ""
 
     asyncio.run(main())
 
@@ -176,8 +183,8 @@ def packed_in_parts(*parts: bytes) -> list[bytes]:
     return [*pieces, out.getvalue()]
 
 
-def test_a_coded_stream_breaks_off_before_it_tells_the_key():
-    parts = packed_in_parts(b"one ", b"two sk-ours-012", b"3456789 three", b"four")
+def test_a_coded_stream_goes_on_masked_as_it_comes():
+    parts = packed_in_parts(b"one ", b"two sk-ours-012", b"3456789 three", b" four")
 
     async def script(peer):
         await peer.read()
@@ -190,21 +197,68 @@ def test_a_coded_stream_breaks_off_before_it_tells_the_key():
     async def main():
         async with Upstream(script) as upstream, house(upstream, api_key=KEY) as relayed:
             answer = await relayed.ask()
-        assert (answer.status, answer.broken, answer.body) == (200, True, parts[0])
-        assert zlib.decompressobj(31).decompress(answer.body) == b"one "
+        assert (answer.status, answer.broken) == (200, False)
+        assert answer.body == b"one two " + STARS.encode() + b" three four"
 
     asyncio.run(main())
 
 
-def test_an_error_whose_words_cannot_be_read_is_told_in_ours():
+@pytest.mark.parametrize("status", ["200 OK", "401 No"])
+def test_an_answer_whose_words_cannot_be_read_does_not_go_on(status):
     async def main():
         for raw in (
-            sized(b"\x0b\x02\x80" + KEY.encode(), "401 No", "content-encoding: br"),
-            sized(gzip.compress(ERROR)[:-9], "401 No", "content-encoding: gzip"),
-            sized(b"\0" * 300_000, "401 No", "content-encoding: br"),
+            sized(b"\x0b\x02\x80" + KEY.encode(), status, "content-encoding: br"),
+            sized(gzip.compress(ERROR), status, "content-encoding: gzip, gzip"),
+            sized(gzip.compress(ERROR)[:-9], status, "content-encoding: gzip"),
+            sized(gzip.compress(ERROR) + KEY.encode(), status, "content-encoding: gzip"),
+            sized(b"\0" * 300_000, status, "content-encoding: br"),
         ):
             answer, _ = await answered(raw)
-            assert (answer.status, answer.json()["error"]["code"]) == (401, "upstream_unreadable")
+            expected = 502 if status == "200 OK" else 401
+            assert (answer.status, answer.json()["error"]["code"]) == (expected, "upstream_unreadable")
+            assert KEY not in repr(answer)
+
+    asyncio.run(main())
+
+
+def test_an_answer_that_turns_out_broken_breaks_off():
+    packed = gzip.compress(bytes(1_000_000), 1)
+
+    async def main():
+        answer, _ = await answered(sized(packed[:-9], "200 OK", "content-encoding: gzip"))
+        assert answer.broken and answer.body == bytes(len(answer.body))
+
+    asyncio.run(main())
+
+
+class Came:
+    """An answer of an upstream, all of which is here."""
+
+    complete = True
+    head = ResponseHead(200, "OK", 1, Fields([("content-encoding", "gzip")]))
+
+
+def test_a_small_answer_that_becomes_large_is_decoded_in_turns_and_held_in_pieces():
+    text = bytes(30_000_000) + b' "' + KEY.encode() + b'" '
+    rounds = 0
+
+    async def others():
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    async def main():
+        beside = asyncio.ensure_future(others())
+        await asyncio.sleep(0)
+        sizes, tail = [], b""
+        async for piece in DecodedBody(Came(), gzip.compress(text), Mask([KEY]), "relay"):
+            sizes.append(len(piece))
+            tail = piece
+        beside.cancel()
+        assert sum(sizes) == len(text) and max(sizes) <= 80_000
+        assert rounds >= len(sizes) > 300
+        assert STARS.encode() in tail and KEY.encode() not in tail
 
     asyncio.run(main())
 

@@ -36,16 +36,16 @@ from protocol.exchange import (
     Session,
     UpstreamState,
 )
+from protocol.on_demand import load
 from protocol.openai.answers import error_response
 from protocol.openai.early_stream import early_head
 from protocol.relay.answer_head import AnswerHead, AnswerHeads
-from protocol.relay.coded import CodedWatch, masked_body, unreadable
 from protocol.relay.error_words import begins_with_error
 from protocol.relay.kept_body import KeptBody
 from protocol.relay.locations import Locations
 from protocol.relay.model_in_answer import NamedBody, NamedEvents, named_whole
 from protocol.relay.model_list import ModelList
-from protocol.relay.passage import EventPassage, NoBody, Passage, WatchedPassage
+from protocol.relay.passage import EventPassage, NoBody, Passage
 from protocol.relay.plan import Planner
 from protocol.relay.retry import (
     Failure,
@@ -406,26 +406,17 @@ class Relay:
 
     def _coded(self, request: Request, answer: UpstreamAnswer, body: bytes, attempts: tuple[str, ...]) -> Response:
         """Return an answer in a coding that was not asked for, of whose body this much is here: see coded.py."""
-        head, mask = answer.head, self._mask
-        assert mask is not None
-        coding = head.fields.get("content-encoding")
-        known = self._heads.read(head)
-        if answer.complete:
-            try:
-                masked = masked_body(mask, coding, body) if body else None
-            except ApiError:
-                if head.status >= 400:
-                    return _as_response(unreadable(head.status, self.name, coding), attempts)
-                masked = None
-            if masked is not None:
-                fields = _CODING_LINE.sub(b"", known.fields)
-                return Response(head.status, fields, masked, None, known.request_id, attempts)
-            return self._passed_on(head, *_framed_as_it_came(request, head, body), attempts)
-        if head.status >= 400:
+        if answer.complete and not body:
+            return self._passed_on(answer.head, *_framed_as_it_came(request, answer.head, body), attempts)
+        (decoded_body,) = load("coded answer")
+        try:
+            decoded = decoded_body(answer, body, self._mask, self.name)
+        except ApiError as exc:
             answer.discard()
-            return _as_response(unreadable(head.status, self.name, coding), attempts)
-        watched = WatchedPassage(answer, body, CodedWatch(mask), self.name)
-        return Response(head.status, known.fields, watched, head.content_length, known.request_id, attempts)
+            return _as_response(exc, attempts)
+        known = self._heads.read(answer.head)
+        fields = _CODING_LINE.sub(b"", known.fields)
+        return Response(answer.head.status, fields, decoded, None, known.request_id, attempts)
 
     def _passed_on(self, head: ResponseHead, body: Body, length: int | None, attempts: tuple[str, ...]) -> Response:
         """Return an upstream's answer, with the fields that go on."""

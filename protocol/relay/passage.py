@@ -7,13 +7,10 @@ reads too slowly, the server pauses the passage; the upstream's bytes then wait 
 from __future__ import annotations
 
 import asyncio
-import typing
 
 from protocol.errors import ApiError
 from protocol.exchange import Pushed, Sink
-from protocol.relay.coded import CodedWatch, SecretFound
 from protocol.upstream.answer import UpstreamAnswer
-from protocol.upstream.failures import UpstreamBroke
 from protocol.wire.sse import EVENT_END, KEEP_ALIVE, missing_end
 
 
@@ -134,39 +131,6 @@ class EventPassage(Passage):
         if end:
             self._sink.push(end)
         super()._break_off(error)
-
-
-class WatchedPassage(Passage):
-    """A body under a Content-Encoding that breaks off before it tells a secret of the backend `name`."""
-
-    __slots__ = ("_name", "_watch")
-
-    def __init__(self, answer: UpstreamAnswer, first: bytes, watch: CodedWatch, name: str) -> None:
-        super().__init__(answer, first)
-        self._watch = watch
-        self._name = name
-
-    def begin(self, sink: Sink) -> None:
-        try:
-            super().begin(sink)
-        except ApiError as exc:
-            self.cancel()
-            self._break_off(exc)
-
-    def _pass_on(self, data: bytes) -> None:
-        passing = self._watched(self._watch.feed, data)
-        if passing:
-            super()._pass_on(passing)
-
-    def _end(self, data: bytes) -> None:
-        passing = self._watched(self._watch.feed, data)
-        super()._end(passing + self._watched(lambda _: self._watch.close(), b""))
-
-    def _watched(self, step: typing.Callable[[bytes], bytes], data: bytes) -> bytes:
-        try:
-            return step(data)
-        except SecretFound as exc:
-            raise UpstreamBroke(self._name, "its answer repeats the key, packed so that it cannot be masked") from exc
 
 
 class NoBody:

@@ -1,4 +1,4 @@
-"""Bodies under a Content-Encoding (RFC 9110 §8.4), decoded whole and within a bound.
+"""Bodies under a Content-Encoding (RFC 9110 §8.4), decoded within a bound.
 
 A body is decoded where somebody must read it who does not pass it on as it came. Then it must not be possible to read
 it in another way. So one coding is taken and not a chain, `deflate` is the zlib format that the RFC means and never the
@@ -13,7 +13,7 @@ import zlib
 
 from protocol.budget import spend_turn
 from protocol.errors import ApiError
-from protocol.wire.gathering import Gathering, joined
+from protocol.wire.gathering import Gathering
 
 _PIECE_BYTES = 16384
 _PIECE_STEPS = 100  # protocol/budget.py
@@ -79,6 +79,51 @@ class _Zstandard:
 _Hold = typing.Callable[[int], object]
 
 
+class ContentDecoder:
+    """A body that comes in pieces, without its coding, which is the value of Content-Encoding.
+
+    ApiError 415 for a coding that is not known here, or several.
+    """
+
+    def __init__(self, coding: str) -> None:
+        self._name = coding.strip(" \t").lower()
+        self._decompressor = _decompressor(self._name)
+        self._errors = _errors(self._decompressor)
+        self._members = 1
+
+    def feed(self, data: bytes) -> typing.Iterator[bytes]:
+        """Take a piece, and give what it holds, at most 16 kB at a time; ApiError 400 where the body is broken.
+
+        All of it is to be asked for before the next piece comes.
+        """
+        for at in range(0, len(data), _PIECE_BYTES):
+            piece = data[at : at + _PIECE_BYTES]
+            while piece or not self._decompressor.is_over:
+                if self._decompressor.is_over:
+                    self._begin_member()
+                try:
+                    decoded = self._decompressor.feed(piece, _PIECE_BYTES)
+                except self._errors as exc:
+                    raise _broken(self._name, str(exc)) from exc
+                spend_turn(_PIECE_STEPS)
+                piece = self._decompressor.rest
+                if decoded:
+                    yield decoded
+                elif not piece:
+                    break
+
+    def close(self) -> None:
+        """Learn that this was all; ApiError 400 where the body breaks off."""
+        if not self._decompressor.is_over:
+            raise _broken(self._name, "it breaks off")
+
+    def _begin_member(self) -> None:
+        self._members += 1
+        if self._name not in ("gzip", "x-gzip") or self._members > _MOST_MEMBERS:
+            raise _broken(self._name, "bytes follow its end")
+        self._decompressor = _decompressor(self._name)
+
+
 def decode_content(coding: str, body: bytes, most_bytes: int, hold: _Hold | None = None) -> bytes:
     """Return a body without its coding, which is the value of Content-Encoding.
 
@@ -87,57 +132,28 @@ def decode_content(coding: str, body: bytes, most_bytes: int, hold: _Hold | None
     known here, or several; 413 for more than `most_bytes`, of which no more are ever made; 400 for a body that is
     broken.
     """
-    name = coding.strip(" \t").lower()
-    if name in ("", "identity"):
+    if coding.strip(" \t").lower() in ("", "identity"):
         return body
-    members: list[bytes] = []
-    left, at = most_bytes, 0
-    for _ in range(_MOST_MEMBERS):
-        member, at = _decode_one(name, _decompressor(name), body, at, left, hold)
-        members.append(member)
-        left -= len(member)
-        if at == len(body):
-            return member if len(members) == 1 else joined(members)
-        if name not in ("gzip", "x-gzip"):
-            break
-    raise _broken(name, "bytes follow its end")
-
-
-def _decode_one(
-    name: str, decompressor: _Decompressor, body: bytes, start: int, most_bytes: int, hold: _Hold | None
-) -> tuple[bytes, int]:
-    """Return what the member holds that begins at `start`, and where the bytes behind it begin."""
+    decoder = ContentDecoder(coding)
     decoded = Gathering()
     size = 0
     refusal: ApiError | None = None
-    errors = _errors(decompressor)
-    for at in range(start, len(body), _PIECE_BYTES):
-        piece = body[at : at + _PIECE_BYTES]
-        while True:
+    for data in decoder.feed(body):
+        size += len(data)
+        if size > most_bytes:
+            raise ApiError(413, f"The body has more than {most_bytes} bytes once it is decoded.")
+        if hold is not None and refusal is None:
             try:
-                data = decompressor.feed(piece, _PIECE_BYTES)
-            except errors as exc:
-                raise _broken(name, str(exc)) from exc
-            size += len(data)
-            if hold is not None and refusal is None:
-                try:
-                    hold(len(data))
-                except ApiError as exc:
-                    refusal = exc.anew()  # the one that was raised holds this frame
-                    decoded = Gathering()
-            if refusal is None:
-                decoded.add(data)
-            spend_turn(_PIECE_STEPS)
-            if size > most_bytes:
-                raise ApiError(413, f"The body has more than {most_bytes} bytes once it is decoded.")
-            piece = b""
-            if not data or decompressor.is_over:
-                break
-        if decompressor.is_over:
-            if refusal is not None:
-                raise refusal
-            return decoded.take(), min(at + _PIECE_BYTES, len(body)) - len(decompressor.rest)
-    raise _broken(name, "it breaks off")
+                hold(len(data))
+            except ApiError as exc:
+                refusal = exc.anew()  # the one that was raised holds this frame
+                decoded = Gathering()
+        if refusal is None:
+            decoded.add(data)
+    decoder.close()
+    if refusal is not None:
+        raise refusal
+    return decoded.take()
 
 
 def _decompressor(name: str) -> _Decompressor:

@@ -141,13 +141,11 @@ class _Found(typing.NamedTuple):
 class MaskedStream:
     """One text that comes in pieces: `feed` returns what can go out, `close` the last of it."""
 
-    __slots__ = ("_fewest_waiting", "_gone", "_is_open", "_mask", "_waiting", "has_found")
+    __slots__ = ("_fewest_waiting", "_gone", "_is_open", "_mask", "_waiting")
 
     def __init__(self, mask: Mask, fewest_waiting: int) -> None:
         self._mask = mask
         self._fewest_waiting = fewest_waiting
-        #: Whether there was something to mask.
-        self.has_found = False
         self._waiting = b""
         # The last bytes that have gone out, and whether they begin like a secret.
         self._gone = b""
@@ -159,11 +157,6 @@ class MaskedStream:
             return self._look(data, is_whole=False)
         self._gone = b""
         return data
-
-    @property
-    def is_waiting(self) -> bool:
-        """Whether something waits for the next piece."""
-        return bool(self._waiting)
 
     def close(self) -> bytes:
         """Return what has waited: there is no more to come."""
@@ -177,7 +170,6 @@ class MaskedStream:
         self._waiting = text[end:]
         self._gone = text[max(0, end - _CONTEXT_BYTES) : end]
         if spans:
-            self.has_found = True
             text = _starred(text, spans)
         return text if text is data and end == len(text) else text[len(gone) : end]
 
