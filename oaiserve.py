@@ -1012,6 +1012,13 @@ _OPTIONS = (
     ),
     _Option(("--model",), ("try",), {"metavar": "M", "help": "try: the model to ask (else the first one listed)"}),
     _Option(
+        ("--timeout",), ("try",),
+        {
+            "metavar": "SECONDS", "type": float, "default": 15.0,
+            "help": "try: for how long a server may say nothing (15); one that hangs is tried no further",
+        },
+    ),
+    _Option(
         ("--live",), ("cassette",),
         {"metavar": "URL", "help": "cassette check: the API whose answers the recorded ones are compared with"},
     ),
@@ -1779,8 +1786,9 @@ def _write_stderr(lines: str) -> None:
 def _try_command(options: argparse.Namespace) -> int:
     run_trial, ask_hidden = load("try")
     status: int = run_trial(
-        options.target or "http://127.0.0.1:8080", key=options.key, model=options.model, timeout_seconds=30.0,
-        out=sys.stdout, environ=os.environ, ask_key=ask_hidden if sys.stdin.isatty() else None,
+        options.target or "http://127.0.0.1:8080", key=options.key, model=options.model,
+        timeout_seconds=options.timeout, out=sys.stdout, environ=os.environ,
+        ask_key=ask_hidden if sys.stdin.isatty() else None,
     )  # fmt: skip
     return status
 

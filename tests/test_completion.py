@@ -65,7 +65,7 @@ def test_the_shell_understands_its_script(capsys, shell):
         (["us"], {"usage"}),
         (["usage", "--b"], {"--by"}),
         (["usage", "--by", ""], {"key", "team", "model", "backend", "day"}),
-        (["try", "--"], {"--help", "--key", "--model"}),
+        (["try", "--"], {"--help", "--key", "--model", "--timeout"}),
         (["key", "l"], {"list"}),
         (["--set", "server.max_b"], {"server.max_body="}),
         (["relay", "--set", "mock.te"], {"mock.text="}),

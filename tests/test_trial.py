@@ -13,8 +13,10 @@ import threading
 import pytest
 from certificates import Certificate
 
+import oaiserve
 from protocol.errors import UsageError
 from protocol.tools.trial import run_trial
+from protocol.tools.trial_client import connect_within
 
 KEY = "sk-test-0123456789"
 HOLD = object()  # in an answer: send nothing more, and wait until the client has gone
@@ -86,7 +88,7 @@ class Asked:
 
     @property
     def step(self) -> str:
-        if self.json is None:
+        if self.json is None or "messages" not in self.json:
             return self.path.rsplit("/", 1)[1]
         if not self.json["messages"]:
             return "error"
@@ -482,6 +484,46 @@ def test_refused_key_that_was_asked_for():
     assert list(trial.rows.values())[2:] == [("not run", "")] * 3
 
 
+ITS_UPSTREAM = http(
+    401, {"error": {"message": "Incorrect API key provided", "type": "invalid_request_error"}},
+    fields="x-oaiserve-attempts: spare=503,relay=401\r\n",
+)  # fmt: skip
+REFUSED = "HTTP 401 invalid_request_error: Incorrect API key provided"
+
+
+@pytest.mark.parametrize("key", [KEY, None], ids=["with a key", "without"])
+@pytest.mark.parametrize(
+    ("own", "features", "detail"),
+    [
+        (
+            ["relay"], [],
+            "your key is not the matter: the upstream behind its backend 'relay' refuses the server's own key, "
+            f"which its owner sets as api_key: {REFUSED}",
+        ),
+        (
+            ["spare"], ["keys"],
+            "your key is not the matter: the upstream behind its backend 'relay' wants one, and the server has none "
+            f"for it, which its owner sets as api_key: {REFUSED}",
+        ),
+    ],
+    ids=["the server's", "nobody's"],
+)  # fmt: skip
+def test_tells_that_it_is_the_servers_key_that_is_refused(key, own, features, detail):
+    def ask_key(prompt: str) -> str:
+        raise AssertionError("asked")
+
+    says = http(200, {"service": "oaiserve", "own_keys": own, "features": features})
+    trial = try_answers({"models": ITS_UPSTREAM, "": says}, key=key, ask_key=ask_key)
+    assert trial.rows["models"] == ("failed", detail[:300])
+
+
+@pytest.mark.parametrize("says", [http(200, {"own_keys": ["spare"], "features": []}), NOT_FOUND])
+def test_tells_that_the_upstream_refuses_the_users_key(says):
+    trial = try_answers({"models": ITS_UPSTREAM, "": says}, key=KEY)
+    detail = f"the upstream behind its backend 'relay' refuses the key of --key: {REFUSED}"
+    assert trial.rows["models"] == ("failed", detail)
+
+
 def test_impossible_key_that_was_asked_for():
     trial = try_answers(only_with(KEY), ask_key=lambda prompt: "a secret")
     assert trial.rows["models"] == ("failed", "that key has characters that no key has")
@@ -628,17 +670,40 @@ def test_says_what_the_server_does_wrong_and_goes_on(fault, answer, detail):
 @pytest.mark.parametrize(
     ("answer", "detail"),
     [
-        ([HOLD], "no byte came for 1 s"),
-        ([STREAM_HEAD[:30], HOLD], "no byte came for 1 s"),
-        ([STREAM_HEAD, *chunked(*WORDS), HOLD], "no byte came for 1 s"),
-        ([STREAM_HEAD, *chunked(*WORDS, DONE), HOLD], "after [DONE]: no byte came for 1 s"),
+        ([HOLD], "no byte came for 1 s; --timeout waits longer"),
+        ([STREAM_HEAD[:30], HOLD], "no byte came for 1 s; --timeout waits longer"),
+        ([STREAM_HEAD, *chunked(*WORDS), HOLD], "no byte came for 1 s; --timeout waits longer"),
+        ([STREAM_HEAD, *chunked(*WORDS, DONE), HOLD], "after [DONE]: no byte came for 1 s; --timeout waits longer"),
     ],
     ids=["no_head", "half_a_head", "within_the_stream", "stream_that_does_not_end"],
 )
 def test_does_not_wait_for_ever(answer, detail):
     trial = try_answers({"stream": answer}, timeout_seconds=1)
     assert (trial.code, trial.rows["streamed answer"]) == (1, ("failed", detail))
-    assert trial.rows["deliberate error"][0] == "ok"
+    assert trial.rows["deliberate error"][0] == "not run", "whoever hangs is waited for once"
+
+
+def test_a_server_that_hangs_is_waited_for_once():
+    with ScriptedServer({"first bytes": [HOLD]}) as server:
+        trial = Trial(server.url, timeout_seconds=1)
+    assert trial.rows["health"] == ("failed", "no byte came for 1 s; --timeout waits longer")
+    assert list(trial.rows.values())[1:] == [("not run", "")] * 4
+
+
+def test_the_addresses_of_a_host_share_the_time_limit(monkeypatch):
+    asked = []
+
+    def connect(address, seconds):
+        asked.append((address, seconds))
+        raise socket.timeout("timed out")
+
+    found = [(socket.AF_INET, socket.SOCK_STREAM, 0, "", (f"192.0.2.{number}", 80)) for number in (1, 2, 3)]
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: found)
+    monkeypatch.setattr(socket, "create_connection", connect)
+    with pytest.raises(socket.timeout):
+        connect_within(("api.test", 80), 30.0)
+    assert [address for address, _ in asked] == [("192.0.2.1", 80), ("192.0.2.2", 80), ("192.0.2.3", 80)]
+    assert [round(seconds) for _, seconds in asked] == [10, 15, 30], "a share of what is left, and no time has passed"
 
 
 def test_long_details_are_cut_and_cannot_move_the_cursor():
@@ -879,3 +944,31 @@ def test_ctrl_c_at_the_question_for_the_key():
     trial = try_answers(only_with(KEY), ask_key=ask_key)
     assert trial.code == 130
     assert trial.text.endswith("2/5 models \nStopped.\n")
+
+
+# ---- with the program ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("kind", "key"),
+    [("relay", "sk-owner-0123456789"), ("dashscope", "sk-owner-0123456789"), ("relay", ""), ("dashscope", "")],
+)
+def test_a_backends_refused_key_is_told_from_the_callers(kind, key):
+    refusal = api_error(401, "Incorrect API key provided", "invalid_request_error")
+    native = http(401, {"code": "InvalidApiKey", "message": "Invalid API-key provided.", "request_id": "1"})
+    with ScriptedServer({"models": refusal, "generation": native}) as upstream:
+        values = {f"{kind}.base_url": f"{upstream.url}/v1", f"{kind}.api_key": key}
+        with oaiserve.start(kind, set=values, environ={}) as server:
+            trial = Trial(server.url, key=KEY)
+    told = " ".join(detail for _, detail in trial.rows.values())
+    whose = "the server's own key" if key else "the key of --key"
+    assert f"the upstream behind its backend '{kind}' refuses {whose}" in told
+    assert KEY not in trial.text and trial.code == 1
+
+
+@pytest.mark.parametrize(("words", "seconds"), [([], 15.0), (["--timeout", "2.5"], 2.5)])
+def test_the_command_line_says_for_how_long_to_wait(monkeypatch, words, seconds):
+    given = {}
+    monkeypatch.setattr(oaiserve, "load", lambda name: (lambda url, **options: given.update(options) or 0, None))
+    assert oaiserve.main(["try", *words]) == 0
+    assert given["timeout_seconds"] == seconds

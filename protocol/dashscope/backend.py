@@ -265,10 +265,13 @@ class DashScope:
         caller.adopt_request_id(fields.pop("x-request-id", None))
         if caller.answer_id:
             fields["x-request-id"] = caller.answer_id
-        error.fields = tuple(fields.items())
+        tried = (*caller.replaced, f"{self.name}={error.status}")
         if error.status not in self._passed_on and not (self._passed_on and error.code == _NO_MODEL):
+            fields["x-oaiserve-attempts"] = ",".join(tried)
+            error.fields = tuple(fields.items())
             return error.anew()  # raised from itself it would be its own cause, a cycle
-        return BackendFailed(error_response(error), (*caller.replaced, f"{self.name}={error.status}"))
+        error.fields = tuple(fields.items())
+        return BackendFailed(error_response(error), tried)
 
     async def _list_models(self, request: Request, caller: Caller) -> Response:
         return json_response(dashscope_model_list(self._settings.models))

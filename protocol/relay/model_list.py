@@ -98,7 +98,11 @@ class ModelList:
             error = value.get("error") if isinstance(value, dict) else None
             said = error.get("message") if isinstance(error, dict) else None
             message = f"The backend '{self._name}' answered {status} to the request for its models"
-            raise ApiError(status, f"{message}: {said}" if isinstance(said, str) else f"{message}.")
+            raise ApiError(
+                status,
+                f"{message}: {said}" if isinstance(said, str) else f"{message}.",
+                fields=[("x-oaiserve-attempts", f"{self._name}={status}")],
+            )
         models = value.get("data") if isinstance(value, dict) else value
         if not isinstance(models, list):
             raise ApiError(502, f"The backend '{self._name}' answered the request for its models with something else.")

@@ -55,6 +55,10 @@ class ServiceState(typing.Protocol):
         """Whether the page for people is shown beyond this machine."""
 
     @property
+    def key_holders(self) -> typing.Sequence[str]:
+        """The backends that send a key of the owner's for whoever calls."""
+
+    @property
     def features(self) -> typing.Sequence[str]:
         """What is switched on that the page has to know of."""
 
@@ -164,4 +168,5 @@ def _info(state: ServiceState, host: str) -> JsonObject:
         "usage": chat_example(base, state.example),
         "example": state.example._asdict(),
         "features": list(state.features),
+        "own_keys": list(state.key_holders),
     }

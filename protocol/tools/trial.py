@@ -22,7 +22,8 @@ import time
 import typing
 
 from protocol.errors import UsageError
-from protocol.tools.trial_client import Client, Failure, KeyRefused
+from protocol.tools.trial_answers import dig
+from protocol.tools.trial_client import Client, Failure, KeyRefused, connect_within
 from protocol.tools.trial_console import Console
 from protocol.tools.trial_steps import Step, Steps, Stopwatch
 from protocol.tools.trial_target import Target, parse_target
@@ -53,13 +54,14 @@ def run_trial(
     environ: typing.Mapping[str, str],
     ask_key: typing.Callable[[str], str] | None,
     clock: typing.Callable[[], float] = time.perf_counter,
-    connect: typing.Callable[[tuple[str, int], float], socket.socket] = socket.create_connection,
+    connect: typing.Callable[[tuple[str, int], float], socket.socket] = connect_within,
     tls: ssl.SSLContext | None = None,
 ) -> int:
     """Try the server at `url` (with or without /v1) and write what came of it to `out`.
 
     Return the exit code: 0 all is well, 1 a step failed, 130 stopped with Ctrl-C. Raise UsageError for a URL, key or
     time limit that cannot be. `timeout_seconds` bounds each wait: to connect, and for the next bytes.
+    After one that was in vain the trial is over.
 
     Without `key`, OPENAI_API_KEY is taken from `environ`, else DASHSCOPE_API_KEY, where the server is on this machine
     or the vendor's: a key is not shown to others unasked. Without those, `ask_key` is called
@@ -104,6 +106,10 @@ class _Result(typing.NamedTuple):
     result: str
     seconds: float | None
     detail: str
+
+
+def _who(refusal: KeyRefused) -> str:
+    return f"the upstream behind its backend '{refusal.backend}'" if refusal.backend else "the server"
 
 
 def _is_bad_result(result: _Result) -> bool:
@@ -167,14 +173,34 @@ class _Trial:
         try:
             return step()
         except KeyRefused as exc:
+            self._refuse_others_keys(exc)
             if self._key_source:
-                raise Failure(f"the server refuses the key of {self._key_source}: {exc}", final=True) from exc
+                raise Failure(f"{_who(exc)} refuses the key of {self._key_source}: {exc}", final=True) from exc
             self._get_key(exc)
         self._stopwatch.start()
         try:
             return step()
         except KeyRefused as exc:
-            raise Failure(f"the server refuses that key: {exc}", final=True) from exc
+            self._refuse_others_keys(exc)
+            raise Failure(f"{_who(exc)} refuses that key: {exc}", final=True) from exc
+
+    def _refuse_others_keys(self, refusal: KeyRefused) -> None:
+        """Raise a Failure where no key of the user's was refused, but that of the server, or the lack of it."""
+        if not refusal.backend:
+            return
+        says = self._steps.says_of_itself()
+        if refusal.backend in (dig(says, "own_keys") or ()):
+            raise Failure(
+                f"your key is not the matter: {_who(refusal)} refuses the server's own key, "
+                f"which its owner sets as api_key: {refusal}",
+                final=True,
+            ) from refusal
+        if "keys" in (dig(says, "features") or ()):
+            raise Failure(
+                f"your key is not the matter: {_who(refusal)} wants one, and the server has none for it, "
+                f"which its owner sets as api_key: {refusal}",
+                final=True,
+            ) from refusal
 
     def _get_key(self, refusal: KeyRefused) -> None:
         key = ""

@@ -70,9 +70,15 @@ def error_text(answer: Answer) -> str:
 def check_status(answer: Answer) -> None:
     """Raise a Failure for an answer without success, KeyRefused for 401."""
     if answer.head.status == 401:
-        raise KeyRefused(error_text(answer))
+        raise KeyRefused(error_text(answer), _refusing_backend(answer.head))
     if not 200 <= answer.head.status < 300:
         raise Failure(error_text(answer))
+
+
+def _refusing_backend(head: ResponseHead) -> str:
+    """Return the backend of an oaiserve whose upstream answered 401, "" where the answer tells of none."""
+    backend, _, status = head.fields.get("x-oaiserve-attempts").rpartition(",")[2].rpartition("=")
+    return backend if status == "401" else ""
 
 
 def check_is_stream(head: ResponseHead) -> None:

@@ -9,6 +9,7 @@ import contextlib
 import json
 import socket
 import ssl
+import time
 import typing
 
 from protocol.tools.trial_target import Target
@@ -28,7 +29,34 @@ class Failure(Exception):
 
 
 class KeyRefused(Failure):
-    """The server answered 401; the message is what it said."""
+    """The answer was 401; the message is what it said.
+
+    `backend` is the one of oaiserve's whose upstream said so, "" where the server itself did.
+    """
+
+    def __init__(self, message: str, backend: str) -> None:
+        super().__init__(message)
+        self.backend = backend
+
+
+def connect_within(address: tuple[str, int], seconds: float) -> socket.socket:
+    """Return a connection to one of a host's addresses, tried one after the other; OSError.
+
+    All of them together may take so many seconds, and each a fair share of what is left.
+    """
+    until = time.monotonic() + seconds
+    found = socket.getaddrinfo(*address, type=socket.SOCK_STREAM)
+    for number, (*_, (host, port, *_)) in enumerate(found):
+        share = max(0.001, until - time.monotonic()) / (len(found) - number)
+        try:
+            connection = socket.create_connection((str(host), int(port)), share)
+        except OSError:
+            if number == len(found) - 1:
+                raise
+        else:
+            connection.settimeout(seconds)
+            return connection
+    raise OSError("no address")
 
 
 def _reason(exc: OSError) -> str:
@@ -169,7 +197,8 @@ class Client:
         try:
             return connection.recv(65536)
         except (socket.timeout, TimeoutError) as exc:
-            raise Failure(f"no byte came for {self._timeout_seconds:g} s") from exc
+            # One that hangs is waited for once, and not at each step again.
+            raise Failure(f"no byte came for {self._timeout_seconds:g} s; --timeout waits longer", final=True) from exc
         except OSError as exc:
             raise Failure(f"the connection broke: {_reason(exc)}") from exc
 

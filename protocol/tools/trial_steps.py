@@ -77,6 +77,13 @@ class Steps:
             ("deliberate error", self._deliberate_error),
         ]
 
+    def says_of_itself(self) -> typing.Any:
+        """Return what the server says of itself at its root, None for one that says nothing there."""
+        try:
+            return json.loads(self._client.ask("GET", f"{self._client.target.root}/").body)
+        except (Failure, ValueError, RecursionError):
+            return None
+
     def _health(self) -> tuple[str, str]:
         answer = self._client.ask("GET", f"{self._client.target.root}/health")
         status = answer.head.status
@@ -126,7 +133,7 @@ class Steps:
             try:
                 self._show(stream, parts)
             except Failure as exc:
-                raise Failure(f"after [DONE]: {exc}" if stream.done else str(exc)) from exc
+                raise Failure(f"after [DONE]: {exc}" if stream.done else str(exc), final=exc.final) from exc
         return OK, stream.verdict()
 
     def _show(self, stream: StreamedText, parts: typing.Iterable[bytes]) -> None:
