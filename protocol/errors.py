@@ -35,6 +35,9 @@ class ApiError(Exception):
     Source: OpenAI API reference, "Error codes".
     """
 
+    #: Host and port where it happened, "" for here. The caller is not told; the log is.
+    where = ""
+
     def __init__(
         self,
         status: int,

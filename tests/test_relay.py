@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 import h11
 import pytest
-from relays import CHAT, EVENTS, JSON, KEY, MESSAGE, Client, echo_received, house, settings_of, until
+from relays import CHAT, EVENTS, JSON, KEY, MESSAGE, Client, House, echo_received, house, settings_of, until
 from skipping import run
 from upstreams import (
     Peer,
@@ -1495,3 +1495,57 @@ def test_a_proxy_in_the_environment_that_is_not_understood_is_said_at_the_start(
 def test_to_trust_anybody_is_called_dangerous() -> None:
     assert "dangerous" in relay_of(verify="no")[0]
     assert relay_of(verify="yes") == []
+
+
+# ---- what the owner reads of failures --------------------------------------------------------------------------------
+
+
+def told(house: House) -> list[str]:
+    """Return what the log says besides the requests' lines, without times and ids."""
+    lines = [line.rstrip().partition(" - ")[2] for line in house.lines]
+    return [line.partition(": ")[2] for line in lines if line.startswith("Request req_")]
+
+
+def test_the_log_tells_host_and_port_and_each_try_and_the_caller_the_backends_name() -> None:
+    async def main() -> None:
+        port = closed_port()
+        async with house(f"http://127.0.0.1:{port}/v1", retries="1") as relayed:
+            answer = await relayed.ask()
+            why = "The backend 'relay' cannot be reached: the connection was refused."
+            assert answer.status == 502 and answer.json()["error"]["message"] == why
+            assert told(relayed) == [f"{why} (127.0.0.1:{port}, try 1)", f"{why} (127.0.0.1:{port}, try 2)"]
+        async with Upstream(statuses(503, 429, 200)) as upstream, house(upstream, retries="2") as relayed:
+            assert (await relayed.ask()).status == 200
+            assert told(relayed) == [
+                f"The backend 'relay' answered 503. (127.0.0.1:{upstream.port}, try 1)",
+                f"The backend 'relay' answered 429. (127.0.0.1:{upstream.port}, try 2)",
+            ]
+
+    run(main)
+
+
+@pytest.mark.parametrize(("key", "count"), [("sk-owner-0123456789", 1), ("", 0)], ids=["the owner's", "the caller's"])
+def test_the_log_tells_of_a_refused_key_that_is_the_owners(key: str, count: int) -> None:
+    async def main() -> None:
+        async with Upstream(statuses(401)) as upstream, house(upstream, api_key=key) as relayed:
+            assert (await relayed.ask()).status == 401
+            assert [line.partition(" (")[0] for line in told(relayed)] == ["The backend 'relay' answered 401."] * count
+
+    run(main)
+
+
+def test_the_log_tells_where_an_answer_broke_off() -> None:
+    async def break_off(peer: Peer) -> None:
+        await peer.read()
+        await peer.send(chunked(b"data: {}\n\n", fields=("content-type: text/event-stream",), end=b""))
+        peer.reset()
+
+    async def main() -> None:
+        async with Upstream(break_off) as upstream, house(upstream) as relayed:
+            answer = await relayed.ask()
+            (line,) = told(relayed)
+            where = f"127.0.0.1:{upstream.port}"
+            assert line.endswith(f"({where}, in the middle of its answer)") and "'relay' failed: " in line
+            assert where.encode() not in answer.body
+
+    run(main)

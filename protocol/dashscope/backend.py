@@ -104,6 +104,7 @@ class DashScope:
         self._passed_on = _FAILED_STATUSES if has_fallback else frozenset()
         access = UpstreamAccess(f"[dashscope] of the backend '{name}'", settings, environ, warn=log.say)
         self.origin = access.destination.origin
+        self._place = access.destination.place
         self._pool = access.make_pool(name)
         client = NativeClient(name, self._pool, log)
         downloader = Downloader(
@@ -260,7 +261,8 @@ class DashScope:
     def _for_client(self, caller: Caller, error: DashScopeError) -> Exception:
         """Return what to raise for an error: BackendFailed where the next backend may help, else the error itself."""
         if error.code in _LOGGED_CODES:
-            self._log.say(f"Request {caller.request.id}: {error.message}")
+            where = f"{error.where or self._place}, try {len(caller.replaced) + 1}"
+            self._log.say(f"Request {caller.request.id}: {error.message} ({where})")
         fields = dict(error.fields)
         caller.adopt_request_id(fields.pop("x-request-id", None))
         if caller.answer_id:

@@ -116,7 +116,7 @@ class NativeClient:
 
         def note_replaced(exc: UpstreamFailed) -> None:
             caller.replaced.append(f"{self._name}={exc.status}")
-            self._log.say(f"Request {caller.request.id}: {exc.message} {SENT_AGAIN}")
+            self._log.say(f"Request {caller.request.id}: {exc.message} ({exc.where}) {SENT_AGAIN}")
 
         try:
             answer = await self._pool.send(request, deadline, on_replaced=note_replaced)
@@ -183,7 +183,9 @@ async def next_piece(answer: UpstreamAnswer) -> bytes:
 def to_dashscope_error(exc: UpstreamFailed) -> DashScopeError:
     """Return what went wrong on the way to DashScope as an error of this backend: 504 `timeout`, else 502."""
     code = "timeout" if isinstance(exc, UpstreamTimeout) else "upstream_unreachable"
-    return DashScopeError(exc.status, exc.message, code)
+    error = DashScopeError(exc.status, exc.message, code)
+    error.where = exc.where
+    return error
 
 
 def too_large(most_bytes: int) -> DashScopeError:

@@ -134,6 +134,7 @@ class Relay:
         access = UpstreamAccess(f"[relay] of the backend '{name}'", settings, environ, warn=log.say)
         drains = settings.on_disconnect == "drain"
         self.origin = access.destination.origin
+        self._place = access.destination.place
         secrets = [value.rpartition(" ")[2] for name, value in settings.headers if is_secret_field(name)]
         self._pool = access.make_pool(
             name,
@@ -274,7 +275,7 @@ class Relay:
 
         def note_replaced(exc: UpstreamFailed) -> None:
             attempts.append(f"{self.name}={exc.status}")
-            self._log.say(f"Request {request.id}: {exc.message} {SENT_AGAIN}")
+            self._log.say(f"Request {request.id}: {exc.message} ({exc.where}, try {len(attempts)}) {SENT_AGAIN}")
 
         try:
             if outgoing is None:
@@ -288,6 +289,10 @@ class Relay:
                 outcome: Outcome = self._passed_on(answer.head, answer, None, tried)
             elif status >= 400:
                 outcome = await self._judged(request, answer, tried)
+                is_owners = status not in _CALLERS_STATUSES or (self.holds_key and status != 404)
+                if is_owners and isinstance(outcome, Failure):
+                    where = f"{self._place}, try {len(attempts)}"
+                    self._log.say(f"Request {request.id}: The backend '{self.name}' answered {status}. ({where})")
             elif self._has_fallback and self._is_event_stream(answer.head):
                 outcome = await self._first_event(request, answer, tried)
             else:
@@ -297,7 +302,7 @@ class Relay:
                 answer.discard()
                 attempts.pop()
             attempts.append(f"{self.name}={exc.status}")
-            self._log.say(f"Request {request.id}: {exc.message}")
+            self._log.say(f"Request {request.id}: {exc.message} ({exc.where}, try {len(attempts)})")
             return Failure(_as_response(exc, tuple(attempts)), 0.0 if exc.unsent else None)
         except asyncio.CancelledError:
             if answer is not None:

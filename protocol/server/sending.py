@@ -657,6 +657,10 @@ class Exchange:
         writer = self._writer
         if isinstance(exc, ApiError):
             error = exc
+            if error.where:
+                server.log.say(
+                    f"Request {self._request.id}: {error.message} ({error.where}, in the middle of its answer)"
+                )
         else:
             server.log.failure(self._request, exc)
             error = internal_error("in the middle of this answer")

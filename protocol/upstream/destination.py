@@ -45,6 +45,11 @@ class Destination(typing.NamedTuple):
         return f"{self.base_path}{path}{'?' + query if query else ''}"
 
     @property
+    def place(self) -> str:
+        """Host and port, or the socket's path."""
+        return f"unix:{self.socket_path}" if self.socket_path else _place(self.host, self.port)
+
+    @property
     def origin(self) -> str:
         """Who is meant: all that belongs to one origin may know what is sent there."""
         return (
@@ -141,6 +146,11 @@ class Proxy(typing.NamedTuple):
     password: bytes
 
     @property
+    def place(self) -> str:
+        """Host and port."""
+        return _place(self.host, self.port)
+
+    @property
     def is_http(self) -> bool:
         """Whether it speaks HTTP; the others speak SOCKS."""
         return self.scheme == "http"
@@ -187,6 +197,10 @@ def address(destination: Destination, proxy: Proxy | None) -> Addressing:
         return Addressing("", (host,))
     told = (("proxy-authorization", proxy.authorization),) if proxy.authorization else ()
     return Addressing(f"http://{destination.authority}", (host, *told))
+
+
+def _place(host: str, port: int) -> str:
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def parse_ip_address(host: str) -> IpAddress | None:

@@ -33,7 +33,13 @@ from protocol.upstream.answer import UpstreamAnswer, UpstreamTunnel, is_coded
 from protocol.upstream.connection import NO_ANSWER, UpstreamConnection
 from protocol.upstream.destination import Destination, Proxy, address
 from protocol.upstream.dialer import Dialer
-from protocol.upstream.failures import UpstreamBroke, UpstreamFailed, UpstreamTimeout, UpstreamUnreachable
+from protocol.upstream.failures import (
+    UpstreamBroke,
+    UpstreamFailed,
+    UpstreamName,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+)
 from protocol.upstream.request import PIECE_BYTES, UpstreamRequest, send_request
 from protocol.wire.http1.messages import ResponseHead
 from protocol.wire.http1.writers import whole_request
@@ -80,7 +86,7 @@ class UpstreamPool:
         self.addressing = address(destination, proxy)
         self.limits = limits
         self.mask = mask
-        self._name = name
+        self._name = name = UpstreamName.at(name, destination.place + (f" by way of {proxy.place}" if proxy else ""))
         self._dialer = Dialer(name, destination, tls=tls, proxy=proxy, handshake_seconds=limits.connect_timeout)
         self._connections: set[UpstreamConnection] = set()
         #: The connections at rest, the one that rested last at the end.
