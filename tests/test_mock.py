@@ -6,6 +6,7 @@ import asyncio
 import json
 import random
 import re
+import tracemalloc
 
 import pytest
 from json_schemas import violations
@@ -154,7 +155,8 @@ def test_prepared_answers_are_the_bytes_of_the_long_way(model, text):
     assert fixed.completion(*head[:4]) == encode_json(chat_completion(head, [choice]))
     for include_usage in (False, True):
         long_way = chat_frames(head, [choice], include_usage=include_usage)
-        assert fixed.frames(*head[:4], include_usage=include_usage) == long_way
+        frames = fixed.frames(*head[:4], include_usage=include_usage)
+        assert list(frames) == long_way and frames[-1:] == long_way[-1:] and frames[-1] == long_way[-1]
         if not include_usage:
             assert fixed.stream(*head[:3]) == b"".join(long_way)
 
@@ -166,7 +168,21 @@ def test_prepared_answers_of_other_models_and_later_seconds_are_the_long_ways():
         for model in ("a", "b", *(f"model-{number}" for number in range(100)), "a"):
             head = CompletionHead(f"chatcmpl-{number}", 1700000000 + number, model, 12 + number)
             assert fixed.completion(*head[:4]) == encode_json(chat_completion(head, [choice]))
-            assert fixed.frames(*head[:4], include_usage=True) == chat_frames(head, [choice], include_usage=True)
+            frames = fixed.frames(*head[:4], include_usage=True)
+            assert list(frames) == chat_frames(head, [choice], include_usage=True)
+
+
+def test_a_long_stream_takes_the_room_of_a_word_until_its_words_are_due():
+    """Ten thousand paced streams of a thousand words would take two gigabytes."""
+    fixed = FixedChat(Choice(split_words("word " * 1000), "stop"))
+    fixed.make_known(1700000000, "gpt-4o")
+    tracemalloc.start()
+    try:
+        begun = [fixed.frames(f"chatcmpl-{n}", 1700000000, "gpt-4o", 12, include_usage=True) for n in range(100)]
+        held, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert held < 100 * 2000 and len(b"".join(begun[0])) > 100_000
 
 
 TOKENS = 3  # of the text that the mock says

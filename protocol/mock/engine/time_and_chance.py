@@ -123,7 +123,7 @@ class TimeAndChance:
 
     # ---- the pace of answers ------------------------------------------------------------------------------------
 
-    def stream(self, frames: list[bytes], moment: Moment | None = None) -> Response:
+    def stream(self, frames: typing.Sequence[bytes], moment: Moment | None = None) -> Response:
         """Return a stream of events; each frame is sent when its word is due."""
         settings = self.settings
         pace = self._current_pace()
@@ -131,7 +131,7 @@ class TimeAndChance:
             moment = moment or pace.moment(self.key_of(b"%d" % len(frames)), (), 0)
             return Response(200, EVENT_STREAM_FIELDS, moment.pace.stream(frames, moment))
         if not self.is_paced:
-            frames = [joined(frames)]
+            frames = [joined(list(frames))]  # once: some make each frame when it is asked for
         return Response(200, EVENT_STREAM_FIELDS, Paced(frames, first_delay=settings.first_delay, delay=settings.delay))
 
     def after_words(

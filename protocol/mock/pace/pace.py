@@ -10,6 +10,7 @@ them, and has no slot.
 
 from __future__ import annotations
 
+import array
 import asyncio
 import itertools
 import typing
@@ -57,10 +58,11 @@ class Pace:
         first = self._first.one(b"first" + key) + self._prefill * max(0, tokens - cached)
         return Moment(self, key, first, cached)
 
-    def times(self, moment: Moment, count: int) -> list[float]:
+    def times(self, moment: Moment, count: int) -> typing.Sequence[float]:
         """Return when each of so many words is due, in seconds after the start."""
         gaps = self._between.several(b"between" + moment.key, max(0, count - 1))
-        return list(itertools.accumulate([moment.first, *gaps]))
+        # No list: a collector would look through it, for milliseconds where thousands of streams have begun.
+        return array.array("d", itertools.accumulate([moment.first, *gaps]))
 
     def gaps(self, moment: Moment) -> typing.Iterator[float]:
         """Yield the seconds before each word of an answer, for as many words as anybody asks for."""
