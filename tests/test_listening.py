@@ -57,6 +57,16 @@ def test_beyond_the_limit_connections_are_told_503_and_beyond_those_they_wait():
     live(test, max_connections=3)
 
 
+def test_what_is_written_in_pieces_waits_for_no_acknowledgement():
+    async def test(house):
+        reader, _ = await house.connect(request())
+        await answered(reader)
+        (connection,) = house.server.connections
+        assert connection._transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+    live(test)
+
+
 class PoorLoop(skipping.SkippingLoop):
     """A loop that runs out of descriptors as often as a test says."""
 
