@@ -14,13 +14,13 @@ from protocol.openai.long_json import encode_long_json
 
 _OPENING = re.compile(rb"[ \t\r\n]*\{[ \t\r\n]*")
 _ASKED = b'"stream_options":{"include_usage":true},'
-# An event with a usage and without choices. Azure's first one has neither, and stays. It begins a line: an upstream may
-# repeat a text that says `data:{` a thousand times, and each would be looked at to the end of its line.
+# An event with a usage and without choices, from the beginning of its line. Azure's first one has neither, and stays.
 _EVENT = re.compile(
-    rb'(?<![^\r\n])data:[ \t]*(?=\{)(?=[^\r\n]*"choices"[ \t]*:[ \t]*\[[ \t]*\])'
+    rb'data:[ \t]*(?=\{)(?=[^\r\n]*"choices"[ \t]*:[ \t]*\[[ \t]*\])'
     rb'(?=[^\r\n]*"usage"[ \t]*:[ \t]*\{)[^\r\n]*(?:\n\n|\r\n\r\n|\r\r)'
 )
 _EMPTY = re.compile(rb'"choices"[ \t]*:[ \t]*\[[ \t]*\]')
+_LINE_END = re.compile(rb"[\r\n]")
 _EVENT_ENDS = (b"\n\n", b"\r\n\r\n", b"\r\r")
 # An event is held until it is whole; a longer one is none that tells of usage, and passes as it comes.
 _MOST_EVENT = 65_536
@@ -49,13 +49,35 @@ def with_usage_asked(body: bytes, chat: dict[str, typing.Any]) -> tuple[dict[str
 def without_usage_event(body: Body) -> Body:
     """Return the body of an event stream without the event that tells its usage; others are as they were."""
     if isinstance(body, bytes):
-        return _EVENT.sub(b"", body)
+        return _without_events(body)
     if isinstance(body, Paced):
-        frames = [_EVENT.sub(b"", frame) if _EMPTY.search(frame) else frame for frame in body.frames]
+        frames = [_without_events(frame) for frame in body.frames]
         return Paced([frame for frame in frames if frame], first_delay=body.first_delay, delay=body.delay)
     if isinstance(body, Pushed):
         return _PushedWithout(body)
     return body if isinstance(body, Verbatim) else _IteratorWithout(body)
+
+
+def _without_events(block: bytes) -> bytes:
+    """Return a part of a stream without such events; it begins where a line does.
+
+    Only lines with empty choices are looked at, and each once: a search for events would stop at every byte, and an
+    upstream may repeat a text that looks like a thousand of them.
+    """
+    empty = _EMPTY.search(block)
+    kept, at, line = [], 0, 0
+    while empty is not None:
+        found = empty.start()
+        line = max(block.rfind(b"\n", line, found) + 1, block.rfind(b"\r", line, found) + 1, line)
+        event = _EVENT.match(block, line)
+        if event is not None:
+            kept.append(block[at:line])
+            at = line = event.end()
+        else:
+            end = _LINE_END.search(block, empty.end())
+            line = len(block) if end is None else end.end()
+        empty = _EMPTY.search(block, line)
+    return b"".join([*kept, block[at:]]) if kept else block
 
 
 class EventTaker:
@@ -76,7 +98,7 @@ class EventTaker:
                 end = len(block)
         self._held = block[end:]
         whole = block[:end]
-        return _EVENT.sub(b"", whole) if _EMPTY.search(whole) else whole
+        return _without_events(whole)
 
     def rest(self) -> bytes:
         """Return what is held at the end of the stream."""
