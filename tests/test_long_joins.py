@@ -15,6 +15,7 @@ from protocol.budget import work_with_pauses
 from protocol.dashscope.calls import read_whole
 from protocol.dashscope.mapping.native import NativeCall
 from protocol.exchange import Endpoint, LateEndpoint, Request, Response, found_endpoint
+from protocol.mock.dashscope.kept_files import KeptFiles
 from protocol.openai.azure import endpoint_of_deployment
 from protocol.openai.model_in_json import find_model, replace_model
 from protocol.service.makers import makes_id
@@ -22,6 +23,7 @@ from protocol.upstream.request import PIECE_BYTES, pieces_of
 from protocol.wire.content_coding import decode_content
 from protocol.wire.gathering import joined
 from protocol.wire.http1.messages import Fields, RequestHead
+from protocol.wire.multipart import parse_form
 
 MEGABYTE = 1 << 20
 # What a turn of 5 ms may copy, write or search at most.
@@ -178,6 +180,33 @@ def test_a_body_that_comes_in_pieces_is_never_there_twice(held: Callable[[], Cor
         tracemalloc.stop()
     assert size == 16 * MEGABYTE
     assert peak < 1.5 * size  # a buffer that grows has an eighth to spare
+
+
+def test_the_files_of_a_form_that_is_held_are_not_copied_before_they_are_asked_for() -> None:
+    head = b'--e\r\ncontent-disposition: form-data; name="%b"; filename="f"\r\n\r\n'
+    files = {name: bytes([name[0]]) * (8 * MEGABYTE) for name in (b"a", b"b")}
+    body = b"".join(head % name + data + b"\r\n" for name, data in files.items()) + b"--e--\r\n"
+    held: list[int] = []
+    tracemalloc.start()
+    try:
+        form = parse_form("multipart/form-data; boundary=e", body, held.append)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < MEGABYTE and not held
+    assert [file.size for file in form.files] == [8 * MEGABYTE] * 2
+    assert pauses_of(lambda: form.files[0].data) >= 1
+    assert [file.data for file in form.files] == list(files.values()) and held == [8 * MEGABYTE] * 2
+
+
+def test_others_have_turns_while_the_files_of_a_form_are_hashed() -> None:
+    file = b'--e\r\ncontent-disposition: form-data; name="files"; filename="f"\r\n\r\n' + bytes(32 * MEGABYTE)
+    fields = Fields([("content-type", "multipart/form-data; boundary=e")])
+    request = Request(RequestHead("POST", "/api/v1/files", 1, fields), "req_1", "127.0.0.1")
+    request.body = file + b"\r\n--e--\r\n"
+    kept = KeptFiles(lambda: 1e9, lambda: "1")
+    read_only = pauses_of(lambda: [file.data for file in parse_form(fields.get("content-type"), request.body).files])
+    assert pauses_of(lambda: kept.upload(request)) >= read_only + 12
 
 
 @pytest.mark.parametrize("off", range(-8, 2))

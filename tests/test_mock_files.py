@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import tracemalloc
 
 import mocks
 import pytest
@@ -20,6 +21,26 @@ def refused(mock, method, path, body=None, fields=()):
 
 
 # ---- files
+
+
+def test_uploads_never_hold_more_than_may_be_kept_beside_their_request():
+    mock = mocks.make_mock(max_stored=10_000_000)
+    content = bytes(4_000_000)
+    mocks.upload(mock, "first", b"x")  # what is loaded when it is first needed
+    body, fields = mocks.make_form(("purpose", "user_data"), ("file", "f", content))
+    part, _ = mocks.make_form(("data", "f", content))
+    tracemalloc.start()
+    try:
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(5):
+            mocks.ask(mock, "POST", "/v1/files", body, fields)
+        upload = mocks.ask(mock, "POST", "/v1/uploads", {**UPLOAD, "bytes": 8_000_000})
+        for _ in range(5):
+            mocks.ask(mock, "POST", f"/v1/uploads/{upload['id']}/parts", part, fields)
+        peak = tracemalloc.get_traced_memory()[1] - before
+    finally:
+        tracemalloc.stop()
+    assert peak < 10_000_000
 
 
 def test_an_uploaded_file_is_told_and_downloaded_as_it_came():

@@ -46,14 +46,20 @@ class Gathering:
         return only if many is None else many.getvalue()
 
 
+def stretches(data: bytes | memoryview, steps: int = _STRETCH_STEPS) -> typing.Iterator[memoryview]:
+    """Give bytes in stretches of 512 kB, between which others have their turns; `steps` is what one costs."""
+    whole = memoryview(data)
+    for at in range(0, len(whole), _STRETCH_BYTES):
+        yield whole[at : at + _STRETCH_BYTES]
+        spend_turn(steps)
+
+
 def joined(pieces: typing.Sequence[bytes | memoryview]) -> bytes:
     """Return pieces as one; long ones are copied stretch by stretch, and others have their turns in between."""
     if sum(map(len, pieces)) <= _STRETCH_BYTES:
         return b"".join(pieces)
     whole = io.BytesIO()
     for piece in pieces:
-        rest = memoryview(piece)
-        for at in range(0, len(rest), _STRETCH_BYTES):
-            whole.write(rest[at : at + _STRETCH_BYTES])
-            spend_turn(_STRETCH_STEPS)
+        for stretch in stretches(piece):
+            whole.write(stretch)
     return whole.getvalue()

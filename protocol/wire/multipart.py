@@ -28,6 +28,7 @@ import urllib.parse
 
 from protocol.budget import spend_turn
 from protocol.errors import ApiError
+from protocol.wire.gathering import joined
 
 _TYPE = re.compile(r"[ \t]*multipart/form-data[ \t]*((?:;.*)?)", re.IGNORECASE | re.DOTALL)
 
@@ -57,11 +58,16 @@ _PIECE_BYTES = 65536
 _PIECE_STEPS = 200
 _PART_STEPS = 20
 
+# What the head of a part may have, and a form.
+_MOST_HEAD_BYTES = 8192
+_MOST_PARTS = 1000
+
 # Of a text, which becomes a string in one go. A file may be larger.
 _MOST_TEXT_BYTES = 10 << 20
 
 #: The tokens of a form; the names are those of RFC 2046 §5.1.1, but for "head", the header fields of a part.
 FormKind = typing.Literal["preamble", "delimiter", "head", "data", "close-delimiter", "epilogue"]
+_Hold = typing.Callable[[int], object]
 FormTaker = typing.Callable[[FormKind, bytes], None]
 
 
@@ -110,7 +116,7 @@ class MultipartReader:
     the caller to bound. Raises ApiError 400, from then on every time.
     """
 
-    def __init__(self, boundary: str, *, max_head_bytes: int = 8192, max_parts: int = 1000) -> None:
+    def __init__(self, boundary: str, *, max_head_bytes: int = _MOST_HEAD_BYTES, max_parts: int = _MOST_PARTS) -> None:
         self._scanner = FormScanner(boundary, max_head_bytes, max_parts)
         self._events: list[FormEvent] = []
         self._in_part = False
@@ -367,13 +373,30 @@ class FormScanner:
 # ---- a whole form ---------------------------------------------------------------------------------------------------
 
 
-class FormFile(typing.NamedTuple):
-    """A file of a form; `content_type` is "" where the client says none."""
+class FormFile:
+    """A file of a form, of so many bytes; `content_type` is "" where the client says none."""
 
-    name: str
-    filename: str
-    content_type: str
-    data: bytes
+    __slots__ = ("_data", "_hold", "content_type", "filename", "name", "size")
+
+    def __init__(
+        self, name: str, filename: str, content_type: str, data: bytes | memoryview, hold: _Hold | None = None
+    ) -> None:
+        self.name = name
+        self.filename = filename
+        self.content_type = content_type
+        self.size = len(data)
+        self._data = data
+        self._hold = hold
+
+    @property
+    def data(self) -> bytes:
+        """The bytes. Out of a body that is held they are copied when somebody first asks; what `hold` raises."""
+        data = self._data
+        if isinstance(data, memoryview):
+            if self._hold is not None:
+                self._hold(self.size)
+            data = self._data = joined([data])
+        return data
 
 
 class Form:
@@ -395,14 +418,40 @@ class Form:
         raise ApiError(400, f"{name}: expected a file in a multipart/form-data body", param=name)
 
 
-def parse_form(content_type: str, body: bytes) -> Form:
-    """Return the form of a body that is held; ApiError 400 for what is none."""
-    reader = MultipartReader(boundary_of(content_type))
-    gatherer = _Gatherer()
-    for at in range(0, len(body), _PIECE_BYTES):  # so that the data is not there a third time, in the events
-        gatherer.take(reader.feed(body[at : at + _PIECE_BYTES]))
-    gatherer.take(reader.close())
-    return gatherer.form
+def parse_form(content_type: str, body: bytes, hold: _Hold | None = None) -> Form:
+    """Return the form of a body that is held, in which its files stay; ApiError 400 for what is none.
+
+    `hold` is told how many bytes more there are, of texts and of files that are copied, and may raise an ApiError.
+    """
+    scanner = FormScanner(boundary_of(content_type), _MOST_HEAD_BYTES, _MOST_PARTS)
+    parts = _PartsOfBody(body, hold)
+    scanner.feed(body, parts.take)
+    scanner.close(parts.take)
+    return parts.form
+
+
+class _PartsOfBody:
+    """Takes the tokens of a form that is held, and finds its parts there."""
+
+    def __init__(self, body: bytes, hold: _Hold | None) -> None:
+        self.form = Form()
+        self._body = memoryview(body)
+        self._hold = hold
+        self._at = 0  # where the next token begins
+        self._head: PartHead | None = None  # of the part under way
+        self._data_at = 0
+
+    def take(self, kind: FormKind, raw: bytes) -> None:
+        """Take the next token (FormTaker)."""
+        if kind == "head":
+            self._head = parse_part_head(raw)
+            self._data_at = self._at + len(raw)
+        elif kind != "data" and self._head is not None:
+            if self._head.filename is None and self._hold is not None:
+                self._hold(self._at - self._data_at)
+            _add_part(self.form, self._head, self._body[self._data_at : self._at], self._hold)
+            self._head = None
+        self._at += len(raw)
 
 
 async def read_form(content_type: str, stream: typing.AsyncIterable[bytes], most_bytes: int) -> Form:
@@ -440,21 +489,24 @@ class _Gatherer:
                 self._end_part()
 
     def _end_part(self) -> None:
-        head, data = self._head, self._data.getvalue()
-        self._data = io.BytesIO()
-        if head.filename is not None:
-            file = FormFile(head.name, head.filename, head.content_type, data)
-            self.form.files.append(file)
-            self.form.parts.append((head.name, file))
-            return
-        if len(data) > _MOST_TEXT_BYTES:
-            raise ApiError(
-                400, f"The form's field {head.name[:100]!r} has more than {_MOST_TEXT_BYTES} bytes and no file name.",
-                param=head.name[:100],
-            )  # fmt: skip
-        try:
-            text = data.decode("utf-8")
-        except UnicodeDecodeError as exc:
-            raise ApiError(400, f"The form's field {head.name[:100]!r} is not UTF-8.", param=head.name[:100]) from exc
-        self.form.fields[head.name] = text
-        self.form.parts.append((head.name, text))
+        data, self._data = self._data.getvalue(), io.BytesIO()
+        _add_part(self.form, self._head, data)
+
+
+def _add_part(form: Form, head: PartHead, data: bytes | memoryview, hold: _Hold | None = None) -> None:
+    if head.filename is not None:
+        file = FormFile(head.name, head.filename, head.content_type, data, hold)
+        form.files.append(file)
+        form.parts.append((head.name, file))
+        return
+    if len(data) > _MOST_TEXT_BYTES:
+        raise ApiError(
+            400, f"The form's field {head.name[:100]!r} has more than {_MOST_TEXT_BYTES} bytes and no file name.",
+            param=head.name[:100],
+        )  # fmt: skip
+    try:
+        text = str(data, "utf-8")
+    except UnicodeDecodeError as exc:
+        raise ApiError(400, f"The form's field {head.name[:100]!r} is not UTF-8.", param=head.name[:100]) from exc
+    form.fields[head.name] = text
+    form.parts.append((head.name, text))

@@ -15,10 +15,12 @@ from protocol.mock.dashscope.service_call import last_segment, page_of, query_of
 from protocol.mock.dashscope.tasks import timestamp
 from protocol.mock.served_files import mock_file_url
 from protocol.openai.answers import JSON_FIELDS
+from protocol.wire.gathering import stretches
 from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.multipart import parse_form
 
 _MOST_FILES = 1000
+_HASHED_STEPS = 1_000  # to hash a stretch (protocol/budget.py)
 _MOST_TEXT = 1000  # characters of a name and of a description
 
 
@@ -36,7 +38,7 @@ class KeptFiles:
     def upload(self, request: Request) -> Answer:
         """Answer POST /files, a form with `files`, and for each a text in `descriptions`."""
         try:
-            form = parse_form(request.fields.get("content-type"), request.body)
+            form = parse_form(request.fields.get("content-type"), request.body, request.hold)
         except ApiError as exc:
             raise bad_parameter("Required body invalid, please check the request body format.") from exc
         files = [file for file in form.files if file.name == "files"]
@@ -49,8 +51,8 @@ class KeptFiles:
                 "file_id": f"file-fe-{self._new_id()}",
                 "name": file.filename[:_MOST_TEXT],
                 "description": notes[number][:_MOST_TEXT] if number < len(notes) else "",
-                "size": len(file.data),
-                "md5": hashlib.md5(file.data, usedforsecurity=False).hexdigest(),
+                "size": file.size,
+                "md5": _md5(file.data),
                 "gmt_create": timestamp(self._clock()),
                 "purpose": form.fields.get("purpose", "fine-tune")[:_MOST_TEXT],
             }
@@ -91,7 +93,7 @@ class KeptFiles:
     def store(self, request: Request) -> Answer:
         """Answer the form that puts a file into the temporary store; it is looked at, and not kept."""
         try:
-            form = parse_form(request.fields.get("content-type"), request.body)
+            form = parse_form(request.fields.get("content-type"), request.body, request.hold)
         except ApiError as exc:
             raise bad_parameter("Required body invalid, please check the request body format.") from exc
         if not form.fields.get("key") or not any(file.name == "file" for file in form.files):
@@ -108,3 +110,10 @@ class KeptFiles:
 def _answer(request: Request, data: JsonObject | None) -> Response:
     body: JsonObject = {"request_id": request.id} if data is None else {"request_id": request.id, "data": data}
     return Response(200, JSON_FIELDS, encode_json(body))
+
+
+def _md5(content: bytes) -> str:
+    hashed = hashlib.md5(usedforsecurity=False)
+    for stretch in stretches(content, _HASHED_STEPS):
+        hashed.update(stretch)
+    return hashed.hexdigest()

@@ -149,6 +149,11 @@ class Shelf:
                 break
             max(forgetful, key=_held_by).forget_oldest()
 
+    def make_room_for(self, size: int) -> None:
+        """Let the fullest stores forget their oldest records, until there is room for so many bytes more."""
+        while self._records and self._bytes + size > self._most_bytes:
+            max(self._stores, key=_held_by).forget_oldest()
+
     @property
     def steps(self) -> int:
         """What it costs to find the fullest store (protocol/budget.py)."""
@@ -222,6 +227,15 @@ class Store:
         self._count(1, record.size + len(content))
         self._make_room()
         return record
+
+    def make_room_for(self, collection: str, size: int) -> None:
+        """Make room for so many bytes that will be added to a collection.
+
+        Whoever is about to copy them out of a request says so, else they were there beside all that must go for them.
+        """
+        if self._is_open:
+            self._renew_above(collection)
+            self._shelf.make_room_for(size)
 
     def set_content(self, record: Record, content: bytes) -> None:
         """Put other content in the place of a record's."""

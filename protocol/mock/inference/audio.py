@@ -114,7 +114,7 @@ class Audio:
         file = call.body.get("file")
         text = scripted_text(call.request, "transcriptions", call.body, call.body.get("prompt"))
         text = self._world.settings.text if text is None else text
-        if isinstance(file, FormFile) and len(file.data) > _RECORDING_BYTES_AT_ONCE:
+        if isinstance(file, FormFile) and file.size > _RECORDING_BYTES_AT_ONCE:
             return self._told_later(call, task, text)
         return self._answer(call, self._heard(call, task, text))
 
@@ -141,8 +141,8 @@ class Audio:
                 message = "Missing required parameter: 'file'."
                 raise ApiError(400, message, param="file", code="missing_required_parameter")
             file = FormFile("file", "", "", b"")
-        if len(file.data) > _RECORDING_MOST_BYTES:
-            message = f"Maximum content size limit ({_RECORDING_MOST_BYTES}) exceeded ({len(file.data)} bytes read)"
+        if file.size > _RECORDING_MOST_BYTES:
+            message = f"Maximum content size limit ({_RECORDING_MOST_BYTES}) exceeded ({file.size} bytes read)"
             raise ApiError(413, message, type="invalid_request_error", param="file", code="content_size_limit_exceeded")
         seconds = sound_seconds(file.data)
         if seconds is None:

@@ -63,6 +63,7 @@ class Containers:
         known: JsonObject = {"source": "user", "path": f"{_FOLDER}/empty", "bytes": 0}
         content, content_type = b"", ""
         if isinstance(file, FormFile):
+            self._world.store.make_room_for(call.collection, file.size)
             content, content_type = file.data, file.content_type
             known.update(path=_path(file.filename), bytes=len(content))
         elif id is not None:

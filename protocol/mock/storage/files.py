@@ -60,6 +60,7 @@ class Files:
         """Keep the file of a form."""
         file = form_file(call, "file")
         body = call.body
+        self._world.store.make_room_for(FILES, file.size)
         return keep_file(
             self._world, file.filename, file.data, body.get("purpose"), content_type=file.content_type,
             expires_after=body.get("expires_after"),

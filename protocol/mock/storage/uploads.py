@@ -13,7 +13,7 @@ from protocol.mock.engine.store import Record, State
 from protocol.mock.engine.world import Call, World
 from protocol.mock.storage.files import form_file, keep_file
 from protocol.turns import in_turns
-from protocol.wire.gathering import joined
+from protocol.wire.gathering import joined, stretches
 from protocol.wire.json_text import JsonObject
 
 _UPLOADS = "/uploads"
@@ -21,10 +21,9 @@ _UPLOADS = "/uploads"
 _UPLOAD_SECONDS = 3600
 _PART_BYTES = 64 * 1024 * 1024
 
-# Steps (protocol/budget.py): to find a part; and what is hashed before others may have their turns.
+# Steps (protocol/budget.py): to find a part, and to hash what is hashed before others may have their turns.
 _PART_STEPS = 3
-_STRETCH_BYTES = 1 << 20
-_STRETCH_STEPS = 2_000
+_HASHED_STEPS = 1_000
 
 
 class _UploadState(State):
@@ -64,13 +63,14 @@ class Uploads:
     def add_part(self, call: Call) -> JsonObject:
         """Keep a part. Parts may come in any order, and at the same time."""
         self._pending(call)
-        data = form_file(call, "data").data
-        if len(data) > _PART_BYTES:
+        file = form_file(call, "data")
+        if file.size > _PART_BYTES:
             raise ApiError(
-                400, f"The part is too large: it has {len(data)} bytes, at most {_PART_BYTES} are allowed.",
+                400, f"The part is too large: it has {file.size} bytes, at most {_PART_BYTES} are allowed.",
                 param="data", code="file_too_large",
             )  # fmt: skip
-        return create_record(call, content=data).object
+        self._world.store.make_room_for(call.collection, file.size)
+        return create_record(call, content=file.data).object
 
     def complete(self, call: Call) -> JsonObject | typing.Awaitable[JsonObject]:
         """Make a file of the parts, in the order in which the request names them."""
@@ -95,6 +95,8 @@ class Uploads:
         return self._completed(call, parts) if size <= LONG_BODY else in_turns(lambda: self._completed(call, parts))
 
     def _completed(self, call: Call, parts: typing.Sequence[bytes]) -> JsonObject:
+        if call.request is not None:
+            call.request.hold(sum(map(len, parts)))
         content = joined(parts)
         md5 = call.body.get("md5")
         if md5 is not None and not self._pending(call).is_invented:
@@ -143,10 +145,8 @@ class Uploads:
 
 def _check_md5(content: bytes, md5: str) -> None:
     hashed = hashlib.md5(usedforsecurity=False)
-    whole = memoryview(content)
-    for at in range(0, len(whole), _STRETCH_BYTES):
-        hashed.update(whole[at : at + _STRETCH_BYTES])
-        spend_turn(_STRETCH_STEPS)
+    for stretch in stretches(content, _HASHED_STEPS):
+        hashed.update(stretch)
     found = hashed.hexdigest()
     if found != md5.lower():
         raise ApiError(

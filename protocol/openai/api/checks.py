@@ -434,7 +434,7 @@ class Conformity:
 
         def check(value: typing.Any) -> None:
             chosen = checks.get(type(value))
-            if chosen is None and isinstance(value, tuple):  # a FormFile: JSON has no tuples
+            if chosen is None and value is not None and type(value) not in _KIND_NAMES:  # a FormFile
                 chosen = checks.get(object)
             if chosen is None:
                 raise invalid_type(expected, value)
