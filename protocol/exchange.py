@@ -185,16 +185,19 @@ class Request:
         return key
 
     def json(self) -> typing.Any:
-        """Return the held body as JSON, read once; ApiError 400 when it is not JSON (RFC 8259, UTF-8)."""
+        """Return the held body as JSON, read once; ApiError 400 when it is not JSON (RFC 8259, UTF-8).
+
+        What a body of more than 64 kB says is held beside it; ApiError 503 where there is no room for that.
+        """
         if self._json is None:
-            self._json = parse_json(self.body)
+            self._json = parse_json(self.body, self.hold)
         return self._json
 
     def json_object(self) -> dict[str, typing.Any]:
         """Return the held body as a JSON object; ApiError 400 for anything else."""
         value = self._json
         if value is None:
-            value = self._json = parse_json(self.body)
+            value = self._json = parse_json(self.body, self.hold)
         if type(value) is not dict:
             raise ApiError(400, f"The body must be a JSON object, but it is {_json_kind(value)}.")
         return value

@@ -5,12 +5,15 @@ All figures are of the server's own account (HeldBytes), so that no test depends
 
 from __future__ import annotations
 
+import tracemalloc
+
 import pytest
 from test_server import Delivered, House, Pushing, chunks, post, request, streamed, text
 
 from protocol.errors import ApiError
-from protocol.exchange import Paced, Response
+from protocol.exchange import Paced, Request, Response
 from protocol.held_bytes import HeldBytes
+from protocol.wire.http1.messages import Fields, RequestHead
 
 MEGABYTE = 1 << 20
 
@@ -125,17 +128,56 @@ def test_a_body_of_unknown_length_counts_as_it_grows(open_house):
     assert held(house) == 0
 
 
-def test_a_small_body_counts_while_its_answer_is_awaited(open_house):
+def test_a_small_body_counts_while_its_answer_is_awaited_and_so_does_what_it_says(open_house):
     house = open_house()
     pending = answer_later(house)
     client = house.client(post("/later", b"x" * 10_000))
     client.send(b"")
-    assert held(house) == 10_000
+    assert held(house) == 20_000
     pending[0].deliver(text("done"))
     house.loop.settle()
     assert held(house) == 0
-    client.send(post("/later", b"x" * 10_000))  # the head is known now: the short way
-    assert held(house) == 10_000
+    client.send(post("/later", b"[]," * 4_000))  # the head is known now: the short way
+    assert held(house) == 24_000 + 4_000 * 2 * 64
+
+
+LONG_BODIES = {
+    "lists": b"[]," * 60_000,
+    "objects": b'{"a":1},' * 40_000,
+    "strings": b'"ab",' * 60_000,
+    "numbers": b"1.5," * 100_000,
+    "some strings": b'"abcdefgh",' * 9_000,
+    "a long string": b'"' + b"x" * 3_000_000 + '\U0001f600",'.encode(),
+    "a string": b'"' + b"x" * 500_000 + b'\\ud83d\\ude00",',
+}
+
+
+@pytest.mark.parametrize("kind", LONG_BODIES)
+def test_what_a_long_body_says_counts_for_what_it_takes(kind):
+    account = HeldBytes(1 << 30)
+    asked = Request(RequestHead("POST", "/", 1, Fields([])), "id", "peer", account)
+    asked.body = b'{"a":[' + LONG_BODIES[kind] + b"0]}"
+    tracemalloc.start()
+    try:
+        asked.json()
+        taken = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+    assert taken * 0.95 < account.held < taken * 5
+    asked.hold_no_more()
+    assert account.held == 0
+
+
+def test_a_long_body_is_told_503_where_there_is_no_room_for_what_it_says():
+    account = HeldBytes(10 * MEGABYTE)
+    asked = Request(RequestHead("POST", "/", 1, Fields([])), "id", "peer", account)
+    asked.body = b"[" + LONG_BODIES["lists"] + b"0]"
+    account.take(9 * MEGABYTE)
+    with pytest.raises(ApiError) as refused:
+        asked.json()
+    assert refused.value.code == "memory_full"
+    asked.hold_no_more()
+    assert account.held == 9 * MEGABYTE
 
 
 @pytest.mark.parametrize("leave", ["reset", "time_out", "answer_without_reading"])

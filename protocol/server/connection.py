@@ -44,7 +44,7 @@ import typing
 
 from protocol.deadline import Deadline
 from protocol.errors import ApiError
-from protocol.exchange import Endpoint, HeadFacts, LateEndpoint, Request, Response
+from protocol.exchange import LONG_BODY, Endpoint, HeadFacts, LateEndpoint, Request, Response
 from protocol.server.answering import (
     UNROUTED,
     answer_to,
@@ -64,6 +64,7 @@ from protocol.wire.http1.memo import RequestMemo
 from protocol.wire.http1.messages import CLOSED, NEED_DATA, BadMessage, RequestHead
 from protocol.wire.http1.readers import RequestReader
 from protocol.wire.http1.writers import takes_ready_answer
+from protocol.wire.long_json import value_bytes
 
 #: Bytes read from a socket at once.
 READ_BYTES = 65536
@@ -339,9 +340,7 @@ class Connection(asyncio.BufferedProtocol):
         self._receive = Connection._wake_stream
         exchange = self._exchange = Exchange(self, server, request, endpoint, started_at)
         exchange.take(answer)
-        if len(body) > _UNCOUNTED_BYTES and self._exchange is exchange:
-            self._body_bytes = len(body)
-            self._count()
+        self._count_body(exchange, body)
         return True
 
     def _take_request(self, head: RequestHead) -> None:
@@ -406,9 +405,7 @@ class Connection(asyncio.BufferedProtocol):
         self.end_wait_for_body()
         self._receive = Connection._wake_stream
         exchange.answer(body)
-        if len(body) > _UNCOUNTED_BYTES and self._exchange is exchange:
-            self._body_bytes = len(body)
-            self._count()
+        self._count_body(exchange, body)
 
     def _wake_stream(self) -> None:
         """Take bytes that came while an answer is on its way: for the endpoint that reads them, or for later."""
@@ -428,6 +425,15 @@ class Connection(asyncio.BufferedProtocol):
         self._body_bytes = size
         self._count()
         return True
+
+    def _count_body(self, exchange: Exchange, body: bytes) -> None:
+        """Count a body that has been taken, while its answer is awaited.
+
+        What a short one says has been read by now, and is held as long. Of a long one that is counted as it is read.
+        """
+        if len(body) > _UNCOUNTED_BYTES and self._exchange is exchange:
+            self._body_bytes = len(body) + (value_bytes(body) if len(body) <= LONG_BODY else 0)
+            self._count()
 
     def _count(self) -> None:
         """Count what is held here as it is now."""

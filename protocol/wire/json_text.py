@@ -8,7 +8,16 @@ import typing
 
 from protocol.budget import spend_turn
 from protocol.errors import ApiError
-from protocol.wire.long_json import MOST_DEPTH, MOST_DIGITS, STRICT_JSON, BadJson, is_deep, parse_long_json
+from protocol.wire.long_json import (
+    MOST_DEPTH,
+    MOST_DIGITS,
+    STRICT_JSON,
+    BadJson,
+    Hold,
+    is_deep,
+    parse_long_json,
+    value_bytes,
+)
 
 _BOM = "\ufeff"
 _BOM_BYTES = b"\xef\xbb\xbf"
@@ -23,18 +32,21 @@ _PLAIN_MARKS = 20_000
 _BRACKET, _BRACE = b"[{"
 
 
-def parse_json(body: bytes) -> typing.Any:
+def parse_json(body: bytes, hold: Hold | None = None) -> typing.Any:
     """Return the value of a request's body, a JSON text (RFC 8259); ApiError 400 that says where it is none.
 
     A byte order mark before it, which editors and PowerShell write, is passed over (§8.1).
     It may be nested 100 deep, and a long one may have 400,000 values. A long one takes long: it is read in turns, where
-    that is how its request is answered (protocol/turns.py).
+    that is how its request is answered (protocol/turns.py). `hold` is told how many bytes the value of one takes in
+    memory beside the body, and may raise.
     """
     too_deep = False
     size = len(body)
     if size > _FLAT_BYTES:
         if size > _SHORT_BYTES and (size > _PLAIN_BYTES or _has_many_marks(body)):
-            return _parse_long(body)
+            return _parse_long(body, hold)
+        if hold is not None and size > _SHORT_BYTES:
+            hold(value_bytes(body))
         too_deep = body.count(_BRACKET) + body.count(_BRACE) > MOST_DEPTH and is_deep(body)
     try:
         text = body.decode("utf-8")
@@ -86,9 +98,9 @@ _BLANK = re.compile(rb"[ \t\r\n]*")
 _LINE_STEPS = 20  # with what is done with a short line
 
 
-def _parse_long(body: bytes) -> typing.Any:
+def _parse_long(body: bytes, hold: Hold | None) -> typing.Any:
     try:
-        return parse_long_json(body[len(_BOM_BYTES) :] if body.startswith(_BOM_BYTES) else body)
+        return parse_long_json(body[len(_BOM_BYTES) :] if body.startswith(_BOM_BYTES) else body, hold=hold)
     except BadJson as exc:
         raise _not_json(str(exc)) from exc
 

@@ -59,6 +59,19 @@ _LITERALS = {b"true": True, b"false": False, b"null": None}
 _HIGH_SURROGATE = re.compile(rb"\\u[dD][89abAB]..", re.DOTALL)
 
 
+# What a value takes in memory besides its characters (CPython 3.11), and how many are told of at once.
+_VALUE_BYTES = 120
+_VALUES_A_COUNT = 100
+# The same by the marks of a text: no value has more for each that it is written with.
+_MARK_BYTES = 64
+#: As many bytes a character has a string in which one is beyond the Basic Multilingual Plane.
+WIDE = 4
+_BEYOND_BMP = re.compile(rb"[\xf0-\xf4]|\\u[dD][89abAB]")
+
+#: Takes how many bytes more there are.
+Hold = typing.Callable[[int], object]
+
+
 class BadJson(ValueError):
     """The text is no JSON, or more than is read."""
 
@@ -92,9 +105,12 @@ STRICT_JSON = json.JSONDecoder(
 )
 
 
-def parse_long_json(body: bytes, most_values: int = MOST_VALUES) -> typing.Any:
-    """Return the value of a JSON text; BadJson where it is none, or more than the limits above."""
-    text = _LongText(body, most_values)
+def parse_long_json(body: bytes, most_values: int = MOST_VALUES, hold: Hold | None = None) -> typing.Any:
+    """Return the value of a JSON text; BadJson where it is none, or more than the limits above.
+
+    `hold` is told how many bytes the value takes in memory, as far as they are known, and may raise.
+    """
+    text = _LongText(body, most_values, hold)
     value = text.value(0)
     text.end()
     return value
@@ -103,11 +119,13 @@ def parse_long_json(body: bytes, most_values: int = MOST_VALUES) -> typing.Any:
 class _LongText:
     """A text and the place where its reading is."""
 
-    def __init__(self, body: bytes, most_values: int) -> None:
+    def __init__(self, body: bytes, most_values: int, hold: Hold | None) -> None:
         self._body = body
         self._most_values = most_values
+        self._hold = hold or _hold_nothing
+        self._hold(len(body))  # the strings
         self._at = 0
-        self._values = self._uncharged = 0
+        self._values = self._unheld = self._uncharged = 0
         self._is_sound = True  # so far
         self._keys: dict[bytes, str] = {}  # one string for all members of a name, as Python's json has it
 
@@ -176,15 +194,21 @@ class _LongText:
             self._is_sound = False
             return None
         self._at = run.end()
+        if is_wide(piece):
+            self._hold((WIDE - 1) * len(piece))
         count = _value_count(piece)
         self._count_values(count, count // 2 + len(piece) // 50)
         return found
 
     def _count_values(self, count: int, steps: int) -> None:
         self._values += count
+        self._unheld += count
         self._uncharged += steps
         if self._values > self._most_values:
             raise BadJson(f"it has more than {self._most_values} values, members and elements counted")
+        if self._unheld > _VALUES_A_COUNT:
+            self._hold(self._unheld * _VALUE_BYTES)
+            self._unheld = 0
         if self._uncharged > _STEPS_A_CHARGE:
             spend_turn(self._uncharged)
             self._uncharged = 0
@@ -255,6 +279,7 @@ class _LongText:
     def _long_string(self) -> str:
         """Read on behind the opening quote."""
         text = ""
+        at = self._at
         while True:
             window = self._body[self._at : self._at + _WINDOW_BYTES]
             harmless = window.replace(b"\\\\", b"__").replace(b'\\"', b"__") if b"\\" in window else window
@@ -271,6 +296,7 @@ class _LongText:
             self._at += size
             spend_turn(size // 100)
             if is_last:
+                self._hold(max(0, sys.getsizeof(text) - (self._at - at)))
                 self._at += 1
                 return text
 
@@ -291,6 +317,22 @@ class _LongText:
     def _unexpected(self, expected: str, at: int) -> BadJson:
         came = self._body[at : at + 20]
         return BadJson(f"expected {expected} at byte {at}, but came {str(came)[1:] if came else 'its end'}")
+
+
+def _hold_nothing(size: int) -> None:
+    pass
+
+
+def is_wide(text: bytes) -> bool:
+    """Tell whether a string of a JSON text may have WIDE bytes a character."""
+    return (not text.isascii() or b"\\u" in text) and _BEYOND_BMP.search(text) is not None
+
+
+def value_bytes(text: bytes) -> int:
+    """Return how many bytes the value of a JSON text of up to a megabyte takes in memory, at the most."""
+    count = text.count
+    marks = count(b",") + count(b":") + count(b"[") + count(b"{")
+    return _MARK_BYTES * marks + len(text) * (WIDE if is_wide(text) else 1)
 
 
 def _outside_strings(text: bytes) -> bytes:
