@@ -5,9 +5,12 @@ from __future__ import annotations
 import json
 import pathlib
 import re
-import textwrap
+import shutil
+import subprocess
 
 import pytest
+from manifests import block, documents
+from programs import ANY_CHAT, ask
 
 import oaiserve
 from protocol.config import options_of
@@ -27,20 +30,6 @@ GIVEN = {"instance", "job", "le"}
 
 def read(name):
     return (DEPLOY / name).read_text(encoding="utf-8")
-
-
-def documents():
-    """Return {(kind, name): text} of what is in kubernetes.yaml."""
-    found = {}
-    for text in read("kubernetes.yaml").split("\n---\n")[1:]:
-        kind = re.search(r"^kind: (\S+)$", text, re.MULTILINE)[1]
-        found[kind, re.search(r"^  name: (\S+)$", text, re.MULTILINE)[1]] = text
-    return found
-
-
-def block(text, key):
-    """Return the block scalar that stands at a key."""
-    return textwrap.dedent(re.search(rf"^  {re.escape(key)}: \|\n((?:    .*\n|\n)+)", text + "\n", re.MULTILINE)[1])
 
 
 def expressions():
@@ -77,6 +66,29 @@ def test_a_label_that_a_text_names_is_one_of_its_expression():
 def test_every_metric_is_shown():
     shown = " ".join(expressions())
     assert [name for name in METRICS if f"oaiserve_{name}" not in shown] == []
+
+
+needs_promtool = pytest.mark.skipif(shutil.which("promtool") is None, reason="there is no promtool")
+
+
+def promtool(*words, given=None):
+    done = subprocess.run(["promtool", *words], input=given, capture_output=True, timeout=50, check=False)
+    return done.returncode, (done.stdout + done.stderr).decode()
+
+
+@needs_promtool
+def test_promtool_accepts_the_alerts():
+    status, said = promtool("check", "rules", str(DEPLOY / "alerts.yaml"))
+    assert status == 0 and "SUCCESS" in said, said
+
+
+@needs_promtool
+def test_promtool_has_nothing_to_say_of_the_metrics():
+    with oaiserve.start("mock") as server:
+        assert ask(server.port, "POST", "/v1/chat/completions", ANY_CHAT)[0] == 200
+        status, _, metrics = ask(server.port, "GET", "/metrics")
+    assert status == 200 and b"oaiserve_requests_total" in metrics
+    assert promtool("check", "metrics", given=metrics) == (0, "")
 
 
 def test_panels_of_the_dashboard_do_not_overlap():

@@ -119,6 +119,21 @@ def test_accepting_goes_on_at_once_when_a_connection_ends(monkeypatch):
     live(test)
 
 
+def test_a_stop_loses_no_connection_that_waits_to_be_accepted():
+    async def test(house):
+        with contextlib.ExitStack() as stack:
+            waiting = [
+                stack.enter_context(socket.create_connection(("127.0.0.1", house.server.port), timeout=10))
+                for _ in range(100)
+            ]
+            for sock in waiting:
+                sock.sendall(request())
+            await house.server.drain()
+            assert {sock.recv(65536)[9:12] for sock in waiting} == {b"200"}
+
+    live(test)
+
+
 # ---- TLS ------------------------------------------------------------------------------------------------------------
 
 

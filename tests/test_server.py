@@ -2022,10 +2022,14 @@ def test_draining_waits_until_answers_have_left(house):
     assert draining.done() and client.reply().whole
 
 
-def test_draining_does_not_wait_for_idle_connections(house):
+def test_draining_waits_a_moment_for_requests_on_kept_connections(house):
     clients = [house.client(), house.client(request())]
     draining = house.start(house.server.drain())
-    house.loop.advance(0.1)
+    house.loop.advance(0.4)
+    assert not draining.done() and not any(client.transport.lost for client in clients)
+    clients[1].send(request())
+    assert clients[1].replies("GET", "GET")[1].fields["connection"] == "close" and clients[1].ended
+    house.loop.advance(0.2)
     assert draining.done() and all(client.transport.lost for client in clients)
 
 
@@ -2506,7 +2510,7 @@ def test_live_a_large_body_both_ways():
     live(test)
 
 
-def test_live_draining_refuses_new_connections_and_ends_running_ones():
+def test_live_draining_accepts_for_a_moment_and_ends_running_answers():
     async def test(house):
         house.add("/task", later(0.2))
         house.add("/stream", streamed([b"one", b"two"], 0.1))
@@ -2516,10 +2520,13 @@ def test_live_draining_refuses_new_connections_and_ends_running_ones():
         await asyncio.sleep(0.05)
         draining = asyncio.ensure_future(house.server.drain())
         await asyncio.sleep(0.02)
-        with pytest.raises(OSError):
-            await house.connect()
+        late, _ = await house.connect(request())
+        assert replies(await late.read(), "GET", ended=True)[0].fields["connection"] == "close"
         assert replies(await task.read(), "GET", ended=True)[0].body == b"slow"
         assert replies(await stream.read(), "GET", ended=True)[0].body == b"onetwo"
+        await asyncio.sleep(0.6)
+        with pytest.raises(OSError):
+            await house.connect()
         assert await idle.read() == b""
         await draining
         assert house.server.connections == set()

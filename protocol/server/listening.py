@@ -89,8 +89,11 @@ class Listener:
         """What is listened on."""
         return self._sockets
 
-    def close(self) -> None:
-        """Accept no more, from the loop's next turn on; handshakes that are under way may end."""
+    def close(self, *, takes_waiting: bool = False) -> None:
+        """Accept no more, from the loop's next turn on; handshakes that are under way may end.
+
+        `takes_waiting`: those in the kernel's queue are accepted then, which it would reset.
+        """
         if self._is_closed:
             return
         self._is_closed = True
@@ -98,13 +101,23 @@ class Listener:
             with contextlib.suppress(NotImplementedError):  # Windows
                 self._loop.remove_reader(sock)
         # A task that has been handed a connection this turn has it next, and would lose it if it were cancelled now.
-        self._loop.call_soon(self._end)
+        self._loop.call_soon(self._end, takes_waiting)
 
-    def _end(self) -> None:
+    def _end(self, takes_waiting: bool) -> None:
         for task in self._accepting:
             task.cancel()
         for sock in self._sockets:
+            if takes_waiting:
+                self._take_waiting(sock)
             sock.close()
+
+    def _take_waiting(self, sock: socket.socket) -> None:
+        """Accept those that wait; where there is no room for all, the others are left to the end of the socket."""
+        with contextlib.suppress(OSError):
+            while self._server.open_connections < self._server.most_connections + TOLD_CONNECTIONS:
+                client, _ = sock.accept()
+                client.setblocking(False)
+                self._begin_greeting(client, self._server.new_connection())
 
     def end_handshakes(self) -> None:
         """End the handshakes that are under way."""

@@ -32,6 +32,11 @@ _MEMORY_SECONDS = 600
 # not agree to the end is cut off in the first.
 _CLOSING_TURNS = 4
 _GLANCE_SECONDS = 0.25
+# A server that stops: how long it goes on to accept while it has connections, and then how long those that are kept may
+# bring the request that is on its way. A proxy's busy pool has used each of its connections by then, and has been told
+# to make a new one; without that, a request that crosses the end of its connection is lost.
+_FAREWELL_SECONDS = 0.5
+_LEAVING_GLANCE_SECONDS = 0.02
 
 #: Keys of [server] that hold as long as the process.
 LASTING = (
@@ -186,20 +191,26 @@ class Server:
         return () if self._listener is None else self._listener.sockets
 
     async def drain(self, *, is_succeeded: bool = False) -> None:
-        """Stop accepting, let running requests end within drain_timeout, then close what is left.
+        """Take leave of clients, let running requests end, and close what is left; all within drain_timeout.
 
-        Where another process has taken the sockets over (`is_succeeded`), nobody waits for the end: clients that keep a
-        connection have all of that time to use it once more, and are told to make a new one.
+        Each answer says from now on that its connection ends. New connections are accepted for a moment more, and so
+        are requests on kept ones. Where another process has taken the sockets over (`is_succeeded`), nobody waits for
+        the end, and clients that keep a connection have all of that time to use it once more.
         """
         self.draining = True
-        if self._listener is not None:
-            self._listener.close()
         give_up = self.loop.time() + self.settings.drain_timeout
+        if self._listener is not None:
+            farewell = self.loop.time() if is_succeeded else min(give_up, self.loop.time() + _FAREWELL_SECONDS)
+            while self.open_connections and self.loop.time() < farewell:
+                await asyncio.sleep(_LEAVING_GLANCE_SECONDS)
+            self._listener.close(takes_waiting=not is_succeeded)
+            await asyncio.sleep(0)  # in this turn it takes those that wait
+        farewell = give_up if is_succeeded else self.loop.time() + _FAREWELL_SECONDS
         while self.loop.time() < give_up:
             if not any(connection.is_answering for connection in self.connections):
-                if not is_succeeded or not self.open_connections:
+                if not self.open_connections or self.loop.time() >= farewell:
                     break
-            await asyncio.sleep(0.02)
+            await asyncio.sleep(_LEAVING_GLANCE_SECONDS)
         await self.close()
 
     async def close(self) -> None:
