@@ -1,8 +1,8 @@
-"""python tests/bench [calls] [plain] [streamed] [paced] [pace] [start] [memory] [relay]: print how fast the server is.
+"""python tests/bench [WHAT ...]: print how fast the server is, beside its peers or beside another oaiserve.
 
 Only ratios mean something on another machine; the raw numbers stand beside them. Nothing here passes or fails, and
 nothing of it belongs to the test suite. Needs Linux or macOS and the standard library; uses wrk, and nginx with Lua,
-where they are installed.
+where they are installed. `--compare PATH` measures another oaiserve.py in their place, in the same settings.
 """
 
 from __future__ import annotations
@@ -17,23 +17,29 @@ import time
 from collections.abc import Callable, Sequence
 
 from answers import WrongAnswer
-from calls import measure_calls
 from load import generator
 from pace_rows import measure_pace
 from peers import CannotMeasure, Cores, compile_ahead, raise_file_limit
 from relaying import measure_relay
 from report import Findings, as_json, as_table
-from rows import Options, measure_memory, measure_paced, measure_plain, measure_start, measure_streamed
+from rows import measure_memory, measure_paced, measure_plain, measure_start, measure_streamed
+from throughput import Options, measure_calls
+from traffic import TRAFFIC
+from variants import measure_callers, measure_everything, measure_mapping, measure_translator
 
 _MEASUREMENTS: dict[str, Callable[[Options], Findings]] = {
-    "calls": lambda options: measure_calls(options.program),
+    "calls": measure_calls,
     "plain": measure_plain,
     "streamed": measure_streamed,
+    "relay": measure_relay,
+    "mapping": measure_mapping,
+    "translator": measure_translator,
+    "everything": measure_everything,
+    "callers": measure_callers,
     "paced": measure_paced,
     "pace": measure_pace,
     "start": measure_start,
     "memory": measure_memory,
-    "relay": measure_relay,
 }
 _SERVER = pathlib.Path(__file__).resolve().parents[2] / "oaiserve.py"
 
@@ -55,13 +61,13 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     option("what", nargs="*", metavar="WHAT", help=f"of {', '.join(_MEASUREMENTS)}; all of them when none is named")
     option("--seconds", type=_positive, default=1, help="length of one load run (default %(default)s)")
     option("--connections", type=_positive, default=64, help="clients of a load run (default %(default)s)")
-    option(
-        "--rounds", type=_positive, default=7, help="of load; paced 1/3, relay 1/2, start twice (default %(default)s)"
-    )
+    option("--rounds", type=_positive, default=7, help="of load; paced 1/3, start twice (default %(default)s)")
+    option("--traffic", choices=TRAFFIC, help="the one traffic of the load rows, instead of all")
     option("--streams", type=_counts, default="6000,10000", help="paced streams at once (default %(default)s)")
     option("--words", type=_positive, default=20, help="words of a paced stream, 20 a second (default %(default)s)")
     option("--server", type=pathlib.Path, default=_SERVER, help="another oaiserve.py, or oaiserve.pyz, to measure")
-    option("--json", action="store_true", help="print JSON with every figure instead of the table")
+    option("--compare", type=pathlib.Path, metavar="PATH", help="measure against this oaiserve.py instead of the peers")
+    option("--json", type=pathlib.Path, metavar="FILE", help="write every figure to this file, too")
     chosen = parser.parse_args(arguments)
     unknown = [what for what in chosen.what if what not in _MEASUREMENTS]
     if unknown:
@@ -86,7 +92,8 @@ def _measure(options: Options, chosen: Sequence[str]) -> tuple[Findings, bool]:
 def _circumstances(options: Options) -> str:
     version = ".".join(map(str, sys.version_info[:3]))
     pinned = "not pinned to cores" if options.cores.server is None else "server and load on a core each"
-    return f"Python {version}, load by {generator()}, {options.connections} connections, {pinned}."
+    load = f"load by {generator()}, {options.connections} connections, {pinned}"
+    return f"Python {version}, {load}; settings as they are by default, but that the log goes to a file."
 
 
 def main(arguments: list[str]) -> int:
@@ -97,23 +104,28 @@ def main(arguments: list[str]) -> int:
     with tempfile.TemporaryDirectory(prefix="oaiserve-bench-") as folder:
         options = Options(
             program=chosen.server.resolve(),
+            compared=chosen.compare and chosen.compare.resolve(),
             cores=Cores.choose(),
             folder=pathlib.Path(folder),
             file_limit=raise_file_limit(),
             seconds=chosen.seconds,
             connections=chosen.connections,
             rounds=chosen.rounds,
+            traffic=[TRAFFIC[chosen.traffic]] if chosen.traffic else list(TRAFFIC.values()),
             streams=chosen.streams,
             words=chosen.words,
         )
         try:
-            compile_ahead(options.program, options.folder)
+            for program in filter(None, (options.program, options.compared)):
+                compile_ahead(program, options.folder)
         except CannotMeasure as reason:
             print(f"bench: {reason}", file=sys.stderr)
             return 1
         found, complete = _measure(options, chosen.what or list(_MEASUREMENTS))
     found.notes.append(f"Took {time.perf_counter() - began:.0f} s.")
-    print(as_json(found.rows, found.notes) if chosen.json else as_table(found.rows, found.notes))
+    print(as_table(found.rows, found.notes))
+    if chosen.json:
+        chosen.json.write_text(as_json(found.rows, found.notes))
     return 0 if complete else 1
 
 

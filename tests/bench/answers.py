@@ -10,6 +10,8 @@ import re
 import socket
 from typing import NamedTuple
 
+from traffic import KEY
+
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)[ \t]*\r\n", re.IGNORECASE)
 _CHUNKED = re.compile(rb"\r\ntransfer-encoding:[ \t]*chunked[ \t]*\r\n", re.IGNORECASE)
 
@@ -27,7 +29,7 @@ class Answer(NamedTuple):
 
 
 def chat_body(stream: bool) -> bytes:
-    """Return the JSON of the one request that every throughput row sends."""
+    """Return the JSON of the request that is sent once, to see that a server answers rightly."""
     messages = [{"role": "system", "content": "You are a helpful assistant."}, {"role": "user", "content": "Hello!"}]
     return json.dumps({"model": "gpt-3.5-turbo", "messages": messages, "stream": stream}).encode()
 
@@ -36,7 +38,7 @@ def chat_request(port: int, path: str, body: bytes) -> bytes:
     """Return the bytes of a POST as a client library sends them; the connection stays open afterwards."""
     head = (
         f"POST {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nContent-Type: application/json\r\n"
-        f"Authorization: Bearer sk-bench\r\nAccept: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
+        f"Authorization: Bearer {KEY % 1}\r\nAccept: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     return head.encode() + body
 

@@ -1,8 +1,9 @@
 """The bare peer: an asyncio.Protocol that reads nothing and answers each arrival with the bytes of a file.
 
 It is the most that asyncio can do on a core; the distance to it is what a server itself costs. With more files it is
-an upstream for relays: it waits for whole requests, and one with `"stream": true` gets the further files, each written
-by itself. Run as a script with the files' names; prints its address, then serves until it is ended.
+an upstream for relays: it waits for whole requests, and one for a stream, in OpenAI's way or DashScope's, gets the
+further files, each written by itself. Run as a script with the files' names; prints its address, then serves until it
+is ended.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Sequence
 from typing import Callable, cast
 
 _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length:[ \t]*(\d+)", re.IGNORECASE)
-_STREAMED = re.compile(rb'"stream"\s*:\s*true')
+_STREAMED = re.compile(rb'"stream"\s*:\s*true|\r\nx-dashscope-sse:[ \t]*enable', re.IGNORECASE)
 
 
 class Constant(asyncio.Protocol):
@@ -52,7 +53,7 @@ class Upstream(Constant):
             raise ValueError(f"expected a request with content-length, got {self._request[:100]!r}")
         if len(self._request) < head_end + 4 + int(length[1]):
             return
-        if _STREAMED.search(self._request, head_end):
+        if _STREAMED.search(self._request):
             self._write_piece(0)
         else:
             self._transport.write(self._answer)

@@ -17,23 +17,9 @@ import sys
 import time
 from typing import NamedTuple
 
-from answers import answer_end, chat_request
+from answers import answer_end
 from peers import CannotMeasure, Peer, cpu_seconds, on_core
-
-_WRK_SCRIPT = """\
-wrk.method = "POST"
-wrk.path = "%(path)s"
-wrk.body = [==[%(body)s]==]
-wrk.headers["Content-Type"] = "application/json"
-wrk.headers["Authorization"] = "Bearer sk-bench"
-wrk.headers["Accept"] = "application/json"
-done = function(summary)
-    local e = summary.errors
-    local failures = e.connect + e.read + e.write + e.status + e.timeout
-    io.write(string.format('{"answers":%%d,"seconds":%%f,"failures":%%d}\\n',
-        summary.requests, summary.duration / 1e6, failures))
-end
-"""
+from traffic import Template, Traffic, requests, template, wrk_script
 
 
 class Load(NamedTuple):
@@ -54,24 +40,26 @@ def generator() -> str:
     return "wrk" if shutil.which("wrk") else "the bench's own generator"
 
 
-def run_load(peer: Peer, body: bytes, seconds: int, connections: int, core: int | None, folder: pathlib.Path) -> Load:
+def run_load(
+    peer: Peer,
+    traffic: Traffic,
+    stream: bool,
+    seed: int,
+    seconds: int,
+    connections: int,
+    core: int | None,
+    folder: pathlib.Path,
+) -> Load:
     """Load one server for whole seconds; raises CannotMeasure when the generator itself fails."""
     server = peer.process.pid
+    common = template(traffic, peer.port, peer.path, stream, peer.keys)
     if shutil.which("wrk"):
         script = folder / "wrk.lua"
-        script.write_text(_WRK_SCRIPT % {"path": peer.path, "body": body.decode()})
-        command = [
-            "wrk",
-            "-t1",
-            f"-c{connections}",
-            f"-d{seconds}s",
-            "-s",
-            str(script),
-            f"http://127.0.0.1:{peer.port}",
-        ]
+        script.write_text(wrk_script(common, seed))
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script)]
+        command.append(f"http://127.0.0.1:{peer.port}")
     else:
-        task = {"port": peer.port, "path": peer.path, "body": body.decode(), "seconds": seconds}
-        task["connections"] = connections
+        task = {"port": peer.port, "common": common, "seed": seed, "seconds": seconds, "connections": connections}
         command = [sys.executable, __file__, json.dumps(task)]
     used, served, began = children_seconds(), cpu_seconds(server), time.perf_counter()
     with on_core(core):
@@ -81,8 +69,10 @@ def run_load(peer: Peer, body: bytes, seconds: int, connections: int, core: int 
     if run.returncode:
         raise CannotMeasure(f"{command[0]} failed: {(run.stderr or run.stdout).strip()[-300:]}")
     counted = json.loads(run.stdout.strip().splitlines()[-1])
-    answers = counted["answers"]
-    return Load(answers / counted["seconds"], served / max(1, answers), counted["failures"], busy)
+    answers, failures = counted["answers"], counted["failures"]
+    if not answers:
+        raise CannotMeasure(f"{peer.name} gave no answer to a load of {seconds} s, and {failures} failures")
+    return Load(answers / counted["seconds"], served / answers, failures, busy)
 
 
 def children_seconds() -> float:
@@ -94,15 +84,14 @@ def children_seconds() -> float:
 class Client:
     """One connection of the bench's own generator."""
 
-    def __init__(self, port: int, request: bytes) -> None:
+    def __init__(self, port: int) -> None:
         self.connection = socket.create_connection(("127.0.0.1", port), timeout=10)
         self.connection.setblocking(False)
-        self._request = request
         self._received = b""
 
-    def ask(self) -> None:
+    def ask(self, request: bytes) -> None:
         self._received = b""
-        self.connection.send(self._request)
+        self.connection.send(request)
 
     def read(self) -> int:
         """Return the status of the answer once it is complete, 0 before; -1 when the server has closed."""
@@ -113,15 +102,15 @@ class Client:
         return int(self._received[9:12]) if answer_end(self._received) > 0 else 0
 
 
-def ask_in_a_loop(port: int, path: str, body: bytes, seconds: float, connections: int) -> dict[str, float]:
+def ask_in_a_loop(port: int, common: Template, seed: int, seconds: float, connections: int) -> dict[str, float]:
     """Keep `connections` requests under way for `seconds`; count complete answers with status 200, and the others."""
-    request = chat_request(port, path, body)
-    clients = [Client(port, request) for _ in range(connections)]
+    made = requests(common, seed)
+    clients = [Client(port) for _ in range(connections)]
     selector = selectors.DefaultSelector()
     began = time.perf_counter()
     for client in clients:
         selector.register(client.connection, selectors.EVENT_READ, client)
-        client.ask()
+        client.ask(next(made))
     answers = failures = 0
     while time.perf_counter() < began + seconds and selector.get_map():
         for key, _ in selector.select(0.1):
@@ -133,11 +122,11 @@ def ask_in_a_loop(port: int, path: str, body: bytes, seconds: float, connections
             if status < 0:
                 selector.unregister(key.fileobj)
             else:
-                key.data.ask()
+                key.data.ask(next(made))
     return {"answers": answers, "seconds": time.perf_counter() - began, "failures": failures}
 
 
 if __name__ == "__main__":
     given = json.loads(sys.argv[1])
-    given["body"] = given["body"].encode()
+    given["common"] = Template(*given["common"])
     print(json.dumps(ask_in_a_loop(**given)))

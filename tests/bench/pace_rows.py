@@ -8,9 +8,9 @@ import subprocess
 import sys
 
 from answers import chat_body
-from peers import CannotMeasure, Peer, oaiserve, on_core
+from peers import CannotMeasure, Peer, Program, oaiserve, on_core
 from report import Findings, Row
-from rows import Options, check_peer
+from throughput import Options, check_peer
 
 _STREAMS = 1_000
 _WORDS = 200
@@ -31,7 +31,8 @@ def measure_pace(options: Options) -> Findings:
 def _errors(options: Options) -> Findings:
     text = " ".join(f"word{number:02d}" for number in range(_WORDS))
     pace = (f"pace.bench.first={_BETWEEN_SECONDS}", f"pace.bench.between={_BETWEEN_SECONDS}", "mock.pace=bench")
-    with oaiserve(options.program, options.cores.server, options.folder, f"mock.text={text}", *pace) as peer:
+    program = Program(options.program, "mock", (f"mock.text={text}", *pace))
+    with oaiserve(program, options.cores.server, options.folder) as peer:
         size = len(check_peer(peer, text, stream=True).raw)
         found = _run(
             options, "errors", peer, stream=True, count=_STREAMS, words=_WORDS, between=_BETWEEN_SECONDS, size=size
@@ -46,7 +47,7 @@ def _knee(options: Options) -> Findings:
     capacity = _SLOTS / _SERVICE_SECONDS
     pace = (f"pace.bench.first={_SERVICE_SECONDS}", f"pace.bench.slots={_SLOTS}", "mock.pace=bench")
     rows, notes = [], [f"the line before {_SLOTS} slots of {_SERVICE_SECONDS} s, which do {capacity:.0f} answers/s:"]
-    with oaiserve(options.program, options.cores.server, options.folder, *pace) as peer:
+    with oaiserve(Program(options.program, "mock", pace), options.cores.server, options.folder) as peer:
         check_peer(peer, "powered by openai", stream=True)
         for load in _LOADS:
             offered = load * capacity

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import hashlib
 import os
 import pathlib
 import re
@@ -17,6 +18,8 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
+
+from traffic import KEY
 
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)")
 _START_SECONDS = 15.0
@@ -157,13 +160,38 @@ def running(process: ServerProcess) -> Iterator[ServerProcess]:
         process.stop()
 
 
+class Program(NamedTuple):
+    """An oaiserve: its file, what it is started as, and with which `section.key=value` settings.
+
+    With `keys` its callers need one of so many, each with limits and a budget, and a ledger notes their calls.
+    """
+
+    file: pathlib.Path
+    backend: str
+    settings: tuple[str, ...] = ()
+    keys: int = 0
+    called: str = "oaiserve"
+
+    @property
+    def name(self) -> str:
+        """What the table calls it: it names what is switched on and has to do with each request."""
+        log = () if "server.log=off" in self.settings else ("log",)
+        parts = (*log, "CORS", "metrics", *(("keys", "limits", "ledger") if self.keys else ()))
+        return f"{self.called} ({', '.join(parts)} on)"
+
+
 class Peer(NamedTuple):
-    """A server under load: its name in the table, where it listens, and the path of its chat completions."""
+    """A server under load: its name in the table, where it listens, and the path of its chat completions.
+
+    `program` says how it was started, where it is an oaiserve; the load on it has so many `keys` in turn.
+    """
 
     name: str
     port: int
     path: str
     process: ServerProcess
+    program: Program | None = None
+    keys: int = 1
 
 
 CHAT_PATH = "/v1/chat/completions"
@@ -177,7 +205,7 @@ def compile_ahead(program: pathlib.Path, folder: pathlib.Path) -> None:
     if not program.exists():
         raise CannotMeasure(f"there is no {program}: give the server to measure with --server FILE")
     environment = python_environment(folder)
-    for backend in ("mock", "relay"):
+    for backend in ("mock", "relay", "dashscope"):
         command = [sys.executable, str(program), backend, "--check"]  # loads all that its start does
         run = subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
@@ -204,19 +232,31 @@ def build_forms(program: pathlib.Path, folder: pathlib.Path) -> dict[str, pathli
 
 @contextlib.contextmanager
 def oaiserve(
-    program: pathlib.Path,
-    core: int | None,
-    folder: pathlib.Path,
-    *settings: str,
-    backend: str = "mock",
-    cached: bool = True,
+    program: Program, core: int | None, folder: pathlib.Path, cached: bool = True, profile: pathlib.Path | None = None
 ) -> Iterator[Peer]:
-    """Run a backend with one worker, without a log, with `section.key=value` settings; `cached` as above."""
-    command = [sys.executable, str(program), backend, "--port", "0", "--workers", "1", "--set", "server.log=off"]
-    for setting in settings:
-        command += ["--set", setting]
-    with running(ServerProcess("oaiserve", command, core, folder, cached)) as process:
-        yield Peer("oaiserve", process.printed_port(), CHAT_PATH, process)
+    """Run a backend with one worker, `cached` as above; where `profile` is a file, cProfile's figures are in it after.
+
+    Only the log is not where a user has it by default: it goes to a file instead of a terminal.
+    """
+    python = [sys.executable, *(("-m", "cProfile", "-o", str(profile)) if profile else ())]
+    with tempfile.TemporaryDirectory(dir=folder) as home:
+        settings = [f"server.log_file={home}/log", *program.settings]
+        if program.keys:
+            (pathlib.Path(home) / "keys.ini").write_text(_keys_file(program.keys))
+            settings += [f"server.keys_file={home}/keys.ini", f"ledger.file={home}/ledger.db"]
+        command = [*python, str(program.file), program.backend, "--port", "0", "--workers", "1"]
+        for setting in settings:
+            command += ["--set", setting]
+        with running(ServerProcess(program.name, command, core, folder, cached)) as process:
+            yield Peer(program.name, process.printed_port(), CHAT_PATH, process, program, max(1, program.keys))
+
+
+def _keys_file(count: int) -> str:
+    """Return the keys of the traffic, each with every limit that there is, none of which is reached."""
+    limits = "requests = 1000000000/min\ntokens = 1000000000k/min\nat_once = 100000\nbudget = 9000000 USD/month\n"
+    hashes = (hashlib.sha256((KEY % number).encode()).hexdigest() for number in range(1, count + 1))
+    keys = (f"[key caller{number}]\nhash = sha256:{digest}\n{limits}" for number, digest in enumerate(hashes, 1))
+    return "".join(keys) + "[prices]\n* = 1 in, 2 out\n"
 
 
 @contextlib.contextmanager
@@ -271,9 +311,23 @@ def resident_kilobytes(pid: int) -> float:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return how long a process and its children have run on a core; 0 where the system does not tell."""
+    """Return how long all threads of a process and of its children have run on a core.
+
+    Linux tells nanoseconds, ps elsewhere hundredths of a second. A thread that has ended counts no more.
+    """
     children = pathlib.Path(f"/proc/{pid}/task/{pid}/children")
     if not children.exists():
-        return 0.0
+        shown = subprocess.run(["ps", "-o", "time=", "-p", str(pid)], capture_output=True, text=True, check=True)
+        return seconds_of_ps(shown.stdout.strip())
     family = [str(pid), *children.read_text().split()]
-    return sum(int(pathlib.Path(f"/proc/{one}/schedstat").read_text().split()[0]) for one in family) / 1e9
+    threads = (thread for one in family for thread in pathlib.Path(f"/proc/{one}/task").iterdir())
+    return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
+
+
+def seconds_of_ps(shown: str) -> float:
+    """Return the seconds of a time as ps shows it: [[days-]hours:]minutes:seconds, with hundredths on macOS."""
+    days, _, clock = shown.rpartition("-")
+    seconds = 0.0
+    for part in clock.split(":"):
+        seconds = seconds * 60 + float(part)
+    return seconds + 86400 * int(days or 0)

@@ -1,8 +1,4 @@
-"""The measurements: each starts its servers, checks that they answer rightly, and compares them round by round.
-
-Ratios are taken between neighbours in time and their median is reported, so that a machine that gets slower or
-faster meanwhile moves both sides. Nothing is judged here.
-"""
+"""The measurements of the mock: each starts its servers, checks that they answer rightly, and compares them."""
 
 from __future__ import annotations
 
@@ -17,13 +13,13 @@ import time
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from answers import Answer, WrongAnswer, ask, ask_once, chat_body, chat_request, check_answer
-from load import Load, children_seconds, run_load
+from answers import WrongAnswer, ask, ask_once, chat_body, chat_request
+from load import children_seconds
 from nginx import json_library, lua_mock
 from peers import (
     CannotMeasure,
-    Cores,
     Peer,
+    Program,
     bare,
     build_forms,
     cpu_seconds,
@@ -33,6 +29,7 @@ from peers import (
     resident_kilobytes,
 )
 from report import Findings, Row, times
+from throughput import Options, check_peer, measure_rates, start, start_rivals
 
 _TEXT = "powered by openai"
 _DELAY_SECONDS = 0.05  # 20 words a second
@@ -42,20 +39,6 @@ _IDLE_CONNECTIONS = 2000
 _IMPORTS = "import asyncio, ssl, json"
 
 
-class Options(NamedTuple):
-    """What the command line chose, and where everything runs."""
-
-    program: pathlib.Path
-    cores: Cores
-    folder: pathlib.Path
-    file_limit: int
-    seconds: int
-    connections: int
-    rounds: int
-    streams: Sequence[int]
-    words: int
-
-
 def measure_plain(options: Options) -> Findings:
     """Compare complete plain answers a second."""
     return _throughput(options, "mock, plain answer", stream=False)
@@ -63,80 +46,25 @@ def measure_plain(options: Options) -> Findings:
 
 def measure_streamed(options: Options) -> Findings:
     """Compare complete streamed answers a second, without a delay between the words."""
-    return _throughput(options, "mock, streamed answer, no delay", stream=True)
+    return _throughput(options, "mock, streamed answer", stream=True)
 
 
 def _throughput(options: Options, work: str, stream: bool) -> Findings:
-    core, folder, notes = options.cores.server, options.folder, []
+    core, folder = options.cores.server, options.folder
     with contextlib.ExitStack() as running:
-        ours = running.enter_context(oaiserve(options.program, core, folder, f"mock.text={_TEXT}"))
+        ours = start(running, options, "mock", f"mock.text={_TEXT}")
         answer = check_peer(ours, _TEXT, stream)
-        peers = [running.enter_context(bare(answer.raw, core, folder))]
-        try:
-            lua = running.enter_context(lua_mock(core, folder, _TEXT, 0))
-        except CannotMeasure as missing:
-            notes.append(str(missing))
-        else:
+        rivals, notes = start_rivals(
+            running, options, ours, bare(answer.raw, core, folder), lua_mock(core, folder, _TEXT, 0)
+        )
+        for lua in [peer for peer in rivals if peer.name == "nginx+lua"]:
             notes.append(f"nginx+lua: {json_library(lua)}.")
-            peers.append(lua)
             if stream:
-                peers.append(lua._replace(name="nginx+lua, in one write", path="/joined" + lua.path))
-        for peer in peers:
+                rivals.append(lua._replace(name="nginx+lua, in one write", path="/joined" + lua.path))
+        for peer in rivals:
             check_peer(peer, _TEXT, stream)
-        loads = load_in_turn(options, [ours, *peers], chat_body(stream))
-    notes += doubts(work, loads)
-    return Findings([rate_row(work, ours.name, peer.name, loads) for peer in peers], notes)
-
-
-def check_peer(peer: Peer, text: str, stream: bool) -> Answer:
-    """Ask once and return the answer; raises WrongAnswer, with the peer's name, unless it says `text`."""
-    answer = ask_once(peer.port, chat_request(peer.port, peer.path, chat_body(stream)))
-    try:
-        check_answer(answer, text, stream)
-    except WrongAnswer as wrong:
-        raise WrongAnswer(f"{peer.name}: {wrong}") from None
-    return answer
-
-
-def load_in_turn(options: Options, peers: Sequence[Peer], body: bytes) -> dict[str, list[Load]]:
-    """Load the peers one after another, round by round, after a second each that does not count."""
-    loads: dict[str, list[Load]] = {peer.name: [] for peer in peers}
-    for turn in range(options.rounds + 1):
-        for peer in peers:
-            seconds = options.seconds if turn else 1
-            load = run_load(peer, body, seconds, options.connections, options.cores.load, options.folder)
-            if turn:
-                loads[peer.name].append(load)
-    return loads
-
-
-def doubts(work: str, loads: dict[str, list[Load]]) -> list[str]:
-    """Return a note for each reason not to take these figures at their word."""
-    notes = []
-    for name, runs in loads.items():
-        failures = sum(load.failures for load in runs)
-        if failures:
-            notes.append(f"{work}: {name} failed {failures} times (connections, statuses, time limits).")
-        if statistics.median(load.busy for load in runs) > 0.95:
-            notes.append(f"{work}: the load generator was at its limit with {name}; it may be faster than shown.")
-    return notes
-
-
-def rate_row(work: str, subject: str, against: str, loads: dict[str, list[Load]]) -> Row:
-    """Compare the answers a second of two peers, and what an answer cost each, round by round."""
-    pairs = list(zip(loads[subject], loads[against]))
-    ratios = [ours.answers_per_second / theirs.answers_per_second for ours, theirs in pairs]
-    figures = {"ratio": statistics.median(ratios)}
-    raw = []
-    for name, suffix in ((subject, ""), (against, "_against")):
-        rate = statistics.median(load.answers_per_second for load in loads[name])
-        cost = statistics.median(load.cpu_seconds for load in loads[name])
-        figures[f"answers_per_second{suffix}"], figures[f"cpu_seconds{suffix}"] = rate, cost
-        raw.append(f"{rate:,.0f}/s at {cost * 1e6:.1f} µs" if cost else f"{rate:,.0f}/s")
-    if figures["cpu_seconds"]:
-        figures["cpu_ratio"] = statistics.median(theirs.cpu_seconds / ours.cpu_seconds for ours, theirs in pairs)
-        raw.append(f"by CPU time {figures['cpu_ratio']:.2f}x")
-    return Row(work, subject, against, times(ratios), ", ".join(raw), figures)
+        found = measure_rates(options, work, ours, rivals, stream)
+    return Findings(found.rows, notes + found.notes)
 
 
 def measure_paced(options: Options) -> Findings:
@@ -155,15 +83,13 @@ def measure_paced(options: Options) -> Findings:
 
 
 def _paced_streams(options: Options, count: int) -> Findings:
-    core, folder, notes = options.cores.server, options.folder, []
+    core, folder = options.cores.server, options.folder
     text = " ".join(f"word{i:02d}" for i in range(options.words))
     settings = (f"mock.delay={_DELAY_SECONDS}", f"mock.text={text}", f"server.max_connections={count + _SPARE_FILES}")
     with contextlib.ExitStack() as running:
-        peers = [running.enter_context(oaiserve(options.program, core, folder, *settings))]
-        try:
-            peers.append(running.enter_context(lua_mock(core, folder, text, _DELAY_SECONDS)))
-        except CannotMeasure as missing:
-            notes.append(str(missing))
+        ours = start(running, options, "mock", *settings)
+        rivals, notes = start_rivals(running, options, ours, lua_mock(core, folder, text, _DELAY_SECONDS))
+        peers = [ours, *rivals]
         alone = [_time_alone(peer, text) for peer in peers]
         runs: dict[str, list[dict[str, float]]] = {peer.name: [] for peer in peers}
         for _ in range(max(1, options.rounds // 3)):
@@ -288,7 +214,7 @@ class Start(NamedTuple):
 
 def _time_to_first_answer(options: Options, form: Form, backend: str) -> Start:
     folder, core = options.folder, options.cores.server
-    with oaiserve(form.program, core, folder, backend=backend, cached=form.cached) as server:
+    with oaiserve(Program(form.program, backend), core, folder, form.cached) as server:
         if backend == "mock":
             answer = ask_once(server.port, chat_request(server.port, server.path, chat_body(False)))
         else:
@@ -315,10 +241,10 @@ def measure_memory(options: Options) -> Findings:
     """Compare memory after one answer, and what each kept-alive connection adds that has had an answer and is idle."""
     core, folder = options.cores.server, options.folder
     count = min(_IDLE_CONNECTIONS, options.file_limit - _SPARE_FILES)
-    with oaiserve(options.program, core, folder, backend="relay") as relay:
+    with oaiserve(Program(options.program, "relay"), core, folder) as relay:
         ask_once(relay.port, _health_request(relay.port))
         idle_relay = resident_kilobytes(relay.process.pid)
-    with oaiserve(options.program, core, folder, f"mock.text={_TEXT}") as ours:
+    with oaiserve(Program(options.program, "mock", (f"mock.text={_TEXT}",)), core, folder) as ours:
         answer = check_peer(ours, _TEXT, stream=False)
         idle, each = _memory(ours, count)
     with bare(answer.raw, core, folder) as peer:
