@@ -24,6 +24,7 @@ import os
 import random
 import signal
 import socket
+import stat
 import sys
 import threading
 import time
@@ -455,7 +456,7 @@ class Service:
     def team(self, settings: Settings, keys: typing.Any) -> typing.Any:
         """Return what is kept of those who share the service, from the first configuration on that asks for it."""
         if self._team is None:
-            team, _, open_store = load("team")
+            team, _, open_store, _ = load("team")
             store = open_store(
                 keys, settings.single["limits"], _limits_file(settings), workers=settings.server.workers,
                 clock=time.time, say=self.log.say,
@@ -600,9 +601,9 @@ def _with_team(
 ) -> typing.Callable[[Request], Endpoint]:
     """Return how requests are routed: by the gate, behind a gateway where keys, limits or a ledger are asked for."""
     limits, ledger = settings.single["limits"], settings.single["ledger"]
-    if not (ledger.file or settings.server.keys_file or limits.per_address or limits.per_origin):
+    if not _has_team(settings):
         return gate.route
-    _, load_keys, _ = load("team")
+    _, load_keys, _, _ = load("team")
     keys = load_keys(settings.server.keys_file)
     route: typing.Callable[[Request], Endpoint] = (
         service.team(settings, keys)
@@ -614,6 +615,13 @@ def _with_team(
         .route
     )  # fmt: skip
     return route
+
+
+def _has_team(settings: Settings) -> bool:
+    """Tell whether keys, limits or a ledger are asked for."""
+    limits = settings.single["limits"]
+    asked = settings.single["ledger"].file, settings.server.keys_file, limits.per_address, limits.per_origin
+    return any(asked)
 
 
 def _limits_file(settings: Settings) -> str:
@@ -1303,12 +1311,35 @@ def _checked(settings: Settings, instance: str) -> tuple[tuple[str, ...], list[s
 
     A service would say so, too; but --check and the parent of workers make none.
     """
-    key_holders = _key_holders(_make_backends(settings, Log("off", _write_nothing), instance, _nobody_answers, {}))
-    script = _read_script(settings)
-    _check_workers(settings)
-    _check_keys(settings)
-    tls_context(settings.server)
-    return key_holders, [*(() if script is None else script.warnings), *_check_ledger(settings)]
+    mistakes: list[str] = []
+    key_holders: tuple[str, ...] = ()
+    remarks: list[str] = []
+
+    def check_backends() -> None:
+        nonlocal key_holders
+        key_holders = _key_holders(_make_backends(settings, Log("off", _write_nothing), instance, _nobody_answers, {}))
+
+    def check_script() -> None:
+        script = _read_script(settings)
+        remarks.extend(() if script is None else script.warnings)
+
+    checks: tuple[typing.Callable[[], object], ...] = (
+        check_backends,
+        check_script,
+        lambda: _check_workers(settings),
+        lambda: _check_team(settings),
+        lambda: tls_context(settings.server),
+        lambda: _check_log_file(settings.server),
+        lambda: remarks.extend(_check_ledger(settings)),
+    )
+    for check in checks:
+        try:
+            check()
+        except UsageError as exc:
+            mistakes.append(str(exc))
+    if mistakes:
+        raise UsageError("\n".join(mistakes))
+    return key_holders, remarks
 
 
 def _check_workers(settings: Settings) -> None:
@@ -1317,11 +1348,25 @@ def _check_workers(settings: Settings) -> None:
         raise UsageError("[server] journal = yes: each worker would keep a journal of its own; set workers = 1")
 
 
-def _check_keys(settings: Settings) -> None:
-    """Raise UsageError for a keys file that cannot be read or understood: each worker would end at it."""
-    if settings.server.keys_file:
-        _, load_keys, _ = load("team")
-        load_keys(settings.server.keys_file)
+def _check_team(settings: Settings) -> None:
+    """Raise UsageError for a keys file that cannot be read, and limits that cannot be kept: workers would end at it."""
+    if _has_team(settings):
+        _, load_keys, _, check_store = load("team")
+        keys = load_keys(settings.server.keys_file)
+        check_store(keys, settings.single["limits"], _limits_file(settings), workers=settings.server.workers)
+
+
+def _check_log_file(settings: ServerSettings) -> None:
+    """Raise UsageError for a log file that cannot be opened; one that is not there stays away."""
+    path = os.path.realpath(settings.log_file)
+    is_there = os.path.exists(path)
+    if not settings.log_file or (is_there and stat.S_ISFIFO(os.stat(path).st_mode)):  # which waits for its reader
+        return
+    target = _LogTarget(None)
+    target.use(target.opened(settings))
+    target.use(None)
+    if not is_there and os.path.exists(path):
+        os.unlink(path)
 
 
 def _run_workers(
@@ -1403,6 +1448,9 @@ def _check_ledger(settings: Settings) -> list[str]:
         return []
     check_place, network_remark, read_mounts = load("ledger place")
     check_place(file)
+    if os.path.exists(file):
+        (check_ledger,) = load("ledger that is there")
+        check_ledger(file)
     remark = network_remark(file, read_mounts())
     return [remark] if remark else []
 
@@ -1639,7 +1687,7 @@ def _team_notes(settings: Settings, key_holders: typing.Sequence[str]) -> typing
             f"{', '.join(keyless)} has no key: its upstream is asked without one, for the keys of callers are this "
             "server's own; api_key gives it one"
         )
-    _, load_keys, _ = load("team")
+    _, load_keys, _, _ = load("team")
     keys = load_keys(settings.server.keys_file)
     if not any(one.rates.budget for one in (*keys.keys.values(), *keys.teams.values())):
         return

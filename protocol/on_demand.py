@@ -55,6 +55,7 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
         ("protocol.team.ledger.place", "network_remark"),
         ("protocol.team.ledger.place", "read_mounts"),
     ),
+    "ledger that is there": (("protocol.team.ledger.query", "check_ledger"),),
     "ledger process": (("protocol.team.ledger.process", "WriterProcess"),),
     "held file": (("protocol.team.held_file", "hold"), ("protocol.team.held_file", "hold_when_free")),
     "spool": (("protocol.team.ledger.spool", "Spool"),),
@@ -112,6 +113,7 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
         ("protocol.team.team", "Team"),
         ("protocol.team.team", "load_keys"),
         ("protocol.team.team", "open_store"),
+        ("protocol.team.team", "check_store"),
     ),
     # Notes of a start whose keys have budgets.
     "prices": (("protocol.team.money", "price_of"),),
@@ -121,6 +123,7 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     # Limits of keys, teams and addresses, by where it is kept what they have taken.
     "limits of a process": (("protocol.team.stores.memory", "MemoryStore"),),
     "limits of a host": (("protocol.team.stores.shared", "SharedStore"),),
+    "file of limits": (("protocol.team.stores.shared", "check_file"),),
     "limits in Redis": (
         ("protocol.team.stores.redis", "RedisStore"),
         ("protocol.team.stores.redis_address", "read_redis_address"),

@@ -32,7 +32,8 @@ class Tape:
     def check_writable(self) -> None:
         """Raise UsageError where nothing can be recorded: before an answer has been paid for that is then lost."""
         there = self.path if os.path.exists(self.path) else os.path.dirname(self.path) or "."
-        if os.path.isdir(self.path) or not os.access(there, os.W_OK):
+        is_place = os.path.isdir(there) != os.path.exists(self.path)  # a folder to make it in, or a file
+        if not is_place or not os.access(there, os.W_OK):
             raise UsageError(f"{self.path}: cannot be written: {there} is no place where this program may write")
 
     def read(self) -> None:

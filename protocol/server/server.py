@@ -286,10 +286,12 @@ def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
     try:
-        context.load_cert_chain(settings.certfile, settings.keyfile or None)
-    except OSError as exc:
+        # Without a password given here, OpenSSL would ask for it on the terminal, and wait.
+        context.load_cert_chain(settings.certfile, settings.keyfile or None, password="")
+    except (OSError, ValueError) as exc:
         files = f"[server] certfile = {settings.certfile!r}, keyfile = {settings.keyfile!r}"
-        raise UsageError(f"{files}: cannot be used: {exc.strerror or exc}") from exc
+        reason = isinstance(exc, OSError) and exc.strerror
+        raise UsageError(f"{files}: cannot be used: {reason or exc}") from exc
     return context
 
 

@@ -7,6 +7,7 @@ import typing
 
 from protocol.errors import UsageError
 from protocol.exchange import Backend, Endpoint, Request
+from protocol.on_demand import load
 from protocol.team.charge import Books, Ledger, Tally
 from protocol.team.gateway import Gateway, Routes, Rules
 from protocol.team.keys_file import KeysFile, read_keys_file
@@ -43,6 +44,33 @@ def open_store(
     `path` is that of the file which `workers` share, and in which budgets outlast a restart. A process that is alone
     and has no budgets needs none.
     """
+    file = _needed_file(keys, limits, path, workers)
+    try:
+        return choose(clock, file, url=limits.store, when_down=limits.store_down, say=say)
+    except OSError as exc:
+        raise _no_file(path, exc) from exc
+
+
+def check_store(keys: KeysFile | None, limits: LimitsSettings, path: str, *, workers: int) -> None:
+    """Raise UsageError where there can be no store, as `open_store` does; nothing is made."""
+    file = _needed_file(keys, limits, path, workers)
+    if limits.store:
+        _, read_address = load("limits in Redis")
+        read_address(limits.store)
+    elif file:
+        (check_file,) = load("file of limits")
+        try:
+            check_file(file)
+        except OSError as exc:
+            raise _no_file(path, exc) from exc
+
+
+def _no_file(path: str, exc: OSError) -> UsageError:
+    return UsageError(f"[limits] file = {path}: cannot be had: {exc.strerror}")
+
+
+def _needed_file(keys: KeysFile | None, limits: LimitsSettings, path: str, workers: int) -> str:
+    """Return the path of the file that is needed, "" for none; UsageError where nobody has named it."""
     budgets: list[Budget | None] = []
     if keys is not None:
         budgets += [key.rates.budget for key in keys.keys.values()]
@@ -51,10 +79,7 @@ def open_store(
     needs_file = os.name == "posix" and not limits.store and (is_shared or any(budgets))
     if needs_file and not path:
         raise UsageError("[limits] file = nothing: workers share what is taken in a file; name one, on a local disk")
-    try:
-        return choose(clock, path if needs_file else "", url=limits.store, when_down=limits.store_down, say=say)
-    except OSError as exc:
-        raise UsageError(f"[limits] file = {path}: cannot be had: {exc.strerror}") from exc
+    return path if needs_file else ""
 
 
 class Team:

@@ -45,6 +45,15 @@ def waiting_bytes(path: str, now: float) -> int:
     return waiting
 
 
+def check_ledger(path: str) -> None:
+    """Raise UsageError for a file that is no ledger; one that is busy just now may be one."""
+    try:
+        _query(path, "SELECT 1", ())
+    except UsageError as exc:
+        if not isinstance(exc.__cause__, sqlite3.OperationalError):
+            raise UsageError(f"[ledger] file = {exc}") from exc
+
+
 def _query(path: str, statement: str, values: tuple[object, ...]) -> list[tuple[typing.Any, ...]]:
     if not os.path.exists(path):
         raise UsageError(f"{path}: there is no such ledger")

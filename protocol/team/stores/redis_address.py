@@ -7,7 +7,7 @@ import urllib.parse
 
 from protocol.errors import UsageError
 
-_EXPECTED = "expected redis://[user:password@]host[:port][/number], rediss://… for TLS, or unix:PATH"
+_EXPECTED = "[limits] store: expected redis://[user:password@]host[:port][/number], rediss://… for TLS, or unix:PATH"
 _PORT = 6379
 
 

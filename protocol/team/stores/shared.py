@@ -29,6 +29,7 @@ a disk of this host: over a network nobody shares memory.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import hashlib
 import mmap
@@ -36,6 +37,7 @@ import os
 import struct
 import typing
 
+from protocol.errors import UsageError
 from protocol.limiter import (
     FRESH,
     MOST_LEVEL,
@@ -52,7 +54,8 @@ from protocol.team.stores.store import Place, Taken
 
 _WORD_BYTES = 8
 # What the file is, and its layout: another one is another word.
-_KIND = int.from_bytes(b"limits 1", "little")
+_KIND_WORD = b"limits "
+_KIND = int.from_bytes(_KIND_WORD + b"1", "little")
 
 # The note: where the record is (0 for no note), and what its time and level were.
 _KIND_AT, _SALT_AT, _WORKERS_AT, _NOTE_AT = 0, 1, 3, 4
@@ -405,6 +408,23 @@ def _open_file(path: str) -> int:
             os.close(file)
             raise
         os.close(file)
+
+
+def check_file(path: str) -> None:
+    """Raise OSError where `path` cannot be the file of a store, and UsageError where it is another's. Make nothing."""
+    try:
+        with open(path, "r+b", buffering=0) as file:
+            kind = os.pread(file.fileno(), _WORD_BYTES, _KIND_AT)
+    except FileNotFoundError:
+        folder = os.path.dirname(os.path.abspath(path))
+        if os.path.isdir(folder) and not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES)) from None
+        if not os.path.isdir(folder):
+            raise
+    else:
+        # One that was begun has zeros there; one of another version of this program begins as ours does.
+        if kind.strip(b"\0") and not kind.startswith(_KIND_WORD):
+            raise UsageError(f"[limits] file = {path}: this is another's file, and would be lost")
 
 
 def _lay_out(file: int) -> None:
