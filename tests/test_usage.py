@@ -65,6 +65,21 @@ def test_the_last_usage_that_tells_tokens_is_read_however_the_bytes_are_cut(valu
         assert read(json.dumps(value, indent=indent).encode(), size) == usage
 
 
+@pytest.mark.parametrize("form", [{"separators": (",", ":")}, {}, {"indent": 2}])
+def test_what_openai_sends_is_read_without_decoding_it(form, monkeypatch):
+    """An object has lines of its own, an event no space; gateways write something in between."""
+    usage = {
+        "prompt_tokens": 19, "completion_tokens": 10, "total_tokens": 29,
+        "prompt_tokens_details": {"cached_tokens": 8, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": 4, "audio_tokens": 0, "accepted_prediction_tokens": 0, "rejected_prediction_tokens": 0,
+        },
+    }  # fmt: skip
+    monkeypatch.setattr("protocol.openai.usage._decode", None)
+    data = json.dumps({"choices": [], "usage": usage, "service_tier": "default"}, **form).encode()
+    assert read(data, len(data)) == Usage(19, 8, 10, 4) == read_usage(usage)
+
+
 def test_the_last_event_of_a_stream_counts():
     first = b'data: {"usage":null}\n\n'
     early = b'data: {"usage":{"prompt_tokens":3,"completion_tokens":1,"total_tokens":4}}\n\n'

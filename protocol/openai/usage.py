@@ -15,11 +15,12 @@ import typing
 _USAGE = b'"usage"'
 _OBJECT = re.compile(rb"\s*:\s*\{")
 _decode = json.JSONDecoder().raw_decode
-# OpenAI's chats, in the form in which it sends them: 1 µs instead of 8 (CPython 3.11).
+# OpenAI's chats, as it sends them: events without spaces, objects with lines of their own. 1 µs instead of 8 (CPython
+# 3.11).
 _USUAL = re.compile(
-    rb'"usage":\{"prompt_tokens":([0-9]{1,12}),"completion_tokens":([0-9]{1,12}),"total_tokens":([0-9]{1,12}),'
-    rb'"prompt_tokens_details":\{"cached_tokens":([0-9]{1,12}),"audio_tokens":[0-9]{1,12}\},'
-    rb'"completion_tokens_details":\{"reasoning_tokens":([0-9]{1,12}),[^{}]*\}\}'
+    rb'"usage": ?\{\s*"prompt_tokens": ?([0-9]{1,12}),\s*"completion_tokens": ?([0-9]{1,12}),\s*"total_tokens": ?'
+    rb'([0-9]{1,12}),\s*"prompt_tokens_details": ?\{\s*"cached_tokens": ?([0-9]{1,12}),\s*"audio_tokens": ?[0-9]{1,12}'
+    rb'\s*\},\s*"completion_tokens_details": ?\{\s*"reasoning_tokens": ?([0-9]{1,12})\s*,[^{}]*\}\s*\}'
 )
 
 # A usage is looked for this far before the end of what came, and is no longer than this.
