@@ -56,6 +56,9 @@ MOST_LEVEL = 2**53
 # An idle subject is forgotten when others come: so many are looked at for each that comes.
 _LOOKED_AT = 2
 
+# When to come again where others have all the room, in milliseconds.
+_FULL_OF_OTHERS = 1_000
+
 # The day 0 of the clock, as datetime.date counts days.
 _EPOCH = datetime.date(1970, 1, 1).toordinal()
 
@@ -198,16 +201,26 @@ def read_windows(text: str) -> list[Window]:
 # ---- the states, in the memory of one process -----------------------------------------------------------------------
 
 
+class LimiterRoom:
+    """How many states may be kept, and are, by all limiters that share it."""
+
+    __slots__ = ("count", "most")
+
+    def __init__(self, most: int = 100_000) -> None:
+        self.most = most
+        self.count = 0
+
+
 class Limiter:
-    """Keeps the states of at most `most` windows of subjects; `clock` gives the time in seconds.
+    """Keeps the states of as many windows of subjects as `room` has place for; `clock` gives the time in seconds.
 
     What has leaked away is forgotten for who comes next: it is as if it had never been. All that is claimed at once is
     taken, or nothing of it.
     """
 
-    def __init__(self, clock: typing.Callable[[], float], most: int = 100_000) -> None:
+    def __init__(self, clock: typing.Callable[[], float], room: LimiterRoom | None = None) -> None:
         self._clock = clock
-        self._most = most
+        self._room = room or LimiterRoom()
         # Of a subject and what its window is kept as: a State that is changed in its place.
         self._states: dict[tuple[typing.Hashable, str], list[int]] = {}
         # Each known window once, with a time at or before which it has not leaked away, and how fast it leaks.
@@ -280,7 +293,8 @@ class Limiter:
             state[1] = 0 if level < 0 else level if level < MOST_LEVEL else MOST_LEVEL
 
     def reset(self) -> None:
-        """Forget all that was taken."""
+        """Forget all that was taken, and give back the room for it."""
+        self._room.count -= len(self._states)
         self._states.clear()
         self._clear.clear()
 
@@ -309,11 +323,13 @@ class Limiter:
             self._count += 1
             heapq.heappush(self._clear, (_clear_at(leak, state), self._count, key, leak))
             self._states[key] = state
+            self._room.count += 1
 
     def _make_room(self, new: int, now: int) -> None:
         """Forget what has leaked away; Full where what is left does not let so many in."""
-        most, looked_at = self._most - new, 0
-        while self._clear and (looked_at < _LOOKED_AT * new or len(self._states) > most):
+        room = self._room
+        most, looked_at = room.most - new, 0
+        while self._clear and (looked_at < _LOOKED_AT * new or room.count > most):
             due, number, key, leak = self._clear[0]
             if due > now:
                 break
@@ -324,8 +340,9 @@ class Limiter:
             else:
                 heapq.heappop(self._clear)
                 del self._states[key]
-        if len(self._states) > most:
-            raise Full(self._clear[0][0] - now if self._clear else 0)
+                room.count -= 1
+        if room.count > most:
+            raise Full(self._clear[0][0] - now if self._clear else _FULL_OF_OTHERS)
 
 
 # A named tuple's own constructor is a Python function, and takes twice as long.

@@ -187,7 +187,7 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     "mock lengths": (("protocol.mock.pace.lengths", "Lengths"),),
     "mock draws": (("protocol.mock.pace.request_keys", "RequestKeys"),),
     # Its first request in DashScope's own words.
-    "mock dashscope": (("protocol.mock.dashscope.api", "NativeMock"),),
+    "mock dashscope": (("protocol.mock.dashscope.api", "NativeMock"), ("protocol.mock.dashscope.newest", "Newest")),
 }
 
 

@@ -6,6 +6,7 @@ import re
 
 import pytest
 
+from protocol.instrument.counts import Counts
 from protocol.instrument.faults.codes import error_of_code, status_of_code
 from protocol.instrument.faults.draws import Draw, Occasions
 from protocol.instrument.faults.kinds import KINDS
@@ -129,7 +130,7 @@ def test_spaces_make_no_other_fault():
 
 def happening(text, keys, *, seed="7", session="", elapsed=lambda at: 0.0):
     """Return 1 for each request that meets the fault, 0 for each other."""
-    occasions = Occasions(session)
+    occasions = Occasions(session, Counts())
     fault = parse_fault(text)
     return [int(occasions.happens("rule", fault, key, elapsed(at), seed) is not None) for at, key in enumerate(keys)]
 
@@ -158,11 +159,11 @@ def test_each_counts_equal_requests():
 
 def test_counts_by_rule_and_session():
     fault = parse_fault("reset once")
-    occasions = Occasions("")
+    occasions = Occasions("", Counts())
     assert occasions.happens("one", fault, "k", 0.0, "7") is not None
     assert occasions.happens("other", fault, "k", 0.0, "7") is not None
     assert occasions.happens("one", fault, "k", 0.0, "7") is None
-    assert Occasions("s").happens("one", fault, "k", 0.0, "7") is not None
+    assert Occasions("s", Counts()).happens("one", fault, "k", 0.0, "7") is not None
     occasions.reset()
     assert occasions.happens("one", fault, "k", 0.0, "7") is not None
 
@@ -201,11 +202,11 @@ def test_draw_has_as_many_numbers_as_are_asked_for():
 
 
 def test_forgets_the_oldest_counts():
-    occasions = Occasions("")
+    occasions = Occasions("", Counts(20))
     fault = parse_fault("reset first 1 each")
-    for number in range(10_001):
+    for number in range(21):
         assert occasions.happens("rule", fault, str(number), 0.0, "7") is not None
-    assert occasions.happens("rule", fault, "10000", 0.0, "7") is None
+    assert occasions.happens("rule", fault, "20", 0.0, "7") is None
     assert occasions.happens("rule", fault, "0", 0.0, "7") is not None
 
 
@@ -243,8 +244,8 @@ def test_codes_come_with_their_type_and_words():
 
 
 def test_forgets_rules_too():
-    occasions = Occasions("")
-    faults = [parse_fault(f"status 500 retry-after={number} first 1") for number in range(10_001)]
+    occasions = Occasions("", Counts(20))
+    faults = [parse_fault(f"status 500 retry-after={number} first 1") for number in range(11)]
     assert all(occasions.happens("header", fault, "k", 0.0, "7") is not None for fault in faults)
     assert occasions.happens("header", faults[-1], "k", 0.0, "7") is None
     assert occasions.happens("header", faults[0], "k", 0.0, "7") is not None

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import http.client
 import json
 import threading
+import tracemalloc
 import urllib.parse
 from types import SimpleNamespace
 
@@ -15,13 +17,16 @@ from mocks import make_request
 from steps import steps_of_turns
 
 import oaiserve
+from protocol.errors import ApiError
 from protocol.instrument.calls import read_sought
 from protocol.instrument.clock import SettableClock
 from protocol.instrument.control import _list_calls, _wait_for_calls
 from protocol.instrument.journal import MOST_BODY_BYTES, Journal, JournalRoom
 from protocol.instrument.layer import Layer
+from protocol.instrument.limits import read_limits
 from protocol.instrument.request_key import PIECE_BYTES, request_key
-from protocol.instrument.session import MOST_SESSIONS, Session, Sessions
+from protocol.instrument.scripts import script_reader
+from protocol.instrument.session import MOST_SESSIONS, Session, Sessions, SessionsRoom
 from protocol.instrument.take import Take
 
 CHAT = "/v1/chat/completions"
@@ -287,6 +292,74 @@ def test_a_call_has_a_bounded_number_of_notes():
     assert entry.notes == [str(number) for number in range(1_000)]
 
 
+def session_in(room, name):
+    return Session(name, lambda: 1000.0, room, lambda: None, keeps_journal=True)
+
+
+def test_what_testers_say_takes_so_much_in_all_sessions():
+    room = SessionsRoom(most_bytes=1_000)
+    one, other = session_in(room, "one"), session_in(room, "other")
+    one.hold("script", 600)
+    other.hold("faults", 300)
+    for refused in (lambda: other.hold("script", 200), lambda: one.hold("script", 300, more=True)):
+        with pytest.raises(ApiError) as caught:
+            refused()
+        assert caught.value.code == "memory_full"
+    one.hold("script", 100)
+    one.hold("script", 100, more=True)
+    other.hold("limits", 500)
+    one.reset(["script"])
+    one.hold("script", 200)
+    other.end()
+    one.hold("script", 1_000)
+
+
+def test_a_session_that_has_ended_leaves_nothing_that_testers_said_for_the_collector():
+    session = session_in(SessionsRoom(), "one")
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        session.use_script(script_reader({}, ()).script(json.dumps({"rules": [{"answer": "y" * 1_000_000}]}).encode()))
+        session.put_faults({"m" * 200_000: "status 503"})
+        held = tracemalloc.get_traced_memory()[0]
+        session.end()
+        left = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert held - left > 1_200_000
+
+
+def test_limits_keep_so_many_keys_in_all_sessions():
+    room = SessionsRoom()
+    room.limits.most = 4
+    rules = read_limits([{"by": "key", "requests": "1/day"}])
+    one, other = session_in(room, "one"), session_in(room, "other")
+    for session in (one, other):
+        session.limit(rules)
+    for number in range(3):
+        one.limits.admit(f"{number}" * 50_000, "m", "/", None)
+    other.limits.admit("a", "m", "/", None)
+    with pytest.raises(ApiError) as caught:
+        other.limits.admit("b", "m", "/", None)
+    assert caught.value.status == 429 and "Too many different keys" in caught.value.message
+    assert all(len(str(subject)) < 200 for subject in one.limits._limiter._states)
+    with pytest.raises(ApiError):
+        one.limits.admit("0" * 50_000, "m", "/", None)
+    one.end()
+    other.limits.admit("b", "m", "/", None)
+
+
+def test_a_seed_and_limits_have_a_bound():
+    reader = script_reader({}, ())
+    assert reader.script({"seed": "s" * 1_000}).seed
+    with pytest.raises(ApiError, match="at most 1000 characters"):
+        reader.script({"seed": "s" * 1_001})
+    with pytest.raises(ValueError, match="at most 100"):
+        read_limits([{"by": "key", "requests": "1/day"}] * 101)
+
+
 def test_attempts_are_counted_of_so_many_requests_in_all_journals():
     room = JournalRoom(most_keys=3)
     one, other = Journal(room), Journal(room)
@@ -432,7 +505,7 @@ def test_others_have_their_turns_while_a_long_body_is_hashed(kind):
 def test_others_have_their_turns_while_a_short_body_becomes_a_long_one():
     body = gzip.compress(b'{"model":"m"' + b" " * (8 << 20) + b"}")
     request = make_request("POST", CHAT, body, [("content-type", "application/json"), ("content-encoding", "gzip")])
-    session = Session("t", lambda: 0.0, JournalRoom(), lambda: None, keeps_journal=True)
+    session = Session("t", lambda: 0.0, SessionsRoom(), lambda: None, keeps_journal=True)
     take = Take(session, session.journal.begin(0, "POST", CHAT, "", ()))
 
     async def main():
@@ -448,7 +521,7 @@ def test_others_have_their_turns_while_a_short_body_becomes_a_long_one():
 
 def test_the_session_goes_that_was_not_used_for_longest():
     ended = []
-    room = JournalRoom()
+    room = SessionsRoom()
     sessions = Sessions(lambda name: Session(name, lambda: 0.0, room, lambda: None, keeps_journal=True), ended.append)
     for number in range(MOST_SESSIONS):
         sessions.get(f"n{number}")

@@ -17,6 +17,7 @@ from protocol.limiter import (
     Claim,
     Full,
     Limiter,
+    LimiterRoom,
     Window,
     last_millisecond,
     read_windows,
@@ -380,7 +381,7 @@ def test_forgetting_changes_nothing(seed):
     """A limiter of few subjects says what one of any number says, or that it is full; and it is full of busy ones."""
     chance = random.Random(seed)
     clock, windows = Clock(), [Window(3, 1000), Window(2, 7000)]
-    few, many = Limiter(clock, most=6), Limiter(clock)
+    few, many = Limiter(clock, LimiterRoom(6)), Limiter(clock)
     busy = {}
     was_full = 0
     for _ in range(500):
@@ -404,7 +405,7 @@ def test_forgetting_changes_nothing(seed):
 
 def test_a_settlement_is_kept_for_a_subject_that_was_forgotten():
     clock = Clock()
-    limiter = Limiter(clock, most=1)
+    limiter = Limiter(clock, LimiterRoom(1))
     first, second = ([Claim(name, Window(60, MINUTE), 1)] for name in "ab")
     assert limiter.take(first)[0]
     clock.milliseconds += 1000

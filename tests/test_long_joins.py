@@ -16,6 +16,7 @@ from protocol.dashscope.calls import read_whole
 from protocol.dashscope.mapping.native import NativeCall
 from protocol.exchange import Endpoint, LateEndpoint, Request, Response, found_endpoint
 from protocol.mock.dashscope.kept_files import KeptFiles
+from protocol.mock.dashscope.newest import Newest
 from protocol.openai.azure import endpoint_of_deployment
 from protocol.openai.model_in_json import find_model, replace_model
 from protocol.service.makers import makes_id
@@ -204,7 +205,7 @@ def test_others_have_turns_while_the_files_of_a_form_are_hashed() -> None:
     fields = Fields([("content-type", "multipart/form-data; boundary=e")])
     request = Request(RequestHead("POST", "/api/v1/files", 1, fields), "req_1", "127.0.0.1")
     request.body = file + b"\r\n--e--\r\n"
-    kept = KeptFiles(lambda: 1e9, lambda: "1")
+    kept = KeptFiles(Newest(), lambda: 1e9, lambda: "1")
     read_only = pauses_of(lambda: [file.data for file in parse_form(fields.get("content-type"), request.body).files])
     assert pauses_of(lambda: kept.upload(request)) >= read_only + 12
 

@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import tracemalloc
 
 import pytest
 from mocks import NOW, ask, make_mock, make_request, world_of
 
 from protocol.errors import ApiError
+from protocol.mock.dashscope.newest import Newest
 
 LONG = "x" * 100_000
 
@@ -103,6 +105,44 @@ def test_a_further_session_takes_little_memory():
     assert len(gc.get_objects()) - before < 500
     one, other = worlds_of(mock)
     assert one.reference is other.reference and one.store is not other.store
+
+
+@pytest.mark.parametrize("name", ["t", ""])
+def test_a_session_that_has_ended_leaves_nothing_for_the_collector(name):
+    mock = make_mock()
+    session = Session(name)
+    ask_in(session, mock, "POST", "/v1/assistants", {"model": "m"})
+
+    async def end():
+        mock.forget(session)
+        await mock.close()
+
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        for _ in range(10):
+            ask_in(session, mock, "POST", "/v1/assistants", {"model": "m", "instructions": "i" * 150_000})
+        held = tracemalloc.get_traced_memory()[0]
+        asyncio.run(end())
+        left = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert held - left > 1_300_000
+
+
+def test_the_native_api_remembers_the_newest_of_all_sessions():
+    newest = Newest(3)
+    one, other = {}, {}
+    for number in range(3):
+        newest.add(one, f"{number}", number)
+    newest.remove(one, "1")
+    newest.add(other, "a", "x")
+    assert (list(one), list(other)) == (["0", "2"], ["a"])
+    newest.add(other, "b", "x")
+    newest.add(other, "c", "x")
+    assert (list(one), list(other)) == ([], ["a", "b", "c"])
 
 
 def test_a_session_that_has_ended_takes_no_room():

@@ -21,6 +21,7 @@ from protocol.budget import BudgetSpent
 from protocol.config import Route
 from protocol.dashscope.mapping.events import NativeEventReader
 from protocol.exchange import Request, Response
+from protocol.mock.dashscope.newest import Newest
 from protocol.mock.dashscope.tasks import MockTasks
 from protocol.mock.media.sound import SpokenSound
 from protocol.mock.text.vectors import lexical_words, relevance, unit_vector
@@ -697,7 +698,7 @@ def test_tasks_are_listed_in_pages_the_newest_first():
 
 def test_only_so_many_tasks_are_remembered_and_only_for_a_day():
     now = [0.0]
-    tasks = MockTasks(lambda: now[0], most=2)
+    tasks = MockTasks(lambda: now[0], Newest(2))
     for id in "abc":
         tasks.create(id, "m", 1, {}, {})
     status = [tasks.report(id)["output"]["task_status"] for id in "abc"]

@@ -13,9 +13,8 @@ from mocks import make_mock, make_request, pace_settings
 import oaiserve
 from protocol.errors import ApiError
 from protocol.exchange import LateEndpoint, gather
-from protocol.instrument.journal import JournalRoom
 from protocol.instrument.layer import Layer
-from protocol.instrument.session import Session
+from protocol.instrument.session import Session, SessionsRoom
 from protocol.openai.answers import ERROR_SHAPES
 
 PROMPT = " ".join(f"word{number}" for number in range(40))
@@ -245,7 +244,7 @@ PLACES = {**ASKED, NATIVE: {"model": "qwen-plus", "input": {"messages": HELLO}}}
 def test_the_clock_moves_an_answer_on_from_when_its_request_is_in_the_journal(path, settings, stream):
     """An answer may begin later than that: code is loaded for it, or a long body is read in turns."""
     mock, may_begin = make_mock(find_pace=lambda name: pace_settings(first=3600), **settings), threading.Event()
-    session = Session("t", lambda: 1000.0, JournalRoom(), lambda: None, keeps_journal=True)
+    session = Session("t", lambda: 1000.0, SessionsRoom(), lambda: None, keeps_journal=True)
 
     async def find(request):
         while not may_begin.is_set():

@@ -29,6 +29,7 @@ from protocol.service.own_machine import stranger
 from protocol.turns import in_turns
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject, encode_json
+from protocol.wire.long_json import value_bytes
 
 #: Below which path a session is controlled.
 CONTROL_ROOT = "/_oaiserve/"
@@ -128,12 +129,18 @@ class Control:
     # Rules are held against one another, so that a short script may take long to read.
 
     async def _put_script(self, session: Session, request: Request) -> Response:
-        session.use_script(await in_turns(lambda: self._reader.script(request.body)))
+        script, size = await in_turns(lambda: (self._reader.script(request.body), value_bytes(request.body)))
+        session.hold("script", size)
+        session.use_script(script)
         return _show_script(session, request)
 
     async def _add_rules(self, session: Session, request: Request) -> Response:
         before = session.script or Script([])
-        session.use_script(await in_turns(lambda: self._reader.with_first(before, request.body)))
+        script, size = await in_turns(
+            lambda: (self._reader.with_first(before, request.body), value_bytes(request.body))
+        )
+        session.hold("script", size, more=True)
+        session.use_script(script)
         return _show_script(session, request)
 
     # ---- what is asked --------------------------------------------------------------------------------------------
@@ -159,6 +166,7 @@ class Control:
             raise ApiError(400, 'Expected faults by model, {"gpt-*": "status 503 first 2"}, or one as a text.')
         for one in self._of(session, request):
             try:
+                one.hold("faults", value_bytes(request.body))
                 one.put_faults(texts)
             except ValueError as exc:
                 raise ApiError(400, str(exc), code="invalid_fault") from exc
@@ -166,6 +174,7 @@ class Control:
 
     def _delete_faults(self, session: Session, request: Request) -> Answer:
         for one in self._of(session, request):
+            one.hold("faults", 0)
             one.put_faults({})
         return Response(204, ())
 
@@ -313,11 +322,13 @@ def _limit(session: Session, request: Request) -> Answer:
         rules = read_limits(request.json())
     except ValueError as exc:
         raise ApiError(400, str(exc), param="limits") from exc
+    session.hold("limits", value_bytes(request.body))
     session.limit(rules)
     return Response(204, ())
 
 
 def _limit_nothing(session: Session, request: Request) -> Answer:
+    session.hold("limits", 0)
     session.limit(())
     return Response(204, ())
 

@@ -8,11 +8,10 @@ from protocol.errors import ApiError
 from protocol.exchange import Backend, Endpoint, ErrorShapes, Request
 from protocol.instrument.control import CONTROL_ROOT, Cassette, Control
 from protocol.instrument.faults.sources import read_patterns
-from protocol.instrument.journal import JournalRoom
 from protocol.instrument.layer import Layer
 from protocol.instrument.script.script import Script
 from protocol.instrument.scripts import script_reader
-from protocol.instrument.session import Session, Sessions, split_session
+from protocol.instrument.session import Session, Sessions, SessionsRoom, split_session
 
 
 class Front:
@@ -48,7 +47,7 @@ class Front:
         self._backends = backends
         self._on_switch = on_switch
         self._is_one_of_many = is_one_of_many
-        room = JournalRoom()
+        room = SessionsRoom()
         configured = read_patterns(faults or {}, "[faults]")
 
         def make(name: str) -> Session:

@@ -15,6 +15,7 @@ import collections
 import json
 import typing
 
+from protocol.instrument.counts import Counts
 from protocol.wire.credentials import masked_fields, query_without_key
 from protocol.wire.json_text import JsonObject
 
@@ -136,6 +137,7 @@ class Journal:
         #: How often something was written down that somebody may wait for.
         self.changes = 0
         self._room = room
+        self._mark = object()  # for its counts
         self._count = 0
         self._waiting: set[asyncio.Future[None]] = set()
 
@@ -152,7 +154,7 @@ class Journal:
     def note_request(self, entry: Entry, key: str, body: bytes) -> None:
         """Write down what came with it; `key` is what equal requests have in common."""
         entry.key = key
-        entry.attempt = self._room.count(self, key)
+        entry.attempt = self._room.counts.count(self._mark, key)
         entry.request_body = self._kept(entry, "request", body)
         self._room.take(self, entry, len(entry.request_body) + len(key))
         self.wake()
@@ -197,7 +199,7 @@ class Journal:
         for entry in self.entries:
             self._room.give_back(entry)
         self.entries.clear()
-        self._room.forget_counts(self)
+        self._mark = object()
         self.dropped = 0
 
     def _kept(self, entry: Entry, which: str, body: bytes) -> bytes:
@@ -236,13 +238,11 @@ class JournalRoom:
     """
 
     def __init__(self, most_bytes: int = 64 << 20, *, most_keys: int = 50_000, most_facts: int = 1 << 20) -> None:
+        self.counts = Counts(most_keys)
         self._most = most_bytes
-        self._most_keys = most_keys
         self._most_facts = most_facts
         self._bytes = 0
         self._entries: collections.OrderedDict[int, tuple[Journal, Entry]] = collections.OrderedDict()
-        # By journal and by what equal requests have in common, how often they came; the ones that came last are last.
-        self._counts: collections.OrderedDict[tuple[Journal, str], int] = collections.OrderedDict()
         # Those that have facts, by id().
         self._with_facts: collections.OrderedDict[int, Entry] = collections.OrderedDict()
         self._facts_bytes = 0
@@ -266,19 +266,6 @@ class JournalRoom:
             self._bytes -= entry.size
         if id(entry) in self._with_facts:
             self._forget_facts(entry)
-
-    def count(self, journal: Journal, key: str) -> int:
-        """Count a request of a journal, and return how often equal ones have come."""
-        count = self._counts.pop((journal, key), 0) + 1
-        self._counts[journal, key] = count
-        if len(self._counts) > self._most_keys:
-            self._counts.popitem(last=False)
-        return count
-
-    def forget_counts(self, journal: Journal) -> None:
-        """Forget how often equal requests of a journal have come."""
-        for known in [known for known in self._counts if known[0] is journal]:
-            del self._counts[known]
 
     def keep_facts(self, entry: Entry, facts: object) -> None:
         """Let an entry have its facts, and those have none any more whose bodies were read the longest ago."""

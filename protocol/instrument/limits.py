@@ -10,13 +10,19 @@ is said).
 
 from __future__ import annotations
 
+import hashlib
 import typing
 
-from protocol.limiter import Claim, Full, Limiter, Window, read_windows
+from protocol.limiter import Claim, Full, Limiter, LimiterRoom, Window, read_windows
 from protocol.openai.answers import count_words
 from protocol.openai.rate_limits import Fields, limit_fields, limit_reached, rate_refusal, retry_fields, tightest
 from protocol.openai.told_usage import ToldUsage
 from protocol.wire.json_text import JsonObject
+
+# All of them are asked for each request.
+_MOST_RULES = 100
+# Of a key or a model: what is longer is known by its hash.
+_MOST_NAME = 100
 
 _KINDS = ("requests", "tokens")
 _BY = ("key", "model")
@@ -42,6 +48,8 @@ def read_limits(value: typing.Any) -> list[LimitRule]:
     """Return what `limits` of a script says; ValueError that names the member at fault."""
     if type(value) is not list:
         raise ValueError('limits: expected a list, e.g. [{"by": "key", "requests": "3/min"}]')
+    if len(value) > _MOST_RULES:
+        raise ValueError(f"limits: there may be at most {_MOST_RULES}")
     return [_read_rule(entry, f"limits[{number}]") for number, entry in enumerate(value)]
 
 
@@ -63,12 +71,20 @@ def _read_windows(text: typing.Any, where: str) -> tuple[Window, ...]:
         raise ValueError(f"{where}: {exc}") from exc
 
 
-class Limits:
-    """What the rules leave to whoever asks; `clock` gives the time in seconds."""
+def _kept_name(name: str) -> str:
+    if len(name) <= _MOST_NAME:
+        return name
+    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
-    def __init__(self, rules: typing.Sequence[LimitRule], clock: typing.Callable[[], float]) -> None:
+
+class Limits:
+    """What the rules leave to whoever asks; `clock` gives the time in seconds, `room` is that of all sessions."""
+
+    def __init__(
+        self, rules: typing.Sequence[LimitRule], clock: typing.Callable[[], float], room: LimiterRoom | None = None
+    ) -> None:
         self._rules = rules
-        self._limiter = Limiter(clock)
+        self._limiter = Limiter(clock, room)
 
     def admit(self, key: str, model: str, path: str, body: typing.Any) -> Admission:
         """Let a request in, or raise ApiError 429 with the fields that say when it may come again.
@@ -80,7 +96,7 @@ class Limits:
         requests: list[Claim] = []
         tokens: list[Claim] = []
         for number, rule in enumerate(self._rules):
-            name = key if rule.by == "key" else model
+            name = _kept_name(key if rule.by == "key" else model)
             if rule.by == "key" or model:
                 requests += [Claim((number, "requests", name), window, 1) for window in rule.requests]
                 tokens += [Claim((number, "tokens", name), window, prompt + answer) for window in rule.tokens]

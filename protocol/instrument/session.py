@@ -8,16 +8,41 @@ import typing
 from protocol.errors import ApiError
 from protocol.exchange import Follower
 from protocol.instrument.clock import SettableClock
+from protocol.instrument.counts import Counts
 from protocol.instrument.faults.sources import Patterns, SessionFaults
 from protocol.instrument.journal import Journal, JournalRoom
 from protocol.instrument.limits import LimitRule, Limits
 from protocol.instrument.script.script import Script, ScriptState
+from protocol.limiter import LimiterRoom
 
 #: Sessions at once, besides the server's own; the one that has not been used for the longest time goes.
 MOST_SESSIONS = 256
 
 _ROOT = "/s/"
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,100}")
+
+
+class SessionsRoom:
+    """What all sessions of a server share, so that however many there are, together they take bounded memory.
+
+    `most_bytes` bounds what scripts, faults and limits say.
+    """
+
+    def __init__(self, most_bytes: int = 64 << 20) -> None:
+        self.journals = JournalRoom()
+        self.counts = Counts()
+        self.limits = LimiterRoom()
+        self._most = most_bytes
+        self._bytes = 0
+
+    def change(self, size: int) -> None:
+        """Let what is said take so many bytes more, or, below 0, less; ApiError 503 where there is no room."""
+        if size > 0 and self._bytes + size > self._most:
+            raise ApiError(
+                503, f"The scripts, faults and limits of all sessions may take {self._most} bytes of memory, which are "
+                "in use: end a session (DELETE session), or make them shorter.", code="memory_full",
+            )  # fmt: skip
+        self._bytes += size
 
 
 class Session:
@@ -35,7 +60,7 @@ class Session:
         self,
         name: str,
         seconds: typing.Callable[[], float],
-        room: JournalRoom,
+        room: SessionsRoom,
         on_switch: typing.Callable[[], object],
         *,
         keeps_journal: bool,
@@ -47,8 +72,11 @@ class Session:
         self.seed = seed
         self.has_ended = False
         self.clock = SettableClock(seconds)
-        self.journal = Journal(room)
-        self.faults = SessionFaults(name, faults, self.now)
+        self._room = room
+        # By part, how many bytes what it says takes.
+        self._sizes: dict[str, int] = {}
+        self.journal = Journal(room.journals)
+        self.faults = SessionFaults(name, faults, self.now, room.counts)
         #: What limits its keys and models, None for nothing.
         self.limits: Limits | None = None
         #: What is said, None for no script; and what counts of it.
@@ -72,12 +100,32 @@ class Session:
 
     def limit(self, rules: typing.Sequence[LimitRule]) -> None:
         """Let these limits hold from now on, and nothing be used of them; none for no limits."""
-        self.limits = Limits(rules, self.now) if rules else None
+        if self.limits is not None:
+            self.limits.reset()
+        self.limits = Limits(rules, self.now, self._room.limits) if rules else None
         self._on_switch()
+
+    def hold(self, part: str, size: int, *, more: bool = False) -> None:
+        """Count how much memory a part takes by what it says, or how much more; ApiError 503 where there is no room."""
+        before = self._sizes.get(part, 0)
+        self._room.change(size if more else size - before)
+        self._sizes[part] = before + size if more else size
+
+    def end(self) -> None:
+        """Give back what it has of what all sessions share, and forget it, for which the collector would come late."""
+        self.has_ended = True
+        self.journal.clear()
+        self.limit(())
+        self.put_faults({})
+        self.use_script(None)
+        self._room.change(-sum(self._sizes.values()))
+        self._sizes.clear()
 
     def reset(self, parts: typing.Iterable[str]) -> None:
         """Put parts back to how they were at first."""
         for part in parts:
+            if part in ("faults", "script"):
+                self.hold(part, 0)
             if part == "calls":
                 self.journal.clear()
             elif part == "faults":
@@ -153,8 +201,7 @@ class Sessions:
         session = self._named.pop(name, None)
         if session is None:
             return False
-        session.has_ended = True
-        session.journal.clear()
+        session.end()
         self._on_end(session)
         return True
 

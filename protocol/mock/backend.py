@@ -104,6 +104,7 @@ class Mock:
         self.name = name
         self._max_body = max_body
         common: list[typing.Any] = []  # what all minds share, once one of them needs it
+        native_common: list[typing.Any] = []
 
         def make_api(time: TimeAndChance) -> _Api:
             api, make_common = load("mock api")
@@ -113,7 +114,14 @@ class Mock:
 
         def make_mind(clock: _Clock, sleep: _Sleep, seed: str) -> _Mind:
             return _Mind(
-                settings, make_api, seed=seed, clock=clock, random_bits=random_bits, sleep=sleep, find_pace=find_pace
+                settings,
+                make_api,
+                native_common,
+                seed=seed,
+                clock=clock,
+                random_bits=random_bits,
+                sleep=sleep,
+                find_pace=find_pace,
             )
 
         self._make_mind = make_mind
@@ -186,12 +194,14 @@ class _Mind:
     """What answers, and what it remembers. A mock has one, and one more for each session of the instrument.
 
     `seed` is the session's, "" for the one of the settings. `make_api` makes the endpoints of OpenAI's API.
+    `native_common` is what all sessions share of DashScope's, empty until one needs it.
     """
 
     def __init__(
         self,
         settings: MockSettings,
         make_api: typing.Callable[[TimeAndChance], _Api],
+        native_common: list[typing.Any],
         *,
         seed: str,
         clock: _Clock,
@@ -214,10 +224,13 @@ class _Mind:
         self._has_ended = False
 
         def make_native() -> _NativeApi:
-            (native_mock,) = load("mock dashscope")
+            native_mock, newest = load("mock dashscope")
+            if not native_common:
+                native_common.extend((newest(), newest()))
             made = native_mock(
                 text=settings.text, delay=settings.delay, first_delay=settings.first_delay,
-                clock=clock, random_bits=time.random_bits, sleep=sleep, timing=time if settings.pace else None,
+                clock=clock, random_bits=time.random_bits, sleep=sleep, newest=tuple(native_common),
+                timing=time if settings.pace else None,
             )  # fmt: skip
             return typing.cast(_NativeApi, made)
 

@@ -64,6 +64,7 @@ _VALUE_BYTES = 120
 _VALUES_A_COUNT = 100
 # The same by the marks of a text: no value has more for each that it is written with.
 _MARK_BYTES = 64
+_COUNTED_BYTES = 1 << 20  # before others have their turns
 #: As many bytes a character has a string in which one is beyond the Basic Multilingual Plane.
 WIDE = 4
 _BEYOND_BMP = re.compile(rb"[\xf0-\xf4]|\\u[dD][89abAB]")
@@ -329,10 +330,15 @@ def is_wide(text: bytes) -> bool:
 
 
 def value_bytes(text: bytes) -> int:
-    """Return how many bytes the value of a JSON text of up to a megabyte takes in memory, at the most."""
-    count = text.count
-    marks = count(b",") + count(b":") + count(b"[") + count(b"{")
-    return _MARK_BYTES * marks + len(text) * (WIDE if is_wide(text) else 1)
+    """Return how many bytes the value of a JSON text takes in memory, at the most."""
+    size = 0
+    for at in range(0, len(text), _COUNTED_BYTES):
+        piece = text[at : at + _COUNTED_BYTES] if len(text) > _COUNTED_BYTES else text
+        count = piece.count
+        marks = count(b",") + count(b":") + count(b"[") + count(b"{")
+        size += _MARK_BYTES * marks + len(piece) * (WIDE if is_wide(piece) else 1)
+        spend_turn(len(piece) // 500)
+    return size
 
 
 def _outside_strings(text: bytes) -> bytes:

@@ -7,15 +7,11 @@ changes nothing for the others. A shared generator would give each request what 
 
 from __future__ import annotations
 
-import collections
 import hashlib
 import typing
 
+from protocol.instrument.counts import Counts
 from protocol.instrument.faults.language import Fault
-
-# Keys of requests, and rules with their faults, that are remembered with their counts; those that have not come for the
-# longest time are forgotten.
-_MOST_KEYS = 10_000
 
 _UNIT = 1 << 53  # what a float can tell apart between 0 and 1
 
@@ -38,34 +34,21 @@ class Draw:
         return (int.from_bytes(digest[:8], "big") >> 11) / _UNIT
 
 
-class _Counts(collections.OrderedDict[typing.Tuple[str, ...], int]):
-    """How often something has come, as long as it is remembered."""
-
-    def count(self, *known: str) -> int:
-        """Count it, and return how often it has come."""
-        count = self.pop(known, 0) + 1
-        self[known] = count
-        if len(self) > _MOST_KEYS:
-            self.popitem(last=False)
-        return count
-
-
 class Occasions:
     """Counts what rules are met with in one session, and tells when their faults happen.
 
     The name of the `session` is part of every draw. A `rule` is whatever its owner calls it: a script's rule, a pattern
-    of [faults], the header. Memory is bounded: beyond ten thousand different requests the oldest counts are forgotten.
+    of [faults], the header. `counts` are those of all sessions.
     """
 
-    def __init__(self, session: str) -> None:
+    def __init__(self, session: str, counts: Counts) -> None:
         self._session = session
-        self._met = _Counts()
-        self._equal = _Counts()
+        self._counts = counts
+        self._mark = object()
 
     def reset(self) -> None:
         """Forget all that was counted."""
-        self._met.clear()
-        self._equal.clear()
+        self._mark = object()
 
     def happens(self, rule: str, fault: Fault, key: str, elapsed: float, seed: str) -> Draw | None:
         """Count a request that a fault's rule fits; return its draw if the fault happens now, else None.
@@ -73,8 +56,8 @@ class Occasions:
         `key` is the request's canonical key, `elapsed` the seconds since the session began.
         """
         word, numbers, is_each = fault.when
-        met = self._met.count(rule, fault.text)
-        equal = self._equal.count(rule, fault.text, key)
+        met = self._counts.count(self._mark, rule, fault.text)
+        equal = self._counts.count(self._mark, rule, fault.text, key)
         count = equal if is_each else met
         draw = Draw(seed, self._session, fault.text, key, equal)
         if word == "p":

@@ -16,6 +16,7 @@ from __future__ import annotations
 import re
 import typing
 
+from protocol.instrument.counts import Counts
 from protocol.instrument.faults.codes import status_of_code
 from protocol.instrument.faults.draws import Draw, Occasions
 from protocol.instrument.faults.language import Fault, fault_named, parse_fault
@@ -61,15 +62,18 @@ def read_patterns(texts: typing.Mapping[str, typing.Any], origin: str) -> Patter
 
 
 class SessionFaults:
-    """The faults of one session. `configured` are those of [faults], `now` is the session's time in seconds."""
+    """The faults of one session. `configured` are those of [faults], `now` is the session's time in seconds.
 
-    def __init__(self, session: str, configured: Patterns, now: typing.Callable[[], float]) -> None:
+    `counts` are those of all sessions.
+    """
+
+    def __init__(self, session: str, configured: Patterns, now: typing.Callable[[], float], counts: Counts) -> None:
         self._configured = configured
         self._own: Patterns = ()
         self._texts: dict[str, str] = {}
         self._now = now
         self._began = now()
-        self._occasions = Occasions(session)
+        self._occasions = Occasions(session, counts)
 
     @property
     def is_on(self) -> bool:

@@ -31,6 +31,9 @@ from protocol.wire.json_text import JsonObject, encode_json, parse_json
 #: How many rules a script has at most: each is held against each request, and against those before it when it is read.
 MOST_RULES = 2_000
 
+# Characters of the seed: they are hashed for each draw.
+_MOST_SEED = 1_000
+
 _MEMBERS = ("rules", "seed", "strict", "limits")
 _RULE_MEMBERS = ("name", "when", "answer", "turns", "times", "fault", "pace")
 _RULE_STEPS = 3
@@ -239,6 +242,8 @@ class ScriptReader:
         seed = members.get("seed", "")
         if type(seed) is int:
             seed = str(seed)
+        if isinstance(seed, str) and len(seed) > _MOST_SEED:
+            raise ScriptError("seed", f"expected at most {_MOST_SEED} characters")
         strict = members.get("strict", False)
         limits = None
         if "limits" in members:

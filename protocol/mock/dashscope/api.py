@@ -5,8 +5,8 @@ service_call.py says which keys are good, and how a request asks for an error.
 
 Models speak the mock's text at the mock's pace. A function of the request's is called when `tool_choice` names it, or
 when it is "auto" and the user's last message contains the function's name. A task is PENDING for half a second, RUNNING
-for one more, then done; the last thousand are remembered. What an answer gives as a URL (pictures, sound, transcripts)
-is served here. Source: Alibaba Cloud Model Studio, "DashScope API reference".
+for one more, then done; the last thousand of all sessions are remembered. What an answer gives as a URL (pictures,
+sound, transcripts) is served here. Source: Alibaba Cloud Model Studio, "DashScope API reference".
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ from protocol.mock.dashscope.chat import answer_events, speeches_for, whole_answ
 from protocol.mock.dashscope.embeddings import embed_contents, embed_texts, rerank
 from protocol.mock.dashscope.files import serve_file
 from protocol.mock.dashscope.kept_files import KeptFiles
+from protocol.mock.dashscope.newest import Newest
 from protocol.mock.dashscope.pictures import PictureEndpoints
 from protocol.mock.dashscope.question import read_question
 from protocol.mock.dashscope.refusals import URL_ERROR, bad_parameter, refusal
@@ -65,6 +66,7 @@ class NativeMock:
 
     `text`, `delay` and `first_delay` are the mock's settings; `clock` gives seconds since the epoch, `random_bits(n)`
     an integer of n random bits, `sleep` waits for seconds. `timing` keeps to a [pace NAME], where there is one.
+    `newest` is what all sessions together remember: of tasks, and of files.
     """
 
     def __init__(
@@ -76,13 +78,14 @@ class NativeMock:
         clock: typing.Callable[[], float],
         random_bits: typing.Callable[[int], int],
         sleep: typing.Callable[[float], typing.Awaitable[object]],
+        newest: tuple[Newest, Newest],
         timing: Timing | None = None,
     ) -> None:
         self._text = text
         self._random_bits = random_bits
         self._pace = Pace(delay, first_delay, sleep, timing)
         self._errors = ErrorShapes(lambda error: error_response(error, self._new_id()), error_event, event_of_answer)
-        self._tasks = TaskEndpoints(clock, self._new_id)
+        self._tasks = TaskEndpoints(newest[0], clock, self._new_id)
         self._pictures = PictureEndpoints(self._tasks, random_bits)
         self._speech = SpeechEndpoints(self._pace, self._tasks, clock, random_bits)
         self._services = self._service_endpoints()
@@ -90,7 +93,7 @@ class NativeMock:
         self._list_tasks = self._guarded("native /tasks", self._tasks.list)
         self._show_task = self._guarded("native /tasks/{id}", self._tasks.show)
         self._cancel_task = self._guarded("native /tasks/{id}/cancel", self._tasks.cancel)
-        files = KeptFiles(clock, self._new_id)
+        files = KeptFiles(newest[1], clock, self._new_id)
         self._upload_file = self._guarded("native /files", files.upload)
         self._policy = self._guarded("native /uploads", files.policy)
         self._store_file = self._guarded("native store", files.store, wants_key=False)

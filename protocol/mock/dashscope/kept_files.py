@@ -10,6 +10,7 @@ import typing
 
 from protocol.errors import ApiError
 from protocol.exchange import Answer, Request, Response
+from protocol.mock.dashscope.newest import Newest
 from protocol.mock.dashscope.refusals import bad_parameter, refusal
 from protocol.mock.dashscope.service_call import last_segment, page_of, query_of
 from protocol.mock.dashscope.tasks import timestamp
@@ -19,18 +20,19 @@ from protocol.wire.gathering import stretches
 from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.multipart import parse_form
 
-_MOST_FILES = 1000
+_MOST_FILES = 1000  # of one form
 _HASHED_STEPS = 1_000  # to hash a stretch (protocol/budget.py)
 _MOST_TEXT = 1000  # characters of a name and of a description
 
 
 class KeptFiles:
-    """Takes, shows, lists and deletes files; the newest thousand are remembered. `clock` gives seconds since the epoch.
+    """Takes, shows, lists and deletes files, of which `newest` lets the newest be remembered.
 
-    `new_id` gives an id.
+    `clock` gives seconds since the epoch, `new_id` an id.
     """
 
-    def __init__(self, clock: typing.Callable[[], float], new_id: typing.Callable[[], str]) -> None:
+    def __init__(self, newest: Newest, clock: typing.Callable[[], float], new_id: typing.Callable[[], str]) -> None:
+        self._newest = newest
         self._clock = clock
         self._new_id = new_id
         self._files: dict[str, JsonObject] = {}
@@ -56,10 +58,8 @@ class KeptFiles:
                 "gmt_create": timestamp(self._clock()),
                 "purpose": form.fields.get("purpose", "fine-tune")[:_MOST_TEXT],
             }
-            self._files[known["file_id"]] = known
+            self._newest.add(self._files, known["file_id"], known)
             uploaded.append({"file_id": known["file_id"], "name": known["name"]})
-        while len(self._files) > _MOST_FILES:
-            del self._files[next(iter(self._files))]
         return _answer(request, {"uploaded_files": uploaded, "failed_uploads": []})
 
     def list(self, request: Request) -> Answer:
@@ -75,7 +75,7 @@ class KeptFiles:
 
     def delete(self, request: Request) -> Answer:
         """Answer DELETE /files/{id}."""
-        del self._files[self._found(request)["file_id"]]
+        self._newest.remove(self._files, self._found(request)["file_id"])
         return _answer(request, None)
 
     def policy(self, request: Request) -> Answer:

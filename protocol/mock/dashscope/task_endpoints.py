@@ -8,6 +8,7 @@ import typing
 
 from protocol.exchange import Answer, Request, Response
 from protocol.mock.dashscope.answers import output_response
+from protocol.mock.dashscope.newest import Newest
 from protocol.mock.dashscope.refusals import refusal
 from protocol.mock.dashscope.service_call import ServiceCall, last_segment, page_of, query_of
 from protocol.mock.dashscope.tasks import MockTasks
@@ -16,10 +17,13 @@ from protocol.wire.json_text import JsonObject, encode_json
 
 
 class TaskEndpoints:
-    """Begins, shows, lists and cancels tasks. `clock` gives seconds since the epoch, `new_id` an id."""
+    """Begins, shows, lists and cancels tasks, of which `newest` lets the newest be remembered.
 
-    def __init__(self, clock: typing.Callable[[], float], new_id: typing.Callable[[], str]) -> None:
-        self._tasks = MockTasks(clock)
+    `clock` gives seconds since the epoch, `new_id` an id.
+    """
+
+    def __init__(self, newest: Newest, clock: typing.Callable[[], float], new_id: typing.Callable[[], str]) -> None:
+        self._tasks = MockTasks(clock, newest)
         self._new_id = new_id
 
     def answer(self, call: ServiceCall, count: int, output: JsonObject, usage: JsonObject) -> Answer:

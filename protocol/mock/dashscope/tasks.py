@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 import typing
 
+from protocol.mock.dashscope.newest import Newest
 from protocol.wire.json_text import JsonObject
 
 PENDING_SECONDS = 0.5
 RUNNING_SECONDS = 1.0
 
-_TASKS_REMEMBERED = 1000
 _TASK_LIFE_SECONDS = 86400.0
 
 
@@ -26,26 +26,23 @@ class _MockTask(typing.NamedTuple):
     output: JsonObject
     usage: JsonObject
     failure: JsonObject | None
+    is_cancelled: bool = False
 
 
 class MockTasks:
-    """Tasks by id; the newest thousand are remembered, for a day. `clock` gives seconds since the epoch."""
+    """Tasks by id, remembered for a day; `newest` says which ones. `clock` gives seconds since the epoch."""
 
-    def __init__(self, clock: typing.Callable[[], float], most: int = _TASKS_REMEMBERED) -> None:
+    def __init__(self, clock: typing.Callable[[], float], newest: Newest) -> None:
         self._clock = clock
-        self._most = most
+        self._newest = newest
         self._tasks: dict[str, _MockTask] = {}
-        self._cancelled: set[str] = set()
 
     def create(
         self, id: str, model: str, count: int, output: JsonObject, usage: JsonObject, failure: JsonObject | None = None
     ) -> None:
         """Begin a task that makes `count` things. It ends with `output` and `usage`, or with `failure`."""
-        self._tasks[id] = _MockTask(id, model, self._clock(), count, output, usage, failure)
-        if len(self._tasks) > self._most:
-            oldest = next(iter(self._tasks))
-            del self._tasks[oldest]
-            self._cancelled.discard(oldest)
+        task = _MockTask(id, model, self._clock(), count, output, usage, failure)
+        self._newest.add(self._tasks, id, task)
 
     def report(self, id: str) -> JsonObject:
         """Return the answer to a poll, without its request id; UNKNOWN for a task that is not remembered."""
@@ -70,7 +67,7 @@ class MockTasks:
         task = self._tasks.get(id)
         if task is None or self._status(task) != "PENDING":
             return False
-        self._cancelled.add(id)
+        self._tasks[id] = task._replace(is_cancelled=True)
         return True
 
     def rows(self, status: str = "", model: str = "") -> list[JsonObject]:
@@ -83,7 +80,7 @@ class MockTasks:
         return rows
 
     def _status(self, task: _MockTask) -> str:
-        if task.id in self._cancelled:
+        if task.is_cancelled:
             return "CANCELED"
         age = self._clock() - task.created
         if age < PENDING_SECONDS:

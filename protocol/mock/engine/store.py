@@ -198,10 +198,16 @@ class Store:
         self.remove(*next(iter(self._by_age)))
 
     def close(self) -> None:
-        """Give back the room: who still answers from what is here takes none from the others."""
+        """Forget all, and give back the room: who still adds something here takes none from the others.
+
+        The collector would come to what is here late, or never.
+        """
         if self._is_open:
             self._is_open = False
             self._shelf.take_off(self)
+            self._bytes = 0
+            for kept in (self._collections, self._by_age, self._below, self._links, self._kept):
+                kept.clear()
 
     def _count(self, records: int, size: int) -> None:
         self._bytes += size

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing
 
-from protocol.limiter import Claim, Limiter
+from protocol.limiter import Claim, Limiter, LimiterRoom
 from protocol.team.stores.store import Place, Taken
 
 
@@ -12,7 +12,7 @@ class MemoryStore:
     """Keeps at most `most` windows of subjects; `clock` gives the time in seconds since 1970."""
 
     def __init__(self, clock: typing.Callable[[], float], most: int = 100_000) -> None:
-        self._limiter = Limiter(clock, most)
+        self._limiter = Limiter(clock, LimiterRoom(most))
         self._occupied: dict[str, int] = {}
 
     def take(self, claims: typing.Sequence[Claim]) -> Taken:
