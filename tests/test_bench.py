@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-# At the end: both folders have an nginx.py and an upstreams.py.
+# At the end: both folders have an nginx.py.
 sys.path.append(str(pathlib.Path(__file__).with_name("bench")))
 
 from load import Load

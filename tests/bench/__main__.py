@@ -1,8 +1,8 @@
 """python tests/bench [WHAT ...]: print how fast the server is, beside its peers or beside another oaiserve.
 
 Only ratios mean something on another machine; the raw numbers stand beside them. Nothing here passes or fails, and
-nothing of it belongs to the test suite. Needs Linux or macOS and the standard library; uses wrk, and nginx with Lua,
-where they are installed. `--compare PATH` measures another oaiserve.py in their place, in the same settings.
+nothing of it belongs to the test suite. Needs Linux or macOS and the standard library; uses wrk, nginx with Lua,
+and other proxies where they are installed. `--compare PATH` measures another oaiserve.py in their place.
 """
 
 from __future__ import annotations
@@ -20,9 +20,11 @@ from answers import WrongAnswer
 from load import generator
 from pace_rows import measure_pace
 from peers import CannotMeasure, Cores, compile_ahead, raise_file_limit
+from proxies import measure_proxies
 from relaying import measure_relay
 from report import Findings, as_json, as_table
 from rows import measure_memory, measure_paced, measure_plain, measure_start, measure_streamed
+from sizes import measure_sizes
 from throughput import Options, measure_calls
 from traffic import TRAFFIC
 from variants import measure_callers, measure_everything, measure_mapping, measure_translator
@@ -32,10 +34,12 @@ _MEASUREMENTS: dict[str, Callable[[Options], Findings]] = {
     "plain": measure_plain,
     "streamed": measure_streamed,
     "relay": measure_relay,
+    "proxies": measure_proxies,
     "mapping": measure_mapping,
     "translator": measure_translator,
     "everything": measure_everything,
     "callers": measure_callers,
+    "sizes": measure_sizes,
     "paced": measure_paced,
     "pace": measure_pace,
     "start": measure_start,

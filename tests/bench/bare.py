@@ -49,9 +49,8 @@ class Upstream(Constant):
         if head_end < 0:
             return
         length = _CONTENT_LENGTH.search(self._request, 0, head_end)
-        if length is None:
-            raise ValueError(f"expected a request with content-length, got {self._request[:100]!r}")
-        if len(self._request) < head_end + 4 + int(length[1]):
+        # Who asks without a body wants to know whether this is alive: the answer of a chat says so, too.
+        if length and len(self._request) < head_end + 4 + int(length[1]):
             return
         if _STREAMED.search(self._request):
             self._write_piece(0)

@@ -21,6 +21,10 @@ from answers import answer_end
 from peers import CannotMeasure, Peer, cpu_seconds, on_core
 from traffic import Template, Traffic, requests, template, wrk_script
 
+_IDLE_SHARE = 0.03  # of a core
+_IDLE_PAUSE_SECONDS = 0.1
+_IDLE_LIMIT_SECONDS = 20.0
+
 
 class Load(NamedTuple):
     """What one run of load came to.
@@ -52,11 +56,12 @@ def run_load(
 ) -> Load:
     """Load one server for whole seconds; raises CannotMeasure when the generator itself fails."""
     server = peer.process.pid
+    _wait_until_idle(server)
     common = template(traffic, peer.port, peer.path, stream, peer.keys)
     if shutil.which("wrk"):
         script = folder / "wrk.lua"
         script.write_text(wrk_script(common, seed))
-        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "-s", str(script)]
+        command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", f"{seconds}s", "-s", str(script)]
         command.append(f"http://127.0.0.1:{peer.port}")
     else:
         task = {"port": peer.port, "common": common, "seed": seed, "seconds": seconds, "connections": connections}
@@ -73,6 +78,15 @@ def run_load(
     if not answers:
         raise CannotMeasure(f"{peer.name} gave no answer to a load of {seconds} s, and {failures} failures")
     return Load(answers / counted["seconds"], served / answers, failures, busy)
+
+
+def _wait_until_idle(server: int) -> None:
+    """Wait until a server has done with the load before: thousands of connections that broke off take it a while."""
+    limit = time.perf_counter() + _IDLE_LIMIT_SECONDS
+    used, before = cpu_seconds(server), -1.0
+    while used - before > _IDLE_SHARE * _IDLE_PAUSE_SECONDS and time.perf_counter() < limit:
+        time.sleep(_IDLE_PAUSE_SECONDS)
+        used, before = cpu_seconds(server), used
 
 
 def children_seconds() -> float:

@@ -15,12 +15,12 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from answers import WrongAnswer, answer_end
+from behind import CHUNKS, KINDS, TEXT, openai_upstream, settings_for
 from nginx import proxy_pass
 from peers import Peer, on_core
 from report import Findings, Row
 from throughput import Options, check_peer, load_in_turn, measure_rates, start, start_rivals
 from traffic import USUAL, requests, template
-from upstreams import CHUNKS, KINDS, TEXT, openai_upstream, settings_for
 
 _PACE_SECONDS = 0.01  # far enough apart that every chunk is an arrival of its own
 _TURNS = 1000

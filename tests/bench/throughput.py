@@ -13,11 +13,12 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from answers import Answer, WrongAnswer, ask_once, chat_body, chat_request, check_answer
+from behind import KINDS, TEXT
 from calls import count_calls
 from load import Load, run_load
 from peers import CannotMeasure, Cores, Peer, Program, oaiserve
 from report import Findings, Row, times
-from traffic import Traffic
+from traffic import USUAL, Traffic
 
 _AT_ITS_LIMIT = 0.9  # of the time on a core
 _HELD_BACK = (
@@ -89,6 +90,24 @@ def measure_rates(options: Options, work: str, ours: Peer, rivals: Sequence[Peer
     return found
 
 
+def measure_both_kinds(
+    options: Options, work: str, ours: Program, *others: contextlib.AbstractContextManager[Peer]
+) -> Findings:
+    """Compare plain and streamed answers of what says the upstreams' text, on the usual traffic alone."""
+    options = options._replace(traffic=[USUAL])
+    with contextlib.ExitStack() as running:
+        subject = running.enter_context(oaiserve(ours, options.cores.server, options.folder))
+        rivals, missing = start_rivals(running, options, subject, *others)
+        found = Findings([], missing)
+        for kind, stream in KINDS.items():
+            for peer in (subject, *rivals):
+                check_peer(peer, TEXT, stream)
+            part = measure_rates(options, f"{work}, {kind}", subject, rivals, stream)
+            found.rows.extend(part.rows)
+            found.notes.extend(part.notes)
+    return found
+
+
 def measure_calls(options: Options) -> Findings:
     """Count the calls of each kind of traffic in the mock, plain and streamed: quick, and no load is needed."""
     rows, notes = [], ["calls: by cProfile, of and by the server's own modules, in its main thread."]
@@ -111,7 +130,7 @@ def _calls(
     for peer in peers:
         try:
             if peer.program:
-                calls[peer.name] = count_calls(peer.program, traffic, stream, options.folder)
+                calls[peer.name] = count_calls(peer.program, traffic, stream, options.folder, peer.keys)
         except CannotMeasure as reason:
             missing.append(str(reason))
     return calls, missing

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import contextlib
 
-from peers import Program, oaiserve
+from behind import TEXT, dashscope_upstream, openai_upstream, settings_for
+from peers import Peer, Program, oaiserve
 from report import Findings
-from throughput import Options, check_peer, measure_rates, start_rivals
+from throughput import Options, measure_both_kinds, measure_rates, start_rivals
 from traffic import USUAL
-from upstreams import KINDS, TEXT, dashscope_upstream, openai_upstream, settings_for
 
 _CALLERS = 2000
 _SECONDS_OF_CALLERS = 4  # at least: so many connections take their time to be opened
@@ -24,7 +24,7 @@ def measure_mapping(options: Options) -> Findings:
         settings = settings_for(behind, options.connections)
         renaming = Program(options.program, "relay", (*settings, "relay.models=gpt-4o = gpt-4o-mini"))
         without = Program(options.program, "relay", settings, called="without")
-        return _both_kinds(options, "relay that renames models", renaming, without)
+        return measure_both_kinds(options, "relay that renames models", renaming, _server(options, without))
 
 
 def measure_translator(options: Options) -> Findings:
@@ -34,7 +34,7 @@ def measure_translator(options: Options) -> Findings:
         settings = (*settings_for(native, kept, "dashscope"), "dashscope.models=gpt-4o = qwen-plus")
         translator = Program(options.program, "dashscope", settings)
         relay = Program(options.program, "relay", settings_for(behind, kept), called="our relay")
-        return _both_kinds(options, "DashScope translator", translator, relay)
+        return measure_both_kinds(options, "DashScope translator", translator, _server(options, relay))
 
 
 def measure_everything(options: Options) -> Findings:
@@ -45,7 +45,7 @@ def measure_everything(options: Options) -> Findings:
         for backend, settings in (("mock", (f"mock.text={TEXT}",)), ("relay", relayed)):
             on = Program(options.program, backend, settings, keys=1)
             off = Program(options.program, backend, (*settings, "server.log=off"))
-            part = _both_kinds(options, f"{backend}, everything on", on, off)
+            part = measure_both_kinds(options, f"{backend}, everything on", on, _server(options, off))
             found.rows.extend(part.rows)
             found.notes.extend(part.notes)
     return found
@@ -57,7 +57,7 @@ def measure_callers(options: Options) -> Findings:
     options = options._replace(connections=connections, seconds=seconds, traffic=[USUAL])
     program = Program(options.program, "mock", (f"mock.text={TEXT}",), keys=_CALLERS)
     with contextlib.ExitStack() as running:
-        server = running.enter_context(oaiserve(program, options.cores.server, options.folder))
+        server = running.enter_context(_server(options, program))
         one = contextlib.nullcontext(server._replace(name="one caller", keys=1))
         rivals, notes = start_rivals(running, options, server, one)
         work = f"mock, plain answer, {_CALLERS:,} callers on {options.connections:,} connections"
@@ -65,16 +65,5 @@ def measure_callers(options: Options) -> Findings:
     return Findings(found.rows, notes + found.notes)
 
 
-def _both_kinds(options: Options, work: str, ours: Program, without: Program) -> Findings:
-    core, folder = options.cores.server, options.folder
-    options, found = options._replace(traffic=[USUAL]), Findings([], [])
-    with contextlib.ExitStack() as running:
-        subject = running.enter_context(oaiserve(ours, core, folder))
-        rivals, _ = start_rivals(running, options, subject, oaiserve(without, core, folder))
-        for kind, stream in KINDS.items():
-            for peer in (subject, *rivals):
-                check_peer(peer, TEXT, stream)
-            part = measure_rates(options, f"{work}, {kind}", subject, rivals, stream)
-            found.rows.extend(part.rows)
-            found.notes.extend(part.notes)
-    return found
+def _server(options: Options, program: Program) -> contextlib.AbstractContextManager[Peer]:
+    return oaiserve(program, options.cores.server, options.folder)
