@@ -56,7 +56,7 @@ from protocol.service.cors import CorsPolicy
 from protocol.service.doors import PROBES, ChatExample, chat_example, service_doors
 from protocol.service.figures import Figures
 from protocol.service.key_guard import KeyGuard, who_may_call
-from protocol.service.log import Log
+from protocol.service.log import TELLING_FORMS, Log
 from protocol.service.log_output import LogOutput
 from protocol.service.metrics import PUBLISH_SECONDS, Level, Metrics
 from protocol.service.origins import Origins
@@ -433,6 +433,7 @@ class Service:
         self._spool = _open_spool(settings, self.instance)
         self._team: typing.Any = None
         self._live: typing.Any = None
+        self._watching: typing.Any = None  # the live view, while somebody watches
         self._application = application = _Application(settings, self)
         self._retiring: dict[_Application, asyncio.Task[None]] = {}
         self._server = Server(
@@ -440,14 +441,25 @@ class Service:
             held=HeldBytes(settings.server.max_memory, on_large),
             most_connections=_most_connections(settings), on_request=on_request,
         )  # fmt: skip
+        self._let_watch()
 
     def forward(self, request: Request) -> Answer:
         """Answer a request that a backend has made itself."""
         return self._application.router.forward(request)
 
-    def sent_model(self, asked: str) -> str:
-        """Return what a model is called where it is asked first; ApiError 404 where nobody takes it."""
-        return self._application.router.sent_model(asked)
+    def whither(self, asked: str) -> tuple[str, str]:
+        """Return who is asked first for a model, and what that is called there; ApiError 404 where nobody takes it."""
+        return self._application.router.whither(asked)
+
+    def _let_watch(self, live: typing.Any = None) -> None:
+        """Let answers be seen for the log where its lines tell of them, and for the live view while it is watched."""
+        self._watching = live
+        server = self.settings.server
+        watchers = [] if live is None else [live]
+        if server.log in TELLING_FORMS and server.log_requests:
+            (onlooker,) = load("onlooker")
+            watchers.append(onlooker(asyncio.get_running_loop().time, self.whither))
+        self._server.be_watched(watchers, self.log if live is None else live.log_for(self.log))
 
     def forget_heads(self) -> None:
         """Let every head be routed anew."""
@@ -478,6 +490,7 @@ class Service:
         tls = tls_context(settings.server)
         self._application = after = _Application(settings, self, before)
         self._server.use(after, after.cors, settings.server, tls)
+        self._let_watch(self._watching)
         self._retiring[before] = asyncio.ensure_future(self._retire(before, after))
         return remark
 
@@ -512,7 +525,7 @@ class Service:
         """Return the stream of requests that are over."""
         if self._live is None:
             (live,) = load("live")
-            self._live = live(self._server.be_watched, asyncio.get_running_loop(), time.time, self.sent_model)
+            self._live = live(self._let_watch, asyncio.get_running_loop(), time.time, self.whither)
         stream: Response = self._live.watch(request)
         return stream
 
@@ -1008,6 +1021,14 @@ _OPTIONS = (
         "keys",
     ),
     _Option(
+        ("-q", "--quiet"), _SERVING,
+        {"action": "store_true", "help": "log no requests; what goes wrong is told all the same"},
+    ),
+    _Option(
+        ("-v", "--verbose"), _SERVING,
+        {"action": "store_true", "help": "log all that is known of each request, in one line, probes too"},
+    ),
+    _Option(
         ("--check",), _SERVING,
         {"action": "store_true", "help": "say what the effective configuration is, secrets masked, and stop"},
     ),
@@ -1476,7 +1497,17 @@ def _settings_from(options: argparse.Namespace) -> tuple[Settings, str]:
         value = getattr(options, key)
         if value is not None:
             configuration.set("server", key, value, f"--{key}")
-    return configuration.settings(options.command, os.environ), source
+    if options.quiet and options.verbose:
+        raise UsageError("-q and -v: one says less, the other more; give one of them")
+    settings = configuration.settings(options.command, os.environ)
+    said: dict[str, typing.Any] = {}
+    if options.quiet:
+        said = {"log_requests": False}
+    elif options.verbose:
+        said = {"log_requests": True, "log_probes": True}
+        if settings.server.log not in TELLING_FORMS:
+            said["log"] = "line"
+    return settings._replace(server=ServerSettings(**{**vars(settings.server), **said})), source
 
 
 def _find_config() -> str | None:
@@ -1735,7 +1766,16 @@ def _open_log(
 
 
 def _use_log(log: Log, settings: ServerSettings) -> None:
-    log.use(settings.log, () if settings.log_probes else PROBES)
+    log.use(
+        settings.log, () if settings.log_probes else PROBES, records_requests=settings.log_requests,
+        has_colours=not settings.log_file and _has_colours(),
+    )  # fmt: skip
+
+
+def _has_colours() -> bool:
+    """Tell whether lines on standard error may have colours: on a terminal that has some (https://no-color.org)."""
+    is_terminal = sys.stderr is not None and sys.stderr.isatty()
+    return is_terminal and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
 
 
 class _LogTarget:

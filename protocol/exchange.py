@@ -128,6 +128,19 @@ class Charge(typing.Protocol):
         """Let `hear` have what the log tells of it: now, or when an answer ends that goes on without its client."""
 
 
+class Sight(typing.Protocol):
+    """What is seen of one request and its answer while somebody tells of them afterwards (protocol/service/seen.py)."""
+
+    def queued(self, seconds: float) -> None:
+        """Learn for how long the request has waited until there could be a connection."""
+
+    def connected(self, seconds: float) -> None:
+        """Learn for how long a connection was opened for the request."""
+
+    def told(self, request: Request, seconds: float, attempts: typing.Sequence[str]) -> JsonObject:
+        """Return what there is to tell of a request that is over now and took so many seconds."""
+
+
 class Request:
     """A request: its head, and its body held (`body`) or on its way (`stream`), as its endpoint chose.
 
@@ -139,12 +152,13 @@ class Request:
 
     What a backend holds for a request besides its body is counted here, in the server's account of all that is held
     (`account`), and given back when the request is over. `take` is what the instrument knows of it, None while that is
-    off; `charge` is what it costs, None where nobody counts that.
+    off; `charge` is what it costs, None where nobody counts that; `seen` is what is seen of its answer, None where
+    nobody looks.
     """
 
     __slots__ = (
         "_account", "_first", "_json", "body", "charge", "deadline", "facts", "head", "held_bytes", "id", "key_origin",
-        "path", "peer", "stream", "take",
+        "path", "peer", "seen", "stream", "take",
     )  # fmt: skip
 
     def __init__(self, head: RequestHead, id: str, peer: str, account: HeldBytes | None = None) -> None:
@@ -164,6 +178,7 @@ class Request:
         self.key_origin: str | None = None
         self.take: Take | None = None
         self.charge: Charge | None = None
+        self.seen: Sight | None = None
         self._json: typing.Any = None
 
     @property
@@ -229,7 +244,7 @@ class Request:
         other = Request(self.head, id, self.peer)
         other.path, other.body, other.stream = self.path, self.body, self.stream
         other.deadline, other.key_origin, other.take = self.deadline, self.key_origin, self.take
-        other.charge = self.charge
+        other.charge, other.seen = self.charge, self.seen
         other._first = self._first or self
         return other
 
@@ -237,7 +252,7 @@ class Request:
         """Return the same request with another head, which leads to the same endpoint, and without its body."""
         other = Request(head, self.id, self.peer)
         other.path, other.deadline, other.key_origin = self.path, self.deadline, self.key_origin
-        other.take, other.charge = self.take, self.charge
+        other.take, other.charge, other.seen = self.take, self.charge, self.seen
         other._first = self._first or self
         return other
 

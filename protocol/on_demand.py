@@ -45,6 +45,9 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     "config file": (("protocol.config_file", "read_entries"),),
     # A mistake in it.
     "near word": (("protocol.nearest", "nearest"),),
+    # A log with one line a request, and one that tells what is seen of answers.
+    "line of a request": (("protocol.service.log_line", "request_line"),),
+    "onlooker": (("protocol.service.seen", "Onlooker"),),
     # A line of the log that tells of a key.
     "key label": (("protocol.service.key_label", "md5_label"),),
     # A start whose backends hold a key.

@@ -197,7 +197,7 @@ def test_where_routes_stand_nothing_takes_what_they_do_not_name():
         ("[mock]\nspeed = fast\n", "config.ini line 2 [mock] speed = 'fast': expected a factor, e.g. 1"),
         ("[server]\nidle_timeout = nan\n", "config.ini line 2 [server] idle_timeout = 'nan': expected seconds"),
         ("[server]\nmax_head = 1T\n", "config.ini line 2 [server] max_head = '1T': expected a size in bytes"),
-        ("[server]\nlog = loud\n", "config.ini line 2 [server] log = 'loud': expected text | json | off"),
+        ("[server]\nlog = loud\n", "config.ini line 2 [server] log = 'loud': expected text | line | json | off"),
         (
             "[server]\nprot = 1\n",
             "config.ini line 2 [server] prot: there is no key 'prot' in [server]; did you mean port?; it has host, port",

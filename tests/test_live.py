@@ -38,7 +38,7 @@ def watched():
     """Give a loop whose time stands still, a live view, and the times at which it was put around the server."""
     loop = FakeLoop()
     switched = []
-    live = Live(switched.append, loop, lambda: 1700000000.0, str)
+    live = Live(switched.append, loop, lambda: 1700000000.0, lambda asked: ("mock", asked))
     yield loop, live, switched
     loop.close()
 

@@ -128,7 +128,7 @@ def test_json_lines_say_the_same():
     }  # fmt: skip
     assert [json.loads(line) for line in lines] == [
         {**common, "event": "request_started"},
-        {**common, "event": "request_completed", "status": 499, "seconds": 0.123457},
+        {**common, "event": "request_completed", "status": 499, "seconds": 0.123457, "ended": "left"},
         {"time": ZONED, "event": "message", "message": 'something "quoted"\n'},
     ]
 
@@ -150,6 +150,63 @@ def test_json_lines_tell_the_time_zone_and_text_lines_do_not(monkeypatch, zone, 
     assert lines[1] == f"2024-01-01 {stamp[:8]} - x\n"
 
 
+# ---- one line
+
+
+class Seen:
+    """What was seen of an answer."""
+
+    def __init__(self, **told):
+        self._told = told
+
+    def told(self, request, seconds, attempts):
+        return dict(self._told)
+
+
+def test_a_request_is_one_line_that_tells_what_is_known():
+    log, lines = logged("line")
+    asked = request("/v1/chat/completions?key=x", f"authorization: Bearer {SECRET}")
+    asked.seen = Seen(asked="gpt-4o", sent="qwen3", backend="relay", seconds_first=0.5, tok_in=12, tok_out=85)
+    log.started(asked)
+    assert lines == []
+    log.completed(asked, 200, 2.3449, attempts=("spare=503", "relay=200"))
+    log.answered(request("/health", method="GET"), 404, 0.0)
+    log.say("something")
+    assert lines == [
+        f"{ZONED} POST /v1/chat/completions 200 2.345s first=0.500s model=gpt-4o>qwen3 backend=relay key={LABEL} "
+        "tries=spare=503,relay=200 tokens=12+85 ended=done ip=192.168.1.100 id=req_1\n",
+        f"{ZONED} GET /health 404 0.000s key=- ended=done ip=192.168.1.100 id=req_1\n",
+        f"{ZONED} something\n",
+    ]
+
+
+def test_a_line_stays_one_and_tells_a_terminal_nothing():
+    log, lines = logged("line")
+    asked = request()
+    asked.seen = Seen(asked="a b\n\x1b[31mc\u2028d" + "e" * 200, backend="\x9b")
+    log.completed(asked, 200, 0.0)
+    assert lines[0].isprintable() is False and lines[0].rstrip("\n").isprintable()
+    assert " model=a?b??[31mc?d" in lines[0] and "…" in lines[0] and len(lines[0]) < 300
+
+
+@pytest.mark.parametrize(("status", "shown"), [(200, "\x1b[32m200\x1b[0m"), (404, "\x1b[33m404\x1b[0m"), (502, "\x1b[31m502\x1b[0m")])  # fmt: skip
+def test_a_status_has_its_colour_where_colours_are_wanted(status, shown):
+    log, lines = logged("line")
+    log.use("line", has_colours=True)
+    log.completed(request(), status, 0.0)
+    assert f" {shown} " in lines[0]
+
+
+@pytest.mark.parametrize("form", ["text", "line", "json"])
+def test_a_log_without_requests_has_what_the_server_says(form):
+    log, lines = logged(form)
+    log.use(form, records_requests=False)
+    assert not log.records_requests
+    log.say("something")
+    log.failure(request(), ValueError())
+    assert len(lines) == 2
+
+
 # ---- off
 
 
@@ -162,7 +219,7 @@ def test_off_is_silent():
     assert lines == []
 
 
-@pytest.mark.parametrize("form", ["text", "json"])
+@pytest.mark.parametrize("form", ["text", "line", "json"])
 def test_the_other_forms_record_requests(form):
     assert logged(form)[0].records_requests
 
@@ -245,9 +302,15 @@ def test_the_json_log_has_the_ids_of_a_callers_trace():
 
 @pytest.mark.parametrize(
     "value",
-    ["", "00", f"ff-{TRACE}-{SPAN}-01", f"00-{'0' * 32}-{SPAN}-01", f"00-{TRACE}-{'0' * 16}-01", f"00-{TRACE.upper()}-{SPAN}-01", f"00-{TRACE}-{SPAN}-0"],
+    ["", "00", f"ff-{TRACE}-{SPAN}-01", f"00-{'0' * 32}-{SPAN}-01", f"00-{TRACE}-{'0' * 16}-01", f"00-{TRACE.upper()}-{SPAN}-01", f"00-{TRACE}-{SPAN}-0", f"00-{TRACE}-{SPAN}-01-more", f"01-{TRACE}-{SPAN}-01more", f"00-{TRACE}-{SPAN}-01\r\ntraceparent: 00-{TRACE}-{SPAN}-01"],
 )  # fmt: skip
 def test_what_is_no_traceparent_is_not_told(value):
     log, lines = logged("json")
     log.started(request("/v1/chat/completions", f"traceparent: {value}"))
     assert "trace_id" not in json.loads(lines[0])
+
+
+def test_a_later_version_may_have_more_behind_the_flags():
+    log, lines = logged("json")
+    log.started(request("/v1/chat/completions", f"traceparent: 01-{TRACE}-{SPAN}-01-more"))
+    assert json.loads(lines[0])["trace_id"] == TRACE

@@ -119,7 +119,7 @@ class NativeClient:
             self._log.say(f"Request {caller.request.id}: {exc.message} ({exc.where}) {SENT_AGAIN}")
 
         try:
-            answer = await self._pool.send(request, deadline, on_replaced=note_replaced)
+            answer = await self._pool.send(request, deadline, on_replaced=note_replaced, phases=caller.request.seen)
         except UpstreamFailed as exc:
             raise to_dashscope_error(exc) from exc
         if 200 <= answer.head.status < 300:

@@ -279,9 +279,9 @@ class Relay:
 
         try:
             if outgoing is None:
-                answer = await self._pool.send(to_send, request.deadline, begun, note_replaced)
+                answer = await self._pool.send(to_send, request.deadline, begun, note_replaced, request.seen)
             else:
-                answer = await self._pool.open_tunnel(to_send, outgoing, request.deadline)
+                answer = await self._pool.open_tunnel(to_send, outgoing, request.deadline, request.seen)
             status = answer.head.status
             attempts.append(f"{self.name}={status}")
             tried = tuple(attempts)

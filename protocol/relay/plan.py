@@ -159,7 +159,7 @@ class Planner:
     def _make_plan(self, request: Request) -> Plan:
         head, plans = request.head, request.facts.plans
         usual: Plan | None = plans.get(self._name)
-        if usual is None:
+        if usual is None or not head.lines:
             usual = self._make_whole(request)
             if not head.lines or not self._is_usual(head):
                 return usual

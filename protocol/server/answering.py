@@ -17,6 +17,7 @@ from protocol.held_bytes import HeldBytes
 from protocol.server.slicing import SLICE_BYTES
 from protocol.service.log import RequestLog
 from protocol.service.metrics import Metrics
+from protocol.service.trace import begin_trace
 from protocol.wire.http1.messages import RequestHead
 from protocol.wire.http1.writers import ResponseWriter, chunked_answer, encode_fields, sized_answer
 
@@ -35,6 +36,8 @@ class ServerForRequests(typing.Protocol):
     errors: ErrorShapes
     held: HeldBytes
     on_request: typing.Callable[[Request], None] | None
+    #: Whether requests that belong to no trace begin one.
+    begins_traces: bool
 
     def new_id(self) -> str:
         """Return a request id that no other request has."""
@@ -53,7 +56,10 @@ def new_request(server: ServerForRequests, head: RequestHead, facts: HeadFacts, 
     """Make a request of a head that came from `peer`, and count it."""
     request_id = (not facts.has_no_id and _callers_id(head, facts)) or server.new_id()
     server.metrics.in_flight += 1
-    return Request(head, request_id, peer, server.held)
+    request = Request(head, request_id, peer, server.held)
+    if server.begins_traces:
+        begin_trace(request)
+    return request
 
 
 def note_begun(server: ServerForRequests, request: Request) -> None:
@@ -114,7 +120,10 @@ def note_completed(
     if request.charge is not None:
         request.charge.end(status)
     if log.records_requests:
-        log.completed(request, status, seconds, "" if response is None else response.request_id)
+        if response is None:
+            log.completed(request, status, seconds)
+        else:
+            log.completed(request, status, seconds, response.request_id, response.attempts)
     return now
 
 

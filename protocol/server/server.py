@@ -57,9 +57,6 @@ class Watcher(typing.Protocol):
     def around(self, endpoint: Endpoint) -> Endpoint:
         """Return an endpoint that answers as another does."""
 
-    def log_for(self, log: RequestLog) -> RequestLog:
-        """Return a log that does what another does."""
-
 
 class Server:
     """Listens, holds the connections, and ends them in good order.
@@ -105,8 +102,7 @@ class Server:
         self.draining = False
         #: The port that is listened on; 0 before `listen`.
         self.port = 0
-        self._own_log = log
-        self._watcher: Watcher | None = None
+        self._watchers: tuple[Watcher, ...] = ()
         self._obey(application, cors, settings)
         self._listener: Listener | None = None
         self._forgetting: asyncio.TimerHandle | None = None
@@ -124,6 +120,7 @@ class Server:
         self.head_seconds = settings.head_timeout or math.inf
         self.body_seconds = settings.body_timeout or math.inf
         self.idle_seconds = settings.idle_timeout or math.inf
+        self.begins_traces = settings.trace == "begin"
         self._application = application
         self._cors = cors
 
@@ -243,12 +240,14 @@ class Server:
     def route(self, request: Request) -> Endpoint:
         """Choose the endpoint from the head; ApiError where there is none."""
         endpoint = self._application.route(request)
-        return endpoint if self._watcher is None else self._watcher.around(endpoint)
+        for watcher in self._watchers:
+            endpoint = watcher.around(endpoint)
+        return endpoint
 
-    def be_watched(self, watcher: Watcher | None) -> None:
-        """Let a watcher see each request from now on; None for nobody any more."""
-        self._watcher = watcher
-        self.log = self._own_log if watcher is None else watcher.log_for(self._own_log)
+    def be_watched(self, watchers: typing.Sequence[Watcher], log: RequestLog) -> None:
+        """Let watchers see the answers to requests from now on, and a log learn of their ends."""
+        self._watchers = tuple(watchers)
+        self.log = log
         self.forget_heads()
 
     def forget_heads(self) -> None:

@@ -59,9 +59,17 @@ class ServerSettings(Section):
     keys_file: str = option("", parse_text, "file of the keys that callers need (keys.ini); empty: nobody needs one")
     page: bool = option("no", parse_switch, "yes: the page for people at / is shown beyond this machine, too")
     journal: bool = option("no", parse_switch, "yes: keep a journal of all calls, which /_oaiserve/calls shows")
-    log: str = option("text", parse_choice("text", "json", "off"), "text, json or off")
+    log: str = option(
+        "text", parse_choice("text", "line", "json", "off"), "text, line (one a request, for people), json or off"
+    )
+    log_requests: bool = option("yes", parse_switch, "no: the log has what the server itself has to say alone")
     log_file: str = option("", parse_text, "file to append the log to; empty is standard error")
     log_probes: bool = option("no", parse_switch, "yes: requests for /health and /ready stand in the log, too")
+    trace: str = option(
+        "pass",
+        parse_choice("pass", "begin"),
+        "traceparent: pass it on as it came, or also begin a trace where none came",
+    )
 
     @classmethod
     def completed(cls, values: dict[str, typing.Any], environ: typing.Mapping[str, str]) -> dict[str, typing.Any]:

@@ -12,20 +12,16 @@ people can look at, the others of the same moment are only counted.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import typing
 
-from protocol.errors import ApiError, without_keys
-from protocol.exchange import LONG_BODY, Answer, Endpoint, LateEndpoint, Paced, Pushed, Request, Response, Sink
-from protocol.on_demand import load
+from protocol.errors import without_keys
+from protocol.exchange import Endpoint, Pushed, Request, Response, Sink
 from protocol.openai.answers import EVENT_STREAM_FIELDS
-from protocol.openai.asked_model import asked_model, head_model
-from protocol.openai.usage import UsageReader
 from protocol.service.doors import LIVE_PATH, PROBES
 from protocol.service.log import RequestLog, key_label, logged_target
+from protocol.service.seen import Whither, seen_endpoint
 from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.sse import KEEP_ALIVE, encode_event
-from protocol.witness import passing, witnessed
 
 _BLOCK_SECONDS = 0.25
 # Requests of a block that are shown, not only counted: 400 a second are more than anybody can read.
@@ -34,30 +30,27 @@ _MOST_ROWS = 100
 _UNSHOWN = frozenset((LIVE_PATH, *PROBES))
 # Blocks' times without one, after which a comment goes out: whoever is on the way must not take the line for dead.
 _SILENT_TICKS = 60
-# A stream tells its usage in one of its last events.
-_LAST_FRAMES = 4
 
 
 class Live:
     """The viewers, and what they are told.
 
     `be_watched` puts what it gets around the server's endpoints and log, None takes that away. `clock` gives seconds
-    since the epoch. `sent_model` says what a model is called where it is asked; ApiError where nobody takes it.
+    since the epoch. `whither` says where a model is asked.
     """
 
     def __init__(
         self,
-        be_watched: typing.Callable[[Live | None], None],
+        be_watched: typing.Callable[[Live | None], object],
         loop: asyncio.AbstractEventLoop,
         clock: typing.Callable[[], float],
-        sent_model: typing.Callable[[str], str],
+        whither: Whither,
     ) -> None:
         self._be_watched = be_watched
         self._loop = loop
         self._clock = clock
-        self._sent_model = sent_model
+        self._whither = whither
         self._viewers: set[_Viewer] = set()
-        self._answers: dict[Request, _Seen] = {}
         self._rows: list[bytes] = []
         self._skipped = 0
         self._silent_ticks = 0
@@ -86,7 +79,6 @@ class Live:
             self._timer.cancel()
             self._timer = None
             self._be_watched(None)
-            self._answers.clear()
             self._rows.clear()
             self._skipped = 0
 
@@ -110,152 +102,55 @@ class Live:
 
     def around(self, endpoint: Endpoint) -> Endpoint:
         """Return an endpoint whose answers are seen (server.Watcher)."""
-        if isinstance(endpoint, LateEndpoint):
-            late = endpoint
-
-            async def find(request: Request) -> Endpoint:
-                return self.around(await late.find(request))
-
-            return LateEndpoint(find, streams_body=late.streams_body)
-
-        def answer(request: Request) -> Answer:
-            # Who watched may have left since; and what comes when no more can be shown is only counted, as a rule.
-            if not self._viewers or len(self._rows) >= _MOST_ROWS:
-                return endpoint.answer(request)
-            seen = self._answers[request] = _Seen(endpoint.label, self._loop.time)
-            if request.stream is not None and request.method == "POST":
-                request.stream = _Read(request.stream, seen.body)
-            return passing(endpoint.answer(request), seen.passing)
-
-        return Endpoint(
-            answer, endpoint.label, streams_body=endpoint.streams_body, errors=endpoint.errors,
-            is_vital=endpoint.is_vital, early_head=endpoint.early_head,
-        )  # fmt: skip
+        # Who watched may have left since; and what comes when no more can be shown is only counted, as a rule.
+        return seen_endpoint(
+            endpoint, self._loop.time, self._whither, lambda: bool(self._viewers) and len(self._rows) < _MOST_ROWS
+        )
 
     def log_for(self, log: RequestLog) -> RequestLog:
-        """Return a log whose requests are seen (server.Watcher)."""
+        """Return a log whose requests are seen."""
         return _Told(log, self)
 
-    def note(self, request: Request, status: int, seconds: float) -> None:
+    def note(self, request: Request, status: int, seconds: float, attempts: typing.Sequence[str] = ()) -> None:
         """Learn that a request is over."""
-        seen = self._answers.pop(request, None)
         if not self._viewers or request.head.path in _UNSHOWN:
             return
         if len(self._rows) >= _MOST_ROWS:
             self._skipped += 1
         elif request.charge is None:
-            self._add(self._row(request, status, seconds, seen, {}))
+            self._add(self._row(request, status, seconds, attempts, {}))
         else:
-            request.charge.tell(lambda told: self._add(self._row(request, status, seconds, seen, told)))
+            request.charge.tell(lambda told: self._add(self._row(request, status, seconds, attempts, told)))
 
     def _add(self, row: JsonObject) -> None:
         self._rows.append(encode_json({name: value for name, value in row.items() if value not in ("", None, [])}))
 
     def _row(
-        self, request: Request, status: int, seconds: float, seen: _Seen | None, charged: JsonObject
+        self, request: Request, status: int, seconds: float, attempts: typing.Sequence[str], charged: JsonObject
     ) -> JsonObject:
         """Return what is shown of a request; `charged` is what the log tells of its cost, {} where nobody counts."""
         method, path = request.facts.logged_target or logged_target(request)
         row: JsonObject = {
             "at": round(self._clock(), 3), "id": without_keys(request.id, request.key), "method": method, "path": path,
             "peer": request.peer, "status": status, "seconds": round(seconds, 6), "key": key_label(request),
+            "attempts": list(attempts),
         }  # fmt: skip
-        if seen is not None:
-            row.update(seen.told(seconds))
+        seen = {} if request.seen is None else request.seen.told(request, seconds, attempts)
+        row.update({shown: seen[name] for name, shown in _SEEN if name in seen})
         if request.take is not None:
-            row.update(request.take.told())
+            row.update({name: value for name, value in request.take.told().items() if value != ""})
         row.update({name: charged[name] for name in ("asked", "sent", "backend", "key") if charged.get(name)})
-        if not row.get("asked"):
-            row["asked"] = _model_of(request, b"" if seen is None else bytes(seen.body))
-        if row["asked"] and not row.get("sent"):
-            with contextlib.suppress(ApiError):
-                row["sent"] = self._sent_model(row["asked"])
         for name in ("asked", "sent", "session"):  # whatever a client writes there
             if row.get(name):
                 row[name] = without_keys(row[name], request.key)
         return row
 
 
-def _model_of(request: Request, streamed: bytes) -> str:
-    """Return the model that a request has asked for, "" for none that is told soon."""
-    if streamed:
-        (find_model,) = load("JSON with a model")
-        found = find_model(streamed)
-        return found[0] if found else head_model(request)
-    if len(request.body) <= LONG_BODY:
-        with contextlib.suppress(ApiError):
-            return asked_model(request, LONG_BODY)
-    return head_model(request)
-
-
-class _Seen:
-    """What is seen of one answer: its first byte, in the loop's time, its tokens, and what was tried for it."""
-
-    __slots__ = ("_attempts", "_began", "_first", "_now", "_reader", "body", "label")
-
-    def __init__(self, label: str, now: typing.Callable[[], float]) -> None:
-        self.label = label
-        #: The beginning of a request's body that is read as it comes.
-        self.body = bytearray()
-        self._now = now
-        self._began = now()
-        self._first: float | None = None
-        self._reader = UsageReader()
-        self._attempts: tuple[str, ...] = ()
-
-    def passing(self, response: Response) -> Response:
-        """Return an answer whose body is seen as it leaves."""
-        self._attempts = response.attempts
-        body = response.body
-        if isinstance(body, Paced):  # the server sends it, at times that are known
-            self._first = self._now() + body.first_delay
-            self._reader.took(b"".join(body.frames[-_LAST_FRAMES:]))
-            return response
-        return Response(
-            response.status, response.fields, witnessed(body, self), response.length, response.request_id,
-            response.attempts,
-        )  # fmt: skip
-
-    def took(self, data: bytes) -> None:
-        """Learn that a piece of the answer leaves (Witness)."""
-        if self._first is None:
-            self._first = self._now()
-        self._reader.took(data)
-
-    def whole(self) -> None:
-        """Learn that the answer has come to its end; the log learns it, too (Witness)."""
-
-    def cut(self, error: Exception | None = None) -> None:
-        """Learn that the answer breaks off; the log learns it, too (Witness)."""
-
-    def told(self, seconds: float) -> JsonObject:
-        """Return what is to be shown of it; the request took so many seconds in all."""
-        usage, first = self._reader.usage, self._first
-        told: JsonObject = {"endpoint": self.label, "attempts": list(self._attempts)}
-        if first is not None:
-            told["first"] = round(min(first - self._began, seconds), 6)
-        if usage is not None:
-            told["in"], told["out"] = usage.input, usage.output
-        return told
-
-
-class _Read:
-    """A request's body that is read as it comes; its beginning is kept. It is no generator: that had to be closed."""
-
-    __slots__ = ("_kept", "_stream")
-
-    def __init__(self, stream: typing.AsyncIterator[bytes], kept: bytearray) -> None:
-        self._stream = stream
-        self._kept = kept
-
-    def __aiter__(self) -> _Read:
-        return self
-
-    async def __anext__(self) -> bytes:
-        data = await self._stream.__anext__()
-        if len(self._kept) < LONG_BODY:
-            self._kept += data[:LONG_BODY]
-        return data
+# What is seen of an answer, and how the page calls it.
+_SEEN = (
+    ("endpoint", "endpoint"), ("asked", "asked"), ("sent", "sent"), ("backend", "backend"), ("seconds_first", "first"),
+    ("tok_in", "in"), ("tok_out", "out"),
+)  # fmt: skip
 
 
 class _Viewer(Pushed):
@@ -308,7 +203,7 @@ class _Viewer(Pushed):
 
 
 class _Told:
-    """The server's log, which the live view is told with (service/log.RequestLog)."""
+    """The server's log, with which the live view is told (service/log.RequestLog)."""
 
     records_requests = True
 
@@ -321,11 +216,13 @@ class _Told:
         if self._log.records_requests:
             self._log.started(request)
 
-    def completed(self, request: Request, status: int, seconds: float, answer_id: str = "") -> None:
+    def completed(
+        self, request: Request, status: int, seconds: float, answer_id: str = "", attempts: typing.Sequence[str] = ()
+    ) -> None:
         """Note that its answer has been sent."""
         if self._log.records_requests:
-            self._log.completed(request, status, seconds, answer_id)
-        self._live.note(request, status, seconds)
+            self._log.completed(request, status, seconds, answer_id, attempts)
+        self._live.note(request, status, seconds, attempts)
 
     def answered(self, request: Request, status: int, seconds: float, answer_id: str = "") -> None:
         """Note both at once."""

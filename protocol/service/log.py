@@ -1,4 +1,4 @@
-"""The log: one line when a request starts and one when it ends, and what the server itself has to say.
+"""The log: one line when a request starts and one when it ends, or one alone, and what the server itself has to say.
 
 Lines are gathered and written once a turn of the event loop. Keys, bodies and query strings are never logged; a key
 shows as the first eight hex digits of its MD5: a label that tells callers apart, not a protection.
@@ -7,7 +7,6 @@ shows as the first eight hex digits of its MD5: a label that tells callers apart
 from __future__ import annotations
 
 import json
-import re
 import time
 import traceback
 import typing
@@ -15,10 +14,14 @@ import typing
 from protocol.errors import without_keys
 from protocol.exchange import Request
 from protocol.on_demand import load
+from protocol.service.trace import trace_of
 from protocol.wire.json_text import JsonObject
 
-# W3C Trace Context §3.2: version, trace-id, parent-id, flags; a later version may have more. Neither id is all zeros.
-_TRACEPARENT = re.compile(r"(?!ff)[0-9a-f]{2}-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(?:-.*)?")
+# The status of a request whose client had gone.
+_LEFT = 499
+
+#: The forms whose lines tell what is seen of answers (protocol/service/seen.py).
+TELLING_FORMS = frozenset(("json", "line"))
 
 
 class RequestLog(typing.Protocol):
@@ -31,7 +34,9 @@ class RequestLog(typing.Protocol):
     def started(self, request: Request) -> None:
         """Learn that a request came."""
 
-    def completed(self, request: Request, status: int, seconds: float, answer_id: str = "") -> None:
+    def completed(
+        self, request: Request, status: int, seconds: float, answer_id: str = "", attempts: typing.Sequence[str] = ()
+    ) -> None:
         """Learn that its answer has been sent."""
 
     def answered(self, request: Request, status: int, seconds: float, answer_id: str = "") -> None:
@@ -48,7 +53,7 @@ class RequestLog(typing.Protocol):
 
 
 class Log:
-    """Writes lines of the form "text", "json" or "off" with `write` (which takes a str of whole lines).
+    """Writes lines of the form "text", "line", "json" or "off" with `write` (which takes a str of whole lines).
 
     `call_soon` runs a callable on the event loop's next turn, for gathering; without it each line goes out at once.
     `clock` gives seconds since the epoch.
@@ -69,17 +74,29 @@ class Log:
         self._lines: list[str] = []
         self._stamp = ""
 
-    def use(self, form: str, unlogged: typing.Collection[str] = ()) -> None:
-        """Write lines of this form from now on, and none about requests for the paths that are `unlogged`."""
+    def use(
+        self,
+        form: str,
+        unlogged: typing.Collection[str] = (),
+        *,
+        records_requests: bool = True,
+        has_colours: bool = False,
+    ) -> None:
+        """Write lines of this form from now on, and none about requests for the paths that are `unlogged`.
+
+        Where requests are not recorded at all, what the server itself has to say is left. `has_colours` is for
+        terminals.
+        """
         self.form = form
         self._unlogged = frozenset(unlogged)
+        self._has_colours = has_colours
         self._second = -1  # each form has a stamp of its own
         #: Whether `started` and `completed` write anything.
-        self.records_requests = form != "off"
+        self.records_requests = records_requests and form != "off"
 
     def started(self, request: Request) -> None:
         """Note that a request came."""
-        if request.head.path in self._unlogged:
+        if request.head.path in self._unlogged or self.form == "line":
             return
         label = request.facts.key_label or key_label(request)
         if self.form == "text":
@@ -91,10 +108,13 @@ class Log:
         else:
             self._add(json.dumps(self._record("request_started", request, label, {})) + "\n")
 
-    def completed(self, request: Request, status: int, seconds: float, answer_id: str = "") -> None:
+    def completed(
+        self, request: Request, status: int, seconds: float, answer_id: str = "", attempts: typing.Sequence[str] = ()
+    ) -> None:
         """Note that its answer has been sent, after so many seconds; status 499 says that the client had gone.
 
-        `answer_id` is the id that the answer carried, if that was not the request's own.
+        `answer_id` is the id that the answer carried, if that was not the request's own; `attempts` is what was tried
+        upstream (Response.attempts).
         """
         if request.head.path in self._unlogged:
             return
@@ -108,12 +128,19 @@ class Log:
             # An upstream may repeat the caller's own key there.
             is_told = answer_id and answer_id != request.id and not (request.key and request.key in answer_id)
             more: JsonObject = {"answer_id": answer_id} if is_told else {}
-            more.update(status=status, seconds=round(seconds, 6))
+            more.update(status=status, seconds=round(seconds, 6), **_seen(request, status, seconds, attempts))
             record = self._record("request_completed", request, label, more)
             if request.charge is None:
-                self._add(json.dumps(record) + "\n")
+                self._write_record(record)
             else:
-                request.charge.tell(lambda told: self._add(json.dumps({**record, **told}) + "\n"))
+                request.charge.tell(lambda told: self._write_record({**record, **told}))
+
+    def _write_record(self, record: JsonObject) -> None:
+        if self.form == "line":
+            (request_line,) = load("line of a request")
+            self._add(request_line(record, self._has_colours))
+        else:
+            self._add(json.dumps(record) + "\n")
 
     def answered(self, request: Request, status: int, seconds: float, answer_id: str = "") -> None:
         """Note what `started` and `completed` do, for a request that was answered as soon as it came."""
@@ -136,6 +163,8 @@ class Log:
         """Write a line of the server's own: something it had to do that its owner should know."""
         if self.form == "json":
             self._add(json.dumps({"time": self._now(), "event": "message", "message": message}) + "\n")
+        elif self.form == "line":
+            self._add(f"{self._now()} {message}\n")
         elif self.form == "text":
             self._add(f"{self._now()} - {message}\n")
 
@@ -153,10 +182,10 @@ class Log:
 
     def _record(self, event: str, request: Request, label: str, more: JsonObject) -> JsonObject:
         method, path = request.facts.logged_target or logged_target(request)
-        trace = _TRACEPARENT.fullmatch(request.fields.get("traceparent"))
+        trace = trace_of(request.fields)
         if trace is not None:
-            # That of the caller: a relay passes it on as it came.
-            more = {"trace_id": trace[1], "span_id": trace[2], **more}
+            # Of the caller, whose field a relay passes on as it came, or begun here.
+            more = {"trace_id": trace.trace_id, "span_id": trace.span_id, **more}
         return {
             "time": self._now(), "event": event, "request_id": without_keys(request.id, request.key),
             "ip": request.peer, "method": method, "path": path, "api_key_hash": label, **more,
@@ -174,13 +203,27 @@ class Log:
         if second != self._second:
             self._second = second
             local = time.localtime(second)
-            if self.form == "json":
+            if self.form in TELLING_FORMS:
                 # RFC 3339: logs of hosts in several zones are put together. Older Pythons read no zone without ":".
                 text = time.strftime("%Y-%m-%dT%H:%M:%S%z", local)
                 self._stamp = f"{text[:-2]}:{text[-2:]}"
             else:
                 self._stamp = time.strftime("%Y-%m-%d %H:%M:%S", local)
         return self._stamp
+
+
+def _seen(request: Request, status: int, seconds: float, attempts: typing.Sequence[str]) -> JsonObject:
+    """Return what was seen of an answer, and how it ended: done, left by its client, or broken off."""
+    told: JsonObject = {"attempts": list(attempts)} if attempts else {}
+    if request.seen is not None:
+        told.update(request.seen.told(request, seconds, attempts))
+    if status == _LEFT:
+        told["ended"] = "left"
+    told.setdefault("ended", "done")
+    if request.take is not None:
+        met = request.take.told()
+        told.update({name: met[name] for name in ("rule", "fault", "session") if met.get(name)})
+    return told
 
 
 def key_label(request: Request) -> str:

@@ -205,7 +205,12 @@ class Router:
 
     def sent_model(self, asked: str) -> str:
         """Return what a model is called where it is asked first; ApiError 404 where no route takes it."""
-        return self.backends_for(asked)[0].sent_model(asked)
+        return self.whither(asked)[1]
+
+    def whither(self, asked: str) -> tuple[str, str]:
+        """Return who is asked first for a model, and what it is called there; ApiError 404 where no route takes it."""
+        backend = self.backends_for(asked)[0]
+        return backend.name, backend.sent_model(asked)
 
     def _forward_upgrade(self, request: Request) -> Answer:
         return _first_that_answers(self.backends_for(head_model(request)), request)

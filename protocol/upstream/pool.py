@@ -65,6 +65,16 @@ class UpstreamLimits(typing.NamedTuple):
     max_age: float = 600.0  # how old one may be when it is used again, so that changes of the name's addresses are seen
 
 
+class Phases(typing.Protocol):
+    """Who wants to know what a request has waited for."""
+
+    def queued(self, seconds: float) -> None:
+        """Learn for how long there could be no connection."""
+
+    def connected(self, seconds: float) -> None:
+        """Learn for how long one was opened."""
+
+
 class UpstreamPool:
     """The connections to one destination.
 
@@ -132,6 +142,7 @@ class UpstreamPool:
         end_by: float = 0.0,
         begun: UpstreamConnection | None = None,
         on_replaced: typing.Callable[[UpstreamBroke], object] | None = None,
+        phases: Phases | None = None,
     ) -> UpstreamAnswer:
         """Send a request and return its answer once the head is here; raise UpstreamFailed.
 
@@ -141,14 +152,20 @@ class UpstreamPool:
         request is sent again on a new one, once, and `on_replaced` learns of it. Nothing else is ever sent twice here.
         A stream cannot be sent again, so it goes out on a new connection at once.
         """
-        connection, head = await self._send(request, end_by, begun, on_replaced, may_reuse=request.stream is None)
+        connection, head = await self._send(
+            request, end_by, begun, on_replaced, phases, may_reuse=request.stream is None
+        )
         if head.status == 101:
             connection.dismiss()
             raise UpstreamBroke(self._name, "it changed the protocol without being asked to")
         return self.answer_on(connection, head, is_coded=is_coded(head))
 
     async def open_tunnel(
-        self, request: UpstreamRequest, outgoing: typing.AsyncIterator[bytes], end_by: float = 0.0
+        self,
+        request: UpstreamRequest,
+        outgoing: typing.AsyncIterator[bytes],
+        end_by: float = 0.0,
+        phases: Phases | None = None,
     ) -> UpstreamTunnel | UpstreamAnswer:
         """Send a request to change the protocol; return the tunnel, or the answer of an upstream that will not.
 
@@ -156,7 +173,7 @@ class UpstreamPool:
         us to it, as browsers have it for WebSockets, since few pass on a change of the protocol. For the rest see
         `send`.
         """
-        connection, head = await self._send(request, end_by, None, None, is_tunnelled=True)
+        connection, head = await self._send(request, end_by, None, None, phases, is_tunnelled=True)
         if head.status == 101:
             return UpstreamTunnel(
                 connection, head, outgoing, None if self.mask is None else self.mask.stream(has_end=False)
@@ -172,6 +189,7 @@ class UpstreamPool:
         end_by: float,
         begun: UpstreamConnection | None,
         on_replaced: typing.Callable[[UpstreamBroke], object] | None,
+        phases: Phases | None,
         *,
         may_reuse: bool = False,
         is_tunnelled: bool = False,
@@ -179,7 +197,7 @@ class UpstreamPool:
         """Return the connection on which the request is out, and the head of the answer."""
         connection = begun or (self._take_idle(asyncio.get_running_loop().time()) if may_reuse else None)
         if connection is None and self._is_full:
-            connection = await self._wait_for_room(self._connect_by(end_by), may_reuse)
+            connection = await self._wait_for_room(self._connect_by(end_by), may_reuse, phases)
         if connection is not None:
             try:
                 return connection, await self._exchange(connection, request, end_by, is_begun=begun is not None)
@@ -188,7 +206,7 @@ class UpstreamPool:
                     raise
                 if on_replaced is not None:
                     on_replaced(exc)
-        connection = await self._open(self._connect_by(end_by), is_tunnelled)
+        connection = await self._open(self._connect_by(end_by), is_tunnelled, phases)
         return connection, await self._exchange(connection, request, end_by)
 
     async def _exchange(
@@ -280,21 +298,32 @@ class UpstreamPool:
         connect_by = asyncio.get_running_loop().time() + (self.limits.connect_timeout or math.inf)
         return min(connect_by, end_by) if end_by else connect_by
 
-    async def _open(self, until: float, is_tunnelled: bool) -> UpstreamConnection:
+    async def _open(self, until: float, is_tunnelled: bool, phases: Phases | None) -> UpstreamConnection:
         """Return a new connection, once there may be one more; UpstreamUnreachable, UpstreamTimeout."""
         if self._is_full:
-            await self._wait_for_room(until, False)
+            await self._wait_for_room(until, False, phases)
         self._opening += 1
+        began = asyncio.get_running_loop().time()
         try:
             connection = await self._dialer.dial(until, self._note_lost, is_tunnelled=is_tunnelled)
         finally:
             self._opening -= 1
+            if phases is not None:
+                phases.connected(asyncio.get_running_loop().time() - began)
         if not connection.is_lost:  # else `_note_lost` has come already, and would never take it out
             self._connections.add(connection)
         return connection
 
-    async def _wait_for_room(self, until: float, may_reuse: bool) -> UpstreamConnection | None:
+    async def _wait_for_room(self, until: float, may_reuse: bool, phases: Phases | None) -> UpstreamConnection | None:
         """Wait until there may be one more connection, or one is idle that may be used: return that one."""
+        began = asyncio.get_running_loop().time()
+        try:
+            return await self._find_room(until, may_reuse)
+        finally:
+            if phases is not None:
+                phases.queued(asyncio.get_running_loop().time() - began)
+
+    async def _find_room(self, until: float, may_reuse: bool) -> UpstreamConnection | None:
         while self._is_full:
             connection = self._take_idle(asyncio.get_running_loop().time())
             if connection is not None:
