@@ -965,7 +965,10 @@ exit status: 0 stopped when told, 1 could not go on, 2 wrong usage or configurat
 def main(arguments: typing.Sequence[str] | None = None) -> int:
     """Run the command line; return the exit status: 0 stopped when told, 1 could not go on, 2 wrong usage."""
     try:
-        options = _parser().parse_args(arguments)
+        options = _parser().parse_intermixed_args(arguments)  # options may stand before, behind and between words
+        if options.help:
+            print(_help(options.command), end="")
+            return 0
         if options.more and options.command not in _WITH_MORE:
             raise UsageError(f"{evidence(options.more[0])} is one word too many; --help tells what there is")
         return {**_COMMANDS, **_OWN_COMMANDS}.get(options.command, _serve_command)(options)
@@ -1109,14 +1112,6 @@ _SAID = {
 }  # fmt: skip
 
 
-class _ShowHelp(argparse.Action):
-    """Shows the help of the command that stands before it, of the whole program where none does."""
-
-    def __call__(self, parser: argparse.ArgumentParser, namespace: argparse.Namespace, *_: typing.Any) -> None:
-        print(_help(namespace.command), end="")
-        parser.exit()
-
-
 def _help(command: str | None) -> str:
     """Return the help of a command, or of the whole program."""
     return (_parser() if command not in _SAID else _command_parser(command)).format_help()
@@ -1170,7 +1165,7 @@ def _parser() -> argparse.ArgumentParser:
         help="cassette check FILE, cassette import HAR FILE: recorded answers; key new NAME, key list, key check: keys "
         "of your callers",
     )
-    add("-h", "--help", nargs=0, action=_ShowHelp, help="say this, or behind a command what it takes")
+    add("-h", "--help", action="store_true", help="say this, or with a command what it takes")
     for option in _OPTIONS:
         add(*option.flags, **option.about)
     add("--version", action="version", version=__version__)

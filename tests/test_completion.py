@@ -30,6 +30,14 @@ def test_each_command_has_a_help_of_its_own(capsys, command):
         assert (option.flags[-1] in text.split()) == (command in option.commands)
 
 
+@pytest.mark.parametrize("options", [0, 1, 2], ids=["before", "between", "behind"])
+def test_options_stand_where_one_likes(capsys, options):
+    words = ["usage", "nothing.db"]
+    words[options:options] = ["--by", "day"]
+    assert oaiserve.main(words) == 2
+    assert "nothing.db" in capsys.readouterr().err
+
+
 def test_help_alone_tells_everything(capsys):
     text = said(capsys, "help")
     assert text == said(capsys, "--help") == said(capsys, "-h")
