@@ -187,6 +187,7 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     ),
     # Its first answer at a [pace NAME], of a length of its own, with anything drawn.
     "mock pace": (("protocol.mock.pace.pace", "Pace"),),
+    "mock repeating": (("protocol.mock.repeating", "repeating_endpoint"),),
     "mock lengths": (("protocol.mock.pace.lengths", "Lengths"),),
     "mock draws": (("protocol.mock.pace.request_keys", "RequestKeys"),),
     # Its first request in DashScope's own words.

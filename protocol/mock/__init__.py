@@ -11,6 +11,8 @@ load or import (protocol/__init__.py says what the mock may import at all):
         Its sections of the configuration.
     pace -> drawn, settings
         How long answers are, and what time their words take.
+    repeating -> nothing
+        Equal answers to equal requests, for `freeze`.
     unchecked -> nothing
         JSON read that may not be as the API describes it.
     json_schema -> nothing
@@ -47,6 +49,6 @@ load or import (protocol/__init__.py says what the mock may import at all):
         Who answers below which path: they are loaded with the first request there.
     api -> engine, families
         All of OpenAI's API.
-    backend -> settings, served_files, engine, inference, dashscope, api
+    backend -> settings, repeating, served_files, engine, inference, dashscope, api
         What the rest of the house sees of the mock.
 """

@@ -43,6 +43,7 @@ _MOCK_MODELS = (
 _MOCK_OWNER = "openai"
 
 _Clock = typing.Callable[[], float]
+_Repeating = typing.Callable[[Endpoint, str, str, str], Endpoint]
 _Sleep = typing.Callable[[float], typing.Awaitable[typing.Any]]
 
 
@@ -219,6 +220,9 @@ class _Mind:
         self._chat = Endpoint(answer_chat, "mock POST /chat/completions")
         # And so does not know the instrument.
         self._any_chat = Endpoint(chat.answer_other, "mock POST /chat/completions")
+        self._repeating: _Repeating | None = None
+        if settings.freeze:
+            (self._repeating,) = load("mock repeating")
         self._api: _Api | None = None
         self._native: _NativeApi | None = None
         self._has_ended = False
@@ -239,6 +243,10 @@ class _Mind:
 
     def endpoint(self, request: Request, path: str) -> Endpoint:
         """Return the endpoint for a path without /v1 and a method; ApiError 404 or 405."""
+        endpoint = self._usual_endpoint(request, path)
+        return endpoint if self._repeating is None else self._repeating(endpoint, request.method, path, self.time.seed)
+
+    def _usual_endpoint(self, request: Request, path: str) -> Endpoint:
         if path == "/chat/completions" and request.method == "POST":
             return self._chat if request.facts.session is None else self._any_chat
         if _is_loaded(request.path, path):

@@ -3,7 +3,8 @@
 Whatever else the parts of the mock share is in world.py, which a mock that only chats never loads.
 
 `freeze = yes` makes two runs of the same scenario equal to the byte: the time that answers tell stands still, and ids
-come from a seed. Life cycles go on all the same, by a clock of their own that `speed` makes faster.
+come from a seed, or, where nothing is kept of a request, from the request (protocol/mock/repeating.py). Life cycles go
+on all the same, by a clock of their own that `speed` makes faster.
 """
 
 from __future__ import annotations
@@ -70,7 +71,8 @@ class TimeAndChance:
         self._clock = clock
         # When the change of a plan was due that is being made, in the seconds of `clock`; None between changes.
         self._moment: float | None = None
-        self._seed = seed or ("oaiserve" if settings.freeze else "")
+        #: What all that is drawn comes from, "" for chance.
+        self.seed = seed or ("oaiserve" if settings.freeze else "")
         self._keys: _Keys | None = None
         self._lengths: _Lengths | None = None
         self._pacer: Pacer | None = None
@@ -177,7 +179,7 @@ class TimeAndChance:
         """Return the key by which all is drawn for a request that says this; it counts how often it comes."""
         if self._keys is None:
             (request_keys,) = load("mock draws")
-            seed = self._seed.encode() or self.random_bits(128).to_bytes(16, "little")
+            seed = self.seed.encode() or self.random_bits(128).to_bytes(16, "little")
             self._keys = typing.cast(_Keys, request_keys(seed))
         return self._keys.next(said)
 
