@@ -268,6 +268,15 @@ def test_a_failure_from_very_deep_is_one_line_of_bounded_length():
     assert lines[0].count("dive (") == 8
 
 
+@pytest.mark.parametrize("form", ["text", "line", "json"])
+def test_a_line_about_a_request_does_not_tell_the_key_that_its_caller_made_its_id(form):
+    log, lines = logged(form)
+    asked = request("/", f"authorization: Bearer {SECRET}")
+    asked.id = f"a-{SECRET}"
+    log.say_of(asked, "it failed")
+    assert "Request a-***: it failed" in lines[0] and SECRET not in lines[0]
+
+
 # ---- gathering
 
 

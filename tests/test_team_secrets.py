@@ -132,7 +132,7 @@ def secrets_in(text, secrets):
     return [secret for secret in secrets if secret in text or secret in decoded]
 
 
-@pytest.mark.parametrize(("form", "seed"), [("text", 1), ("json", 2)])
+@pytest.mark.parametrize(("form", "seed"), [("text", 1), ("json", 2), ("line", 3)])
 def test_no_key_and_no_hash_is_shown_or_written(command, tmp_path, form, seed):
     rolls = random.Random(seed)
     everywhere = [*HASHES, UPSTREAM_KEY]

@@ -262,7 +262,7 @@ class DashScope:
         """Return what to raise for an error: BackendFailed where the next backend may help, else the error itself."""
         if error.code in _LOGGED_CODES:
             where = f"{error.where or self._place}, try {len(caller.replaced) + 1}"
-            self._log.say(f"Request {caller.request.id}: {error.message} ({where})")
+            self._log.say_of(caller.request, f"{error.message} ({where})")
         fields = dict(error.fields)
         caller.adopt_request_id(fields.pop("x-request-id", None))
         if caller.answer_id:

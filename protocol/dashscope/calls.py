@@ -116,7 +116,7 @@ class NativeClient:
 
         def note_replaced(exc: UpstreamFailed) -> None:
             caller.replaced.append(f"{self._name}={exc.status}")
-            self._log.say(f"Request {caller.request.id}: {exc.message} ({exc.where}) {SENT_AGAIN}")
+            self._log.say_of(caller.request, f"{exc.message} ({exc.where}) {SENT_AGAIN}")
 
         try:
             answer = await self._pool.send(request, deadline, on_replaced=note_replaced, phases=caller.request.seen)

@@ -275,7 +275,7 @@ class Relay:
 
         def note_replaced(exc: UpstreamFailed) -> None:
             attempts.append(f"{self.name}={exc.status}")
-            self._log.say(f"Request {request.id}: {exc.message} ({exc.where}, try {len(attempts)}) {SENT_AGAIN}")
+            self._log.say_of(request, f"{exc.message} ({exc.where}, try {len(attempts)}) {SENT_AGAIN}")
 
         try:
             if outgoing is None:
@@ -292,7 +292,7 @@ class Relay:
                 is_owners = status not in _CALLERS_STATUSES or (self.holds_key and status != 404)
                 if is_owners and isinstance(outcome, Failure):
                     where = f"{self._place}, try {len(attempts)}"
-                    self._log.say(f"Request {request.id}: The backend '{self.name}' answered {status}. ({where})")
+                    self._log.say_of(request, f"The backend '{self.name}' answered {status}. ({where})")
             elif self._has_fallback and self._is_event_stream(answer.head):
                 outcome = await self._first_event(request, answer, tried)
             else:
@@ -302,7 +302,7 @@ class Relay:
                 answer.discard()
                 attempts.pop()
             attempts.append(f"{self.name}={exc.status}")
-            self._log.say(f"Request {request.id}: {exc.message} ({exc.where}, try {len(attempts)})")
+            self._log.say_of(request, f"{exc.message} ({exc.where}, try {len(attempts)})")
             return Failure(_as_response(exc, tuple(attempts)), 0.0 if exc.unsent else None)
         except asyncio.CancelledError:
             if answer is not None:

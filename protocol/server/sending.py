@@ -658,9 +658,7 @@ class Exchange:
         if isinstance(exc, ApiError):
             error = exc
             if error.where:
-                server.log.say(
-                    f"Request {self._request.id}: {error.message} ({error.where}, in the middle of its answer)"
-                )
+                server.log.say_of(self._request, f"{error.message} ({error.where}, in the middle of its answer)")
         else:
             server.log.failure(self._request, exc)
             error = internal_error("in the middle of this answer")

@@ -234,6 +234,10 @@ class _Told:
         """Write a line of the server's own."""
         self._log.say(message)
 
+    def say_of(self, request: Request, message: str) -> None:
+        """Write a line about a request."""
+        self._log.say_of(request, message)
+
     def failure(self, request: Request, exc: BaseException) -> None:
         """Write where a defect of ours came up."""
         self._log.failure(request, exc)

@@ -45,6 +45,9 @@ class RequestLog(typing.Protocol):
     def say(self, message: str) -> None:
         """Take a line of the server's own."""
 
+    def say_of(self, request: Request, message: str) -> None:
+        """Take a line about a request."""
+
     def failure(self, request: Request, exc: BaseException) -> None:
         """Learn where a defect of ours came up."""
 
@@ -168,6 +171,10 @@ class Log:
         elif self.form == "text":
             self._add(f"{self._now()} - {message}\n")
 
+    def say_of(self, request: Request, message: str) -> None:
+        """Write a line about a request. Its id may be the caller's own choice, and that his key."""
+        self.say(f"Request {without_keys(request.id, request.key)}: {message}")
+
     def failure(self, request: Request, exc: BaseException) -> None:
         """Write where a defect of ours came up: frames only, for a message or value may hold what is secret."""
         frames = traceback.extract_tb(exc.__traceback__)
@@ -222,7 +229,7 @@ def _seen(request: Request, status: int, seconds: float, attempts: typing.Sequen
     told.setdefault("ended", "done")
     if request.take is not None:
         met = request.take.told()
-        told.update({name: met[name] for name in ("rule", "fault", "session") if met.get(name)})
+        told.update({name: without_keys(met[name], request.key) for name in ("rule", "fault", "session") if met[name]})
     return told
 
 

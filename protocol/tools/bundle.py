@@ -61,6 +61,10 @@ _ZIPAPP_MAIN = """\
 
 import sys
 
+# In the grammar of Python 2, too: the other files are not.
+if sys.version_info < (3, 9):
+    sys.exit("oaiserve needs Python 3.9 or newer; this is %s (%s)" % (sys.version.split()[0], sys.executable))
+
 import oaiserve
 
 if __name__ == "__main__":
