@@ -7,6 +7,7 @@ nor listed fails the suite.
 
 from __future__ import annotations
 
+import hashlib
 import importlib.util
 import json
 import pathlib
@@ -20,6 +21,7 @@ from typing import Any, TypeVar
 import pytest
 from pages import BLOCKS, COMMANDS, PAGES, ROOT, Block, Terminal, block, place_python
 from programs import ANY_CHAT, Program, ask
+from scripted_upstream import scripted
 from upstreams import closed_port
 
 import oaiserve
@@ -589,6 +591,34 @@ def test_a_trusted_proxy_names_the_client(terminal: Terminal) -> None:
     with terminal.serving("python oaiserve.py") as server:
         assert chat(server, x_forwarded_for="203.0.113.1, 198.51.100.7, 10.1.2.3")[0] == 200
     assert "198.51.100.7" in terminal.log() and "203.0.113.1" not in terminal.log()
+
+
+LOG_LINE = block("README.md", "text", "POST /v1/chat/completions")
+
+
+def shape_of(line: str) -> str:
+    return re.sub(r"\d+", "0", re.sub(r"id=req_\w+", "id=req_0", line).strip())
+
+
+@runs(LOG_LINE)
+def test_a_line_of_the_log_is_as_it_is_shown(terminal: Terminal, upstream: oaiserve.RunningServer) -> None:
+    relayed(terminal, upstream)
+    terminal.variables.update(OPENAI_API_KEY=KEY, OAISERVE_RELAY_SPARE_RETRIES="0", TZ="CET-1")
+    (terminal.folder / "keys.ini").write_text(
+        f"[key alice]\nhash = sha256:{hashlib.sha256(KEY.encode()).hexdigest()}\n"
+    )
+    with scripted(lambda request: (503, {}, b"{}")) as spare:
+        (terminal.folder / "config.ini").write_text(
+            "[server]\nkeys_file = keys.ini\nlog = line\n[relay]\nmodel = qwen3\n[relay spare]\nmodel = qwen3\n"
+            f"base_url = {spare.url}\n[routes]\n* = spare, relay\n[ledger]\nfile = usage.db\n"
+        )
+        with terminal.serving("python oaiserve.py") as server:
+            for _ in range(2):  # the second one finds a connection that was kept
+                assert chat(server, authorization=f"Bearer {KEY}")[0] == 200
+    shown = [line for line in terminal.log().splitlines() if " POST " in line]
+    assert shape_of(shown[1]) == shape_of(terminal.text(LOG_LINE))
+    # Of several backends the one that answered counts in the ledger, too.
+    assert terminal.run("python oaiserve.py usage --by backend --csv").splitlines()[1].startswith("relay,2,")
 
 
 @runs(
