@@ -25,6 +25,16 @@ def test_what_is_not_refused_is_left_out(validate, name, value):
     assert ask(mock, "POST", "/v1/chat/completions", body)["choices"][0]["message"]["content"] == TEXT
 
 
+@pytest.mark.parametrize("validate", ["warn", "off"])
+@pytest.mark.parametrize("body", [{}, {"model": 3, "messages": 7}, {"model": "", "stream": False, "max_tokens": -3}])
+@pytest.mark.parametrize(
+    ("path", "object"), [("chat/completions", "chat.completion"), ("completions", "text_completion")]
+)
+def test_unchecked_a_model_is_made_up(path, object, body, validate):
+    answer = ask(make_mock(validate=validate), "POST", f"/v1/{path}", body)
+    assert (answer["object"], answer["model"]) == (object, "gpt-4o")
+
+
 def many_choices(count, properties):
     choice = {"anyOf": [{"type": "string"}, {"type": "null"}, {"type": "array", "items": {"type": "object"}}]}
     schema = {"type": "object", "properties": {f"p{number}": choice for number in range(properties)}}

@@ -9,7 +9,7 @@ import math
 import struct
 
 import pytest
-from mocks import make_mock, make_request
+from mocks import ask, make_mock, make_request
 
 from protocol.errors import ApiError
 from protocol.exchange import Response
@@ -132,8 +132,11 @@ def test_bad_request_is_openai_s_400(input, parameters, param, words):
 
 
 @pytest.mark.parametrize("input", [None, 5, {}, [None], [1, "a"], [["a"]]])
-def test_unchecked_nonsense_is_still_a_400(input):
-    assert refused(input, _mock=make_mock(validate="off")).message.startswith("'$.input' is invalid.")
+@pytest.mark.parametrize("validate", ["off", "warn"])
+def test_unchecked_nonsense_is_the_empty_text(validate, input):
+    body = {"model": "text-embedding-3-small", "input": input, "dimensions": 7000}
+    (given,) = ask(make_mock(validate=validate), "POST", "/v1/embeddings", body)["data"]
+    assert len(given["embedding"]) == 1536
 
 
 def test_first_word_s_delay_is_waited_for():

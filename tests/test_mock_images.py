@@ -159,7 +159,7 @@ def test_model_and_response_format_choose_between_url_and_base64(parameters, mem
 
 
 def test_url_leads_to_the_picture_that_base64_would_have_been():
-    mock = make_mock(freeze=True)
+    mock = make_mock(seed="1")
     answer = generate(mock, model="dall-e-3", size="1792x1024", prompt="100% & 猫?")
     [image] = answer["data"]
     assert set(answer) == {"created", "data"} and image["revised_prompt"] == "100% & 猫?"
@@ -167,7 +167,7 @@ def test_url_leads_to_the_picture_that_base64_would_have_been():
     fetched = mocks.respond(mock, "GET", image["url"][len("http://x") :])
     assert b"image/png" in fetched.fields
     same = generate(
-        make_mock(freeze=True), model="dall-e-3", size="1792x1024", prompt="100% & 猫?", response_format="b64_json"
+        make_mock(seed="1"), model="dall-e-3", size="1792x1024", prompt="100% & 猫?", response_format="b64_json"
     )
     assert [fetched.body] == pictures(same)
 
@@ -340,6 +340,12 @@ def test_each_model_has_its_own_bounds(parameters, param, words):
     error = refused(generate, **parameters)
     assert error.param == param and words in error.message
     assert generate(make_mock(validate="warn"), **parameters)["data"]
+
+
+@pytest.mark.parametrize("size", ["huge", "1x1", "9999x9999", 3])
+def test_unchecked_an_impossible_size_is_the_usual_one(size):
+    given = generate(make_mock(validate="off"), model="dall-e-3", size=size, response_format="b64_json")
+    assert heads(given) == [("png", 1024, 1024)]
 
 
 def edit_by_json(_mock, **body):

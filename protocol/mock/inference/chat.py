@@ -49,6 +49,8 @@ _SHAPING_PARAMETERS = frozenset(
 _LENGTH_PARAMETERS = ("max_tokens", "max_completion_tokens")
 _FEW_MESSAGES = 100  # that are gone through at once
 _CREATE_CHAT = "POST /chat/completions"
+# Who answers where a request is not checked and names no model.
+_UNNAMED_MODEL = "gpt-4o"
 _MOST_CHOICES = 128
 _MOST_CHOSEN_BYTES = 200_000  # of bodies read, one for each choice that differs: under 1 s; further choices repeat them
 _SPOKEN_WORD_BYTES = int(WORD_SECONDS * SPEECH_SAMPLE_RATE * 2 * 4 / 3)  # 16 bits a sample, in base64
@@ -86,7 +88,7 @@ class ChatCompletions:
 
     def answer(self, request: Request, body: JsonObject) -> Answer:
         """Answer POST /v1/chat/completions."""
-        model = checked_model(body)
+        model = asked_model(body, is_strict=self._is_strict)
         if self._is_strict:
             check_body(self._check, body)
             fault = chat_fault(body)
@@ -363,9 +365,11 @@ def _kept_choices(choices: typing.Sequence[JsonObject]) -> list[JsonObject]:
 # ---- what requests say ------------------------------------------------------------------------------------------
 
 
-def checked_model(body: JsonObject) -> str:
-    """Return the model that a body names; ApiError 400 in OpenAI's own words for it."""
+def asked_model(body: JsonObject, *, is_strict: bool) -> str:
+    """Return the model that a body names. Where it names none: ApiError 400 in OpenAI's own words; unchecked, one."""
     model = body.get("model")
+    if not is_strict:
+        return model if model and type(model) is str else _UNNAMED_MODEL
     if not model:
         raise ApiError(400, "you must provide a model parameter", param="model", code="missing_required_parameter")
     if type(model) is not str:

@@ -48,6 +48,7 @@ class Embeddings:
     def __init__(self, world: World) -> None:
         self._world = world
         self._gives_base64 = world.settings.unknown_ids != "invent"
+        self._is_strict = world.settings.validate == "strict"
         self._kept: dict[tuple[typing.Any, ...], bytes] = {}
 
     def operations(self) -> dict[str, Handler]:
@@ -55,14 +56,17 @@ class Embeddings:
         return {"POST /embeddings": self.create}
 
     def create(self, call: Call) -> typing.Any:
-        """Answer POST /v1/embeddings; ApiError 400 in OpenAI's words for what cannot be embedded."""
+        """Answer POST /v1/embeddings; ApiError 400 in OpenAI's words for what cannot be embedded.
+
+        Unchecked, the empty text stands for that, and a length that the model does not have is the usual one.
+        """
         body = call.body
         scripted_text(call.request, "embeddings", body, body.get("input"))
-        inputs = _inputs(body.get("input"))
+        inputs = _inputs(body.get("input"), is_strict=self._is_strict)
         tokens = _tokens(inputs)
         asked = body.get("model")
         model = asked if type(asked) is str else ""
-        dimension = _vector_dimension(model, body.get("dimensions"))
+        dimension = _vector_dimension(model, body.get("dimensions"), is_strict=self._is_strict)
         in_base64 = body.get("encoding_format") == "base64" and self._gives_base64
         if len(inputs) * dimension > _NUMBERS_A_TURN or tokens > _TOKENS_A_TURN:
             return self._many(inputs, dimension, in_base64, model, tokens)
@@ -108,11 +112,16 @@ def _answer(vectors: typing.Sequence[bytes], model: str, tokens: int) -> Respons
     return Response(200, JSON_FIELDS, head % (data, encode_json(model), encode_json(usage)))
 
 
-def _inputs(input: typing.Any) -> list[EmbeddingInput]:
-    """Return the inputs: a string or an array of tokens is one, an array of these is several; else ApiError 400."""
+def _inputs(input: typing.Any, *, is_strict: bool) -> list[EmbeddingInput]:
+    """Return the inputs: a string or an array of tokens is one, an array of these is several; else ApiError 400.
+
+    Where that is not checked, the empty text stands for it.
+    """
     if type(input) is str or (type(input) is list and input and type(input[0]) is int):
         input = [input]
     if type(input) is not list or not input or not all(map(_is_embeddable, input)):
+        if not is_strict:
+            return [""]
         raise ApiError(
             400, "'$.input' is invalid. Please check the API reference:"
             " https://platform.openai.com/docs/api-reference.",
@@ -149,11 +158,13 @@ def _tokens(inputs: typing.Sequence[EmbeddingInput]) -> int:
     return total
 
 
-def _vector_dimension(model: str, asked: typing.Any) -> int:
-    """Return how long the vectors are; ApiError 400 for a length that the model does not have."""
+def _vector_dimension(model: str, asked: typing.Any, *, is_strict: bool) -> int:
+    """Return how long the vectors are; ApiError 400 for a length that the model does not have, if that is checked."""
     usual = _DIMENSIONS.get(model, _USUAL_DIMENSION)
     if type(asked) is not int:
         return usual
+    if not is_strict:
+        return asked if 1 <= asked <= _DIMENSIONS.get(model, _MOST_DIMENSION) else usual
     if model == "text-embedding-ada-002":
         raise ApiError(400, "This model does not support specifying dimensions.", param="dimensions")
     most = _DIMENSIONS.get(model, _MOST_DIMENSION)

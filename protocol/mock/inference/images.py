@@ -177,8 +177,9 @@ class MockImages:
             is_gpt = any(body.get(parameter) for parameter in _GPT_IMAGE_PARAMETERS)
             model = "gpt-image-1" if is_gpt else _CLASSIC_MODEL
         prompt, count = body.get("prompt"), body.get("n")
+        size = _size(body.get("size"), inputs, is_strict=self._world.settings.validate == "strict")
         return _Order(
-            name, body, model, prompt[:_MOST_PROMPT] if type(prompt) is str else "", _size(body.get("size"), inputs),
+            name, body, model, prompt[:_MOST_PROMPT] if type(prompt) is str else "", size,
             self._world.random_bits(32), min(max(1, count), _MOST_IMAGES) if type(count) is int else 1, inputs,
         )  # fmt: skip
 
@@ -306,14 +307,15 @@ def _in_pieces(answer: JsonObject) -> Response:
     return answer_of_pieces(JSON_FIELDS, pieces)
 
 
-def _size(asked: typing.Any, inputs: typing.Sequence[PictureHead | None]) -> tuple[int, int]:
-    """Return the asked size, or else that of the first uploaded picture; ApiError 400 for an impossible one."""
-    if asked in (None, "auto"):
-        head = next((head for head in inputs if head is not None and min(head[1:]) > 0), None)
-        return _USUAL_SIZE if head is None else _shrunk(head.width, head.height)
+def _size(asked: typing.Any, inputs: typing.Sequence[PictureHead | None], *, is_strict: bool) -> tuple[int, int]:
+    """Return the asked size, else that of the first uploaded picture; if strict, ApiError 400 for an impossible one."""
     sides = _SIZE_TEXT.fullmatch(asked) if type(asked) is str else None
     size = (int(sides[1]), int(sides[2])) if sides else (0, 0)
-    if not all(_LEAST_SIDE <= side <= PICTURE_MOST_SIDE for side in size):
+    is_possible = all(_LEAST_SIDE <= side <= PICTURE_MOST_SIDE for side in size)
+    if asked in (None, "auto") or not (is_strict or is_possible):
+        head = next((head for head in inputs if head is not None and min(head[1:]) > 0), None)
+        return _USUAL_SIZE if head is None else _shrunk(head.width, head.height)
+    if not is_possible:
         expected = f"'auto' or WIDTHxHEIGHT with sides of {_LEAST_SIDE} to {PICTURE_MOST_SIDE} pixels"
         raise ApiError(
             400, f"Invalid value: '{asked!s:.100}'. Expected {expected}, such as '1024x1024'.", param="size",

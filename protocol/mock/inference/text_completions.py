@@ -15,7 +15,7 @@ from protocol.mock.answer.spoken import caller_of, speaker_for
 from protocol.mock.engine.resources import Handler
 from protocol.mock.engine.world import Call, World
 from protocol.mock.inference.chat import (
-    checked_model,
+    asked_model,
     choice_count,
     cut_at_stop,
     cut_to_length,
@@ -42,10 +42,11 @@ class TextCompletions:
     def create(self, call: Call) -> typing.Any:
         """Answer POST /v1/completions; ApiError 400 for fewer candidates than choices."""
         body, world = call.body, self._world
-        model = checked_model(body)
+        is_strict = world.settings.validate == "strict"
+        model = asked_model(body, is_strict=is_strict)
         prompts = _prompts(body.get("prompt"))
         count = choice_count(body)
-        if world.settings.validate == "strict":
+        if is_strict:
             fault = stream_options_fault(body) or _candidates_fault(body, count)
             if fault is not None:
                 raise fault
