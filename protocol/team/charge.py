@@ -221,19 +221,15 @@ class Charge:
         if usage is not None:
             if usage is not _NOTHING:
                 books.tally.used(self._caller.name, self.sent, usage, paid)
-            if estimate.tokens:
-                self._settle(estimate.tokens, usage.input + usage.output)
-            if estimate.money:
-                self._settle(estimate.money, paid or 0)
+            if estimate.tokens or estimate.money:
+                units = [usage.input + usage.output] * len(estimate.tokens) + [paid or 0] * len(estimate.money)
+                books.store.settle([*estimate.tokens, *estimate.money], units, estimate.taken_at)
             if usage.output:
                 books.note_tokens(self._caller.name, self.asked, usage.output)
         if self._caller.places:
             books.store.leave(self._caller.places)
         if books.ledger is not None:
             books.ledger.closed(self._entry(usage, paid))
-
-    def _settle(self, claims: typing.Sequence[Claim], units: int) -> None:
-        self._books.store.settle(claims, [units] * len(claims), self._estimate.taken_at)
 
     def _used(self) -> tuple[Usage | None, int | None]:
         """Return what was used, and what it cost in nano-dollars; None for what nobody knows."""
