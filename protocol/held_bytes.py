@@ -11,7 +11,7 @@ import typing
 from protocol.errors import ApiError
 
 # What is held at once from this many bytes on is large.
-_LARGE_BYTES = 1 << 20
+_LARGE_BYTES = 256 << 10
 
 
 class HeldBytes:

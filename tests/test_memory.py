@@ -99,6 +99,16 @@ def test_no_limit_is_never_full():
     assert account.has_room(1 << 60) and not account.is_full
 
 
+def test_the_account_says_once_that_something_large_comes():
+    told = []
+    account = HeldBytes(0, lambda: told.append(account.held))
+    account.take(200_000)
+    assert not told
+    account.take(300_000)
+    account.take(300_000)
+    assert told == [200_000]
+
+
 # ---- bodies ---------------------------------------------------------------------------------------------------------
 
 

@@ -11,7 +11,7 @@ import ctypes
 # <malloc.h> of glibc: what is free at the heap's end before it goes back; from which size on a block is one by itself;
 # how many heaps there are (one interpreter works at a time, so one is enough).
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD, _M_ARENA_MAX = -1, -3, -8
-_LARGE_BYTES = 1 << 20
+_LARGE_BYTES = 256 << 10
 _KEPT_BYTES = 4 << 20
 
 
