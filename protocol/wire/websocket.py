@@ -273,6 +273,11 @@ class FrameReader:
             self._data = self._data[self._at :] + data
             self._at = 0
 
+    @property
+    def missing(self) -> int:
+        """How many bytes the data frame under way still has."""
+        return max(0, self._remaining - (len(self._data) - self._at))
+
     def next_event(self) -> FrameEvent:
         """Return the next event, or NEED_DATA or CLOSED; raise WebSocketError, and nothing else."""
         while True:
@@ -437,13 +442,16 @@ class FrameReader:
 # ---- writing ----------------------------------------------------------------------------------------------------
 
 
-def encode_text(text: str, masking_key: bytes = b"") -> bytes:
+def encode_text(text: str | bytes, masking_key: bytes = b"") -> bytes:
     """Return a message of text in one frame; a lone surrogate, which UTF-8 cannot hold, becomes "?".
+
+    The text may be UTF-8 already.
 
     A client gives a `masking_key` of 4 random bytes, fresh for each frame (RFC 6455 §5.3), a server none. Raises
     ValueError for a key of another length.
     """
-    return _encode_frame(_TEXT, text.encode("utf-8", "replace"), masking_key)
+    data = text.encode("utf-8", "replace") if isinstance(text, str) else text
+    return _encode_frame(_TEXT, data, masking_key)
 
 
 def encode_binary(data: bytes, masking_key: bytes = b"") -> bytes:

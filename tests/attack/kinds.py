@@ -29,6 +29,8 @@ class Shot(NamedTuple):
     method: str = "POST"
     needs_id: bool = False
     fields: tuple[tuple[str, str], ...] = ()
+    #: What follows the head where that opens a WebSocket.
+    frames: bytes = b""
 
     def to_bytes(self, identifier: str = "") -> bytes:
         """Return the request as it is sent."""
@@ -39,7 +41,7 @@ class Shot(NamedTuple):
         lines += [f"{name}: {value}" for name, value in self.fields]
         if body:
             lines += [f"Content-Type: {self.content_type}", f"Content-Length: {len(body)}"]
-        return "\r\n".join([*lines, "", ""]).encode() + body
+        return "\r\n".join([*lines, "", ""]).encode() + body + self.frames
 
 
 class Kind(NamedTuple):
@@ -89,6 +91,29 @@ def form(path: str, *parts: tuple[str, bytes] | tuple[str, str, bytes]) -> Shot:
             f'--edge\r\nContent-Disposition: form-data; name="{name}"{file_name}\r\n\r\n'.encode() + content + b"\r\n"
         )
     return Shot(path, body + b"--edge--\r\n", "multipart/form-data; boundary=edge")
+
+
+def frame(payload: bytes, first: int = 0x81) -> bytes:
+    """Return a client's frame, by default a whole message of text; its masking key is 0, so that nothing is changed."""
+    size = len(payload)
+    if size < 126:
+        length = bytes([0x80 | size])
+    else:
+        length = b"\xfe" + struct.pack(">H", size) if size < 65536 else b"\xff" + struct.pack(">Q", size)
+    return bytes([first]) + length + bytes(4) + payload
+
+
+_OPENING = (
+    ("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13"),
+    ("Sec-WebSocket-Key", "dGhlIHNhbXBsZSBub25jZQ=="),
+)  # fmt: skip
+_CLOSING = frame(struct.pack(">H", 1000), 0x88)
+
+
+def talk(path: str, *messages: dict[str, Any] | bytes) -> Shot:
+    """Return a talk over a WebSocket; a message is JSON, or frames as they are."""
+    said = [message if isinstance(message, bytes) else frame(json.dumps(message).encode()) for message in messages]
+    return Shot(path, method="GET", fields=_OPENING, frames=b"".join(said) + _CLOSING)
 
 
 def file(content: bytes, name: str = "f.bin", purpose: str = "user_data") -> Shot:
@@ -694,6 +719,188 @@ def native_calls(size: float) -> list[Shot]:
         ask("/api/v1/services/rerank/text-rerank/text-rerank", model="gte-rerank", input={
             "query": text, "documents": [text] * 4}),
     ]  # fmt: skip
+
+
+# ---- talks over WebSockets --------------------------------------------------------------------------------------
+
+REALTIME = "/v1/realtime?model=gpt-realtime"
+
+
+def _manual(**more: Any) -> dict[str, Any]:
+    """Return an update after which the client says where speech ends."""
+    audio = {"input": {"turn_detection": None}}
+    return {"type": "session.update", "session": {"type": "realtime", "audio": audio, **more}}
+
+
+def _said(text: str, **more: Any) -> dict[str, Any]:
+    content = [{"type": "input_text", "text": text}]
+    return {"type": "conversation.item.create", "item": {"type": "message", "role": "user", "content": content}, **more}
+
+
+@kind()
+def realtime_long_sound(size: float) -> list[Shot]:
+    """Sound of ten megabytes at once, with speech that begins and ends all the time; committed, told and cut."""
+    whole = int(15 * MEGABYTE * size) // 2 * 2
+    loud = b"\x00\x70\x00\x90" * 960
+    speech = (loud * 2 + bytes(len(loud) * 3)) * (whole // (5 * len(loud)) + 1)
+    append = {"type": "input_audio_buffer.append", "audio": base64.b64encode(speech[:whole]).decode()}
+    quiet = {"type": "input_audio_buffer.append", "audio": base64.b64encode(bytes(whole)).decode()}
+    item = {"id": "a", "type": "message", "role": "user", "content": [{"type": "input_audio", "audio": quiet["audio"]}]}
+    told = [{"type": "conversation.item.retrieve", "item_id": "a"}] * 4
+    cut = {"type": "conversation.item.truncate", "item_id": "a", "content_index": 0, "audio_end_ms": 1}
+    cuts = [{**cut, "audio_end_ms": whole // 48 - number} for number in range(20)]
+    transcripts = {"audio": {"input": {"turn_detection": None, "transcription": {"model": "whisper-1"}}}}
+    return [
+        talk(REALTIME, append, append),
+        talk(
+            REALTIME,
+            _manual(),
+            quiet,
+            {"type": "input_audio_buffer.commit"},
+            quiet,
+            {"type": "input_audio_buffer.clear"},
+        ),
+        talk(REALTIME, {"type": "conversation.item.create", "item": item}, *told, *cuts, {"type": "response.create"}),
+        talk(REALTIME, {"type": "session.update", "session": {"type": "realtime", **transcripts}}, append),
+        talk(
+            "/v1/realtime/translations?model=gpt-realtime-translate",
+            {**append, "type": "session.input_audio_buffer.append"},
+        ),
+    ]
+
+
+@kind()
+def realtime_small_sounds(size: float) -> list[Shot]:
+    """Sound in events of a few bytes: tens of thousands of them in a buffer that fills."""
+    small = {"type": "input_audio_buffer.append", "audio": base64.b64encode(bytes(3000)).decode()}
+    return [talk(REALTIME, _manual(), *[small] * int(5_000 * size))]
+
+
+@kind()
+def realtime_many_items(size: float) -> list[Shot]:
+    """Thousands of items, each put before all others; told, deleted from the end, and answered again and again."""
+    count = int(5_000 * size)
+    items = [_said(f"word {number}", previous_item_id="root") for number in range(count)]
+    for number, item in enumerate(items):
+        item["item"]["id"] = f"i{number}"
+    first = max(0, count - 1000)
+    told = [{"type": "conversation.item.retrieve", "item_id": f"i{number}"} for number in range(first, count)]
+    gone = [{"type": "conversation.item.delete", "item_id": f"i{number}"} for number in range(first, count)]
+    answers = [{"type": "response.create", "response": {"conversation": "none"}}] * 50
+    references = {
+        "conversation": "none",
+        "input": [{"type": "item_reference", "id": f"i{first}"}] * int(100_000 * size),
+    }
+    return [talk(REALTIME, *items, *answers, {"type": "response.create", "response": references}, *told, *gone)]
+
+
+@kind()
+def realtime_large_texts(size: float) -> list[Shot]:
+    """Items of megabytes of words, instructions as long, and responses to all of it."""
+    text = "call get_a with value 17, please. " * int(300_000 * size)
+    wide = "\u4e2d\u6587 " * int(1_000_000 * size)
+    create = {"type": "response.create"}
+    output = {
+        "type": "conversation.item.create",
+        "item": {"type": "function_call_output", "call_id": "c", "output": text},
+    }
+    cancel = {"type": "response.cancel"}
+    return [
+        talk(REALTIME, _manual(instructions=text), *[_said(text), create, cancel, _said(wide), create, cancel] * 2),
+        talk(REALTIME, output, create, cancel),
+        talk(REALTIME, *[{**create, "response": {"conversation": "none", "instructions": text}}] * 3),
+    ]
+
+
+@kind()
+def realtime_large_sessions(size: float) -> list[Shot]:
+    """Sessions of very many tools, of large schemas and of long words, told again with each update, and answered."""
+    many = [
+        {"type": "function", "name": f"get_{number}", "parameters": {"type": "object"}}
+        for number in range(int(50_000 * size))
+    ]
+    names = {f"p{number}": {"type": "string", "enum": [f"e{number}"]} for number in range(int(100_000 * size))}
+    large = {
+        "type": "function",
+        "name": "get_a",
+        "parameters": {"type": "object", "properties": names, "required": [*names]},
+    }
+    nested: dict[str, Any] = {"type": "string"}
+    for _ in range(30):
+        nested = (
+            {"type": "object", "properties": {"a": nested, "b": {"anyOf": [nested] * 2}}, "required": ["a", "b"]}
+            if len(json.dumps(nested)) < 4_000_000 * size
+            else nested
+        )
+    deep = {"type": "function", "name": "get_b", "parameters": nested}
+    answer = [_said("call get_a and get_b, get_1, get_2"), {"type": "response.create"}]
+    small = {"type": "session.update", "session": {"type": "realtime", "audio": {"output": {"speed": 1.0}}}}
+    update = [_manual(tools=tools, tool_choice="required") for tools in (many, [large], [deep])]
+    return [talk(REALTIME, one, *[small] * 10, *answer) for one in update]
+
+
+@kind()
+def realtime_deep_and_many_values(size: float) -> list[Shot]:
+    """Messages of brackets in brackets, of millions of values, and of names that are all different."""
+    lists = b'{"type":"session.update","a":[' + b"[]," * int(6_000_000 * size) + b"0]}"
+    names = (
+        b'{"type":"session.update"' + b"".join(b',"%x":0' % number for number in range(int(1_500_000 * size))) + b"}"
+    )
+    deep = b"[" * int(20_000_000 * size)
+    short = [frame(b"[]")] * int(50_000 * size)
+    return [talk(REALTIME, frame(lists), frame(names), frame(deep)), talk(REALTIME, *short)]
+
+
+@kind()
+def frames_of_websockets(size: float) -> list[Shot]:
+    """Messages in frames of a byte, empty ones among them, and tens of thousands of pings."""
+    count = int(200_000 * size)
+    pieces = frame(b"{", 0x01) + frame(b" ", 0x00) * count + frame(b"", 0x00) * count + frame(b"}", 0x80)
+    return [
+        talk(REALTIME, pieces),
+        talk(REALTIME, frame(b"p" * 100, 0x89) * count, frame(b"", 0x8A) * count),
+        talk(REALTIME, frame(b" " * int(22_000_000 * size))),
+    ]
+
+
+@kind()
+def responses_over_a_websocket(size: float) -> list[Shot]:
+    """Responses to megabytes of input, as many as may wait, each behind the one before it."""
+    text = "call get_a with value 17, please. " * int(200_000 * size)
+    large = {"type": "response.create", "model": "gpt-4o", "input": text}
+    many = {
+        "type": "response.create",
+        "model": "gpt-4o",
+        "input": [{"role": "user", "content": "a"}] * int(100_000 * size),
+    }
+    inject = {"type": "response.inject", "response_id": "r", "input": many["input"]}
+    return [talk("/v1/responses", large, many, *[large] * 3, inject, *[{**large, "input": "a"}] * 40)]
+
+
+@kind()
+def live_sessions(size: float) -> list[Shot]:
+    """A live session with very many triggers and questions, and sound in which speech ends again and again."""
+    questions = [{"id": f"q{number}", "type": "boolean", "question": "a?"} for number in range(int(20_000 * size))]
+    trigger = {"event_type": "session.input_transcript.delta", "decisions": {"questions": questions[:100]}}
+    session = {"model": "gpt-live", "triggers": [trigger] * int(5_000 * size)}
+    delegation = {"type": "decisions", "decisions": {"questions": questions}}
+    loud = b"\x00\x70\x00\x90" * 960
+    speech = base64.b64encode((loud * 2 + bytes(len(loud) * 12)) * int(100 * size + 1)).decode()
+    sound = {"type": "session.input_audio.append", "audio": speech}
+    decide = [{"type": "decision.create", "event_id": f"e{number}"} for number in range(int(200 * size) + 1)]
+    play = {
+        "type": "session.output_audio.fixture.play",
+        "audio": base64.b64encode(bytes(int(2_000_000 * size) // 2 * 2)).decode(),
+    }
+    start = {"type": "session.start", "session": session}
+    return [
+        talk("/v1/live/sessions", start, sound, play),
+        talk(
+            "/v1/live/sessions",
+            {"type": "session.start", "session": {"model": "gpt-live", "delegation": delegation}},
+            *decide,
+        ),
+    ]
 
 
 def all_shots(size: float) -> Iterator[tuple[str, Shot]]:

@@ -326,8 +326,11 @@ def _is_meant(verb: str, clause: Clause) -> bool:
 
 def _spelt(clause: Clause, name: str) -> int:
     """Return where a clause spells the whole name of a tool and does not forbid it, -1 for nowhere."""
-    words = name_words(name).split()
-    rule = re.escape(name.casefold())
+    words, own = name_words(name).split(), name.casefold()
+    # There may be thousands of tools, and to compile what finds one takes longer than to see that it cannot be there.
+    if own not in clause.text and (len(words) < 2 or not all(word in clause.text for word in words)):
+        return -1
+    rule = re.escape(own)
     if len(words) > 1:
         rule += "|" + r"[\s_-]*".join(re.escape(word) for word in words)
     elif not re.search(r"[\W_\d]", name):

@@ -16,6 +16,7 @@ import typing
 
 from protocol.budget import spend_turn
 from protocol.errors import ApiError
+from protocol.wire.gathering import Gathering
 
 #: The formats of realtime sound, and how many bytes of each are a millisecond.
 REALTIME_BYTES_A_MS = {"audio/pcm": 48, "audio/pcmu": 8, "audio/pcma": 8}
@@ -33,6 +34,11 @@ _FULL_THRESHOLD_LEVEL = 2000
 _SPEECH_WINDOWS = 3
 # How often speech may begin or end in the sound of one event: each time there are several events to tell.
 _MOST_MARKS = 1_000
+
+# Of base64: how much is read before others have their turns, in whole groups, what is written, and what it costs.
+_PIECE_CHARACTERS = 4 * 65536
+_PIECE_BYTES = 3 * 65536
+_PIECE_STEPS = 1_000
 
 # The least sound that may be committed.
 _LEAST_COMMITTED_MS = 100
@@ -178,7 +184,7 @@ def decode_sound(audio: str) -> bytes:
             code="input_audio_buffer_full",
         )  # fmt: skip
     try:
-        return base64.b64decode(audio, validate=True)
+        return _decoded(audio)
     except ValueError as exc:  # binascii.Error is one
         raise ApiError(
             400,
@@ -188,9 +194,29 @@ def decode_sound(audio: str) -> bytes:
         ) from exc  # fmt: skip
 
 
+def _decoded(audio: str) -> bytes:
+    """Return the bytes of base64, decoded piece by piece; ValueError."""
+    if len(audio) <= _PIECE_CHARACTERS:
+        return base64.b64decode(audio, validate=True)
+    pieces = Gathering()
+    for at in range(0, len(audio), _PIECE_CHARACTERS):
+        piece = audio[at : at + _PIECE_CHARACTERS]
+        if "=" in piece and at + len(piece) < len(audio):
+            raise ValueError("padding before its end")
+        pieces.add(base64.b64decode(piece, validate=True))
+        spend_turn(_PIECE_STEPS)
+    return pieces.take()
+
+
 def encode_sound(sound: bytes) -> str:
     """Return bytes as base64."""
-    return base64.b64encode(sound).decode("ascii")
+    if len(sound) <= _PIECE_CHARACTERS:
+        return base64.b64encode(sound).decode("ascii")
+    pieces = Gathering()
+    for at in range(0, len(sound), _PIECE_BYTES):
+        pieces.add(base64.b64encode(sound[at : at + _PIECE_BYTES]))
+        spend_turn(_PIECE_STEPS)
+    return pieces.take().decode("ascii")
 
 
 def _ulaw_sample(code: int) -> int:

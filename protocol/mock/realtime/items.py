@@ -11,11 +11,13 @@ from __future__ import annotations
 
 import typing
 
+from protocol.budget import spend_turn
 from protocol.errors import ApiError
 from protocol.instrument.script.asked import Line
 from protocol.mock.answer.reply import OfferedTool, Question, ToolResult, count_tokens
 from protocol.mock.realtime.audio import REALTIME_BYTES_A_MS, decode_sound, encode_sound
-from protocol.wire.json_text import JsonObject, encode_json
+from protocol.openai.long_json import json_size
+from protocol.wire.json_text import JsonObject
 
 #: How many items a conversation has at most, and how many bytes of text and sound.
 MOST_REALTIME_ITEMS = 1000
@@ -24,6 +26,8 @@ MOST_REALTIME_BYTES = 32 * 1024 * 1024
 # Guide "Managing realtime costs": a token is 100 ms of the user's sound, and 50 ms of the assistant's.
 _USER_TOKEN_MS = 100
 _ASSISTANT_TOKEN_MS = 50
+
+_ITEM_STEPS = 5  # to count its tokens, besides what its words take (protocol/budget.py)
 
 
 class RealtimeUsage(typing.NamedTuple):
@@ -38,6 +42,7 @@ class RealtimeItems:
 
     def __init__(self) -> None:
         self._items: list[JsonObject] = []
+        self._by_id: dict[str, JsonObject] = {}
         self._sizes: dict[str, int] = {}
         # By the id of an item and the number of a part: its sound and the format of that.
         self._sounds: dict[tuple[str, int], tuple[bytes, str]] = {}
@@ -48,7 +53,7 @@ class RealtimeItems:
 
     def find(self, id: str) -> JsonObject | None:
         """Return an item, None when there is none of that id."""
-        return next((item for item in self._items if item["id"] == id), None) if id in self._sizes else None
+        return self._by_id.get(id)
 
     def previous_id(self, id: str) -> str | None:
         """Return the id of the item before one, None for the first."""
@@ -75,8 +80,10 @@ class RealtimeItems:
                     param="previous_item_id", code="item_create_invalid_previous_item_id",
                 )  # fmt: skip
             at = [other["id"] for other in self._items].index(previous_id) + 1
+        size = json_size(item)
         self._items.insert(at, item)
-        self._note_size(item["id"], len(encode_json(item)))
+        self._by_id[item["id"]] = item
+        self._note_size(item["id"], size)
         return self._items[at - 1]["id"] if at else None
 
     def add_sound(self, item: JsonObject, part: int, sound: bytes, audio_format: str) -> None:
@@ -97,6 +104,7 @@ class RealtimeItems:
         if item is None:
             return False
         self._items.remove(item)
+        del self._by_id[id]
         self._bytes -= self._sizes.pop(id)
         for part in range(len(item.get("content") or [])):
             self._sounds.pop((id, part), None)
@@ -129,6 +137,7 @@ class RealtimeItems:
         """Count the tokens of items."""
         text = audio = 0
         for item in items:
+            spend_turn(_ITEM_STEPS)
             text += count_tokens(item_words(item))
             token_ms = _ASSISTANT_TOKEN_MS if item.get("role") == "assistant" else _USER_TOKEN_MS
             for number in range(len(item.get("content") or [])):

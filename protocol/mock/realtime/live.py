@@ -11,6 +11,7 @@ from __future__ import annotations
 import array
 import typing
 
+from protocol.budget import spend_turn
 from protocol.errors import ApiError
 from protocol.mock.answer.spoken import Caller
 from protocol.mock.engine.world import World
@@ -31,6 +32,7 @@ _FIXTURE_SECONDS = 30
 _MOST_TURNS = 32
 # How many ids of decision.create a session remembers, since none may come twice.
 _MOST_DECISIONS = 1000
+_DECISION_STEPS = 50  # protocol/budget.py
 
 
 class _Speech(Turn):
@@ -234,6 +236,7 @@ class LiveTalk(TurnTalk):
         return [self._decision(settings.get("questions"), delegation_id=self._world.new_id("deleg_"))]
 
     def _decision(self, questions: object, **members: typing.Any) -> JsonObject:
+        spend_turn(_DECISION_STEPS)
         decided = self._decisions.decision(self._session, self._said, questions)
         event = {"type": "decision.completed", "decision": decided}
         nothing = dict.fromkeys(("delegation_id", "source_event_id", "source_event_type", "trigger_id"))

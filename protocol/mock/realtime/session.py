@@ -15,20 +15,27 @@ from __future__ import annotations
 
 import typing
 
-from protocol.budget import spend_turn
+from protocol.budget import is_in_turns, spend_turn
 from protocol.errors import ApiError
 from protocol.instrument.script.asked import talk_of
-from protocol.mock.answer.cost import budget_at_once
+from protocol.mock.answer.cost import answer_budget, budget_at_once
 from protocol.mock.answer.logprobs import token_logprobs
 from protocol.mock.answer.reply import Reply, count_tokens, reply
 from protocol.mock.answer.spoken import Caller, speaker_for
 from protocol.mock.engine.world import World
 from protocol.mock.realtime.audio import SpeechMark, decode_sound
 from protocol.mock.realtime.configuration import changed_session, input_sound
-from protocol.mock.realtime.items import RealtimeItems, realtime_lines, realtime_question, take_item
+from protocol.mock.realtime.items import (
+    MOST_REALTIME_ITEMS,
+    RealtimeItems,
+    realtime_lines,
+    realtime_question,
+    take_item,
+)
 from protocol.mock.realtime.response import ResponseInProgress, ResponseTeller
 from protocol.mock.realtime.wire import Events, Turn, TurnFrames, TurnTalk, event_type
 from protocol.openai.answers import split_words
+from protocol.openai.long_json import is_long_json
 from protocol.wire.json_text import JsonObject
 
 # How many turns may wait. A client that wants more must first read what it has asked for.
@@ -75,6 +82,10 @@ class RealtimeSession(TurnTalk):
         self._input = input_sound(session)
 
     # ---- the talk -------------------------------------------------------------------------------------------------
+
+    @property
+    def opens_long(self) -> bool:
+        return is_long_json(self.session)  # as a client secret has it
 
     def open(self) -> Events:
         return [self._event("session.created", session=self.session)]
@@ -318,7 +329,8 @@ class RealtimeSession(TurnTalk):
 
     def _reply(self, items: list[JsonObject], used: JsonObject) -> Reply:
         """Return what is said to items, `used` being the session's configuration for it."""
-        question, budget = realtime_question(items, used, self._seed()), budget_at_once()
+        question = realtime_question(items, used, self._seed())
+        budget = answer_budget() if is_in_turns() else budget_at_once()
         body = {**used, "stream": True}
         speaker = speaker_for(self._caller, "realtime", body, model=self.session.get("model") or "", is_socket=True)
         if speaker is not None:
@@ -335,6 +347,11 @@ class RealtimeSession(TurnTalk):
         """Return the items that a response is made from: the conversation, or those that the request gives."""
         if given is None:
             return list(self._items)
+        if len(given) > MOST_REALTIME_ITEMS:
+            raise ApiError(
+                400, f"A response is made from at most {MOST_REALTIME_ITEMS} items, but {len(given)} came.",
+                param="response.input", code="array_above_max_length",
+            )  # fmt: skip
         items = []
         for item in given:
             if item.get("type") == "item_reference":

@@ -13,12 +13,14 @@ import asyncio
 import functools
 import typing
 
-from protocol.budget import spend_turn
+from protocol.budget import is_in_turns, spend_turn
 from protocol.errors import ApiError
 from protocol.exchange import LONG_BODY, Request, Response
 from protocol.mock.engine.world import World
 from protocol.openai.api.checks import InvalidParameter, a_string, missing_parameter
+from protocol.openai.long_json import encode_long_json
 from protocol.turns import in_turns
+from protocol.wire.gathering import joined
 from protocol.wire.http1.messages import NEED_DATA
 from protocol.wire.json_text import JsonObject, encode_json, parse_json
 from protocol.wire.websocket import (
@@ -38,6 +40,15 @@ from protocol.wire.websocket import (
 
 Events = typing.List[JsonObject]
 
+# What comes is looked at in pieces, between which others have their turns: a frame may have a byte. What a frame that
+# has begun is still to have is no more than one piece.
+_LOOKED_AT_BYTES = 2048
+
+# Once so many bytes were said to us, what they say may take long to answer, however short the next message is.
+_LONG_TALK = 16384
+# By where a message says that it is more of something, such as sound, of which there is much in a usual talk.
+_KIND_WITHIN = 200
+
 # Without a pace, steps are joined to pieces of about so many bytes.
 _STEPS_BYTES = 65536
 
@@ -53,6 +64,11 @@ class SocketTalk:
     @property
     def takes_long(self) -> bool:
         """Whether the next step is made in turns with everybody else."""
+        return False
+
+    @property
+    def opens_long(self) -> bool:
+        """Whether what is said first is made in turns with everybody else."""
         return False
 
     def open(self) -> Events:
@@ -199,6 +215,9 @@ class WebSocketBody:
         self._incoming = request.stream
         self._open_bodies = open_bodies
         self._reader = FrameReader("server")
+        self._unread = b""  # has come, and waits to be looked at
+        # How many bytes have been said to us: what is more of something, and all else.
+        self._appended = self._heard = 0
         self._messages = self._converse()
         # What is waited for: the client's next bytes; the next step, and what has it; the order to close.
         self._arrival: asyncio.Future[bytes] | None = None
@@ -227,7 +246,8 @@ class WebSocketBody:
         ends_at = loop.time() + self._talk.longest_seconds
         self._open_bodies.add(self)
         try:
-            said = _messages(self._talk.open())
+            said = await in_turns(self._opening) if self._talk.opens_long else self._opening()
+            self._heard += len(said)
             if said:
                 yield said
             while True:
@@ -263,12 +283,26 @@ class WebSocketBody:
             except WebSocketError as exc:
                 return encode_close(exc.code, exc.message), False
             if event is NEED_DATA:
-                break
-            if type(event) is TextMessage and len(event.text) > LONG_BODY:
-                said, goes_on = await in_turns(functools.partial(self._answer, event))  # it takes long to read
+                if not self._unread:
+                    break
+                self._look_at_more()
+                await asyncio.sleep(0)
+            elif self._takes_long(event):
+                said, goes_on = await in_turns(functools.partial(self._answer, event))
             else:
                 said, goes_on = self._answer(event)
         return said, goes_on
+
+    def _takes_long(self, event: FrameEvent) -> bool:
+        """Tell whether an event is to be answered in turns with everybody else, and count what it says."""
+        if type(event) is not TextMessage:
+            return False
+        size = len(event.text)
+        if '.append"' in event.text[:_KIND_WITHIN]:
+            self._appended += size
+            return size > LONG_BODY or self._heard > _LONG_TALK
+        self._heard += size
+        return self._heard + self._appended > _LONG_TALK
 
     def _answer(self, event: FrameEvent) -> tuple[bytes, bool]:
         if type(event) is TextMessage:
@@ -306,7 +340,7 @@ class WebSocketBody:
             await asyncio.sleep(0)  # a turn of the loop, in which the client's bytes are seen
             if self._take_arrival():
                 return b""
-            if self._talk.takes_long:
+            if self._step_takes_long:
                 return await in_turns(self._said_in_step)
             return self._steps_without_pace()
         if pace is not None and self._due is None:
@@ -316,7 +350,14 @@ class WebSocketBody:
         if self._take_arrival() or self._due is None or not self._due.done():
             return b""
         self._due = None
-        return await in_turns(self._said_in_step) if self._talk.takes_long else self._said_in_step()
+        return await in_turns(self._said_in_step) if self._step_takes_long else self._said_in_step()
+
+    @property
+    def _step_takes_long(self) -> bool:
+        return self._talk.takes_long or self._heard > _LONG_TALK
+
+    def _opening(self) -> bytes:
+        return _messages(self._talk.open())
 
     def _said_in_step(self) -> bytes:
         return _messages(self._talk.step())
@@ -326,8 +367,15 @@ class WebSocketBody:
         if self._arrival is None or not self._arrival.done():
             return False
         arrival, self._arrival = self._arrival, None
-        self._reader.feed(arrival.result())
+        self._unread = arrival.result()
+        self._look_at_more()
         return True
+
+    def _look_at_more(self) -> None:
+        """Feed the reader with some of what has come; b"" is the client's last."""
+        size = max(_LOOKED_AT_BYTES, self._reader.missing)
+        data, self._unread = self._unread[:size], self._unread[size:]
+        self._reader.feed(data)
 
     def _steps_without_pace(self) -> bytes:
         said = bytearray()
@@ -356,7 +404,8 @@ async def _next_bytes(incoming: typing.AsyncIterator[bytes] | None) -> bytes:
 
 def _messages(events: Events) -> bytes:
     said = []
+    encode = encode_long_json if is_in_turns() else encode_json
     for event in events:
         spend_turn(10)
-        said.append(encode_text(encode_json(event).decode("utf-8")))
-    return b"".join(said)
+        said.append(encode_text(encode(event)))
+    return joined(said)
