@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import subprocess
 
 import pytest
+from certificates import Certificate
 
 import oaiserve
 
@@ -118,3 +120,13 @@ def test_all_files_that_are_of_no_use_are_told_at_once(capsys):
 def test_a_private_key_needs_its_certificate(capsys):
     said = refused(capsys, ["--set", "server.keyfile=key.pem"])
     assert said == "oaiserve: [server] keyfile: a private key needs its certificate; set certfile\n"
+
+
+def test_a_private_key_with_a_password_is_refused_and_nobody_is_asked(capsys, folder):
+    certificate = Certificate(folder)
+    locked = folder / "locked.pem"
+    words = ["openssl", "pkcs8", "-topk8", "-in", certificate.key_file, "-out", str(locked), "-passout", "pass:secret"]
+    subprocess.run(words, check=True, capture_output=True, timeout=100)
+    files = ["--set", f"server.certfile={certificate.cert_file}", "--set", f"server.keyfile={locked}"]
+    assert "cannot be used" in refused(capsys, files)
+    assert oaiserve.main([*files[:3], f"server.keyfile={certificate.key_file}", "--check"]) == 0
