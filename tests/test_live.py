@@ -76,8 +76,26 @@ def test_viewers_get_the_same_bytes_and_only_so_many_rows_at_once(watched):
     loop.advance(0.25)
     note(live, 2)
     loop.advance(0.25)
-    assert one.told == [(100, 30), (2, 0)]
+    assert one.told == [(25, 105), (2, 0)]
     assert all(mine is theirs for mine, theirs in zip(one.blocks, other.blocks))
+
+
+def test_many_viewers_leave_others_their_turns(watched):
+    """A block that goes to hundreds at once would keep clients waiting meanwhile."""
+    loop, live, _ = watched
+    screens = [screen for _, screen in (view(live) for _ in range(200))]
+    seen = [0]
+
+    def look():
+        seen.append(sum(bool(screen.told) for screen in screens))
+        if 0 < seen[-1] < len(screens) or len(seen) < 3:
+            loop.call_soon(look)
+
+    note(live, 1)
+    loop.call_later(0.25, look)
+    loop.advance(0.25)
+    assert seen[-1] == 200 and max(after - before for before, after in zip(seen, seen[1:])) <= 16
+    assert all(screen.told == [(1, 0)] for screen in screens)
 
 
 def test_a_viewer_that_reads_slowly_misses_rows_and_keeps_nothing(watched):

@@ -24,8 +24,11 @@ from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.sse import KEEP_ALIVE, encode_event
 
 _BLOCK_SECONDS = 0.25
-# Requests of a block that are shown, not only counted: 400 a second are more than anybody can read.
-_MOST_ROWS = 100
+# Requests of a block that are shown, not only counted: 100 a second are more than anybody can read.
+_MOST_ROWS = 25
+# Viewers who get a block before the loop's other work has its turn: all at once would keep clients waiting, four times
+# a second, for as long as hundreds of writes take.
+_VIEWERS_A_TURN = 16
 # Requests that nobody wants to see: viewers' own, and probes'.
 _UNSHOWN = frozenset((LIVE_PATH, *PROBES))
 # Blocks' times without one, after which a comment goes out: whoever is on the way must not take the line for dead.
@@ -95,8 +98,13 @@ class Live:
             self._show(KEEP_ALIVE, 0)
 
     def _show(self, block: bytes, count: int) -> None:
-        for viewer in list(self._viewers):
+        self._hand_on(list(self._viewers), block, count)
+
+    def _hand_on(self, viewers: list[_Viewer], block: bytes, count: int) -> None:
+        for viewer in viewers[:_VIEWERS_A_TURN]:
             viewer.take(block, count)
+        if len(viewers) > _VIEWERS_A_TURN:
+            self._loop.call_soon(self._hand_on, viewers[_VIEWERS_A_TURN:], block, count)
 
     # ---- what is seen -----------------------------------------------------------------------------------------------
 
