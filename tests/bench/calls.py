@@ -20,24 +20,18 @@ from traffic import Traffic, requests, template
 _RUNS = (200, 600)  # requests; the first ones are not alike
 
 
-def count_calls(program: Program, traffic: Traffic, stream: bool, folder: pathlib.Path, keys: int = 1) -> float:
-    """Return the calls of one request of this traffic, with so many keys in turn.
-
-    Raises CannotMeasure for what cannot be profiled.
-    """
+def count_calls(program: Program, traffic: Traffic, stream: bool, folder: pathlib.Path) -> float:
+    """Return the calls of one request of this traffic; raises CannotMeasure for what cannot be profiled."""
     if program.file.suffix != ".py":
         raise CannotMeasure(f"calls: {program.file.name} is no .py, which is what cProfile runs")
     root = str(program.file.parent) + os.sep
-    known = 2 * keys  # requests until most keys have been seen
-    few, many = (_profiled(program, traffic, stream, keys, known + size, folder / "calls.prof", root) for size in _RUNS)
+    few, many = (_profiled(program, traffic, stream, size, folder / "calls.prof", root) for size in _RUNS)
     return (many - few) / (_RUNS[1] - _RUNS[0])
 
 
-def _profiled(
-    program: Program, traffic: Traffic, stream: bool, keys: int, size: int, found: pathlib.Path, root: str
-) -> int:
+def _profiled(program: Program, traffic: Traffic, stream: bool, size: int, found: pathlib.Path, root: str) -> int:
     with oaiserve(program, None, found.parent, profile=found) as server:
-        made = requests(template(traffic, server.port, server.path, stream, keys))
+        made = requests(template(traffic, server.port, server.path, stream))
         with socket.create_connection(("127.0.0.1", server.port), timeout=30) as connection:
             for request in itertools.islice(made, size):
                 answer = ask(connection, request)
