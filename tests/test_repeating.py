@@ -57,6 +57,12 @@ def test_what_is_kept_has_an_id_of_its_own(server, path, body):
     assert first != second
 
 
+def test_lengths_that_are_drawn_are_equal_too():
+    with oaiserve.start("mock", set={"mock.freeze": "yes", "mock.length": "normal(50,20)"}) as server:
+        first, second = answers(server, "/v1/chat/completions", ANY_CHAT)
+    assert first == second
+
+
 def test_other_requests_get_other_ids(server):
     ids = {json.loads(answers(server, "/v1/chat/completions", {**ANY_CHAT, "user": user})[0])["id"] for user in "abc"}
     assert len(ids) == 3

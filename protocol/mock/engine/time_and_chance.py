@@ -176,11 +176,11 @@ class TimeAndChance:
     # ---- paces and lengths ----------------------------------------------------------------------------------------
 
     def key_of(self, said: bytes) -> bytes:
-        """Return the key by which all is drawn for a request that says this; it counts how often it comes."""
+        """Return the key by which all is drawn for a request that says this; it counts, unless `freeze`, how often."""
         if self._keys is None:
             (request_keys,) = load("mock draws")
             seed = self.seed.encode() or self.random_bits(128).to_bytes(16, "little")
-            self._keys = typing.cast(_Keys, request_keys(seed))
+            self._keys = typing.cast(_Keys, request_keys(seed, repeats=self.settings.freeze))
         return self._keys.next(said)
 
     def moment(self, key: bytes, read_words: typing.Callable[[], typing.Sequence[str]], tokens: int) -> Moment | None:

@@ -11,9 +11,13 @@ _MOST_BODIES = 10_000
 
 
 class RequestKeys:
-    """Makes keys of the seed, what a request says, and how often that came before: whatever else came between."""
+    """Makes keys of the seed, what a request says, and how often that came before: whatever else came between.
 
-    def __init__(self, seed: bytes) -> None:
+    With `repeats` equal requests have equal keys, however often they come.
+    """
+
+    def __init__(self, seed: bytes, *, repeats: bool = False) -> None:
+        self._repeats = repeats
         self._seed = hashlib.blake2b(seed, digest_size=32).digest()
         self._counts: dict[bytes, int] = {}
 
@@ -24,6 +28,8 @@ class RequestKeys:
         said.update(body[:_HASHED_BYTES])
         said.update(body[max(_HASHED_BYTES, len(body) - _HASHED_BYTES) :])
         key = said.digest()
+        if self._repeats:
+            return key
         count = counts.pop(key, 0)
         counts[key] = count + 1
         if len(counts) > _MOST_BODIES:
