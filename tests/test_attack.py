@@ -24,7 +24,12 @@ from mutations import Mutations
 _SIZE = 0.01
 
 # What costs the whole budget at any size is made smaller still, or counting its steps would take a minute.
-_SIZES = {"schema-of-long-enum": 0.002, "prompt-beside-tools": 0.002}
+# Talks are cut into turns by what was said so far, so they are made larger.
+_SIZES = {
+    "schema-of-long-enum": 0.002, "prompt-beside-tools": 0.002, "frames-of-websockets": 0.05,
+    "realtime-many-items": 0.05, "realtime-long-sound": 0.1, "realtime-small-sounds": 0.1,
+    "realtime-large-texts": 0.1, "responses-over-a-websocket": 0.05, "live-sessions": 0.05,
+}  # fmt: skip
 
 # A step takes 50 to 100 ns, so this is a quarter of what the others may have to wait.
 _MOST_STEPS = 250_000

@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import random
 import struct
 
 import pytest
 from mocks import LateSleep, ask, make_mock, make_request, no_sleep, pace_settings
+from test_long_joins import pauses_of
 
 from protocol.errors import ApiError
 from protocol.mock.media.sound import encode_g711
-from protocol.mock.realtime.audio import MOST_BUFFERED_SOUND, InputSound, TurnDetection
+from protocol.mock.realtime import wire
+from protocol.mock.realtime.audio import MOST_BUFFERED_SOUND, InputSound, TurnDetection, decode_sound, encode_sound
 from protocol.mock.realtime.items import MOST_REALTIME_ITEMS, RealtimeItems
 from protocol.wire.websocket import (
     BinaryMessage,
@@ -476,6 +479,87 @@ def test_an_id_is_used_once():
         return (await socket.until("error"))[-1]["error"]["code"]
 
     assert talk(story) == "item_create_duplicate_id"
+
+
+def test_a_response_is_made_from_so_many_items():
+    async def story(socket):
+        text_session(socket)
+        await socket.until("session.updated")
+        item = {"id": "a", "type": "message", "role": "user", "content": [{"type": "input_text", "text": "Hi"}]}
+        socket.send("conversation.item.create", item=item)
+        await socket.until("conversation.item.done")
+        asked = {"conversation": "none", "input": [{"type": "item_reference", "id": "a"}] * 1001}
+        socket.send("response.create", response=asked)
+        error = (await socket.until("error"))[-1]["error"]
+        asked["input"].pop()
+        socket.send("response.create", response=asked)
+        return error, (await socket.until("response.done"))[-1]["response"]
+
+    error, response = talk(story)
+    assert (error["code"], error["param"]) == ("array_above_max_length", "response.input")
+    assert response["usage"]["input_token_details"]["text_tokens"] >= 1000
+
+
+def test_others_have_turns_while_long_sound_is_read_and_written():
+    sound = random.Random(1).randbytes(4_000_001)
+    text = encode_sound(sound)
+    assert text == base64.b64encode(sound).decode() and decode_sound(text) == sound
+    assert pauses_of(lambda: encode_sound(sound)) >= 4 and pauses_of(lambda: decode_sound(text)) >= 4
+    for wrong in ("A" * 300_000 + "=" + text, text[:-1], text[:500_000] + "?" + text[500_001:]):
+        with pytest.raises(ApiError) as caught:
+            decode_sound(wrong)
+        assert caught.value.code == "invalid_value"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [masked(0x8A, b"") * 10_000, masked(0x01, b"{") + masked(0x00, b" ") * 10_000 + masked(0x80, b"}")],
+    ids=["pongs", "pieces of a message"],
+)
+def test_others_have_turns_while_tiny_frames_come(sent):
+    rounds = 0
+
+    async def others():
+        nonlocal rounds
+        while True:
+            rounds += 1
+            await asyncio.sleep(0)
+
+    async def story(socket):
+        nonlocal rounds
+        beside = asyncio.ensure_future(others())
+        await asyncio.sleep(0)
+        rounds = 0
+        socket.put(sent)  # at once, as a socket's buffer may have it
+        socket.send("input_audio_buffer.clear")
+        event = await socket.event()
+        beside.cancel()
+        return event
+
+    talk(story)
+    assert rounds >= len(sent) // 4096
+
+
+def test_a_short_message_of_a_long_talk_is_answered_in_turns(monkeypatch):
+    in_turns, asked = wire.in_turns, []
+
+    def counted(work):
+        asked.append(work)
+        return in_turns(work)
+
+    async def story(socket):
+        monkeypatch.setattr(wire, "in_turns", counted)
+        tools = [
+            {"type": "function", "name": f"get_{number}", "parameters": {"type": "object"}} for number in range(400)
+        ]
+        counts = []
+        for change in ({"instructions": "a"}, {"tools": tools}, {"instructions": "b"}):
+            socket.send("session.update", session={"type": "realtime", **change})
+            await socket.until("session.updated")
+            counts.append(len(asked))
+        return counts
+
+    assert talk(story) == [0, 1, 2]
 
 
 def test_oldest_items_go_when_there_are_too_many():

@@ -383,10 +383,12 @@ class FrameReader:
         self._step = FrameReader._read_frame
         if not is_end:
             return None
-        if self._message:
-            message, self._message = bytes(self._message), bytearray()
         opcode, self._opcode = self._opcode, _CONTINUATION
-        return BinaryMessage(message) if opcode == _BINARY else TextMessage(self._decode(message))
+        whole: bytes | bytearray = message
+        if self._message:
+            whole, self._message = self._message, bytearray()
+        # A text that came in pieces may be long: it is not copied once more before it is decoded.
+        return BinaryMessage(bytes(whole)) if opcode == _BINARY else TextMessage(self._decode(whole))
 
     def _take_payload(self) -> bytes:
         piece = self._data[self._at : self._at + self._remaining]
@@ -412,7 +414,7 @@ class FrameReader:
         except UnicodeDecodeError as exc:
             raise self._no_utf8(exc) from exc
 
-    def _decode(self, data: bytes) -> str:
+    def _decode(self, data: bytes | bytearray) -> str:
         try:
             return data.decode("utf-8")
         except UnicodeDecodeError as exc:

@@ -109,15 +109,20 @@ class InputSound:
 
     def clear(self) -> None:
         """Drop the sound that waits."""
-        self._take(len(self._sound))
+        self._drop(len(self._sound))
+        self._end_speech()
 
     def _take(self, size: int) -> bytes:
         """Take so many bytes from the beginning. Speech that was under way is over then."""
-        taken = bytes(self._sound[:size])
+        with memoryview(self._sound) as sound:
+            taken = bytes(sound[:size])
         self._drop(size)
+        self._end_speech()
+        return taken
+
+    def _end_speech(self) -> None:
         self._is_speech = False
         self._loud_windows = 0
-        return taken
 
     def _drop(self, size: int) -> None:
         del self._sound[:size]
