@@ -16,12 +16,14 @@ from protocol.exchange import (
     Body,
     Endpoint,
     ErrorShapes,
+    LateEndpoint,
     Paced,
     Request,
     Response,
     answer_in_turns,
     answer_of,
     cancel_body,
+    found_endpoint,
 )
 from protocol.instrument.faults.injection import injected
 from protocol.instrument.faults.language import Fault, parse_fault
@@ -129,6 +131,8 @@ class Layer:
 
     async def _ask(self, inner: Endpoint, request: Request) -> Response:
         """Ask an endpoint that is to answer a request."""
+        if isinstance(inner, LateEndpoint) and request.stream is not None:
+            inner = await found_endpoint(inner, request)
         if len(request.body) > LONG_BODY:
             return await answer_in_turns(lambda: answer_of(inner, request))
         answer = answer_of(inner, request) if request.stream is None else inner.answer(request)
