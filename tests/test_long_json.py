@@ -12,6 +12,7 @@ from random import Random
 
 import pytest
 
+from protocol.budget import work_with_pauses
 from protocol.errors import ApiError
 from protocol.turns import in_turns
 from protocol.wire.json_text import json_lines, parse_json
@@ -279,3 +280,18 @@ def test_others_have_their_turns_while_a_long_text_is_read(body, turns):
         return count
 
     assert turns <= asyncio.run(rounds()) <= 20 * turns
+
+
+def test_what_is_nested_too_deeply_for_pieces_is_charged_for_what_it_takes():
+    nested: object = "s"
+    for _ in range(9):
+        nested = {"a": nested, "b": {"c": [nested, nested]}}
+    text = json.dumps(nested).encode()
+    pauses = 0
+
+    def pause() -> None:
+        nonlocal pauses
+        pauses += 1
+
+    work_with_pauses(pause, lambda: parse_long_json(text))
+    assert pauses > 60  # of 40,000 values about half are read by themselves

@@ -39,11 +39,14 @@ SHALLOW_VALUE_PATTERN = rb"(?:[-+.0-9A-Za-z]+|%b|%b)" % (STRING_PATTERN, _NEST_3
 _SHALLOW_DEPTH = 3
 
 _RUN_BYTES = 16384
+# Where pieces are sought in vain, as in what is nested deeply, ever less is looked at; now and then as much as before.
+_LEAST_RUN_BYTES = 256
+_RUNS_A_LONG_ONE = 32
 _ELEMENTS = re.compile(rb"(?:[ \t\n\r]*%b[ \t\n\r]*,)+" % SHALLOW_VALUE_PATTERN)
 _MEMBERS = re.compile(rb"(?:[ \t\n\r]*%b[ \t\n\r]*:[ \t\n\r]*%b[ \t\n\r]*,)+" % (STRING_PATTERN, SHALLOW_VALUE_PATTERN))
 
 _WINDOW_BYTES = 65536
-_STEPS_A_VALUE = 5  # that is read by itself
+_STEPS_A_VALUE = 15  # that is read by itself, with its name
 _STEPS_A_CHARGE = 250
 _TOKEN_BYTES = 8192  # no token is longer that is not refused
 _SHOWN_CHARACTERS = 20
@@ -128,6 +131,8 @@ class _LongText:
         self._at = 0
         self._values = self._unheld = self._uncharged = 0
         self._is_sound = True  # so far
+        self._run_bytes = _RUN_BYTES  # in which the next piece is sought
+        self._sought = 0
         self._keys: dict[bytes, str] = {}  # one string for all members of a name, as Python's json has it
 
     def value(self, depth: int) -> typing.Any:
@@ -185,9 +190,14 @@ class _LongText:
         """Return what the next piece holds and pass over it, its last comma too; None where there is no such piece."""
         if not self._is_sound or depth + _SHALLOW_DEPTH > MOST_DEPTH:
             return None
-        run = pattern.match(self._body, self._at, self._at + _RUN_BYTES)
+        self._sought += 1
+        size = self._run_bytes if self._sought % _RUNS_A_LONG_ONE else _RUN_BYTES
+        run = pattern.match(self._body, self._at, self._at + size)
         if run is None:
+            self._uncharged += size // 100
+            self._run_bytes = max(_LEAST_RUN_BYTES, size // 2)
             return None
+        self._run_bytes = min(_RUN_BYTES, 2 * size)
         piece = run[0]
         try:
             found = STRICT_JSON.decode(f"{opening}{piece[:-1].decode('utf-8')}{closing}")

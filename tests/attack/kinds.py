@@ -881,7 +881,7 @@ def responses_over_a_websocket(size: float) -> list[Shot]:
 def live_sessions(size: float) -> list[Shot]:
     """A live session with very many triggers and questions, and sound in which speech ends again and again."""
     questions = [{"id": f"q{number}", "type": "boolean", "question": "a?"} for number in range(int(20_000 * size))]
-    trigger = {"event_type": "session.input_transcript.delta", "decisions": {"questions": questions[:100]}}
+    trigger = {"event_type": "session.input_transcript.delta", "decisions": {"questions": questions[:40]}}
     session = {"model": "gpt-live", "triggers": [trigger] * int(5_000 * size)}
     delegation = {"type": "decisions", "decisions": {"questions": questions}}
     loud = b"\x00\x70\x00\x90" * 960

@@ -27,7 +27,9 @@ MOST_REALTIME_BYTES = 32 * 1024 * 1024
 _USER_TOKEN_MS = 100
 _ASSISTANT_TOKEN_MS = 50
 
-_ITEM_STEPS = 5  # to count its tokens, besides what its words take (protocol/budget.py)
+# Steps (protocol/budget.py): to count the tokens of an item, besides what its words take; and to take a tool.
+_ITEM_STEPS = 5
+_TOOL_STEPS = 3
 
 
 class RealtimeUsage(typing.NamedTuple):
@@ -209,11 +211,12 @@ def realtime_lines(items: typing.Sequence[JsonObject], instructions: str) -> typ
 
 def _realtime_tools(tools: typing.Any) -> list[OfferedTool]:
     """Return the functions among tools. The tools of MCP servers are left out: the mock does not connect to them."""
-    return [
-        OfferedTool(tool["name"], tool.get("description") or "", tool.get("parameters"), "function")
-        for tool in tools or []
-        if tool.get("name") and tool.get("type") in (None, "function")
-    ]
+    offered = []
+    for tool in tools or []:
+        spend_turn(_TOOL_STEPS)
+        if tool.get("name") and tool.get("type") in (None, "function"):
+            offered.append(OfferedTool(tool["name"], tool.get("description") or "", tool.get("parameters"), "function"))
+    return offered
 
 
 def _realtime_choice(choice: typing.Any) -> tuple[str, str]:
