@@ -11,6 +11,7 @@ import oaiserve
 from protocol.errors import UsageError
 from protocol.limiter import Window
 from protocol.openai.usage import Usage
+from protocol.team import keys_file
 from protocol.team.keys_file import Key, Rates, Team, find_key, read_keys_file
 from protocol.team.money import NANO, Budget, Price, cost, dollars, parse_budget
 
@@ -253,3 +254,13 @@ def test_a_start_tells_all_mistakes_and_ends(tmp_path, capfd, options):
 def test_a_keys_file_that_is_not_there_ends_a_start(tmp_path, capfd):
     assert oaiserve.main(["mock", "--check", "--set", f"server.keys_file={tmp_path / 'none.ini'}"]) == 2
     assert "keys_file = " in capfd.readouterr().err
+
+
+def test_only_prices_that_can_take_others_are_held_against_them(monkeypatch):
+    """Each line was matched with each line above it: a list of a thousand models took seconds of a start."""
+    asked = []
+    covers = keys_file._covers
+    monkeypatch.setattr(keys_file, "_covers", lambda *pair: asked.append(pair) or covers(*pair))
+    lines = [f"model-{number} = 1 in, 2 out" for number in range(50)]
+    read_keys_file("\n".join(["[prices]", *lines, "model-* = 1 in, 2 out", "other = 1 in, 2 out"]), "keys.ini")
+    assert asked == [("model-*", "other")]

@@ -194,17 +194,17 @@ class _Reader:
         for entry in entries:
             sections.setdefault(entry.section, []).append(entry)
         prices = self._prices(sections.pop("prices", []))
-        read: dict[str, list[_Section]] = {"team": [], "key": []}
+        read: dict[str, dict[str, _Section]] = {"team": {}, "key": {}}
         for title, lines in sections.items():
             self._read_section(title, lines, read)
-        teams = {one.name: Team(one.name, one.values.get("models", ()), one.rates) for one in read["team"]}
-        self._check_budgets(read["team"] + read["key"], prices)
-        return KeysFile(self._keys(read["key"], teams), teams, prices)
+        teams = {name: Team(name, one.values.get("models", ()), one.rates) for name, one in read["team"].items()}
+        self._check_budgets([*read["team"].values(), *read["key"].values()], prices)
+        return KeysFile(self._keys(read["key"].values(), teams), teams, prices)
 
     def _say(self, line: int, mistake: str) -> None:
         self.mistakes.append((line, f"line {line}: {mistake}"))
 
-    def _read_section(self, title: str, lines: list[Entry], read: dict[str, list[_Section]]) -> None:
+    def _read_section(self, title: str, lines: list[Entry], read: dict[str, dict[str, _Section]]) -> None:
         match = _SECTION.fullmatch(title)
         line = lines[0].line
         if match is None:
@@ -216,13 +216,13 @@ class _Reader:
         if not is_name(name):
             self._say(line, f"[{kind} …]: {NAME_EXPECTED}")
             return
-        if any(one.name == name for one in read[kind]):
+        if name in read[kind]:
             self._say(line, f"[{kind} {name}]: stands there twice; join the two")
         section = _Section(f"[{kind} {name}]", name, line, {}, {})
         for entry in lines:
             if entry.key:
                 self._read_value(section, entry, _KEY_OPTIONS if kind == "key" else _TEAM_OPTIONS)
-        read[kind].append(section)
+        read[kind][name] = section
 
     def _read_value(self, section: _Section, entry: Entry, options: typing.Mapping[str, typing.Any]) -> None:
         if entry.key not in options:
@@ -239,7 +239,7 @@ class _Reader:
             came = "" if entry.key == "hash" else f" = {evidence(entry.value)}"
             self._say(entry.line, f"{section.title} {entry.key}{came}: {exc}")
 
-    def _keys(self, sections: list[_Section], teams: typing.Mapping[str, Team]) -> dict[bytes, Key]:
+    def _keys(self, sections: typing.Iterable[_Section], teams: typing.Mapping[str, Team]) -> dict[bytes, Key]:
         keys: dict[bytes, Key] = {}
         for section in sections:
             values, lines = section.values, section.lines
@@ -262,11 +262,14 @@ class _Reader:
 
     def _prices(self, entries: list[Entry]) -> tuple[Price, ...]:
         prices: list[Price] = []
+        wider: list[str] = []  # those that can take others
         for entry in entries:
             if not entry.key:
                 continue
             pattern = entry.key
-            before = next((price.pattern for price in prices if _covers(price.pattern, pattern)), None)
+            before = next((one for one in wider if _covers(one, pattern)), None)
+            if "*" in pattern or "?" in pattern:
+                wider.append(pattern)
             if before is not None and before != pattern:
                 self._say(
                     entry.line,
