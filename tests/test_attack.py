@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import pathlib
+import platform
+import re
+import subprocess
 import sys
 
 import pytest
@@ -75,3 +78,12 @@ def test_no_turn_is_long_for_what_others_make_of_valid_requests(seed: int) -> No
     steps, statuses = attack([mutations.shot(number) for number in range(150)])
     assert steps < _MOST_STEPS
     assert not {status for status in statuses if not status or status >= "500"}
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="asks Linux and glibc what is held")
+def test_the_long_form_tells_what_a_kind_did() -> None:
+    attack = str(pathlib.Path(__file__).with_name("attack"))
+    command = [sys.executable, attack, "json-of-depth", "--size", "0.002", "--backend", "relay"]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=50, check=False)
+    assert run.returncode == 0, run.stderr
+    assert re.search(r"^relay: json-of-depth +\d+ ms +\d+ ms +[\d.]+ s +\d+ MB +[\d.]+ MB +400 x4$", run.stdout, re.M)

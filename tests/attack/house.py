@@ -70,7 +70,7 @@ class Program:
     def held(self) -> int:
         """Return the bytes that it holds, as watched.py counts them; RuntimeError where it does not say within 60 s."""
         before = self._note_now()[2]
-        self.process.send_signal(signal.SIGUSR1)
+        self.process.send_signal(signal.SIGRTMIN)
         until = time.monotonic() + 60
         while time.monotonic() < until:
             _, held, count = self._note_now()

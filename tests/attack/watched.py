@@ -3,7 +3,8 @@
     python watched.py NOTE SERVER OPTION …
 
 NOTE is a file of three numbers. The first is the longest callback's seconds; the attacker reads it, and writes 0 into
-it to begin anew. On SIGUSR1 the second becomes the bytes that the process holds, and the third one more.
+it to begin anew. On SIGRTMIN, which the server has no use for, the second becomes the bytes that the process holds, and
+the third one more.
 
 What is held is what Python's allocator and the C library's have given out and not got back, garbage included that only
 the collector would find. What they keep for later, or cannot give back because a page is shared, is not among it: by
@@ -72,7 +73,7 @@ def watch(path: str) -> None:
         note[8:] = struct.pack("qq", held_bytes(), struct.unpack("q", note[16:])[0] + 1)
 
     asyncio.Handle._run = run_and_note  # type: ignore[method-assign]  # asyncio has no other place for it
-    signal.signal(signal.SIGUSR1, note_held)
+    signal.signal(signal.SIGRTMIN, note_held)
 
 
 if __name__ == "__main__":
