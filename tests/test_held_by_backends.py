@@ -121,7 +121,7 @@ def test_what_a_body_becomes_when_it_is_decoded_counts_once_and_is_refused_witho
     body = gzip.compress(json.dumps(CHAT).encode() + b" " * 900_000)
 
     async def test():
-        for room, expected in (("1300k", 200), ("800k", 503)):
+        for room, expected in (("1900k", 200), ("800k", 503)):  # the body, and the text that it is read as
             async with serving("mock", **{"server.max_memory": room, **routes}) as (clients, _):
                 assert await clients.ask("POST", "/v1/chat/completions", body, CODED) == expected
 
