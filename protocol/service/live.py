@@ -24,8 +24,10 @@ from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.sse import KEEP_ALIVE, encode_event
 
 _BLOCK_SECONDS = 0.25
-# Requests of a block that are shown, not only counted: 100 a second are more than anybody can read.
-_MOST_ROWS = 25
+# Of requests that come at once so many are shown, and then one in this time; the others are only counted. A hundred a
+# second are more than anybody can read, and to show one is as much work as a plain answer: it has its own turn.
+_ROWS_AT_ONCE = 25
+_ROW_SECONDS = 0.01
 # Viewers who get a block before the loop's other work has its turn: all at once would keep clients waiting, four times
 # a second, for as long as hundreds of writes take.
 _VIEWERS_A_TURN = 16
@@ -56,6 +58,7 @@ class Live:
         self._viewers: set[_Viewer] = set()
         self._rows: list[bytes] = []
         self._skipped = 0
+        self._next_row_at = 0.0  # in the loop's time, if no more came at once
         self._silent_ticks = 0
         self._timer: asyncio.TimerHandle | None = None
 
@@ -111,9 +114,7 @@ class Live:
     def around(self, endpoint: Endpoint) -> Endpoint:
         """Return an endpoint whose answers are seen (server.Watcher)."""
         # Who watched may have left since; and what comes when no more can be shown is only counted, as a rule.
-        return seen_endpoint(
-            endpoint, self._loop.time, self._whither, lambda: bool(self._viewers) and len(self._rows) < _MOST_ROWS
-        )
+        return seen_endpoint(endpoint, self._loop.time, self._whither, lambda: bool(self._viewers) and self._has_room())
 
     def log_for(self, log: RequestLog) -> RequestLog:
         """Return a log whose requests are seen."""
@@ -123,12 +124,18 @@ class Live:
         """Learn that a request is over."""
         if not self._viewers or request.head.path in _UNSHOWN:
             return
-        if len(self._rows) >= _MOST_ROWS:
+        if not self._has_room():
             self._skipped += 1
-        elif request.charge is None:
+            return
+        self._next_row_at = max(self._next_row_at, self._loop.time()) + _ROW_SECONDS
+        if request.charge is None:
             self._add(self._row(request, status, seconds, attempts, {}))
         else:
             request.charge.tell(lambda told: self._add(self._row(request, status, seconds, attempts, told)))
+
+    def _has_room(self) -> bool:
+        """Tell whether one more can be shown."""
+        return self._next_row_at < self._loop.time() + (_ROWS_AT_ONCE - 1) * _ROW_SECONDS
 
     def _add(self, row: JsonObject) -> None:
         self._rows.append(encode_json({name: value for name, value in row.items() if value not in ("", None, [])}))
