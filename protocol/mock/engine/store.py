@@ -278,6 +278,7 @@ class Store:
         if record.chain is not None or not self.has(record):
             return
         record.chain = chain
+        known, added = self._kept, 0
         link: Chain | None = chain
         while link is not None:
             holders = self._links.get(id(link), 0)
@@ -285,13 +286,15 @@ class Store:
             if holders:
                 break
             for item in link.items:
-                kept = self._kept.get(id(item))
+                kept = known.get(id(item))
                 if kept is None:
                     size = sizes[id(item)] if id(item) in sizes else memory_size(item, pauses=False)
-                    kept = self._kept[id(item)] = _Kept(_KEPT_BYTES + size)
-                    self._count(0, kept.size)
+                    kept = known[id(item)] = _Kept(_KEPT_BYTES + size)
+                    added += kept.size
                 kept.holders += 1
             link = link.before
+        self._count(0, added)
+        spend_turn(len(sizes))  # what goes for it may be as much again
         self._make_room()
 
     def _new_sizes(self, chain: Chain) -> dict[int, int]:
@@ -312,12 +315,14 @@ class Store:
             if holders:
                 self._links[id(chain)] = holders
                 return
+            known, freed = self._kept, 0
             for item in chain.items:
-                kept = self._kept[id(item)]
+                kept = known[id(item)]
                 kept.holders -= 1
                 if not kept.holders:
-                    self._count(0, -kept.size)
-                    del self._kept[id(item)]
+                    freed += kept.size
+                    del known[id(item)]
+            self._count(0, -freed)
             chain = chain.before
 
     def has(self, record: Record) -> bool:

@@ -254,14 +254,19 @@ class ResponseMaker:
 
     def _approved(self, items: list[JsonObject]) -> list[JsonObject]:
         """Return the calls that the client has approved and that have not been made yet."""
-        requests = {item.get("id"): item for item in items if item_type(item) == "mcp_approval_request"}
-        done = {item.get("approval_request_id") for item in items if item_type(item) == "mcp_call"}
-        called = []
+        requests: dict[object, JsonObject] = {}
+        done: set[object] = set()
+        approvals = []
         for item in items:
-            id = item.get("approval_request_id")
-            if item_type(item) == "mcp_approval_response" and item.get("approve") and id in requests and id not in done:
-                called.append(self._caller.approved(requests[id], id))
-        return called
+            spend_turn(2)
+            kind = item_type(item)
+            if kind == "mcp_approval_request":
+                requests[item.get("id")] = item
+            elif kind == "mcp_call":
+                done.add(item.get("approval_request_id"))
+            elif kind == "mcp_approval_response" and item.get("approve"):
+                approvals.append(item.get("approval_request_id"))
+        return [self._caller.approved(requests[id], id) for id in approvals if id in requests and id not in done]
 
 
 # ---- parts of a response ----------------------------------------------------------------------------------------
