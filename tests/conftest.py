@@ -62,7 +62,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         config.hook.pytest_deselected(items=[item for item in items if not item.get_closest_marker("every_form")])
         items[:] = [item for item in items if item.get_closest_marker("every_form")]
     if SHARE:
-        items.sort(key=lambda item: item.path.stat().st_size, reverse=True)
+        limits: dict[pathlib.Path, float] = {}  # what takes long has a limit of its own, and else its size tells
+        for item in items:
+            marker = item.get_closest_marker("limit")
+            limits[item.path] = max(limits.get(item.path, DEFAULT_LIMIT_SECONDS), marker.args[0] if marker else 0)
+        items.sort(key=lambda item: (limits[item.path], item.path.stat().st_size), reverse=True)
 
 
 def pytest_collection_finish() -> None:

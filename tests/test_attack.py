@@ -23,6 +23,8 @@ sys.path.insert(0, str(pathlib.Path(__file__).with_name("attack")))
 from kinds import KINDS, Shot
 from mutations import Mutations
 
+pytestmark = pytest.mark.limit(120)
+
 # A kind's size here: a hundredth of what the limits let pass takes milliseconds, and is still far from a usual request.
 _SIZE = 0.01
 
