@@ -55,12 +55,12 @@ async def fired(port: int, shots: list[Shot]) -> list[str]:
     return statuses
 
 
-def attack(shots: list[Shot]) -> tuple[int, list[str]]:
+def attack(shots: list[Shot], **settings: str) -> tuple[int, list[str]]:
     """Fire the shots at a mock of their own; return the steps of the longest turn, and the statuses."""
     statuses: list[str] = []
 
     async def main() -> None:
-        async with oaiserve.serve(oaiserve.load_settings("mock", set={"server.port": "0"})) as server:
+        async with oaiserve.serve(oaiserve.load_settings("mock", set={"server.port": "0", **settings})) as server:
             await fired(server.port, shots[:1])  # what is loaded at the first request
             statuses.extend(await fired(server.port, shots))
 
@@ -72,6 +72,11 @@ def test_no_turn_is_long(name: str) -> None:
     steps, statuses = attack(KINDS[name].shots(_SIZES.get(name, _SIZE)))
     assert steps < _MOST_STEPS
     assert not {status for status in statuses if not status or status >= "500"}
+
+
+def test_no_turn_is_long_where_equal_requests_get_equal_answers() -> None:
+    steps, statuses = attack(KINDS["json-of-messages"].shots(0.2), **{"mock.freeze": "yes"})
+    assert steps < _MOST_STEPS and statuses == ["200", "200"]
 
 
 @pytest.mark.parametrize("seed", range(4))

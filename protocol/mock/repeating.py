@@ -6,9 +6,13 @@ requests, and so is the same in each run.
 
 from __future__ import annotations
 
+import hashlib
+
 from protocol.decided import draw_for
 from protocol.errors import ApiError
-from protocol.exchange import Endpoint, LateEndpoint, Request, Response
+from protocol.exchange import LONG_BODY, Endpoint, LateEndpoint, Request, Response, answer_in_turns
+from protocol.turns import in_turns
+from protocol.wire.gathering import stretches
 
 # Paths that answer and keep nothing, or only what `store` says; whether they keep it where that is not said.
 _KEEPS = {
@@ -20,6 +24,9 @@ _KEEPS = {
     "/moderations": False,
     "/responses": True,
 }
+
+# Steps (protocol/budget.py): to hash what is hashed before others may have their turns.
+_HASHED_STEPS = 1_000
 
 
 def repeating_endpoint(endpoint: Endpoint, method: str, path: str, seed: str) -> Endpoint:
@@ -35,8 +42,12 @@ def repeating_endpoint(endpoint: Endpoint, method: str, path: str, seed: str) ->
         return LateEndpoint(find, streams_body=endpoint.streams_body)
 
     async def answer(request: Request) -> Response:
-        if not _is_kept(request, _KEEPS[path]):
-            draw_for(seed, f"{path}?{request.head.query} {request.body.decode('latin-1')}", 0)
+        is_long = len(request.body) > LONG_BODY
+        mark = await in_turns(lambda: _mark(request, _KEEPS[path])) if is_long else _mark(request, _KEEPS[path])
+        if mark:
+            draw_for(seed, f"{path}?{request.head.query} {mark}", 0)
+        if is_long:
+            return await answer_in_turns(lambda: endpoint.answer(request))
         given = endpoint.answer(request)
         return given if isinstance(given, Response) else await given
 
@@ -47,6 +58,16 @@ def repeating_endpoint(endpoint: Endpoint, method: str, path: str, seed: str) ->
         errors=endpoint.errors,
         early_head=endpoint.early_head,
     )
+
+
+def _mark(request: Request, keeps_by_default: bool) -> str:
+    """Return what equal bodies have in common, "" for a request of which something is kept."""
+    if _is_kept(request, keeps_by_default):
+        return ""
+    hashed = hashlib.sha256()
+    for stretch in stretches(request.body, _HASHED_STEPS):
+        hashed.update(stretch)
+    return hashed.hexdigest()
 
 
 def _is_kept(request: Request, by_default: bool) -> bool:
