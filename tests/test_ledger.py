@@ -67,6 +67,11 @@ def write_once(ledger, keep_days=0, now=NOON / 1000, say=None):
     return said
 
 
+def execute(path, statement):
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute(statement)
+
+
 def rows(ledger, columns="*", more=""):
     with contextlib.closing(sqlite3.connect(ledger)) as db:
         return db.execute(f"SELECT {columns} FROM calls {more} ORDER BY at").fetchall()
@@ -527,8 +532,8 @@ def test_a_locked_ledger_is_said_once_and_written_when_it_is_free(ledger, monkey
     [
         (lambda path: path.write_bytes(b"no database at all, but a text\n" * 100), "file is not a database"),
         (lambda path: path.mkdir(), "Is a directory"),
-        (lambda path: sqlite3.connect(path).execute("CREATE TABLE mine (one)"), "this is no ledger, but another"),
-        (lambda path: sqlite3.connect(path).execute("PRAGMA user_version = 2"), "this ledger is of version 2; a newer"),
+        (lambda path: execute(path, "CREATE TABLE mine (one)"), "this is no ledger, but another"),
+        (lambda path: execute(path, "PRAGMA user_version = 2"), "this ledger is of version 2; a newer"),
     ],
     ids=["text", "folder", "other database", "newer"],
 )

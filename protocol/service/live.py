@@ -6,7 +6,7 @@ last one leaves, both are as before.
 
 All viewers get the same bytes, a block of events some times a second. One that reads slowly gets no block before it
 reads again, and then learns how many requests it has missed: nothing is kept for anybody. When more requests come than
-people can look at, the others of the same moment are only counted.
+people can look at, the others are only counted.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from protocol.wire.sse import KEEP_ALIVE, encode_event
 
 _BLOCK_SECONDS = 0.25
 # Of requests that come at once so many are shown, and then one in this time; the others are only counted. A hundred a
-# second are more than anybody can read, and to show one is as much work as a plain answer: it has its own turn.
+# second are more than anybody can read. They are spread, for to show one is as much work as a plain answer.
 _ROWS_AT_ONCE = 25
 _ROW_SECONDS = 0.01
 # Viewers who get a block before the loop's other work has its turn: all at once would keep clients waiting, four times
