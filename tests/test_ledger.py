@@ -18,11 +18,11 @@ from conftest import ROOT
 
 from protocol.errors import UsageError
 from protocol.team.ledger import entry, place, schema, spool
-from protocol.team.ledger.entry import CLOSED, OPENED, Entry, read_line, write_line
+from protocol.team.ledger.entry import CLOSED, OPENED, Entry, read_line, read_lines, write_line
 from protocol.team.ledger.place import check_place, network_remark
 from protocol.team.ledger.process import WriterProcess
 from protocol.team.ledger.spool import Spool, progress_file, spool_files
-from protocol.team.ledger.sums import Sums, add_entry, day_of
+from protocol.team.ledger.sums import Sums, add_entries
 from protocol.team.ledger.writer import Writer, run_writer
 
 NOON = 1_796_040_000_000  # 2026-11-30 12:00 UTC
@@ -84,8 +84,7 @@ def days(ledger):
 
 def expected_days(entries):
     sums = {}
-    for one in entries:
-        add_entry(sums, one)
+    add_entries(sums, entries)
     return sums
 
 
@@ -154,6 +153,45 @@ def test_a_count_without_measure_is_unknown(nonsense):
     line = write_line(CLOSED, call(1, tok_out=77777, cost_nano=88888))
     _, read = read_line(line.replace(b"77777", nonsense).replace(b"88888", nonsense))
     assert read == call(1, tok_out=None, cost_nano=None)
+
+
+_NONSENSE = [None, True, -1, 10**18, 0.5, [], {}, "7", 7]
+_SOUND = [write_line(OPENED, begun(1)), write_line(CLOSED, call(2)), write_line(CLOSED, call(3, tok_in=None))]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"null",
+        b'["c"' + b',"x"' * 18 + b"]",
+        b'["c",1],[2]',
+        write_line("x", call(4)),
+        write_line(CLOSED, call(4))[:-10],
+        write_line(CLOSED, call(4, at=-1)),
+        *(
+            json.dumps([CLOSED, *call(4)._replace(**{name: value})]).encode()
+            for name in Entry._fields
+            for value in _NONSENSE
+        ),
+        write_line(CLOSED, call(4)).replace(b'"alice"', b'"' + b"m" * 300 + b'"'),
+        write_line(CLOSED, call(4)).replace(b'"alice"', b'"\\ud800"'),
+    ],
+)
+def test_many_lines_are_read_as_each_is_alone(line, monkeypatch):
+    lines = [*_SOUND, line.rstrip(b"\n"), *_SOUND]
+    assert read_lines(lines) == [read_line(one) for one in lines]
+    monkeypatch.setattr(entry, "read_line", None)  # of sound ones none is read alone
+    assert [one for _, one in read_lines(_SOUND)] == [begun(1), call(2), call(3, tok_in=None)]
+
+
+def test_of_a_call_that_begins_and_ends_among_the_lines_only_the_end_is_read():
+    ids = ["req-1", "req-11", 'req-1"a', 'req-1"b', ""]
+    begun_lines = [write_line(OPENED, begun(number)._replace(id=id)) for number, id in enumerate(ids)]
+    ended = [write_line(CLOSED, call(9)._replace(id=id)) for id in ("req-11", 'req-1"a', "")]
+    read = [(kind, one.id) for kind, one in read_lines([*begun_lines, *ended])]
+    assert read.count((OPENED, "req-11")) == 0
+    assert {("o", "req-1"), ("o", 'req-1"b'), ("c", "req-11"), ("c", 'req-1"a'), ("c", "")} <= set(read)
 
 
 def test_half_of_a_surrogate_pair_does_not_stop_the_writer(ledger):
@@ -308,7 +346,7 @@ def test_a_call_is_opened_and_closed_at_different_times(ledger):
         made.opened(begun(1))
         made.opened(begun(2))
         made.closed(call(2))
-        write_once(ledger)
+        assert write_once(ledger) == []
         assert rows(ledger, "id, status, ended, tok_in") == [("req-1", None, None, None), ("req-2", 200, "done", 102)]
         assert days(ledger) == expected_days([call(2)])
         made.closed(call(1, sent="gpt-5", backend="other", ended="left"))
@@ -611,8 +649,9 @@ def test_rows_and_days_are_found_by_their_indexes(ledger):
 
 
 def test_a_day_is_utc():
-    assert day_of(NOON - 12 * 3_600_000) == "2026-11-30"
-    assert day_of(NOON - 12 * 3_600_000 - 1) == "2026-11-29"
+    sums = {}
+    add_entries(sums, [call(1, at=NOON - 12 * 3_600_000), call(2, at=NOON - 12 * 3_600_000 - 1)])
+    assert [group[0] for group in sums] == ["2026-11-30", "2026-11-29"]
 
 
 def test_sums_stay_whole_numbers_where_upstreams_tell_nonsense(ledger):

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 import typing
 from json.encoder import encode_basestring_ascii
 
 #: The kinds of lines: a call that began, and one that has ended. The second needs no first.
 OPENED, CLOSED = "o", "c"
+# How these lines begin, up to their ids.
+_OPENS, _CLOSES = b'["o","', b'["c","'
 
 #: Characters of a text that are kept: a model's name is whatever a client writes there.
 MOST_CHARACTERS = 200
@@ -16,6 +19,13 @@ MOST_CHARACTERS = 200
 _MOST_TOKENS = 10**12
 _MOST_NANO = 2**53
 _LAST_MILLISECOND = 253_402_300_799_999  # of the year 9999
+
+# What the numbers of an entry are at most; its other members are texts.
+_MOST_OF = {
+    "at": _LAST_MILLISECOND, "status": 999, "ms_first": _MOST_NANO, "ms_total": _MOST_NANO, "tok_in": _MOST_TOKENS,
+    "tok_cached": _MOST_TOKENS, "tok_out": _MOST_TOKENS, "tok_reasoning": _MOST_TOKENS, "cost_nano": _MOST_NANO,
+}  # fmt: skip
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 # Texts that repeat are quoted once. So many combinations of them are kept, if they are short.
 _MOST_QUOTED = 1000
@@ -91,6 +101,68 @@ def read_line(line: bytes) -> tuple[str, Entry] | None:
         return None
     entry = read_entry(values)
     return None if entry is None else (kind, entry)
+
+
+def read_lines(lines: typing.Sequence[bytes]) -> list[tuple[str, Entry] | None]:
+    """Return what `read_line` does, of many lines: where nothing is wrong with any, 2 µs each instead of 9.
+
+    Of a call that begins and ends among them only the end is returned, which tells all.
+    """
+    lines = _without_begun(lines)
+    try:
+        read = json.loads(b"[%b]" % b",".join(lines))
+    except (ValueError, RecursionError):
+        read = []
+    if len(read) != len(lines) or not _are_sound(read):
+        return [read_line(line) for line in lines]
+    return [(values[0], _new_entry(Entry, values[1:])) for values in read]
+
+
+def _without_begun(lines: typing.Sequence[bytes]) -> typing.Sequence[bytes]:
+    """Return the lines but those of calls that began, and whose end is among them."""
+    if not any(line.startswith(_OPENS) for line in lines):
+        return lines
+    ended = {_quoted_id(line) for line in lines if line.startswith(_CLOSES)} - {b""}
+    return [line for line in lines if not line.startswith(_OPENS) or _quoted_id(line) not in ended]
+
+
+def _quoted_id(line: bytes) -> bytes:
+    """Return the id of a line as it is written there, b"" for one that would have to be decoded to be known."""
+    id = line[len(_OPENS) : line.find(b'"', len(_OPENS))]
+    return b"" if b"\\" in id else id
+
+
+# A named tuple's own constructor is a Python function, and takes twice as long.
+_new_entry: typing.Callable[[typing.Type[Entry], typing.Sequence[typing.Any]], Entry] = tuple.__new__
+
+
+def _are_sound(read: typing.Sequence[typing.Any]) -> bool:
+    """Tell whether all of these are lines of which `read_entry` would change nothing."""
+    if set(map(type, read)) != {list} or set(map(len, read)) != {1 + len(Entry._fields)}:
+        return False
+    kinds, *columns = zip(*read)
+    return (
+        _are_texts(kinds) and {OPENED, CLOSED}.issuperset(kinds)
+        and all(
+            _are_texts(column) if most is None else _are_numbers(column, most)
+            for column, most in zip(columns, map(_MOST_OF.get, Entry._fields))
+        )
+        and None not in columns[1] and None not in columns[9]
+    )  # fmt: skip
+
+
+def _are_texts(column: typing.Sequence[typing.Any]) -> bool:
+    if set(map(type, column)) != {str}:
+        return False
+    distinct = set(column)
+    return max(map(len, distinct)) <= MOST_CHARACTERS and not _SURROGATE.search("".join(distinct))
+
+
+def _are_numbers(column: typing.Sequence[typing.Any], most: int) -> bool:
+    if not {int, type(None)}.issuperset(map(type, column)):
+        return False
+    numbers = [number for number in column if number is not None]
+    return not numbers or (min(numbers) >= 0 and max(numbers) <= most)
 
 
 def read_entry(values: typing.Iterable[typing.Any]) -> Entry | None:

@@ -13,7 +13,7 @@ from protocol.errors import UsageError
 from protocol.team.ledger.entry import Entry, read_entry
 from protocol.team.ledger.schema import version_of
 from protocol.team.ledger.spool import spool_files
-from protocol.team.ledger.sums import GROUPS, Group, Sums, add_entry
+from protocol.team.ledger.sums import GROUPS, Group, Sums, add_entries
 
 # A writer that works has read what is older.
 _SECONDS_TO_BE_READ = 10.0
@@ -72,14 +72,8 @@ def _query(path: str, statement: str, values: tuple[object, ...]) -> list[tuple[
 
 def read_logs(logs: typing.Iterable[typing.Iterable[str]], by: typing.Sequence[str], since: str) -> dict[Group, Sums]:
     """Return the sums by some of GROUPS, from the lines of JSON logs. A call that comes twice counts once."""
-    seen: set[str] = set()
     everything: dict[Group, Sums] = {}
-    for log in logs:
-        for line in log:
-            entry = _logged(line) if _COMPLETED in line else None
-            if entry is not None and entry.id not in seen:
-                seen.add(entry.id)
-                add_entry(everything, entry)
+    add_entries(everything, _calls_in(logs))
     places = [GROUPS.index(name) for name in by]
     sums: dict[Group, Sums] = {}
     for group, values in everything.items():
@@ -87,6 +81,16 @@ def read_logs(logs: typing.Iterable[typing.Iterable[str]], by: typing.Sequence[s
             part = tuple(group[place] for place in places)
             sums[part] = sums.get(part, Sums()).plus(values)
     return sums
+
+
+def _calls_in(logs: typing.Iterable[typing.Iterable[str]]) -> typing.Iterator[Entry]:
+    seen: set[str] = set()
+    for log in logs:
+        for line in log:
+            entry = _logged(line) if _COMPLETED in line else None
+            if entry is not None and entry.id not in seen:
+                seen.add(entry.id)
+                yield entry
 
 
 def _logged(line: str) -> Entry | None:

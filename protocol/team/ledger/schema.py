@@ -10,10 +10,12 @@ import typing
 from protocol.errors import UsageError
 from protocol.team.ledger.entry import OPENED, Entry
 from protocol.team.ledger.spool import SpoolFile
-from protocol.team.ledger.sums import GROUPS, Group, Sums, add_entry
+from protocol.team.ledger.sums import GROUPS, Group, Sums, add_entries
 
 _VERSION = 1
 _BUSY_SECONDS = 5.0
+# Ids in one query: SQLite may have been built to take no more than 999 values.
+_MOST_ASKED = 500
 
 # `opened` and `spools` are the writer's own: which calls may yet end, and how far each spool has been read.
 _TABLES = (
@@ -34,7 +36,7 @@ _TABLES = (
 )
 
 _COLUMNS = Entry._fields
-_INSERT = f"INSERT OR IGNORE INTO calls ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
+_INSERT = f"INSERT INTO calls ({', '.join(_COLUMNS)}) VALUES ({', '.join('?' * len(_COLUMNS))})"
 _CLOSE = f"UPDATE calls SET {', '.join(f'{name} = ?' for name in _COLUMNS)} WHERE id = ? AND ended IS NULL"
 _NEW_DAY = f"INSERT OR IGNORE INTO daily VALUES ({', '.join('?' * len(GROUPS))}{', 0' * len(Sums._fields)})"
 _ADD_DAY = (
@@ -96,22 +98,33 @@ def add_lines(
     db: sqlite3.Connection, found: SpoolFile, position: int, lines: typing.Sequence[tuple[str, Entry]]
 ) -> None:
     """Add what lines of a spool tell, and that they end at `position`; within a transaction."""
-    ended = {entry.id for kind, entry in lines if kind != OPENED}
+    begun: dict[str, Entry] = {}
+    ended: dict[str, Entry] = {}
+    for kind, entry in lines:  # of one that came twice the first counts
+        (begun if kind == OPENED else ended).setdefault(entry.id, entry)
+    known = _ended_by_id(db, [*ended, *(id for id in begun if id not in ended)])
+    new = [entry for id, entry in ended.items() if id not in known]
+    closed = [entry for id, entry in ended.items() if known.get(id) is False]
+    under_way = [entry for id, entry in begun.items() if id not in ended and id not in known]
+    db.executemany(_INSERT, new)
+    db.executemany(_CLOSE, [(*entry, entry.id) for entry in closed])
+    db.executemany(_INSERT, [(*entry[:9], None, None, *entry[11:]) for entry in under_way])
+    db.executemany("DELETE FROM opened WHERE id = ?", [(entry.id,) for entry in closed])
+    db.executemany("INSERT OR REPLACE INTO opened VALUES (?, ?)", [(entry.id, found.process) for entry in under_way])
     sums: dict[Group, Sums] = {}
-    for kind, entry in lines:
-        if kind == OPENED:
-            if entry.id not in ended and _insert(db, (*entry[:9], None, None, *entry[11:])):
-                db.execute("INSERT OR REPLACE INTO opened VALUES (?, ?)", (entry.id, found.process))
-        # An id that has ended already is a row that came twice.
-        elif _insert(db, entry) or db.execute(_CLOSE, (*entry, entry.id)).rowcount:
-            add_entry(sums, entry)
-    db.executemany("DELETE FROM opened WHERE id = ?", [(id,) for id in ended])
+    add_entries(sums, [*new, *closed])
     _add_days(db, sums)
     db.execute("INSERT OR REPLACE INTO spools VALUES (?, ?, ?)", (found.process, found.number, position))
 
 
-def _insert(db: sqlite3.Connection, values: tuple[object, ...]) -> bool:
-    return db.execute(_INSERT, values).rowcount > 0
+def _ended_by_id(db: sqlite3.Connection, ids: typing.Sequence[str]) -> dict[str, bool]:
+    """Return of each of these calls that is in the ledger whether it has ended there."""
+    known: dict[str, bool] = {}
+    for start in range(0, len(ids), _MOST_ASKED):
+        asked = ids[start : start + _MOST_ASKED]
+        marks = ",".join("?" * len(asked))
+        known.update(db.execute(f"SELECT id, ended IS NOT NULL FROM calls WHERE id IN ({marks})", asked))
+    return {id: bool(has_ended) for id, has_ended in known.items()}
 
 
 def _add_days(db: sqlite3.Connection, sums: typing.Mapping[Group, Sums]) -> None:
@@ -139,8 +152,7 @@ def _lose(db: sqlite3.Connection, process: str) -> int:
     of_process = "WHERE ended IS NULL AND id IN (SELECT id FROM opened WHERE process = ?)"
     sums: dict[Group, Sums] = {}
     rows = db.execute(f"SELECT {', '.join(_COLUMNS)} FROM calls {of_process}", (process,)).fetchall()
-    for row in rows:
-        add_entry(sums, Entry._make(row))
+    add_entries(sums, map(Entry._make, rows))
     _add_days(db, sums)
     db.execute(f"UPDATE calls SET ended = 'lost' {of_process}", (process,))
     db.execute("DELETE FROM opened WHERE process = ?", (process,))

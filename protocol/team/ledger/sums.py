@@ -38,20 +38,30 @@ class Sums(typing.NamedTuple):
 Group = typing.Tuple[str, ...]  # the values of GROUPS, or of some of them
 
 
-def add_entry(sums: dict[Group, Sums], entry: Entry) -> None:
-    """Add a call that has ended to the sums of its day, key, team, model and backend."""
-    unknown = entry.tok_in is None or entry.tok_out is None
-    used = (entry.tok_in, entry.tok_cached, entry.tok_out, entry.tok_reasoning, entry.cost_nano)
-    unpriced = entry.cost_nano is None and not unknown
-    group = day_of(entry.at), entry.key, entry.team, entry.sent or entry.asked, entry.backend
-    sums[group] = sums.get(group, Sums()).plus((1, *(count or 0 for count in used), unknown, unpriced))
-
-
-def day_of(at: int) -> str:
-    """Return the day of a time in milliseconds since the epoch, UTC: "2026-11-30"."""
-    return _day(at // _DAY_MILLISECONDS)
+def add_entries(sums: dict[Group, Sums], entries: typing.Iterable[Entry]) -> None:
+    """Add calls that have ended to the sums of their days, keys, teams, models and backends."""
+    added: dict[tuple[int, str, str, str, str], list[int]] = {}
+    for _, at, key, team, asked, sent, backend, *_, read, cached, said, reasoning, cost in entries:
+        same = at // _DAY_MILLISECONDS, key, team, sent or asked, backend
+        one = added.get(same)
+        if one is None:
+            one = added[same] = [0] * len(Sums._fields)
+        one[0] += 1
+        one[1] += read or 0
+        one[2] += cached or 0
+        one[3] += said or 0
+        one[4] += reasoning or 0
+        one[5] += cost or 0
+        if read is None or said is None:
+            one[6] += 1
+        elif cost is None:
+            one[7] += 1
+    for (day, *names), more in added.items():
+        group = (day_of(day), *names)
+        sums[group] = sums.get(group, Sums()).plus(more)
 
 
 @functools.lru_cache(maxsize=64)
-def _day(number: int) -> str:
+def day_of(number: int) -> str:
+    """Return the day that is so many days after the beginning of 1970, UTC: "2026-11-30"."""
     return time.strftime("%Y-%m-%d", time.gmtime(number * (_DAY_MILLISECONDS // 1000)))

@@ -10,7 +10,7 @@ import time
 import typing
 
 from protocol.errors import UsageError
-from protocol.team.ledger.entry import read_line
+from protocol.team.ledger.entry import read_lines
 from protocol.team.ledger.schema import add_lines, forget_spools, open_ledger, prune, read_positions, writing
 from protocol.team.ledger.spool import SpoolFile, SpoolReader, progress_file, spool_files
 
@@ -144,11 +144,12 @@ class Writer:
                 lines, position = spool.next_lines()
                 if not lines:
                     break
-                read = [entry for entry in map(read_line, lines) if entry is not None]
-                if len(read) < len(lines):
-                    self._say(f"{found.path}: lines that are no calls, and are passed over: {len(lines) - len(read)}")
+                read = read_lines(lines)
+                passed_over = read.count(None)
+                if passed_over:
+                    self._say(f"{found.path}: lines that are no calls, and are passed over: {passed_over}")
                 with writing(db):
-                    add_lines(db, found, position, read)
+                    add_lines(db, found, position, [line for line in read if line is not None])
                 self._positions[file] = position
             if spool.is_complete:
                 spool.remove()
