@@ -97,6 +97,7 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     "form with a model": (("protocol.openai.model_in_form", "ModelRewriter"),),
     "JSON with a model": (("protocol.openai.model_in_json", "find_model"),),
     "JSON to rename a model in": (
+        ("protocol.openai.model_in_json", "renamed_plainly"),
         ("protocol.openai.model_in_json", "named_models"),
         ("protocol.openai.model_in_json", "replace_model"),
     ),

@@ -8,7 +8,14 @@ import random
 import pytest
 from steps import assert_grows_in_proportion
 
-from protocol.openai.model_in_json import _plain_model, _scanned_models, find_model, named_models, replace_model
+from protocol.openai.model_in_json import (
+    _plain_model,
+    _scanned_models,
+    find_model,
+    named_models,
+    renamed_plainly,
+    replace_model,
+)
 
 BOM = b"\xef\xbb\xbf"
 
@@ -154,7 +161,7 @@ def test_the_short_way_finds_what_the_scan_finds(case: tuple[bytes, ...]) -> Non
 
 def test_the_short_way_is_for_bodies_as_nearly_all_write_them() -> None:
     usual = b'{"messages":[{"role":"user","content":"a \\"model\\""}],"model":"gpt-4o","stream":true,"max_tokens":5}'
-    assert _plain_model(usual) == _scanned_models(usual)[0]
+    assert _plain_model(usual) == _scanned_models(usual)[0][:3]
     for other in (
         usual[:-1],
         usual.replace(b"gpt", b"\\u0067pt"),
@@ -164,10 +171,40 @@ def test_the_short_way_is_for_bodies_as_nearly_all_write_them() -> None:
         assert _plain_model(other) is None
 
 
+# What a parser might take for the outermost model, where Python's json and a search for the name might not agree.
+MISLEADING = [
+    ("escaped_name_beside_a_nested_one", rb'{"x":{"model":"b"},"mod\u0065l":"a"}'),
+    ("escaped_name_beside_a_text", rb'{"mod\u0065l":"a","x":["model"]}'),
+    ("nested_alone", b'{"x":{"model":"b"}}'),
+    ("nested_in_another_case", b'{"model":"a","x":{"Model":"b"}}'),
+    ("escaped_in_another_case", rb'{"model":"a","\u004dodel":"b"}'),
+    ("in_an_array", b'[{"model":"a"}]'),
+    ("number", b'{"model":1}'),
+    ("not_json_behind_it", b'{"model":"a","x":}'),
+    ("not_json_within", b'{"x":[}],"model":"a"}'),
+    ("trailing", b'{"model":"a"} {"model2":1}'),
+    ("nested_too_deep_for_the_parser", b'{"x":' + b"[" * 9999 + b"]" * 9999 + b',"model":"a"}'),
+    ("longer_than_is_read", b'{"model":"a","x":"' + b"x" * 65536 + b'"}'),
+]
+
+
+@cases(MISLEADING)
+def test_the_short_way_leaves_to_the_scan_what_might_mislead_it(case: tuple[bytes]) -> None:
+    assert renamed_plainly(case[0], lambda model: "new") is None
+
+
+def test_the_short_way_asks_for_the_new_name_and_changes_nothing_else() -> None:
+    body = b'{"n": 1.0e0, "model" : "a" ,"x":"\\"model\\""}'
+    assert renamed_plainly(body, lambda model: model + '"b') == body.replace(b'"a"', rb'"a\"b"')
+    assert renamed_plainly(body, lambda model: model) is body
+
+
 def replaced_in_place(body: bytes) -> bytes:
-    """Replace the model where it has been found already, if there is one alone."""
+    """Replace the model where it has been found already, if there is one alone; the short way gives the same."""
     models = named_models(body) or []
-    return replace_model(body, "new", *(models if len(models) == 1 else ()))
+    replaced = replace_model(body, "new", *(models if len(models) == 1 else ()))
+    assert renamed_plainly(body, lambda model: "new") in (None, replaced)
+    return replaced
 
 
 def test_replacing_by_the_same_model_gives_an_equal_body_that_is_another_object() -> None:

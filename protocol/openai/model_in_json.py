@@ -63,6 +63,13 @@ _PLAIN_MODEL = re.compile(
     _SPACE + rb'"model"' + _SPACE + b":" + _SPACE + rb'("[^"\\\x00-\x1f]{0,256}")' + _SPACE + b"([,}])"
 )
 
+# The same for the short way, in which Python's json looks at all that is around it. Numbers do not matter there.
+_PLAIN_BYTES = 65536
+_PLAIN_NAME = b'"model"'
+_PLAIN_VALUE = re.compile(rb'"model"[ \t\n\r]{0,16}:[ \t\n\r]{0,16}("[^"\\]{0,256}")')
+_ESCAPED_LETTER = b"\\u00"
+_OUTLINE = json.JSONDecoder(parse_int=str, parse_float=str)
+
 # Members that are not the model's, with a value that ends soon and is nested three deep at most.
 _OTHER_MEMBERS = re.compile(
     rb"(?:[ \t\n\r]*(?!%b)%b[ \t\n\r]*:[ \t\n\r]*%b[ \t\n\r]*(?:,|(?=\})))*"
@@ -115,7 +122,7 @@ def named_models(body: bytes) -> list[NamedModel] | None:
     More than one means that it depends on the parser which model is asked for.
     """
     plain = _plain_model(body)
-    return [plain] if plain is not None else _scanned_models(body)
+    return [NamedModel(*plain, is_exact=True)] if plain is not None else _scanned_models(body)
 
 
 def _scanned_models(body: bytes) -> list[NamedModel] | None:
@@ -126,27 +133,47 @@ def _scanned_models(body: bytes) -> list[NamedModel] | None:
         return None
 
 
-def _plain_model(body: bytes) -> NamedModel | None:
-    """Return the model of a body that is short and written as nearly all are, None for any other.
+def renamed_plainly(body: bytes, rename: typing.Callable[[str], str]) -> bytes | None:
+    """Return a body with what `rename` makes of its model in the model's place, and not a byte changed besides.
 
-    It is what the scan finds there: 6 instead of 9 µs (CPython 3.11).
+    None for a body that is not as nearly all are; of one whose model stays the same object.
     """
-    opening = _OPEN.match(body)
-    if opening is None:
-        return None
-    at = opening.end()
-    others = _OTHER_MEMBERS.match(body, at, at + _MEMBERS_BYTES)
-    plain = None if others is None else _PLAIN_MODEL.match(body, others.end())
+    plain = _plain_model(body)
     if plain is None:
         return None
-    if plain[2] == b",":
-        at = plain.end()
-        others = _OTHER_MEMBERS.match(body, at, at + _MEMBERS_BYTES)
-        if others is None or not _CLOSE.match(body, others.end()):
-            return None
-    start, end = plain.span(1)
-    text = body[start + 1 : end - 1]
-    return NamedModel(text.decode(), start, end, True) if text.isascii() else None
+    model, start, end = plain
+    sent = rename(model)
+    return body if sent == model else b"%b%b%b" % (body[:start], _written(sent), body[end:])
+
+
+def _plain_model(body: bytes) -> tuple[str, int, int] | None:
+    """Return the model of a body that is short and written as nearly all are, and where its value begins and ends.
+
+    None for any other. It is what the scan finds, for half of the instructions: Python's json says that the outermost
+    object has a "model". Nothing else in the text is written like that name, in whatever case, and none of its letters
+    can be escaped. So the name that is found is that member's.
+    """
+    if len(body) > _PLAIN_BYTES or _ESCAPED_LETTER in body:
+        return None
+    lower = body.lower()
+    name = lower.find(_PLAIN_NAME)
+    if name < 0 or lower.find(_PLAIN_NAME, name + 1) >= 0:
+        return None
+    value = _PLAIN_VALUE.match(body, name)
+    if value is None:
+        return None
+    try:
+        text = body.decode()
+        whole, end = _OUTLINE.raw_decode(text)
+    except (ValueError, RecursionError):
+        return None
+    if end != len(text) or type(whole) is not dict or "model" not in whole:
+        return None
+    return whole["model"], *value.span(1)
+
+
+def _written(model: str) -> bytes:
+    return encode_basestring_ascii(model).encode("ascii")
 
 
 def find_model(body: bytes) -> tuple[str, int, int] | None:
@@ -178,7 +205,7 @@ def replace_model(body: bytes, model: str, named: NamedModel | None = None) -> b
     no "model" it becomes the first member. A body that is no JSON object comes back as the same object, and no other.
     `named` is the only one of `named_models`, where these have been asked for.
     """
-    value = encode_basestring_ascii(model).encode("ascii")
+    value = _written(model)
     if named is not None and named.is_exact and len(body) <= _STRETCH_BYTES:
         return b"%b%b%b" % (body[: named.start], value, body[named.end :])
     whole = memoryview(body)

@@ -27,7 +27,7 @@ def with_model(body: bytes, model: str) -> bytes:
     """Return a JSON object with `model` for the model that it names; what is none, or names none, as it came."""
     if b"model" not in body:
         return body
-    named_models, _ = load("JSON to rename a model in")
+    _, named_models, _ = load("JSON to rename a model in")
     begin = 0
     models = named_models(body)
     if models == []:

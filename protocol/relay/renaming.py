@@ -88,7 +88,10 @@ def renamed_body(choice: ModelChoice, kind: BodyKind, body: bytes, *, takes_mode
         return body
     begin = begins_as(body)
     if begin == "object":
-        named_models, replace_model = load("JSON to rename a model in")
+        renamed_plainly, named_models, replace_model = load("JSON to rename a model in")
+        renamed: bytes | None = renamed_plainly(body, choice.sent)
+        if renamed is not None:
+            return renamed
         models = named_models(body)
         if models is not None:
             if len(models) > 1:
@@ -98,8 +101,8 @@ def renamed_body(choice: ModelChoice, kind: BodyKind, body: bytes, *, takes_mode
                 )  # fmt: skip
             asked = (models[0].model or "") if models else ""
             sent = choice.sent(asked) if models else choice.forced if takes_model else ""
-            renamed: bytes = body if sent == asked else replace_model(body, sent, *models)
-            return renamed
+            replaced: bytes = body if sent == asked else replace_model(body, sent, *models)
+            return replaced
     if kind == "pairs" and begin != "object":
         return _renamed_pairs(choice, body, takes_model=takes_model)
     is_meant_as_object = begin == "object" and kind != "other"
