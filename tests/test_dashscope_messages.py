@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 
-from protocol.dashscope.mapping.messages import mentions_json, native_messages
+from protocol.dashscope.mapping.messages import _Mapper, mentions_json, native_messages
 from protocol.dashscope.mapping.parts import has_media_parts
 from protocol.errors import ApiError
 
@@ -254,3 +256,24 @@ def test_notes_are_appended_to_the_system_message_or_make_one() -> None:
 def test_finds_the_word_json(content: object) -> None:
     assert mentions_json([USER, text("system", content)])
     assert not mentions_json([USER, text("assistant", None), text("user", [{"type": "image_url"}])])
+
+
+@pytest.mark.parametrize("multimodal", [False, True])
+@pytest.mark.parametrize("seed", range(40))
+def test_a_talk_in_plain_texts_is_mapped_as_any_other(seed: int, multimodal: bool) -> None:
+    rolls = random.Random(seed)
+    contents: list[object] = ["hi", "hi", "hi", "two\nlines", "", None, [{"type": "text", "text": "part"}], 7]
+    roles: list[object] = ["user", "user", "assistant", "system", "developer", "tool", "guest", None]
+    for _ in range(50):
+        talk = [
+            text(rolls.choice(roles), rolls.choice(contents), **rolls.choice([{}, {}, {}, {"name": "n"}]))
+            for _ in range(rolls.randrange(1, 4))
+        ]
+        try:
+            each: object = _Mapper(multimodal, one_system=True)._map_each(talk, ())
+        except ApiError:
+            each = None
+        plain = _Mapper(multimodal, one_system=True)._map_plain(talk, ())
+        assert plain is None or plain == each
+        is_plain = all(message["content"] in contents[:4] and len(message) == 2 for message in talk)
+        assert (plain is not None) == (is_plain and {message["role"] for message in talk} <= set(roles[:5]))

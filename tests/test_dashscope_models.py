@@ -7,6 +7,8 @@ from protocol.dashscope.mapping.forcing import WITHOUT_THINKING
 from protocol.dashscope.mapping.learned import NOTHING_LEARNED, Learned, LearnedMemory
 from protocol.dashscope.mapping.models import (
     ENDPOINT_PATHS,
+    _read_traits,
+    _remembered_traits,
     dashscope_model,
     dashscope_model_list,
     endpoint_for,
@@ -19,6 +21,7 @@ from protocol.dashscope.mapping.models import (
     takes_max_completion_tokens,
     takes_several_choices,
     thinking_of,
+    traits_of,
 )
 from protocol.dashscope.settings import parse_endpoints
 from protocol.errors import ApiError
@@ -154,6 +157,17 @@ def test_knows_what_models_take(ask: object, yes: str, no: str) -> None:
     assert callable(ask)
     assert [model for model in yes.split() if not ask(model)] == []
     assert [model for model in no.split() if ask(model)] == []
+
+
+def test_traits_are_remembered_of_as_many_models_as_are_in_use_and_of_no_long_name() -> None:
+    _remembered_traits.cache_clear()
+    for number in range(1000):
+        assert traits_of(f"qwen-mt-plus-{number}").takes_one_message
+    assert _remembered_traits.cache_info().currsize == 256
+    traits_of("qwen-mt-plus-999")
+    assert _remembered_traits.cache_info().hits == 1
+    assert traits_of("qwen-max-" + "x" * 200) == _read_traits("qwen-max-" + "x" * 200)
+    assert _remembered_traits.cache_info().misses == 1000
 
 
 def test_only_farui_has_its_output_cut() -> None:

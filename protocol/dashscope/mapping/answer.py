@@ -17,6 +17,8 @@ from protocol.wire.json_text import JsonObject
 _UNFINISHED = (None, "", "null")
 _FINISH_REASONS = ("stop", "length", "tool_calls", "content_filter")
 
+# What a usage has that tells no details.
+_SUMS = frozenset(("input_tokens", "output_tokens", "total_tokens"))
 _PROMPT_MODALITIES = ("audio_tokens", "image_tokens", "video_tokens", "text_tokens")
 # What the explicit cache tells of itself; OpenAI has no field for it.
 _CACHE_DETAILS = ("cache_creation_input_tokens", "cache_creation", "cache_type")
@@ -26,7 +28,7 @@ _COMPLETION_MODALITIES = ("audio_tokens", "text_tokens")
 _CITATION_MARK = re.compile(r"\[(?:ref_)?(\d{1,4})\]")
 
 # Beside the choices DashScope tells of these. OpenAI has no field for them, so they keep their names.
-_EXTENSIONS = ("search_info", "tool_info")
+_EXTENSIONS = frozenset(("search_info", "tool_info"))
 
 
 class CompletionFacts(typing.NamedTuple):
@@ -51,12 +53,14 @@ class NativeChoice:
 
     def __init__(self, index: int, message: JsonObject, holder: JsonObject) -> None:
         self.index = index
-        self.text = joined_content(message.get("content"))
-        reasoning = message.get("reasoning_content")
-        self.reasoning = reasoning if isinstance(reasoning, str) else ""
-        self.tool_calls = [call for call in as_list(message.get("tool_calls")) if isinstance(call, dict)]
+        get = message.get
+        content, reasoning, calls = get("content"), get("reasoning_content"), get("tool_calls")
+        self.text = content if type(content) is str else joined_content(content)
+        self.reasoning = reasoning if type(reasoning) is str else ""
+        self.tool_calls = [call for call in as_list(calls) if isinstance(call, dict)] if calls else []
         self.finish_reason = holder.get("finish_reason")
-        self.logprobs = _logprobs(holder.get("logprobs"))
+        logprobs = holder.get("logprobs")
+        self.logprobs = _logprobs(logprobs) if logprobs else None
 
     def calls_as_asked(self, stand_ins: typing.Mapping[str, str]) -> list[JsonObject]:
         """Return the tool calls with the functions' names that the client knows (sent → asked)."""
@@ -125,7 +129,7 @@ def completion_choice(
         message["reasoning_content"] = reasoning
     if tool_calls:
         message["tool_calls"] = tool_calls
-    annotations = _citations(text, search_info)
+    annotations = _citations(text, search_info) if search_info else None
     if annotations:
         message["annotations"] = annotations
     return {"index": index, "message": message, "logprobs": logprobs, "finish_reason": finish_reason}
@@ -166,7 +170,9 @@ def completion_id(answer: typing.Mapping[str, typing.Any], make_id: typing.Calla
 def answer_extensions(answer: typing.Mapping[str, typing.Any]) -> JsonObject:
     """Return what an answer tells of searches and tools that DashScope itself ran, if anything."""
     output = as_object(answer.get("output"))
-    found = {name: output[name] for name in _EXTENSIONS if output.get(name)}
+    if _EXTENSIONS.isdisjoint(output):
+        return {}
+    found = {name: output[name] for name in sorted(_EXTENSIONS) if output.get(name)}
     if not any(as_object(found.get("search_info")).values()):
         found.pop("search_info", None)  # in later events of a stream its lists are empty
     return found
@@ -193,6 +199,21 @@ def openai_usage(native: object) -> JsonObject:
     usage = as_object(native)
     prompt = token_count(usage, "input_tokens")
     completion = token_count(usage, "output_tokens")
+    prompt_details: JsonObject = {"cached_tokens": 0}
+    completion_details = {"reasoning_tokens": 0}
+    if not usage.keys() <= _SUMS:
+        prompt_details, completion_details = _usage_details(usage)
+    return {
+        "prompt_tokens": prompt,
+        "completion_tokens": completion,
+        "total_tokens": token_count(usage, "total_tokens") or prompt + completion,
+        "prompt_tokens_details": prompt_details,
+        "completion_tokens_details": completion_details,
+    }
+
+
+def _usage_details(usage: JsonObject) -> tuple[JsonObject, dict[str, int]]:
+    """Return the details of prompt and completion that a native usage tells beside its sums."""
     cached = as_object(usage.get("prompt_tokens_details"))
     prompt_details: JsonObject = {"cached_tokens": token_count(cached, "cached_tokens")}
     if not cached:
@@ -211,13 +232,7 @@ def openai_usage(native: object) -> JsonObject:
     for name in _COMPLETION_MODALITIES:
         if token_count(output_details, name):
             completion_details[name] = token_count(output_details, name)
-    return {
-        "prompt_tokens": prompt,
-        "completion_tokens": completion,
-        "total_tokens": token_count(usage, "total_tokens") or prompt + completion,
-        "prompt_tokens_details": prompt_details,
-        "completion_tokens_details": completion_details,
-    }
+    return prompt_details, completion_details
 
 
 def sum_usages(usages: typing.Sequence[JsonObject]) -> JsonObject:

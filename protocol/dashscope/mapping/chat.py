@@ -16,6 +16,7 @@ from protocol.dashscope.mapping.errors import DashScopeError
 from protocol.dashscope.mapping.fields import optional_flag, optional_list, optional_object, refuse_field, required_text
 from protocol.dashscope.mapping.forcing import (
     IN_WORDS,
+    PLAINLY,
     WITHOUT_THINKING,
     Manner,
     forced_kind,
@@ -31,13 +32,11 @@ from protocol.dashscope.mapping.models import (
     TEXT_ENDPOINT,
     answers_json_while_thinking,
     endpoint_for,
-    is_stream_only,
     is_wrong_endpoint,
     no_endpoint_error,
     refuse_impossible_model,
-    streams_increments,
-    takes_documents_as_system,
     takes_several_choices,
+    traits_of,
 )
 from protocol.dashscope.mapping.native import SEED_MODULUS, NativeCall
 from protocol.dashscope.mapping.parameters import (
@@ -57,7 +56,7 @@ from protocol.dashscope.mapping.tools import (
     stand_ins,
     tool_parameters,
 )
-from protocol.dashscope.mapping.translation import one_message, takes_one_message
+from protocol.dashscope.mapping.translation import one_message
 from protocol.errors import ApiError
 from protocol.wire.json_text import JsonObject
 
@@ -70,6 +69,9 @@ _STREAM_ONLY_ERRORS = (
     r"enable[_ ]thinking can ?not be support(?:ed)? when `?stream ?= ?false",
     r"non-streaming mode does not support web search",
 )
+
+# Without one of these there are no tools, and nothing that is said of them.
+_TOOL_FIELDS = frozenset(("tools", "functions", "tool_choice", "function_call"))
 
 
 class ChatPlan:
@@ -118,7 +120,7 @@ class ChatPlan:
         self.endpoint = endpoint
         self.endpoint_forced = endpoint_forced
         self.calls = tuple(calls)
-        self.cumulative = not streams_increments(model)
+        self.cumulative = not traits_of(model).streams_increments
         self.stream = stream
         self.aggregate = aggregate
         self.include_usage = include_usage
@@ -151,10 +153,13 @@ def plan_chat(
     if not messages:
         raise refuse_field("messages", "a non-empty list", messages)
     stream, include_usage = _read_stream(request)
-    _refuse_audio_output(request)
+    if "modalities" in request or "audio" in request:
+        _refuse_audio_output(request)
 
-    parameters, notes, forced, forcing = _forced_parameters(request, model, messages, learned)
-    if takes_one_message(model):
+    has_tools = not _TOOL_FIELDS.isdisjoint(request)
+    parameters, notes, forced, forcing = _forced_parameters(request, model, messages, learned, has_tools=has_tools)
+    traits = traits_of(model)
+    if traits.takes_one_message:
         messages = one_message(messages, parameters)
     thinking = is_thinking(model, parameters)
     aggregate = not stream and (learned.must_stream or _must_stream(model, parameters, thinking))
@@ -162,10 +167,11 @@ def plan_chat(
     has_media = has_media_parts(messages)
     endpoint = endpoint_for(model, has_media, routes, learned.endpoint)
     native = native_messages(
-        messages, endpoint == MULTIMODAL_ENDPOINT, notes, one_system=not takes_documents_as_system(model)
+        messages, endpoint == MULTIMODAL_ENDPOINT, notes, one_system=not traits.takes_documents_as_system
     )
-    names = stand_ins(request)
-    rename_calls(native, names)
+    names = stand_ins(request) if has_tools else {}
+    if names:
+        rename_calls(native, names)
     return ChatPlan(
         model=model,
         endpoint=endpoint,
@@ -174,7 +180,7 @@ def plan_chat(
         stream=stream,
         aggregate=aggregate,
         include_usage=include_usage,
-        forced_tool=names_one_tool(request),
+        forced_tool=has_tools and names_one_tool(request),
         forced=forced,
         forcing=forcing,
         learned=learned,
@@ -218,11 +224,19 @@ def refuses_plain_call(error: ApiError) -> bool:
 
 
 def _forced_parameters(
-    request: typing.Mapping[str, typing.Any], model: str, messages: list[typing.Any], learned: Learned
+    request: typing.Mapping[str, typing.Any],
+    model: str,
+    messages: list[typing.Any],
+    learned: Learned,
+    *,
+    has_tools: bool,
 ) -> tuple[JsonObject, list[str], str, Manner]:
     """Return the native parameters, the notes for the system message, what is forced ("": nothing), and how."""
-    parameters, raw = chat_parameters(request, model), raw_parameters(request)
-    tools = tool_parameters(request)
+    parameters = chat_parameters(request, model)
+    raw = raw_parameters(request) if "parameters" in request else {}
+    if not has_tools and not raw and request.get("response_format") is None:
+        return parameters, [], "", PLAINLY  # as nearly always: nothing can be forced
+    tools = tool_parameters(request) if has_tools else {}
     function, json = forced_function(tools), wants_json(request) or wants_json(raw)
     known = {**parameters, **raw}
     forced = forced_kind(known, wants_json=json, forced_function=function)
@@ -273,7 +287,7 @@ def _must_stream(model: str, parameters: JsonObject, thinking: bool) -> bool:
 
     Hybrid models refuse to think in a plain call, and what a plain call has not said within 300 s is lost.
     """
-    return thinking or is_stream_only(model) or bool(parameters.get("enable_code_interpreter"))
+    return thinking or traits_of(model).is_stream_only or bool(parameters.get("enable_code_interpreter"))
 
 
 def _make_calls(
@@ -287,7 +301,7 @@ def _make_calls(
     """Return the native call, or one a choice where the model gives one at a time."""
     parameters["result_format"] = "message"
     parameters.pop("incremental_output", None)
-    if stream and streams_increments(model):
+    if stream and traits_of(model).streams_increments:
         parameters["incremental_output"] = True
     variants = [parameters]
     choices = parameters.get("n", 1)

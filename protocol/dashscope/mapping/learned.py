@@ -10,7 +10,7 @@ import collections
 import typing
 
 from protocol.dashscope.mapping.forcing import Manner
-from protocol.dashscope.mapping.models import model_key
+from protocol.dashscope.mapping.models import traits_of
 
 _MOST_REMEMBERED = 256
 
@@ -41,7 +41,7 @@ class LearnedMemory:
 
     def recall(self, model: str) -> Learned:
         """Return what is known of `model`, which may be nothing."""
-        key = model_key(model)
+        key = traits_of(model).key
         if key not in self._learned:
             return NOTHING_LEARNED
         self._learned.move_to_end(key)
@@ -49,7 +49,7 @@ class LearnedMemory:
 
     def remember(self, model: str, learned: Learned) -> None:
         """Note with what `model` has answered. An endpoint counts only where another one was refused before it."""
-        key = model_key(model)
+        key = traits_of(model).key
         endpoint = learned.endpoint if learned.endpoint_refused else self.recall(model).endpoint
         self._learned[key] = learned._replace(endpoint=endpoint, endpoint_refused=False)
         self._learned.move_to_end(key)

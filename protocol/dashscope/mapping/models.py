@@ -10,6 +10,7 @@ which no such request comes is spared some 10 ms. Source: Alibaba Cloud Model St
 from __future__ import annotations
 
 import fnmatch
+import functools
 import re
 import typing
 
@@ -201,6 +202,8 @@ _SEVERAL_CHOICES_MODEL = r"qwen-plus.*|qwen3-(?:\d+(?:\.\d+)?b|next|max).*"
 _JSON_SCHEMA_MODEL = r"qwen3\.7-(?:plus|max|flash).*|qwen3\.[89]-.*"
 # All others answer in JSON only while they do not think.
 _JSON_WHILE_THINKING_MODEL = r"qwen3\.[78]-.*|deepseek-v4.*|glm-5\.1.*|glm-4\.5.*|kimi-k(?:2-thinking|3).*"
+# These translate, and take one message of a user (translation.py).
+_TRANSLATOR_MODEL = r"qwen-mt-.*"
 # These take documents, and references to files, as further system messages.
 _DOCUMENT_MODEL = r"qwen-(?:long|doc).*"
 _LOGIT_BIAS_MODEL = r"qwen-plus-character.*"
@@ -213,6 +216,49 @@ _FARUI_MODEL = r"farui-plus.*"
 _FARUI_MAX_TOKENS = 2000
 
 
+class ModelTraits(typing.NamedTuple):
+    """What a chat has to know of a model, whatever is asked: the functions below say what each of these means."""
+
+    key: str
+    impossible: str  # why no native HTTP endpoint serves it, "" where one does
+    endpoint: str  # of its family
+    thinking: str
+    is_stream_only: bool
+    streams_increments: bool
+    takes_documents_as_system: bool
+    takes_one_message: bool
+    most_output_tokens: typing.Optional[int]
+
+
+def traits_of(model: str) -> ModelTraits:
+    """Return the traits of a model; those of the latest with names of usual length are remembered."""
+    return _remembered_traits(model) if len(model) <= _REMEMBERED_CHARACTERS else _read_traits(model)
+
+
+_REMEMBERED_MODELS = 256
+_REMEMBERED_CHARACTERS = 128
+
+
+@functools.lru_cache(maxsize=_REMEMBERED_MODELS)
+def _remembered_traits(model: str) -> ModelTraits:
+    return _read_traits(model)
+
+
+def _read_traits(model: str) -> ModelTraits:
+    key = model_key(model)
+    return ModelTraits(
+        key=key,
+        impossible=next((reason for pattern, reason in _IMPOSSIBLE_MODELS if re.fullmatch(pattern, key)), ""),
+        endpoint=MULTIMODAL_ENDPOINT if re.fullmatch(_MULTIMODAL_MODEL, key) else TEXT_ENDPOINT,
+        thinking=thinking_of(model),
+        is_stream_only=is_stream_only(model),
+        streams_increments=streams_increments(model),
+        takes_documents_as_system=re.fullmatch(_DOCUMENT_MODEL, key) is not None,
+        takes_one_message=re.fullmatch(_TRANSLATOR_MODEL, key) is not None,
+        most_output_tokens=most_output_tokens(model),
+    )
+
+
 def model_key(model: str) -> str:
     """Return the id as it is matched: lower case, without a `vendor/` prefix."""
     return model.strip().lower().rpartition("/")[2]
@@ -220,16 +266,15 @@ def model_key(model: str) -> str:
 
 def refuse_impossible_model(model: str) -> None:
     """Raise the 400 for a model that no native HTTP endpoint serves."""
-    key = model_key(model)
-    for pattern, reason in _IMPOSSIBLE_MODELS:
-        if re.fullmatch(pattern, key):
-            raise ApiError(
-                400,
-                f"The model '{model}' cannot be reached here: {reason}.",
-                type="invalid_request_error",
-                param="model",
-                code="model_not_supported",
-            )
+    reason = traits_of(model).impossible
+    if reason:
+        raise ApiError(
+            400,
+            f"The model '{model}' cannot be reached here: {reason}.",
+            type="invalid_request_error",
+            param="model",
+            code="model_not_supported",
+        )
 
 
 def endpoint_for(
@@ -242,13 +287,12 @@ def endpoint_for(
     """
     if has_media:
         return MULTIMODAL_ENDPOINT
-    key = model_key(model)
-    for glob, endpoint in (routes or {}).items():
-        if fnmatch.fnmatchcase(key, glob.lower()):
-            return endpoint
-    if remembered:
-        return remembered
-    return MULTIMODAL_ENDPOINT if re.fullmatch(_MULTIMODAL_MODEL, key) else TEXT_ENDPOINT
+    traits = traits_of(model)
+    if routes:
+        for glob, endpoint in routes.items():
+            if fnmatch.fnmatchcase(traits.key, glob.lower()):
+                return endpoint
+    return remembered or traits.endpoint
 
 
 def paints_from_messages(model: str) -> bool:
@@ -315,11 +359,6 @@ def takes_json_schema(model: str) -> bool:
 def answers_json_while_thinking(model: str) -> bool:
     """Tell whether the model takes `response_format` also when it thinks."""
     return re.fullmatch(_JSON_WHILE_THINKING_MODEL, model_key(model)) is not None
-
-
-def takes_documents_as_system(model: str) -> bool:
-    """Tell whether the model takes several system messages: its role, and documents or references to files."""
-    return re.fullmatch(_DOCUMENT_MODEL, model_key(model)) is not None
 
 
 def takes_logit_bias(model: str) -> bool:

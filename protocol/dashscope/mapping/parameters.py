@@ -18,13 +18,13 @@ from protocol.dashscope.mapping.fields import (
 )
 from protocol.dashscope.mapping.messages import mentions_json
 from protocol.dashscope.mapping.models import (
-    most_output_tokens,
     takes_json_schema,
     takes_logit_bias,
     takes_max_completion_tokens,
+    traits_of,
 )
 from protocol.dashscope.mapping.native import SEED_MODULUS
-from protocol.dashscope.mapping.thinking import thinking_parameters
+from protocol.dashscope.mapping.thinking import THINKING_FIELDS, thinking_parameters
 from protocol.wire.json_text import JsonObject
 
 # DashScope documents temperature as [0, 2) and top_p as (0, 1] or, for older models, (0, 1). A value on the border is
@@ -67,22 +67,25 @@ _BARE_JSON_NOTE = "Respond with one JSON object and nothing else. Write no code 
 
 
 def chat_parameters(request: typing.Mapping[str, typing.Any], model: str) -> JsonObject:
-    """Return the native parameters without tools and without `response_format`."""
+    """Return the native parameters without tools and without `response_format`.
+
+    Only the members that are there are looked at, in their order. No reader's parameters depend on that order.
+    """
     parameters: JsonObject = {"result_format": "message"}
-    parameters.update(_map_sampling(request, model))
-    parameters.update(_map_limits(request, model))
-    parameters.update(_map_log_probabilities(request))
-    parameters.update(_map_search(request))
-    for name in _EXTENSIONS:
-        if request.get(name) is not None:
-            parameters[name] = request[name]
-    parameters.update(thinking_parameters(request, model))
+    for name, value in request.items():
+        if value is None:
+            continue
+        read = _READERS.get(name)
+        if read is not None:
+            read(request, name, model, parameters)
     return parameters
 
 
 def raw_parameters(request: typing.Mapping[str, typing.Any]) -> JsonObject:
     """Return the extension `parameters`, native ones. Only `n` and `seed` are checked: the calls are made by them."""
-    raw = dict(optional_object(request, "parameters") or {})
+    raw = optional_object(request, "parameters")
+    if not raw:
+        return {}
     for name, low, high in (("n", 1, _MOST_CHOICES), ("seed", 0, SEED_MODULUS - 1)):
         value = raw.get(name)
         if value is not None and not (is_integer(value) and low <= value <= high):
@@ -90,29 +93,45 @@ def raw_parameters(request: typing.Mapping[str, typing.Any]) -> JsonObject:
     return {name: value for name, value in raw.items() if value is not None and name != "stream"}
 
 
-def _map_sampling(request: typing.Mapping[str, typing.Any], model: str) -> JsonObject:
-    native: JsonObject = {}
-    temperature = optional_number(request, "temperature", 0, 2)
+# ---- readers: each puts what one member gives among the parameters --------------------------------------------------
+
+_Request = typing.Mapping[str, typing.Any]
+
+
+def _read_temperature(request: _Request, name: str, model: str, parameters: JsonObject) -> None:
+    temperature = optional_number(request, name, 0, 2)
     if temperature is not None:
-        native["temperature"] = _TEMPERATURE_BELOW_TWO if temperature >= 2 else temperature
-    top_p = optional_number(request, "top_p", 0, 1)
+        parameters[name] = _TEMPERATURE_BELOW_TWO if temperature >= 2 else temperature
+
+
+def _read_top_p(request: _Request, name: str, model: str, parameters: JsonObject) -> None:
+    top_p = optional_number(request, name, 0, 1)
     if top_p is not None:
-        native["top_p"] = _TOP_P_BELOW_ONE if top_p >= 1 else top_p or _TOP_P_ABOVE_ZERO
-    seed = optional_integer(request, "seed")
+        parameters[name] = _TOP_P_BELOW_ONE if top_p >= 1 else top_p or _TOP_P_ABOVE_ZERO
+
+
+def _read_seed(request: _Request, name: str, model: str, parameters: JsonObject) -> None:
+    seed = optional_integer(request, name)
     if seed is not None:
-        native["seed"] = seed % SEED_MODULUS
-    presence = optional_number(request, "presence_penalty", -2, 2)
-    if presence is not None:
-        native["presence_penalty"] = presence
+        parameters[name] = seed % SEED_MODULUS
+
+
+def _read_presence_penalty(request: _Request, name: str, model: str, parameters: JsonObject) -> None:
+    parameters[name] = optional_number(request, name, -2, 2)
+
+
+def _read_frequency_penalty(request: _Request, name: str, model: str, parameters: JsonObject) -> None:
     # Checked and dropped: DashScope has nothing like it, for its repetition_penalty means something else.
-    optional_number(request, "frequency_penalty", -2, 2)
-    if takes_logit_bias(model) and request.get("logit_bias"):
-        native["logit_bias"] = optional_object(request, "logit_bias")
-    return native
+    optional_number(request, name, -2, 2)
 
 
-def _map_limits(request: typing.Mapping[str, typing.Any], model: str) -> JsonObject:
-    native: JsonObject = {}
+def _read_logit_bias(request: _Request, name: str, model: str, parameters: JsonObject) -> None:
+    if request[name] and takes_logit_bias(model):
+        parameters[name] = optional_object(request, name)
+
+
+def _read_limit(request: _Request, name: str, model: str, parameters: JsonObject) -> None:
+    """Read `max_tokens` and `max_completion_tokens`, of which the second counts where both are there."""
     limit = optional_integer(request, "max_tokens", 1)
     completion_limit = optional_integer(request, "max_completion_tokens", 1)
     name = "max_tokens"
@@ -120,19 +139,24 @@ def _map_limits(request: typing.Mapping[str, typing.Any], model: str) -> JsonObj
         limit = completion_limit
         name = "max_completion_tokens" if takes_max_completion_tokens(model) else name
     if limit is not None:
-        native[name] = min(limit, most_output_tokens(model) or limit)
-    stop = _map_stop(request.get("stop"))
+        parameters[name] = min(limit, traits_of(model).most_output_tokens or limit)
+
+
+def _read_stop(request: _Request, name: str, model: str, parameters: JsonObject) -> None:
+    stop = _map_stop(request[name])
     if stop:
-        native["stop"] = stop
-    choices = optional_integer(request, "n", 1, _MOST_CHOICES)
+        parameters[name] = stop
+
+
+def _read_n(request: _Request, name: str, model: str, parameters: JsonObject) -> None:
+    choices = optional_integer(request, name, 1, _MOST_CHOICES)
     if choices is not None and choices > 1:
-        native["n"] = choices
-    return native
+        parameters[name] = choices
 
 
 def _map_stop(stop: object) -> object:
     """Return the stop strings. Lists of token ids, which only DashScope takes, are passed on."""
-    if stop is None or isinstance(stop, str):
+    if isinstance(stop, str):
         return stop
     if not isinstance(stop, list):
         raise refuse_field("stop", "a string or a list of strings", stop)
@@ -149,24 +173,49 @@ def _is_token_ids(item: object) -> bool:
     return is_integer(item)
 
 
-def _map_log_probabilities(request: typing.Mapping[str, typing.Any]) -> JsonObject:
+def _read_log_probabilities(request: _Request, name: str, model: str, parameters: JsonObject) -> None:
     logprobs = optional_flag(request, "logprobs")
     top = optional_integer(request, "top_logprobs", 0, _OPENAI_MOST_TOP_LOGPROBS)
     if top is not None and not logprobs:
         raise refuse_field("top_logprobs", "logprobs: true beside it", top)
-    native: JsonObject = {}
     if logprobs:
-        native["logprobs"] = True
+        parameters["logprobs"] = True
     if top is not None:
-        native["top_logprobs"] = min(top, _MOST_TOP_LOGPROBS)
-    return native
+        parameters["top_logprobs"] = min(top, _MOST_TOP_LOGPROBS)
 
 
-def _map_search(request: typing.Mapping[str, typing.Any]) -> JsonObject:
-    if optional_object(request, "web_search_options") is None:
-        return {}
+def _read_web_search(request: _Request, name: str, model: str, parameters: JsonObject) -> None:
+    optional_object(request, name)
     # OpenAI's search models search for every request. DashScope would let the model decide.
-    return {"enable_search": True, "search_options": {"forced_search": True}}
+    parameters.setdefault("enable_search", True)
+    parameters.setdefault("search_options", {"forced_search": True})
+
+
+def _read_thinking(request: _Request, name: str, model: str, parameters: JsonObject) -> None:
+    parameters.update(thinking_parameters(request, model))
+
+
+def _pass_on(request: _Request, name: str, model: str, parameters: JsonObject) -> None:
+    parameters[name] = request[name]
+
+
+_READERS: dict[str, typing.Callable[[_Request, str, str, JsonObject], None]] = {
+    "temperature": _read_temperature,
+    "top_p": _read_top_p,
+    "seed": _read_seed,
+    "presence_penalty": _read_presence_penalty,
+    "frequency_penalty": _read_frequency_penalty,
+    "logit_bias": _read_logit_bias,
+    "max_tokens": _read_limit,
+    "max_completion_tokens": _read_limit,
+    "stop": _read_stop,
+    "n": _read_n,
+    "logprobs": _read_log_probabilities,
+    "top_logprobs": _read_log_probabilities,
+    "web_search_options": _read_web_search,
+    **dict.fromkeys(THINKING_FIELDS, _read_thinking),
+    **dict.fromkeys(_EXTENSIONS, _pass_on),
+}
 
 
 def wants_json(request: typing.Mapping[str, typing.Any]) -> bool:

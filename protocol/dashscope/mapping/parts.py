@@ -37,8 +37,8 @@ _STRUCTURED_KEYS = (CACHE_MARK, "doc_url")
 def has_media_parts(messages: typing.Sequence[object]) -> bool:
     """Tell whether a picture, a sound or a video is among the parts: only the multimodal endpoint takes those."""
     for message in messages:
-        content = message.get("content") if isinstance(message, dict) else None
-        if isinstance(content, list) and any(isinstance(part, dict) and _is_media_part(part) for part in content):
+        content = message.get("content") if type(message) is dict else None
+        if type(content) is list and any(isinstance(part, dict) and _is_media_part(part) for part in content):
             return True
     return False
 

@@ -21,8 +21,12 @@ from protocol.dashscope.mapping.models import (
     THINKING_ON_DEMAND,
     effort_scale_of,
     thinking_of,
+    traits_of,
 )
 from protocol.wire.json_text import JsonObject
+
+#: Members of a request that say how a model shall think; another one, `thinking_budget`, is DashScope's own.
+THINKING_FIELDS = ("reasoning_effort", "thinking", "enable_thinking", "chat_template_kwargs")
 
 _EFFORTS = ("none", "minimal", "low", "medium", "high", "xhigh", "max")
 _THINKING_BUDGETS = {"minimal": 1024, "low": 4096, "medium": 16384}
@@ -100,7 +104,7 @@ def _read_budget(request: typing.Mapping[str, typing.Any]) -> int | None:
 
 def is_thinking(model: str, parameters: JsonObject) -> bool:
     """Tell whether the model thinks, as far as it is known, when it is called with these parameters."""
-    thinking = thinking_of(model)
+    thinking = traits_of(model).thinking
     if thinking in (ALWAYS_THINKING, NEVER_THINKING):
         return thinking == ALWAYS_THINKING or parameters.get("enable_thinking") is True
     switch = parameters.get("enable_thinking")

@@ -8,20 +8,12 @@ Cloud Model Studio, "Machine translation (Qwen-MT)".
 
 from __future__ import annotations
 
-import re
 import typing
 
 from protocol.dashscope.mapping.answer import joined_content
-from protocol.dashscope.mapping.models import model_key
 from protocol.wire.json_text import JsonObject
 
-_TRANSLATOR_MODEL = r"qwen-mt-.*"
 _OPTIONS = "translation_options"
-
-
-def takes_one_message(model: str) -> bool:
-    """Tell whether the model translates, and so takes one message."""
-    return re.fullmatch(_TRANSLATOR_MODEL, model_key(model)) is not None
 
 
 def one_message(messages: list[typing.Any], parameters: JsonObject) -> list[typing.Any]:
