@@ -325,16 +325,10 @@ def test_what_a_client_calls_a_model_is_kept_at_its_first_200_characters(server,
 class Waits:
     """A store that is asked over a network."""
 
-    async def take(self, claims):
+    async def take(self, claims, places=()):
         return True, [Standing(1, 0, 0)] * len(claims), 1
 
-    def settle(self, claims, units, at):
-        """Forget it."""
-
-    async def enter(self, places):
-        return None
-
-    def leave(self, places):
+    def settle(self, claims, units, at, places=()):
         """Forget it."""
 
 

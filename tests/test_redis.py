@@ -22,7 +22,7 @@ from protocol.team.stores.choice import choose
 from protocol.team.stores.redis_address import read_redis_address
 from protocol.team.stores.redis_scripts import CALENDAR_LUA
 from protocol.team.stores.resp import NEED_DATA, RespReader
-from protocol.team.stores.store import Place
+from protocol.team.stores.store import Crowded, Place
 
 MINUTE, DAY = 60_000, 86_400_000
 
@@ -50,6 +50,15 @@ async def opened(url, when_down="closed", said=None, clock=lambda: 1_700_000_000
 
 def remaining(standings):
     return [one.remaining for one in standings]
+
+
+async def enter(store, places):
+    """Occupy places alone; return the first that there was no room for."""
+    try:
+        await store.take((), places)
+    except Crowded as exc:
+        return exc.place
+    return None
 
 
 async def until(holds):
@@ -243,7 +252,7 @@ def test_what_is_asked_in_a_turn_is_sent_at_once(empty):
             transport = store._up._transport
             write, transport.write = transport.write, lambda data: (writes.append(data), write(data))
             one = Claim("a", Window(1000, MINUTE), 1)
-            await asyncio.gather(*[store.take([one]) for _ in range(50)], store.enter([Place("a", 9)]))
+            await asyncio.gather(*[store.take([one]) for _ in range(50)], store.take((), [Place("a", 9)]))
             assert len(writes) == 1
 
     asyncio.run(run())
@@ -258,7 +267,7 @@ def test_a_server_that_forgot_the_scripts_is_given_them_again(empty):
             assert remaining((await store.take([one]))[1]) == [2]
             empty.say("SCRIPT", "FLUSH")
             assert remaining((await store.take([one]))[1]) == [1]
-            assert await store.enter([Place("a", 1)]) is None
+            assert await enter(store, [Place("a", 1)]) is None
         assert said == []
 
     asyncio.run(run())
@@ -270,7 +279,7 @@ def test_who_goes_before_the_answer_has_taken_nothing(empty):
         async with opened(empty.url) as store:
             one, place = Claim("a", Calendar(10, "month"), 4), Place("a", 1)
             await store.take([])
-            asking = [asyncio.ensure_future(store.take([one])), asyncio.ensure_future(store.enter([place]))]
+            asking = [asyncio.ensure_future(store.take([one])), asyncio.ensure_future(store.take((), [place]))]
             await asyncio.sleep(0)
             for task in asking:
                 task.cancel()
@@ -278,7 +287,7 @@ def test_who_goes_before_the_answer_has_taken_nothing(empty):
             await store.take([])
             await store.take([])
             assert remaining((await store.take([one._replace(units=0)]))[1]) == [10]
-            assert await store.enter([place]) is None
+            assert await enter(store, [place]) is None
 
     asyncio.run(run())
 
@@ -288,19 +297,43 @@ def test_places_are_those_of_all_instances_and_leases_end(empty):
     async def run():
         key, team = Place("key:a", 2), Place("team:web", 3)
         async with opened(empty.url) as here, opened(empty.url) as there:
-            assert await here.enter([key, team]) is None and await there.enter([key, team]) is None
-            assert await here.enter([key, team]) == key
-            assert await there.enter([Place("key:b", 9), team]) is None
-            assert await here.enter([Place("key:c", 1), team]) == team
-            assert await here.enter([Place("key:c", 1)]) is None
-            here.leave([key, team])
-            assert await there.enter([key]) is None or await there.enter([key]) is None
+            assert await enter(here, [key, team]) is None and await enter(there, [key, team]) is None
+            assert await enter(here, [key, team]) == key
+            assert await enter(there, [Place("key:b", 9), team]) is None
+            assert await enter(here, [Place("key:c", 1), team]) == team
+            assert await enter(here, [Place("key:c", 1)]) is None
+            here.settle((), (), 0, [key, team])
+            assert await enter(there, [key]) is None or await enter(there, [key]) is None
             # An instance that died renews nothing: what it had is over at some time, and here that is now.
             name = b"oaiserve:{limits}:team:web:at once"
             for member in empty.say("ZRANGE", name.decode(), 0, -1):
                 empty.say("ZADD", name.decode(), 1, member.decode())
-            assert await here.enter([Place("team:web", 1)]) is None
+            assert await enter(here, [Place("team:web", 1)]) is None
         assert empty.say("KEYS", "*at once") == []
+
+    asyncio.run(run())
+
+
+@needs_redis
+def test_claims_and_places_are_taken_together_or_not_at_all(empty):
+    async def run():
+        claims, key, team = [Claim("key:a", Calendar(10, "day"), 4)], Place("key:a", 2), Place("team:web", 2)
+        asked = [claim._replace(units=0) for claim in claims]
+        async with opened(empty.url) as store:
+            is_in, told, at = await store.take(claims, [key, team])
+            assert is_in and remaining(told) == [6]
+            assert (await store.take(claims, [key]))[0]
+            with pytest.raises(Crowded) as crowded:
+                await store.take(claims, [team, key])
+            assert crowded.value.place == key
+            assert remaining((await store.take(asked))[1]) == [2]  # of which nothing was taken
+            assert await enter(store, [team]) is None
+            store.settle((), (), at, [team])
+            assert not (await store.take(claims, [team]))[0]
+            assert await enter(store, [team]) is None  # which was not occupied
+            store.settle(claims, [1], at, [key, team])
+            assert remaining((await store.take(asked))[1]) == [5]
+            assert await enter(store, [key, team]) is None and await enter(store, [key]) == key
 
     asyncio.run(run())
 
@@ -309,7 +342,7 @@ def test_places_are_those_of_all_instances_and_leases_end(empty):
 def test_leases_are_renewed_as_long_as_somebody_is_under_way(empty):
     async def run():
         async with opened(empty.url) as store:
-            assert await store.enter([Place("a", 1)]) is None
+            assert await enter(store, [Place("a", 1)]) is None
             name = "oaiserve:{limits}:a:at once"
             (member,) = empty.say("ZRANGE", name, 0, -1)
             empty.say("DEL", name)  # as a server that begins again without what it had
@@ -346,7 +379,7 @@ async def come_and_go(folder, when_down):
             server.stop()
             await until(lambda: said)
             if when_down == "closed":
-                for asking in (store.take(claims), store.enter([place])):
+                for asking in (store.take(claims), store.take((), [place])):
                     with pytest.raises(ApiError) as refused:
                         await asking
                     assert refused.value.status == 503 and ("retry-after", "1") in refused.value.fields
@@ -354,15 +387,15 @@ async def come_and_go(folder, when_down):
                 asked = [await store.take(claims) for _ in range(3)]
                 is_local = when_down == "local"
                 assert [is_in for is_in, _, _ in asked] == [True, True, not is_local]
-                assert await store.enter([place]) is None
-                assert await store.enter([place]) == (place if is_local else None)
-                store.leave([place])
+                assert await enter(store, [place]) is None
+                assert await enter(store, [place]) == (place if is_local else None)
+                store.settle((), (), 0, [place])
                 store.settle(claims, [5], asked[0][2])
             server.start()
             await until(lambda: len(said) == 2)
             # It began again with nothing, and was told what was used meanwhile.
             assert remaining((await store.take(claims))[1]) == ([6] if when_down == "closed" else [1])
-            assert await store.enter([place]) is None
+            assert await enter(store, [place]) is None
     words = {"closed": "requests are refused", "open": "without limits", "local": "this process counts by itself"}
     assert said[0].startswith(f"The store of limits, {server.url}, cannot be reached: ") and words[when_down] in said[0]
     assert said[1:] == [f"The store of limits, {server.url}, is back"]

@@ -15,7 +15,7 @@ from environment import ROOT
 
 from protocol.limiter import Calendar, Claim, Full, Limiter, Window
 from protocol.team.stores.choice import choose
-from protocol.team.stores.store import Place
+from protocol.team.stores.store import Crowded, Place
 
 MINUTE, DAY = 60_000, 86_400_000
 SEEDS = range(8)
@@ -46,6 +46,15 @@ def remaining(standings):
     return [one.remaining for one in standings]
 
 
+def enter(store, places):
+    """Occupy places alone; return the first that there was no room for."""
+    try:
+        store.take((), places)
+    except Crowded as exc:
+        return exc.place
+    return None
+
+
 # ---- every store ----------------------------------------------------------------------------------------------------
 
 
@@ -69,16 +78,36 @@ def test_what_was_let_in_without_is_charged_whole(opened):
 def test_places_are_occupied_all_or_none(opened):
     store, _ = opened
     key, team = Place("key:a", 2), Place("team:web", 3)
-    assert store.enter([key, team]) is None and store.enter([key, team]) is None
-    assert store.enter([key, team]) == key
-    assert store.enter([Place("key:b", 9), team]) is None
-    assert store.enter([Place("key:b", 1), team]) == Place("key:b", 1)
-    assert store.enter([Place("key:c", 1), team]) == team
-    store.leave([key, team])
-    assert store.enter([Place("key:c", 1), team]) is None  # of which nothing was occupied when the team had no room
-    store.leave([key, team])
-    assert store.enter([key]) is None
-    store.leave([Place("key:who never came", 1)])
+    assert enter(store, [key, team]) is None and enter(store, [key, team]) is None
+    assert enter(store, [key, team]) == key
+    assert enter(store, [Place("key:b", 9), team]) is None
+    assert enter(store, [Place("key:b", 1), team]) == Place("key:b", 1)
+    assert enter(store, [Place("key:c", 1), team]) == team
+    store.settle((), (), 0, [key, team])
+    assert enter(store, [Place("key:c", 1), team]) is None  # of which nothing was occupied when the team had no room
+    store.settle((), (), 0, [key, team])
+    assert enter(store, [key]) is None
+    store.settle((), (), 0, [Place("key:who never came", 1)])
+
+
+def test_claims_and_places_are_taken_together_or_not_at_all(opened):
+    store, _ = opened
+    claims, key, team = [Claim("key:a", Window(10, MINUTE), 4)], Place("key:a", 2), Place("team:web", 2)
+    asked = [claim._replace(units=0) for claim in claims]
+    is_in, told, at = store.take(claims, [key, team])
+    assert is_in and remaining(told) == [6]
+    assert store.take(claims, [key])[0]
+    with pytest.raises(Crowded) as crowded:
+        store.take(claims, [team, key])
+    assert crowded.value.place == key
+    assert remaining(store.take(asked)[1]) == [2]  # of which nothing was taken
+    assert enter(store, [team]) is None
+    store.settle((), (), at, [team])
+    assert not store.take(claims, [team])[0]
+    assert enter(store, [team]) is None  # which was not occupied
+    store.settle(claims, [1], at, [key, team])
+    assert remaining(store.take(asked)[1]) == [5]
+    assert enter(store, [key, team]) is None and enter(store, [key]) == key
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -114,7 +143,7 @@ WORKER = """
 import asyncio, os, signal, sys, time
 from protocol.limiter import Calendar, Claim, Window
 from protocol.team.stores.choice import choose
-from protocol.team.stores.store import Place
+from protocol.team.stores.store import Crowded, Place
 path = sys.argv[1]
 store = choose(lambda: 1_700_000_000.0, path)
 """
@@ -221,7 +250,7 @@ def test_a_worker_that_is_killed_at_any_write_leaves_each_record_as_before_or_af
 def test_the_places_of_a_dead_worker_are_free_again(tmp_path):
     path = tmp_path / "limits"
     code = """
-    assert store.enter([Place("key:a", 3), Place("team:web", 9)]) is None
+    store.take((), [Place("key:a", 3), Place("team:web", 9)])
     print("in", flush=True)
     sys.stdin.read()
     """
@@ -229,21 +258,21 @@ def test_the_places_of_a_dead_worker_are_free_again(tmp_path):
         assert other.stdout.readline() == "in\n"
         store = reopened(path)
         key = Place("key:a", 2)
-        assert store.enter([key]) is None and store.enter([key]) == key
+        assert enter(store, [key]) is None and enter(store, [key]) == key
         other.kill()
         other.wait()
-    assert store.enter([key]) is None and store.enter([key]) == key
-    assert store.enter([Place("team:web", 1)]) is None
+    assert enter(store, [key]) is None and enter(store, [key]) == key
+    assert enter(store, [Place("team:web", 1)]) is None
     asyncio.run(store.close())
 
 
 @needs_flock
 def test_a_worker_that_begins_has_nothing_of_one_that_died(tmp_path):
     path = tmp_path / "limits"
-    with worker(path, 'store.enter([Place("a", 9)]); os.kill(os.getpid(), signal.SIGKILL)') as dead:
+    with worker(path, 'store.take((), [Place("a", 9)]); os.kill(os.getpid(), signal.SIGKILL)') as dead:
         dead.wait()
     store = reopened(path)
-    assert store.enter([Place("a", 1)]) is None
+    assert enter(store, [Place("a", 1)]) is None
     asyncio.run(store.close())
 
 

@@ -15,12 +15,12 @@ import typing
 _USAGE = b'"usage"'
 _OBJECT = re.compile(rb"\s*:\s*\{")
 _decode = json.JSONDecoder().raw_decode
-# OpenAI's chats, as it sends them: events without spaces, objects with lines of their own. 1 µs instead of 8 (CPython
-# 3.11).
+# Chats, as OpenAI and most others send them: events without spaces, objects with lines of their own. 1 µs instead of 8
+# (CPython 3.11).
 _USUAL = re.compile(
     rb'"usage": ?\{\s*"prompt_tokens": ?([0-9]{1,12}),\s*"completion_tokens": ?([0-9]{1,12}),\s*"total_tokens": ?'
-    rb'([0-9]{1,12}),\s*"prompt_tokens_details": ?\{\s*"cached_tokens": ?([0-9]{1,12}),\s*"audio_tokens": ?[0-9]{1,12}'
-    rb'\s*\},\s*"completion_tokens_details": ?\{\s*"reasoning_tokens": ?([0-9]{1,12})\s*,[^{}]*\}\s*\}'
+    rb'([0-9]{1,12})(?:,\s*"prompt_tokens_details": ?\{\s*"cached_tokens": ?([0-9]{1,12}),\s*"audio_tokens": ?'
+    rb'[0-9]{1,12}\s*\},\s*"completion_tokens_details": ?\{\s*"reasoning_tokens": ?([0-9]{1,12})\s*,[^{}]*\})?\s*\}'
 )
 
 # A usage is looked for this far before the end of what came, and is no longer than this.
@@ -55,34 +55,43 @@ class UsageReader:
     def took(self, data: bytes) -> None:
         """Read a piece of the body."""
         block = self._tail + data if self._tail else data
-        at = block.rfind(_USAGE)
-        usual = _USUAL.match(block, at) if at >= 0 else None
-        if usual is not None:
-            prompt, completion, total, cached, reasoning = map(int, usual.groups())
-            self.usage = Usage(prompt, min(cached, prompt), completion, min(reasoning, completion))
-            self.total, self._tail = total, block[usual.end() :][-_KEPT:]
-            return
-        for _ in range(_MOST_OTHERS):
-            if at < 0:
-                break
-            match = _OBJECT.match(block, at + len(_USAGE))
-            if match is not None and self._note(block[match.end() - 1 : match.end() + _MOST_USAGE]):
-                break
-            at = block.rfind(_USAGE, 0, at)
+        found = find_usage(block)
+        if found is not None:
+            self.usage, self.total, end = found
+            block = block[end:]
         self._tail = block[-_KEPT:]
 
-    def _note(self, text: bytes) -> bool:
-        """Read the usage that a text begins with; return whether it tells tokens."""
-        try:
-            told, _ = _decode(text.decode("ascii", "replace"))
-        except ValueError:  # the rest is to come, or is no JSON
-            return False
-        usage = read_usage(told)
-        if usage is None:
-            return False
-        total = told.get("total_tokens")
-        self.usage, self.total = usage, total if _is_count(total) else usage.input + usage.output
-        return True
+
+def find_usage(block: bytes) -> tuple[Usage, int, int] | None:
+    """Return the last usage in a part of an answer, its total, and where it ends; None where there is none."""
+    at = block.rfind(_USAGE)
+    usual = _USUAL.match(block, at) if at >= 0 else None
+    if usual is not None:
+        prompt, completion, total, cached, reasoning = [int(count or 0) for count in usual.groups()]
+        usage = Usage(prompt, min(cached, prompt), completion, min(reasoning, completion))
+        return usage, total, usual.end()
+    for _ in range(_MOST_OTHERS):
+        if at < 0:
+            break
+        match = _OBJECT.match(block, at + len(_USAGE))
+        found = None if match is None else _read_at(block, match.end() - 1)
+        if found is not None:
+            return found
+        at = block.rfind(_USAGE, 0, at)
+    return None
+
+
+def _read_at(block: bytes, start: int) -> tuple[Usage, int, int] | None:
+    """Return the same of the object that begins there, None where that tells no tokens."""
+    try:
+        told, size = _decode(block[start : start + _MOST_USAGE].decode("ascii", "replace"))
+    except ValueError:  # the rest is to come, or is no JSON
+        return None
+    usage = read_usage(told)
+    if usage is None:
+        return None
+    total = told.get("total_tokens")
+    return usage, total if _is_count(total) else usage.input + usage.output, start + size
 
 
 def read_usage(told: typing.Any) -> Usage | None:

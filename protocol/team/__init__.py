@@ -8,6 +8,7 @@
     settings     section [limits]
     asking       what a request asks for, as far as it is counted
     callers      who asks, and what of that may take how much
+    terms        on which terms he has a model
     admission    whether a request may come in, and how it is refused
     charge       what one request costs, from its admission to its end
     usage_event  the usage of streams whose clients did not ask for it

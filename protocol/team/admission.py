@@ -12,72 +12,47 @@ import typing
 from protocol.errors import ApiError
 from protocol.limiter import Claim, Full, Standing, Window
 from protocol.openai.rate_limits import limit_fields, limit_lines, limit_reached, rate_refusal, retry_fields
-from protocol.team.callers import Caller
-from protocol.team.money import NANO, Price
+from protocol.team.money import NANO
 from protocol.team.stores.store import Place
-
-_MILLION = 10**6
 
 
 class Demand(typing.NamedTuple):
-    """What is claimed for a request, by kind, and for how many tokens."""
+    """What is claimed for a request: so many claims of requests first, then so many of tokens, then those of money."""
 
-    requests: typing.Sequence[Claim]
-    tokens: typing.Sequence[Claim]
-    money: typing.Sequence[Claim]
-
-    @property
-    def claims(self) -> list[Claim]:
-        """All of it."""
-        return [*self.requests, *self.tokens, *self.money]
-
-
-def demand(
-    caller: Caller, others: typing.Sequence[Claim], tokens: tuple[int, int], price: Price | None, *, makes_tokens: bool
-) -> Demand:
-    """Return what a request takes.
-
-    `others` are claims besides its caller's own, `tokens` those of its prompt and of its answer.
-    """
-    requests = [*caller.requests, *others] if others else caller.requests
-    if not makes_tokens:
-        return Demand(requests, (), ())
-    prompt, answer = tokens
-    nano = 0 if price is None else -(-(prompt * price.input + answer * price.output) // _MILLION)
-    return Demand(
-        requests,
-        [Claim(subject, window, prompt + answer) for subject, window in caller.tokens],
-        [Claim(subject, window, nano) for subject, window in caller.money],
-    )
+    claims: typing.Sequence[Claim]
+    requests: int
+    tokens: int
 
 
 def told_limits(wanted: Demand, standings: typing.Sequence[Standing]) -> list[tuple[str, str]]:
     """Return the fields that tell how the limits stand, of which each answer has those that there are."""
-    count = len(wanted.requests)
-    fields = limit_fields("requests", list(zip(wanted.requests, standings))) if count else []
-    if wanted.tokens:
-        fields += limit_fields("tokens", list(zip(wanted.tokens, standings[count:])))
-    return fields
+    claims, requests, tokens = wanted
+    stood = list(zip(claims, standings))
+    return [
+        *limit_fields("requests", stood[:requests]),
+        *limit_fields("tokens", stood[requests : requests + tokens]),
+    ]  # fmt: skip
 
 
 def limit_block(wanted: Demand, standings: typing.Sequence[Standing]) -> bytes:
     """Return the same as field lines."""
-    count = len(wanted.requests)
-    lines = limit_lines(b"requests", list(zip(wanted.requests, standings)))
-    if wanted.tokens:
-        lines += limit_lines(b"tokens", list(zip(wanted.tokens, standings[count:])))
-    return lines
+    claims, requests, tokens = wanted
+    if requests == tokens == 1:  # in half the time
+        first, second = claims[0], claims[1]
+        return limit_lines(b"requests", ((first, standings[0]),)) + limit_lines(b"tokens", ((second, standings[1]),))
+    stood = list(zip(claims, standings))
+    return limit_lines(b"requests", stood[:requests]) + limit_lines(b"tokens", stood[requests : requests + tokens])
 
 
 def refusal(wanted: Demand, standings: typing.Sequence[Standing], model: str, now: float) -> ApiError:
     """Return what a request is told that finds no room; `now` is in seconds since the epoch."""
     fields = told_limits(wanted, standings)
     stood = list(zip(wanted.claims, standings))
-    for claim, standing in stood[len(wanted.requests) + len(wanted.tokens) :]:
+    for claim, standing in stood[wanted.requests + wanted.tokens :]:
         if standing.wait != 0:
             return _budget_used_up(claim, standing, fields, now)
     claim, standing = max(stood, key=lambda one: (one[1].wait is None, one[1].wait or 0))
-    kind = "requests" if claim in wanted.requests else "tokens"
+    kind = "requests" if claim in wanted.claims[: wanted.requests] else "tokens"
     assert isinstance(claim.window, Window)
     return limit_reached(kind, model or "default", claim, standing, fields)
 

@@ -17,7 +17,9 @@ class Caller:
     `requests` are the claims of each request, of `tokens` and `money` the subjects and their windows are known alone.
     """
 
-    __slots__ = ("expires", "models", "money", "name", "places", "requests", "team", "tokens")
+    __slots__ = (
+        "expires", "is_charged", "is_measured", "models", "money", "name", "places", "requests", "team", "tokens",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -41,20 +43,14 @@ class Caller:
             (f"{who}:money", Calendar(rate.budget.nano, rate.budget.period)) for who, rate in rates if rate.budget
         ]
         self.places = [Place(who, rate.at_once) for who, rate in rates if rate.at_once]
+        #: Whether tokens or money are taken from him.
+        self.is_charged = bool(self.tokens or self.money)
+        #: Whether it matters what a request of his costs, or which model it asks for.
+        self.is_measured = bool(self.models or self.is_charged)
 
     def may_ask_for(self, model: str) -> bool:
         """Tell whether a model may be asked for."""
         return all(any(pattern.fullmatch(model) for pattern in patterns) for patterns in self.models)
-
-    @property
-    def is_measured(self) -> bool:
-        """Whether it matters what a request of his costs, or which model it asks for."""
-        return bool(self.models or self.is_charged)
-
-    @property
-    def is_charged(self) -> bool:
-        """Whether tokens or money are taken from him."""
-        return bool(self.tokens or self.money)
 
 
 #: Whoever asks where no key is needed.

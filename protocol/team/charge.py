@@ -6,12 +6,12 @@ import typing
 
 from protocol.exchange import Body, FieldsToSend, Paced, Response
 from protocol.limiter import Claim
-from protocol.openai.usage import Usage, UsageReader
-from protocol.team.callers import Caller
+from protocol.openai.usage import Usage, UsageReader, find_usage
 from protocol.team.draining import Drains
 from protocol.team.ledger.entry import Entry
-from protocol.team.money import Price, cost
+from protocol.team.money import cost
 from protocol.team.stores.store import Store
+from protocol.team.terms import Terms
 from protocol.team.usage_event import without_usage_event
 from protocol.wire.http1.writers import decode_fields, encode_fields
 from protocol.wire.json_text import JsonObject
@@ -85,53 +85,49 @@ class Books:
         means[key] = count if mean is None else mean + (count - mean) * _WEIGHT
 
 
-class Estimate(typing.NamedTuple):
-    """What is reserved for a request: claims by kind, tokens and money, and when that was (Store.take)."""
-
-    tokens: typing.Sequence[Claim] = ()
-    money: typing.Sequence[Claim] = ()
-    taken_at: int = 0
-
-
 class Charge:
-    """A request that was admitted (exchange.Charge), and the witness of its answer.
+    """A request that was admitted (exchange.Charge), and the witness of its answer. `at` is in seconds since the epoch.
 
     An answer without a usage keeps what was reserved for it: nobody knows what it was. One that failed gives it back.
     """
 
     __slots__ = (
-        "_at", "_books", "_caller", "_ended", "_estimate", "_first_at", "_hearers", "_id", "_is_closed", "_is_cut",
-        "_last", "_makes_tokens", "_price", "_reader", "_started_at", "_status", "_takes_event", "asked", "backend",
-        "endpoint", "is_drained", "limit_fields", "sent", "upstream_key",
+        "_at", "_books", "_claims", "_ended", "_first_at", "_hearers", "_id", "_is_cut", "_last", "_makes_tokens",
+        "_money", "_paid", "_reader", "_started_at", "_status", "_taken_at", "_takes_event", "_usage", "backend",
+        "is_drained", "limit_fields", "terms",
     )  # fmt: skip
 
     def __init__(
-        self, books: Books, caller: Caller, id: str, *, makes_tokens: bool, takes_event: bool, price: Price | None
+        self, books: Books, terms: Terms, id: str, at: float, *, makes_tokens: bool, takes_event: bool
     ) -> None:
         self._books = books
-        self._caller = caller
+        self.terms = terms
+        self.backend = terms.backend
         self._id = id
         self._makes_tokens = makes_tokens
         self._takes_event = takes_event
-        self._price = price
-        self._estimate = Estimate()
-        self._at = int(books.clock() * 1000)
+        self._at = int(at * 1000)
         self._started_at = books.ticks()
+        # What is settled: claims of tokens and then of money, so many; and when they were taken (Store.take).
+        self._claims: typing.Sequence[Claim] = ()
+        self._money = self._taken_at = 0
         self._first_at: float | None = None
-        self._reader = UsageReader()
+        self._reader: UsageReader | None = None
         self._last = b""  # what ends a paced answer
         self._status = 0
-        self._is_closed = self._is_cut = False
-        self._ended = ""
-        self.is_drained = False
-        self._hearers: list[typing.Callable[[JsonObject], object]] = []
-        self.asked = self.sent = self.backend = self.endpoint = self.upstream_key = ""
+        self._is_cut = self.is_drained = False
+        self._ended = ""  # until it is closed
+        self._usage: Usage | None = None
+        self._paid: int | None = None
+        self._hearers: list[typing.Callable[[JsonObject], object]] | None = None
         #: What every answer tells of its limits, as field lines.
         self.limit_fields = b""
 
-    def reserve(self, estimate: Estimate) -> None:
-        """Note what was taken for the request."""
-        self._estimate = estimate
+    def reserve(self, claims: typing.Sequence[Claim], money: int, at: int) -> None:
+        """Note what was taken for the request and is to be settled: claims of tokens, and then so many of money."""
+        self._claims = claims
+        self._money = money
+        self._taken_at = at
 
     def early_fields(self) -> bytes:
         """Return field lines for a head that goes out before its answer is there: what is left of the limits."""
@@ -140,7 +136,7 @@ class Charge:
     def open(self) -> None:
         """Write that the request has begun: its answer is not there at once."""
         if self._books.ledger is not None:
-            self._books.ledger.opened(self._entry(None, None))
+            self._books.ledger.opened(self._entry())
 
     # ---- the answer -------------------------------------------------------------------------------------------------
 
@@ -148,16 +144,17 @@ class Charge:
         """Return an answer as its client gets it; it is counted as it passes."""
         if response.attempts:  # of several backends the last one that was asked has answered
             self.backend = response.attempts[-1].rpartition("=")[0]
-        self._status = response.status
+        status = self._status = response.status
         body: Body = response.body
-        is_ready = isinstance(body, bytes) or (
-            type(body) is Paced and not body.first_delay and not body.delay and bool(body.frames)
-        )
-        if is_ready:
-            self._take_ready(body)
-        elif isinstance(body, Paced):  # the server sends it, and says when it is over
-            self._last = b"".join(body.frames[-_LAST_FRAMES:])
-            self._first_at = self._books.ticks() + body.first_delay
+        if isinstance(body, bytes):
+            self._close("done", _usage_in(body) if self._makes_tokens and status == 200 else None)
+        elif isinstance(body, Paced):
+            last = b"".join(body.frames[-_LAST_FRAMES:])
+            if body.frames and not body.first_delay and not body.delay:
+                self._close("done", _usage_in(last) if self._makes_tokens and status == 200 else None)
+            else:  # the server sends it, and says when it is over
+                self._last = last
+                self._first_at = self._books.ticks() + body.first_delay
         else:
             body = witnessed(body, self)
             drains = self._books.drains
@@ -169,25 +166,19 @@ class Charge:
         length = None if self._takes_event else response.length
         return Response(response.status, fields, body, length, response.request_id, response.attempts)
 
-    def _take_ready(self, body: Body) -> None:
-        if self._makes_tokens and self._status == 200:
-            if isinstance(body, bytes):
-                self._reader.took(body)
-            elif isinstance(body, Paced):
-                self._reader.took(b"".join(body.frames[-_LAST_FRAMES:]))
-        self._close("done")
-
     def took(self, data: bytes) -> None:
         """Learn that a piece of the answer leaves (Witness)."""
         if self._first_at is None:
             self._first_at = self._books.ticks()
         if self._makes_tokens:
+            if self._reader is None:
+                self._reader = UsageReader()
             self._reader.took(data)
 
     def whole(self) -> None:
         """Learn that the answer has come to its end, which is about to leave (Witness)."""
-        if not self._is_closed:
-            self._close("left" if self.is_drained else "done")
+        if not self._ended:
+            self._close("left" if self.is_drained else "done", self._told())
 
     def cut(self, error: Exception | None = None) -> None:
         """Learn that the answer breaks off (Witness)."""
@@ -197,74 +188,81 @@ class Charge:
 
     def end(self, status: int) -> None:
         """Learn that the request is over (exchange.Charge)."""
-        if self._is_closed or self.is_drained:
+        if self._ended or self.is_drained:
             return
         if not self._status:  # else the answer has one, however it went on
             self._status = status
-        if status != _LEFT and self._last and self._makes_tokens:
-            self._reader.took(self._last)
-        self._close("left" if status == _LEFT else "broke" if self._is_cut else "done")
+        usage = _usage_in(self._last) if status != _LEFT and self._last and self._makes_tokens else self._told()
+        self._close("left" if status == _LEFT else "broke" if self._is_cut else "done", usage)
 
     def end_drained(self) -> None:
         """Learn that an answer has come to its end whose client had left before."""
         self.is_drained = False
-        if not self._is_closed:
-            self._close("left")
-        for hear in self._hearers:
+        if not self._ended:
+            self._close("left", self._told())
+        for hear in self._hearers or ():
             self.tell(hear)
 
-    def _close(self, ended: str) -> None:
-        self._is_closed = True
+    def _told(self) -> Usage | None:
+        """Return what the answer has told of its usage so far."""
+        return None if self._reader is None else self._reader.usage
+
+    def _close(self, ended: str, usage: Usage | None) -> None:
+        """Settle, count and write down what was used; `usage` is None where the answer told none."""
         self._ended = ended
-        books, estimate = self._books, self._estimate
-        usage, paid = self._used()
+        books, terms, claims = self._books, self.terms, self._claims
+        caller, paid = terms.caller, None
         if usage is not None:
-            if usage is not _NOTHING:
-                books.tally.used(self._caller.name, self.sent, usage, paid)
-            if estimate.tokens or estimate.money:
-                units = [usage.input + usage.output] * len(estimate.tokens) + [paid or 0] * len(estimate.money)
-                books.store.settle([*estimate.tokens, *estimate.money], units, estimate.taken_at)
+            if terms.price is not None:
+                paid = cost(terms.price, usage)
+            books.tally.used(caller.name, terms.sent, usage, paid)
             if usage.output:
-                books.note_tokens(self._caller.name, self.asked, usage.output)
-        if self._caller.places:
-            books.store.leave(self._caller.places)
+                books.note_tokens(caller.name, terms.asked, usage.output)
+        elif not self._makes_tokens or 400 <= self._status != _LEFT:
+            usage, paid = _NOTHING, 0
+        if usage is None:  # what was reserved stays
+            claims = ()
+        if claims or caller.places:
+            count = len(claims) - self._money
+            units = [] if usage is None else [usage.input + usage.output] * count + [paid or 0] * self._money
+            books.store.settle(claims, units, self._taken_at, caller.places)
+        self._usage, self._paid = usage, paid
         if books.ledger is not None:
-            books.ledger.closed(self._entry(usage, paid))
+            books.ledger.closed(self._entry())
 
-    def _used(self) -> tuple[Usage | None, int | None]:
-        """Return what was used, and what it cost in nano-dollars; None for what nobody knows."""
-        usage = self._reader.usage
-        if usage is None and (not self._makes_tokens or 400 <= self._status != _LEFT):
-            usage = _NOTHING
-        if usage is None:
-            return None, None
-        if usage is _NOTHING:
-            return usage, 0
-        return usage, None if self._price is None else cost(self._price, usage)
-
-    def _entry(self, usage: Usage | None, paid: int | None) -> Entry:
-        caller, status = self._caller, self._status
+    def _entry(self) -> Entry:
+        terms, ended = self.terms, self._ended
         first = total = None
-        if self._is_closed:
-            now = self._books.ticks()
-            total = round((now - self._started_at) * 1000)
-            first = total if self._first_at is None else round((self._first_at - self._started_at) * 1000)
-        tokens: tuple[int | None, int | None, int | None, int | None] = usage or (None, None, None, None)
-        return Entry(
-            self._id, self._at, caller.name, caller.team, self.asked, self.sent, self.backend, self.upstream_key,
-            self.endpoint, status, self._ended, first, total, *tokens, paid,
-        )  # fmt: skip
+        if ended:
+            spent = self._books.ticks() - self._started_at
+            first = total = round(spent * 1000)
+            if self._first_at is not None:
+                first = round((self._first_at - self._started_at) * 1000)
+        return _new_entry(Entry, (
+            self._id, self._at, terms.caller.name, terms.caller.team, terms.asked, terms.sent, self.backend,
+            terms.upstream_key, terms.endpoint, self._status, ended, first, total, *(self._usage or _UNKNOWN),
+            self._paid,
+        ))  # fmt: skip
 
     def tell(self, hear: typing.Callable[[JsonObject], object]) -> None:
         """Tell the log what it is (exchange.Charge), None for what is not known; of one that goes on, at its end."""
         if self.is_drained:
-            self._hearers.append(hear)
+            self._hearers = [*(self._hearers or ()), hear]
             return
-        entry = self._entry(*self._used())
+        entry = self._entry()
         hear({name: getattr(entry, name) for name in _LOGGED})
 
 
+def _usage_in(body: bytes) -> Usage | None:
+    found = find_usage(body)
+    return None if found is None else found[0]
+
+
+# A named tuple's own constructor is a Python function, and takes twice as long.
+_new_entry: typing.Callable[[typing.Type[Entry], typing.Tuple[typing.Any, ...]], Entry] = tuple.__new__
+
 _NOTHING = Usage(0)
+_UNKNOWN = (None, None, None, None)
 _LOGGED = (
     "id", "at", "key", "team", "asked", "sent", "backend", "endpoint", "ended", "ms_first", "tok_in", "tok_cached",
     "tok_out", "tok_reasoning", "cost_nano",

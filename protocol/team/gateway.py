@@ -29,7 +29,6 @@ from protocol.service.own_machine import may_see
 from protocol.team.admission import (
     Demand,
     crowded,
-    demand,
     expired,
     full,
     limit_block,
@@ -42,12 +41,13 @@ from protocol.team.admission import (
 )
 from protocol.team.asking import Asking, asking_of, estimate_prompt, most_tokens, tells_later
 from protocol.team.callers import ANYBODY, Caller, Callers
-from protocol.team.charge import Books, Charge, Estimate
+from protocol.team.charge import Books, Charge
 from protocol.team.keys_file import KeysFile
 from protocol.team.ledger.entry import MOST_CHARACTERS
 from protocol.team.money import Price, price_of
 from protocol.team.own_models import lists_models, own_models
-from protocol.team.stores.store import Place, Taken
+from protocol.team.stores.store import Crowded, Place, Taken
+from protocol.team.terms import Terms
 from protocol.team.usage_event import asks_for_usage, with_usage_asked
 from protocol.witness import passing
 
@@ -58,7 +58,8 @@ _DOOR_MODEL = "gpt-3.5-turbo"
 # What of the service's own is for its owner: he has a key, or sits at the machine.
 _OWN_USE = "/_oaiserve/me"
 _OWN_PAGES = frozenset(("/", "/metrics", LIVE_PATH))
-_MOST_NAMES = 1_000
+# Of so many kinds of requests the terms are remembered: 2,000 callers ask for a few models each.
+_MOST_TERMS = 10_000
 # Names of members that servers in Go take for "model": in any case.
 _OTHER_MODELS = frozenset(map("".join, itertools.product(*zip("model", "MODEL")))) - {"model"}
 
@@ -109,7 +110,7 @@ class Gateway:
         self._routes = routes
         self._callers = None if keys is None else Callers(keys)
         self._prices: typing.Sequence[Price] = () if keys is None else keys.prices
-        self._sent: dict[str, _Sent] = {}
+        self._terms: dict[tuple[str, str, str], Terms] = {}
         self._ids = itertools.count(1)
         self._instance = instance
         self.books = books
@@ -180,41 +181,57 @@ class Gateway:
             early_head=endpoint.early_head,
         )  # fmt: skip
 
+    def claims_of_all(self, request: Request) -> list[Claim]:
+        """Return what a request takes whoever asks: of its address, and of the origin of its page."""
+        rules = self.rules
+        if not rules.per_address and not rules.per_origin:
+            return []
+        claims = [Claim(f"address:{request.peer}:requests", window, 1) for window in rules.per_address]
+        origin = request.fields.get("origin")
+        if origin:
+            claims += [Claim(f"origin:{origin[:200]}:requests", window, 1) for window in rules.per_origin]
+        return claims
+
     def new_id(self) -> str:
         """Return an id that no other call in any ledger has."""
         return f"{self._instance}-{next(self._ids)}"
 
-    def sent(self, asked: str) -> _Sent:
-        """Return who is asked first for a model, and what it is called and costs there."""
-        known = self._sent.get(asked)
-        if known is None:
-            known = self._look_up(asked)
-            if len(asked) <= MOST_CHARACTERS:
-                if len(self._sent) >= _MOST_NAMES:
-                    self._sent.clear()
-                self._sent[asked] = known
+    def terms(self, caller: Caller, endpoint: str, model: str, key: str) -> Terms:
+        """Return on which terms a caller has a model, for which he has asked with `key`, at an endpoint."""
+        kind = caller.name, endpoint, model
+        known = self._terms.get(kind)
+        # What a client writes there may be his key; the books do not have that.
+        has_key = bool(key) and key in model
+        if known is None or has_key:
+            known = self._make_terms(caller, endpoint, model, key if has_key else "")
+            if not has_key and len(model) <= MOST_CHARACTERS:
+                if len(self._terms) >= _MOST_TERMS:
+                    self._terms.clear()
+                self._terms[kind] = known
         return known
 
-    def _look_up(self, asked: str) -> _Sent:
+    def _make_terms(self, caller: Caller, endpoint: str, model: str, key: str) -> Terms:
+        asked = sent = without_keys(model, key)[:MOST_CHARACTERS]
+        name, owner, price = "", "", None
         try:
-            backend = self._routes.backends_for(asked)[0]
-            name = backend.sent_model(asked)
+            backend = self._routes.backends_for(model)[0]
         except ApiError:  # the router will say so
-            shown = _shown(asked)
-            return _Sent(shown, "", "", shown, price_of(self._prices, asked))
-        owner = "owner" if backend.holds_key else "caller" if backend.origin else ""
-        price = price_of(self._prices, name) or price_of(self._prices, asked)
-        return _Sent(_shown(asked), backend.name, owner, _shown(name), price)
-
-
-class _Sent(typing.NamedTuple):
-    """Who is asked first for a model, and how the books name it: what a client puts there may be a key."""
-
-    asked: str
-    backend: str
-    upstream_key: str
-    model: str
-    price: Price | None
+            price = price_of(self._prices, model)
+        else:
+            name = backend.name
+            own_name = backend.sent_model(model)
+            owner = "owner" if backend.holds_key else "caller" if backend.origin else ""
+            price = price_of(self._prices, own_name) or price_of(self._prices, model)
+            if not key:
+                sent = without_keys(own_name, "")[:MOST_CHARACTERS]
+        refusal = None
+        if caller.models and not caller.may_ask_for(model):
+            refusal = no_such_model(caller.name, model)
+        elif caller.money and price is None and not self.rules.allows_unpriced:
+            refusal = no_price(caller.name, model)
+        return Terms(
+            caller, endpoint, asked=asked, sent=sent, backend=name, upstream_key=owner, price=price, refusal=refusal
+        )
 
 
 def _never_asked(request: Request) -> Answer:
@@ -258,13 +275,14 @@ class _OwnPage(Endpoint):
 class _Counted:
     """One kind of head: who asks what."""
 
-    __slots__ = ("_asking", "_caller", "_endpoint", "_gateway", "_is_plain_json")
+    __slots__ = ("_asking", "_caller", "_endpoint", "_free_terms", "_gateway", "_is_plain_json")
 
     def __init__(self, gateway: Gateway, endpoint: Endpoint, caller: Caller, asking: Asking, request: Request) -> None:
         self._gateway = gateway
         self._endpoint = endpoint
         self._caller = caller
         self._asking = asking
+        self._free_terms = Terms(caller, endpoint.label)
         fields = request.fields
         # Its model stands in its body, and nowhere else.
         self._is_plain_json = (
@@ -277,69 +295,57 @@ class _Counted:
         """Answer a request that may come in; ApiError 401, 403 or 429 for one that may not."""
         gateway, caller = self._gateway, self._caller
         books = gateway.books
-        if caller.expires is not None and books.clock() >= caller.expires:
+        now = books.clock()
+        if caller.expires is not None and now >= caller.expires:
             raise expired(caller.name)
-        charge, wanted, model = self._charge(request)
-        places, claims = caller.places, wanted.claims
-        if places:
-            entered = books.store.enter(places)
-            if entered is not None and not isinstance(entered, Place):
-                return self._answer_later(request, charge, wanted, model, entered)
-            if entered is not None:
-                raise self._crowded(entered)
-        if claims:
+        makes_tokens = self._asking.makes_tokens
+        if makes_tokens:
+            terms, prompt, answer, takes_event = self._reckon(request)
+            claims, tokens = terms.claims(prompt, answer), len(caller.tokens)
+        else:
+            terms, takes_event, claims, tokens = self._free_terms, False, caller.requests, 0
+        requests = len(caller.requests)
+        others = gateway.claims_of_all(request)
+        if others:
+            claims, requests = [*claims[:requests], *others, *claims[requests:]], requests + len(others)
+        charge = Charge(books, terms, gateway.new_id(), now, makes_tokens=makes_tokens, takes_event=takes_event)
+        if claims or caller.places:
+            wanted = Demand(claims, requests, tokens)
             try:
-                taken = books.store.take(claims)
+                taken = books.store.take(claims, caller.places)
+            except Crowded as exc:
+                raise self._crowded(exc.place) from None
             except Full as exc:
-                books.store.leave(places)
                 raise full(exc) from exc
-            except ApiError:
-                books.store.leave(places)
-                raise
             if not isinstance(taken, tuple):
-                return self._answer_later(request, charge, wanted, model, None, taken)
-            self._admit(charge, wanted, taken, model)
+                return self._answer_later(request, charge, wanted, taken)
+            self._admit(charge, wanted, taken)
         return self._begin(request, charge)
 
-    def _charge(self, request: Request) -> tuple[Charge, Demand, str]:
-        """Return what a request costs, as far as that can be said beforehand; ApiError 403 where it may not come in."""
+    def _reckon(self, request: Request) -> tuple[Terms, int, int, bool]:
+        """Return on which terms an answer can be had, and about how many tokens prompt and answer will be.
+
+        Last, whether the answer tells its usage because it was asked to here. ApiError 403 where there is no answer
+        to be had on any terms.
+        """
         gateway, caller, asking = self._gateway, self._caller, self._asking
-        rules, makes_tokens = gateway.rules, asking.makes_tokens
-        model, takes_event, tokens = "", False, (0, 0)
-        sent = _NOBODY
-        if makes_tokens:
-            model, value = self._read(request)
-            sent = gateway.sent(model)
-            if caller.models and not caller.may_ask_for(model):
-                raise no_such_model(caller.name, model)
-            if caller.money and sent.price is None and not rules.allows_unpriced:
-                raise no_price(caller.name, model)
-            if type(value) is dict:
-                if caller.is_measured and not _OTHER_MODELS.isdisjoint(value):
-                    raise unreadable(caller.name)  # servers in Go take each for the model
-                if asking.is_silent and value.get("stream") and rules.adds_usage and not asks_for_usage(value):
-                    takes_event = True
-                    request.replace_body(*with_usage_asked(request.body, value))
-            if caller.is_charged:
-                if tells_later(asking.path, value):
-                    raise not_counted(caller.name, f"{asking.path}, which answers before its work is done,")
-                answer = most_tokens(value) or gateway.books.usual_tokens(caller.name, model, _USUAL_TOKENS)
-                tokens = (estimate_prompt(request.body, value), answer)
-        others: list[Claim] = []
-        if rules.per_address:
-            others += [Claim(f"address:{request.peer}:requests", window, 1) for window in rules.per_address]
-        if rules.per_origin:
-            origin = request.fields.get("origin")
-            others += [Claim(f"origin:{origin[:200]}:requests", window, 1) for window in rules.per_origin if origin]
-        charge = Charge(
-            gateway.books, caller, gateway.new_id(), makes_tokens=makes_tokens, takes_event=takes_event,
-            price=sent.price,
-        )  # fmt: skip
-        charge.asked, charge.sent, charge.backend = sent.asked, sent.model, sent.backend
-        if request.key and request.key in model:
-            charge.asked = charge.sent = _shown(model, request.key)
-        charge.upstream_key, charge.endpoint = sent.upstream_key, self._endpoint.label
-        return charge, demand(caller, others, tokens, sent.price, makes_tokens=makes_tokens), model
+        model, value = self._read(request)
+        terms = gateway.terms(caller, self._endpoint.label, model, request.key)
+        if terms.refusal is not None:
+            raise terms.refusal.anew()
+        takes_event = False
+        if type(value) is dict:
+            if caller.is_measured and not _OTHER_MODELS.isdisjoint(value):
+                raise unreadable(caller.name)  # servers in Go take each for the model
+            if asking.is_silent and value.get("stream") and gateway.rules.adds_usage and not asks_for_usage(value):
+                takes_event = True
+                request.replace_body(*with_usage_asked(request.body, value))
+        if not caller.is_charged:
+            return terms, 0, 0, takes_event
+        if tells_later(asking.path, value):
+            raise not_counted(caller.name, f"{asking.path}, which answers before its work is done,")
+        answer = most_tokens(value) or gateway.books.usual_tokens(caller.name, terms.asked, _USUAL_TOKENS)
+        return terms, estimate_prompt(request.body, value), answer, takes_event
 
     def _read(self, request: Request) -> tuple[str, typing.Any]:
         """Return a request's model, and its JSON if it has any that has been read."""
@@ -363,17 +369,17 @@ class _Counted:
             model = _DOOR_MODEL
         return model, value
 
-    def _admit(self, charge: Charge, wanted: Demand, taken: Taken, model: str) -> None:
-        """Note what was taken, or refuse what was not; then the places are left."""
+    def _admit(self, charge: Charge, wanted: Demand, taken: Taken) -> None:
+        """Note what was taken, or refuse what was not."""
         is_in, standings, at = taken
-        books = self._gateway.books
+        claims, requests, tokens = wanted
         if not is_in:
-            books.store.leave(self._caller.places)
-            error = refusal(wanted, standings, model, books.clock())
+            books = self._gateway.books
+            error = refusal(wanted, standings, charge.terms.asked, books.clock())
             books.tally.limit_hit(self._caller.name, "budget" if error.code == "insufficient_quota" else error.type)
             raise error
-        if wanted.tokens or wanted.money:
-            charge.reserve(Estimate(wanted.tokens, wanted.money, at))
+        if len(claims) > requests:
+            charge.reserve(claims[requests:], len(claims) - requests - tokens, at)
         if standings:
             charge.limit_fields = limit_block(wanted, standings)
 
@@ -397,44 +403,20 @@ class _Counted:
         return passing(answer, charge.passing)
 
     async def _answer_later(
-        self,
-        request: Request,
-        charge: Charge,
-        wanted: Demand,
-        model: str,
-        entering: typing.Awaitable[Place | None] | None,
-        taking: typing.Awaitable[Taken] | None = None,
+        self, request: Request, charge: Charge, wanted: Demand, taking: typing.Awaitable[Taken]
     ) -> Response:
-        """Do what `answer` does with a store that has to be waited for."""
-        store = self._gateway.books.store
-        if entering is not None:
-            place = await entering
-            if place is not None:
-                raise self._crowded(place)
-        claims = wanted.claims
-        if claims:
-            try:
-                answer = taking if taking is not None else store.take(claims)
-                taken = answer if isinstance(answer, tuple) else await answer
-            except Full as exc:
-                store.leave(self._caller.places)
-                raise full(exc) from exc
-            except BaseException:
-                store.leave(self._caller.places)
-                raise
-            self._admit(charge, wanted, taken, model)
+        """Do what is left of `answer` with a store that has to be waited for."""
+        try:
+            taken = await taking
+        except Crowded as exc:
+            raise self._crowded(exc.place) from None
+        except Full as exc:
+            raise full(exc) from exc
+        self._admit(charge, wanted, taken)
         if len(request.body) > LONG_BODY:
             return await answer_in_turns(lambda: self._begin(request, charge))
         begun = self._begin(request, charge)
         return begun if isinstance(begun, Response) else await begun
-
-
-_NOBODY = _Sent("", "", "", "", None)
-
-
-def _shown(model: str, key: str = "") -> str:
-    """Return a model's name as the books have it: whatever a client writes there may be long, or a key."""
-    return without_keys(model, key)[:MOST_CHARACTERS]
 
 
 def _is_form(request: Request) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing
 
 from protocol.limiter import Claim, Limiter, LimiterRoom
-from protocol.team.stores.store import Place, Taken
+from protocol.team.stores.store import Crowded, Place, Taken
 
 
 class MemoryStore:
@@ -15,27 +15,28 @@ class MemoryStore:
         self._limiter = Limiter(clock, LimiterRoom(most))
         self._occupied: dict[str, int] = {}
 
-    def take(self, claims: typing.Sequence[Claim]) -> Taken:
-        """Take all that is claimed; limiter.Full where no further subject can be remembered."""
-        is_in, standings = self._limiter.take(claims)
-        return is_in, standings, self._limiter.now
-
-    def settle(self, claims: typing.Sequence[Claim], units: typing.Sequence[int], at: int) -> None:
-        """Let so many units have been taken."""
-        self._limiter.settle_each(claims, units, at)
-
-    def enter(self, places: typing.Sequence[Place]) -> Place | None:
-        """Occupy all of these places, or return the first that there is no room for."""
+    def take(self, claims: typing.Sequence[Claim], places: typing.Sequence[Place] = ()) -> Taken:
+        """Take all that is claimed, and occupy the places; Crowded and limiter.Full as Store has it."""
         occupied = self._occupied
         for place in places:
             if occupied.get(place.subject, 0) >= place.most:
-                return place
-        for subject, _ in places:
-            occupied[subject] = occupied.get(subject, 0) + 1
-        return None
+                raise Crowded(place)
+        is_in, standings = self._limiter.take(claims)
+        if is_in:
+            for subject, _ in places:
+                occupied[subject] = occupied.get(subject, 0) + 1
+        return is_in, standings, self._limiter.now
 
-    def leave(self, places: typing.Sequence[Place]) -> None:
-        """Free what `enter` occupied."""
+    def settle(
+        self,
+        claims: typing.Sequence[Claim],
+        units: typing.Sequence[int],
+        at: int,
+        places: typing.Sequence[Place] = (),
+    ) -> None:
+        """Let so many units have been taken, and free the places."""
+        if claims:
+            self._limiter.settle_each(claims, units, at)
         occupied = self._occupied
         for subject, _ in places:
             left = occupied.get(subject, 0) - 1

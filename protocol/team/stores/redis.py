@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import asyncio
 import collections
+import contextlib
 import os
 import random
 import ssl
@@ -34,15 +35,13 @@ from protocol.team.stores.redis_connection import RedisConnection, greeting, ope
 from protocol.team.stores.redis_scripts import (
     SCRIPTS,
     Call,
-    enter_command,
-    leave_command,
     read_taken,
     settle_command,
     stay_command,
     take_command,
 )
 from protocol.team.stores.resp import RespError, Value, encode_command
-from protocol.team.stores.store import Place, Taken
+from protocol.team.stores.store import Crowded, Place, Taken
 
 #: What becomes of requests while the server cannot be reached.
 WhenDown = typing.Literal["closed", "open", "local"]
@@ -96,56 +95,47 @@ class RedisStore:
 
     # ---- what a store does ------------------------------------------------------------------------------------------
 
-    async def take(self, claims: typing.Sequence[Claim]) -> Taken:
-        """Take all that is claimed; ApiError 503 where the server cannot be reached and requests are refused then."""
+    async def take(self, claims: typing.Sequence[Claim], places: typing.Sequence[Place] = ()) -> Taken:
+        """Take all that is claimed, and occupy the places, as Store has it.
 
-        def unwanted(value: Value) -> None:
-            is_in, _, at = read_taken(claims, value)
-            if is_in:
-                self.settle(claims, [0] * len(claims), at)
-
-        value = await self._ask(take_command(claims), unwanted)
-        if value is not None:
-            return read_taken(claims, value)
-        self._refuse_where_closed()
-        if self._when_down == "open":
-            return True, [], 0
-        is_in, told, at = self._local.take(claims)
-        return is_in, told, -at
-
-    def settle(self, claims: typing.Sequence[Claim], units: typing.Sequence[int], at: int) -> None:
-        """Let so many units have been taken, here or there; what was taken here alone is now taken there too."""
-        if at < 0:
-            self._local.settle(claims, units, -at)
-        call = settle_command(claims, units, abs(at), is_taken=at > 0)
-        if call.keys:
-            if self._up is None:
-                self._unsettled.append(call)
-            else:
-                self._send(self._up, call, _ignore)
-
-    async def enter(self, places: typing.Sequence[Place]) -> Place | None:
-        """Occupy all of these places, or return the first that there is no room for; ApiError as in `take`."""
+        ApiError 503 where the server cannot be reached and requests are refused then.
+        """
         self._count += 1
         who = f"{self._name}:{self._count}"
 
         def unwanted(value: Value) -> None:
-            if not value:
-                self._send_leaving([(place.subject, who) for place in places])
+            with contextlib.suppress(Crowded):
+                is_in, _, at = read_taken(claims, places, value)
+                if is_in:
+                    self._settle(claims, [0] * len(claims), at, [(place.subject, who) for place in places])
 
-        value = await self._ask(enter_command(places, who, _LEASE_MILLISECONDS), unwanted)
-        if type(value) is int and 0 <= value <= len(places):
-            if value:
-                return places[value - 1]
-            for place in places:
-                self._held.setdefault(place.subject, []).append(who)
-            return None
-        self._refuse_where_closed()
-        return None if self._when_down == "open" else self._local.enter(places)
+        value = await self._ask(take_command(claims, places, who, _LEASE_MILLISECONDS), unwanted)
+        if value is not None:
+            taken = read_taken(claims, places, value)
+            if taken[0]:
+                for place in places:
+                    self._held.setdefault(place.subject, []).append(who)
+            return taken
+        if self._when_down == "closed":
+            message = "The limits of this key cannot be looked up right now. Please try again."
+            raise ApiError(503, message, code="limits_unavailable", fields=[("retry-after", "1")])
+        if self._when_down == "open":
+            return True, [], 0
+        is_in, told, at = self._local.take(claims, places)
+        return is_in, told, -at
 
-    def leave(self, places: typing.Sequence[Place]) -> None:
-        """Free what `enter` occupied, there or here: of one subject, any place is as good as another."""
-        left = []
+    def settle(
+        self,
+        claims: typing.Sequence[Claim],
+        units: typing.Sequence[int],
+        at: int,
+        places: typing.Sequence[Place] = (),
+    ) -> None:
+        """Let so many units have been taken, and free the places, here or there.
+
+        What was taken here alone is now taken there too. Of one subject, any place is as good as another.
+        """
+        left, left_here = [], []
         for place in places:
             held = self._held.get(place.subject)
             if held:
@@ -153,13 +143,30 @@ class RedisStore:
                 if not held:
                     del self._held[place.subject]
             else:
-                self._local.leave([place])
-        self._send_leaving(left)
+                left_here.append(place)
+        if at < 0 or left_here:
+            self._local.settle(claims if at < 0 else (), units, -at, left_here)
+        self._settle(claims, units, at, left)
+
+    def _settle(
+        self,
+        claims: typing.Sequence[Claim],
+        units: typing.Sequence[int],
+        at: int,
+        left: typing.Sequence[tuple[str, str]],
+    ) -> None:
+        # While the server cannot be reached leases end by themselves.
+        call = settle_command(claims, units, abs(at), left if self._up else (), is_taken=at > 0)
+        if call.keys:
+            if self._up is None:
+                self._unsettled.append(call)
+            else:
+                self._send(self._up, call, _ignore)
 
     async def close(self) -> None:
         """Send what is left to say, and close the connection."""
         self._task.cancel()
-        self._send_leaving([(subject, who) for subject, held in self._held.items() for who in held])
+        self._settle((), (), 0, [(subject, who) for subject, held in self._held.items() for who in held])
         self._held.clear()
         if self._up is not None:
             said: asyncio.Future[None] = self._loop.create_future()
@@ -207,16 +214,6 @@ class RedisStore:
             on_answer(RespError("NOTHING") if value == RespError("NOSCRIPT") else value, is_answer)
 
         connection.send(call.by_name(), on_answer)
-
-    def _send_leaving(self, places: typing.Iterable[tuple[str, str]]) -> None:
-        if self._up is not None:  # else the leases end by themselves
-            for subject, who in places:
-                self._up.send(leave_command(subject, who), _ignore)
-
-    def _refuse_where_closed(self) -> None:
-        if self._when_down == "closed":
-            message = "The limits of this key cannot be looked up right now. Please try again."
-            raise ApiError(503, message, code="limits_unavailable", fields=[("retry-after", "1")])
 
     # ---- the connection ---------------------------------------------------------------------------------------------
 

@@ -15,9 +15,11 @@ import typing
 
 from protocol.limiter import Claim, Standing, State, Window, standing
 from protocol.team.stores.resp import Value, encode_command
-from protocol.team.stores.store import Place, Taken
+from protocol.team.stores.store import Crowded, Place, Taken
 
 _TAG = "oaiserve:{limits}:"
+# What is answered instead of whether all was taken, where there is no room at a place; its number follows.
+_CROWDED = 2
 
 # `last(period, now)` is last_millisecond. The day of the month is that of a year that begins in March, in which only
 # the last month's length changes; 31 days after a month's first day it is the next month.
@@ -60,59 +62,56 @@ end
 """
 )
 
-# Of each claim: its period ('' for a window), its leak, the whole amount, and what is taken, in parts.
+# A subject's places are a sorted set: who is under way, and until when he is believed to be. First how many keys are
+# windows, his name, and for how long; then of each claim: its period ('' for a window), its leak, the whole amount, and
+# what is taken, in parts; then how many places there are of each subject.
 _TAKE_LUA = (
     _STATE_LUA
     + """
-local told, fits = {1, now}, 1
-for i, key in ipairs(KEYS) do
-  local n = 4 * i - 3
-  local at, level = read(key, ARGV[n], tonumber(ARGV[n + 1]))
+local claims, places = tonumber(ARGV[1]), 3 + 3 * tonumber(ARGV[1])
+for i = claims + 1, #KEYS do
+  redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now)
+  if redis.call('ZCARD', KEYS[i]) >= tonumber(ARGV[places + i]) then return {2, i - claims - 1} end
+end
+local told = {1, now}
+for i = 1, claims do
+  local n = 4 * i
+  local at, level = read(KEYS[i], ARGV[n], tonumber(ARGV[n + 1]))
   if level + tonumber(ARGV[n + 3]) > tonumber(ARGV[n + 2]) then told[1] = 0 end
   told[2 * i + 1], told[2 * i + 2] = at, level
 end
 if told[1] == 1 then
-  for i, key in ipairs(KEYS) do
-    local n = 4 * i - 3
+  for i = 1, claims do
+    local n = 4 * i
     told[2 * i + 2] = told[2 * i + 2] + tonumber(ARGV[n + 3])
-    write(key, told[2 * i + 1], told[2 * i + 2], tonumber(ARGV[n + 1]))
+    write(KEYS[i], told[2 * i + 1], told[2 * i + 2], tonumber(ARGV[n + 1]))
+  end
+  for i = claims + 1, #KEYS do
+    redis.call('ZADD', KEYS[i], string.format('%.0f', now + ARGV[3]), ARGV[2])
+    redis.call('PEXPIRE', KEYS[i], ARGV[3])
   end
 end
 return told
 """
 )
 
-# First when it was taken, 0 for never; then of each claim: its period, its leak, and by how much its level changes.
+# First how many keys are windows, and when it was taken, 0 for never; then of each claim: its period, its leak, and by
+# how much its level changes; then who leaves each of the places.
 _SETTLE_LUA = (
     _STATE_LUA
     + """
-local taken_at = tonumber(ARGV[1])
-for i, key in ipairs(KEYS) do
-  local period, leak, more = ARGV[3 * i - 1], tonumber(ARGV[3 * i]), tonumber(ARGV[3 * i + 1])
+local claims, taken_at = tonumber(ARGV[1]), tonumber(ARGV[2])
+for i = 1, claims do
+  local period, leak, more = ARGV[3 * i], tonumber(ARGV[3 * i + 1]), tonumber(ARGV[3 * i + 2])
   if not (period ~= '' and taken_at > 0 and last(period, taken_at) < now) then
-    local at, level = read(key, period, leak)
-    write(key, at, math.min(math.max(0, level + more), 9007199254740992), leak)
+    local at, level = read(KEYS[i], period, leak)
+    write(KEYS[i], at, math.min(math.max(0, level + more), 9007199254740992), leak)
   end
 end
+for i = claims + 1, #KEYS do redis.call('ZREM', KEYS[i], ARGV[2 + 2 * claims + i]) end
 return 0
 """
 )
-
-# A subject's places are a sorted set: who is under way, and until when he is believed to be. First his name, and for
-# how long; then how many places there are of each subject.
-_ENTER_LUA = """
-local time = redis.call('TIME')
-local now = time[1] * 1000 + math.floor(time[2] / 1000)
-for i, key in ipairs(KEYS) do
-  redis.call('ZREMRANGEBYSCORE', key, '-inf', now)
-  if redis.call('ZCARD', key) >= tonumber(ARGV[i + 2]) then return i end
-end
-for i, key in ipairs(KEYS) do
-  redis.call('ZADD', key, string.format('%.0f', now + ARGV[2]), ARGV[1])
-  redis.call('PEXPIRE', key, ARGV[2])
-end
-return 0
-"""
 
 # For how long; then those of one subject who are still under way.
 _STAY_LUA = """
@@ -153,20 +152,25 @@ class Call(typing.NamedTuple):
         return encode_command("EVAL", self.script.text, len(self.keys), *self.keys, *self.words)
 
 
-SCRIPTS = TAKE, SETTLE, ENTER, STAY = tuple(map(Script, (_TAKE_LUA, _SETTLE_LUA, _ENTER_LUA, _STAY_LUA)))
+SCRIPTS = TAKE, SETTLE, STAY = tuple(map(Script, (_TAKE_LUA, _SETTLE_LUA, _STAY_LUA)))
 
 
-def take_command(claims: typing.Sequence[Claim]) -> Call:
-    """Return how all that is claimed is taken."""
-    words: list[str | int] = []
+def take_command(claims: typing.Sequence[Claim], places: typing.Sequence[Place], who: str, milliseconds: int) -> Call:
+    """Return how all that is claimed is taken, and a place of each of these is occupied by somebody for so long."""
+    words: list[str | int] = [len(claims), who, milliseconds]
     for _, window, units in claims:
         words += (_period(window), window.leak, window.whole, units * window.parts)
-    return Call(TAKE, [_key(claim) for claim in claims], words)
+    words += [place.most for place in places]
+    keys = [_key(claim) for claim in claims]
+    keys += [_place_key(place.subject) for place in places]
+    return Call(TAKE, keys, words)
 
 
-def read_taken(claims: typing.Sequence[Claim], value: Value) -> Taken:
-    """Return what the server answered: whether it was taken, its time, and each State."""
+def read_taken(claims: typing.Sequence[Claim], places: typing.Sequence[Place], value: Value) -> Taken:
+    """Return what the server answered: whether it was taken, its time, and each State; Crowded for a place."""
     is_in, now, *numbers = typing.cast("list[int]", value)
+    if is_in == _CROWDED:
+        raise Crowded(places[now])
     states: list[State] = list(zip(numbers[::2], numbers[1::2]))
     told: list[Standing] = [
         standing(window, state, now, 0 if is_in else units) for (_, window, units), state in zip(claims, states)
@@ -175,34 +179,34 @@ def read_taken(claims: typing.Sequence[Claim], value: Value) -> Taken:
 
 
 def settle_command(
-    claims: typing.Sequence[Claim], units: typing.Sequence[int], taken_at: int, *, is_taken: bool = True
+    claims: typing.Sequence[Claim],
+    units: typing.Sequence[int],
+    taken_at: int,
+    left: typing.Sequence[tuple[str, str]] = (),
+    *,
+    is_taken: bool = True,
 ) -> Call:
-    """Return how so many units are let to have been taken; all of them where nothing `is_taken` yet."""
+    """Return how so many units are let to have been taken; all of them where nothing `is_taken` yet.
+
+    `left` says of which subjects who leaves his place.
+    """
     keys: list[str] = []
-    words: list[str | int] = [taken_at]
+    words: list[str | int] = [0, taken_at]
     for claim, actual in zip(claims, units):
         more = actual - claim.units if is_taken else actual
         if more:
             keys.append(_key(claim))
             words += (_period(claim.window), claim.window.leak, more * claim.window.parts)
+    words[0] = len(keys)
+    for subject, who in left:
+        keys.append(_place_key(subject))
+        words.append(who)
     return Call(SETTLE, keys, words)
-
-
-def enter_command(places: typing.Sequence[Place], who: str, milliseconds: int) -> Call:
-    """Return how somebody occupies a place of each of these."""
-    return Call(
-        ENTER, [_place_key(place.subject) for place in places], [who, milliseconds, *(one.most for one in places)]
-    )
 
 
 def stay_command(subject: str, who: typing.Sequence[str], milliseconds: int) -> Call:
     """Return how those who are under way are known to be still."""
     return Call(STAY, [_place_key(subject)], [milliseconds, *who])
-
-
-def leave_command(subject: str, who: str) -> bytes:
-    """Return how somebody leaves his place."""
-    return encode_command("ZREM", _place_key(subject), who)
 
 
 def _period(window: typing.Any) -> str:

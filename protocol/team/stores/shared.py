@@ -50,7 +50,7 @@ from protocol.limiter import (
     standing,
     taken,
 )  # fmt: skip
-from protocol.team.stores.store import Place, Taken
+from protocol.team.stores.store import Crowded, Place, Taken
 
 _WORD_BYTES = 8
 # What the file is, and its layout: another one is another word.
@@ -118,14 +118,15 @@ class SharedStore:
 
     # ---- what is taken ----------------------------------------------------------------------------------------------
 
-    def take(self, claims: typing.Sequence[Claim]) -> Taken:
-        """Take all that is claimed; limiter.Full where no further subject can be remembered."""
+    def take(self, claims: typing.Sequence[Claim], places: typing.Sequence[Place] = ()) -> Taken:
+        """Take all that is claimed, and occupy the places; Crowded and limiter.Full as Store has it."""
         words, found = self._words, self._found
         told: list[Standing] = []
         _flock(self._file, _LOCK)
         try:
             if words[_NOTE_AT]:
                 self._take_back()
+            rooms = self._rooms(places) if places else ()
             now = int(self._clock() * 1000)  # under the lock, so that it goes on for all of them
             # As in Limiter.take: the arithmetic is written out, and what is less usual goes the plain way.
             for subject, (_, period, parts, leak, whole, kept_as), units in claims:
@@ -148,17 +149,35 @@ class SharedStore:
                 reset = since - now - (-left // leak) if left else 0
                 told.append(_new_standing(Standing, ((whole - left) // parts, reset, 0)))
             else:
+                for index in rooms:
+                    words[index] += 1
                 return True, told, now
             for (subject, window, units), _ in zip(claims, told):
                 words[found[subject, window.kept_as][0] + _LEVEL] -= units * window.parts
             is_in, told = self._take_or_refuse(claims, now)
+            if is_in:
+                for index in rooms:
+                    words[index] += 1
             return is_in, told, now
         finally:
             _flock(self._file, _UNLOCK)
 
-    def settle(self, claims: typing.Sequence[Claim], units: typing.Sequence[int], at: int) -> None:
-        """Let so many units have been taken; nothing of a subject that there is no room for."""
+    def settle(
+        self,
+        claims: typing.Sequence[Claim],
+        units: typing.Sequence[int],
+        at: int,
+        places: typing.Sequence[Place] = (),
+    ) -> None:
+        """Let so many units have been taken, nothing of a subject that there is no room for; and free the places."""
         words, found = self._words, self._found
+        # Nobody else writes these words, or takes the places over before they are 0: that takes no lock.
+        for place in places:
+            index = self._find_place(place.subject) + 2 + self._number
+            if index >= _PLACES_AT and words[index]:
+                words[index] -= 1
+        if not claims:
+            return
         _flock(self._file, _LOCK)
         try:
             if words[_NOTE_AT]:
@@ -290,35 +309,20 @@ class SharedStore:
 
     # ---- who is under way -------------------------------------------------------------------------------------------
 
-    def enter(self, places: typing.Sequence[Place]) -> Place | None:
-        """Occupy all of these places, or return the first that there is no room for; limiter.Full as in `take`."""
+    def _rooms(self, places: typing.Sequence[Place]) -> list[int]:
+        """Return which words to raise to occupy all of these; Crowded, and limiter.Full where none can be made."""
         words = self._words
-        _flock(self._file, _LOCK)
-        try:
-            workers = words[_WORKERS_AT]
-            indexes: list[int] = []
-            for place in places:
-                index = self._place(place.subject, indexes, workers)
-                if sum(words[index + 2 : index + 2 + workers]) >= place.most:
-                    self._free_dead(index, workers)
-                    if sum(words[index + 2 : index + 2 + workers]) >= place.most:
-                        return place
-                indexes.append(index)
-            # One word each: if this process dies now, all that it has occupied is freed.
-            for index in indexes:
-                words[index + 2 + self._number] += 1
-            return None
-        finally:
-            _flock(self._file, _UNLOCK)
-
-    def leave(self, places: typing.Sequence[Place]) -> None:
-        """Free what `enter` occupied."""
-        words = self._words
-        # Nobody else writes this word, or takes these places over before it is 0.
+        workers = words[_WORKERS_AT]
+        indexes: list[int] = []
         for place in places:
-            index = self._find_place(place.subject)
-            if index and words[index + 2 + self._number]:
-                words[index + 2 + self._number] -= 1
+            index = self._place(place.subject, indexes, workers)
+            if sum(words[index + 2 : index + 2 + workers]) >= place.most:
+                self._free_dead(index, workers)
+                if sum(words[index + 2 : index + 2 + workers]) >= place.most:
+                    raise Crowded(place)
+            indexes.append(index)
+        # One word each: if this process dies before all are raised, those that are will be freed.
+        return [index + 2 + self._number for index in indexes]
 
     def _find_place(self, subject: str) -> int:
         index, mark = self._found.get((subject, ""), _NOWHERE)
