@@ -25,6 +25,7 @@ hash = sha256:{hashlib.sha256(KEY.encode()).hexdigest()}
 tokens = 1000000/min
 [prices]
 gpt-4o-mini = 0.15 in, 0.075 cached, 0.60 out
+tiny-1 = 0.01 in, 0.02 out
 """
 HEAD = CompletionHead("chatcmpl-1", 1, "gpt-4o-mini", 7)
 CHOICE = Choice(["one ", "two ", "three"], "stop")
@@ -65,7 +66,7 @@ class Team:
 
 
 @contextlib.contextmanager
-def team(tmp_path, script, **settings):
+def team(tmp_path, script, backend="relay", **settings):
     keys, ledger = tmp_path / "keys.ini", tmp_path / "usage.db"
     keys.write_text(KEYS)
     with scripted(script) as upstream:
@@ -73,7 +74,7 @@ def team(tmp_path, script, **settings):
             "server.keys_file": str(keys), "ledger.file": str(ledger), "relay.base_url": upstream.url,
             "relay.api_key": UPSTREAM_KEY, **settings,
         }  # fmt: skip
-        server = oaiserve.start("relay", set={"server.journal": "no", **options})
+        server = oaiserve.start(backend, set={"server.journal": "no", **options})
         try:
             yield Team(server, upstream, str(ledger))
         finally:
@@ -242,3 +243,18 @@ def test_the_log_adds_up_to_what_the_ledger_does(tmp_path, choice):
     told = [json.loads(line) for line in log.read_text().splitlines()]
     noted = {line["id"]: (line["at"], line["ended"]) for line in told if "id" in line}
     assert noted == {row["id"]: (row["at"], row["ended"]) for row in rows} and len(noted) == 5
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_another_backend_answers_is_noted_and_paid_as_that_ones(tmp_path, stream):
+    with scripted(answers) as other:
+        settings = {
+            "routes.*": "relay, other", "relay.other.base_url": other.url, "relay.other.api_key": "sk-other",
+            "relay.other.models": "gpt-4o-mini = tiny-1", "relay.retries": "0",
+        }  # fmt: skip
+        with team(tmp_path, lambda came: (503, {}, b""), None, **settings) as home:
+            answer, _ = home.ask({**CHAT, "stream": stream})
+            assert answer.status == 200 and other.requests[0].json["model"] == "tiny-1"
+            (row,) = home.rows()
+    assert tokens(row) == (7, 0, 3, 0, 7 * 10 + 3 * 20)
+    assert (row["asked"], row["sent"], row["backend"]) == ("gpt-4o-mini", "tiny-1", "other")

@@ -143,7 +143,8 @@ class Charge:
     def passing(self, response: Response) -> Response:
         """Return an answer as its client gets it; it is counted as it passes."""
         if response.attempts:  # of several backends the last one that was asked has answered
-            self.backend = response.attempts[-1].rpartition("=")[0]
+            self.backend = name = response.attempts[-1].rpartition("=")[0]
+            self.terms = self.terms.others.get(name, self.terms)
         status = self._status = response.status
         body: Body = response.body
         if isinstance(body, bytes):

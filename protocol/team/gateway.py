@@ -6,6 +6,7 @@ request takes is reserved before anybody is asked for the answer, all or nothing
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import typing
 
@@ -47,7 +48,7 @@ from protocol.team.ledger.entry import MOST_CHARACTERS
 from protocol.team.money import Price, price_of
 from protocol.team.own_models import lists_models, own_models
 from protocol.team.stores.store import Crowded, Place, Taken
-from protocol.team.terms import Terms
+from protocol.team.terms import NO_OTHERS, Terms
 from protocol.team.usage_event import asks_for_usage, with_usage_asked
 from protocol.witness import passing
 
@@ -211,27 +212,38 @@ class Gateway:
         return known
 
     def _make_terms(self, caller: Caller, endpoint: str, model: str, key: str) -> Terms:
-        asked = sent = without_keys(model, key)[:MOST_CHARACTERS]
-        name, owner, price = "", "", None
-        try:
-            backend = self._routes.backends_for(model)[0]
-        except ApiError:  # the router will say so
-            price = price_of(self._prices, model)
-        else:
-            name = backend.name
-            own_name = backend.sent_model(model)
+        """Return the terms of the backend that is asked first; its `others` are those of the next ones."""
+        backends: typing.Sequence[Backend | None] = ()
+        with contextlib.suppress(ApiError):  # the router will say so
+            backends = self._routes.backends_for(model)
+        first, *next_ones = backends or (None,)
+        others = {one.name: self._terms_at(one, caller, endpoint, model, key) for one in next_ones if one is not None}
+        return self._terms_at(first, caller, endpoint, model, key, others)
+
+    def _terms_at(
+        self,
+        backend: Backend | None,
+        caller: Caller,
+        endpoint: str,
+        model: str,
+        key: str,
+        others: typing.Mapping[str, Terms] = NO_OTHERS,
+    ) -> Terms:
+        asked = without_keys(model, key)[:MOST_CHARACTERS]
+        name, owner, sent = "", "", model
+        if backend is not None:
+            name, sent = backend.name, backend.sent_model(model)
             owner = "owner" if backend.holds_key else "caller" if backend.origin else ""
-            price = price_of(self._prices, own_name) or price_of(self._prices, model)
-            if not key:
-                sent = without_keys(own_name, "")[:MOST_CHARACTERS]
+        price = price_of(self._prices, sent) or price_of(self._prices, model)
         refusal = None
         if caller.models and not caller.may_ask_for(model):
             refusal = no_such_model(caller.name, model)
         elif caller.money and price is None and not self.rules.allows_unpriced:
             refusal = no_price(caller.name, model)
         return Terms(
-            caller, endpoint, asked=asked, sent=sent, backend=name, upstream_key=owner, price=price, refusal=refusal
-        )
+            caller, endpoint, asked=asked, sent=asked if key else without_keys(sent, "")[:MOST_CHARACTERS],
+            backend=name, upstream_key=owner, price=price, refusal=refusal, others=others,
+        )  # fmt: skip
 
 
 def _never_asked(request: Request) -> Answer:
