@@ -16,7 +16,7 @@ import re
 import typing
 
 from protocol.errors import ApiError
-from protocol.held_bytes import HeldBytes
+from protocol.held_bytes import HeldBytes, Stay
 from protocol.turns import in_turns
 from protocol.wire.gathering import Gathering
 from protocol.wire.http1.messages import Fields, RequestHead
@@ -288,6 +288,10 @@ class Request:
         if account is not None and self.held_bytes:
             account.add(-self.held_bytes)
             self.held_bytes = 0
+
+    def stay(self) -> Stay:
+        """Return what counts all that the WebSocket holds that the request opens; ApiError 503 without room for one."""
+        return Stay((self._first or self)._account)
 
     def held_stream(self) -> typing.AsyncIterator[bytes]:
         """Return the stream for whoever holds all that comes; reading it raises ApiError 503 as `hold` does."""

@@ -2,6 +2,9 @@
 
 Who holds something large says so here, and gives it back when it lets go. Where there is no room for more, whoever
 comes now is told to come again (503), and what is held already goes on to its end.
+
+A WebSocket may hold for an hour what a request holds for a second. So all WebSockets together may fill half of the
+room, and the other half is left to requests, however many talks there are and whatever they keep.
 """
 
 from __future__ import annotations
@@ -12,18 +15,22 @@ from protocol.errors import ApiError
 
 # What is held at once from this many bytes on is large.
 _LARGE_BYTES = 256 << 10
+# What each WebSocket may hold, room or not: a usual talk goes on beside others that keep much.
+_USUAL_BYTES = 256 << 10
 
 
 class HeldBytes:
     """The account. `most` is in bytes; 0 is no limit. `on_large` is called once, before something large is held."""
 
-    __slots__ = ("_on_large", "_shared", "held", "is_full", "most")
+    __slots__ = ("_on_large", "_shared", "held", "is_full", "most", "staying")
 
     def __init__(self, most: int, on_large: typing.Callable[[], object] | None = None) -> None:
         self.most = most
         self._on_large = on_large
         #: Bytes that are held now.
         self.held = 0
+        #: Those of them that WebSockets hold.
+        self.staying = 0
         #: Whether nothing at all may come any more.
         self.is_full = False
         # By id(), bodies that several answers may send at once: how many do. A file is in memory once.
@@ -62,9 +69,49 @@ class HeldBytes:
         else:
             self.add(-len(body))
 
+    def may_stay(self, size: int) -> bool:
+        """Whether WebSockets may hold so many bytes more."""
+        return self.has_room(size) and (not self.most or self.staying + size <= self.most // 2)
+
     def refusal(self) -> ApiError:
         """Return the 503 for what comes when there is no room."""
         return ApiError(
             503, f"The {self.most} bytes that requests and answers may hold are in use; try again soon.",
             code="memory_full", fields=[("retry-after", "1")],
         )  # fmt: skip
+
+
+class Stay:
+    """What one WebSocket holds, which changes for as long as it is open; whoever has it lets it `become` 0 at the end.
+
+    Without an account nobody counts. ApiError 503 where there is no room for another one.
+    """
+
+    __slots__ = ("_account", "held")
+
+    def __init__(self, account: HeldBytes | None) -> None:
+        if account is not None and not account.may_stay(min(_USUAL_BYTES, account.most // 2)):
+            raise account.refusal()
+        self._account = account
+        self.held = 0
+
+    def may_become(self, size: int) -> bool:
+        """Hold so many bytes instead, if there is room for what is more, and tell whether there is."""
+        account, more = self._account, size - self.held
+        if account is not None and more:
+            if more > 0 and size > _USUAL_BYTES and not account.may_stay(more):
+                return False
+            self.become(size)
+        return True
+
+    def become(self, size: int) -> None:
+        """Hold so many bytes instead."""
+        if self._account is not None:
+            self._account.staying += size - self.held
+            self._account.add(size - self.held)
+        self.held = size
+
+    def refusal(self) -> ApiError:
+        """Return what is told where there is no room."""
+        assert self._account is not None, "nobody is refused where nobody counts"
+        return self._account.refusal()

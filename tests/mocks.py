@@ -68,13 +68,13 @@ def world_of(mock):
     return mock._own._loaded_api().world
 
 
-def make_request(method, path, body=None, fields=()):
+def make_request(method, path, body=None, fields=(), account=None):
     """Return a request as the server would hand it over: `body` is bytes, or sent as JSON."""
     reader = RequestReader()
     lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
     kind = "content-type: application/json\r\n" if body is not None and not isinstance(body, bytes) else ""
     reader.feed(f"{method} {path} HTTP/1.1\r\nhost: x\r\n{kind}{lines}\r\n".encode())
-    request = Request(reader.next_event(), "req_1", "127.0.0.1")
+    request = Request(reader.next_event(), "req_1", "127.0.0.1", account)
     request.body = body if isinstance(body, bytes) else b"" if body is None else json.dumps(body).encode()
     return request
 

@@ -56,8 +56,8 @@ def masked(first, payload):
 class Socket:
     """A client of one WebSocket of a mock, in process."""
 
-    def __init__(self, mock, path="/v1/realtime?model=gpt-realtime", fields=()):
-        self.request = make_request("GET", path, fields=[*UPGRADE, *fields])
+    def __init__(self, mock, path="/v1/realtime?model=gpt-realtime", fields=(), account=None):
+        self.request = make_request("GET", path, fields=[*UPGRADE, *fields], account=account)
         self._sent = asyncio.Queue()
         self.request.stream = self._stream()
         self.response = mock.endpoint(self.request).answer(self.request)

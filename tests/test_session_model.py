@@ -78,7 +78,7 @@ def said_again(data: bytes, size: int) -> list[object]:
 
     async def main() -> None:
         reader = FrameReader()
-        async for piece in with_renamed_session(pieces(), CHOICE, lambda: b"mask"):
+        async for piece in with_renamed_session(pieces(), CHOICE, lambda: b"mask", lambda size: True):
             reader.feed(piece)
             while (event := reader.next_event()) is not NEED_DATA:
                 heard.append(event)

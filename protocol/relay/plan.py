@@ -313,12 +313,14 @@ class Planner:
         return self._choice.sent(asked)
 
     def outgoing(self, request: Request, plan: Plan) -> typing.AsyncIterator[bytes] | None:
-        """Return what the client says in a tunnel, None where there is none."""
+        """Return what the client says in a tunnel, None where there is none; ApiError 503 without room for one."""
         stream = request.stream
         if not plan.is_tunnel or stream is None or not plan.choice.is_any:
             return stream if plan.is_tunnel else None
         (with_renamed_session,) = load("WebSocket with a model")
-        renamed: typing.AsyncIterator[bytes] = with_renamed_session(stream, plan.choice, lambda: os.urandom(4))
+        renamed: typing.AsyncIterator[bytes] = with_renamed_session(
+            stream, plan.choice, lambda: os.urandom(4), request.stay().may_become
+        )
         return renamed
 
     def model_to_name(self, request: Request) -> str:

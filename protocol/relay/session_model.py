@@ -34,31 +34,50 @@ _MOST_EVENT_CHARACTERS = 1024 * 1024
 
 _NOT_READABLE = 1008  # RFC 6455 §7.4.1: the message violates the endpoint's policy
 _TOO_BIG = 1009
+_NO_ROOM = 1013  # IANA's registry of close codes: try again later
 
 
 async def with_renamed_session(
-    stream: typing.AsyncIterator[bytes], choice: ModelChoice, new_mask: typing.Callable[[], bytes]
-) -> typing.AsyncIterator[bytes]:
+    stream: typing.AsyncIterator[bytes],
+    choice: ModelChoice,
+    new_mask: typing.Callable[[], bytes],
+    may_hold: typing.Callable[[int], bool],
+) -> typing.AsyncGenerator[bytes, None]:
     """Give what a client says, as a server reads it, with the choice of a model made in its events.
 
-    `new_mask` returns 4 random bytes, fresh each time. What breaks the rules of WebSockets, and an event in which no
-    model can be found for sure, ends it with a Close.
+    `new_mask` returns 4 random bytes, fresh each time. `may_hold` is told how many bytes are held now, of a message
+    while it comes and until the server has taken it, and tells whether there is room. What breaks the rules of
+    WebSockets, what finds no room, and an event in which no model can be found for sure, ends it with a Close.
     """
     reader = FrameReader()
-    async for data in stream:
-        reader.feed(data)
-        said: list[bytes] = []
-        try:
-            while True:
-                event = reader.next_event()
-                if event is NEED_DATA or event is CLOSED:
-                    break
-                said.append(_said_again(event, choice, new_mask()))
-        except WebSocketError as exc:
-            yield b"".join([*said, encode_close(exc.code, exc.message, new_mask())])
-            return
-        if said:
-            yield b"".join(said)
+    try:
+        async for data in stream:
+            reader.feed(data)
+            said: list[bytes] = []
+            try:
+                while True:
+                    event = reader.next_event()
+                    if event is NEED_DATA or event is CLOSED:
+                        break
+                    said.append(_said_again(event, choice, new_mask()))
+                if not may_hold(reader.held + sum(map(len, said))):
+                    said.clear()
+                    raise WebSocketError(_NO_ROOM, "There is no room for this message: try again later.")
+            except WebSocketError as exc:
+                yield b"".join([*said, encode_close(exc.code, exc.message, new_mask())])
+                return
+            if said:
+                yield _taken(said)
+                may_hold(reader.held)
+    finally:
+        may_hold(0)
+
+
+def _taken(said: list[bytes]) -> bytes:
+    """Return what is said in one piece, of which nobody here has a copy while the server takes it."""
+    whole = b"".join(said)
+    said.clear()
+    return whole
 
 
 def with_model_in_session(body: bytes, choice: ModelChoice) -> bytes:

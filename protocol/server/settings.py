@@ -33,7 +33,9 @@ class ServerSettings(Section):
     max_head: int = option("64k", parse_size, "bytes of a request's line and fields; more is 431")
     max_body: int = option("65M", parse_size, "bytes of a body that has to be held; more is 413")
     max_memory: int = option(
-        "512M", parse_size, "bytes of held bodies and unread answers in all, a worker; beyond it 503; 0 is no limit"
+        "512M",
+        parse_size,
+        "bytes of held bodies, WebSockets and unread answers in all, a worker; else 503; 0: no limit",
     )
     head_timeout: float = option(
         "30", parse_seconds, "seconds for a whole head, and for a new connection to begin one; 0 is no limit"

@@ -216,3 +216,6 @@ class UpstreamTunnel:
             pump.cancel()
             await asyncio.gather(pump, return_exceptions=True)
         self._connection.dismiss()
+        outgoing = self._outgoing
+        if isinstance(outgoing, typing.AsyncGenerator):  # which gives back what it holds
+            await outgoing.aclose()

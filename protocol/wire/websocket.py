@@ -274,6 +274,11 @@ class FrameReader:
             self._at = 0
 
     @property
+    def held(self) -> int:
+        """How many bytes wait here: of the message under way, and what has not been read yet."""
+        return len(self._message) + len(self._data) - self._at
+
+    @property
     def missing(self) -> int:
         """How many bytes the data frame under way still has."""
         return max(0, self._remaining - (len(self._data) - self._at))
@@ -424,6 +429,8 @@ class FrameReader:
         return self._die(1007, f"Text must be UTF-8, but {exc.object[exc.start : exc.end]!r} came: {exc.reason}.")
 
     def _need_data(self) -> FrameEvent:
+        if self._at == len(self._data):
+            self._data, self._at = b"", 0  # a connection may rest for long
         return CLOSED if self._ended else NEED_DATA
 
     def _die(self, code: int, message: str) -> WebSocketError:

@@ -79,6 +79,11 @@ class InputSound:
         self._is_speech = False
 
     @property
+    def held_bytes(self) -> int:
+        """How many bytes wait in the buffer."""
+        return len(self._sound)
+
+    @property
     def end_ms(self) -> int:
         """How much sound has come in all, in milliseconds."""
         return (self._begin + len(self._sound)) // self._bytes_a_ms

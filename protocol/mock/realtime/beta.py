@@ -57,6 +57,13 @@ class BetaTalk(SocketTalk):
         self._temperature: float = _BETA_TEMPERATURE
         self.longest_seconds = session.longest_seconds
 
+    @property
+    def held_bytes(self) -> int:
+        return self._session.held_bytes
+
+    def shown_bytes(self, message: JsonObject) -> int:
+        return self._session.shown_bytes(message)
+
     def open(self) -> Events:
         return self._told(self._session.open())
 
@@ -76,6 +83,9 @@ class BetaTalk(SocketTalk):
 
     def step(self) -> Events:
         return self._told(self._session.step())
+
+    def end(self) -> None:
+        self._session.end()
 
     def _told(self, events: Events) -> Events:
         return [self._to_beta(event) for event in events if event["type"] != "conversation.item.done"]

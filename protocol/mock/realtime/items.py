@@ -15,11 +15,11 @@ from protocol.budget import spend_turn
 from protocol.errors import ApiError
 from protocol.instrument.script.asked import Line
 from protocol.mock.answer.reply import OfferedTool, Question, ToolResult, count_tokens
+from protocol.mock.engine.store import memory_size
 from protocol.mock.realtime.audio import REALTIME_BYTES_A_MS, decode_sound, encode_sound
-from protocol.openai.long_json import json_size
 from protocol.wire.json_text import JsonObject
 
-#: How many items a conversation has at most, and how many bytes of text and sound.
+#: How many items a conversation has at most, and how many bytes of memory they and their sound take.
 MOST_REALTIME_ITEMS = 1000
 MOST_REALTIME_BYTES = 32 * 1024 * 1024
 
@@ -53,6 +53,15 @@ class RealtimeItems:
     def __iter__(self) -> typing.Iterator[JsonObject]:
         return iter(self._items)
 
+    @property
+    def held_bytes(self) -> int:
+        """How many bytes all of them take, with their sound."""
+        return self._bytes
+
+    def size(self, id: str) -> int:
+        """Return how many bytes an item takes with its sound, 0 where there is none of that id."""
+        return self._sizes.get(id, 0)
+
     def find(self, id: str) -> JsonObject | None:
         """Return an item, None when there is none of that id."""
         return self._by_id.get(id)
@@ -82,7 +91,7 @@ class RealtimeItems:
                     param="previous_item_id", code="item_create_invalid_previous_item_id",
                 )  # fmt: skip
             at = [other["id"] for other in self._items].index(previous_id) + 1
-        size = json_size(item)
+        size = memory_size(item)
         self._items.insert(at, item)
         self._by_id[item["id"]] = item
         self._note_size(item["id"], size)

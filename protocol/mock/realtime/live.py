@@ -14,6 +14,7 @@ import typing
 from protocol.budget import spend_turn
 from protocol.errors import ApiError
 from protocol.mock.answer.spoken import Caller
+from protocol.mock.engine.store import memory_size
 from protocol.mock.engine.world import World
 from protocol.mock.media.sound import WORD_SECONDS, SpokenSound, encode_g711
 from protocol.mock.realtime.audio import InputSound, TurnDetection, decode_sound, encode_sound
@@ -66,6 +67,15 @@ class LiveTalk(TurnTalk):
         self._format: JsonObject = _FORMAT
         self._is_muted = False
         self._said_ms = 0
+        self._session_bytes = 0
+
+    @property
+    def held_bytes(self) -> int:
+        delegated = self._responses.held_bytes + self._decisions.held_bytes
+        return super().held_bytes + self._session_bytes + self._input.held_bytes + delegated
+
+    def shown_bytes(self, message: JsonObject) -> int:
+        return self._session_bytes if message.get("type") == "session.update" else 0
 
     def receive(self, message: JsonObject) -> Events:
         kind = event_type(message, _HANDLERS)
@@ -92,6 +102,7 @@ class LiveTalk(TurnTalk):
             **asked, "id": self._world.new_id("live_"), "status": "active", "audio": {**audio, "format": self._format},
             "expires_at": self._world.now() + _SECONDS,
         }  # fmt: skip
+        self._session_bytes = memory_size(self._session)
         return [self._event("session.started", session=self._session, **_client_event(message))]
 
     def update(self, message: JsonObject) -> Events:
@@ -109,6 +120,7 @@ class LiveTalk(TurnTalk):
             if kind in known:
                 asked["delegation"][kind] = {**known[kind], **object_of(wanted.get(kind))}
         self._session = {**self._session, **asked}
+        self._session_bytes = memory_size(self._session)
         return [self._event("session.updated", session=self._session, **_client_event(message))]
 
     def append(self, message: JsonObject) -> Events:
@@ -133,9 +145,8 @@ class LiveTalk(TurnTalk):
                 param="audio", code="invalid_value",
             )  # fmt: skip
         self._turns = [turn for turn in self._turns if not isinstance(turn, _Speech)]
-        self._fixture = Turn(self._fixture_frames(sound, message))
-        self._turns.insert(0, self._fixture)
-        return self._next_frame(self._fixture)
+        self._fixture = Turn(self._fixture_frames(sound, message), asked_bytes=len(sound))
+        return self._add_turn(self._fixture, is_next=True)
 
     def _fixture_frames(self, sound: bytes, message: JsonObject) -> TurnFrames:
         self._said_ms = max(self._said_ms, self._input.end_ms)
@@ -200,7 +211,8 @@ class LiveTalk(TurnTalk):
         if len(self._turns) >= _MOST_TURNS:
             raise ApiError(400, f"At most {_MOST_TURNS} responses can wait.", code="too_many_responses")
         told = self._responses.events(settings)
-        return self._add_turn(Turn(self._response_frames(told, _client_event(message))))
+        frames = self._response_frames(told, _client_event(message))
+        return self._add_turn(Turn(frames, asked_bytes=memory_size(told)))
 
     def _response_frames(self, told: Events, client_event: JsonObject) -> TurnFrames:
         """Tell the events of a response a word at a time."""

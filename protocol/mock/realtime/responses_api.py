@@ -10,9 +10,10 @@ from __future__ import annotations
 
 from protocol.errors import ApiError
 from protocol.mock.answer.spoken import Caller
+from protocol.mock.engine.store import memory_size
 from protocol.mock.engine.world import World
+from protocol.mock.realtime.recent import RecentResponses
 from protocol.mock.realtime.wire import Events, Turn, TurnFrames, TurnTalk, event_type
-from protocol.mock.responses.items import ItemChain
 from protocol.mock.responses.memory import RESPONSES
 from protocol.mock.responses.responses import Responses, may_paint
 from protocol.wire.json_text import JsonObject
@@ -32,9 +33,14 @@ class ResponsesTalk(TurnTalk):
         super().__init__(world)
         self._caller = caller
         self._responses = Responses(world)
-        self._recent: dict[str, ItemChain] = {}
+        self._recent = RecentResponses(_MOST_RECENT_RESPONSES)
+        self._told_bytes = 0  # of the response that is being told
         self._steers = 0
         self._injections = 0
+
+    @property
+    def held_bytes(self) -> int:
+        return super().held_bytes + self._recent.held_bytes + self._told_bytes
 
     def receive(self, message: JsonObject) -> Events:
         kind = event_type(message, ("response.create", "response.steer", "response.inject"))
@@ -50,7 +56,8 @@ class ResponsesTalk(TurnTalk):
             )
         body = {name: value for name, value in message.items() if name not in _SOCKET_MEMBERS}
         self._world.check(self._world.reference.operation("POST /responses").body, body)
-        return self._add_turn(Turn(self._frames(message, body), takes_long=may_paint(body)))
+        frames = self._frames(message, body)
+        return self._add_turn(Turn(frames, takes_long=may_paint(body), asked_bytes=memory_size(body)))
 
     def error(self, error: ApiError, message: JsonObject | None) -> JsonObject:
         told = {"type": "error", "status": error.status, "error": error.as_dict()["error"]}
@@ -64,11 +71,11 @@ class ResponsesTalk(TurnTalk):
         """Make a response when its turn has come, and tell its events a word at a time."""
         yield []
         try:
-            events = self._responses.events(body, self._recent, self._caller)
+            events = self._responses.events(body, self._recent.chains, self._caller)
         except ApiError as exc:
             return [self.error(exc, message)]
-        while len(self._recent) > _MOST_RECENT_RESPONSES:
-            del self._recent[next(iter(self._recent))]
+        self._recent.note_new()
+        self._told_bytes = memory_size(events)
         lane, has_word = _lane(message), False
         said: Events = []
         for event in events:
@@ -78,6 +85,7 @@ class ResponsesTalk(TurnTalk):
                     said = []
                 has_word = True
             said.append({**event, **lane})
+        self._told_bytes = 0
         return said
 
     def _refused_steer(self, message: JsonObject) -> JsonObject:
@@ -94,7 +102,7 @@ class ResponsesTalk(TurnTalk):
         """Return the event that gives back what came for a response that is no longer made: each is made at once."""
         self._injections += 1
         id = message.get("response_id")
-        is_known = id in self._recent or self._world.store.get(RESPONSES, str(id)) is not None
+        is_known = id in self._recent.chains or self._world.store.get(RESPONSES, str(id)) is not None
         code = "response_already_completed" if is_known else "response_not_found"
         reason = "has been completed already" if is_known else "is not there"
         error = {"code": code, "message": f"The response '{str(id)[:100]}' {reason}: ask for a further one instead."}

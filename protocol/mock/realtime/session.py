@@ -13,6 +13,7 @@ them.
 
 from __future__ import annotations
 
+import functools
 import typing
 
 from protocol.budget import is_in_turns, spend_turn
@@ -22,6 +23,7 @@ from protocol.mock.answer.cost import answer_budget, budget_at_once
 from protocol.mock.answer.logprobs import token_logprobs
 from protocol.mock.answer.reply import Reply, count_tokens, reply
 from protocol.mock.answer.spoken import Caller, speaker_for
+from protocol.mock.engine.store import memory_size
 from protocol.mock.engine.world import World
 from protocol.mock.realtime.audio import SpeechMark, decode_sound
 from protocol.mock.realtime.configuration import changed_session, input_sound
@@ -33,7 +35,7 @@ from protocol.mock.realtime.items import (
     take_item,
 )
 from protocol.mock.realtime.response import ResponseInProgress, ResponseTeller
-from protocol.mock.realtime.wire import Events, Turn, TurnFrames, TurnTalk, event_type
+from protocol.mock.realtime.wire import Events, Turn, TurnFrames, TurnTalk, event_type, new_event
 from protocol.openai.answers import split_words
 from protocol.openai.long_json import is_long_json
 from protocol.wire.json_text import JsonObject
@@ -49,8 +51,8 @@ class _ResponseTurn(Turn):
 
     __slots__ = ("response",)
 
-    def __init__(self, frames: TurnFrames, response: ResponseInProgress) -> None:
-        super().__init__(frames)
+    def __init__(self, frames: TurnFrames, response: ResponseInProgress, asked_bytes: int) -> None:
+        super().__init__(frames, asked_bytes=asked_bytes)
         self.response = response
 
 
@@ -76,16 +78,27 @@ class RealtimeSession(TurnTalk):
         self._check = check
         self._conversation_id = world.new_id("conv_")
         self._items = RealtimeItems()
-        self._teller = ResponseTeller(world, self._items, self._event)
+        self._teller = ResponseTeller(world, self._items, functools.partial(new_event, world))
         # The id of the item that the speech under way will be.
         self._speech_item_id = ""
         self._input = input_sound(session)
+        self._session_bytes = 0  # of what the client has changed in it
 
     # ---- the talk -------------------------------------------------------------------------------------------------
 
     @property
     def opens_long(self) -> bool:
         return is_long_json(self.session)  # as a client secret has it
+
+    @property
+    def held_bytes(self) -> int:
+        return super().held_bytes + self._session_bytes + self._items.held_bytes + self._input.held_bytes
+
+    def shown_bytes(self, message: JsonObject) -> int:
+        shown = self._session_bytes if message.get("type") == "session.update" else 0
+        if message.get("type") == "conversation.item.retrieve":
+            shown = self._items.size(str(message.get("item_id")))
+        return shown
 
     def open(self) -> Events:
         return [self._event("session.created", session=self.session)]
@@ -117,6 +130,7 @@ class RealtimeSession(TurnTalk):
                 param="session.audio.output.voice", code="cannot_update_voice",
             )  # fmt: skip
         before, self.session = self.session["audio"]["input"], changed
+        self._session_bytes = memory_size(changed)
         now = changed["audio"]["input"]
         if (before["format"], before["turn_detection"]) != (now["format"], now["turn_detection"]):
             self._input = input_sound(changed)
@@ -325,7 +339,8 @@ class RealtimeSession(TurnTalk):
         usage = self._items.tokens(items)
         usage = usage._replace(text=usage.text + count_tokens(used["instructions"] or ""))
         response = ResponseInProgress(self._new_response(used, asked, is_default), is_default=is_default)
-        return self._add_turn(_ResponseTurn(self._teller.frames(response, used, said, usage), response))
+        frames = self._teller.frames(response, used, said, usage)
+        return self._add_turn(_ResponseTurn(frames, response, memory_size(asked)))
 
     def _reply(self, items: list[JsonObject], used: JsonObject) -> Reply:
         """Return what is said to items, `used` being the session's configuration for it."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing
 
+from protocol.mock.engine.store import memory_size
 from protocol.mock.engine.world import World
 from protocol.mock.media.sound import SpokenSound
 from protocol.mock.realtime.audio import InputSound, TurnDetection, decode_sound, encode_sound
@@ -40,6 +41,11 @@ class TranslationSession(TurnTalk):
         self._check = check
         self._input = InputSound("audio/pcm", _TRANSLATED_SPEECH)
         self._said_ms = 0
+        self._session_bytes = 0  # of what the client has changed in it
+
+    @property
+    def held_bytes(self) -> int:
+        return super().held_bytes + self._session_bytes + self._input.held_bytes
 
     def open(self) -> Events:
         return [self._event("session.created", session=self.session)]
@@ -54,6 +60,7 @@ class TranslationSession(TurnTalk):
         kept = self.session["audio"]
         sides = {side: {**kept[side], **(audio.get(side) or {})} for side in kept}
         self.session = {**self.session, "audio": sides}
+        self._session_bytes = memory_size(self.session)
         return [self._event("session.updated", session=self.session)]
 
     def append(self, message: JsonObject) -> Events:

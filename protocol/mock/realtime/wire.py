@@ -5,12 +5,18 @@ While a message of ours has not left, nothing of the client's is read; and each 
 before the next one is looked at. So neither side can make the other hold more than the answer to one message. When
 there is nothing to answer, the body waits for whichever comes first: the client's next bytes, or the time at which the
 talk's next step is due by the pace of the mock's words. If both are there, the client comes first.
+
+Memory. What a conversation holds is counted in the server's account (protocol/held_bytes.py): the message under way,
+what the talk keeps, and the answer until it is out. A message that finds no room is answered with an error, and the
+conversation goes on; it may clear what it holds. Where something has come or was said already and there is no room for
+it, the conversation is closed (1013: try again later).
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
+import sys
 import typing
 
 from protocol.budget import is_in_turns, spend_turn
@@ -23,6 +29,7 @@ from protocol.turns import in_turns
 from protocol.wire.gathering import joined
 from protocol.wire.http1.messages import NEED_DATA
 from protocol.wire.json_text import JsonObject, encode_json, parse_json
+from protocol.wire.long_json import value_bytes
 from protocol.wire.websocket import (
     BinaryMessage,
     Close,
@@ -52,6 +59,11 @@ _KIND_WITHIN = 200
 # Without a pace, steps are joined to pieces of about so many bytes.
 _STEPS_BYTES = 65536
 
+# How often what an answer shows is in memory at most while that is made: in base64, as JSON, framed, and joined.
+_COPIES = 4
+# What a turn takes besides what it was asked with.
+_TURN_BYTES = 6000
+
 
 class SocketTalk:
     """Our side of a conversation over a WebSocket, without a clock: what is answered to what."""
@@ -70,6 +82,15 @@ class SocketTalk:
     def opens_long(self) -> bool:
         """Whether what is said first is made in turns with everybody else."""
         return False
+
+    @property
+    def held_bytes(self) -> int:
+        """About how many bytes of memory what was said so far is kept in."""
+        return 0
+
+    def shown_bytes(self, message: JsonObject) -> int:
+        """Return about how many bytes of what is kept the answer to a message shows."""
+        return 0
 
     def open(self) -> Events:
         """Return what is said first."""
@@ -95,18 +116,22 @@ class SocketTalk:
         """Return what is said with the next step."""
         return []
 
+    def end(self) -> None:
+        """Forget what is left to say: the conversation is over."""
+
 
 #: Yields what goes out before each next word is due, and returns what goes out at the end.
 TurnFrames = typing.Generator[Events, None, Events]
 
 
 class Turn:
-    """Something that is said a word at a time."""
+    """Something that is said a word at a time. `asked_bytes` is what it was asked with, in memory."""
 
-    __slots__ = ("frames", "has_begun", "takes_long", "wait", "waits")
+    __slots__ = ("asked_bytes", "frames", "has_begun", "takes_long", "wait", "waits")
 
-    def __init__(self, frames: TurnFrames, *, takes_long: bool = False) -> None:
+    def __init__(self, frames: TurnFrames, *, takes_long: bool = False, asked_bytes: int = 0) -> None:
         self.frames = frames
+        self.asked_bytes = asked_bytes
         #: Whether much has to be made for the first word.
         self.takes_long = takes_long
         #: Whether the first word is out.
@@ -122,6 +147,11 @@ class TurnTalk(SocketTalk):
     def __init__(self, world: World) -> None:
         self._world = world
         self._turns: list[Turn] = []
+        self._asked_bytes = 0  # of all turns
+
+    @property
+    def held_bytes(self) -> int:
+        return self._asked_bytes + _TURN_BYTES * len(self._turns)
 
     def error(self, error: ApiError, message: JsonObject | None) -> JsonObject:
         id = message.get("event_id") if message is not None else None
@@ -151,12 +181,16 @@ class TurnTalk(SocketTalk):
         turn.has_begun, turn.wait = True, None
         return self._next_frame(turn)
 
-    def _event(self, type: str, **members: typing.Any) -> JsonObject:
-        return {"type": type, "event_id": self._world.new_id("event_"), **members}
+    def end(self) -> None:
+        self._turns.clear()  # they refer back here
 
-    def _add_turn(self, turn: Turn) -> Events:
-        """Let a turn begin, and return its first events."""
-        self._turns.append(turn)
+    def _event(self, type: str, **members: typing.Any) -> JsonObject:
+        return new_event(self._world, type, **members)
+
+    def _add_turn(self, turn: Turn, *, is_next: bool = False) -> Events:
+        """Let a turn begin, behind the others or as the next one, and return its first events."""
+        self._turns.insert(0 if is_next else len(self._turns), turn)
+        self._asked_bytes += turn.asked_bytes
         return self._next_frame(turn)
 
     def _next_frame(self, turn: Turn) -> Events:
@@ -164,6 +198,7 @@ class TurnTalk(SocketTalk):
             return next(turn.frames)
         except StopIteration as end:
             self._turns.remove(turn)
+            self._asked_bytes -= turn.asked_bytes
             last: Events = end.value
             return last
 
@@ -173,6 +208,11 @@ class TurnTalk(SocketTalk):
         while turn in self._turns:
             events += self._next_frame(turn)
         return events
+
+
+def new_event(world: World, type: str, **members: typing.Any) -> JsonObject:
+    """Return an event of the server's."""
+    return {"type": type, "event_id": world.new_id("event_"), **members}
 
 
 def event_type(message: JsonObject, known: typing.Iterable[str]) -> str:
@@ -196,7 +236,10 @@ class OpenSockets:
         self._bodies: set[WebSocketBody] = set()
 
     def answer(self, request: Request, talk: SocketTalk, world: World, subprotocol: str = "") -> Response:
-        """Return the 101 that begins a talk. The request's handshake must have been checked."""
+        """Return the 101 that begins a talk; ApiError 503 where there is no room for one.
+
+        The request's handshake must have been checked.
+        """
         body = WebSocketBody(request, talk, world, self._bodies)
         return Response(101, handshake_fields(request.fields, subprotocol), body)
 
@@ -212,6 +255,7 @@ class WebSocketBody:
     def __init__(self, request: Request, talk: SocketTalk, world: World, open_bodies: set[WebSocketBody]) -> None:
         self._talk = talk
         self._world = world
+        self._stay = request.stay()
         self._incoming = request.stream
         self._open_bodies = open_bodies
         self._reader = FrameReader("server")
@@ -252,6 +296,8 @@ class WebSocketBody:
                 yield said
             while True:
                 said, goes_on = await self._next_answer()
+                if goes_on and not self._has_room(said):
+                    said, goes_on = self._last_word(), False
                 if said:
                     yield said
                 if not goes_on:
@@ -266,11 +312,35 @@ class WebSocketBody:
                     yield _messages(self._talk.expired()) + encode_close(1001, "The session has lasted long enough.")
                     return
                 said = await self._step(ends_at - loop.time())
+                if not self._has_room(said):
+                    yield self._last_word()
+                    return
                 if said:
                     yield said
         finally:
             self._open_bodies.discard(self)
+            self._talk.end()
+            self._stay.become(0)
             await self._stop_waiting()
+
+    # ---- what is held -------------------------------------------------------------------------------------------
+
+    @property
+    def _held_bytes(self) -> int:
+        return self._talk.held_bytes + self._reader.held + len(self._unread)
+
+    def _has_room(self, said: bytes) -> bool:
+        """Count what is held now and what goes out, if there is room for it, and return whether there is."""
+        return self._stay.may_become(self._held_bytes + len(said))
+
+    def _make_room(self, size: int) -> None:
+        """Count so many bytes more until the message under way is answered; ApiError 503 where there is no room."""
+        if not self._stay.may_become(self._held_bytes + size):
+            raise self._stay.refusal()
+
+    def _last_word(self) -> bytes:
+        error = self._talk.error(self._stay.refusal(), None)
+        return _messages([error]) + encode_close(1013, "There is no room for what this session holds.")
 
     # ---- what the client says -----------------------------------------------------------------------------------
 
@@ -319,9 +389,17 @@ class WebSocketBody:
     def _answered(self, text: str) -> Events:
         message: typing.Any = None
         try:
-            message = parse_json(text.encode("utf-8"))
+            data, taken = text.encode("utf-8"), 0
+            if len(data) > LONG_BODY:
+                # As it came and as it is read, and what is kept and said of it has hardly more than what is read.
+                taken = sys.getsizeof(text) + len(data) + 2 * value_bytes(data)
+                self._make_room(taken)
+            message = parse_json(data)
             if type(message) is not dict:
                 raise ApiError(400, "An event must be a JSON object.", code="invalid_json")
+            shown = _COPIES * self._talk.shown_bytes(message)
+            if shown > LONG_BODY:
+                self._make_room(taken + shown)
             return self._talk.receive(message)
         except ApiError as exc:
             return [self._talk.error(exc, message if type(message) is dict else None)]
