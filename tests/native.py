@@ -33,6 +33,7 @@ from protocol.service.log import Log
 from protocol.service.metrics import Metrics
 from protocol.service.origins import Origins
 from protocol.service.router import Router
+from protocol.upstream.failures import UpstreamFailed
 
 TEXT = "/services/aigc/text-generation/generation"
 MULTIMODAL = "/services/aigc/multimodal-generation/generation"
@@ -300,6 +301,8 @@ async def translator(
         router, ERROR_SHAPES, cors, settings.server, Log("text", lines.append), Metrics(), on_request=on_request
     )
     await server.listen()
+    if has_connection_at_rest:
+        await rest_connection(backends["dashscope"])
     try:
         yield House(server, backends["dashscope"], lines, slept)
     finally:
@@ -307,6 +310,21 @@ async def translator(
         for backend in backends.values():
             await backend.close()
             assert backend.open_connections == 0
+
+
+#: Whether translators begin with a connection at rest, on which calls go out without a task (direct_call.py).
+has_connection_at_rest = False
+
+
+async def rest_connection(backend: DashScope) -> None:
+    """Open a connection that the next call finds at rest, if the upstream takes any."""
+    pool = backend._pool
+    loop = asyncio.get_running_loop()
+    with contextlib.suppress(UpstreamFailed):
+        connection = await pool._open(loop.time() + 5, False, None)
+        connection.is_at_rest = True
+        connection.rests_since = loop.time()
+        pool.idle.append(connection)
 
 
 async def until(condition: Callable[[], bool], seconds: float = 1.0) -> float:

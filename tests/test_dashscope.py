@@ -7,6 +7,7 @@ import pytest
 from protocol.dashscope.mapping.native import (
     NativeCall,
     dashscope_key,
+    mentions_oss,
     native_headers,
     relayed_fields,
     task_headers,
@@ -106,7 +107,7 @@ def test_only_the_three_switches_of_the_client_are_passed_on() -> None:
         ("x-dashscope-async", "enable"),
         ("x-stainless-lang", "python"),
     ]
-    fields = native_headers(NativeCall("/p", {"input": "oss://b/k"}), KEY, client)
+    fields = native_headers(NativeCall("/p", {}), KEY, client, has_oss=True)
     assert [field for field in fields if field[0].startswith("X-")] == [
         ("X-DashScope-WorkSpace", "ws-1"),
         ("X-DashScope-DataInspection", '{"input":"cip"}'),
@@ -116,7 +117,8 @@ def test_only_the_three_switches_of_the_client_are_passed_on() -> None:
 
 def test_uploaded_files_are_resolved_without_being_asked() -> None:
     call = NativeCall("/p", {"input": {"messages": [{"content": [{"image": "oss://bucket/key"}]}]}})
-    assert ("X-DashScope-OssResourceResolve", "enable") in native_headers(call, KEY)
+    assert mentions_oss(call.body)
+    assert ("X-DashScope-OssResourceResolve", "enable") in native_headers(call, KEY, has_oss=True)
 
 
 def test_polling_has_no_body_but_the_key_and_the_workspace() -> None:

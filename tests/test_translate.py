@@ -8,6 +8,7 @@ import json
 import struct
 from typing import Any
 
+import native as native_side
 import pytest
 from dashscope_samples import (
     FIRST_FRAME_ERROR,
@@ -59,6 +60,14 @@ from protocol.server.settings import ServerSettings
 from protocol.service.log import Log
 
 CHAT = "/v1/chat/completions"
+
+
+@pytest.fixture(params=["new", "at_rest"], autouse=True)
+def connections(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each test find no connection to DashScope, and one: then its first call is made without a task."""
+    monkeypatch.setattr(native_side, "has_connection_at_rest", request.param == "at_rest")
+
+
 PICTURE = {"type": "image_url", "image_url": {"url": "https://pictures.invalid/a.png"}}
 
 

@@ -6,8 +6,8 @@ Theory of operation
                 mapping/  calls.py         mapping/
 
 The endpoint for a request's path and method is chosen from the head alone. It is called with the request and its
-Caller: the key (the operator's, else the client's own) and the time by which all must be over. Neither is stored; a
-key lives as long as its request.
+Caller: the key (the operator's, else the client's own) and the time by which all must be over. A key is known as long
+as the kind of heads is remembered that it came with (exchange.HeadFacts), and nowhere else.
 
 Each endpoint does three things. It makes a plan from the body: one native call or several, and how to read the answers
 (mapping/, pure functions and translators of streams; what a client sent wrong is an ApiError 400 from there). It
@@ -28,13 +28,15 @@ stream has begun, the error ends it.
 
 from __future__ import annotations
 
+import functools
 import re
 import typing
 import urllib.parse
 
 from protocol.dashscope.audio_endpoints import AudioEndpoints
-from protocol.dashscope.calls import Caller, NativeClient
+from protocol.dashscope.calls import Caller, CallerKind, NativeClient
 from protocol.dashscope.chat_endpoints import ChatEndpoints
+from protocol.dashscope.direct_call import Attempt
 from protocol.dashscope.download import Downloader
 from protocol.dashscope.embedding_endpoints import EmbeddingEndpoints
 from protocol.dashscope.image_endpoints import ImageEndpoints
@@ -47,7 +49,7 @@ from protocol.dashscope.task_runner import TaskRunner
 from protocol.dashscope.upload import Uploader
 from protocol.dashscope.video_endpoints import VideoEndpoints
 from protocol.errors import ApiError
-from protocol.exchange import BackendFailed, Endpoint, Request, Response, Session, UpstreamState
+from protocol.exchange import Answer, BackendFailed, Endpoint, Request, Response, Session, UpstreamState
 from protocol.openai.answers import api_path, error_response, json_response
 from protocol.openai.azure import azure_address, endpoint_of_deployment
 from protocol.openai.coded_body import decoding_endpoint
@@ -120,6 +122,7 @@ class DashScope:
         chat = ChatEndpoints(
             client,
             bodies,
+            self._finished,
             default_model=settings.default_model,
             endpoints=settings.endpoints,
             keepalive_seconds=settings.keepalive,
@@ -203,11 +206,9 @@ class DashScope:
         videos: VideoEndpoints,
     ) -> dict[str, dict[str, Endpoint]]:
         """Return who answers, by path and method. A form streams: its files may be larger than what is held."""
-        return {
+        made = {
             path: {method: self._make_endpoint(path, handler, streams_body=takes_form)}
             for method, path, handler, takes_form in (
-                ("POST", "/chat/completions", chat.create_chat_completion, False),
-                ("POST", "/completions", chat.create_completion, False),
                 ("POST", "/embeddings", embeddings.create_embeddings, False),
                 ("POST", "/rerank", embeddings.rerank, False),
                 ("POST", "/reranks", embeddings.rerank, False),
@@ -220,6 +221,11 @@ class DashScope:
                 ("GET", "/models", self._list_models, False),
             )
         }
+        for path, begin in (
+            ("/chat/completions", chat.create_chat_completion), ("/completions", chat.create_completion)
+        ):  # fmt: skip
+            made[path] = {"POST": self._make_chat_endpoint(path, begin)}
+        return made
 
     def _make_endpoint(self, path: str, handler: _Handler, *, streams_body: bool = False) -> Endpoint:
         async def answer(request: Request) -> Response:
@@ -228,21 +234,34 @@ class DashScope:
         early = None if streams_body else early_head(self.keepalive)
         return Endpoint(answer, f"{self.name} {path}", streams_body=streams_body, early_head=early)
 
+    def _make_chat_endpoint(self, path: str, begin: typing.Callable[[Request, Caller], Answer]) -> Endpoint:
+        def answer(request: Request) -> Answer:
+            return begin(request, self._caller_or_failure(request))
+
+        return Endpoint(answer, f"{self.name} {path}", early_head=early_head(self.keepalive))
+
     async def _answer(self, request: Request, handler: _Handler) -> Response:
+        caller = self._caller_or_failure(request)
+        return await self._finished(caller, functools.partial(handler, request, caller))
+
+    async def _finished(self, caller: Caller, attempt: Attempt) -> Response:
+        """Return an attempt's answer with what its caller may know of it; raise what went wrong as the router wants."""
         try:
-            caller = self._caller(request)
-        except ApiError as exc:
-            if request.key_origin is None:
-                raise
-            # Another backend was asked before this one: that nobody has a key for this one is no answer for the caller.
-            raise BackendFailed(error_response(exc), (f"{self.name}={exc.status}",)) from exc
-        try:
-            response = await handler(request, caller)
+            response = await attempt()
         except DashScopeError as exc:
             exc.redact(caller.key)
             raise self._for_client(caller, exc) from exc
         attempts = (*caller.replaced, f"{self.name}={response.status}") if caller.replaced else ()
         return response.known_as(caller.answer_id, attempts)
+
+    def _caller_or_failure(self, request: Request) -> Caller:
+        try:
+            return self._caller(request)
+        except ApiError as exc:
+            if request.key_origin is None:
+                raise
+            # Another backend was asked before this one: that nobody has a key for this one is no answer for the caller.
+            raise BackendFailed(error_response(exc), (f"{self.name}={exc.status}",)) from exc
 
     def _caller(self, request: Request) -> Caller:
         if not self._settings.api_key and not request.may_show_key(self.origin):
@@ -252,11 +271,14 @@ class DashScope:
                 "first backend alone.",
                 code="missing_authorization",
             )
-        authorization = request.fields.get("authorization")
-        if not authorization and request.key:
-            authorization = f"Bearer {request.key}"  # Azure's clients and browsers put it elsewhere
-        key = dashscope_key(authorization, self._settings.api_key)
-        return Caller(request, key, request.end_within(self._settings.total_timeout))
+        kinds = request.facts.plans
+        kind: CallerKind | None = kinds.get(self.name)
+        if kind is None:
+            authorization = request.fields.get("authorization")
+            if not authorization and request.key:
+                authorization = f"Bearer {request.key}"  # Azure's clients and browsers put it elsewhere
+            kind = kinds[self.name] = CallerKind(dashscope_key(authorization, self._settings.api_key))
+        return Caller(request, kind, request.end_within(self._settings.total_timeout))
 
     def _for_client(self, caller: Caller, error: DashScopeError) -> Exception:
         """Return what to raise for an error: BackendFailed where the next backend may help, else the error itself."""

@@ -15,16 +15,18 @@ import re
 import typing
 
 from protocol.dashscope.mapping.errors import DashScopeError, native_error, read_answer, upstream_bad_response
-from protocol.dashscope.mapping.native import NativeCall, native_headers, task_headers
+from protocol.dashscope.mapping.native import FORWARDED_NAMES, NativeCall, mentions_oss, native_headers, task_headers
 from protocol.exchange import LONG_BODY, Request
 from protocol.service.log import Log
 from protocol.turns import in_turns
-from protocol.upstream.answer import UpstreamAnswer
+from protocol.upstream.answer import AnswerFacts, UpstreamAnswer, is_coded
+from protocol.upstream.connection import NO_ANSWER, UpstreamConnection
 from protocol.upstream.failures import SENT_AGAIN, UpstreamFailed, UpstreamTimeout
 from protocol.upstream.pool import UpstreamPool
 from protocol.upstream.request import UpstreamRequest
 from protocol.wire.gathering import Gathering
-from protocol.wire.http1.writers import encode_fields
+from protocol.wire.http1.messages import ResponseHead
+from protocol.wire.http1.writers import encode_fields, request_lines
 from protocol.wire.json_text import JsonObject
 
 #: Bytes of one answer: a few hundred embeddings have some megabytes, pictures come as URLs.
@@ -33,31 +35,56 @@ _MOST_ERROR_BYTES = 256 * 1024
 _ERROR_SECONDS = 5.0
 
 _USER_AGENT = ("User-Agent", "oaiserve")
-_REQUEST_ID = r"[!-~]{1,256}"
+_REQUEST_ID = re.compile("[!-~]{1,256}")
+
+# With it begins each string of a body that DashScope has to resolve, as JSON writes it.
+_OSS_STRING = b'"oss://'
 
 Result = typing.TypeVar("Result")
 
 
+class NativeHead(typing.NamedTuple):
+    """What stands before the body of a native call: its target, its field lines, and the request's line with these."""
+
+    target: str
+    fields: bytes
+    lines: bytes
+
+
+class CallerKind:
+    """What is the same for all requests of a kind (exchange.HeadFacts): the key, and heads of calls by their switches.
+
+    Where clients send a field that is passed on, there are no heads: its value is each request's own.
+    """
+
+    __slots__ = ("heads", "key")
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.heads: dict[tuple[str, bool, bool], NativeHead] = {}
+
+
 class Caller:
-    """On whose behalf native calls are made: the request, the key, and when all must be over (loop time, 0: never).
+    """On whose behalf native calls are made: the request, its kind, and when all must be over (loop time, 0: never).
 
     `answer_id` is DashScope's id for the request, as soon as there is one: the id which its support can look up.
     `replaced` lists calls that were sent again because their connection was dead before they can have been read, as
     `name=status`.
     """
 
-    __slots__ = ("answer_id", "deadline", "key", "replaced", "request")
+    __slots__ = ("answer_id", "deadline", "key", "kind", "replaced", "request")
 
-    def __init__(self, request: Request, key: str, deadline: float) -> None:
+    def __init__(self, request: Request, kind: CallerKind, deadline: float) -> None:
         self.request = request
-        self.key = key
+        self.kind = kind
+        self.key = kind.key
         self.deadline = deadline
         self.answer_id = ""
         self.replaced: list[str] = []
 
     def adopt_request_id(self, request_id: object) -> None:
         """Let the answer carry DashScope's id for the request, where that is fit for a header field and for the log."""
-        if isinstance(request_id, str) and re.fullmatch(_REQUEST_ID, request_id) and self.key not in request_id:
+        if type(request_id) is str and _REQUEST_ID.fullmatch(request_id) and self.key not in request_id:
             self.answer_id = request_id
 
 
@@ -69,15 +96,64 @@ class NativeClient:
         self._pool = pool
         self._log = log
 
-    async def open(self, call: NativeCall, caller: Caller) -> UpstreamAnswer:
+    def begin(self, call: NativeCall, caller: Caller) -> UpstreamConnection | None:
+        """Make a call that is not long on an idle connection, without waiting; None where only `open` can.
+
+        `listen` to the connection to learn of the answer, then `poll` it. `open` can go on with the connection.
+        """
+        body = call.encode()
+        lines = self._head(call, caller, body).lines
+        return self._pool.begin("POST", lines, body, caller.deadline, asyncio.get_running_loop().time())
+
+    def poll(self, connection: UpstreamConnection) -> ResponseHead | None:
+        """Return the head of a call's answer, None while it has not come; UpstreamFailed."""
+        head = connection.poll_head()
+        if head is None:
+            connection.wait_at_most(self._pool.limits.first_byte_timeout, NO_ANSWER)
+        return head
+
+    def begun_answer(self, connection: UpstreamConnection, head: ResponseHead, caller: Caller) -> UpstreamAnswer | None:
+        """Return the answer to a call whose head has come, None where it is no success."""
+        if not 200 <= head.status < 300:
+            return None
+        kind = _kind_of(head)
+        caller.adopt_request_id(kind.request_id(head))
+        return self._pool.answer_on(connection, head, is_coded=kind.is_coded)
+
+    def let_go(self, connection: UpstreamConnection) -> None:
+        """Take leave of a call that nobody waits for any more."""
+        self._pool.let_go(connection)
+
+    async def open(self, call: NativeCall, caller: Caller, begun: UpstreamConnection | None = None) -> UpstreamAnswer:
         """Make a call and return its answer, whose status is a success and whose body is still to come.
 
-        DashScopeError for any other status, and where there is no answer.
+        `begun` is the connection on which `begin` has made it already. DashScopeError for any other status, and where
+        there is no answer.
         """
-        fields = native_headers(call, caller.key, caller.request.fields.pairs)
         is_long = _is_long(caller.request)
         body = await in_turns(lambda: call.encode(is_long=True)) if is_long else call.encode()
-        return await self._send("POST", call.path, fields, body, caller, caller.deadline)
+        head = self._head(call, caller, body)
+        request = UpstreamRequest("POST", head.target, head.fields, body)
+        return await self._send(request, caller, caller.deadline, begun)
+
+    def _head(self, call: NativeCall, caller: Caller, body: bytes) -> NativeHead:
+        """Return what stands before a call's body: most often it is known, since clients repeat their fields."""
+        switches = (call.path, call.stream, call.task)
+        has_oss = _OSS_STRING in body and mentions_oss(call.body)
+        known = None if has_oss else caller.kind.heads.get(switches)
+        if known is None:
+            client_fields = caller.request.fields
+            fields = native_headers(call, caller.key, client_fields.pairs, has_oss=has_oss)
+            known = self._new_head("POST", call.path, fields)
+            if not has_oss and not any(name in client_fields for name in FORWARDED_NAMES):
+                caller.kind.heads[switches] = known
+        return known
+
+    def _new_head(self, method: str, path: str, fields: list[tuple[str, str]]) -> NativeHead:
+        origin, own_fields = self._pool.addressing
+        target = f"{origin}{self._pool.destination.base_path}{path}"
+        block = encode_fields([*own_fields, _USER_AGENT, *fields])
+        return NativeHead(target, block, request_lines(method, target, block))
 
     async def ask(self, call: NativeCall, caller: Caller) -> JsonObject:
         """Make a call and return the JSON object that it is answered with; DashScopeError."""
@@ -88,8 +164,9 @@ class NativeClient:
 
         All must be over at `deadline` (loop time, 0: never).
         """
-        fields = task_headers(caller.key, caller.request.fields.pairs)
-        return await self._read_object(await self._send(method, path, fields, b"", caller, deadline), caller)
+        head = self._new_head(method, path, task_headers(caller.key, caller.request.fields.pairs))
+        request = UpstreamRequest(method, head.target, head.fields)
+        return await self._read_object(await self._send(request, caller, deadline), caller)
 
     async def open_all(self, calls: typing.Sequence[NativeCall], caller: Caller) -> list[UpstreamAnswer]:
         """Make several calls at once and return their answers. Where one fails, close the others and raise."""
@@ -108,22 +185,18 @@ class NativeClient:
             raise
 
     async def _send(
-        self, method: str, path: str, fields: list[tuple[str, str]], body: bytes, caller: Caller, deadline: float
+        self, request: UpstreamRequest, caller: Caller, deadline: float, begun: UpstreamConnection | None = None
     ) -> UpstreamAnswer:
-        origin, own_fields = self._pool.addressing
-        target = f"{origin}{self._pool.destination.base_path}{path}"
-        request = UpstreamRequest(method, target, encode_fields([*own_fields, _USER_AGENT, *fields]), body)
-
         def note_replaced(exc: UpstreamFailed) -> None:
             caller.replaced.append(f"{self._name}={exc.status}")
             self._log.say_of(caller.request, f"{exc.message} ({exc.where}) {SENT_AGAIN}")
 
         try:
-            answer = await self._pool.send(request, deadline, on_replaced=note_replaced, phases=caller.request.seen)
+            answer = await self._pool.send(request, deadline, begun, note_replaced, caller.request.seen)
         except UpstreamFailed as exc:
             raise to_dashscope_error(exc) from exc
         if 200 <= answer.head.status < 300:
-            caller.adopt_request_id(answer.head.fields.get("x-request-id"))
+            caller.adopt_request_id(_kind_of(answer.head).request_id(answer.head))
             return answer
         raise await self._read_error(answer)
 
@@ -137,7 +210,11 @@ class NativeClient:
         return native_error(answer.head.status, body, self._shown_fields(answer))
 
     async def _read_object(self, answer: UpstreamAnswer, caller: Caller) -> JsonObject:
-        value = read_answer(await read_whole(answer, MOST_ANSWER_BYTES, caller.request), self._shown_fields(answer))
+        return self.read_object(await read_whole(answer, MOST_ANSWER_BYTES, caller.request), answer, caller)
+
+    def read_object(self, body: bytes, answer: UpstreamAnswer, caller: Caller) -> JsonObject:
+        """Return the JSON object that the whole body of an answer is; DashScopeError."""
+        value = read_answer(body, lambda: self._shown_fields(answer))
         caller.adopt_request_id(value.get("request_id"))
         return value
 
@@ -146,6 +223,31 @@ class NativeClient:
         mask = self._pool.mask
         fields = answer.head.fields.pairs
         return fields if mask is None else [(name, mask.hide_text(value)) for name, value in fields]
+
+
+class _AnswerKind:
+    """What is worked out once from all heads of a kind: whether bodies are coded, and where the request id stands."""
+
+    __slots__ = ("_id_at", "is_coded")
+
+    def __init__(self, head: ResponseHead) -> None:
+        self.is_coded = is_coded(head)
+        names = [line.partition(b":")[0].lower() for line in head.lines]
+        self._id_at = names.index(b"x-request-id") if names.count(b"x-request-id") == 1 else 0
+
+    def request_id(self, head: ResponseHead) -> str:
+        """Return the id that a head carries, "" for none."""
+        if self._id_at:
+            return head.lines[self._id_at].partition(b":")[2].strip(b" \t").decode("latin-1")
+        return "" if head.lines else head.fields.get("x-request-id")
+
+
+def _kind_of(head: ResponseHead) -> _AnswerKind:
+    facts: AnswerFacts = head.facts
+    kind: _AnswerKind | None = facts.kind
+    if kind is None:
+        kind = facts.kind = _AnswerKind(head)
+    return kind
 
 
 def _is_long(request: Request) -> bool:

@@ -5,21 +5,35 @@ from __future__ import annotations
 import functools
 import typing
 
-from protocol.dashscope.calls import MOST_ANSWER_BYTES, Caller, NativeClient, next_piece, run_together, too_large
+from protocol.dashscope.calls import (
+    MOST_ANSWER_BYTES,
+    Caller,
+    NativeClient,
+    next_piece,
+    read_whole,
+    run_together,
+    too_large,
+)
+from protocol.dashscope.direct_call import Attempt, DirectCall, Reading, WholeAnswer
 from protocol.dashscope.mapping.aggregator import ChatAggregator
 from protocol.dashscope.mapping.answer import CompletionFacts, chat_completion, merge_completions
 from protocol.dashscope.mapping.chat import ChatPlan, final_chat_error, plan_chat, retry_plan
 from protocol.dashscope.mapping.errors import DashScopeError, upstream_bad_response
-from protocol.dashscope.mapping.learned import NOTHING_LEARNED, LearnedMemory
+from protocol.dashscope.mapping.learned import NOTHING_LEARNED, Learned, LearnedMemory
 from protocol.dashscope.mapping.legacy import chat_request_for_completion, text_completion, text_completion_chunk
 from protocol.dashscope.mapping.native import NativeCall
 from protocol.dashscope.mapping.stream import ChatStreamTranslator, parallel_translators
 from protocol.dashscope.request_body import BodyReader
-from protocol.dashscope.streaming import encode_events, streamed_response, translated_events
-from protocol.exchange import Request, Response
-from protocol.openai.answers import EVENT_STREAM_FIELDS, json_response
-from protocol.wire.json_text import JsonObject
+from protocol.dashscope.streaming import TranslatedBody, encode_events, streamed_response, translated_events
+from protocol.exchange import LONG_BODY, Answer, Request, Response
+from protocol.openai.answers import EVENT_STREAM_FIELDS, JSON_FIELDS, json_response
+from protocol.upstream.answer import UpstreamAnswer
+from protocol.upstream.connection import UpstreamConnection
+from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.sse import DONE_EVENT
+
+#: Makes the coroutine that awaits an attempt for a caller, and gives its answer or error the last touch.
+Finish = typing.Callable[[Caller, Attempt], typing.Coroutine[typing.Any, typing.Any, Response]]
 
 
 class ChatEndpoints:
@@ -34,6 +48,7 @@ class ChatEndpoints:
         self,
         client: NativeClient,
         bodies: BodyReader,
+        finish: Finish,
         *,
         default_model: str,
         endpoints: typing.Mapping[str, str],
@@ -43,6 +58,7 @@ class ChatEndpoints:
     ) -> None:
         self._client = client
         self._bodies = bodies
+        self._finish = finish
         self._default_model = default_model
         self._endpoints = endpoints
         self._keepalive_seconds = keepalive_seconds
@@ -50,47 +66,104 @@ class ChatEndpoints:
         self._make_id = make_id
         self._memory = LearnedMemory()
 
-    async def create_chat_completion(self, request: Request, caller: Caller) -> Response:
+    def create_chat_completion(self, request: Request, caller: Caller) -> Answer:
         """Answer `POST /chat/completions`."""
-        return await self._answer(self._with_model(await self._bodies.read_object(request)), caller, legacy=False)
+        return self._begin(request, caller, legacy=False)
 
-    async def create_completion(self, request: Request, caller: Caller) -> Response:
+    def create_completion(self, request: Request, caller: Caller) -> Answer:
         """Answer `POST /completions`."""
-        body = chat_request_for_completion(self._with_model(await self._bodies.read_object(request)))
-        return await self._answer(body, caller, legacy=True)
+        return self._begin(request, caller, legacy=True)
 
-    def _with_model(self, body: JsonObject) -> JsonObject:
-        return {**body, "model": self._default_model} if body.get("model") is None else body
+    def _begin(self, request: Request, caller: Caller, *, legacy: bool) -> Answer:
+        """Make the call at once where that can be done without waiting (direct_call.py)."""
+        if len(request.body) > LONG_BODY:
+            return self._finish(caller, functools.partial(self._answer_long, request, caller, legacy))
+        body = self._chat_request(self._bodies.short_object(request), legacy)
+        known, plan = self._plan(body)
+        go_on = functools.partial(self._go_on, body, plan, known, caller, legacy)
+        connection = None
+        if len(plan.calls) == 1 and not plan.aggregate:
+            connection = self._client.begin(plan.calls[0], caller)
+        again = functools.partial(self._carry_out, plan, caller, legacy, connection)
+        if connection is None:
+            return go_on(again)
+        reading: Reading
+        if plan.stream:
+            encode = _encode_legacy_chunks if legacy else encode_events
+            reading = TranslatedBody(self._translator(plan), encode, DONE_EVENT, self._keepalive_seconds, caller)
+        else:
+            reading = WholeAnswer(caller, functools.partial(self._whole, plan, caller, legacy))
+        return DirectCall(self._client, connection, caller, reading, go_on, again)
 
-    async def _answer(self, body: JsonObject, caller: Caller, *, legacy: bool) -> Response:
-        """Carry the request out, again where that may help (`retry_plan` says how), and remember what did."""
+    async def _answer_long(self, request: Request, caller: Caller, legacy: bool) -> Response:
+        body = self._chat_request(await self._bodies.read_object(request), legacy)
+        known, plan = self._plan(body)
+        attempt = functools.partial(self._carry_out, plan, caller, legacy)
+        return await self._answer(body, plan, known, caller, legacy, attempt)
+
+    def _chat_request(self, body: JsonObject, legacy: bool) -> JsonObject:
+        if body.get("model") is None:
+            body = {**body, "model": self._default_model}
+        return chat_request_for_completion(body) if legacy else body
+
+    def _plan(self, body: JsonObject) -> tuple[Learned, ChatPlan]:
+        """Return what is known of the model, and the plan that is made with it."""
         model = body["model"]
         known = self._memory.recall(model) if isinstance(model, str) else NOTHING_LEARNED
-        plan = plan_chat(body, routes=self._endpoints, learned=known)
+        return known, plan_chat(body, routes=self._endpoints, learned=known)
+
+    def _go_on(
+        self, body: JsonObject, plan: ChatPlan, known: Learned, caller: Caller, legacy: bool, attempt: Attempt
+    ) -> typing.Coroutine[typing.Any, typing.Any, Response]:
+        return self._finish(caller, functools.partial(self._answer, body, plan, known, caller, legacy, attempt))
+
+    async def _answer(
+        self, body: JsonObject, plan: ChatPlan, known: Learned, caller: Caller, legacy: bool, attempt: Attempt
+    ) -> Response:
+        """Carry a plan out, which is what `attempt` does.
+
+        Make other plans where these may help (`retry_plan` says how), and remember what did.
+        """
         while True:
             try:
-                response = await self._carry_out(plan, caller, legacy)
+                response = await attempt()
             except DashScopeError as error:
                 retry = retry_plan(body, plan, error)
                 if retry is None:
                     raise final_chat_error(plan, error) from None
                 plan = retry
+                attempt = functools.partial(self._carry_out, plan, caller, legacy)
             else:
                 if plan.learned != known:
                     self._memory.remember(plan.model, plan.learned)
                 return response
 
-    async def _carry_out(self, plan: ChatPlan, caller: Caller, legacy: bool) -> Response:
+    async def _carry_out(
+        self, plan: ChatPlan, caller: Caller, legacy: bool, begun: UpstreamConnection | None = None
+    ) -> Response:
+        """Make the calls of a plan and answer as they are answered; `begun` is where the only one is made already."""
         if plan.stream:
-            return await self._stream(plan, caller, legacy)
+            return await self._stream(plan, caller, legacy, begun)
+        if begun is not None:
+            answer = await self._client.open(plan.calls[0], caller, begun)
+            body = await read_whole(answer, MOST_ANSWER_BYTES, caller.request)
+            return self._whole(plan, caller, legacy, body, answer)
         ask = self._ask_by_stream if plan.aggregate else self._ask
         jobs = [functools.partial(ask, plan, call, caller) for call in plan.calls]
         completions = await run_together(jobs, len(jobs))
         completion = merge_completions(completions) if len(completions) > 1 else completions[0]
         return json_response(text_completion(completion) if legacy else completion)
 
+    def _whole(self, plan: ChatPlan, caller: Caller, legacy: bool, body: bytes, answer: UpstreamAnswer) -> Response:
+        """Return our answer for the whole body of the only call's."""
+        completion = self._completion(plan, self._client.read_object(body, answer, caller))
+        written = encode_json(text_completion(completion) if legacy else completion)
+        return Response(200, JSON_FIELDS, written, None, caller.answer_id)
+
     async def _ask(self, plan: ChatPlan, call: NativeCall, caller: Caller) -> JsonObject:
-        answer = await self._client.ask(call, caller)
+        return self._completion(plan, await self._client.ask(call, caller))
+
+    def _completion(self, plan: ChatPlan, answer: JsonObject) -> JsonObject:
         completion = chat_completion(answer, self._facts(plan))
         if not completion["choices"]:
             raise upstream_bad_response("the answer has no choices")
@@ -114,14 +187,18 @@ class ChatEndpoints:
             answer.discard()
         return aggregator.close()
 
-    async def _stream(self, plan: ChatPlan, caller: Caller, legacy: bool) -> Response:
-        answers = await self._client.open_all(plan.calls, caller)
-        facts = self._facts(plan)
-        usage, cumulative = plan.include_usage, plan.cumulative
-        if len(answers) == 1:
-            translators = [ChatStreamTranslator(facts, include_usage=usage, cumulative=cumulative)]
+    async def _stream(self, plan: ChatPlan, caller: Caller, legacy: bool, begun: UpstreamConnection | None) -> Response:
+        if begun is not None:
+            answers = [await self._client.open(plan.calls[0], caller, begun)]
         else:
-            translators = parallel_translators(len(answers), facts, include_usage=usage, cumulative=cumulative)
+            answers = await self._client.open_all(plan.calls, caller)
+        if len(answers) == 1:
+            translators = [self._translator(plan)]
+        else:
+            usage, cumulative = plan.include_usage, plan.cumulative
+            translators = parallel_translators(
+                len(answers), self._facts(plan), include_usage=usage, cumulative=cumulative
+            )
         events = translated_events(
             list(zip(answers, translators)),
             encode=_encode_legacy_chunks if legacy else encode_events,
@@ -129,6 +206,9 @@ class ChatEndpoints:
             keepalive_seconds=self._keepalive_seconds,
         )
         return await streamed_response(EVENT_STREAM_FIELDS, events, caller)
+
+    def _translator(self, plan: ChatPlan) -> ChatStreamTranslator:
+        return ChatStreamTranslator(self._facts(plan), include_usage=plan.include_usage, cumulative=plan.cumulative)
 
     def _facts(self, plan: ChatPlan) -> CompletionFacts:
         return CompletionFacts(plan.model, int(self._clock()), self._make_id, plan.forced_tool, plan.stand_ins)

@@ -6,6 +6,9 @@ Theory of operation
     UpstreamAnswer ─┼─► _GatheredAnswers ──┼─► StreamTranslator ─┼─► server-sent events ──► _BegunBody ──► the server
     UpstreamAnswer ─┘                      └─► StreamTranslator ─┘
 
+That is how several streams become one body, and one that could not be read at once. A single one, as nearly always,
+needs neither tasks nor generators: see TranslatedBody.
+
 One answer with `n` choices may come from several native streams, one a choice. Pieces of them are translated as they
 come, each by its own translator, and at most one piece of each waits: a slow client slows DashScope down, and no stream
 holds up the others.
@@ -19,11 +22,13 @@ from __future__ import annotations
 import asyncio
 import typing
 
-from protocol.dashscope.calls import Caller, next_piece
+from protocol.dashscope.calls import Caller, next_piece, to_dashscope_error
 from protocol.dashscope.mapping.errors import DashScopeError
 from protocol.dashscope.mapping.events import StreamTranslator
-from protocol.exchange import FieldsToSend, Response
+from protocol.exchange import FieldsToSend, Pushed, Response, Sink
+from protocol.openai.answers import EVENT_STREAM_FIELDS
 from protocol.upstream.answer import UpstreamAnswer
+from protocol.upstream.failures import UpstreamFailed
 from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.sse import KEEP_ALIVE, encode_event
 
@@ -38,6 +43,139 @@ async def streamed_response(
 def encode_events(events: typing.Iterable[JsonObject]) -> bytes:
     """Return the objects as server-sent events without names."""
     return b"".join([encode_event(encode_json(event)) for event in events])
+
+
+class TranslatedBody(Pushed):
+    """The body of an answer that comes from one native stream and needs no task.
+
+    What arrives is translated by `translator`, encoded and sent on in the same turn of the event loop, in one piece;
+    `last` follows at the end. While the client reads too slowly, DashScope's bytes wait in the connection. Once
+    something has gone out, `keepalive_seconds` of silence give a comment; 0: never.
+
+    It begins as a Reading (direct_call.py): what fails before the first event is raised, since the client can still get
+    it under a status of its own. What fails later ends the body.
+    """
+
+    __slots__ = (
+        "_alarm", "_answer", "_caller", "_encode", "_error", "_first", "_is_over", "_is_paused", "_keepalive", "_last",
+        "_loop", "_quiet_since", "_sink", "_translator",
+    )  # fmt: skip
+
+    _answer: UpstreamAnswer  # since `read`
+    _sink: Sink  # since `begin`
+
+    def __init__(
+        self,
+        translator: StreamTranslator[JsonObject],
+        encode: typing.Callable[[list[JsonObject]], bytes],
+        last: bytes,
+        keepalive_seconds: float,
+        caller: Caller,
+    ) -> None:
+        self._translator = translator
+        self._encode = encode
+        self._last = last
+        self._keepalive = keepalive_seconds
+        self._caller = caller
+        self._first = b""
+        self._is_over = self._is_paused = False
+        self._error: DashScopeError | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+
+    def read(self, answer: UpstreamAnswer) -> Response | None:
+        """Take what has come, and return the answer once there is an event for it; DashScopeError."""
+        self._answer = answer
+        self._first = self._take()
+        if self._first:
+            return Response(200, EVENT_STREAM_FIELDS, self, None, self._caller.answer_id)
+        if self._error is not None:
+            raise self._error
+        return None
+
+    def begin(self, sink: Sink) -> None:
+        self._sink = sink
+        first, self._first = self._first, b""
+        if self._keepalive and not self._is_over:
+            self._loop = asyncio.get_running_loop()
+            self._quiet_since = self._loop.time()
+            self._alarm = self._loop.call_later(self._keepalive, self._say_something)
+        self._send(first)
+        if not self._is_paused and not self._is_over:
+            self.resume()
+
+    def pause(self) -> None:
+        self._is_paused = True
+        self._answer.deafen()
+
+    def resume(self) -> None:
+        self._is_paused = False
+        self._answer.listen(self._look)
+        self._look()
+
+    def cancel(self) -> None:
+        self._stop_alarm()
+        self._answer.discard()
+
+    def _look(self) -> None:
+        self._send(self._take())
+
+    def _take(self) -> bytes:
+        """Return what comes of all that has arrived; then the stream may be over, well or with an error."""
+        answer, translator = self._answer, self._translator
+        data = b""
+        events: list[JsonObject] = []
+        try:
+            data = answer.take()
+            while data and not answer.complete:
+                events += translator.feed(data)
+                if translator.error is not None or not answer.has_more:
+                    break
+                data = answer.take()
+            else:
+                if not answer.complete:
+                    answer.check()
+                    return self._encode(events)
+                if data:
+                    events += translator.feed(data)
+                events += translator.close()
+                self._is_over = True
+        except UpstreamFailed as exc:
+            self._error = to_dashscope_error(exc)
+        if translator.error is not None:
+            self._error = translator.error.anew()
+        elif self._is_over:
+            return self._encode(events) + self._last
+        return self._encode(events)
+
+    def _send(self, data: bytes) -> None:
+        if self._alarm is not None and data:
+            self._quiet_since = self._loop.time()
+        if self._error is not None:
+            self._is_over = True
+            self.cancel()
+            if data:
+                self._sink.push(data)
+            self._error.redact(self._caller.key)
+            self._sink.fail(self._error)
+        elif self._is_over:
+            self._stop_alarm()
+            self._sink.end(data)
+        elif data:
+            self._sink.push(data)
+
+    def _say_something(self) -> None:
+        """Send a comment if it has been quiet for long enough, and look again."""
+        now = self._loop.time()
+        if now - self._quiet_since >= self._keepalive:
+            self._quiet_since = now
+            if not self._is_paused:
+                self._sink.push(KEEP_ALIVE)
+        self._alarm = self._loop.call_at(self._quiet_since + self._keepalive, self._say_something)
+
+    def _stop_alarm(self) -> None:
+        if self._alarm is not None:
+            self._alarm.cancel()
+            self._alarm = None
 
 
 async def translated_events(

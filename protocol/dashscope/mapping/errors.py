@@ -227,13 +227,19 @@ def is_error_answer(answer: typing.Mapping[str, typing.Any]) -> bool:
     return (bool(code) and str(code) not in ("200", "Success")) or isinstance(answer.get("error"), dict)
 
 
-def read_answer(body: bytes, answer_fields: typing.Sequence[tuple[str, str]] = ()) -> JsonObject:
+def _no_fields() -> typing.Sequence[tuple[str, str]]:
+    return ()
+
+
+def read_answer(
+    body: bytes, answer_fields: typing.Callable[[], typing.Sequence[tuple[str, str]]] = _no_fields
+) -> JsonObject:
     """Return the JSON object of a native answer under HTTP 200; raise DashScopeError for an error or for no JSON."""
     answer = _json_object(body)
     if answer is None:
         raise upstream_bad_response("the answer is not a JSON object", body)
     if is_error_answer(answer):
-        raise error_from_answer(answer, None, answer_fields)
+        raise error_from_answer(answer, None, answer_fields())
     return answer
 
 

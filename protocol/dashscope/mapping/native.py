@@ -40,6 +40,8 @@ _FORWARDED_FIELDS = {
     "x-dashscope-datainspection": "X-DashScope-DataInspection",
     "x-dashscope-ossresourceresolve": "X-DashScope-OssResourceResolve",
 }
+#: Their names as they come.
+FORWARDED_NAMES = tuple(_FORWARDED_FIELDS)
 _RELAYED_FIELDS = ("x-request-id", "retry-after", "retry-after-ms")
 
 
@@ -101,10 +103,13 @@ def dashscope_key(authorization: str | None, operator_key: str = "") -> str:
 
 
 def native_headers(
-    call: NativeCall, key: str, client_fields: typing.Sequence[tuple[str, str]] = ()
+    call: NativeCall, key: str, client_fields: typing.Sequence[tuple[str, str]] = (), *, has_oss: bool = False
 ) -> list[tuple[str, str]]:
-    """Return the header fields of a native call. Of the client's own only DashScope's three switches are passed on."""
-    return _common_fields(key, call.stream, client_fields) + _call_fields(call, client_fields)
+    """Return the header fields of a native call. Of the client's own only DashScope's three switches are passed on.
+
+    `has_oss` says that the call `mentions_oss`.
+    """
+    return _common_fields(key, call.stream, client_fields) + _call_fields(call, client_fields, has_oss)
 
 
 def task_headers(key: str, client_fields: typing.Sequence[tuple[str, str]] = ()) -> list[tuple[str, str]]:
@@ -135,19 +140,21 @@ def _common_fields(key: str, stream: bool, client_fields: typing.Sequence[tuple[
     return fields
 
 
-def _call_fields(call: NativeCall, client_fields: typing.Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+def _call_fields(
+    call: NativeCall, client_fields: typing.Sequence[tuple[str, str]], has_oss: bool
+) -> list[tuple[str, str]]:
     fields = [("Content-Type", "application/json")]
     if call.stream:
         fields.append(("X-DashScope-SSE", "enable"))
     if call.task:
         fields.append(("X-DashScope-Async", "enable"))
     asked = {name.lower() for name, _ in client_fields}
-    if "x-dashscope-ossresourceresolve" not in asked and _mentions_oss(call.body):
+    if "x-dashscope-ossresourceresolve" not in asked and has_oss:
         fields.append(("X-DashScope-OssResourceResolve", "enable"))
     return fields
 
 
-def _mentions_oss(body: JsonObject) -> bool:
+def mentions_oss(body: JsonObject) -> bool:
     """Tell whether the body has a URL of the temporary upload store, which DashScope resolves only on request."""
     pending: list[object] = [body]
     while pending:
