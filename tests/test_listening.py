@@ -235,6 +235,20 @@ def test_all_addresses_of_a_host_get_the_same_port():
     asyncio.run(main())
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", ""])
+def test_an_address_in_numbers_is_asked_of_nobody(host, monkeypatch):
+    async def main():
+        for sock in await open_sockets(asyncio.get_running_loop(), host, 0):
+            sock.close()
+
+    # A thread, and the codec of names, would be in memory for as long as the server runs.
+    monkeypatch.setattr(asyncio.SelectorEventLoop, "run_in_executor", None)
+    try:
+        asyncio.run(main())
+    except OSError as exc:
+        assert host == "::1" and exc.errno in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL)
+
+
 def test_an_address_that_is_taken_gives_the_others_back():
     async def main():
         with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(OSError) as failure:

@@ -202,12 +202,26 @@ class Listener:
             del agreed  # it may have the error, whose traceback has this frame
 
 
+def numeric_addresses(host: str, port: int) -> list[typing.Any]:
+    """Return what getaddrinfo tells of an address in numbers, or of "", to bind to; nothing of a name.
+
+    For a name somebody may have to be asked, and Python loads the tables of all characters that names may have.
+    """
+    flags = socket.AI_PASSIVE | socket.AI_NUMERICHOST
+    try:
+        return socket.getaddrinfo(host.encode() or None, port, type=socket.SOCK_STREAM, flags=flags)
+    except socket.gaierror:
+        return []
+
+
 async def open_sockets(loop: asyncio.AbstractEventLoop, host: str, port: int) -> list[socket.socket]:
     """Bind sockets to all addresses of a host, "" for those of this machine, and to the same port; OSError.
 
     Addresses of a kind that this machine does not have are left out if it has others.
     """
-    found = await loop.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    found = numeric_addresses(host, port)
+    if not found:
+        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     sockets: list[socket.socket] = []
     failure: OSError | None = None
     try:

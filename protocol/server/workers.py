@@ -35,6 +35,7 @@ import time
 import typing
 
 from protocol.errors import UsageError
+from protocol.server.listening import numeric_addresses
 from protocol.server.settings import ServerSettings
 from protocol.server.worker_place import WorkerPlace
 from protocol.service.log_output import LogOutput
@@ -111,9 +112,11 @@ def run_workers(
 
 def _first_socket(settings: ServerSettings) -> socket.socket:
     """Return a socket that holds the address and can share it; it does not listen yet."""
-    family, kind, protocol, _, address = socket.getaddrinfo(
-        settings.host or None, settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-    )[0]
+    host, port = settings.host, settings.port
+    family, kind, protocol, _, address = (
+        numeric_addresses(host, port)
+        or socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    )[0]  # fmt: skip
     # Whether somebody else listens there already: with SO_REUSEPORT alone we would share the port with them unawares.
     with socket.socket(family, kind, protocol) as alone:
         alone.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
