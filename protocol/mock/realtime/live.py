@@ -91,6 +91,10 @@ class LiveTalk(TurnTalk):
     def expired(self) -> Events:
         return [self._closed("expired", None)]
 
+    def end(self) -> None:
+        super().end()
+        self._fixture = None
+
     def start(self, message: JsonObject) -> Events:
         """Answer session.start."""
         given = {name: value for name, value in message["session"].items() if value is not None}
