@@ -49,6 +49,7 @@ from protocol.on_demand import load
 from protocol.openai.answers import ERROR_SHAPES
 from protocol.openai.asked_model import name_pattern
 from protocol.relay.settings import RelaySettings
+from protocol.server.collector import keep_collections_short
 from protocol.server.server import LASTING, Server, listen_failure, tls_context
 from protocol.server.settings import ServerSettings
 from protocol.server.worker_place import WorkerPlace
@@ -1529,10 +1530,7 @@ async def _serve_until_told(
     _on_signals(loop, told)
     if place is not None:
         loop.add_reader(place.lifeline, told.set)
-    # Everything so far lives as long as the process: the collector need not look at it again and again, and not even
-    # once: that would find little, and take 8 ms of a start of 120.
-    gc.freeze()
-    gc.set_threshold(5_000, 10, 10)
+    keep_collections_short()
     output = _LogTarget(loop)
     with _open_log(settings.server, loop, output) as log:
         # That of workers is their parent's.
