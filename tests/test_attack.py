@@ -79,6 +79,12 @@ def test_no_turn_is_long_where_equal_requests_get_equal_answers() -> None:
     assert steps < _MOST_STEPS and statuses == ["200", "200"]
 
 
+@pytest.mark.parametrize(("name", "shots", "size"), [("references-to-items", 2, 0.4), ("json-of-messages", 2, 0.4)])
+def test_no_turn_grows_with_the_items_of_a_response(name: str, shots: int, size: float) -> None:
+    steps, statuses = attack(KINDS[name].shots(size)[:shots])
+    assert steps < _MOST_STEPS // 2 and "200" in statuses
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_no_turn_is_long_for_what_others_make_of_valid_requests(seed: int) -> None:
     mutations = Mutations(seed)

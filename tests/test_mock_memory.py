@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import gc
 import json
+import random
 import tracemalloc
+from types import SimpleNamespace
 
 import pytest
 from mocks import NOW, ask, make_mock, make_request, world_of
 
 from protocol.errors import ApiError
 from protocol.mock.dashscope.newest import Newest
+from protocol.mock.engine.store import Shelf, Store, memory_size
 
 LONG = "x" * 100_000
 
@@ -54,6 +57,42 @@ def test_the_oldest_go_when_inputs_are_too_much():
     made = [ask(mock, "POST", "/v1/responses", {"model": "m", "input": LONG})["id"] for _ in range(5)]
     kept = [id for id in made if world_of(mock).store.get("/responses", id) is not None]
     assert kept == made[2:] and stored_bytes(mock) < 350_000
+
+
+class Link:
+    """A link of a chain."""
+
+    def __init__(self, before, items):
+        self.before, self.items = before, items
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_in_several_chains_counts_once_and_until_the_last_of_them_goes(seed):
+    draw = random.Random(seed)
+    time = SimpleNamespace(make_due_changes=None)
+    store = Store(time, Shelf(most_records=1000, most_bytes=1 << 30))
+    items = [{"id": "x" * draw.randrange(50)} for _ in range(40)]
+    links, chains = [None], {}
+    for number in range(200):
+        if chains and draw.random() < 0.4:
+            gone = draw.choice(sorted(chains))
+            del chains[gone]
+            store.remove("/responses", gone)
+        else:
+            # Of some items, now and then of one of them twice, behind any link that there is.
+            links.append(Link(draw.choice(links), draw.choices(items, k=draw.randrange(4))))
+            name = f"r{number}"
+            chains[name] = draw.choice(links[1:])
+            store.keep_chain(store.add("/responses", name, {}), chains[name])
+        held = {id(item): item for chain in chains.values() for link in _links_of(chain) for item in link.items}
+        records = sum(store.get("/responses", one).size for one in chains)
+        assert store.held == records + sum(memory_size(item) + 200 for item in held.values())
+
+
+def _links_of(chain):
+    while chain is not None:
+        yield chain
+        chain = chain.before
 
 
 # ---- sessions

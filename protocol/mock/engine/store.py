@@ -56,16 +56,6 @@ class Chain(typing.Protocol):
     items: list[JsonObject]
 
 
-class _Kept:
-    """An object that chains hold: how many links do, and how many bytes it has."""
-
-    __slots__ = ("holders", "size")
-
-    def __init__(self, size: int) -> None:
-        self.holders = 0
-        self.size = size
-
-
 class Record:
     """One thing that is remembered.
 
@@ -171,9 +161,12 @@ class Store:
         # By path, the collections that lie somewhere below it: a record that goes need not search all collections.
         self._below: dict[str, dict[str, None]] = {}
         self._bytes = 0
-        # By id(), the links of chains that records or other links hold: how many do; and the objects in these links.
+        # By id(), the links of chains that records or other links hold: how many do.
         self._links: dict[int, int] = {}
-        self._kept: dict[int, _Kept] = {}
+        # By id(), the objects in these links: their bytes, and in how many more links those are that are in several.
+        # One request may bring a hundred thousand: an object for each of them would take longer than all others wait.
+        self._kept: dict[int, int] = {}
+        self._also_in: dict[int, int] = {}
         self._is_open = True
         shelf.put(self)
 
@@ -206,7 +199,7 @@ class Store:
             self._is_open = False
             self._shelf.take_off(self)
             self._bytes = 0
-            for kept in (self._collections, self._by_age, self._below, self._links, self._kept):
+            for kept in (self._collections, self._by_age, self._below, self._links, self._kept, self._also_in):
                 kept.clear()
 
     def _count(self, records: int, size: int) -> None:
@@ -278,22 +271,16 @@ class Store:
         if record.chain is not None or not self.has(record):
             return
         record.chain = chain
-        known, added = self._kept, 0
+        links: list[Chain] = []
         link: Chain | None = chain
         while link is not None:
             holders = self._links.get(id(link), 0)
             self._links[id(link)] = holders + 1
             if holders:
                 break
-            for item in link.items:
-                kept = known.get(id(item))
-                if kept is None:
-                    size = sizes[id(item)] if id(item) in sizes else memory_size(item, pauses=False)
-                    kept = known[id(item)] = _Kept(_KEPT_BYTES + size)
-                    added += kept.size
-                kept.holders += 1
+            links.append(link)
             link = link.before
-        self._count(0, added)
+        self._hold(links, sizes)
         spend_turn(len(sizes))  # what goes for it may be as much again
         self._make_room()
 
@@ -305,9 +292,32 @@ class Store:
             for item in link.items:
                 spend_turn(_SIZE_STEPS)
                 if id(item) not in self._kept:
-                    sizes[id(item)] = memory_size(item)
+                    sizes[id(item)] = _kept_size(item)
             link = link.before
         return sizes
+
+    def _hold(self, links: typing.Sequence[Chain], sizes: typing.Mapping[int, int]) -> None:
+        """Count what is in links that were not held, of which `sizes` were not kept when others had their turns.
+
+        A hundred thousand objects are counted in one turn: so those that are in no other link, nearly always all of
+        them, are not looked at one by one.
+        """
+        known, also_in = self._kept, self._also_in
+        first = {key: size for key, size in sizes.items() if key not in known}
+        known.update(first)
+        added = sum(first.values())
+        if sum(len(link.items) for link in links) > len(first):
+            for link in links:
+                for item in link.items:
+                    key = id(item)
+                    if first.pop(key, 0):
+                        continue
+                    if key in known:
+                        also_in[key] = also_in.get(key, 0) + 1
+                    else:
+                        known[key] = size = _kept_size(item, pauses=False)
+                        added += size
+        self._count(0, added)
 
     def _let_go(self, chain: Chain | None) -> None:
         while chain is not None:
@@ -315,13 +325,18 @@ class Store:
             if holders:
                 self._links[id(chain)] = holders
                 return
-            known, freed = self._kept, 0
-            for item in chain.items:
-                kept = known[id(item)]
-                kept.holders -= 1
-                if not kept.holders:
-                    freed += kept.size
-                    del known[id(item)]
+            keys = [*map(id, chain.items)]
+            known, also_in = self._kept, self._also_in
+            if also_in.keys().isdisjoint(keys):
+                freed = sum(map(known.pop, keys))
+            else:
+                freed = 0
+                for key in keys:
+                    more = also_in.pop(key, 0)
+                    if not more:
+                        freed += known.pop(key)
+                    elif more > 1:
+                        also_in[key] = more - 1
             self._count(0, -freed)
             chain = chain.before
 
@@ -390,6 +405,11 @@ def _count_of(store: Store) -> int:
 
 def _held_by(store: Store) -> int:
     return store.held
+
+
+def _kept_size(item: JsonObject, *, pauses: bool = True) -> int:
+    """Return how many bytes an object of a chain counts for."""
+    return _KEPT_BYTES + memory_size(item, pauses=pauses)
 
 
 def _paths_above(path: str) -> list[str]:

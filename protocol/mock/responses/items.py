@@ -131,6 +131,7 @@ def input_items(value: typing.Any, new_id: typing.Callable[[str], str]) -> list[
 
 def _input_item(item: JsonObject, new_id: typing.Callable[[str], str]) -> JsonObject:
     if is_reference(item):
+        spend_turn(1)
         return dict(item)
     return completed_item(item, new_id)
 
@@ -193,8 +194,10 @@ def _completed_part(part: JsonObject) -> JsonObject:
 
 def check_calls_answered(items: typing.Sequence[JsonObject]) -> None:
     """Check that each tool call has its output and each output its call; ApiError 400 in OpenAI's words."""
-    spend_turn(len(items) // 2)
-    called = {(item_type(item), item.get("call_id")) for item in items}
+    called = set()
+    for item in items:
+        spend_turn(1)
+        called.add((item_type(item), item.get("call_id")))
     for item in items:
         spend_turn(1)
         kind, call_id = item_type(item), item.get("call_id")
@@ -257,7 +260,7 @@ def asked_by(items: typing.Sequence[JsonObject], instructions: typing.Any = None
     told = [instructions] if isinstance(instructions, str) else []
     tools: dict[typing.Any, str] = {}
     for item in items:
-        spend_turn(1)
+        spend_turn(3)
         kind, role = item_type(item), item.get("role")
         if kind == "message" and role == "user":
             text = item_text(item)

@@ -249,7 +249,11 @@ class ResponseMaker:
 
     def _listed(self, toolbox: Toolbox, items: list[JsonObject]) -> list[JsonObject]:
         """Return the items that list the tools of MCP servers; a list that is in the context is not repeated."""
-        known = {item.get("server_label") for item in items if item_type(item) == "mcp_list_tools"}
+        known = set()
+        for item in items:
+            spend_turn(1)
+            if item_type(item) == "mcp_list_tools":
+                known.add(item.get("server_label"))
         return [self._caller.listed(server) for server in toolbox.servers if server.get("server_label") not in known]
 
     def _approved(self, items: list[JsonObject]) -> list[JsonObject]:

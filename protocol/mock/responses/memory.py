@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import typing
 
-from protocol.budget import Budget
+from protocol.budget import Budget, spend_turn
 from protocol.errors import ApiError
 from protocol.mock.engine.store import Record, State
 from protocol.mock.engine.world import World
@@ -105,12 +105,17 @@ class ResponseMemory:
         ApiError 404 for an item that is not known, and 400 for one that neither has an id nor says what it is; `param`
         is what the request calls the list.
         """
-        wanted = {str(item.get("id")) for item in items if is_reference(item)}
+        wanted = set()
+        for item in items:
+            spend_turn(1)
+            if is_reference(item):
+                wanted.add(str(item.get("id")))
         if not wanted:
             return items
         known = self._items(wanted, budget)
         resolved = []
         for number, item in enumerate(items):
+            spend_turn(2)
             if not is_reference(item):
                 resolved.append(item)
                 continue

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typing
 
+from protocol.budget import spend_turn
 from protocol.instrument.script.asked import Line
 from protocol.mock.answer.reply import OfferedTool, Told, ToolCall
 from protocol.mock.engine.world import World
@@ -31,6 +32,7 @@ def item_lines(items: typing.Sequence[JsonObject], instructions: typing.Any) -> 
         yield Line("system", instructions)
     tools: dict[typing.Any, str] = {}
     for item in items:
+        spend_turn(1)
         kind, role = item_type(item), item.get("role")
         if kind == "message":
             yield Line(role if role in ("user", "assistant") else "system", item_text(item))
