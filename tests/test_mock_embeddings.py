@@ -148,3 +148,23 @@ def test_first_word_s_delay_is_waited_for():
     embed("a", _mock=make_mock(first_delay=0.5, sleep=sleep))
     embed(["a"] * 65, _mock=make_mock(first_delay=0.25, sleep=sleep))
     assert slept == [0.5, 0.25]
+
+
+def test_a_long_answer_is_put_together_in_turns():
+    # One vector, made once and told 2,000 times: some 70 MB.
+    body = {"model": "text-embedding-3-large", "input": ["a few words"] * 2000}
+    request = make_request("POST", "/v1/embeddings", body)
+    answer = make_mock().endpoint(request).answer(request)
+    rounds = 0
+
+    async def main():
+        nonlocal rounds
+        made = asyncio.ensure_future(answer)
+        while not made.done():
+            rounds += 1
+            await asyncio.sleep(0)
+        return made.result().body
+
+    told = asyncio.run(main())
+    assert told.count(b'{"object":"embedding","index":') == 2000 and told.endswith(b"}}")
+    assert rounds > 12, rounds

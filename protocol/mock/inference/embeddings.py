@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import typing
 
+from protocol.budget import spend_turn
 from protocol.errors import ApiError
 from protocol.exchange import Response
 from protocol.mock.answer.spoken import scripted_text
@@ -15,6 +16,7 @@ from protocol.mock.engine.world import Call, World
 from protocol.mock.text.vectors import encode_vector, lexical_words, token_words, unit_vector
 from protocol.openai.answers import JSON_FIELDS, count_words
 from protocol.turns import in_turns
+from protocol.wire.gathering import Gathering
 from protocol.wire.json_text import encode_json
 
 # How long a model's vectors are, unless `dimensions` asks for shorter ones. Any other model's are as -3-small's, and at
@@ -34,6 +36,8 @@ _LONGEST_KEPT = 1000
 # More numbers, or vectors of more tokens, are made in turns with other requests: these take 5 ms.
 _NUMBERS_A_TURN = 16_384
 _TOKENS_A_TURN = 1000
+# Of a vector, copied to fresh memory.
+_BYTES_A_STEP = 1000
 
 EmbeddingInput = typing.Union[str, typing.Sequence[int]]
 
@@ -77,8 +81,8 @@ class Embeddings:
         self, inputs: typing.Sequence[EmbeddingInput], dimension: int, in_base64: bool, model: str, tokens: int
     ) -> Response:
         """Answer for many inputs, with turns for other requests in between."""
-        vectors = await in_turns(lambda: self._vectors(inputs, dimension, in_base64))
-        answer = self._world.after_words(_answer(vectors, model, tokens), 1)
+        made = await in_turns(lambda: _answer(self._vectors(inputs, dimension, in_base64), model, tokens))
+        answer = self._world.after_words(made, 1)
         return answer if isinstance(answer, Response) else await answer
 
     def _vectors(self, inputs: typing.Sequence[EmbeddingInput], dimension: int, in_base64: bool) -> list[bytes]:
@@ -104,12 +108,16 @@ def _made_vector(input: EmbeddingInput, dimension: int, in_base64: bool) -> byte
 
 
 def _answer(vectors: typing.Sequence[bytes], model: str, tokens: int) -> Response:
-    data = b",".join(
-        b'{"object":"embedding","index":%d,"embedding":%b}' % (index, vector) for index, vector in enumerate(vectors)
-    )
+    body = Gathering()  # 2,048 vectors are 140 MB: never twice, and not in one turn
+    body.add(b'{"object":"list","data":[')
+    for index, vector in enumerate(vectors):
+        spend_turn(len(vector) // _BYTES_A_STEP)
+        body.add(b'%b{"object":"embedding","index":%d,"embedding":' % (b"," if index else b"", index))
+        body.add(vector)
+        body.add(b"}")
     usage = {"prompt_tokens": tokens, "total_tokens": tokens}
-    head = b'{"object":"list","data":[%b],"model":%b,"usage":%b}'
-    return Response(200, JSON_FIELDS, head % (data, encode_json(model), encode_json(usage)))
+    body.add(b'],"model":%b,"usage":%b}' % (encode_json(model), encode_json(usage)))
+    return Response(200, JSON_FIELDS, body.take())
 
 
 def _inputs(input: typing.Any, *, is_strict: bool) -> list[EmbeddingInput]:
