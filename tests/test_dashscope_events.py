@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from dashscope_samples import STREAMS, sse
 
+from protocol.dashscope.mapping.errors import DashScopeError
 from protocol.dashscope.mapping.events import NativeEvent, NativeEventReader
 
 
@@ -12,7 +13,7 @@ def read(data: bytes) -> list[NativeEvent]:
 
 
 def outcome(event: NativeEvent) -> object:
-    return (event.error.status, event.error.as_dict()) if event.error else event.answer
+    return (event.status, event.as_dict()) if isinstance(event, DashScopeError) else event
 
 
 @pytest.mark.parametrize("name", STREAMS)
@@ -44,35 +45,35 @@ def test_finds_no_event_without_data(data: bytes) -> None:
 
 def test_takes_the_status_of_the_comment_although_http_said_200() -> None:
     (event,) = read(b'event:error\n:HTTP_STATUS/418\ndata:{"code":"Strange","message":"x"}\n')
-    assert event.error is not None and event.error.status == 418
+    assert isinstance(event, DashScopeError) and event.status == 418
 
 
 def test_takes_the_status_of_the_code_where_the_comment_is_missing() -> None:
     (event,) = read(b'event:error\ndata:{"code":"Throttling","message":"x"}\n')
-    assert event.error is not None and event.error.status == 429
+    assert isinstance(event, DashScopeError) and event.status == 429
 
 
 def test_takes_a_code_for_an_error_although_the_event_is_a_result() -> None:
     (event,) = read(b'event:result\n:HTTP_STATUS/200\ndata:{"code":"InternalError","message":"x"}\n')
-    assert event.error is not None and event.error.status == 500
+    assert isinstance(event, DashScopeError) and event.status == 500
 
 
 @pytest.mark.parametrize("data", [b"data:[1]\n", b"data:nonsense\n", b'data:{"a"\n', b"data:\xff\n", b'{"a":'])
 def test_refuses_data_that_is_no_json_object(data: bytes) -> None:
     (event,) = read(data)
-    assert event.error is not None
-    assert (event.error.status, event.error.code) == (502, "upstream_bad_response")
+    assert isinstance(event, DashScopeError)
+    assert (event.status, event.code) == (502, "upstream_bad_response")
 
 
 def test_refuses_an_event_above_the_limit_once() -> None:
     reader = NativeEventReader(max_event_bytes=20)
-    assert reader.feed(b'data:{"a":1}\n')[0].error is None
+    assert reader.feed(b'data:{"a":1}\n')[0] == {"a": 1}
     (event,) = reader.feed(b"data:" + b"x" * 16)
-    assert event.error is not None and event.error.code == "upstream_bad_response"
+    assert isinstance(event, DashScopeError) and event.code == "upstream_bad_response"
     assert reader.feed(sse(["{}"])) == reader.close() == []
 
 
 def test_accepts_an_event_at_the_limit() -> None:
     reader = NativeEventReader(max_event_bytes=20)
     assert reader.feed(b'data:{"a":"123456"}') == []
-    assert reader.feed(b"\n")[0].answer == {"a": "123456"}
+    assert reader.feed(b"\n")[0] == {"a": "123456"}

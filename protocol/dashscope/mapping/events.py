@@ -30,14 +30,8 @@ _MAX_EVENT_BYTES = 32 * 1024 * 1024  # an event with speech has some kilobytes, 
 Output = typing.TypeVar("Output")
 
 
-class NativeEvent:
-    """One event: the JSON object in its data, or the error that it tells of (then `answer` is empty)."""
-
-    __slots__ = ("answer", "error")
-
-    def __init__(self, answer: JsonObject, error: DashScopeError | None = None) -> None:
-        self.answer = answer
-        self.error = error
+#: One event: the JSON object in its data, or the error that it tells of.
+NativeEvent = typing.Union[JsonObject, DashScopeError]
 
 
 class NativeEventReader:
@@ -55,9 +49,14 @@ class NativeEventReader:
         self._take: typing.Callable[[NativeEventReader], list[NativeEvent]] = NativeEventReader._take_beginning
         self._name = ""
         self._status: int | None = None
+        # The lines that said so: streams repeat them with each event.
+        self._name_line = self._status_line = b""
+        self._is_error = False  # by them
 
     def feed(self, data: bytes) -> list[NativeEvent]:
         """Return the events that these bytes complete."""
+        if not self._buffer and self._take is NativeEventReader._take_lines and data.endswith(b"\n"):
+            return self._read_lines(data.split(b"\n"))  # nearly always: an event comes in one piece
         self._buffer += data
         events = self._take(self)
         if len(self._buffer) > self._max_event_bytes:
@@ -72,7 +71,7 @@ class NativeEventReader:
         self._buffer.clear()
         if self._take is NativeEventReader._take_body:
             return [self._event(rest)]
-        return self._read_line(rest)
+        return self._read_lines([rest])
 
     def _take_beginning(self) -> list[NativeEvent]:
         """Leave out a byte order mark, and decide whether this is a stream or a body of JSON."""
@@ -97,38 +96,50 @@ class NativeEventReader:
             return []
         *lines, self._buffer = self._buffer.split(b"\n")
         self._searched = len(self._buffer)
-        return [event for line in lines for event in self._read_line(bytes(line))]
+        return self._read_lines([bytes(line) for line in lines])
 
-    def _read_line(self, line: bytes) -> list[NativeEvent]:
+    def _read_lines(self, lines: list[bytes]) -> list[NativeEvent]:
         # Bytes are cut into lines before they are decoded: a read may end inside a character, and no byte of a
         # character of several is a line feed.
-        line = line.rstrip(b"\r")
+        events: list[NativeEvent] = []
+        for line in lines:
+            if line[:5] == b"data:":
+                value = line[5:].strip()
+                if value and value != b"[DONE]":
+                    events.append(self._event(value))
+            elif line and line != self._name_line and line != self._status_line and line[:3] != b"id:":
+                self._read_field(line)
+        return events
+
+    def _read_field(self, line: bytes) -> None:
         status = _STATUS.match(line)
         if status:
             self._status = int(status.group(1))
-            return []
-        field, _, value = line.partition(b":")
-        value = value.strip()
-        if field == b"event":
-            self._name = value.decode("utf-8", "replace")
-        elif field == b"data" and value and value != b"[DONE]":
-            return [self._event(value)]
-        return []
+            self._status_line = line
+        else:
+            field, _, value = line.partition(b":")
+            if field.rstrip(b"\r") == b"event":
+                self._name = value.strip().decode("utf-8", "replace")
+                self._name_line = line
+        self._is_error = self._name == "error" or (self._status or 200) >= 400
 
     def _event(self, data: bytes) -> NativeEvent:
         try:
-            answer = STRICT_JSON.decode(data.decode("utf-8"))
+            text = data.decode("utf-8")
+            answer, end = STRICT_JSON.raw_decode(text)
         except (ValueError, RecursionError):
             return _bad_event("an event is not JSON", data)
-        if not isinstance(answer, dict):
+        if end != len(text):
+            return _bad_event("an event is not JSON", data)
+        if type(answer) is not dict:
             return _bad_event("an event is not a JSON object", data)
-        if self._name == "error" or (self._status or 200) >= 400 or is_error_answer(answer):
-            return NativeEvent({}, error_from_answer(answer, self._status))
-        return NativeEvent(answer)
+        if self._is_error or (("code" in answer or "error" in answer) and is_error_answer(answer)):
+            return error_from_answer(answer, self._status)
+        return answer
 
 
 def _bad_event(reason: str, evidence: bytes = b"") -> NativeEvent:
-    return NativeEvent({}, upstream_bad_response(reason, evidence))
+    return upstream_bad_response(reason, evidence)
 
 
 class StreamTranslator(typing.Generic[Output]):
@@ -151,24 +162,24 @@ class StreamTranslator(typing.Generic[Output]):
             return []
         outputs = self._take_events(self._reader.close())
         if self.error is None:
-            outputs.extend(self._end())
+            outputs.extend(self.end())
         return outputs
 
     def _take_events(self, events: list[NativeEvent]) -> list[Output]:
         outputs: list[Output] = []
         for event in events:
-            if event.error is not None:
-                self.error = event.error
+            if isinstance(event, DashScopeError):
+                self.error = event
                 break
-            outputs.extend(self._take(event.answer))
+            outputs.extend(self.take(event))
             if self.error is not None:
                 break
         return outputs
 
-    def _take(self, answer: JsonObject) -> typing.Sequence[Output]:
+    def take(self, answer: JsonObject) -> typing.Sequence[Output]:
         """Return what one event gives; where it cannot be used, set `error`."""
         raise NotImplementedError
 
-    def _end(self) -> typing.Sequence[Output]:
+    def end(self) -> typing.Sequence[Output]:
         """Return what follows the last event; where something is missing, set `error`."""
         raise NotImplementedError

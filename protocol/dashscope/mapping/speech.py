@@ -184,7 +184,7 @@ class SpeechStreamTranslator(StreamTranslator[bytes]):
         self.url = ""
         self.usage: JsonObject = {}
 
-    def _take(self, answer: JsonObject) -> list[bytes]:
+    def take(self, answer: JsonObject) -> list[bytes]:
         self.usage = as_object(answer.get("usage")) or self.usage
         audio = as_object(as_object(answer.get("output")).get("audio"))
         self.url = audio.get("url") or self.url
@@ -196,7 +196,7 @@ class SpeechStreamTranslator(StreamTranslator[bytes]):
         self.heard = self.heard or bool(sound)
         return [sound] if sound else []
 
-    def _end(self) -> list[bytes]:
+    def end(self) -> list[bytes]:
         if not self.heard and not self.url:
             self.error = upstream_bad_response("the stream has no sound")
         return []

@@ -28,6 +28,7 @@ from __future__ import annotations
 import typing
 
 from protocol.dashscope.mapping.answer import (
+    UNFINISHED,
     CompletionFacts,
     NativeChoice,
     answer_extensions,
@@ -78,7 +79,7 @@ class ChatStreamTranslator(StreamTranslator[JsonObject]):
         chunk["usage"] = usage
         return chunk
 
-    def _take(self, answer: JsonObject) -> list[JsonObject]:
+    def take(self, answer: JsonObject) -> list[JsonObject]:
         self._identity = self._identity or completion_id(answer, self._facts.make_id)
         self.native_usage = as_object(answer.get("usage")) or self.native_usage
         for name, value in answer_extensions(answer).items():
@@ -89,6 +90,43 @@ class ChatStreamTranslator(StreamTranslator[JsonObject]):
         for choice in native_choices(answer):
             chunks.extend(self._take_choice(choice))
         return chunks
+
+    def plain_text(self, answer: JsonObject) -> str:
+        """Take an event that adds some text to the first choice and does nothing else, and return the text.
+
+        Any other event gives "", and is to be taken by `take`. So nearly every event spares the writing of its chunk:
+        `chunk_of_text` is the one with this text.
+        """
+        choice = self._choices.get(self._first_index)
+        if choice is None or choice.closed or self._cumulative or self._extensions:
+            return ""
+        try:
+            output = answer["output"]
+            (holder,) = output["choices"]
+            message, reason = holder["message"], holder["finish_reason"]
+            text = message["content"]
+            if type(text) is not str:
+                (part,) = text
+                text = part["text"]
+        except (KeyError, TypeError, ValueError):
+            return ""
+        if (
+            type(text) is not str
+            or reason not in UNFINISHED
+            or len(output) != 1
+            or ("reasoning_content" in message and message["reasoning_content"])
+            or ("tool_calls" in message and message["tool_calls"])
+            or ("logprobs" in holder and holder["logprobs"])
+            or ("index" in holder and holder["index"])
+        ):
+            return ""
+        if "usage" in answer:
+            self.native_usage = as_object(answer["usage"]) or self.native_usage
+        return text
+
+    def chunk_of_text(self, text: str) -> JsonObject:
+        """Return the chunk that adds a text to the first choice."""
+        return self._delta_chunk(self._first_index, {"content": text})
 
     def _take_choice(self, native: NativeChoice) -> list[JsonObject]:
         index = native.index + self._first_index
@@ -117,7 +155,7 @@ class ChatStreamTranslator(StreamTranslator[JsonObject]):
             chunks.append(self._delta_chunk(index, {}))
         return chunks
 
-    def _end(self) -> list[JsonObject]:
+    def end(self) -> list[JsonObject]:
         if not self._choices:
             self.error = upstream_bad_response("the stream ended before the first choice")
             return []
@@ -191,8 +229,8 @@ class _SharingTranslator(ChatStreamTranslator):
         self._all = all_translators
         self._still_open = still_open
 
-    def _end(self) -> list[JsonObject]:
-        chunks = super()._end()
+    def end(self) -> list[JsonObject]:
+        chunks = super().end()
         self._still_open.discard(self._number)
         if self.error is None and not self._still_open:
             usages = [openai_usage(translator.native_usage) for translator in self._all]

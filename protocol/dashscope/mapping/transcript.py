@@ -189,7 +189,7 @@ class TranscriptStreamTranslator(StreamTranslator[JsonObject]):
         self._texts: list[str] = []
         self._usage: JsonObject = {}
 
-    def _take(self, answer: JsonObject) -> list[JsonObject]:
+    def take(self, answer: JsonObject) -> list[JsonObject]:
         self._usage = as_object(answer.get("usage")) or self._usage
         text = _text(answer)
         if not text:
@@ -197,7 +197,7 @@ class TranscriptStreamTranslator(StreamTranslator[JsonObject]):
         self._texts.append(text)
         return [{"type": "transcript.text.delta", "delta": text}]
 
-    def _end(self) -> list[JsonObject]:
+    def end(self) -> list[JsonObject]:
         done: JsonObject = {"type": "transcript.text.done", "text": "".join(self._texts)}
         if "seconds" not in self._usage:
             done["usage"] = _usage(self._usage)  # OpenAI's event has no usage by duration
