@@ -22,6 +22,7 @@ from protocol.wire.gathering import Gathering
 from protocol.wire.http1.messages import Fields, RequestHead
 from protocol.wire.http1.writers import ResponseWriter
 from protocol.wire.json_text import JsonObject, parse_json
+from protocol.wire.long_json import RoomToRead
 
 #: A held body of more bytes takes long to read, so its endpoint is asked in turns with everybody else
 #: (protocol/turns.py). A shorter one is read in some milliseconds, whatever it says.
@@ -158,7 +159,7 @@ class Request:
 
     __slots__ = (
         "_account", "_first", "_json", "body", "charge", "deadline", "facts", "head", "held_bytes", "id", "key_origin",
-        "path", "peer", "seen", "stream", "take",
+        "made_room", "path", "peer", "seen", "stream", "take",
     )  # fmt: skip
 
     def __init__(self, head: RequestHead, id: str, peer: str, account: HeldBytes | None = None) -> None:
@@ -173,6 +174,8 @@ class Request:
         self.path = head.path
         self.peer = peer
         self.body = b""
+        #: Bytes that are counted already for what will be read of the body, which was let in with them.
+        self.made_room = 0
         self.stream: typing.AsyncIterator[bytes] | None = None
         self.deadline = 0.0
         self.key_origin: str | None = None
@@ -202,17 +205,18 @@ class Request:
     def json(self) -> typing.Any:
         """Return the held body as JSON, read once; ApiError 400 when it is not JSON (RFC 8259, UTF-8).
 
-        What a body of more than 64 kB says is held beside it; ApiError 503 where there is no room for that.
+        What a body of more than 64 kB says is held beside it; ApiError 503 where there is no room for that, nor was
+        made while it came.
         """
         if self._json is None:
-            self._json = parse_json(self.body, self.hold)
+            self._json = parse_json(self.body, self.hold_part)
         return self._json
 
     def json_object(self) -> dict[str, typing.Any]:
         """Return the held body as a JSON object; ApiError 400 for anything else."""
         value = self._json
         if value is None:
-            value = self._json = parse_json(self.body, self.hold)
+            value = self._json = parse_json(self.body, self.hold_part)
         if type(value) is not dict:
             raise ApiError(400, f"The body must be a JSON object, but it is {_json_kind(value)}.")
         return value
@@ -242,7 +246,7 @@ class Request:
     def named(self, id: str) -> Request:
         """Return the same request under another id."""
         other = Request(self.head, id, self.peer)
-        other.path, other.body, other.stream = self.path, self.body, self.stream
+        other.path, other.body, other.stream, other.made_room = self.path, self.body, self.stream, self.made_room
         other.deadline, other.key_origin, other.take = self.deadline, self.key_origin, self.take
         other.charge, other.seen = self.charge, self.seen
         other._first = self._first or self
@@ -263,6 +267,13 @@ class Request:
         first = self._first or self
         if not self.may_hold(size) and first._account is not None:
             raise first._account.refusal()
+
+    def hold_part(self, size: int) -> None:
+        """Hold so many bytes that are read of the body, for which room may be made already; ApiError 503 as `hold`."""
+        made = min(size, self.made_room)
+        self.made_room -= made
+        if size > made:
+            self.hold(size - made)
 
     def may_hold(self, size: int) -> bool:
         """Hold so many bytes more if there is room for them, and tell whether there is."""
@@ -649,6 +660,26 @@ def _never_asked(request: Request) -> Answer:
     raise RuntimeError("an endpoint that is not there yet was asked to answer")
 
 
+class _RoomForCopy:
+    """As many bytes as a body has: a form's parts are copied, and what else is read of it is not known beforehand."""
+
+    __slots__ = ("size",)
+
+    def __init__(self) -> None:
+        self.size = 0
+
+    def add(self, piece: bytes) -> None:
+        """Count the next piece of the body."""
+        self.size += len(piece)
+
+
+def room_to_read(fields: Fields) -> RoomToRead | _RoomForCopy:
+    """Return what counts how many bytes it takes to read a body with these fields, while that comes."""
+    kind = fields.get("content-type").lower()
+    is_json = ("json" in kind or not kind) and "content-encoding" not in fields
+    return RoomToRead() if is_json else _RoomForCopy()
+
+
 async def found_endpoint(late: LateEndpoint, request: Request) -> Endpoint:
     """Wait for an endpoint, and let the request have its body as that wants it."""
     endpoint = await late.find(request)
@@ -658,10 +689,13 @@ async def found_endpoint(late: LateEndpoint, request: Request) -> Endpoint:
     if endpoint.streams_body and stream is None:
         request.stream = one_part(request.body)
     elif stream is not None and not endpoint.streams_body:
-        gathered = Gathering()
+        gathered, room, held = Gathering(), room_to_read(request.fields), 0
         async for data in request.held_stream():
             gathered.add(data)
-        request.body, request.stream = gathered.take(), None
+            room.add(data)
+            request.hold(room.size - held)
+            held = room.size
+        request.body, request.stream, request.made_room = gathered.take(), None, held
     return endpoint
 
 

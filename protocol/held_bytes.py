@@ -73,8 +73,13 @@ class HeldBytes:
         """Whether WebSockets may hold so many bytes more."""
         return self.has_room(size) and (not self.most or self.staying + size <= self.most // 2)
 
-    def refusal(self) -> ApiError:
-        """Return the 503 for what comes when there is no room."""
+    def refusal(self, size: int = 0) -> ApiError:
+        """Return the 503 for what comes when there is no room; 413 for what is larger than all of it."""
+        if size > self.most:
+            return ApiError(
+                413, f"It takes {size} bytes to read this body, but requests and answers may hold {self.most} in all.",
+                code="body_too_large",
+            )  # fmt: skip
         return ApiError(
             503, f"The {self.most} bytes that requests and answers may hold are in use; try again soon.",
             code="memory_full", fields=[("retry-after", "1")],

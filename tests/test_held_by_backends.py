@@ -15,10 +15,11 @@ from test_leftovers import Clients, form_of
 from upstreams import Upstream, chunked, silent, sized
 
 import oaiserve
-from protocol.exchange import Request
+from protocol.exchange import Endpoint, LateEndpoint, Request, Response, found_endpoint
 from protocol.held_bytes import HeldBytes
 from protocol.relay.kept_body import KeptBody
 from protocol.service.log import Log
+from protocol.wire.http1.messages import Fields, RequestHead
 from protocol.wire.http1.readers import RequestReader
 
 BIG = b" \n" * 500_000
@@ -124,6 +125,31 @@ def test_what_a_body_becomes_when_it_is_decoded_counts_once_and_is_refused_witho
         for room, expected in (("1900k", 200), ("800k", 503)):  # the body, and the text that it is read as
             async with serving("mock", **{"server.max_memory": room, **routes}) as (clients, _):
                 assert await clients.ask("POST", "/v1/chat/completions", body, CODED) == expected
+
+    asyncio.run(test())
+
+
+@pytest.mark.parametrize(("fields", "least"), [([], 2.5), (JSON, 2.5), ([("content-type", "multipart/form-data")], 2)])
+def test_a_body_whose_endpoint_is_found_late_has_room_to_be_read_once_it_is_in(fields, least):
+    body = json.dumps([[1]] * 30_000).encode()
+    answered = Endpoint(lambda request: Response(200, [], b""), "later")
+
+    async def find(request):
+        return answered
+
+    async def stream():
+        for at in range(0, len(body), 65_536):
+            yield body[at : at + 65_536]
+
+    async def test():
+        account = HeldBytes(50_000_000)
+        request = Request(RequestHead("POST", "/", 1, Fields(fields)), "id", "peer", account)
+        request.stream = stream()
+        assert await found_endpoint(LateEndpoint(find, streams_body=True), request) is answered
+        assert account.held >= least * len(body) - 1
+        if least > 2:
+            account.take(account.most - account.held)
+            assert len(request.json()) == 30_000 and account.held == account.most
 
     asyncio.run(test())
 

@@ -20,9 +20,9 @@ Memory
 ------
 What a connection holds is counted in the server's HeldBytes (`_count`): the body that is held or still to come, what
 waits in the reader, and what the client does not take of its answer. A body is refused with 503 before it is read
-where there is no room for it, and so is any request while there is none at all. It is counted wherever something has
-to be waited for, and given back where a request or the connection ends; what comes and goes within one turn of the
-loop is not.
+where there is no room for it and for what is read of it, and so is any request while there is none at all. It is
+counted wherever something has to be waited for, and given back where a request or the connection ends; what comes and
+goes within one turn of the loop is not.
 
 Time limits
 -----------
@@ -379,7 +379,7 @@ class Connection(asyncio.BufferedProtocol):
             request.stream = self._stream = BodyStream(self, server.body_seconds)
             exchange.answer()
         else:
-            self._held = HeldBody(self.reader, head.content_length)
+            self._held = HeldBody(self.reader, head)
             self._receive = Connection._hold_body
             self._hold_body()
 
@@ -395,7 +395,7 @@ class Connection(asyncio.BufferedProtocol):
             return
         if body is None:
             if not self._makes_room(held.size):
-                exchange.refuse(self._server.held.refusal())
+                exchange.refuse(self._server.held.refusal(held.size))
                 return
             if not self.intake.is_open:
                 self.intake.resume()
@@ -404,8 +404,9 @@ class Connection(asyncio.BufferedProtocol):
         self._held = None
         self.end_wait_for_body()
         self._receive = Connection._wake_stream
-        exchange.answer(body)
-        self._count_body(exchange, body)
+        made_room = held.made_room(body)
+        exchange.answer(body, made_room)
+        self._count_body(exchange, body, made_room)
 
     def _wake_stream(self) -> None:
         """Take bytes that came while an answer is on its way: for the endpoint that reads them, or for later."""
@@ -426,13 +427,13 @@ class Connection(asyncio.BufferedProtocol):
         self._count()
         return True
 
-    def _count_body(self, exchange: Exchange, body: bytes) -> None:
+    def _count_body(self, exchange: Exchange, body: bytes, made_room: int = 0) -> None:
         """Count a body that has been taken, while its answer is awaited.
 
-        What a short one says has been read by now, and is held as long. Of a long one that is counted as it is read.
+        What a short one says has been read by now, and is held as long. For a long one there is `made_room`.
         """
         if len(body) > _UNCOUNTED_BYTES and self._exchange is exchange:
-            self._body_bytes = len(body) + (value_bytes(body) if len(body) <= LONG_BODY else 0)
+            self._body_bytes = len(body) + (value_bytes(body) if len(body) <= LONG_BODY else made_room)
             self._count()
 
     def _count(self) -> None:

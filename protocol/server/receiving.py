@@ -7,29 +7,39 @@ import typing
 
 from protocol.deadline import Deadline
 from protocol.errors import ApiError
+from protocol.exchange import LONG_BODY, room_to_read
 from protocol.server.leaving import SocketIntake
 from protocol.server.output import Output
 from protocol.wire.gathering import Gathering
-from protocol.wire.http1.messages import NEED_DATA, BadMessage, BodyPart, EndOfBody
+from protocol.wire.http1.messages import NEED_DATA, BadMessage, BodyPart, EndOfBody, RequestHead
 from protocol.wire.http1.readers import RequestReader
 
 
 class HeldBody:
-    """A request's body whose endpoint wants it in one piece; `length` is its length in bytes where that is known."""
+    """The body of a request with this head, whose endpoint wants it in one piece.
 
-    __slots__ = ("_gathered", "_length", "_reader")
+    A long one is read by its endpoint in any case, which takes as much again, and more where it has many values. So
+    room for that is made while it comes: whoever is let in is not sent away once all of it is here.
+    """
 
-    def __init__(self, reader: RequestReader, length: int | None) -> None:
+    __slots__ = ("_gathered", "_length", "_reader", "_room")
+
+    def __init__(self, reader: RequestReader, head: RequestHead) -> None:
         self._reader = reader
-        self._length = length
+        self._length = head.content_length
+        self._room = room_to_read(head.fields)
         self._gathered: Gathering | None = None  # of a body that does not come at once
 
     @property
     def size(self) -> int:
-        """How many bytes it will have or, where that is not known, has by now."""
-        if self._length is not None:
-            return self._length
-        return 0 if self._gathered is None else self._gathered.size
+        """How many bytes it takes, and what is read of it; where its length is not known, of what is here by now."""
+        here = 0 if self._gathered is None else self._gathered.size
+        length = here if self._length is None else self._length
+        return length if length <= LONG_BODY else length + self._room.size + length - here
+
+    def made_room(self, body: bytes) -> int:
+        """Return how many bytes of that are for what is read of the body, which is here now; 0 for a short one."""
+        return self._room.size if len(body) > LONG_BODY else 0
 
     def read(self) -> bytes | None:
         """Return the body once it is whole, None while more must come; BadMessage."""
@@ -40,13 +50,21 @@ class HeldBody:
             if type(event) is BodyPart:
                 first, event = event.data, next_event()
             if type(event) is EndOfBody:
+                if len(first) > LONG_BODY:
+                    self._room.add(first)
                 return first
             self._gathered = Gathering()
-            self._gathered.add(first)
+            self._add(first)
         while type(event) is BodyPart:
-            self._gathered.add(event.data)
+            self._add(event.data)
             event = next_event()
         return None if event is NEED_DATA else self._gathered.take()
+
+    def _add(self, piece: bytes) -> None:
+        assert self._gathered is not None
+        self._gathered.add(piece)
+        if self._length is None or self._length > LONG_BODY:
+            self._room.add(piece)
 
 
 class BodyLine(typing.Protocol):

@@ -166,10 +166,11 @@ class Exchange:
         is_made = self._task is not None or self._producer is not None
         return is_made and not self._is_out and self._status != 101
 
-    def answer(self, body: bytes = b"") -> None:
-        """Ask the endpoint, which has the body or reads it, and send what it answers."""
+    def answer(self, body: bytes = b"", made_room: int = 0) -> None:
+        """Ask the endpoint, which has the body or reads it, and send what it answers; see Request for `made_room`."""
         request, endpoint = self._request, self._endpoint
         request.body = body
+        request.made_room = made_room
         if request.facts.direct_endpoint is endpoint and len(body) <= LONG_BODY:
             self.take(ask(self._server, endpoint, request))
         elif isinstance(endpoint, LateEndpoint):

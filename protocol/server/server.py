@@ -14,7 +14,7 @@ import typing
 
 from protocol.deadline import clock_of
 from protocol.errors import ApiError, UsageError
-from protocol.exchange import TELLING_FIELDS, Endpoint, ErrorShapes, HeadFacts, Request
+from protocol.exchange import LONG_BODY, TELLING_FIELDS, Endpoint, ErrorShapes, HeadFacts, Request
 from protocol.held_bytes import HeldBytes
 from protocol.pacer import Pacer
 from protocol.server.connection import READ_BYTES, Connection
@@ -94,7 +94,9 @@ class Server:
         # reads get 256 kB of fresh memory each, which may be mapped and unmapped every time: up to 12 µs a request.
         self.receive_buffer = memoryview(bytearray(READ_BYTES))
         # A body that finds no room even where nothing else is held is too large (413), and not to be sent again (503).
-        self.most_body_bytes = min(settings.max_body, self.held.most or settings.max_body)
+        # To read a long one takes as much again (HeldBody).
+        most = max(self.held.most // 2, min(self.held.most, LONG_BODY))
+        self.most_body_bytes = min(settings.max_body, most or settings.max_body)
         self.most_connections = min(settings.max_connections, most_connections or settings.max_connections)
         self.connections: set[Connection] = set()
         #: Accepted, and not made yet: under TLS those whose handshake is under way.

@@ -63,7 +63,7 @@ _HIGH_SURROGATE = re.compile(rb"\\u[dD][89abAB]..", re.DOTALL)
 
 
 # What a value takes in memory besides its characters (CPython 3.11), and how many are told of at once.
-_VALUE_BYTES = 120
+_VALUE_BYTES = 128
 _VALUES_A_COUNT = 100
 # The same by the marks of a text: no value has more for each that it is written with.
 _MARK_BYTES = 64
@@ -349,6 +349,26 @@ def value_bytes(text: bytes) -> int:
         size += _MARK_BYTES * marks + len(piece) * (WIDE if is_wide(piece) else 1)
         spend_turn(len(piece) // 500)
     return size
+
+
+class RoomToRead:
+    """How many bytes `parse_long_json` will `hold` for a text, at the most, counted while that comes.
+
+    A string of megabytes in which a character is beyond the Basic Multilingual Plane may take more.
+    """
+
+    __slots__ = ("_values", "size")
+
+    def __init__(self) -> None:
+        self._values = 0
+        self.size = 0
+
+    def add(self, piece: bytes) -> None:
+        """Count the next piece of the text."""
+        marks = piece.count(b",") + piece.count(b"[") + piece.count(b"{")  # within strings, too
+        values = min(marks, MOST_VALUES - self._values)
+        self._values += values
+        self.size += len(piece) * (WIDE if is_wide(piece) else 1) + values * _VALUE_BYTES
 
 
 def _outside_strings(text: bytes) -> bytes:

@@ -40,7 +40,7 @@ class KeptFiles:
     def upload(self, request: Request) -> Answer:
         """Answer POST /files, a form with `files`, and for each a text in `descriptions`."""
         try:
-            form = parse_form(request.fields.get("content-type"), request.body, request.hold)
+            form = parse_form(request.fields.get("content-type"), request.body, request.hold_part)
         except ApiError as exc:
             raise bad_parameter("Required body invalid, please check the request body format.") from exc
         files = [file for file in form.files if file.name == "files"]
@@ -93,7 +93,7 @@ class KeptFiles:
     def store(self, request: Request) -> Answer:
         """Answer the form that puts a file into the temporary store; it is looked at, and not kept."""
         try:
-            form = parse_form(request.fields.get("content-type"), request.body, request.hold)
+            form = parse_form(request.fields.get("content-type"), request.body, request.hold_part)
         except ApiError as exc:
             raise bad_parameter("Required body invalid, please check the request body format.") from exc
         if not form.fields.get("key") or not any(file.name == "file" for file in form.files):

@@ -117,7 +117,7 @@ class Resources:
     def _read_body(self, request: Request, operation: Operation) -> JsonObject:
         media_type = request.fields.get("content-type").partition(";")[0].strip().lower()
         if media_type == "multipart/form-data":
-            raw = nested(parse_form(request.fields.get("content-type"), request.body, request.hold).parts)
+            raw = nested(parse_form(request.fields.get("content-type"), request.body, request.hold_part).parts)
             return raw if operation.body is None else self._world.texts.value(operation.body, raw)
         # Many actions take no body, and clients send none, {} or null.
         if not request.body or (operation.body is None and not media_type.endswith("json")):
