@@ -17,6 +17,7 @@ from protocol.dashscope.mapping.native import NativeCall
 from protocol.exchange import Endpoint, LateEndpoint, Request, Response, found_endpoint
 from protocol.mock.dashscope.kept_files import KeptFiles
 from protocol.mock.dashscope.newest import Newest
+from protocol.openai.asked_model import asked_model
 from protocol.openai.azure import endpoint_of_deployment
 from protocol.openai.model_in_json import find_model, replace_model
 from protocol.service.makers import makes_id
@@ -72,6 +73,20 @@ def test_the_model_of_a_long_body_is_replaced_between_turns(before: bytes, more:
     sent: list[bytes] = []
     assert pauses_of(lambda: sent.append(replace_model(body, "b"))) >= len(body) // MOST_A_TURN
     assert sent[0] == b'{"model":"b",' + rest
+
+
+def test_the_model_of_a_long_form_is_found_without_another_form() -> None:
+    edge = b'--edge\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n'
+    body = edge % (b"file", b"\r\n--edg" * (2 * MEGABYTE)) + edge % (b"model", b"whisper-1") + b"--edge--\r\n"
+    fields = Fields([("host", "x"), ("content-type", "multipart/form-data; boundary=edge")])
+    request = Request(RequestHead("POST", "/v1/audio/transcriptions", 1, fields), "req_1", "127.0.0.1")
+    request.body = body
+    tracemalloc.start()
+    try:
+        assert asked_model(request, MEGABYTE) == "whisper-1"
+        assert tracemalloc.get_traced_memory()[1] < 4 * MEGABYTE
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.parametrize("off", [-1, 0, 1])

@@ -18,6 +18,7 @@ from protocol.errors import ApiError
 from protocol.exchange import LONG_BODY, Request
 from protocol.on_demand import load
 from protocol.openai.azure import azure_model
+from protocol.wire.gathering import stretches
 from protocol.wire.http1.messages import Fields
 
 #: json: it says so, or says nothing. form: multipart. pairs: a browser's form. loose: a type that JSON is sent under by
@@ -121,7 +122,8 @@ def _model_in(request: Request, kind: BodyKind, body: bytes) -> str:
     if kind == "form":
         (model_rewriter,) = load("form with a model")
         form = model_rewriter(request.fields.get("content-type"), _unchanged)
-        form.feed(body)
+        for piece in stretches(body):
+            form.feed(bytes(piece))  # what comes out is the form again, which nobody needs
         return str(form.model or "")
     if kind == "json" and body is request.body:
         if len(body) > LONG_BODY:
