@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import tracemalloc
 
 import pytest
 from relays import settings_of
@@ -150,3 +151,23 @@ def test_a_key_that_another_host_must_not_see_stays_behind() -> None:
         assert asked is not None
         asked.keep_key_for(origin)
         assert (b"caller" in known.plan(asked).lines) == is_shown
+
+
+def test_a_long_form_with_another_model_is_made_once() -> None:
+    made = planner(models="whisper-1 = large")
+    form = ("content-type", "multipart/form-data; boundary=edge")
+    asked = request(memo(), "/v1/audio/transcriptions", form, ("content-length", "24000000"))
+    assert asked is not None
+    edge = b'--edge\r\nContent-Disposition: form-data; name="%b"\r\n\r\n%b\r\n'
+    file = edge % (b"file", b"\r\n--edg" * 3_000_000)
+    body = file + edge % (b"model", b"whisper-1") + b"--edge--\r\n"
+    plan = made.plan(asked)
+    assert plan.kind == "form"
+    tracemalloc.start()
+    try:
+        _, sent = made.renamed(asked, plan, plan.kind, body)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert sent == file + edge % (b"model", b"large") + b"--edge--\r\n"
+    assert peak < 1.3 * len(body)

@@ -30,7 +30,7 @@ from protocol.turns import in_turns
 from protocol.upstream.destination import Addressing, Destination, address
 from protocol.upstream.request import UpstreamRequest, pieces_of
 from protocol.wire.credentials import query_without_key
-from protocol.wire.gathering import Gathering, joined
+from protocol.wire.gathering import Gathering, stretches
 from protocol.wire.http1.messages import SHORT_BODY_BYTES, RequestHead, read_pairs
 from protocol.wire.http1.writers import encode_fields, request_lines
 
@@ -356,7 +356,11 @@ class Planner:
         decoded = body if plan.decoded is None else decoded_body(request, body, self._max_body)
         if kind == "form":
             rewriter = self._form_rewriter(request, plan)
-            sent = joined((rewriter.feed(decoded), rewriter.close()))
+            form = Gathering()
+            for piece in stretches(decoded):
+                form.add(rewriter.feed(bytes(piece)))
+            form.add(rewriter.close())
+            sent = form.take()
         else:
             sent = renamed_body(plan.choice, kind, decoded, takes_model=plan.takes_model)
             if plan.opens_session:
