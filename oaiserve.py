@@ -41,6 +41,7 @@ if __name__ == "__main__" and importlib.util.find_spec("protocol") is None:
 from protocol.config import BackendSettings, Configuration, Section, Settings, describe, options_of
 from protocol.dashscope.settings import DashScopeSettings
 from protocol.errors import ApiError, UsageError, evidence, without_secrets
+from protocol.event_loop import new_loop, run_coroutine
 from protocol.exchange import Answer, AsksUpstream, Backend, Endpoint, Request, Response, UpstreamState
 from protocol.held_bytes import HeldBytes
 from protocol.instrument.gate import Gate, Instrument
@@ -891,7 +892,7 @@ def start(
     settings = _program_settings(backend, config, options, environ, ("server.journal=yes",))
     started = threading.Event()
     outcome: list[typing.Any] = []
-    loop = asyncio.new_event_loop()
+    loop = new_loop()
 
     async def run() -> None:
         async with serve(settings) as server:
@@ -1228,7 +1229,7 @@ def _serve_command(options: argparse.Namespace) -> int:
     try:
         if count > 1:
             return _run_workers(count, settings, source, instance, key_holders, outside)
-        return asyncio.run(_serve_until_told(settings, source, instance, None, outside))
+        return run_coroutine(_serve_until_told(settings, source, instance, None, outside))
     except BrokenPipeError:
         raise  # who should have read the banner has gone; that the address cannot be had would be a wrong track
     except OSError as exc:
@@ -1441,7 +1442,7 @@ def _run_workers(
         status: int = run_workers(
             count,
             settings.server,
-            lambda place: asyncio.run(_serve_until_told(latest, source, instance, place, outside)),
+            lambda place: run_coroutine(_serve_until_told(latest, source, instance, place, outside)),
             announce,
             tend,
             renew,

@@ -15,6 +15,8 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         What is decided for one request: what it draws, its pace, its beginning.
     deadline -> nothing
         The one lazy timer.
+    event_loop -> nothing
+        asyncio's own event loop, whose timers ring on time.
     limiter -> nothing
         How much of something whoever may take in a span of time.
     pacer -> nothing

@@ -5,9 +5,9 @@ hundred thousand of them a second. Nobody sees the difference of a quarter of a 
 is due within one tick under a single timer. It serves so many bodies a turn and no more: otherwise a burst of streams
 that began together would keep everybody else waiting at each of their frames.
 
-The loop waits for whole milliseconds, rounded up (epoll_wait takes no others), so a timer rings half of one late in the
-mean. Whoever is due within the next half is therefore served at once: under load words are as often a little early as
-they are late, and what is due alone is never early.
+Whoever is due within the next half of a millisecond is served at once: what was served later than it was due, since
+others were before it, is made up for by some that are a little early, and what is due alone is never early. The loop
+need not be one that rings on time (protocol/event_loop.py), as it is where somebody else's serves.
 
 Its time is the loop's, and what it was advanced by.
 """
@@ -22,9 +22,9 @@ _TICKS_A_SECOND = 4096
 _TICK_SECONDS = 1 / _TICKS_A_SECOND
 # Who is due so much later is served now.
 _LEAD_SECONDS = 0.0005
-# Bodies served in one go, before the loop's other work has its turn: a millisecond's. A request that is read later than
-# it came is late with each of its words.
-_BODIES_A_TURN = 64
+# Bodies served in one go, before the loop's other work has its turn: half a millisecond's. A request that is read later
+# than it came is late with each of its words.
+_BODIES_A_TURN = 32
 
 
 class Timed(typing.Protocol):

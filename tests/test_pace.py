@@ -258,7 +258,7 @@ def test_a_crowd_that_is_due_at_once_leaves_others_their_turns(loop):
     for _ in range(1000):
         pacer.add(loop.time() + 0.01, Body())
     loop.advance(0.02)
-    assert len(served) == 1000 and seen == [64]
+    assert len(served) == 1000 and seen == [32]
 
 
 def test_one_that_fails_takes_no_other_with_it(loop):

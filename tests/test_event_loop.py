@@ -1,0 +1,106 @@
+"""The loop whose timers ring on time: it waits as asked, hears whoever speaks meanwhile, and is the program's own."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import resource
+import socket
+import sys
+
+import pytest
+
+import oaiserve
+from protocol import event_loop
+from protocol.event_loop import new_loop, run_coroutine
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is an epoll on Linux alone")
+
+
+def punctual_selectors() -> set[int]:
+    """Return which selectors of the kind are open in this process."""
+    kind = event_loop.PunctualSelector
+    return {id(one) for one in gc.get_objects() if type(one) is kind and one.get_map() is not None}
+
+
+@pytest.mark.parametrize(
+    "timeout, waited",
+    [(0.0004, [0.0004]), (0.0196, [0.0196]), (0.0, []), (-1.0, []), (0.1, []), (30.0, []), (None, [])],
+)
+def test_a_short_wait_is_exact_and_a_long_one_is_left_to_epoll(timeout: float | None, waited: list[float]) -> None:
+    came: list[float] = []
+
+    def wait(readable, writable, exceptional, seconds):
+        came.append(seconds)
+        return list(readable), [], []
+
+    one, other = socket.socketpair()
+    with one, other, event_loop.PunctualSelector(wait) as selector:
+        key = selector.register(one, 1, "data")
+        other.send(b"x")  # so that epoll has something, and none of these waits lasts
+        assert selector.select(timeout) == [(key, 1)]
+    assert came == waited
+
+
+def test_nothing_has_come_when_a_short_wait_is_over() -> None:
+    one, other = socket.socketpair()
+    with one, other, event_loop.PunctualSelector() as selector:
+        selector.register(one, 1)
+        assert selector.select(0.0002) == []
+        other.send(b"x")
+        assert [key.fileobj for key, _ in selector.select(0.0002)] == [one]
+
+
+def test_a_coroutine_runs_in_such_a_loop_and_what_it_leaves_is_cancelled() -> None:
+    before, seen = punctual_selectors(), []
+
+    async def lasting() -> None:
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            seen.append("cancelled")
+
+    async def main() -> str:
+        task = asyncio.ensure_future(lasting())
+        await asyncio.sleep(0.0003)
+        seen.append(len(punctual_selectors() - before))
+        return "done" if not task.done() else ""
+
+    assert run_coroutine(main()) == "done"
+    assert seen == [1, "cancelled"]
+
+
+def test_what_a_coroutine_raises_is_raised() -> None:
+    async def main() -> None:
+        raise KeyError("mine")
+
+    with pytest.raises(KeyError, match="mine"):
+        run_coroutine(main())
+
+
+def test_a_server_of_a_program_has_such_a_loop() -> None:
+    before = punctual_selectors()
+    with oaiserve.start(backend="mock"):
+        assert len(punctual_selectors() - before) == 1
+
+
+def test_a_loop_whose_descriptor_select_cannot_take_is_the_usual_one() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = 1100
+    if hard != resource.RLIM_INFINITY and hard < wanted:
+        pytest.skip("so many descriptors are not allowed here")
+    before = punctual_selectors()
+    with contextlib.ExitStack() as opened:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, wanted), hard))
+        opened.callback(resource.setrlimit, resource.RLIMIT_NOFILE, (soft, hard))
+        taken = os.open(os.devnull, os.O_RDONLY)
+        opened.callback(os.close, taken)
+        while taken < 1024:
+            taken = os.dup(taken)
+            opened.callback(os.close, taken)
+        loop = new_loop()
+        opened.callback(loop.close)
+        assert punctual_selectors() == before
+        assert loop.run_until_complete(asyncio.sleep(0.0003, "woken")) == "woken"
