@@ -5,7 +5,9 @@ from __future__ import annotations
 import itertools
 import json
 import pathlib
+import socket
 import sys
+import time
 
 import pytest
 
@@ -13,6 +15,8 @@ import pytest
 sys.path.append(str(pathlib.Path(__file__).with_name("bench")))
 
 from load import Load
+from paced import is_sampled
+from pacing import _let_kernel_time, _receive
 from peers import Program, _keys_file, seconds_of_ps
 from throughput import _rate_row
 from traffic import KEY, TRAFFIC, USUAL, requests, template, wrk_script
@@ -86,3 +90,24 @@ def test_ratios_are_those_of_neighbours_in_time():
     row = _rate_row("work", "ours", "theirs", {"ours": ours, "theirs": theirs}, {"ours": 84.0})
     assert (row.figures["ratio"], row.figures["cpu_ratio"]) == (0.5, 0.5)
     assert row.figures["calls"] == 84 and "calls_against" not in row.figures
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other kernels are not asked for their times")
+def test_a_word_has_come_when_the_kernel_had_it_however_late_the_client_reads():
+    with socket.create_server(("127.0.0.1", 0)) as server, socket.create_connection(server.getsockname()) as client:
+        sender, _ = server.accept()
+        with sender:
+            _let_kernel_time(client)
+            for word in (b"one", b"two"):
+                sender.send(word)
+                time.sleep(0.02)
+                sent_before = time.time() - 0.02
+                data, came = _receive(client)
+                assert data == word and came <= sent_before
+
+
+def test_streams_that_are_timed_are_of_all_phases_and_the_first_is_none_of_them():
+    """At 50 words/s and a stream begun each millisecond, each word of every 20th is due with those of the first."""
+    timed = [number for number in range(1000) if is_sampled(number)]
+    assert len(timed) >= 20 and 0 not in timed
+    assert len({number % 20 for number in timed}) == 20

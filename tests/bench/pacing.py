@@ -2,6 +2,9 @@
 
 Run as a script, in a process of its own. Most streams are only waited for, as in paced.py, so that the client is not
 the thing that is measured; of the sample each arrival is timed against the time at which its word was due.
+
+An arrival is when the kernel had the segment, as it notes on Linux (SO_TIMESTAMPNS), and not when this client came to
+read it: it is the server's lateness that is asked for. By how much the client came later is told beside it.
 """
 
 from __future__ import annotations
@@ -9,15 +12,19 @@ from __future__ import annotations
 import gc
 import json
 import selectors
+import socket
+import struct
 import sys
 import time
 
 from answers import chat_request
-from paced import connect, percentile, run
+from paced import connect, is_sampled, percentile, run
 from peers import raise_file_limit
 
-_SAMPLE_EVERY = 50
 _WORD = b'"delta":{"content":'
+# Linux's numbers, for which Python has no names: the option, and what a time comes as, a struct timespec.
+_SO_TIMESTAMPNS = 35
+_TIME = struct.Struct("@qq")
 
 
 def measure_errors(
@@ -33,24 +40,29 @@ def measure_errors(
     request = chat_request(port, path, body.encode())
     selector = selectors.DefaultSelector()
     errors: list[float] = []
+    lags: list[float] = []
     seen: dict[object, int] = {}
+    for number, stream in enumerate(streams):
+        if is_sampled(number):
+            _let_kernel_time(stream.connection)
     gc.disable()
-    began, step, waiting, left = time.perf_counter(), 50 * between / count, 0, count
+    # The kernel's clock is the one of the calendar.
+    began, step, waiting, left = time.time(), 50 * between / count, 0, count
     limit = began + 10 * words * between + 20
-    while left and time.perf_counter() < limit:
-        now = time.perf_counter()
+    while left and time.time() < limit:
+        now = time.time()
         while waiting < count and began + waiting * step <= now:
             stream = streams[waiting]
-            stream.sent = time.perf_counter()
+            stream.sent = time.time()
             stream.connection.send(request)
-            selector.register(stream.connection, selectors.EVENT_READ, (stream, waiting % _SAMPLE_EVERY == 0))
+            selector.register(stream.connection, selectors.EVENT_READ, (stream, is_sampled(waiting)))
             waiting += 1
-        pause = 0.1 if waiting == count else max(0.0, began + waiting * step - time.perf_counter())
+        pause = 0.1 if waiting == count else max(0.0, began + waiting * step - time.time())
         for key, _ in selector.select(pause):
-            stream, is_sampled = key.data
-            if is_sampled:
-                came = time.perf_counter()
-                data = stream.connection.recv(262144)
+            stream, is_timed = key.data
+            if is_timed:
+                data, came = _receive(stream.connection)
+                lags.append(time.time() - came)
                 for _ in range(data.count(_WORD)):
                     number = seen[stream] = seen.get(stream, 0) + 1
                     errors.append(abs(came - stream.sent - number * between))
@@ -64,11 +76,28 @@ def measure_errors(
     for stream in streams:
         stream.connection.close()
     errors.sort()
+    lags.sort()
     return {
         "failed": sum(not (stream.ended and stream.good) for stream in streams),
         "p50_ms": 1000 * percentile(errors, 0.5),
         "p99_ms": 1000 * percentile(errors, 0.99),
+        "client_p99_ms": 1000 * percentile(lags, 0.99),
     }
+
+
+def _let_kernel_time(connection: socket.socket) -> None:
+    if sys.platform == "linux":
+        connection.setsockopt(socket.SOL_SOCKET, _SO_TIMESTAMPNS, 1)
+
+
+def _receive(connection: socket.socket) -> tuple[bytes, float]:
+    """Return what has come, and when its last segment did, in seconds since the epoch."""
+    data, notes, _, _ = connection.recvmsg(262144, socket.CMSG_SPACE(_TIME.size))
+    for level, kind, value in notes:
+        if (level, kind) == (socket.SOL_SOCKET, _SO_TIMESTAMPNS):
+            seconds, nanoseconds = _TIME.unpack(value)
+            return data, seconds + nanoseconds / 1e9
+    return data, time.time()
 
 
 def measure_line(port: int, path: str, body: str, count: int, ramp: float, ideal: float, size: int) -> dict[str, float]:
