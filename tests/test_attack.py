@@ -47,6 +47,8 @@ async def fired(port: int, shots: list[Shot]) -> list[str]:
     for shot in shots:
         reader, writer = await asyncio.open_connection("127.0.0.1", port)
         writer.write(shot.to_bytes(identifier).replace(b"\r\n", b"\r\nConnection: close\r\n", 1))
+        if shot.frames:
+            writer.write_eof()  # some end within a message
         answer = await reader.read()
         writer.close()
         statuses.append(answer[9:12].decode())

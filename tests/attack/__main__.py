@@ -1,11 +1,11 @@
 """python tests/attack [KIND …] [--minutes M]: attack a server, and print what a client beside the attack noticed of it.
 
-Each kind is fired six times at a fresh server. Beside the fourth a client asks for /health and a plain chat: its
-longest wait is the first figure; beside it stands the CPU time of the loop's longest turn, which a busy machine changes
-less. What is left is what the server holds after the last three times beyond what it held after the first three: what
-grows with repetition, without what the allocators keep for later (watched.py). With --minutes, seeded mutations of
-valid requests for every operation follow for that long. Needs Linux and glibc, for /proc and mallinfo2, and the
-standard library. The suite has a short form that counts steps (tests/test_attack.py).
+Each kind is fired six times at a fresh server, some from a crowd of connections at once. Beside the fourth a client
+asks for /health and a plain chat: its longest wait is the first figure; beside it stands the CPU time of the loop's
+longest turn, which a busy machine changes less. What is left is what the server holds after the last three times beyond
+what it held after the first three: what grows with repetition, without what the allocators keep for later (watched.py).
+With --minutes, seeded mutations of valid requests for every operation follow for that long. Needs Linux and glibc, for
+/proc and mallinfo2, and the standard library. The suite has a short form that counts steps (tests/test_attack.py).
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class _Houses:
     def __init__(self, server: pathlib.Path) -> None:
         self._server = server
 
-    def run(self, backend: str, name: str, shots: list[Shot]) -> Found:
+    def run(self, backend: str, name: str, shots: list[Shot], crowd: int = 1) -> Found:
         """Attack a fresh server."""
         behind = [] if backend == "mock" else [Program(self._server, "mock")]
         options = ["mock"] if backend == "mock" else [
@@ -67,7 +67,7 @@ class _Houses:
         options += ["--set", "mock.max_stored=1M", "--set", "routes.victim=mock"]
         programs = [*behind, Program(self._server, *options)]
         try:
-            return attack(programs[-1], f"{backend}: {name}", shots)
+            return attack(programs[-1], f"{backend}: {name}", shots, crowd)
         finally:
             for program in programs:
                 program.stop()
@@ -80,7 +80,7 @@ def _attacks(chosen: argparse.Namespace) -> Iterator[Found]:
             continue
         for backend in one.backends:
             if chosen.backend in (None, backend):
-                yield houses.run(backend, one.name, one.shots(chosen.size))
+                yield houses.run(backend, one.name, one.shots(chosen.size), one.crowd)
     mutations = Mutations(chosen.seed)
     until = time.monotonic() + chosen.minutes * 60
     number = 0

@@ -31,6 +31,9 @@ _NOTE = struct.Struct("dqq")
 # What every server loads and remembers once is loaded after so many times; what grows is seen by as many more.
 _TIMES = 3
 
+# A crowd's bytes are taken as far as they will be once none was for so long.
+_QUIET_SECONDS = 1.0
+
 # What is held is looked at so often at most, until it has become no less by so many bytes.
 _MOST_LOOKS = 20
 _SAME_BYTES = 65536
@@ -175,29 +178,72 @@ def fire(port: int, shot: Shot, identifier: str = "", seconds: float = 120.0) ->
     return "no answer", ""
 
 
+def fire_at_once(port: int, shot: Shot, count: int, seconds: float = 120.0) -> list[str]:
+    """Send a request on so many connections at once, until no more of it is taken, and read nothing before that.
+
+    Return how each was answered.
+    """
+    data = shot.to_bytes()
+    with selectors.DefaultSelector() as selector:
+        unsent: dict[socket.socket, memoryview] = {}
+        for _ in range(count):
+            sock = socket.create_connection(("127.0.0.1", port), timeout=seconds)
+            sock.setblocking(False)
+            unsent[sock] = memoryview(data)
+            selector.register(sock, selectors.EVENT_WRITE)
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and selector.get_map():
+            ready = selector.select(_QUIET_SECONDS)
+            if not ready:
+                break
+            for key, _ in ready:
+                sock = key.fileobj
+                assert isinstance(sock, socket.socket)
+                try:
+                    unsent[sock] = unsent[sock][sock.send(unsent[sock][:262144]) :]
+                except BlockingIOError:
+                    pass
+                except OSError:
+                    unsent[sock] = unsent[sock][:0]
+                if not unsent[sock]:
+                    selector.unregister(sock)
+    return [_left_at_once(sock) for sock in unsent]
+
+
+def _left_at_once(sock: socket.socket) -> str:
+    """Close a connection with a reset; return how it was answered by then."""
+    with sock:
+        try:
+            head = sock.recv(4096)
+        except OSError:
+            head = b""
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    return _told(head)[0]
+
+
 def _told(head: bytes) -> tuple[str, str]:
     status = head[9:12].decode("latin-1") or "closed"
     found = re.search(rb'"id": ?"([^"]+)"', head)
     return status, found[1].decode() if found else ""
 
 
-def attack(program: Program, name: str, shots: Sequence[Shot]) -> Found:
+def attack(program: Program, name: str, shots: Sequence[Shot], crowd: int = 1) -> Found:
     """Fire the shots six times, with a client beside the fourth; what the last three leave grows with repetition."""
     for _ in range(_TIMES):
-        _fire_all(program.port, shots)
+        _fire_all(program.port, shots, crowd)
         _settle()
     before = _held_at_rest(program)
     cpu = program.cpu_seconds()
     victim = Victim(program.port)
     program.begin_anew()
     try:
-        statuses = _fire_all(program.port, shots)
+        statuses = _fire_all(program.port, shots, crowd)
     finally:
         worst, failures = victim.stop()
     turn, cpu, peak = program.longest_turn(), program.cpu_seconds() - cpu, program.memory("VmHWM")
     for _ in range(_TIMES - 1):
         _settle()
-        _fire_all(program.port, shots)
+        _fire_all(program.port, shots, crowd)
     left = max(0, _held_at_rest(program) - before)
     return Found(
         name,
@@ -227,7 +273,9 @@ def _held_at_rest(program: Program) -> int:
     return min(held, again)
 
 
-def _fire_all(port: int, shots: Sequence[Shot]) -> list[str]:
+def _fire_all(port: int, shots: Sequence[Shot], crowd: int) -> list[str]:
+    if crowd > 1:
+        return [status for shot in shots for status in fire_at_once(port, shot, crowd)]
     statuses = []
     identifier = ""
     for shot in shots:

@@ -45,23 +45,27 @@ class Shot(NamedTuple):
 
 
 class Kind(NamedTuple):
-    """An attack: its name, the backends that it is for, what it is after, its requests by their size."""
+    """An attack: its name, the backends that it is for, what it is after, its requests by their size.
+
+    Those of a `crowd` come from so many connections at once, which stay and read nothing.
+    """
 
     name: str
     backends: tuple[str, ...]
     about: str
     shots: Callable[[float], list[Shot]]
+    crowd: int
 
 
 KINDS: dict[str, Kind] = {}
 
 
-def kind(*backends: str) -> Callable[[Callable[[float], list[Shot]]], Callable[[float], list[Shot]]]:
+def kind(*backends: str, crowd: int = 1) -> Callable[[Callable[[float], list[Shot]]], Callable[[float], list[Shot]]]:
     """Put a function into KINDS, for these backends (the mock where none is named)."""
 
     def add(shots: Callable[[float], list[Shot]]) -> Callable[[float], list[Shot]]:
         name = shots.__name__.replace("_", "-")
-        KINDS[name] = Kind(name, backends or ("mock",), " ".join((shots.__doc__ or "").split()), shots)
+        KINDS[name] = Kind(name, backends or ("mock",), " ".join((shots.__doc__ or "").split()), shots, crowd)
         return shots
 
     return add
@@ -110,10 +114,10 @@ _OPENING = (
 _CLOSING = frame(struct.pack(">H", 1000), 0x88)
 
 
-def talk(path: str, *messages: dict[str, Any] | bytes) -> Shot:
+def talk(path: str, *messages: dict[str, Any] | bytes, closing: bytes = _CLOSING) -> Shot:
     """Return a talk over a WebSocket; a message is JSON, or frames as they are."""
     said = [message if isinstance(message, bytes) else frame(json.dumps(message).encode()) for message in messages]
-    return Shot(path, method="GET", fields=_OPENING, frames=b"".join(said) + _CLOSING)
+    return Shot(path, method="GET", fields=_OPENING, frames=b"".join(said) + closing)
 
 
 def file(content: bytes, name: str = "f.bin", purpose: str = "user_data") -> Shot:
@@ -908,3 +912,29 @@ def all_shots(size: float) -> Iterator[tuple[str, Shot]]:
     for one in KINDS.values():
         for shot in one.shots(size):
             yield one.name, shot
+
+
+# ---- many that stay ---------------------------------------------------------------------------------------------
+
+
+@kind("mock", "relay", crowd=200)
+def messages_without_an_end(size: float) -> list[Shot]:
+    """Two hundred WebSockets, each with twenty megabytes of a message that ends never."""
+    whole = frame(b'{"' + b"x" * int(23_000_000 * size))
+    return [talk(REALTIME.replace("gpt-realtime", "gpt-4o"), whole[: len(whole) * 20 // 23], closing=b"")]
+
+
+@kind(crowd=100)
+def sound_that_waits(size: float) -> list[Shot]:
+    """A hundred sessions, each with fifteen megabytes of sound that nobody commits."""
+    append = {"type": "input_audio_buffer.append", "audio": base64.b64encode(bytes(int(MEGABYTE * size))).decode()}
+    return [talk(REALTIME, _manual(), *[append] * 15, closing=b"")]
+
+
+@kind(crowd=100)
+def sockets_that_read_nothing(size: float) -> list[Shot]:
+    """A hundred sessions that have sixteen megabytes told ten times, and read none of it."""
+    sound = base64.b64encode(bytes(int(12 * MEGABYTE * size))).decode()
+    item = {"id": "a", "type": "message", "role": "user", "content": [{"type": "input_audio", "audio": sound}]}
+    told = {"type": "conversation.item.retrieve", "item_id": "a"}
+    return [talk(REALTIME, {"type": "conversation.item.create", "item": item}, *[told] * 10, closing=b"")]
