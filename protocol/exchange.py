@@ -382,6 +382,11 @@ class Pushed(Producer):
 
     __slots__ = ()
 
+    @property
+    def held_bytes(self) -> int:
+        """How many bytes of it are there beforehand, and stay until it is out."""
+        return 0
+
     def begin(self, sink: Sink) -> None:
         """Send to `sink` from now on, beginning at once with what has come already."""
         raise NotImplementedError
@@ -394,6 +399,10 @@ class Around(Pushed):
 
     def __init__(self, body: Pushed) -> None:
         self._body = body
+
+    @property
+    def held_bytes(self) -> int:
+        return self._body.held_bytes
 
     def pause(self) -> None:
         self._body.pause()

@@ -31,6 +31,11 @@ class PacedFrames(Pushed):
         #: When the last frame is due, in the pacer's time, as soon as that is known.
         self.ends_at = float("inf")
 
+    @property
+    def held_bytes(self) -> int:
+        # What is no list makes its frames when they are due.
+        return sum(map(len, self._frames)) if type(self._frames) is list else 0
+
     def begin(self, sink: Sink) -> None:
         """Send to `sink` from now on."""
         self._sink = sink

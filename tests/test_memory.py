@@ -427,3 +427,31 @@ def test_a_client_that_leaves_within_a_large_answer_leaves_nothing_behind(open_h
     assert held(house) > MEGABYTE
     client.reset()
     assert held(house) == 0 and house.statuses() == [499]
+
+
+def test_frames_that_wait_for_their_times_count_until_they_are_out(open_house):
+    house = open_house(max_memory="3M")
+    frames = [b"x" * 100_000] * 20
+    house.add("/paced", lambda request: Response(200, [], Paced(frames, first_delay=1, delay=1)))
+    first, second = (house.client(request("/paced")) for _ in range(2))
+    assert held(house) == 2_000_000
+    assert second.reply().status == 503 and b"memory_full" in second.received
+    house.loop.advance(15)
+    assert held(house) == 2_000_000
+    house.loop.advance(10)
+    assert len(first.reply().body) == 2_000_000 and held(house) == 0
+    assert len(second.replies("GET")) == 1
+    third = house.client(request("/paced"))
+    assert held(house) == 2_000_000
+    third.reset()
+    assert held(house) == 0
+
+
+def test_a_large_piece_of_a_stream_counts_while_its_client_does_not_take_it(open_house):
+    house = open_house(idle_timeout=10)
+    house.add("/stream", streamed([b"x" * 1000, b"y" * 3 * MEGABYTE, b"z"]))
+    slow, fast = house.client(request("/stream"), window=0), house.client(request("/stream"))
+    assert len(fast.reply().body) == 3 * MEGABYTE + 1001
+    assert held(house) == 3 * MEGABYTE + slow.transport.get_write_buffer_size()
+    house.loop.advance(20)
+    assert held(house) == 0 and slow.transport.lost

@@ -452,8 +452,11 @@ class Exchange:
         self._finish()
 
     def _respond_pushed(self, response: Response, body: Pushed) -> None:
-        """Let a body send itself to `push`, `end` and `fail`."""
+        """Let a body send itself to `push`, `end` and `fail`; ApiError 503 where it may not be held until it is out."""
         try:
+            held = body.held_bytes
+            if held > SLICE_BYTES:
+                self._request.hold(held)
             self._start_stream(response)
         except Exception:
             body.cancel()
@@ -528,13 +531,19 @@ class Exchange:
             # The head waits one turn for the first bytes, to leave with them in one segment.
             self._server.loop.call_soon(output.flush)
             async for data in body:
-                for at in range(0, len(data) or 1, _PIECE_BYTES):
-                    if at:
-                        await asyncio.sleep(0)  # a long piece is copied some times on its way out
-                    output.send(encode(data[at : at + _PIECE_BYTES]))
-                    self._note_piece()
-                    if output.writable is not None:
-                        await output.writable
+                # What is there goes on, room or not; a WebSocket's are counted where they are made.
+                held = len(data) if len(data) > SLICE_BYTES and response.status != 101 else 0
+                self._server.held.add(held)
+                try:
+                    for at in range(0, len(data) or 1, _PIECE_BYTES):
+                        if at:
+                            await asyncio.sleep(0)  # a long piece is copied some times on its way out
+                        output.send(encode(data[at : at + _PIECE_BYTES]))
+                        self._note_piece()
+                        if output.writable is not None:
+                            await output.writable
+                finally:
+                    self._server.held.add(-held)
             self._is_out = True
             output.send(writer.finish())
         except Exception as exc:

@@ -249,6 +249,8 @@ class MockImages:
         image: JsonObject = {}
         if order.is_gpt or order.body.get("response_format") == "b64_json" or call.request is None:
             image["b64_json"] = await order.picture(number, order.prompt)
+            if call.request is not None:
+                call.request.hold(len(image["b64_json"]))
         else:
             width, height = order.size
             text = urllib.parse.urlencode({"text": order.prompt[:_URL_PROMPT]}, errors="replace")
