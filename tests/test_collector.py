@@ -85,15 +85,20 @@ def test_a_cycle_that_was_out_of_sight_goes_once_the_heap_is_small_again() -> No
 def test_a_cycle_goes_in_time_from_a_heap_that_stays_large() -> None:
     run("""
         gc.set_threshold(5_000, 2, 1)
-        gc.callbacks.extend([Pieces(0, 20), note])
+        gc.callbacks.extend([Pieces(0, 1_000_000), note])
+        least = sys.getallocatedblocks()
+        held = grow(100_000)
         node = Node()
         gone = weakref.ref(node)
-        held = grow(200_000)
+        held += grow(100_000)
         del node
-        assert len(looked_at) < 20 and gone() is not None
-        while len(looked_at) < 22:
+        while sys.getallocatedblocks() < least + 900_000:
             held += grow(50_000)
-        assert gone() is None
+            assert max(looked_at) < 100_000
+        assert gone() is not None  # or this shows nothing
+        while sys.getallocatedblocks() < 2 * least + 1_300_000:
+            held += grow(50_000)
+        assert gone() is None and sum(count > 100_000 for count in looked_at) == 1, looked_at
     """)
 
 

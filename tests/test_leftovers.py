@@ -362,6 +362,28 @@ def test_no_translated_request_keeps_a_body():
     leaves_nothing(test)
 
 
+def transports():
+    return [one for one in gc.get_objects() if isinstance(one, asyncio.Transport)]
+
+
+def test_a_connection_leaves_no_transport_for_the_collector():
+    async def test(marks, stack):
+        clients = await stack.enter_async_context(serving("mock"))
+        loop = asyncio.get_running_loop()
+        before = {id(one): one for one in transports()}
+        for number in range(5):
+            with socket.create_connection(("127.0.0.1", clients.port)) as sock:
+                sock.setblocking(False)
+                await loop.sock_sendall(sock, b"GET /health HTTP/1.1\r\nhost: x\r\n\r\n")
+                assert (await loop.sock_recv(sock, 65536)).startswith(b"HTTP/1.1 200")
+                if number % 2:
+                    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        await asyncio.sleep(0.1)
+        assert [one for one in transports() if id(one) not in before] == []
+
+    leaves_nothing(test)
+
+
 # ---- WebSockets -----------------------------------------------------------------------------------------------------
 
 UPGRADE = [

@@ -7,8 +7,8 @@ alive out of the collector's sight (`gc.freeze`). The next one looks at what is 
 when nobody refers to it any more.
 
 What was in use when it got out of sight, and becomes part of a cycle that nobody needs, stays. So all comes back into
-sight, and is looked at, as soon as the heap is small again. A heap that does not become small is looked at as a whole
-after _MOST_PIECES: what stays is bounded by what is in use at so many moments.
+sight, and is looked at, as soon as the heap is small again. Where it does not become small, all is looked at once there
+is more than twice what there was at the least, and _MUCH_BLOCKS: that takes a second, and bounds what stays.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _THRESHOLDS = (5_000, 2, 1)
 # dictionary three to five, its names and values included: these are 25,000 objects, beside 30,000 of the program.
 _LARGE_BLOCKS = 100_000
 
-# Some hundred of the longest bodies.
-_MOST_PIECES = 2_000
+# 400 MB. The longest body, and what is made of it, have half as many.
+_MUCH_BLOCKS = 5_000_000
 
 
 def keep_collections_short() -> None:
@@ -34,30 +34,39 @@ def keep_collections_short() -> None:
     # What a start makes lives as long as the process. To look at it even once would find little, and take 8 ms of 120.
     gc.freeze()
     gc.set_threshold(*_THRESHOLDS)
-    gc.callbacks.append(Pieces(sys.getallocatedblocks() + _LARGE_BLOCKS, _MOST_PIECES))
+    gc.callbacks.append(Pieces(sys.getallocatedblocks() + _LARGE_BLOCKS, _MUCH_BLOCKS))
 
 
 class Pieces:
-    """A callback of the collector (`gc.callbacks`), for which a heap of more than `few` blocks is large."""
+    """A callback of the collector (`gc.callbacks`), for which a heap of more than `few` blocks is large.
 
-    def __init__(self, few: int, most_pieces: int) -> None:
+    `much` is how many blocks more than twice the least there were have all looked at.
+    """
+
+    def __init__(self, few: int, much: int) -> None:
         self._few = few
-        self._most_pieces = most_pieces
-        self._pieces = 0  # that were put out of sight since all was looked at
+        self._much = much
+        self._least = sys.maxsize  # blocks there were since all was looked at
+        self._is_hidden = False  # something is out of sight that was not when all was looked at
         self._is_whole = False  # the collection that is under way looks at all
 
     def __call__(self, phase: str, info: typing.Mapping[str, int]) -> None:
         """Choose what a full collection that begins looks at, and what the next one will, now that it has ended."""
         if info["generation"] < 2:
             return
-        is_large = sys.getallocatedblocks() > self._few  # 0.1 ms a gigabyte; 0 where Python has no blocks of its own
+        blocks = sys.getallocatedblocks()  # 0.1 ms a gigabyte; 0 where Python has no blocks of its own
         if phase == "start":
-            self._is_whole = self._pieces > 0 and (not is_large or self._pieces >= self._most_pieces)
+            self._least = min(self._least, blocks)
+            is_due = blocks <= self._few or blocks > 2 * self._least + self._much
+            self._is_whole = self._is_hidden and is_due
             if self._is_whole:
-                self._pieces = 0
+                self._is_hidden = False
                 gc.unfreeze()
-        elif is_large:
-            self._pieces += 1
+            return
+        if self._is_whole:
+            self._least = blocks
+        if blocks > self._few:
+            self._is_hidden = True
             gc.freeze()
         elif self._is_whole:
             gc.freeze()  # the program again, and little else

@@ -223,7 +223,9 @@ class Connection(asyncio.BufferedProtocol):
         self._server.note_end(self)
         self._transport.close()  # CPython before 3.11 warns of a TLS transport that nobody but its client closed
         self.deadline.close()
-        # What refers back here is let go of, so that it need not wait for the collector.
+        # What refers back here, or to itself, is let go of, so that it need not wait for the collector. CPython before
+        # 3.12 leaves a transport its own method.
+        getattr(self._transport, "__dict__", {}).pop("_read_ready_cb", None)
         exchange, self._exchange, self._stream, self._held = self._exchange, None, None, None
         if exchange is not None:
             exchange.abandon()
