@@ -65,6 +65,21 @@ def test_refuses(text):
         read_shape(text)
 
 
+@pytest.mark.parametrize(("opening", "closing"), [("{a ", "}"), ("[", "]"), ("(", ")"), ("map ", "")])
+def test_shapes_are_nested_a_hundred_deep_at_most(opening, closing):
+    assert read_shape(opening * 99 + "str" + closing * 99)
+    for depth in (100, 5_000):
+        with pytest.raises(ShapeError, match="within one another"):
+            read_shape(opening * depth + "str" + closing * depth)
+
+
+@pytest.mark.parametrize("text", ["{}", "-{}", "int 0..{}", "int {}.."])
+def test_a_number_has_eighteen_digits_at_most(text):
+    assert read_shape(text.format("9" * 18))
+    with pytest.raises(ShapeError):
+        read_shape(text.format("9" * 5_000))
+
+
 def test_says_where_it_ends():
     text = "{a str} by next"
     assert read_shape_at(text, 0) == (ObjectShape({"a": Member(STR, True)}), 7)

@@ -23,12 +23,15 @@ import json
 import re
 import typing
 
-_NUMBER = r"-?(?:0|[1-9][0-9]*)"  # as JSON has it
+_NUMBER = r"-?(?:0|[1-9][0-9]{0,17})"  # as JSON has it, and no longer than anything that is bounded
 _BOUND = rf"(?:{_NUMBER}(?:\.[0-9]+)?)?"
 _TOKEN = re.compile(
     rf'\s*(?:(?P<text>"[^"\\\x00-\x1f]*")|(?P<range>{_BOUND}\.\.{_BOUND})|(?P<number>{_NUMBER})'
     r"|(?P<name>[A-Za-z_]\w*)|(?P<mark>[{}\[\],?|()]))"
 )
+
+# How many shapes may be within one another: each takes three of Python's calls, of which there are a thousand at most.
+_MOST_DEPTH = 100
 
 #: The kinds of a ScalarShape.
 SCALAR_KINDS = frozenset("str int num bool null any time file".split())
@@ -148,6 +151,7 @@ class _Reader:
         self._text = text
         self.position = start  # the end of the last token that was taken
         self._kind, self._token, self._end = "", "", start
+        self._depth = 0
         self._look()
 
     def union(self) -> Shape:
@@ -158,6 +162,14 @@ class _Reader:
         return _union_of(variants)
 
     def _single(self) -> Shape:
+        if self._depth == _MOST_DEPTH:
+            raise self._error(f"no more than {_MOST_DEPTH} shapes within one another", self._token)
+        self._depth += 1
+        shape = self._whole()
+        self._depth -= 1
+        return shape
+
+    def _whole(self) -> Shape:
         kind, token = self._kind, self._take()
         if kind in ("text", "number") or token in ("true", "false"):
             return ChoiceShape((json.loads(token),))
