@@ -133,9 +133,9 @@ def _read_project() -> dict[str, typing.Any]:
             table[key] = ast.literal_eval(value)
         except (SyntaxError, ValueError):
             continue
-    version = re.search(r'^__version__ = "([^"]+)"$', _read("oaiserve.py").decode(), re.MULTILINE)
+    version = re.search(r'^VERSION = "([^"]+)"$', _read("protocol/program/version.py").decode(), re.MULTILINE)
     if version is None:
-        raise ValueError('oaiserve.py: expected a line `__version__ = "…"`')
+        raise ValueError('protocol/program/version.py: expected a line `VERSION = "…"`')
     project["version"] = version[1]
     return project
 

@@ -1,7 +1,7 @@
 """The house: its rooms from the ground up, and which others each may import.
 
 A request comes in through `server`, which reads it with `wire` and hands it to `service`; its router asks a backend
-(`relay`, `dashscope` or `mock`), and the answer goes back the same way. oaiserve.py wires them together.
+(`relay`, `dashscope` or `mock`), and the answer goes back the same way. `program` wires them together.
 
     errors -> nothing
         What a caller or a user is refused with: status, type and code, or one line on the terminal.
@@ -68,6 +68,8 @@ A request comes in through `server`, which reads it with `wire` and hands it to 
         The backend that answers by itself. Its own rooms are drawn in its docstring.
     tools -> errors, wire
         What is no part of serving: the test client, the builder of the single file.
+    program -> everything
+        All of it wired together: the command line, the running service, its banner and log, a server within a program.
 
 Pure: patterns, wire, dashscope/mapping. No event loop, clock, socket or thread is imported there, so that a test is
 bytes in, events out.

@@ -780,7 +780,7 @@ class BackendFailed(Exception):
 
 
 class Backend(typing.Protocol):
-    """What the router can send requests to. A further backend is one module with this, and one line in oaiserve.py."""
+    """What the router can send requests to. A further backend is one room with this, and a line in program/kinds.py."""
 
     name: str
     #: The beginning of the paths that it answers besides OpenAI's, "" for none.

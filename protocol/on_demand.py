@@ -27,6 +27,8 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
         ("protocol.tools.completion", "Command"),
         ("protocol.tools.completion", "Offer"),
     ),
+    "serving": (("protocol.program.serving", "serve_command"),),
+    "several workers": (("protocol.program.several", "serve_with_workers"),),
     "workers": (("protocol.server.workers", "run_workers"), ("protocol.server.workers", "WorkersFailed")),
     # A start by systemd or by an older process; the signal to let a newer one take over.
     "handover": (
@@ -65,6 +67,18 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
     "ledger writer": (
         ("protocol.team.ledger.writer", "run_writer"),
         ("protocol.team.ledger.writer", "read_lifeline"),
+        ("protocol.turns", "start_thread"),
+    ),
+    # A program that embeds a server.
+    "embedding": (
+        ("protocol.program.embedding", "start"),
+        ("protocol.program.embedding", "serve"),
+        ("protocol.program.embedding", "load_settings"),
+        ("protocol.program.embedding", "RunningServer"),
+        ("protocol.program.embedding", "SessionHandle"),
+        ("protocol.program.service", "Service"),
+        ("protocol.errors", "ApiError"),
+        ("protocol.errors", "UsageError"),
     ),
     # What a tester switches on.
     "instrument": (("protocol.instrument.front", "Front"),),
@@ -208,6 +222,11 @@ def load(occasion: str) -> tuple[typing.Any, ...]:
     given = tuple(getattr(importlib.import_module(_full_name(module)), name) for module, name in ON_DEMAND[occasion])
     _loaded.add(occasion)
     return given
+
+
+def names_of(occasion: str) -> tuple[str, ...]:
+    """Return the names that `load` gives for an occasion, in its order."""
+    return tuple(name for _, name in ON_DEMAND[occasion])
 
 
 def is_loaded(*occasions: str) -> bool:

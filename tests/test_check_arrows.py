@@ -293,6 +293,18 @@ def test_a_room_that_only_the_plan_has_is_found():
     ]
 
 
+def test_a_room_may_be_drawn_with_everything_above_it_and_with_nothing_below():
+    plan = HOUSE["protocol/__init__.py"].replace(
+        "    relay ->", "    program -> everything\n        All.\n    relay ->"
+    )
+    program = "from protocol.wire.sse import Event\nfrom protocol.service.doors import Door\n"
+    assert findings({"__init__": plan, "program/main": program}) == []
+    assert findings({"__init__": plan, "program/main": program + "from protocol.relay.backend import Relay\n"}) == [
+        "protocol/program/main.py:3: program may not import relay/backend, only errors, wire, service "
+        "(plan in protocol/__init__.py)"
+    ]
+
+
 def test_an_arrow_that_the_code_no_longer_has_leaves_the_plan():
     assert findings({"relay/backend": "from protocol.wire.sse import Event\n"}) == [
         "protocol/__init__.py:1: the plan lets relay import service/log, and nothing there does"

@@ -119,9 +119,9 @@ def test_finds_tests_that_are_gone():
 
 def test_the_changelog_begins_with_the_program_s_version():
     changelog = "# Changelog\n\n## 0.2.0 (unreleased)\n\n## 0.1.0\n"
-    assert list(check_version(changelog, '__version__ = "0.2.0"\n')) == []
-    assert list(check_version(changelog, '__version__ = "0.1.0"\n')) == [
-        "CHANGELOG.md:1: its newest version is 0.2.0, and oaiserve.py says 0.1.0"
+    assert list(check_version(changelog, 'VERSION = "0.2.0"\n')) == []
+    assert list(check_version(changelog, 'VERSION = "0.1.0"\n')) == [
+        "CHANGELOG.md:1: its newest version is 0.2.0, and the program says 0.1.0"
     ]
 
 

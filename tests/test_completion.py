@@ -8,6 +8,9 @@ import subprocess
 import pytest
 
 import oaiserve
+from protocol.program.command_line import COMMANDS
+from protocol.program.kinds import KINDS
+from protocol.program.options import OPTIONS, SAID
 
 SHELLS = ("bash", "zsh", "fish")
 
@@ -21,12 +24,12 @@ def said(capsys, *arguments):
     return capsys.readouterr().out
 
 
-@pytest.mark.parametrize("command", oaiserve._SAID)
+@pytest.mark.parametrize("command", SAID)
 def test_each_command_has_a_help_of_its_own(capsys, command):
     text = said(capsys, "help", command)
     assert text.startswith(f"usage: python oaiserve.py {command}")
     assert said(capsys, command, "--help") == said(capsys, command, "-h") == text
-    for option in oaiserve._OPTIONS:
+    for option in OPTIONS:
         assert (option.flags[-1] in text.split()) == (command in option.commands)
 
 
@@ -41,8 +44,8 @@ def test_options_stand_where_one_likes(capsys, options):
 def test_help_alone_tells_everything(capsys):
     text = said(capsys, "help")
     assert text == said(capsys, "--help") == said(capsys, "-h")
-    assert all(f"{option.flags[-1]} " in text for option in oaiserve._OPTIONS)
-    assert all(command in text for command in oaiserve._SAID)
+    assert all(f"{option.flags[-1]} " in text for option in OPTIONS)
+    assert all(command in text for command in SAID)
 
 
 @pytest.mark.parametrize("arguments", [["help", "nope"], ["completion"], ["completion", "tcsh"]])
@@ -52,9 +55,9 @@ def test_what_is_not_there_is_a_mistake(capsys, arguments):
 
 
 def test_every_command_is_described():
-    assert list(oaiserve._SAID) == [*oaiserve._KINDS, *oaiserve._COMMANDS]
-    taken = {command for option in oaiserve._OPTIONS for command in option.commands}
-    assert taken <= {"", *oaiserve._SAID}
+    assert list(SAID) == [*KINDS, *COMMANDS]
+    taken = {command for option in OPTIONS for command in option.commands}
+    assert taken <= {"", *SAID}
 
 
 @pytest.mark.parametrize("shell", SHELLS)
@@ -94,8 +97,8 @@ def test_bash_completes(capsys, tmp_path, words, offered):
 def test_zsh_and_fish_offer_the_same(capsys):
     for shell in ("zsh", "fish"):
         script = said(capsys, "completion", shell)
-        for word in (*oaiserve._SAID, "server.max_body=", "backend"):
+        for word in (*SAID, "server.max_body=", "backend"):
             assert word in script
-        for option in oaiserve._OPTIONS:
+        for option in OPTIONS:
             flag = option.flags[-1]
             assert (f"-l {flag[2:]}" if shell == "fish" else flag) in script

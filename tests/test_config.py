@@ -8,7 +8,6 @@ import re
 import pytest
 from mocks import mock_settings
 
-import oaiserve
 from protocol.config import (
     Configuration,
     Route,
@@ -23,6 +22,7 @@ from protocol.config import (
 )
 from protocol.errors import UsageError
 from protocol.mock.settings import MockSettings
+from protocol.program.kinds import KINDS, PARTS, new_configuration
 from protocol.server.settings import ServerSettings
 
 SOURCE = pathlib.Path(__file__).parent.parent
@@ -283,14 +283,14 @@ def test_integers_are_plain_digits_within_bounds():
 
 
 def test_shipped_file_says_what_the_program_does_without_it():
-    shipped = oaiserve._configuration()
+    shipped = new_configuration()
     shipped.read_file(str(SOURCE / "config.ini"))
-    assert shipped.settings(None, {}) == oaiserve._configuration().settings(None, {})
+    assert shipped.settings(None, {}) == new_configuration().settings(None, {})
 
 
 def test_shipped_file_documents_every_key():
     text = (SOURCE / "config.ini").read_text(encoding="utf-8")
-    sections = {"server": ServerSettings, **{name: kind.settings for name, kind in oaiserve._KINDS.items()}}
+    sections = {"server": ServerSettings, **{name: kind.settings for name, kind in KINDS.items()}}
     for name, cls in sections.items():
         body = text.split(f"\n[{name}]\n")[1].split("\n[")[0]
         for key, member in options_of(cls).items():
@@ -300,14 +300,14 @@ def test_shipped_file_documents_every_key():
 
 def test_shipped_file_shows_each_kind_of_part_with_its_defaults():
     text = (SOURCE / "config.ini").read_text(encoding="utf-8")
-    for kind, cls in oaiserve._PARTS.items():
+    for kind, cls in PARTS.items():
         shown = re.search(rf"^; \[{kind} \w+\]\n((?:; \w+ = .*\n)+)", text, re.MULTILINE)[1]
         expected = [(key, member.default, member.doc) for key, member in options_of(cls).items()]
         assert re.findall(r"^; (\w+) = (.*?) *; (.*)$", shown, re.MULTILINE) == expected
 
 
 def test_parts_are_named_and_found_by_name():
-    made = oaiserve._configuration()
+    made = new_configuration()
     made.read_text("[pace slow]\nfirst = 0.3 normal 20%\n[mock]\npace = slow\n", "config.ini")
     made.set_option("pace.fast.slots=4")
     settings = made.settings(None, {})

@@ -14,6 +14,7 @@ from programs import ANY_CHAT, ask
 
 import oaiserve
 from protocol.config import options_of
+from protocol.program.kinds import SINGLE, new_configuration
 from protocol.server.settings import ServerSettings
 from protocol.service.doors import service_doors
 from protocol.service.metrics import METRICS
@@ -104,7 +105,7 @@ def test_the_cluster_s_configuration_and_keys_are_accepted(tmp_path):
     found = documents()
     config = tmp_path / "config.ini"
     config.write_text(block(found["ConfigMap", "oaiserve"], "config.ini"))
-    configuration = oaiserve._configuration()
+    configuration = new_configuration()
     configuration.read_file(str(config))
     settings = configuration.settings(None, {"OPENAI_API_KEY": "sk-0123456789"})
     assert [route.backends for route in settings.routes] == [("relay",)]
@@ -150,11 +151,11 @@ def test_probes_ask_for_doors_that_there_are_and_a_stop_has_its_time():
 
 def test_compose_sets_what_can_be_set_and_its_redis_is_a_profile():
     text = (ROOT / "compose.yaml").read_text(encoding="utf-8")
-    sections = {"server": ServerSettings, **oaiserve._SINGLE}
+    sections = {"server": ServerSettings, **SINGLE}
     known = {f"OAISERVE_{name}_{key}".upper() for name, cls in sections.items() for key in options_of(cls)}
     used = set(re.findall(r"^ +(OAISERVE_\w+):", text, re.MULTILINE))
     assert used and used <= known
-    configuration = oaiserve._configuration()
+    configuration = new_configuration()
     configuration.read_environment(dict.fromkeys(used, ""))  # as they are where nobody sets them
     configuration.settings(None, {})
     assert "  redis:\n    profiles: [redis]\n" in text and "redis://redis:6379/0" in text

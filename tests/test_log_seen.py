@@ -15,6 +15,7 @@ from skipping import run
 from upstreams import Peer, Upstream, chunked, sized
 
 import oaiserve
+from protocol.program.log_target import use_log
 from protocol.service.log import Log
 
 TRACE, SPAN = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
@@ -238,6 +239,6 @@ def test_colours_are_for_terminals_and_for_who_wants_them(monkeypatch, environ, 
     told = {}
     for log_file in ("", "some.log"):
         log = Log("off", print)
-        oaiserve._use_log(log, type(server)(**{**vars(server), "log_file": log_file}))
+        use_log(log, type(server)(**{**vars(server), "log_file": log_file}))
         told[log_file] = log._has_colours
     assert told == {"": has_colours, "some.log": False}

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pathlib
 
-import oaiserve
 from protocol.config import options_of
+from protocol.program.kinds import KINDS, PARTS, SINGLE
 from protocol.server.settings import ServerSettings
 
 README = pathlib.Path(__file__).parent.parent / "README.md"
@@ -19,9 +19,9 @@ def test_configuration_table_is_complete_and_current():
     expected = []
     for name, cls in {
         "server": ServerSettings,
-        **oaiserve._SINGLE,
-        **{name: kind.settings for name, kind in oaiserve._KINDS.items()},
-        **{f"{name} NAME": cls for name, cls in oaiserve._PARTS.items()},
+        **SINGLE,
+        **{name: kind.settings for name, kind in KINDS.items()},
+        **{f"{name} NAME": cls for name, cls in PARTS.items()},
     }.items():
         for key, option in options_of(cls).items():
             default = f"`{option.default}`" if option.default else "empty"

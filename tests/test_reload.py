@@ -20,6 +20,7 @@ from programs import ANY_CHAT, ask, running
 
 import oaiserve
 from protocol.errors import UsageError
+from protocol.program.lasting import LASTING_OF_SINGLE
 from protocol.server.server import LASTING
 
 pytestmark = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="no SIGHUP here")
@@ -337,7 +338,7 @@ def test_a_terminal_that_is_closed_ends_the_server_unless_the_signal_was_ignored
 def test_every_key_that_lasts_is_one():
     settings = oaiserve.load_settings()
     assert all(hasattr(settings.server, name) for name in LASTING)
-    for section, names in oaiserve._LASTING_OF_SINGLE.items():
+    for section, names in LASTING_OF_SINGLE.items():
         assert all(hasattr(settings.single[section], name) for name in names)
 
 

@@ -15,6 +15,7 @@ from certificates import Certificate
 
 import oaiserve
 from protocol.errors import UsageError
+from protocol.program import command_line
 from protocol.tools.trial import run_trial
 from protocol.tools.trial_client import connect_within
 
@@ -969,6 +970,6 @@ def test_a_backends_refused_key_is_told_from_the_callers(kind, key):
 @pytest.mark.parametrize(("words", "seconds"), [([], 15.0), (["--timeout", "2.5"], 2.5)])
 def test_the_command_line_says_for_how_long_to_wait(monkeypatch, words, seconds):
     given = {}
-    monkeypatch.setattr(oaiserve, "load", lambda name: (lambda url, **options: given.update(options) or 0, None))
+    monkeypatch.setattr(command_line, "load", lambda name: (lambda url, **options: given.update(options) or 0, None))
     assert oaiserve.main(["try", *words]) == 0
     assert given["timeout_seconds"] == seconds

@@ -12,6 +12,7 @@ from upstreams import Upstream, answering, silent, sized
 import oaiserve
 from protocol.errors import UsageError
 from protocol.server.settings import ServerSettings
+from protocol.service.log import Log
 from protocol.tools.trial_target import parse_target
 
 KEY = "sk-owner-0123456789"
@@ -44,7 +45,7 @@ def options_of(name, options, environ):
 def test_a_service_knows_which_of_its_backends_hold_a_key(backend, options, holders):
     async def main():
         settings = oaiserve.load_settings(backend, set=options, environ={})
-        return oaiserve.Service(settings, oaiserve.Log("off", print)).key_holders
+        return oaiserve.Service(settings, Log("off", print)).key_holders
 
     assert asyncio.run(main()) == holders
 

@@ -57,7 +57,7 @@ def _docs() -> list[str]:
         *check_paths(texts, files),
         *check_commands(pages, help_text, CHECKS),
         *check_test_names(pages, texts),
-        *check_version(texts["CHANGELOG.md"], texts["oaiserve.py"]),
+        *check_version(texts["CHANGELOG.md"], texts["protocol/program/version.py"]),
     ]
 
 

@@ -101,12 +101,12 @@ def check_test_names(pages: Mapping[str, str], texts: Mapping[str, str]) -> Iter
 
 def check_version(changelog: str, program: str) -> Iterator[str]:
     """Yield a finding unless the changelog begins with the version that the program says it is."""
-    told = re.search(r'^__version__ = "(.+)"$', program, re.MULTILINE)
+    told = re.search(r'^VERSION = "(.+)"$', program, re.MULTILINE)
     newest = re.search(r"^## (\S+)", changelog, re.MULTILINE)
     if not (told and newest and told[1] == newest[1]):
         yield (
             f"CHANGELOG.md:1: its newest version is {newest[1] if newest else None}, "
-            f"and oaiserve.py says {told[1] if told else None}"
+            f"and the program says {told[1] if told else None}"
         )
 
 

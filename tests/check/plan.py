@@ -6,7 +6,8 @@
     relay -> errors, wire, exchange, service/log
 
 A room is a module or a folder of the package. A line names what the room may import beside itself, or load later: rooms
-that stand above it, or a part of one; after a comma it goes on in the next line. `nothing` is written out.
+that stand above it, or a part of one; after a comma it goes on in the next line. `nothing` is written out, and
+`everything` stands for all rooms above.
 `Pure: wire.` lists the rooms that know neither an event loop nor a clock. People read that docstring first, so the plan
 is written there alone.
 """
@@ -26,10 +27,14 @@ class BadPlan(Exception):
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """Rooms by name, in order, each with what it may import; `pure` rooms know no event loop and no clock."""
+    """Rooms by name, in order, each with what it may import; `pure` rooms know no event loop and no clock.
+
+    Those that may import `everything` need not do so.
+    """
 
     arrows: dict[str, tuple[str, ...]]
     pure: tuple[str, ...]
+    everything: tuple[str, ...] = ()
 
     def room_of(self, module: str) -> str | None:
         """Return the room that holds a module, the innermost one; both are paths from the package, without `.py`."""
@@ -45,10 +50,16 @@ def covers(place: str, module: str) -> bool:
 def read_plan(docstring: str) -> Plan | None:
     """Return the plan that a docstring draws, or None where it draws none; BadPlan when it cannot hold."""
     arrows: dict[str, tuple[str, ...]] = {}
+    everything: list[str] = []
     for room, imports in _LINE.findall(docstring):
         if room in arrows:
             raise BadPlan(f"{room} stands in the plan twice")
-        targets = () if imports == "nothing" else tuple(re.split(r",\s+", imports))
+        targets = tuple(re.split(r",\s+", imports))
+        if imports == "nothing":
+            targets = ()
+        elif imports == "everything":
+            targets = tuple(arrows)
+            everything.append(room)
         for target in targets:
             if not re.fullmatch(r"[\w/]+", target):
                 raise BadPlan(f"{room} -> {imports}: expected rooms with ', ' between them, or the word nothing")
@@ -62,4 +73,4 @@ def read_plan(docstring: str) -> Plan | None:
     for room in pure:
         if room not in arrows:
             raise BadPlan(f"Pure: {room} is no room of the plan")
-    return Plan(arrows, pure)
+    return Plan(arrows, pure, tuple(everything))

@@ -28,6 +28,7 @@ CALLED_BY_OTHERS = {
     "sizehint": "asyncio passes it to get_buffer",
     "pytest_configure": "pytest calls it of a module that it is told to load",
     "use_faults": "a program calls it of its session",
+    **dict.fromkeys(("__getattr__", "__dir__"), "Python asks it for a module's names (PEP 562)"),
     "has_location": "Python reads it of a module's spec",
 }
 
