@@ -22,6 +22,7 @@ from protocol.wire.long_json import (
     MOST_DIGITS,
     MOST_VALUES,
     BadJson,
+    is_wide,
     parse_long_json,
 )
 
@@ -295,3 +296,15 @@ def test_what_is_nested_too_deeply_for_pieces_is_charged_for_what_it_takes():
 
     work_with_pauses(pause, lambda: parse_long_json(text))
     assert pauses > 60  # of 40,000 values about half are read by themselves
+
+
+@pytest.mark.parametrize(
+    ("text", "is_it"),
+    [
+        ("plain", False), ("caf\u00e9 \u4e2d\u6587 \uffff", False), ("a\U00010000", True), ("\u4e2d\U0001f600b", True),
+        ("\U000fffff", True), ("\U0010ffff", True), (r"\u4e2d\n", False), (r"\ud83d\ude00", True), (r"\uDBFF\uDFFF", True),
+        (r"\ud7ff \udc00", False), (r"\\ud", False), (r"\u", False),
+    ],
+)  # fmt: skip
+def test_what_is_beyond_the_bmp_is_seen_raw_or_escaped(text: str, is_it: bool) -> None:
+    assert is_wide(f'["{text}"]'.encode("utf-8", "surrogatepass")) is is_it
