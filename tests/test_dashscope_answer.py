@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 from dashscope_samples import (
@@ -17,6 +18,8 @@ from dashscope_samples import (
 )
 
 from protocol.dashscope.mapping.answer import chat_completion, merge_completions, openai_usage
+from protocol.dashscope.mapping.plain_completion import plain_completion
+from protocol.wire.json_text import encode_json
 
 
 def complete(answer: bytes | dict, **options: object) -> dict:
@@ -214,3 +217,30 @@ def test_merges_completions_of_one_choice_each() -> None:
     ]
     assert merged["usage"]["total_tokens"] == 52
     assert merged["usage"]["completion_tokens_details"] == {"reasoning_tokens": 7}
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_the_usual_completion_is_written_as_any_other(seed: int) -> None:
+    rolls = random.Random(seed)
+    written = 0
+    for _ in range(400):
+        message = {
+            "role": "assistant",
+            "content": rolls.choice(["a", 'q"\\\n%s', "é😀\ud800", "", None, [{"text": "p"}], 7]),
+        }
+        if rolls.random() < 0.2:
+            message.update(rolls.choice([{"reasoning_content": "r"}, {"tool_calls": []}, {"reasoning_content": ""}]))
+        holder = {"message": message, "finish_reason": rolls.choice(["stop", "stop", "length", "null", None, "odd", 3])}
+        if rolls.random() < 0.2:
+            holder.update(rolls.choice([{"index": 0}, {"index": 1}, {"index": None}, {"logprobs": None}]))
+        usage: object = {"input_tokens": 3, "output_tokens": rolls.choice([0, 5, True, None])}
+        if rolls.random() < 0.5:
+            usage = rolls.choice(
+                [{**usage, "total_tokens": 9}, {**usage, "total_tokens": None}, {**usage, "image": 1}, None]
+            )
+        output = rolls.choice([{"choices": [holder]}] * 6 + [{"choices": [holder] * 2}, {"text": "t"}, None])
+        native = {"output": output, "usage": usage, "request_id": rolls.choice(["r", 'q"%d', "", None])}
+        plain = plain_completion(native, facts("TEXT%s"))
+        assert plain is None or plain == encode_json(chat_completion(native, facts("TEXT%s")))
+        written += plain is not None
+    assert written

@@ -22,6 +22,7 @@ from protocol.dashscope.mapping.errors import DashScopeError, upstream_bad_respo
 from protocol.dashscope.mapping.learned import NOTHING_LEARNED, Learned, LearnedMemory
 from protocol.dashscope.mapping.legacy import chat_request_for_completion, text_completion, text_completion_chunk
 from protocol.dashscope.mapping.native import NativeCall
+from protocol.dashscope.mapping.plain_completion import plain_completion
 from protocol.dashscope.mapping.stream import ChatStreamTranslator, parallel_translators
 from protocol.dashscope.request_body import BodyReader
 from protocol.dashscope.streaming import ChatEvents, TranslatedBody, encode_events, streamed_response, translated_events
@@ -159,8 +160,11 @@ class ChatEndpoints:
 
     def _whole(self, plan: ChatPlan, caller: Caller, legacy: bool, body: bytes, answer: UpstreamAnswer) -> Response:
         """Return our answer for the whole body of the only call's."""
-        completion = self._completion(plan, self._client.read_object(body, answer, caller))
-        written = encode_json(text_completion(completion) if legacy else completion)
+        native = self._client.read_object(body, answer, caller)
+        written = None if legacy else plain_completion(native, self._facts(plan))
+        if written is None:
+            completion = self._completion(plan, native)
+            written = encode_json(text_completion(completion) if legacy else completion)
         return Response(200, JSON_FIELDS, written, None, caller.answer_id)
 
     async def _ask(self, plan: ChatPlan, call: NativeCall, caller: Caller) -> JsonObject:

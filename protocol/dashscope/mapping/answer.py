@@ -17,8 +17,8 @@ from protocol.wire.json_text import JsonObject
 UNFINISHED = (None, "", "null")
 _FINISH_REASONS = ("stop", "length", "tool_calls", "content_filter")
 
-# What a usage has that tells no details.
-_SUMS = frozenset(("input_tokens", "output_tokens", "total_tokens"))
+#: What a usage has that tells no details.
+SUMS_OF_USAGE = frozenset(("input_tokens", "output_tokens", "total_tokens"))
 _PROMPT_MODALITIES = ("audio_tokens", "image_tokens", "video_tokens", "text_tokens")
 # What the explicit cache tells of itself; OpenAI has no field for it.
 _CACHE_DETAILS = ("cache_creation_input_tokens", "cache_creation", "cache_type")
@@ -201,7 +201,7 @@ def openai_usage(native: object) -> JsonObject:
     completion = token_count(usage, "output_tokens")
     prompt_details: JsonObject = {"cached_tokens": 0}
     completion_details = {"reasoning_tokens": 0}
-    if not usage.keys() <= _SUMS:
+    if not usage.keys() <= SUMS_OF_USAGE:
         prompt_details, completion_details = _usage_details(usage)
     return {
         "prompt_tokens": prompt,

@@ -34,9 +34,8 @@ from protocol.dashscope.mapping.models import (
     endpoint_for,
     is_wrong_endpoint,
     no_endpoint_error,
-    refuse_impossible_model,
+    possible_traits,
     takes_several_choices,
-    traits_of,
 )
 from protocol.dashscope.mapping.native import SEED_MODULUS, NativeCall
 from protocol.dashscope.mapping.parameters import (
@@ -46,7 +45,7 @@ from protocol.dashscope.mapping.parameters import (
     wants_json,
 )
 from protocol.dashscope.mapping.parts import has_media_parts
-from protocol.dashscope.mapping.thinking import is_thinking
+from protocol.dashscope.mapping.thinking import thinks
 from protocol.dashscope.mapping.tools import (
     SOME_CALL_NOTE,
     forced_function,
@@ -107,6 +106,7 @@ class ChatPlan:
         endpoint: str,
         endpoint_forced: bool,
         calls: typing.Sequence[NativeCall],
+        cumulative: bool,
         stream: bool,
         aggregate: bool,
         include_usage: bool,
@@ -120,7 +120,7 @@ class ChatPlan:
         self.endpoint = endpoint
         self.endpoint_forced = endpoint_forced
         self.calls = tuple(calls)
-        self.cumulative = not traits_of(model).streams_increments
+        self.cumulative = cumulative
         self.stream = stream
         self.aggregate = aggregate
         self.include_usage = include_usage
@@ -148,7 +148,7 @@ def plan_chat(
     routes nor what media parts need. Raises the ApiError 400 that names the field at fault.
     """
     model = required_text(request, "model")
-    refuse_impossible_model(model)
+    traits = possible_traits(model)
     messages = optional_list(request, "messages")
     if not messages:
         raise refuse_field("messages", "a non-empty list", messages)
@@ -158,11 +158,14 @@ def plan_chat(
 
     has_tools = not _TOOL_FIELDS.isdisjoint(request)
     parameters, notes, forced, forcing = _forced_parameters(request, model, messages, learned, has_tools=has_tools)
-    traits = traits_of(model)
     if traits.takes_one_message:
         messages = one_message(messages, parameters)
-    thinking = is_thinking(model, parameters)
-    aggregate = not stream and (learned.must_stream or _must_stream(model, parameters, thinking))
+    thinking = thinks(traits.thinking, parameters)
+    # Hybrid models refuse to think in a plain call, and what a plain call has not said within 300 s is lost.
+    must_stream = (
+        thinking or traits.is_stream_only or learned.must_stream or bool(parameters.get("enable_code_interpreter"))
+    )
+    aggregate = must_stream and not stream
 
     has_media = has_media_parts(messages)
     endpoint = endpoint_for(model, has_media, routes, learned.endpoint)
@@ -176,7 +179,16 @@ def plan_chat(
         model=model,
         endpoint=endpoint,
         endpoint_forced=has_media,
-        calls=_make_calls(model, endpoint, native, parameters, stream or aggregate, thinking),
+        calls=_make_calls(
+            model,
+            endpoint,
+            native,
+            parameters,
+            thinking=thinking,
+            stream=stream or aggregate,
+            incremental=traits.streams_increments,
+        ),
+        cumulative=not traits.streams_increments,
         stream=stream,
         aggregate=aggregate,
         include_usage=include_usage,
@@ -263,7 +275,7 @@ def _other_endpoint(endpoint: str) -> str:
 
 def _read_stream(request: typing.Mapping[str, typing.Any]) -> tuple[bool, bool]:
     stream = bool(optional_flag(request, "stream"))
-    options = optional_object(request, "stream_options")
+    options = optional_object(request, "stream_options") if "stream_options" in request else None
     if options is None:
         return stream, False
     if not stream:
@@ -282,31 +294,29 @@ def _refuse_audio_output(request: typing.Mapping[str, typing.Any]) -> None:
         raise refuse_field("audio", "no such field, for DashScope's native chat has no spoken output", request["audio"])
 
 
-def _must_stream(model: str, parameters: JsonObject, thinking: bool) -> bool:
-    """Tell whether to make a stream and put it together, where the client wants no stream.
-
-    Hybrid models refuse to think in a plain call, and what a plain call has not said within 300 s is lost.
-    """
-    return thinking or traits_of(model).is_stream_only or bool(parameters.get("enable_code_interpreter"))
-
-
 def _make_calls(
     model: str,
     endpoint: str,
     messages: list[JsonObject],
     parameters: JsonObject,
-    stream: bool,
+    *,
     thinking: bool,
+    stream: bool,
+    incremental: bool,
 ) -> list[NativeCall]:
-    """Return the native call, or one a choice where the model gives one at a time."""
+    """Return the native call, or one a choice where the model gives one at a time.
+
+    `incremental` says that the events of a stream can say each word once.
+    """
     parameters["result_format"] = "message"
     parameters.pop("incremental_output", None)
-    if stream and traits_of(model).streams_increments:
+    if stream and incremental:
         parameters["incremental_output"] = True
     variants = [parameters]
-    choices = parameters.get("n", 1)
-    if choices != 1 and not (takes_several_choices(model) and not thinking and "tools" not in parameters):
-        variants = _single_choices(parameters, choices)
+    if "n" in parameters:
+        takes_several = takes_several_choices(model) and not thinking and "tools" not in parameters
+        if parameters["n"] != 1 and not takes_several:
+            variants = _single_choices(parameters, parameters["n"])
     return [
         NativeCall(
             ENDPOINT_PATHS[endpoint],

@@ -320,7 +320,12 @@ def _error_object(body: bytes) -> JsonObject | None:
 
 def _json_object(body: bytes) -> JsonObject | None:
     try:
-        value = STRICT_JSON.decode(body.decode("utf-8-sig"))
+        text = body.decode("utf-8")
+        if text[:1] == "{":  # nearly always, and then an object to the end, without a look around it
+            value, end = STRICT_JSON.raw_decode(text)
+            if end == len(text):
+                return typing.cast(JsonObject, value)
+        value = STRICT_JSON.decode(text[1:] if text[:1] == "\ufeff" else text)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None

@@ -37,7 +37,33 @@ def native_messages(
     Several system messages are joined to one, which comes first. Without `one_system` each stays where it is, and the
     notes go to the first that is no reference to files. Raises the 400 that names the message and the part at fault.
     """
-    return _Mapper(multimodal, one_system).map_all(messages, system_notes)
+    plain = None if system_notes or not one_system else _plain_messages(messages, multimodal)
+    return _Mapper(multimodal, one_system).map_all(messages, system_notes) if plain is None else plain
+
+
+def _plain_messages(messages: typing.Sequence[object], multimodal: bool) -> list[JsonObject] | None:
+    """Return the messages of a talk in plain texts, as nearly all are; None for any other.
+
+    It is what the _Mapper makes of them, in a third of the time.
+    """
+    instructions: list[str] = []
+    mapped: list[JsonObject] = []
+    for message in messages:
+        if type(message) is not dict or len(message) != 2:
+            return None
+        role, text = message.get("role"), message.get("content")
+        if type(text) is not str or not text:
+            return None
+        if role == "user" or role == "assistant":
+            mapped.append({"role": role, "content": [{"text": text}] if multimodal else text})
+        elif role == "system" or role == "developer":
+            instructions.append(text)
+        else:
+            return None
+    if instructions:
+        text = _SYSTEM_SEPARATOR.join(instructions)
+        mapped.insert(0, {"role": "system", "content": [{"text": text}] if multimodal else text})
+    return mapped
 
 
 def mentions_json(messages: typing.Sequence[object]) -> bool:
@@ -59,38 +85,6 @@ class _Mapper:
         self._legacy_call_id = ""
 
     def map_all(self, messages: typing.Sequence[object], system_notes: typing.Sequence[str]) -> list[JsonObject]:
-        plain = self._map_plain(messages, system_notes)
-        return self._map_each(messages, system_notes) if plain is None else plain
-
-    def _map_plain(
-        self, messages: typing.Sequence[object], system_notes: typing.Sequence[str]
-    ) -> list[JsonObject] | None:
-        """Return the messages of a talk in plain texts, as nearly all are; None for any other.
-
-        It is what `_map_each` makes of them, in a third of the time.
-        """
-        if system_notes or not self._one_system:
-            return None
-        instructions: list[str] = []
-        mapped: list[JsonObject] = []
-        for message in messages:
-            if type(message) is not dict or len(message) != 2:
-                return None
-            role, text = message.get("role"), message.get("content")
-            if type(text) is not str or not text:
-                return None
-            if role == "user" or role == "assistant":
-                mapped.append({"role": role, "content": [{"text": text}] if self._multimodal else text})
-            elif role == "system" or role == "developer":
-                instructions.append(text)
-            else:
-                return None
-        if instructions:
-            text = _SYSTEM_SEPARATOR.join(instructions)
-            mapped.insert(0, {"role": "system", "content": [{"text": text}] if self._multimodal else text})
-        return mapped
-
-    def _map_each(self, messages: typing.Sequence[object], system_notes: typing.Sequence[str]) -> list[JsonObject]:
         notes: list[list[JsonObject]] = [[{"text": note}] for note in system_notes]
         system_contents: list[list[JsonObject]] = []
         mappers = {

@@ -264,17 +264,18 @@ def model_key(model: str) -> str:
     return model.strip().lower().rpartition("/")[2]
 
 
-def refuse_impossible_model(model: str) -> None:
-    """Raise the 400 for a model that no native HTTP endpoint serves."""
-    reason = traits_of(model).impossible
-    if reason:
+def possible_traits(model: str) -> ModelTraits:
+    """Return the traits of a model, or raise the 400 for one that no native HTTP endpoint serves."""
+    traits = traits_of(model)
+    if traits.impossible:
         raise ApiError(
             400,
-            f"The model '{model}' cannot be reached here: {reason}.",
+            f"The model '{model}' cannot be reached here: {traits.impossible}.",
             type="invalid_request_error",
             param="model",
             code="model_not_supported",
         )
+    return traits
 
 
 def endpoint_for(

@@ -66,7 +66,9 @@ class NativeCall:
         Raises the 400 for a body that is nested too deeply to be written again.
         """
         try:
-            return encode_long_json(self.body, _encode) if is_long else _encode(self.body)
+            if is_long:
+                return encode_long_json(self.body, _encode)
+            return write_json(self.body).encode("utf-8", "replace")
         except RecursionError as exc:
             raise ApiError(400, "The request body is nested too deeply", type="invalid_request_error") from exc
 

@@ -104,7 +104,11 @@ def _read_budget(request: typing.Mapping[str, typing.Any]) -> int | None:
 
 def is_thinking(model: str, parameters: JsonObject) -> bool:
     """Tell whether the model thinks, as far as it is known, when it is called with these parameters."""
-    thinking = traits_of(model).thinking
+    return thinks(traits_of(model).thinking, parameters)
+
+
+def thinks(thinking: str, parameters: JsonObject) -> bool:
+    """Tell whether a model that thinks in this way (`thinking_of`) does, when it is called with these parameters."""
     if thinking in (ALWAYS_THINKING, NEVER_THINKING):
         return thinking == ALWAYS_THINKING or parameters.get("enable_thinking") is True
     switch = parameters.get("enable_thinking")
