@@ -148,8 +148,9 @@ class Request:
     `id` is the caller's x-request-id when that is sane, else made here. The log knows the request by it, and so does
     the client, unless the answer carries another one. `peer` is the client's address. `path` is the target's,
     percent-encoded as it came and without the query; a door may lead to another one. `deadline` is when all attempts
-    must be over, in the loop's time, 0 for never. `key_origin` is the only one that may get the caller's own key, None
-    while any may.
+    must be over, in the loop's time, 0 for never. `came_at` is when its endpoint could be asked, in the same time: with
+    its body, where that is held; 0 where nobody has noted it. `key_origin` is the only one that may get the caller's
+    own key, None while any may.
 
     What a backend holds for a request besides its body is counted here, in the server's account of all that is held
     (`account`), and given back when the request is over. `take` is what the instrument knows of it, None while that is
@@ -158,8 +159,8 @@ class Request:
     """
 
     __slots__ = (
-        "_account", "_first", "_json", "body", "charge", "deadline", "facts", "head", "held_bytes", "id", "key_origin",
-        "made_room", "path", "peer", "seen", "stream", "take",
+        "_account", "_first", "_json", "body", "came_at", "charge", "deadline", "facts", "head", "held_bytes", "id",
+        "key_origin", "made_room", "path", "peer", "seen", "stream", "take",
     )  # fmt: skip
 
     def __init__(self, head: RequestHead, id: str, peer: str, account: HeldBytes | None = None) -> None:
@@ -177,6 +178,7 @@ class Request:
         #: Bytes that are counted already for what will be read of the body, which was let in with them.
         self.made_room = 0
         self.stream: typing.AsyncIterator[bytes] | None = None
+        self.came_at = 0.0
         self.deadline = 0.0
         self.key_origin: str | None = None
         self.take: Take | None = None
@@ -247,7 +249,9 @@ class Request:
         """Return the same request under another id."""
         other = Request(self.head, id, self.peer)
         other.path, other.body, other.stream, other.made_room = self.path, self.body, self.stream, self.made_room
-        other.deadline, other.key_origin, other.take = self.deadline, self.key_origin, self.take
+        other.came_at, other.deadline, other.key_origin, other.take = (
+            self.came_at, self.deadline, self.key_origin, self.take,
+        )  # fmt: skip
         other.charge, other.seen = self.charge, self.seen
         other._first = self._first or self
         return other
@@ -256,7 +260,7 @@ class Request:
         """Return the same request with another head, which leads to the same endpoint, and without its body."""
         other = Request(head, self.id, self.peer)
         other.path, other.deadline, other.key_origin = self.path, self.deadline, self.key_origin
-        other.take, other.charge, other.seen = self.take, self.charge, self.seen
+        other.came_at, other.take, other.charge, other.seen = self.came_at, self.take, self.charge, self.seen
         other._first = self._first or self
         return other
 

@@ -52,6 +52,10 @@ class Pacer:
         """Return the time in seconds."""
         return self._loop.time() + self._ahead
 
+    def at(self, when: float) -> float:
+        """Return what this time is when the loop's is `when`, if it is advanced no more."""
+        return when + self._ahead
+
     def advance(self, seconds: float) -> None:
         """Let so many seconds pass at once."""
         self._ahead += seconds

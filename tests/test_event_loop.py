@@ -7,6 +7,7 @@ import contextlib
 import gc
 import os
 import resource
+import select
 import socket
 import sys
 
@@ -27,7 +28,7 @@ def punctual_selectors() -> set[int]:
 
 @pytest.mark.parametrize(
     "timeout, waited",
-    [(0.0004, [0.0004]), (0.0196, [0.0196]), (0.0, []), (-1.0, []), (0.1, []), (30.0, []), (None, [])],
+    [(0.0004, [0.0004]), (0.0996, [0.0996]), (0.0, []), (-1.0, []), (0.1, []), (30.0, []), (None, [])],
 )
 def test_a_short_wait_is_exact_and_a_long_one_is_left_to_epoll(timeout: float | None, waited: list[float]) -> None:
     came: list[float] = []
@@ -42,6 +43,25 @@ def test_a_short_wait_is_exact_and_a_long_one_is_left_to_epoll(timeout: float | 
         other.send(b"x")  # so that epoll has something, and none of these waits lasts
         assert selector.select(timeout) == [(key, 1)]
     assert came == waited
+
+
+def test_a_long_wait_ends_before_its_time_and_asyncio_waits_exactly_for_the_rest() -> None:
+    waited: list[float] = []
+
+    async def main() -> None:
+        for _ in range(50):  # on a busy machine epoll may be late by as much
+            await asyncio.sleep(0.12)
+            if waited:
+                break
+
+    def wait(readable, writable, exceptional, seconds):
+        waited.append(seconds)
+        return select.select(readable, writable, exceptional, seconds)
+
+    loop = asyncio.SelectorEventLoop(event_loop.PunctualSelector(wait))
+    loop.run_until_complete(main())
+    loop.close()
+    assert waited and max(waited) < 0.1
 
 
 def test_nothing_has_come_when_a_short_wait_is_over() -> None:

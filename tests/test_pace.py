@@ -385,10 +385,9 @@ def test_a_client_that_leaves_makes_room_at_once(loop):
 
 def test_a_plain_answer_comes_with_its_last_word_and_gives_its_slot_back(loop):
     pace = paced(loop, first="0.5", between="0.1", slots="1")
-    moment = pace.moment(b"", (), 0)
 
     def ask():
-        return loop.create_task(pace.after("answer", 6, moment, pace.time()))
+        return loop.create_task(pace.after("answer", 6, pace.moment(b"", (), 0)))
 
     first, left, third = ask(), ask(), ask()
     loop.advance(0.5)
@@ -400,6 +399,25 @@ def test_a_plain_answer_comes_with_its_last_word_and_gives_its_slot_back(loop):
     last = ask()
     loop.advance(1.002)
     assert last.done() and third.cancelled()
+
+
+def test_time_begins_when_the_request_came_and_not_when_its_answer_is_made(loop):
+    """The first answer of a kind waits for its code, 60 ms: its first word would be as late, and all behind it."""
+    pace = paced(loop, first="0.5", between="0.1")
+    came_at = loop.time()
+    loop.advance(0.06)
+    late = Client(loop, pace.stream([b"0", b"1"], pace.moment(b"", (), 0, came_at)))
+    plain = loop.create_task(pace.after("answer", 1, pace.moment(b"", (), 0, came_at)))
+    loop.advance(0.438)
+    assert not late.came and not plain.done()
+    loop.advance(0.104)
+    assert [round(when, 2) for when, _ in late.came] == [0.44, 0.54] and plain.done()
+
+
+def test_a_request_that_came_before_the_clock_was_moved_on_is_as_far_on_as_the_loop_says(loop):
+    pacer = Pacer(loop)
+    pacer.advance(100)
+    assert pacer.at(loop.time()) == pacer.time()
 
 
 # ---- lengths --------------------------------------------------------------------------------------------------------

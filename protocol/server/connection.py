@@ -316,6 +316,7 @@ class Connection(asyncio.BufferedProtocol):
         peer = self._peer if self._proxied is None else self._proxied.client(head)
         request = new_request(server, head, facts, peer)
         request.body = body
+        request.came_at = started_at
         if server.on_request is not None:
             server.on_request(request)
         data, answer_id = b"", ""

@@ -170,6 +170,7 @@ class Exchange:
         """Ask the endpoint, which has the body or reads it, and send what it answers; see Request for `made_room`."""
         request, endpoint = self._request, self._endpoint
         request.body = body
+        request.came_at = self._server.time()
         request.made_room = made_room
         if request.facts.direct_endpoint is endpoint and len(body) <= LONG_BODY:
             self.take(ask(self._server, endpoint, request))

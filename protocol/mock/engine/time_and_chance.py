@@ -14,7 +14,7 @@ import random
 import typing
 
 from protocol.decided import by_request, decided_pace, drawn_bits, seconds_moved_on
-from protocol.exchange import Paced, Response
+from protocol.exchange import Paced, Request, Response
 from protocol.mock.pace.moment import Moment, Pace
 from protocol.mock.settings import MockSettings, PaceSettings
 from protocol.on_demand import load
@@ -143,7 +143,7 @@ class TimeAndChance:
         pace = self._current_pace()
         if pace is not None:
             moment = moment or pace.moment(self.key_of(b"%d" % words), (), 0)
-            return moment.pace.after(answer, words, moment, moment.pace.time())
+            return moment.pace.after(answer, words, moment)
         if not self.is_paced:
             return answer
         settings = self.settings
@@ -183,12 +183,15 @@ class TimeAndChance:
             self._keys = typing.cast(_Keys, request_keys(seed, repeats=self.settings.freeze))
         return self._keys.next(said)
 
-    def moment(self, key: bytes, read_words: typing.Callable[[], typing.Sequence[str]], tokens: int) -> Moment | None:
-        """Return how the answer to a prompt of so many tokens is timed, None without a pace."""
+    def moment(
+        self, key: bytes, read_words: typing.Callable[[], typing.Sequence[str]], tokens: int, came_at: float
+    ) -> Moment | None:
+        """Return how the answer to a prompt of so many tokens is timed, whose request came then; None at no pace."""
         pace = self._current_pace()
         if pace is None:
             return None
-        return pace.moment(key or self.key_of(b"%d" % tokens), read_words() if pace.knows_prompts else (), tokens)
+        words = read_words() if pace.knows_prompts else ()
+        return pace.moment(key or self.key_of(b"%d" % tokens), words, tokens, came_at)
 
     def text(self, body: JsonObject, key: bytes) -> str:
         """Return what the answer to a request says, which is as long as the settings and the request want it."""
@@ -225,3 +228,8 @@ class TimeAndChance:
         (pace,) = load("mock pace")
         assert self._find_pace is not None, "whoever names a pace says where they are"
         return typing.cast(Pace, pace(name, self._find_pace(name), self.pacer))
+
+
+def arrival_of(request: Request | None) -> float:
+    """Return when a request came, 0 for one that came as a line of a file."""
+    return 0.0 if request is None else request.came_at

@@ -114,7 +114,7 @@ class ChatCompletions:
             said = said or self._said(body, messages, text, len(request.body), budget)
             told = said[0].reply.told
             words = prompt_words(messages)
-            moment = time.moment(key, lambda: prompt_tokens(messages), words)
+            moment = time.moment(key, lambda: prompt_tokens(messages), words, request.came_at)
             cached = 0 if moment is None else moment.cached_tokens
             head = CompletionHead(
                 self._world.new_id("chatcmpl-"), self._world.now(), model, words, cached,

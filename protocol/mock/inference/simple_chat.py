@@ -69,7 +69,7 @@ class SimpleChat:
         words = usual_words(body, self._fixed.tokens, is_long=len(request.body) > COUNTED_AT_ONCE)
         if not words or body["model"].startswith(FAULT_NAMES):
             return self.answer_other(request)
-        moment = time.moment(time.key_of(request.body), tuple, words)
+        moment = time.moment(time.key_of(request.body), tuple, words, request.came_at)
         if moment is None:
             return self.answer_other(request)
         return self._fixed.answer_at(moment, body, body["model"], words)

@@ -13,6 +13,7 @@ from protocol.mock.answer.logprobs import text_logprobs
 from protocol.mock.answer.reply import Reply
 from protocol.mock.answer.spoken import caller_of, speaker_for
 from protocol.mock.engine.resources import Handler
+from protocol.mock.engine.time_and_chance import arrival_of
 from protocol.mock.engine.world import Call, World
 from protocol.mock.inference.chat import (
     asked_model,
@@ -83,7 +84,9 @@ class TextCompletions:
                     if top is not None:
                         logprobs = text_logprobs(shown, len(echo), top, seed if type(seed) is int else 0, offset)
                     choices.append(Choice(shown, reason, logprobs=logprobs, echoed=len(echo)))
-            moment = time.moment(key, lambda: [piece.strip() for prompt in given for piece in prompt], words)
+            moment = time.moment(
+                key, lambda: [piece.strip() for prompt in given for piece in prompt], words, arrival_of(call.request)
+            )
             cached = 0 if moment is None else moment.cached_tokens
             head = CompletionHead(world.new_id("cmpl-"), world.now(), model, words, cached, usage)
             if body.get("stream"):

@@ -16,8 +16,11 @@ class Pace(typing.Protocol):
     def knows_prompts(self) -> bool:
         """Whether it matters what stands in a prompt, and not only how long it is."""
 
-    def moment(self, key: bytes, words: typing.Sequence[str], tokens: int) -> Moment:
-        """Return how an answer is timed, to a prompt of so many tokens; `words` are those if it `knows_prompts`."""
+    def moment(self, key: bytes, words: typing.Sequence[str], tokens: int, came_at: float = 0.0) -> Moment:
+        """Return how an answer is timed, to a prompt of so many tokens; `words` are those if it `knows_prompts`.
+
+        `came_at` is when its request came (Request); without it, that is now.
+        """
 
     def gaps(self, moment: Moment) -> typing.Iterator[float]:
         """Yield the seconds before each word of an answer, for as many words as anybody asks for."""
@@ -25,23 +28,22 @@ class Pace(typing.Protocol):
     def stream(self, frames: typing.Sequence[bytes], moment: Moment) -> Pushed:
         """Return a body whose frames leave when they are due; ApiError 429 where too many wait."""
 
-    def after(self, answer: _Thing, words: int, moment: Moment, began: float) -> typing.Awaitable[_Thing]:
+    def after(self, answer: _Thing, words: int, moment: Moment) -> typing.Awaitable[_Thing]:
         """Return an answer when its last word is due; ApiError 429 where too many wait."""
-
-    def time(self) -> float:
-        """Return when the answer under way begins."""
 
 
 class Moment(typing.NamedTuple):
     """How an answer is timed, at which pace: seconds to its first word, and the key by which the others are drawn.
 
-    `cached_tokens` are those of the prompt that need not be worked out.
+    `cached_tokens` are those of the prompt that need not be worked out. The seconds begin at `began`, in the pacer's
+    time.
     """
 
     pace: Pace
     key: bytes
     first: float
-    cached_tokens: int = 0
+    cached_tokens: int
+    began: float
 
 
 class Timing(typing.Protocol):

@@ -52,11 +52,17 @@ class Pace:
         """Whether it matters what stands in a prompt, and not only how long it is."""
         return self._cache is not None
 
-    def moment(self, key: bytes, words: typing.Sequence[str], tokens: int) -> Moment:
-        """Return how an answer is timed, to a prompt of so many tokens; `words` are those if it `knows_prompts`."""
+    def moment(self, key: bytes, words: typing.Sequence[str], tokens: int, came_at: float = 0.0) -> Moment:
+        """Return how an answer is timed, to a prompt of so many tokens; `words` are those if it `knows_prompts`.
+
+        Its time begins when its request came (`came_at`, in the loop's time; now without it), or before the clock was
+        moved on meanwhile: code that the first answer of a kind waits for is part of the time to its first word.
+        """
         cached = self._cache.take(words) if self._cache is not None else 0
         first = self._first.one(b"first" + key) + self._prefill * max(0, tokens - cached)
-        return Moment(self, key, first, cached)
+        pacer = self._make_pacer()
+        began = pacer.at(came_at) if came_at else pacer.time()
+        return Moment(self, key, first, cached, began - seconds_moved_on())
 
     def times(self, moment: Moment, count: int) -> typing.Sequence[float]:
         """Return when each of so many words is due, in seconds after the start."""
@@ -73,17 +79,14 @@ class Pace:
     def stream(self, frames: typing.Sequence[bytes], moment: Moment) -> Pushed:
         """Return a body whose frames leave when they are due; ApiError 429 where too many wait for a slot."""
         stream = PacedStream(frames, self.times(moment, len(frames)), self.slots, self._make_pacer())
-        self.slots.enter(stream, self.time())
+        self.slots.enter(stream, moment.began)
         return stream
 
-    async def after(self, answer: _Thing, words: int, moment: Moment, began: float) -> _Thing:
-        """Return an answer when its last word is due; ApiError 429 where too many wait for a slot.
-
-        `began` is when it was asked for, in the pacer's time.
-        """
+    async def after(self, answer: _Thing, words: int, moment: Moment) -> _Thing:
+        """Return an answer when its last word is due; ApiError 429 where too many wait for a slot."""
         pacer = self._make_pacer()
         pause = Pause(self.times(moment, max(1, words))[-1], pacer)
-        self.slots.enter(pause, began)
+        self.slots.enter(pause, moment.began)
         try:
             await pause.over
         except asyncio.CancelledError:
@@ -91,10 +94,6 @@ class Pace:
             raise
         self.slots.leave(pause, pause.ends_at)
         return answer
-
-    def time(self) -> float:
-        """Return when the answer under way begins, in the pacer's time: now, or before the clock was moved on."""
-        return self._make_pacer().time() - seconds_moved_on()
 
 
 def _draws(name: str, settings: PaceSettings, option: str) -> Draws:

@@ -15,6 +15,7 @@ from protocol.mock.answer.cost import MOST_ANSWER_BYTES, answered, budget_at_onc
 from protocol.mock.answer.spoken import Caller, Speaker, caller_of, speaker_for
 from protocol.mock.engine.resources import Handler, deleted_answer, page_of
 from protocol.mock.engine.store import Record
+from protocol.mock.engine.time_and_chance import arrival_of
 from protocol.mock.engine.world import Call, World
 from protocol.mock.responses.background import BackgroundResponses, BackgroundState
 from protocol.mock.responses.events import Frames, Obfuscate, padding, response_frames
@@ -78,16 +79,16 @@ class Responses:
         body = self._world.conforming(call.operation.key, call.body)
         key = b"" if self._world.time.is_plain else self._world.key_of(encode_json(call.body))
         speaker = speaker_for(caller_of(call.request), "responses", body)
-        return answered(lambda budget: self._created(body, key, speaker, budget))
+        return answered(lambda budget: self._created(body, key, speaker, arrival_of(call.request), budget))
 
     def _created(
-        self, body: JsonObject, key: bytes, speaker: Speaker | None, budget: Budget
+        self, body: JsonObject, key: bytes, speaker: Speaker | None, came_at: float, budget: Budget
     ) -> JsonObject | Response | typing.Awaitable[JsonObject]:
         made = self._make(body, key, budget, speaker)
         if body.get("stream"):
             _refuse_long_stream(made.object)
         usage = made.object["usage"]
-        moment = self._world.moment(key, lambda: _read_words(made.context.all(), body), usage["input_tokens"])
+        moment = self._world.moment(key, lambda: _read_words(made.context.all(), body), usage["input_tokens"], came_at)
         if moment is not None:
             usage["input_tokens_details"]["cached_tokens"] = moment.cached_tokens
             made.object["usage"] = with_scripted(usage, made.told_usage)
