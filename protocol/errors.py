@@ -82,24 +82,24 @@ class UsageError(Exception):
 
 # What nobody should find in a message, because it is a password or may be a key: user information of a URL, a long word
 # of letters and digits, and what is marked as a key by its vendor. Ids are such words, too.
-_PASSWORD = re.compile(r"(?<=//)[^/@\s]+(?=@)")
+_PASSWORD = r"(?<=//)[^/@\s]+(?=@)"
 _SHORTEST_KEY = 8  # a shorter one may be a word
 _MARKED_KEY = re.compile(r"(?<![A-Za-z0-9])(?:sk|pk|rk|gsk|xai)[-_][!-.0-~]{4,}")
-_VENDORS_KEY = re.compile(r"\b(?:(?:sk|pk|rk|gsk|xai)[-_]|bearer )[!-~]{4,}", re.IGNORECASE)
+_VENDORS_KEY = r"(?i)\b(?:(?:sk|pk|rk|gsk|xai)[-_]|bearer )[!-~]{4,}"
 # It begins where nothing of it stands before: else each part of `a-a-a-…` would be tried, up to its end each time.
-_LONG_WORD = re.compile(r"(?<![\w-])-*([\w-]{20,})")
-_DIGIT = re.compile(r"[0-9]")
+_LONG_WORD = r"(?<![\w-])-*([\w-]{20,})"
+_DIGIT = r"[0-9]"
 # Of what came, as much is looked at for `evidence`: whatever is behind it is not shown.
 _MOST_EVIDENCE = 4_000
 
 
 def without_secrets(text: str) -> str:
     """Return a text without what may be a key or a password, in time that grows as the text does."""
-    return _LONG_WORD.sub(_without_key, _VENDORS_KEY.sub("***", _PASSWORD.sub("***", text)))
+    return re.sub(_LONG_WORD, _without_key, re.sub(_VENDORS_KEY, "***", re.sub(_PASSWORD, "***", text)))
 
 
 def _without_key(word: re.Match[str]) -> str:
-    return word[0].replace(word[1], "***") if _DIGIT.search(word[1]) else word[0]
+    return word[0].replace(word[1], "***") if re.search(_DIGIT, word[1]) else word[0]
 
 
 def without_keys(text: str, key: str) -> str:

@@ -12,16 +12,12 @@ from protocol.upstream.settings import AUTO, ConnectionSettings, parse_key, pars
 _DEFAULT_BASE = "https://dashscope.aliyuncs.com"
 _API_ROOT = "/api/v1"
 # Where DashScope's APIs begin on its hosts. What follows in a URL is one of their endpoints.
-_ROOTS = re.compile(r"(?:/api/v1|/compatible-(?:mode|api)(?:/v1)?|/apps/anthropic|/v1)(?:/.*)?")
+_ROOTS = r"(?:/api/v1|/compatible-(?:mode|api)(?:/v1)?|/apps/anthropic|/v1)(?:/.*)?"
 # The hosts of plans with a quota for coding tools, whose keys begin with sk-sp-.
-_PLAN_HOST = re.compile(
-    r"https?://(?:coding(?:-[a-z]+)?\.dashscope|(?:coding|token)-plan\.[a-z0-9-]+\.maas)\.aliyuncs\.com"
-)
+_PLAN_HOST = r"https?://(?:coding(?:-[a-z]+)?\.dashscope|(?:coding|token)-plan\.[a-z0-9-]+\.maas)\.aliyuncs\.com"
 # Alibaba Cloud Model Studio, "DashScope API reference": the hosts of the regions and of workspaces, all of one vendor.
-_VENDOR = re.compile(
-    r"https://(?:(?:[a-z0-9-]+\.)?dashscope(?:-[a-z0-9]+)?|[a-z0-9-]+\.[a-z0-9-]+\.maas)\.aliyuncs\.com"
-)
-_URL = re.compile(r"https?://[^\s/?#@]+(?:/[^\s?#]*)?", re.IGNORECASE)
+_VENDOR = r"https://(?:(?:[a-z0-9-]+\.)?dashscope(?:-[a-z0-9]+)?|[a-z0-9-]+\.[a-z0-9-]+\.maas)\.aliyuncs\.com"
+_URL = r"(?i)https?://[^\s/?#@]+(?:/[^\s?#]*)?"
 
 # The endpoints of chat by their names in protocol/dashscope/mapping/models.py, which is too long to load for two words.
 _CHAT_ENDPOINTS = ("text", "multimodal")
@@ -36,18 +32,18 @@ def parse_dashscope_url(text: str) -> str:
     hosts, and for the hosts of coding plans, which have no native API.
     """
     url = text.strip().rstrip("/") or _DEFAULT_BASE
-    if not _URL.fullmatch(url):
+    if not re.fullmatch(_URL, url):
         raise ValueError(f"expected an http or https URL, e.g. {_DEFAULT_BASE}")
     scheme, _, rest = url.partition("://")
     host, slash, path = rest.partition("/")
     origin = f"{scheme}://{host}".lower()
-    if _PLAN_HOST.fullmatch(origin):
+    if re.fullmatch(_PLAN_HOST, origin):
         raise ValueError(
             "expected a host with DashScope's native API; this one, of a coding plan, has only OpenAI's: "
             "put it under [relay] base_url"
         )
-    if _VENDOR.fullmatch(origin):
-        if not _ROOTS.fullmatch(slash + path) and path:
+    if re.fullmatch(_VENDOR, origin):
+        if not re.fullmatch(_ROOTS, slash + path) and path:
             raise ValueError(f"expected the host alone, or with {_API_ROOT}, e.g. {origin}")
         url = f"{scheme}://{host}{_API_ROOT}"
     elif _API_ROOT + "/" in slash + path + "/":
@@ -112,7 +108,7 @@ class DashScopeSettings(ConnectionSettings):
     @classmethod
     def owns_key(cls, destination: Destination, environ: typing.Mapping[str, str]) -> bool:
         """Tell whether the destination is DashScope's, or named by the environment as the key is."""
-        if _VENDOR.fullmatch(destination.origin):
+        if re.fullmatch(_VENDOR, destination.origin):
             return True
         try:
             named = parse_destination(parse_dashscope_url(environ.get("DASHSCOPE_BASE_URL", "")))

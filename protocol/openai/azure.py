@@ -26,7 +26,7 @@ from protocol.wire.http1.messages import Fields
 #: All of Azure's paths are below this, and none of OpenAI's.
 AZURE_ROOT = "/openai/"
 
-_ADDRESS = re.compile(r"/openai(?:(/v1)|/deployments/([^/]+))?(/[^/].*?)/?", re.DOTALL)
+_ADDRESS = r"(?s)/openai(?:(/v1)|/deployments/([^/]+))?(/[^/].*?)/?"
 
 # What only Azure has in a query.
 _PARAMETERS = frozenset(("api-version", "deployment"))
@@ -45,7 +45,7 @@ class AzureAddress(typing.NamedTuple):
 
 def azure_address(path: str) -> AzureAddress | None:
     """Read a path as Azure's; None for any that is not below AZURE_ROOT."""
-    match = _ADDRESS.fullmatch(path) if path.startswith(AZURE_ROOT) else None
+    match = re.fullmatch(_ADDRESS, path) if path.startswith(AZURE_ROOT) else None
     if match is None:
         return None
     version, deployment, rest = match.groups()

@@ -17,17 +17,17 @@ from protocol.errors import ApiError
 _MOST_LAYERS = 4
 
 # RFC 3986 §2.1. IIS also reads %u002e.
-_BROKEN_ESCAPE = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_WIDE_ESCAPE = re.compile(r"%u[0-9a-f]{4}", re.IGNORECASE)
+_BROKEN_ESCAPE = r"%(?![0-9A-Fa-f]{2})"
+_WIDE_ESCAPE = r"(?i)%u[0-9a-f]{4}"
 
 # RFC 3986 §2.3: letters, digits, "-", ".", "_" and "~" are unreserved.
-_NEEDLESS_ESCAPE = re.compile(r"%(4[1-9A-Fa-f]|5[0-9Aa]|6[1-9A-Fa-f]|7[0-9Aa]|3[0-9]|2[DdEe]|5[Ff]|7[Ee])")
+_NEEDLESS_ESCAPE = r"%(4[1-9A-Fa-f]|5[0-9Aa]|6[1-9A-Fa-f]|7[0-9Aa]|3[0-9]|2[DdEe]|5[Ff]|7[Ee])"
 
-_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
-_DOUBLED_SLASH = re.compile(r"//+")
+_CONTROL = r"[\x00-\x1f\x7f]"
+_DOUBLED_SLASH = r"//+"
 
 # Windows drops points and spaces at the end of a name, so that a segment of nothing else is a dot segment too.
-_DOT_SEGMENT = re.compile(r"(?:^|[/;]) *\.[. ]*(?:$|[/;?#])")
+_DOT_SEGMENT = r"(?:^|[/;]) *\.[. ]*(?:$|[/;?#])"
 
 # Characters that Windows and Unicode normalization turn into the ones that matter in a path.
 _LOOK_ALIKES = str.maketrans(
@@ -65,12 +65,12 @@ def check_path(path: str) -> None:
             404, f"The path has /v1 twice: {path[:100]!r}. Leave it out of the client's base URL, or out of the path.",
             code="unknown_url",
         )  # fmt: skip
-    if "//" in path and _is_harmless(_DOUBLED_SLASH.sub("/", path)):
+    if "//" in path and _is_harmless(re.sub(_DOUBLED_SLASH, "/", path)):
         raise ApiError(
             404, f"The path has two slashes in a row: {path[:100]!r}. The client's base URL should not end with one:"
-            f" {_DOUBLED_SLASH.sub('/', path)[:100]!r} is meant.", code="unknown_url",
+            f" {re.sub(_DOUBLED_SLASH, '/', path)[:100]!r} is meant.", code="unknown_url",
         )  # fmt: skip
-    if _BROKEN_ESCAPE.search(path):
+    if re.search(_BROKEN_ESCAPE, path):
         raise _refusal(path, "a % without two hexadecimal digits behind it")
     text = path
     for _ in range(_MOST_LAYERS + 1):
@@ -87,7 +87,7 @@ def plain_path(path: str) -> str:
 
     Those of all other characters stay as they came.
     """
-    return _NEEDLESS_ESCAPE.sub(_unescaped, path) if "%" in path else path
+    return re.sub(_NEEDLESS_ESCAPE, _unescaped, path) if "%" in path else path
 
 
 def _unescaped(match: re.Match[str]) -> str:
@@ -106,15 +106,15 @@ def meant_path(path: str) -> str:
 
 
 def _check_layer(path: str, text: str) -> None:
-    if _DOT_SEGMENT.search(text):
+    if re.search(_DOT_SEGMENT, text):
         raise _refusal(path, "'.' or '..' segments")
-    if _DOUBLED_SLASH.search(text):
+    if re.search(_DOUBLED_SLASH, text):
         raise _refusal(path, "two slashes in a row")
     if "\\" in text:
         raise _refusal(path, "a backslash")
-    if _CONTROL.search(text):
+    if re.search(_CONTROL, text):
         raise _refusal(path, "control characters")
-    if _WIDE_ESCAPE.search(text):
+    if re.search(_WIDE_ESCAPE, text):
         raise _refusal(path, "escapes as %u002e")
 
 

@@ -18,7 +18,7 @@ from protocol.wire.json_text import parse_json
 NO_MODEL = "model_not_found"
 
 # vLLM, Ollama and llama.cpp's servers have a message alone, or a type that says the same of any path.
-_NO_MODEL_MESSAGE = re.compile(r"\bmodel\b.{0,300}?\b(?:not found|not exist|unknown)\b", re.IGNORECASE | re.DOTALL)
+_NO_MODEL_MESSAGE = r"(?is)\bmodel\b.{0,300}?\b(?:not found|not exist|unknown)\b"
 
 # An error is a few hundred bytes; one that decodes to more than this is not looked at.
 _MOST_DECODED_BYTES = 256 * 1024
@@ -41,7 +41,7 @@ def error_words(fields: Fields, body: bytes) -> frozenset[str]:
     named = [place.get(name) for place in places for name in ("code", "type")]
     words = {word.lower() for word in named if isinstance(word, str)}
     messages = [error, *(place.get("message") for place in places)]
-    if any(isinstance(message, str) and _NO_MODEL_MESSAGE.search(message) for message in messages):
+    if any(isinstance(message, str) and re.search(_NO_MODEL_MESSAGE, message) for message in messages):
         words.add(NO_MODEL)
     return frozenset(words)
 

@@ -19,8 +19,8 @@ from protocol.upstream.answer import UpstreamAnswer
 _MOST_HELD_BYTES = 16 * 1024 * 1024
 
 # The key of a nested object; inside a string its quotes would be escaped.
-_RESPONSE = re.compile(rb'"response"[ \t\r\n]*:[ \t\r\n]*(?=\{)')
-_LINE_END = re.compile(rb"[\r\n]")
+_RESPONSE = rb'"response"[ \t\r\n]*:[ \t\r\n]*(?=\{)'
+_LINE_END = rb"[\r\n]"
 
 
 def with_model(body: bytes, model: str) -> bytes:
@@ -31,7 +31,7 @@ def with_model(body: bytes, model: str) -> bytes:
     begin = 0
     models = named_models(body)
     if models == []:
-        response = _RESPONSE.search(body)
+        response = re.search(_RESPONSE, body)
         if response is not None:
             begin = response.end()
             models = named_models(body[begin:])
@@ -55,7 +55,7 @@ def _named_lines(lines: bytes, model: str) -> bytes:
     """Return lines of events with the model named; the last one may have no end."""
     pieces: list[bytes] = []
     at = 0
-    for line_end in _LINE_END.finditer(lines):
+    for line_end in re.finditer(_LINE_END, lines):
         pieces += (_named_line(lines[at : line_end.start()], model), line_end[0])
         at = line_end.end()
     return b"".join([*pieces, _named_line(lines[at:], model)])

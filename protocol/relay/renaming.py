@@ -27,7 +27,7 @@ from protocol.openai.model_choice import ModelChoice
 from protocol.wire.http1.messages import RequestHead
 
 # What takes a model, so that one may be put in where the request names none. Others refuse the member.
-_MODEL_PATHS = re.compile(
+_MODEL_PATHS = (
     "/(?:chat/completions|completions|responses(?:/compact|/input_tokens)?|embeddings|moderations|reranks?|videos"
     "|images/(?:generations|edits|variations)|audio/(?:speech|transcriptions|translations)"
     "|realtime/sessions|threads/(?:[^/]+/)?runs)"
@@ -42,7 +42,7 @@ _MOST_PAIRS_BYTES = 1024 * 1024
 
 def is_model_path(path: str) -> bool:
     """Tell whether requests for a path, as `meant_path` has it and without /v1, take a model."""
-    return _MODEL_PATHS.fullmatch(path) is not None
+    return re.fullmatch(_MODEL_PATHS, path) is not None
 
 
 def kind_to_read(head: RequestHead, path: str) -> BodyKind | None:

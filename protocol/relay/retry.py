@@ -67,12 +67,12 @@ _FAILURES_TO_REST = 5
 # has tried before.
 _PATIENCE_FIELDS = ("x-stainless-read-timeout", "x-stainless-timeout")
 _TRIES_FIELD = "x-stainless-retry-count"
-_TRIED_BEFORE = re.compile(r"0*[1-9][0-9]{0,8}")
+_TRIED_BEFORE = r"0*[1-9][0-9]{0,8}"
 
-_DECIMAL = re.compile(r"[0-9]{1,9}(?:\.[0-9]{1,9})?")
+_DECIMAL = r"[0-9]{1,9}(?:\.[0-9]{1,9})?"
 
 # RFC 9110 §5.6.7: IMF-fixdate.
-_HTTP_DATE = re.compile(r"[A-Z][a-z]{2}, ([0-9]{2}) ([A-Z][a-z]{2}) ([0-9]{4}) ([0-9]{2}:[0-9]{2}:[0-9]{2}) GMT")
+_HTTP_DATE = r"[A-Z][a-z]{2}, ([0-9]{2}) ([A-Z][a-z]{2}) ([0-9]{4}) ([0-9]{2}:[0-9]{2}:[0-9]{2}) GMT"
 
 
 class Failure(typing.NamedTuple):
@@ -129,14 +129,14 @@ def callers_patience(fields: Fields) -> float:
     """Return for how many seconds a caller waits for an answer to begin, as his request's fields say; else infinity."""
     for name in _PATIENCE_FIELDS:
         seconds = fields.get(name)
-        if _DECIMAL.fullmatch(seconds) and float(seconds) > 0:
+        if re.fullmatch(_DECIMAL, seconds) and float(seconds) > 0:
             return float(seconds)
     return math.inf
 
 
 def tries_again_by_himself(fields: Fields) -> bool:
     """Tell whether a request is a caller's second try or a later one."""
-    return bool(_TRIED_BEFORE.fullmatch(fields.get(_TRIES_FIELD)))
+    return bool(re.fullmatch(_TRIED_BEFORE, fields.get(_TRIES_FIELD)))
 
 
 def judge(head: ResponseHead, body: bytes) -> typing.Literal["answer", "next", "again"]:
@@ -162,11 +162,11 @@ def read_retry_after(head: ResponseHead, now: float) -> float | None:
     if fields.get("x-should-retry") == "false":
         return None
     milliseconds, text = fields.get("retry-after-ms"), fields.get("retry-after")
-    if _DECIMAL.fullmatch(milliseconds):
+    if re.fullmatch(_DECIMAL, milliseconds):
         return float(milliseconds) / 1000
-    if _DECIMAL.fullmatch(text):
+    if re.fullmatch(_DECIMAL, text):
         return float(text)
-    date = _HTTP_DATE.fullmatch(text)
+    date = re.fullmatch(_HTTP_DATE, text)
     if not date:
         return 0.0
     day, month, year, clock = date.groups()

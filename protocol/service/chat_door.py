@@ -41,7 +41,7 @@ _MODEL, _MOST_TOKENS, _TEMPERATURE = "gpt-3.5-turbo", 1000, 0.7
 # OpenAI API reference, "Create chat completion": o-series and later models take max_completion_tokens, and no other
 # temperature than 1. The chat models of the same numbers (gpt-5-chat-latest) are none of them. Gateways put the
 # vendor's name in front.
-_REASONING_MODEL = re.compile(r"(?:.*/)?(?:o[1-9]|gpt-(?:[5-9]|[1-9][0-9])(?:\.[0-9]+)?)(?:-(?!chat).*)?", re.DOTALL)
+_REASONING_MODEL = r"(?s)(?:.*/)?(?:o[1-9]|gpt-(?:[5-9]|[1-9][0-9])(?:\.[0-9]+)?)(?:-(?!chat).*)?"
 
 # Where the phrase of HTTP says less.
 _SHORT_ERRORS = {
@@ -60,7 +60,7 @@ _SHORT_ERRORS = {
 # An event that tells of an error is short; a longer one is passed on unread, and no more than this is held.
 _MOST_EVENT_BYTES = 65536
 _EVENT_ENDS = (b"\n\n", b"\n\r\n", b"\r\r")
-_EVENT = re.compile(rb".*?(?:\n\r?\n|\r\r)", re.DOTALL)
+_EVENT = rb"(?s).*?(?:\n\r?\n|\r\r)"
 
 # The fields that speak of the body that an answer had.
 _BODY_FIELDS = (b"content-", b"etag:", b"last-modified:", b"digest:", b"repr-digest:", b"accept-ranges:")
@@ -104,7 +104,7 @@ def _as_chat(request: Request, sent_model: typing.Callable[[str], str]) -> Reque
     _check_messages(chat.get("messages"))
     model = chat.setdefault("model", _MODEL)
     chat.setdefault("stream", False)
-    if isinstance(model, str) and _REASONING_MODEL.fullmatch(sent_model(model)):
+    if isinstance(model, str) and re.fullmatch(_REASONING_MODEL, sent_model(model)):
         limit = chat.pop("max_tokens", _MOST_TOKENS)
         chat.setdefault("max_completion_tokens", limit)
         if chat.get("temperature") != 1:
@@ -264,7 +264,7 @@ class _DoorEvents(Pushed):
 
 def _with_door_events(events: bytes) -> bytes:
     """Return whole events, those that tell of an error in the door's shape."""
-    return _EVENT.sub(_door_event_of, events) if b"error" in events else events
+    return re.sub(_EVENT, _door_event_of, events) if b"error" in events else events
 
 
 def _door_event_of(match: re.Match[bytes]) -> bytes:

@@ -23,27 +23,27 @@ _STRETCH_STEPS = 600
 
 # Where an answer names what it tells of: in its first bytes, for events as well.
 _BEGIN_BYTES = 4096
-_ID = re.compile(rb'"id"\s*:\s*"([A-Za-z0-9_.:\-]{4,128})"')
+_ID = rb'"id"\s*:\s*"([A-Za-z0-9_.:\-]{4,128})"'
 _MOST_IDS_AN_ANSWER = 8
 
 _COLLECTIONS = (
     "/(?:chat/completions|fine_tuning/jobs|responses|conversations|assistants|threads|videos|files|batches|uploads"
     "|vector_stores|evals|containers|skills|agents|vaults)"
 )
-_COLLECTION = re.compile(f"{_COLLECTIONS}(?:/|$)")
-_WITH_ID = re.compile(f"{_COLLECTIONS}/[^/]")
+_COLLECTION = f"{_COLLECTIONS}(?:/|$)"
+_WITH_ID = f"{_COLLECTIONS}/[^/]"
 
 _GZIP_OR_ZLIB_BITS = 47
 
 
 def names_id(path: str) -> bool:
     """Tell whether a path of the API, without /v1, asks for something that was made."""
-    return _WITH_ID.match(path) is not None
+    return re.match(_WITH_ID, path) is not None
 
 
 def makes_id(request: Request, path: str) -> bool:
     """Tell whether a held request makes something that can be asked for by its id."""
-    if request.method != "POST" or not _COLLECTION.match(path):
+    if request.method != "POST" or not re.match(_COLLECTION, path):
         return False
     # A chat is kept on demand only, and most are not.
     return not path.startswith("/chat/completions") or _names_store(request.body)
@@ -101,7 +101,7 @@ class Makers:
 
     def note_ids(self, begin: bytes, maker: Backend) -> int:
         """Note the ids in the beginning of an answer; return how many there are."""
-        ids = _ID.findall(begin)[:_MOST_IDS_AN_ANSWER]
+        ids = re.findall(_ID, begin)[:_MOST_IDS_AN_ANSWER]
         for id in ids:
             self._note(id.decode("ascii"), maker)
         return len(ids)

@@ -22,8 +22,8 @@ _EXPECTED = (
     "expected auto, *, or origins as browsers send them, e.g. https://app.example, https://*.app.example,"
     " http://localhost:*, chrome-extension://ID; "
 )
-_SPELLING = re.compile(r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]*\]|[^/?#@:\[\]]*)(?::([0-9]+|\*))?")
-_HOST = re.compile(r"(?:\*|\*\.(?=.))?(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)?")
+_SPELLING = r"([a-z][a-z0-9+.-]*)://(\[[0-9a-f:.]*\]|[^/?#@:\[\]]*)(?::([0-9]+|\*))?"
+_HOST = r"(?:\*|\*\.(?=.))?(?:[a-z0-9_-]+(?:\.[a-z0-9_-]+)*)?"
 _USUAL_PORTS = {"http": "80", "https": "443"}
 
 # A wildcard stands for whole labels: "https://*.app.example" must not let "https://evil-app.example" in.
@@ -32,11 +32,11 @@ _ANY_PORT = r"(?::[0-9]+)?"
 
 # RFC 6761 §6.3: names below localhost are this machine's, whoever asks; browsers do not even look them up.
 _LOCAL_NAME = r"(?:[a-z0-9_-]+\.)*localhost"
-_LOCAL_PAGE = re.compile(rf"https?://(?:{_LOCAL_NAME}|127(?:\.[0-9]{{1,3}}){{3}}|0\.0\.0\.0|\[::1?\]){_ANY_PORT}")
+_LOCAL_PAGE = rf"https?://(?:{_LOCAL_NAME}|127(?:\.[0-9]{{1,3}}){{3}}|0\.0\.0\.0|\[::1?\]){_ANY_PORT}"
 
 # The host of an authority. A name of digits and dots can be nothing but an address (URL standard, "ends in a number").
-_AUTHORITY = re.compile(r"(\[[^\]]*\]|[^:]*)(?::[0-9]*)?")
-_ADDRESS = re.compile(r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}|\[[0-9a-f:.]+\]")
+_AUTHORITY = r"(\[[^\]]*\]|[^:]*)(?::[0-9]*)?"
+_ADDRESS = r"(?:[0-9]{1,3}\.){3}[0-9]{1,3}|\[[0-9a-f:.]+\]"
 
 
 # ---- what is configured ---------------------------------------------------------------------------------------------
@@ -58,7 +58,7 @@ def _parse_origin(word: str) -> str:
     scheme, _, rest = text.partition("://")
     if scheme in _USUAL_PORTS or rest:
         text = text[:-1] if text.endswith("/") else text
-    spelling = _SPELLING.fullmatch(text)
+    spelling = re.fullmatch(_SPELLING, text)
     if not spelling:
         raise _unfit(word, "it is a scheme, a host and perhaps a port, and has no path, user or query")
     scheme, host, port = spelling.groups()
@@ -72,7 +72,7 @@ def _parse_host(word: str, scheme: str, host: str) -> str:
         return f"[{_parse_address(word, host[1:-1])}]"
     if "*" in host and host != "*" and not host.startswith("*."):
         raise _unfit(word, "a * in a host stands for whole labels in front, as in *.app.example")
-    if not _HOST.fullmatch(host):
+    if not re.fullmatch(_HOST, host):
         raise _unfit(word, "its host cannot be one")
     if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", host.rpartition(".")[2]):
         return _parse_address(word, host)
@@ -137,18 +137,18 @@ class Origins:
 
 def is_local_page(origin: str) -> bool:
     """Tell whether a page was loaded from this machine: localhost, a name below it, or a loopback address."""
-    return bool(_LOCAL_PAGE.fullmatch(origin.lower()))
+    return bool(re.fullmatch(_LOCAL_PAGE, origin.lower()))
 
 
 def host_name(authority: str) -> str:
     """Return the host of an authority in lower case, without its port and the dot that may end a name."""
-    host = _AUTHORITY.fullmatch(authority)
+    host = re.fullmatch(_AUTHORITY, authority)
     return host[1].lower().rstrip(".") if host else ""
 
 
 def is_fixed_host(host: str) -> bool:
     """Tell whether a host, in lower case, is one that no owner of a name can point elsewhere: an address, localhost."""
-    return bool(_ADDRESS.fullmatch(host) or re.fullmatch(_LOCAL_NAME, host))
+    return bool(re.fullmatch(_ADDRESS, host) or re.fullmatch(_LOCAL_NAME, host))
 
 
 def _host_of(authority: str) -> str:

@@ -11,7 +11,7 @@ from protocol.wire.http1.messages import Fields, RequestHead
 
 # W3C Trace Context §3.2: version, trace-id, parent-id, flags. Neither id is all zeros. Version ff is none; a version
 # that comes after 00 may have more behind the flags (§3.2.4).
-_TRACEPARENT = re.compile(r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?")
+_TRACEPARENT = r"(?!ff)([0-9a-f]{2})-(?!0{32})([0-9a-f]{32})-(?!0{16})([0-9a-f]{16})-[0-9a-f]{2}(-.*)?"
 
 
 class Trace(typing.NamedTuple):
@@ -23,7 +23,7 @@ class Trace(typing.NamedTuple):
 
 def trace_of(fields: Fields) -> Trace | None:
     """Return the trace that a request's fields name, None where they name none as they should."""
-    match = _TRACEPARENT.fullmatch(fields.get("traceparent"))
+    match = re.fullmatch(_TRACEPARENT, fields.get("traceparent"))
     if match is None or (match[1] == "00" and match[4]):
         return None
     return Trace(match[2], match[3])

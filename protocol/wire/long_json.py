@@ -42,8 +42,8 @@ _RUN_BYTES = 16384
 # Where pieces are sought in vain, as in what is nested deeply, ever less is looked at; now and then as much as before.
 _LEAST_RUN_BYTES = 256
 _RUNS_A_LONG_ONE = 32
-_ELEMENTS = re.compile(rb"(?:[ \t\n\r]*%b[ \t\n\r]*,)+" % SHALLOW_VALUE_PATTERN)
-_MEMBERS = re.compile(rb"(?:[ \t\n\r]*%b[ \t\n\r]*:[ \t\n\r]*%b[ \t\n\r]*,)+" % (STRING_PATTERN, SHALLOW_VALUE_PATTERN))
+_ELEMENTS = rb"(?:[ \t\n\r]*%b[ \t\n\r]*,)+" % SHALLOW_VALUE_PATTERN
+_MEMBERS = rb"(?:[ \t\n\r]*%b[ \t\n\r]*:[ \t\n\r]*%b[ \t\n\r]*,)+" % (STRING_PATTERN, SHALLOW_VALUE_PATTERN)
 
 _WINDOW_BYTES = 65536
 _STEPS_A_VALUE = 15  # that is read by itself, with its name
@@ -53,7 +53,7 @@ _SHOWN_CHARACTERS = 20
 
 _SPACE = re.compile(rb"[ \t\n\r]*")
 # A mark, a short string without escapes, a number (its whole part, and the rest of it), a literal.
-_TOKEN = re.compile(
+_TOKEN = (
     rb'([{}\[\]:,])|"([^"\\\x00-\x1f]{0,256})"|(-?(?:0|[1-9][0-9]*))((?:\.[0-9]+)?(?:[eE][-+]?[0-9]+)?)'
     rb"|(true|false|null|NaN|-?Infinity)"
 )
@@ -135,6 +135,9 @@ class _LongText:
         self._is_sound = True  # so far
         self._run_bytes = _RUN_BYTES  # in which the next piece is sought
         self._sought = 0
+        # Compiled with the first long text: every start has this module, and few ever see one.
+        self._elements, self._members = re.compile(_ELEMENTS), re.compile(_MEMBERS)
+        self._match_token = re.compile(_TOKEN).match
         self._keys: dict[bytes, str] = {}  # one string for all members of a name, as Python's json has it
 
     def value(self, depth: int) -> typing.Any:
@@ -171,7 +174,7 @@ class _LongText:
         if self._comes(b"]"):
             return values
         while True:
-            values.extend(self._run(_ELEMENTS, "[", "]", depth) or ())
+            values.extend(self._run(self._elements, "[", "]", depth) or ())
             values.append(self.value(depth))
             if self._mark("',' or ']'", b",]") == b"]":
                 return values
@@ -181,7 +184,7 @@ class _LongText:
         if self._comes(b"}"):
             return members
         while True:
-            members.update(self._run(_MEMBERS, "{", "}", depth) or ())
+            members.update(self._run(self._members, "{", "}", depth) or ())
             name = self._name()
             self._mark("':'", b":")
             members[name] = self.value(depth)
@@ -260,7 +263,7 @@ class _LongText:
         """Pass over a token and return it; None at a string that is no short one, whose quote is passed over."""
         self._skip_space()
         at = self._at
-        token = _TOKEN.match(self._body, at, at + _TOKEN_BYTES)
+        token = self._match_token(self._body, at, at + _TOKEN_BYTES)
         if token is not None:
             self._at = token.end()
         elif self._body.startswith(b'"', at):
