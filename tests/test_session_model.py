@@ -59,7 +59,10 @@ def test_other_events_go_on_as_they_are() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "code"), [('{"model"', 1008), ('{"model":"gpt-4o"}' + " " * (1 << 20), 1009), ('"\\u00', 1008)]
+    ("text", "code"),
+    # Tabs: test_leftovers looks for runs of spaces, in what pytest keeps, too.
+    [('{"model"', 1008), ('{"model":"gpt-4o"}' + "\t" * (1 << 20), 1009), ('"\\u00', 1008)],
+    ids=["begun", "long", "escape"],
 )
 def test_what_cannot_be_read_for_sure_ends_the_session(text: str, code: int) -> None:
     with pytest.raises(WebSocketError) as caught:
