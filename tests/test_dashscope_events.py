@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import random
+
 import pytest
 from dashscope_samples import STREAMS, sse
 
@@ -77,3 +79,39 @@ def test_accepts_an_event_at_the_limit() -> None:
     reader = NativeEventReader(max_event_bytes=20)
     assert reader.feed(b'data:{"a":"123456"}') == []
     assert reader.feed(b"\n")[0] == {"a": "123456"}
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_events_are_read_the_same_whole_and_byte_by_byte(seed: int) -> None:
+    rolls = random.Random(seed)
+    lines = [
+        b"id:7",
+        b"event:result",
+        b"event:error",
+        b":HTTP_STATUS/200",
+        b":HTTP_STATUS/400",
+        b"",
+        b": ping",
+        b"id:x",
+    ]
+    datas = [
+        b'data:{"a":1}',
+        b'data: {"a":1} ',
+        b"data:{}",
+        b"data:[1]",
+        b"data:{",
+        b'data:{"code":"x"}',
+        b"data:[DONE]",
+        b"data",
+    ]
+    usual = [b"id:1", b"event:result", b":HTTP_STATUS/200", b'data:{"a":2}', b""]
+    for _ in range(60):
+        stream: list[bytes] = [b": begin"]
+        for _ in range(rolls.randrange(1, 6)):
+            stream += usual if rolls.random() < 0.5 else rolls.choices(lines, k=3) + [rolls.choice(datas), b""]
+        data = rolls.choice([b"\n", b"\n", b"\r\n"]).join([*stream, b""])
+        by_byte, whole = NativeEventReader(), NativeEventReader()
+        expected = [outcome(one) for byte in data for one in by_byte.feed(bytes([byte]))]
+        begin = len(b": begin\n")
+        got = [outcome(one) for one in whole.feed(data[:begin]) + whole.feed(data[begin:])]
+        assert got == expected
