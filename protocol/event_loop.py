@@ -28,6 +28,7 @@ _Ready = typing.List[typing.Tuple[selectors.SelectorKey, int]]
 
 
 if sys.platform == "linux":
+    _select = selectors.EpollSelector.select  # `super()` would be another call, each turn
 
     class PunctualSelector(selectors.EpollSelector):
         """An epoll that is waited for in microseconds, by `wait`. Its own descriptor must be below 1024."""
@@ -42,10 +43,10 @@ if sys.platform == "linux":
             None is for ever (BaseSelector).
             """
             if timeout is None or timeout <= 0.0:
-                return super().select(timeout)
+                return _select(self, timeout)
             if timeout >= _SHORT_SECONDS:
-                return super().select(timeout - _EARLY_SECONDS)
-            return super().select(0.0) if self._wait((self.fileno(),), (), (), timeout)[0] else []
+                return _select(self, timeout - _EARLY_SECONDS)
+            return _select(self, 0.0) if self._wait((self.fileno(),), (), (), timeout)[0] else []
 
 
 def new_loop() -> asyncio.AbstractEventLoop:
