@@ -247,6 +247,23 @@ def test_log_tells_what_was_done(mock):
     assert ask(mock, "GET", f"{ROOT}/audit_logs?effective_at[gt]={int(NOW)}")["data"] == []
 
 
+@pytest.mark.parametrize(
+    "provider",
+    [
+        {"type": "aws", "bucket": "b", "role_arn": "r"},
+        {
+            "type": "gcp", "bucket": "b", "workload_identity_pool_id": "p", "workload_identity_project_number": "1",
+            "workload_identity_provider_id": "w",
+        },
+    ],
+)  # fmt: skip
+def test_the_audit_log_tells_what_became_of_an_object_that_was_asked_for(mock, provider):
+    made = ask(mock, "POST", f"{ROOT}/external_storage", {"project_id": "proj_123", "provider": provider})
+    (entry,) = ask(mock, "GET", f"{ROOT}/audit_logs")["data"]
+    assert entry["external_storage.registered"]["data"] == {"project_id": "proj_123", "provider": made["provider"]}
+    assert made["provider"].keys() > provider.keys()  # a region, an audience
+
+
 def test_log_holds_no_secret(mock):
     made = ask(mock, "POST", f"{ROOT}/admin_api_keys", {"name": "ci"})
     assert made["value"] not in str(ask(mock, "GET", f"{ROOT}/audit_logs"))

@@ -111,8 +111,13 @@ def _add_entry(call: Call, event: str, answer: JsonObject) -> None:
     id = world.new_id("audit_log-")
     subject = answer.get("id") or call.body.get("role_id") or next(reversed(list(call.names.values())), None)
     details: JsonObject = {"id": subject}
-    if call.body:
-        details["changes_requested" if event.endswith(".updated") else "data"] = call.body
+    if call.body and event.endswith(".updated"):
+        details["changes_requested"] = call.body
+    elif call.body:
+        # Of an object that was asked for the log tells what became of it: a storage's account is there only then.
+        details["data"] = {
+            name: answer[name] if isinstance(answer.get(name), dict) else value for name, value in call.body.items()
+        }
     entry: JsonObject = {
         "id": id,
         "type": event,
