@@ -39,7 +39,7 @@ CANNOT: dict[str | Block, str] = {
     block("README.md", "python", "import dashscope"): DASHSCOPE_SDK,
     block("README.zh.md", "python", "import dashscope"): DASHSCOPE_SDK,
     **{command: DOCKER for command in COMMANDS if command.startswith("docker ")},
-    **dict.fromkeys(("python tests", "python tests/check", "python tests/bench"), ITSELF),
+    **dict.fromkeys(("python tests", "python tests/check", "python tests/bench", "python tests/bench pace"), ITSELF),
     "pip install .": "it takes pip its time; tests/test_pip.py installs, and takes away again",
     "systemctl reload oaiserve": "it needs systemd; tests/test_handover.py sends what systemd does",
     "systemctl kill -s USR2 --kill-who=main oaiserve": "likewise",
