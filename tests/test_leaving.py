@@ -7,6 +7,7 @@ import json
 import re
 import socket
 import struct
+import sys
 
 import pytest
 from native import MULTIMODAL, TEXT, Native, begun, events, translator
@@ -16,6 +17,8 @@ from relays import CHAT, MESSAGE, house, until
 from skipping import run
 from test_relay import SSE, stream_and_wait, stream_for_ever, warmed
 from upstreams import Peer, Script, Upstream, chunked, silent, sized
+
+from protocol.wire.websocket import encode_binary
 
 WAYS = ["closes", "resets", "ends its side"]
 
@@ -217,6 +220,64 @@ def test_a_translated_request_ends_with_its_client(phase: str, way: str, version
             await until(lambda: native.open_connections == 0, 0.05)
             assert translated.backend.open_connections == 0
             assert statuses_in(translated.lines) == ["499"]
+
+    run(main)
+
+
+WEBSOCKET = (
+    b"GET /v1/realtime HTTP/1.1\r\nhost: h\r\nconnection: upgrade\r\nupgrade: websocket\r\n"
+    b"sec-websocket-version: 13\r\nsec-websocket-key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+)
+
+
+async def says_nothing_and_reads_nothing(peer: Peer) -> None:
+    await peer.head()
+    peer.writer.transport.pause_reading()
+    await peer.send(b"HTTP/1.1 101 S\r\nconnection: upgrade\r\nupgrade: websocket\r\n\r\n")
+    await asyncio.sleep(100_000)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of an end behind bytes that are not read")
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("options", [{}, {"model": "m"}], ids=["plain", "renamed"])
+def test_a_client_that_leaves_a_stuck_tunnel_is_noticed(options: dict[str, str], way: str) -> None:
+    async def main() -> None:
+        async with Upstream(says_nothing_and_reads_nothing) as upstream, house(upstream, **options) as relayed:
+            async with relayed.client() as client:
+                client.writer.write(WEBSOCKET)
+                await client.reader.readuntil(b"\r\n\r\n")
+                (connection,) = relayed.server.connections
+                is_stuck = False
+                while not is_stuck:
+                    client.writer.write(encode_binary(bytes(20_000), b"mask"))
+                    await asyncio.sleep(0.01)
+                    if not connection.intake.is_open:
+                        await asyncio.sleep(1)
+                        is_stuck = not connection.intake.is_open
+                assert relayed.relay.open_connections == 1
+                leave(client.writer, way)
+                await asyncio.sleep(5)
+                assert relayed.relay.open_connections == 0 and not relayed.server.connections
+                assert relayed.server.held.held == 0
+                assert statuses_in(relayed.lines) == ["499"]
+
+    run(main)
+
+
+@pytest.mark.parametrize("options", [{}, {"model": "m"}], ids=["plain", "renamed"])
+def test_a_tunnel_ends_whose_client_has_more_to_say_than_its_upstream_takes(options: dict[str, str]) -> None:
+    async def main() -> None:
+        async with Upstream(says_nothing_and_reads_nothing) as upstream, house(upstream, **options) as relayed:
+            async with relayed.client() as client:
+                client.writer.write(WEBSOCKET)
+                await client.reader.readuntil(b"\r\n\r\n")
+                client.writer.write(encode_binary(bytes(30_000), b"mask") * 1000)
+                await asyncio.sleep(5)
+                client.writer.write_eof()  # which does not arrive: there is no room
+                await asyncio.sleep(300)
+                assert relayed.relay.open_connections == 0 and not relayed.server.connections
+                assert relayed.server.held.held == 0
+                assert statuses_in(relayed.lines) == ["504"]
 
     run(main)
 

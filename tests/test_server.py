@@ -19,6 +19,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import sys
 import time
 import typing
 from random import Random
@@ -136,11 +137,13 @@ def check_openai_error(reply, status):
 class FakeSocket:
     def __init__(self):
         self.error = 0
-
         self.resets = False
+        self.client_ended = False
 
-    def getsockopt(self, level, name):
-        assert (level, name) == (socket.SOL_SOCKET, socket.SO_ERROR)
+    def getsockopt(self, level, name, size=None):
+        if (level, name, size) == (socket.IPPROTO_TCP, socket.TCP_INFO, 1):
+            return b"\x08" if self.client_ended else b"\x01"
+        assert (level, name, size) == (socket.SOL_SOCKET, socket.SO_ERROR, None)
         return self.error
 
     def setsockopt(self, level, name, value):
@@ -284,7 +287,7 @@ class Client:
 
     def end(self):
         """Close the sending side."""
-        self.transport.client_ended = True
+        self.transport.client_ended = self.transport.socket.client_ended = True
         self._run(self.transport.deliver)
 
     def go(self):
@@ -1871,6 +1874,59 @@ def test_a_client_that_leaves_a_tunnel_ends_it(house):
     client.reset()
     house.loop.advance(0.05)
     assert ended == [True] and house.statuses() == [499]
+
+
+def add_stuck_tunnel(house):
+    """Add a tunnel to where nothing is taken, but for the first bytes; return a list that tells of its end."""
+    ended = []
+
+    async def stuck(request):
+        try:
+            yield await request.stream.__anext__()
+            await asyncio.get_running_loop().create_future()
+        finally:
+            ended.append(True)
+
+    house.add("/tunnel", lambda request: Response(101, [], stuck(request)), streams_body=True)
+    return ended
+
+
+def test_a_tunnel_that_is_stuck_does_not_outlive_its_client(house):
+    ended = add_stuck_tunnel(house)
+    client = house.client(request("/tunnel", *UPGRADE) + b"~")
+    house.loop.advance(1000)
+    client.end()
+    house.loop.advance(1.9)  # what was said may still be on its way
+    assert ended == []
+    house.loop.advance(0.2)
+    assert ended == [True] and client.transport.lost and house.statuses() == [499]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of an end behind bytes that are not read")
+def test_a_tunnel_that_is_stuck_does_not_outlive_a_client_whose_end_is_not_read(house):
+    ended = add_stuck_tunnel(house)
+    client = house.client(request("/tunnel", *UPGRADE) + b"~")
+    client.send(b"~" * 500_000)
+    house.loop.advance(1000)  # a client that stays may wait
+    assert client.transport.incoming and not ended
+    client.end()
+    house.loop.advance(1.9)
+    assert ended == []
+    house.loop.advance(1.2)  # it is seen within a second
+    assert ended == [True] and client.transport.lost and house.statuses() == [499]
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells of an end behind bytes that are not read")
+def test_an_end_behind_a_body_that_is_not_read_yet_is_no_leaving(house):
+    async def late(request):
+        await asyncio.sleep(60)
+        return text(await read_all(request.stream))
+
+    house.add("/late", late, streams_body=True)
+    client = house.client(post("/late", b"x" * 500_000))
+    client.end()
+    house.loop.advance(61)
+    assert len(client.reply("POST").body) == 500_000
 
 
 # ---- everything at once ---------------------------------------------------------------------------------------------

@@ -963,6 +963,58 @@ def test_tunnels_both_ways_after_101() -> None:
     run(main)
 
 
+async def without_end(part: bytes) -> AsyncIterator[bytes]:
+    while True:
+        yield part
+        await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize("is_said", [False, True], ids=["goes on", "has said all"])
+def test_a_tunnel_to_where_nothing_is_taken_fails(is_said: bool) -> None:
+    async def main() -> None:
+        async def mute(peer: Peer) -> None:
+            await peer.head()
+            peer.writer.transport.pause_reading()
+            await peer.send(UPGRADED)
+            await asyncio.sleep(100_000)
+
+        async with Upstream(mute) as upstream, pool_to(upstream, timeout=60.0) as pool:
+            stream = parts_of(bytes(30_000_000)) if is_said else without_end(bytes(100_000))
+            tunnel = await pool.open_tunnel(UpstreamRequest("GET", "/v1/realtime", FIELDS), stream)
+            began = asyncio.get_running_loop().time()
+            with pytest.raises(UpstreamTimeout, match="it takes nothing of what is sent"):
+                await asyncio.wait_for(tunnel.__anext__(), 1000.0)
+            assert asyncio.get_running_loop().time() - began >= 60.0
+            await tunnel.aclose()
+
+    run(main)
+
+
+def test_a_tunnel_to_where_little_is_taken_goes_on() -> None:
+    async def main() -> None:
+        size = 30_000_000
+        arrived: list[int] = []
+
+        async def slow(peer: Peer) -> None:
+            await peer.head()
+            await peer.send(UPGRADED)
+            while data := await peer.bytes():
+                arrived.append(len(data))
+                if not len(arrived) % 100:
+                    await asyncio.sleep(50)
+
+        async with Upstream(slow) as upstream, pool_to(upstream, timeout=60.0) as pool:
+            tunnel = await pool.open_tunnel(UpstreamRequest("GET", "/v1/realtime", FIELDS), parts_of(bytes(size)))
+            began = asyncio.get_running_loop().time()
+            assert [data async for data in tunnel] == []
+            assert asyncio.get_running_loop().time() - began > 60.0
+            await tunnel.aclose()
+            while sum(arrived) < size:
+                await asyncio.sleep(1)
+
+    run(main)
+
+
 def test_a_refused_upgrade_is_an_answer() -> None:
     async def main() -> None:
         async with Upstream(answering(sized(b"no", "403 Forbidden"))) as upstream, pool_to(upstream) as pool:

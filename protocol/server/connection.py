@@ -35,6 +35,8 @@ There is one Deadline a connection, since it waits for one thing at a time:
     within a body that is read as it comes          body_timeout for each wait in it, then the reading raises 408
     the client does not take what was written       idle_timeout since it last took something, then it is aborted
     the staged close                                what StagedClose says, then it is aborted
+
+A tunnel that its client has left has a limit of its own, in SocketIntake.
 """
 
 from __future__ import annotations
@@ -127,8 +129,7 @@ class Connection(asyncio.BufferedProtocol):
     # What is read so often is read faster so, and a connection is 0.7 kB smaller.
     __slots__ = (
         "_body_bytes", "_closing", "_counted", "_exchange", "_head_begun", "_held", "_is_surplus", "_peer", "_proxied",
-        "_receive", "_server", "_stream", "_transport", "deadline", "intake", "is_spoilt", "is_tunnel", "loop",
-        "output", "reader",
+        "_receive", "_server", "_stream", "_transport", "deadline", "intake", "is_spoilt", "loop", "output", "reader",
     )  # fmt: skip
 
     _transport: asyncio.Transport
@@ -142,7 +143,7 @@ class Connection(asyncio.BufferedProtocol):
         self._is_surplus = is_surplus  # it is one too many, and told so
         self.loop = server.loop
         self.reader = RequestReader(max_head=settings.max_head, max_body=server.most_body_bytes, memo=server.heads)
-        self.is_tunnel = self.is_spoilt = False
+        self.is_spoilt = False
         self._peer = "-"
         self._proxied: ProxiedClient | None = None  # where `_peer` is a trusted proxy
         # A function and not a bound method: that would be a cycle, left to the collector.
@@ -208,7 +209,9 @@ class Connection(asyncio.BufferedProtocol):
         # The client may only have closed its own direction: its answer is still owed (RFC 9112 §9.6). TLS closes both.
         stays = self._transport.can_write_eof() and not self._transport.is_closing()
         exchange = self._exchange
-        if stays and exchange is not None and exchange.is_awaited:
+        if stays and self.intake.is_tunnel:
+            self.intake.leave_tunnel()
+        elif stays and exchange is not None and exchange.is_awaited:
             if exchange.provoke():
                 Probe(self._transport, self.loop, self._is_awaited)
             else:
@@ -453,7 +456,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def enter_tunnel(self) -> None:
         """Note that the connection changes to another protocol (RFC 9110 §15.2.2)."""
-        self.is_tunnel = True
+        self.intake.is_tunnel = True
 
     # ---- the end of a request, and of the connection ------------------------------------------------------------
 

@@ -10,10 +10,13 @@ The end of a connection has three forms:
                     whole, so the client must see an error (RFC 9112 §8).
     abort           there is nobody to be polite to.
 
-A client that goes is told by the loop while its socket is read. There are two gaps:
+A client that goes is told by the loop while its socket is read. There are three gaps:
 
     the socket is paused        too much waits unread, or an answer is not taken. SocketIntake looks each second whether
                                 the socket has an error.
+    the client left a tunnel    what it said may wait for an upstream that takes nothing, and its end waits behind that.
+                                A WebSocket has no half-close (RFC 6455 §7.1.1), so nobody awaits an answer:
+                                SocketIntake gives what was said a moment, and aborts.
     the client ended its side   a client that has closed altogether looks like one that only has nothing more to say and
                                 waits for its answer. Probe sends what no client takes for an answer; the host of one
                                 that has gone resets the connection, and that shows in the socket. Where no such bytes
@@ -24,8 +27,10 @@ A client that goes is told by the loop while its socket is read. There are two g
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 import struct
+import sys
 import typing
 
 from protocol.deadline import Deadline
@@ -39,8 +44,12 @@ _LINGER_SECONDS_IN_ALL = 30.0
 _PROBE_SECONDS = (0.005, 0.01, 0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 1.0)
 # How often to look whether a client has gone whose socket is not read.
 _LOOK_OUT_SECONDS = 1.0
+# How long what a client said in a tunnel before it left may still be on its way.
+_LAST_WORDS_SECONDS = 2.0
 # With SO_LINGER on and no time to linger, a close is a reset (POSIX, setsockopt).
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)
+# The first byte of tcp(7)'s TCP_INFO is the state; in this one the other side has ended (Linux, tcp_states.h).
+_CLOSE_WAIT = b"\x08"
 
 
 def reset(transport: asyncio.Transport) -> None:
@@ -56,29 +65,38 @@ def _has_reset(transport: asyncio.Transport) -> bool:
     return bool(sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR))
 
 
+def _has_end_behind(transport: asyncio.Transport) -> bool:
+    """Tell whether the client has ended its side, behind bytes that are not read yet; False where that is unknown."""
+    if sys.platform != "linux":
+        return False
+    sock = transport.get_extra_info("socket")
+    state: bytes = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+    return state == _CLOSE_WAIT
+
+
 class SocketIntake:
     """Whether the socket is read; while it is not, a look at it each second tells of a client that has gone.
 
-    `has_ended` says that the client sends no more.
+    `has_ended` says that the client sends no more, `is_tunnel` that what it sends is of another protocol (RFC 9110
+    §15.2.2).
     """
 
-    __slots__ = ("_is_watched", "_loop", "_transport", "has_ended", "is_open")
+    __slots__ = ("_ends_at", "_is_watched", "_loop", "_transport", "has_ended", "is_open", "is_tunnel")
 
     def __init__(self, transport: asyncio.Transport, loop: asyncio.AbstractEventLoop) -> None:
         self._transport = transport
         self._loop = loop
         self._is_watched = False  # there is a timer for the next look
+        self._ends_at = math.inf  # when a tunnel is over that its client has left
         self.is_open = True
-        self.has_ended = False
+        self.has_ended = self.is_tunnel = False
 
     def pause(self) -> None:
         """Read the socket no more for now; the client's host stops sending when its buffers are full."""
         if self.is_open and not self.has_ended:
             self.is_open = False
             self._transport.pause_reading()
-            if not self._is_watched:
-                self._is_watched = True
-                self._loop.call_later(_LOOK_OUT_SECONDS, self._look)
+            self._look_later()
 
     def resume(self) -> None:
         """Read the socket again."""
@@ -86,15 +104,27 @@ class SocketIntake:
             self.is_open = True
             self._transport.resume_reading()
 
-    def _look(self) -> None:
-        self._is_watched = False
-        if self.is_open or self._transport.is_closing():
-            return
-        if _has_reset(self._transport):
-            self._transport.abort()
-        else:
+    def leave_tunnel(self) -> None:
+        """Give what the client said the time that it has after its client left, and end the connection then."""
+        self._ends_at = self._loop.time() + _LAST_WORDS_SECONDS
+        self._look_later()
+
+    def _look_later(self) -> None:
+        if not self._is_watched:
             self._is_watched = True
             self._loop.call_later(_LOOK_OUT_SECONDS, self._look)
+
+    def _look(self) -> None:
+        self._is_watched = False
+        transport, is_leaving = self._transport, self._ends_at < math.inf
+        if transport.is_closing() or (self.is_open and not is_leaving):
+            return
+        if self._loop.time() >= self._ends_at or _has_reset(transport):
+            transport.abort()
+        elif self.is_tunnel and not is_leaving and _has_end_behind(transport):
+            self.leave_tunnel()
+        else:
+            self._look_later()
 
 
 class Probe:

@@ -73,7 +73,6 @@ class BodyLine(typing.Protocol):
     loop: asyncio.AbstractEventLoop
     deadline: Deadline
     intake: SocketIntake
-    is_tunnel: bool
     output: Output
     reader: RequestReader
 
@@ -118,7 +117,7 @@ class BodyStream:
                 return event.data
             if event is NEED_DATA:
                 await self._more()
-            elif line.is_tunnel:
+            elif line.intake.is_tunnel:
                 rest = line.reader.take_rest()
                 if rest:
                     return rest
@@ -144,7 +143,7 @@ class BodyStream:
 
     def limit_wait(self) -> None:
         """Set the time limit for what is waited for, if anything is; none holds in a tunnel."""
-        if self._waiter is not None and not self._line.is_tunnel:
+        if self._waiter is not None and not self._line.intake.is_tunnel:
             self._line.deadline.expire_in(self._seconds)
 
     def wake(self) -> None:

@@ -162,20 +162,24 @@ class UpstreamAnswer:
 class UpstreamTunnel:
     """What follows a 101: bytes of another protocol, in both directions until either side ends it.
 
-    Iterate over it for what the upstream says; `outgoing` is what is said to it, read once the iteration begins.
-    `masked` hides the owner's secrets in what the upstream says.
+    Iterate over it for what the upstream says; `outgoing` is what is said to it, read once the iteration begins. Either
+    side may be silent for any time, but when the upstream takes nothing for `timeout` seconds of what waits for it,
+    UpstreamTimeout is raised (0: never). A client may leave, and its end wait on its own host behind what the upstream
+    does not take: then nothing else tells of it. `masked` hides the owner's secrets in what the upstream says.
     """
 
-    __slots__ = ("_connection", "_masked", "_outgoing", "_pump", "head")
+    __slots__ = ("_connection", "_masked", "_outgoing", "_pump", "_timeout", "head")
 
     def __init__(
         self,
         connection: UpstreamConnection,
         head: ResponseHead,
         outgoing: typing.AsyncIterator[bytes],
+        timeout: float,
         masked: MaskedStream | None = None,
     ) -> None:
         self.head = head
+        self._timeout = timeout
         self._connection = connection
         self._outgoing = outgoing
         self._masked = masked
@@ -205,9 +209,9 @@ class UpstreamTunnel:
         async for data in self._outgoing:
             connection.send(data)
             del data
-            await connection.drained(0.0)
+            await connection.taken(self._timeout)
         # The client has said its last word; what is on its way to the upstream still goes out.
-        connection.close_when_sent()
+        await connection.close_when_taken(self._timeout)
 
     async def aclose(self) -> None:
         """Close the connection, whatever is still under way."""

@@ -126,10 +126,6 @@ class _Stream(asyncio.BufferedProtocol):
         if writable is not None and not writable.done():
             writable.set_result(None)
 
-    def close_when_sent(self) -> None:
-        """Close once all that was written is out."""
-        self._transport.close()
-
 
 class UpstreamConnection(_Stream):
     """One connection and the exchange that it is busy with, if any.
@@ -255,6 +251,23 @@ class UpstreamConnection(_Stream):
         await self._writable
         if self._head is None:
             self.wait_at_most(0.0, "")
+
+    async def taken(self, seconds: float) -> None:
+        """Wait until nearly all that was written is out; fail when for `seconds` nothing is taken (0: no limit).
+
+        It is no wait for an answer, so it may be under way beside one.
+        """
+        while self._writable is not None and self.is_open:
+            left = self._transport.get_write_buffer_size()
+            await asyncio.wait([self._writable], timeout=seconds or None)
+            if self._writable is not None and self._transport.get_write_buffer_size() >= left:
+                self.fail(UpstreamTimeout(self._name, "it takes nothing of what is sent"))
+
+    async def close_when_taken(self, seconds: float) -> None:
+        """Close once all that was written is out, for which the same holds."""
+        self._transport.set_write_buffer_limits(high=0)
+        await self.taken(seconds)
+        self._transport.close()
 
     # -- the answer's head
 

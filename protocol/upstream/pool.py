@@ -175,9 +175,8 @@ class UpstreamPool:
         """
         connection, head = await self._send(request, end_by, None, None, phases, is_tunnelled=True)
         if head.status == 101:
-            return UpstreamTunnel(
-                connection, head, outgoing, None if self.mask is None else self.mask.stream(has_end=False)
-            )
+            masked = None if self.mask is None else self.mask.stream(has_end=False)
+            return UpstreamTunnel(connection, head, outgoing, self.limits.timeout, masked)
         # Behind an HTTP proxy, the next request could not go out on it.
         give_back = UpstreamConnection.dismiss if self.addressing.origin else self._give_back
         mask = None if is_coded(head) else self.mask
