@@ -28,6 +28,8 @@ PUBLISH_SECONDS = 1.0
 
 # Pairs of a key and a model whose tokens are counted apart, and how long a label may be.
 _MOST_PAIRS = 500
+# Of so many pairs it is known where they count, be it among the others: 2,000 callers ask for a few models each.
+_MOST_KNOWN_PAIRS = 10_000
 _MOST_CHARACTERS = 64
 _OTHERS = "other"
 _MOST_ATTEMPTS = 1_000
@@ -234,7 +236,7 @@ class Metrics:
             values[rows[-1]] += nano / _NANO
 
     def _rows_of(self, key: str, model: str) -> list[int]:
-        if len(self._pairs) >= 2 * _MOST_PAIRS:  # of those that count among the others
+        if len(self._pairs) >= _MOST_KNOWN_PAIRS:
             self._pairs.clear()
         told: tuple[str, ...] = (key[:_MOST_CHARACTERS], model[:_MOST_CHARACTERS])
         if told not in self._told_pairs and len(self._told_pairs) >= _MOST_PAIRS:

@@ -28,7 +28,7 @@ _MOST_OF = {
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 # Texts that repeat are quoted once. So many combinations of them are kept, if they are short.
-_MOST_QUOTED = 1000
+_MOST_QUOTED = 5000
 _SHORT_CHARACTERS = 500
 
 

@@ -15,7 +15,8 @@ _REMEMBERED_LINES = 1024
 # Of each name; else a field whose value is always new would take the place of all others.
 _REMEMBERED_VALUES = 128
 _REMEMBERED_NAMES = 256
-_REMEMBERED_KINDS = 256
+# Each of so many callers has kinds of his own: his key tells.
+_REMEMBERED_KINDS = 4096
 
 _is_field_name = FIELD_NAME.fullmatch
 # The length of a short body as nearly everybody writes it; whoever writes it otherwise is read the ordinary way.
