@@ -56,11 +56,14 @@ def new_loop() -> asyncio.AbstractEventLoop:
         if selector.fileno() < _SELECTED_DESCRIPTORS:
             return asyncio.SelectorEventLoop(selector)
         selector.close()
+        return asyncio.SelectorEventLoop()  # what the policy makes, which may be ours and ask here
     return asyncio.new_event_loop()
 
 
 def run_coroutine(main: typing.Coroutine[typing.Any, typing.Any, _Result]) -> _Result:
     """Run a coroutine in a new loop, as asyncio.run does."""
+    if sys.platform != "linux":
+        return asyncio.run(main)
     if sys.version_info >= (3, 11):
         with asyncio.Runner(loop_factory=new_loop) as runner:
             return runner.run(main)

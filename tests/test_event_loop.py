@@ -10,6 +10,7 @@ import resource
 import select
 import socket
 import sys
+import types
 
 import pytest
 
@@ -124,3 +125,14 @@ def test_a_loop_whose_descriptor_select_cannot_take_is_the_usual_one() -> None:
         opened.callback(loop.close)
         assert punctual_selectors() == before
         assert loop.run_until_complete(asyncio.sleep(0.0003, "woken")) == "woken"
+
+
+def test_elsewhere_a_coroutine_runs_in_asyncio_s_usual_loop(monkeypatch) -> None:
+    before = asyncio.get_event_loop_policy()
+    elsewhere = types.SimpleNamespace(platform="darwin", version_info=sys.version_info)
+    monkeypatch.setattr(event_loop, "sys", elsewhere)
+    try:
+        assert run_coroutine(asyncio.sleep(0, "ran")) == "ran"
+        assert asyncio.get_event_loop_policy() is before
+    finally:
+        asyncio.set_event_loop_policy(before)

@@ -23,7 +23,7 @@ def check_sizes(mock):
     records = list(store._by_age.values())
     for record in records:
         assert abs(record.object_size - memory_size(record.object)) < SLACK, (record.collection, record.object)
-    kept = sum(one.size for one in store._kept.values())
+    kept = sum(store._kept.values())
     assert store.held == sum(record.size + len(record.content) for record in records) + kept
     return store.held
 
