@@ -128,11 +128,9 @@ def test_a_loop_whose_descriptor_select_cannot_take_is_the_usual_one() -> None:
 
 
 def test_elsewhere_a_coroutine_runs_in_asyncio_s_usual_loop(monkeypatch) -> None:
+    asyncio.set_event_loop_policy(None)  # the usual one: another test may have set ours
     before = asyncio.get_event_loop_policy()
     elsewhere = types.SimpleNamespace(platform="darwin", version_info=sys.version_info)
     monkeypatch.setattr(event_loop, "sys", elsewhere)
-    try:
-        assert run_coroutine(asyncio.sleep(0, "ran")) == "ran"
-        assert asyncio.get_event_loop_policy() is before
-    finally:
-        asyncio.set_event_loop_policy(before)
+    assert run_coroutine(asyncio.sleep(0, "ran")) == "ran"
+    assert asyncio.get_event_loop_policy() is before
