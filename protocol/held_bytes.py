@@ -77,9 +77,11 @@ class HeldBytes:
         """Return the 503 for what comes when there is no room; 413 for what is larger than all of it."""
         if size > self.most:
             return ApiError(
-                413, f"It takes {size} bytes to read this body, but requests and answers may hold {self.most} in all.",
+                413,
+                f"It takes {size} bytes to read this body, but requests and answers may hold {self.most} in all: "
+                "send a smaller one, or let [server] max_memory be more.",
                 code="body_too_large",
-            )  # fmt: skip
+            )
         return ApiError(
             503, f"The {self.most} bytes that requests and answers may hold are in use; try again soon.",
             code="memory_full", fields=[("retry-after", "1")],

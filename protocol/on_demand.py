@@ -28,7 +28,7 @@ ON_DEMAND: dict[str, tuple[tuple[str, str], ...]] = {
         ("protocol.tools.completion", "Offer"),
     ),
     "serving": (("protocol.program.serving", "serve_command"),),
-    "several workers": (("protocol.program.several", "serve_with_workers"),),
+    "parent of workers": (("protocol.program.parent", "serve_with_workers"),),
     "workers": (("protocol.server.workers", "run_workers"), ("protocol.server.workers", "WorkersFailed")),
     # A start by systemd or by an older process; the signal to let a newer one take over.
     "handover": (

@@ -13,7 +13,7 @@ import typing
 from protocol.config import options_of
 from protocol.errors import UsageError, evidence
 from protocol.on_demand import load
-from protocol.program.given import configuration_from
+from protocol.program.configuration import configuration_from
 from protocol.program.kinds import KINDS, SINGLE
 from protocol.program.options import LEDGER_WRITER, OPTIONS, SAID, Said, help_of, make_parser
 from protocol.program.version import VERSION

@@ -1,4 +1,4 @@
-"""The kinds of backends, and the sections of a configuration; their rooms stay closed until a route leads there."""
+"""The kinds of backends, and the sections of a configuration. No backend is loaded here."""
 
 from __future__ import annotations
 

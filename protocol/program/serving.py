@@ -18,7 +18,7 @@ from protocol.on_demand import load
 from protocol.program.banner import banner_of
 from protocol.program.books import writing_ledger
 from protocol.program.checks import check_workers, checked
-from protocol.program.given import configuration_from
+from protocol.program.configuration import configuration_from
 from protocol.program.kinds import KINDS
 from protocol.program.log_target import LogTarget, open_log, use_log
 from protocol.program.making import descriptors_each
@@ -45,7 +45,7 @@ REREAD = "The configuration was read again"
 
 
 def serve_command(options: argparse.Namespace) -> int:
-    """Serve as the options and what they lead to say, or tell what that is; return the exit status."""
+    """Serve as the configuration says, or with --check print it; return the exit status. UsageError for a mistake."""
     if options.command is not None and options.command not in KINDS:
         commands = ", ".join([*KINDS, *(name for name in SAID if name not in KINDS)])
         raise UsageError(f"there is no command {evidence(options.command)}; there are {commands}")
@@ -73,7 +73,7 @@ def serve_command(options: argparse.Namespace) -> int:
     outside = Outside(lambda: at_address(address, _settings_from(options)[0]), handed, find_manager())
     try:
         if count > 1:
-            (serve_with_workers,) = load("several workers")
+            (serve_with_workers,) = load("parent of workers")
             status: int = serve_with_workers(count, settings, source, instance, key_holders, outside)
             return status
         return run_coroutine(serve_until_told(settings, source, instance, None, outside))

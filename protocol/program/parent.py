@@ -1,4 +1,4 @@
-"""The parent of several processes that serve."""
+"""The parent of workers: it shows the banner, and reads the configuration again for all of them."""
 
 from __future__ import annotations
 

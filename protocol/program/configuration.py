@@ -1,4 +1,4 @@
-"""The configuration that a command is given: by a file, the environment and the command line."""
+"""Which configuration a command reads: a file, the environment, and `--set`."""
 
 from __future__ import annotations
 
