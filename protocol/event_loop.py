@@ -67,9 +67,9 @@ def run_coroutine(main: typing.Coroutine[typing.Any, typing.Any, _Result]) -> _R
     if sys.version_info >= (3, 11):
         with asyncio.Runner(loop_factory=new_loop) as runner:
             return runner.run(main)
-    # Before, asyncio.run takes the loop that the policy of the whole process makes.
-    asyncio.set_event_loop_policy(_Policy())
-    return asyncio.run(main)
+    else:  # asyncio.run takes the loop that the policy of the whole process makes
+        asyncio.set_event_loop_policy(_Policy())
+        return asyncio.run(main)
 
 
 if sys.version_info < (3, 11):
