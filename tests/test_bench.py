@@ -14,10 +14,12 @@ import pytest
 # At the end: both folders have an nginx.py.
 sys.path.append(str(pathlib.Path(__file__).with_name("bench")))
 
+from changes import as_changes, read_run
 from load import Load
 from paced import is_sampled
 from pacing import _let_kernel_time, _receive
-from peers import Program, _keys_file, seconds_of_ps
+from peers import CannotMeasure, Program, _keys_file, compile_ahead, seconds_of_ps
+from report import Row, as_json
 from throughput import _rate_row
 from traffic import KEY, TRAFFIC, USUAL, requests, template, wrk_script
 
@@ -111,3 +113,72 @@ def test_streams_that_are_timed_are_of_all_phases_and_the_first_is_none_of_them(
     timed = [number for number in range(1000) if is_sampled(number)]
     assert len(timed) >= 20 and 0 not in timed
     assert len({number % 20 for number in timed}) == 20
+
+
+def row(work, against="nginx", **figures):
+    return Row(work, "oaiserve", against, "", "", figures)
+
+
+def changes(rows, before, here=None, there=None, file=None):
+    file.write_text(as_json(before, [], there or {}))
+    return as_changes(rows, here or {}, read_run(file)).splitlines()
+
+
+def test_ratios_of_an_earlier_run_are_shown_beside_those_of_this_one(tmp_path):
+    now = [row("plain", ratio=1.2, cpu_ratio=1.0, cpu_seconds=1e-5), row("latency", p50=1.5, p99=2.0)]
+    then = [row("plain", ratio=1.0, cpu_ratio=0.8, cpu_seconds=2e-5), row("latency", p50=3.0, p99=2.0)]
+    shown = changes(now, then, file=tmp_path / "earlier run")
+    cells = [[cell.strip() for cell in line.strip("|").split("|")] for line in shown[2:] if line]
+    assert cells == [
+        ["plain", "oaiserve", "nginx", "ratio", "1.20", "1.00", "1.20x"],
+        ["plain", "oaiserve", "nginx", "by CPU time", "1.00", "0.80", "1.25x"],
+        ["latency", "oaiserve", "nginx", "p50", "1.50", "3.00", "0.50x"],
+        ["latency", "oaiserve", "nginx", "p99", "2.00", "2.00", "1.00x"],
+    ]
+
+
+def test_what_is_in_one_run_alone_or_has_no_ratio_is_named(tmp_path):
+    now = [row("plain, usual", ratio=1.0), row("plain", "envoy", ratio=1.0), row("words", late_ms=0.2)]
+    then = [row("plain, repeated", ratio=1.0), row("plain", ratio=1.0), row("words", late_ms=0.3)]
+    assert changes(now, then, file=tmp_path / "run.json") == [
+        "- Only in this run: plain, usual: oaiserve against nginx; plain: oaiserve against envoy.",
+        "- Only in that run: plain, repeated: oaiserve against nginx; plain: oaiserve against nginx.",
+        "- Without a ratio in both: words: oaiserve against nginx.",
+    ]
+
+
+def test_versions_and_loads_that_are_not_the_same_are_told_in_one_line(tmp_path):
+    here = {"Python": "3.11.7", "connections": "64", "nginx": "1.22.1", "envoy": "1.40.0"}
+    there = {"Python": "3.12.1", "connections": "64", "nginx": "1.27.0"}
+    told = changes([], [], here, there, file=tmp_path / "run.json")
+    assert told == [
+        "- Ratios may differ for another reason than the program: Python 3.11.7, there 3.12.1; nginx 1.22.1, there 1.27.0."
+    ]
+
+
+@pytest.mark.parametrize("content", [b"", b"#!/usr/bin/env python3\n", b"PK\x03\x04", b"[1]", b"no JSON"])
+def test_what_is_no_json_object_is_taken_for_a_program(tmp_path, content):
+    file = tmp_path / "run.json"
+    file.write_bytes(content)
+    assert read_run(file) is None
+
+
+@pytest.mark.parametrize("content", [b"{", b"{}", b'{"rows": [1], "circumstances": {}}', b'{"rows": []}', b"{\xff}"])
+def test_another_json_object_is_refused_in_one_line(tmp_path, content):
+    file = tmp_path / "oaiserve.py"
+    file.write_bytes(content)
+    with pytest.raises(CannotMeasure, match=r"^--compare .*oaiserve\.py: it begins as a JSON object does.*$"):
+        read_run(file)
+
+
+def test_a_file_to_compare_with_that_is_not_there_is_refused(tmp_path):
+    with pytest.raises(CannotMeasure, match="No such file"):
+        read_run(tmp_path / "nothing")
+
+
+@pytest.mark.parametrize("content", ["", "[1]", "Some words, and\nsome more."])
+def test_what_is_no_oaiserve_is_refused_in_one_line(tmp_path, content):
+    file = tmp_path / "oaiserve.py"
+    file.write_text(content)
+    with pytest.raises(CannotMeasure, match=r"^.*oaiserve\.py is no oaiserve\.py that starts: mock --check: .*$"):
+        compile_ahead(file, tmp_path)

@@ -2,7 +2,8 @@
 
 Only ratios mean something on another machine; the raw numbers stand beside them. Nothing here passes or fails, and
 nothing of it belongs to the test suite. Needs Linux or macOS and the standard library; uses wrk, nginx with Lua,
-and other proxies where they are installed. `--compare PATH` measures another oaiserve.py in their place.
+and other servers where they are installed. `--compare FILE` measures another oaiserve.py in their place; where
+`--json` wrote the file, it shows how the ratios of this run differ from those in it.
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ import time
 from collections.abc import Callable, Sequence
 
 from answers import WrongAnswer
-from load import generator
+from changes import as_changes, read_run
+from circumstances import circumstances, in_words
 from pace_rows import measure_pace
 from peers import CannotMeasure, Cores, compile_ahead, raise_file_limit
 from proxies import measure_proxies
@@ -70,7 +72,8 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
     option("--streams", type=_counts, default="6000,10000", help="paced streams at once (default %(default)s)")
     option("--words", type=_positive, default=20, help="words of a paced stream, 20 a second (default %(default)s)")
     option("--server", type=pathlib.Path, default=_SERVER, help="another oaiserve.py, or oaiserve.pyz, to measure")
-    option("--compare", type=pathlib.Path, metavar="PATH", help="measure against this oaiserve.py instead of the peers")
+    comparing = "measure against this oaiserve.py instead of the peers; or what --json wrote: show how ratios changed"
+    option("--compare", type=pathlib.Path, metavar="FILE", help=comparing)
     option("--json", type=pathlib.Path, metavar="FILE", help="write every figure to this file, too")
     chosen = parser.parse_args(arguments)
     unknown = [what for what in chosen.what if what not in _MEASUREMENTS]
@@ -81,7 +84,7 @@ def _parse(arguments: list[str]) -> argparse.Namespace:
 
 def _measure(options: Options, chosen: Sequence[str]) -> tuple[Findings, bool]:
     """Return all findings and whether every measurement could be made; one that could not leaves a note."""
-    found, complete = Findings([], [_circumstances(options)]), True
+    found, complete = Findings([], []), True
     for what in chosen:
         print(f"measuring {what} …", file=sys.stderr)
         try:
@@ -93,11 +96,20 @@ def _measure(options: Options, chosen: Sequence[str]) -> tuple[Findings, bool]:
     return found, complete
 
 
-def _circumstances(options: Options) -> str:
-    version = ".".join(map(str, sys.version_info[:3]))
-    pinned = "not pinned to cores" if options.cores.server is None else "server and load on a core each"
-    load = f"load by {generator()}, {options.connections} connections, {pinned}"
-    return f"Python {version}, {load}; settings as they are by default, but that the log goes to a file."
+def _options(chosen: argparse.Namespace, folder: pathlib.Path, is_compared: bool) -> Options:
+    return Options(
+        program=chosen.server.resolve(),
+        compared=chosen.compare.resolve() if is_compared else None,
+        cores=Cores.choose(),
+        folder=folder,
+        file_limit=raise_file_limit(),
+        seconds=chosen.seconds,
+        connections=chosen.connections,
+        rounds=chosen.rounds,
+        traffic=[TRAFFIC[chosen.traffic]] if chosen.traffic else list(TRAFFIC.values()),
+        streams=chosen.streams,
+        words=chosen.words,
+    )
 
 
 def main(arguments: list[str]) -> int:
@@ -106,30 +118,23 @@ def main(arguments: list[str]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     began = time.perf_counter()
     with tempfile.TemporaryDirectory(prefix="oaiserve-bench-") as folder:
-        options = Options(
-            program=chosen.server.resolve(),
-            compared=chosen.compare and chosen.compare.resolve(),
-            cores=Cores.choose(),
-            folder=pathlib.Path(folder),
-            file_limit=raise_file_limit(),
-            seconds=chosen.seconds,
-            connections=chosen.connections,
-            rounds=chosen.rounds,
-            traffic=[TRAFFIC[chosen.traffic]] if chosen.traffic else list(TRAFFIC.values()),
-            streams=chosen.streams,
-            words=chosen.words,
-        )
         try:
+            before = read_run(chosen.compare) if chosen.compare else None
+            options = _options(chosen, pathlib.Path(folder), is_compared=chosen.compare is not None and before is None)
             for program in filter(None, (options.program, options.compared)):
                 compile_ahead(program, options.folder)
         except CannotMeasure as reason:
             print(f"bench: {reason}", file=sys.stderr)
             return 1
         found, complete = _measure(options, chosen.what or list(_MEASUREMENTS))
+        here = circumstances(options, found.rows)
+    found.notes[:0] = [in_words(here)]
     found.notes.append(f"Took {time.perf_counter() - began:.0f} s.")
     print(as_table(found.rows, found.notes))
+    if before:
+        print("", as_changes(found.rows, here, before), sep="\n")
     if chosen.json:
-        chosen.json.write_text(as_json(found.rows, found.notes))
+        chosen.json.write_text(as_json(found.rows, found.notes, here))
     return 0 if complete else 1
 
 

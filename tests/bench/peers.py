@@ -203,15 +203,16 @@ def compile_ahead(program: pathlib.Path, folder: pathlib.Path) -> None:
     A process that has just compiled them has another heap, where glibc may map memory anew for each read of a socket.
     """
     if not program.exists():
-        raise CannotMeasure(f"there is no {program}: give the server to measure with --server FILE")
+        raise CannotMeasure(f"there is no {program}: give an oaiserve.py with --server FILE or --compare FILE")
     environment = python_environment(folder)
     for backend in ("mock", "relay", "dashscope"):
         command = [sys.executable, str(program), backend, "--check"]  # loads all that its start does
         run = subprocess.run(
             command, cwd=folder, env=environment, capture_output=True, text=True, timeout=60, check=False
         )
-        if run.returncode:
-            raise CannotMeasure(f"{program} {backend} --check failed: {run.stderr.strip()[-300:]}")
+        if run.returncode or "[server]" not in run.stdout:
+            last = run.stderr.strip().splitlines()[-1:] or ["it shows no settings"]
+            raise CannotMeasure(f"{program} is no oaiserve.py that starts: {backend} --check: {last[0]}")
 
 
 def build_forms(program: pathlib.Path, folder: pathlib.Path) -> dict[str, pathlib.Path]:

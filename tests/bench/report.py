@@ -34,14 +34,21 @@ def times(ratios: Sequence[float]) -> str:
 
 def as_table(rows: Sequence[Row], notes: Sequence[str]) -> str:
     """Return the rows as a Markdown table that also reads well in a terminal, and the notes as a list below it."""
-    head = ("Work", "Measured", "Against", "Ratio", "Raw, this machine")
-    lines = [head, *(row[:5] for row in rows)]
-    widths = [max(len(line[column]) for line in lines) for column in range(len(head))]
+    return table(("Work", "Measured", "Against", "Ratio", "Raw, this machine"), [row[:5] for row in rows], notes)
+
+
+def table(head: Sequence[str], rows: Sequence[Sequence[str]], notes: Sequence[str]) -> str:
+    """Return such a table of any columns; without rows, the notes alone."""
+    lines = [head, *rows] if rows else []
+    widths = [max(map(len, column)) for column in zip(*lines)]
     shown = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths)) + " |" for line in lines]
-    shown.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join([*shown, "", *(f"- {note}" for note in notes)])
+    if shown:
+        shown[1:1] = ["|" + "|".join("-" * (width + 2) for width in widths) + "|"]
+        shown.append("")
+    return "\n".join([*shown, *(f"- {note}" for note in notes)])
 
 
-def as_json(rows: Sequence[Row], notes: Sequence[str]) -> str:
-    """Return everything that the table says, and the single figures behind it."""
-    return json.dumps({"rows": [row._asdict() for row in rows], "notes": list(notes)}, indent=2)
+def as_json(rows: Sequence[Row], notes: Sequence[str], circumstances: dict[str, str]) -> str:
+    """Return everything that the table says, the single figures behind it, and what `--compare` holds against it."""
+    told = {"circumstances": circumstances, "rows": [row._asdict() for row in rows], "notes": list(notes)}
+    return json.dumps(told, indent=2)

@@ -54,7 +54,7 @@ def _curve(
     costs = {size: _cost(grown(common, size), peer) for size in sizes}
     smallest, largest = sizes[0], sizes[-1]
     growth = costs[largest] / costs[smallest]
-    figures = {f"cpu_seconds_at_{size}": cost for size, cost in costs.items()}
+    figures = {"ratio": growth, **{f"cpu_seconds_at_{size}": cost for size, cost in costs.items()}}
     raw = f"{costs[largest] * 1e6:,.0f} µs; {costs[smallest] * 1e6:,.0f} µs"
     ratio = f"{growth:.1f}x, for {largest / smallest:,.0f}x"
     row = Row(f"{work} of {largest:,} {unit}", peer.name, f"{smallest:,} {unit}", ratio, raw, figures)
