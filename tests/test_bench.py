@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
 import pathlib
 import socket
 import sys
@@ -14,14 +15,29 @@ import pytest
 # At the end: both folders have an nginx.py.
 sys.path.append(str(pathlib.Path(__file__).with_name("bench")))
 
+from behind import CHUNKS, TEXT, events
 from changes import as_changes, read_run
+from installed import installed
 from load import Load
+from other_mocks import _CHARACTERS, _MOCKS, _TEXT
 from paced import is_sampled
 from pacing import _let_kernel_time, _receive
-from peers import CannotMeasure, Program, _keys_file, compile_ahead, seconds_of_ps
+from peers import (
+    CannotMeasure,
+    Cores,
+    Program,
+    ServerProcess,
+    _keys_file,
+    compile_ahead,
+    cpu_seconds,
+    oaiserve,
+    running,
+    seconds_of_ps,
+)
 from report import Row, as_json
-from throughput import _rate_row
+from throughput import Options, _rate_row, check_peer
 from traffic import KEY, TRAFFIC, USUAL, requests, template, wrk_script
+from variants import measure_workers
 
 from protocol.team.keys_file import find_key, read_keys_file
 
@@ -182,3 +198,58 @@ def test_what_is_no_oaiserve_is_refused_in_one_line(tmp_path, content):
     file.write_text(content)
     with pytest.raises(CannotMeasure, match=r"^.*oaiserve\.py is no oaiserve\.py that starts: mock --check: .*$"):
         compile_ahead(file, tmp_path)
+
+
+def test_a_server_whose_command_is_missing_says_where_to_have_it(tmp_path):
+    with (
+        pytest.raises(CannotMeasure, match=r"^no thing: pip install thing has it$"),
+        installed("thing", lambda port, home: ["no-such-thing", str(port)], None, tmp_path, "pip install thing"),
+    ):
+        pass
+
+
+def test_a_mock_that_counts_characters_says_a_word_a_chunk_and_as_many_as_the_others():
+    assert {len(word) for word in _TEXT.split()} == {_CHARACTERS - 1}
+    assert len(events(_TEXT)) == len(events(TEXT)) == CHUNKS
+
+
+@pytest.mark.parametrize("name", ["granian", "robyn"])
+def test_an_application_that_stands_in_for_a_mock_is_python(name, tmp_path):
+    _MOCKS[name][0](8080, tmp_path)
+    compile((tmp_path / f"{name}_mock.py").read_text(), name, "exec")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="ps elsewhere tells of one process alone")
+def test_time_on_a_core_is_counted_in_what_a_command_starts_in_its_turn(tmp_path):
+    """Robyn's command starts a Python that starts another one."""
+    start = "import subprocess, sys; subprocess.run([sys.executable, '-c', *sys.argv[1:]])"
+    busy = """
+import time
+while time.process_time() < 0.3: pass
+print("http://127.0.0.1:1", flush=True)
+time.sleep(60)"""
+    command = [sys.executable, "-c", start, start, busy]
+    with running(ServerProcess("nested", command, None, tmp_path)) as process:
+        process.printed_port()
+        assert cpu_seconds(process.pid) >= 0.3
+
+
+PROGRAM = pathlib.Path(__file__).parents[1] / "oaiserve.py"
+
+
+@pytest.mark.parametrize(("cores", "why"), [(Cores(0, 1, 1), "two cores alone"), (Cores(None, None, None), "chosen")])
+def test_two_workers_are_measured_only_where_the_load_leaves_them_a_core_each(tmp_path, cores, why):
+    options = Options(PROGRAM, None, cores, tmp_path, 1000, 1, 4, 1, [USUAL], [], 20)
+    rows, notes = measure_workers(options)
+    assert not rows and len(notes) == 1 and why in notes[0]
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="cores cannot be chosen here")
+def test_workers_are_all_on_the_cores_that_their_server_has(tmp_path):
+    cores = os.sched_getaffinity(0)
+    two = Program(PROGRAM, "mock", (f"mock.text={TEXT}",), called="two workers", workers=2)
+    with oaiserve(two, cores, tmp_path) as server:
+        check_peer(server, TEXT, stream=True)
+        workers = pathlib.Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children").read_text().split()
+        assert [os.sched_getaffinity(int(worker)) for worker in workers] == [cores, cores]
+    assert server.name == "two workers (log, CORS, metrics on)"

@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from answers import WrongAnswer
 from changes import as_changes, read_run
 from circumstances import circumstances, in_words
+from other_mocks import measure_mocks
 from pace_rows import measure_pace
 from peers import CannotMeasure, Cores, compile_ahead, raise_file_limit
 from proxies import measure_proxies
@@ -29,18 +30,20 @@ from rows import measure_memory, measure_paced, measure_plain, measure_start, me
 from sizes import measure_sizes
 from throughput import Options, measure_calls
 from traffic import TRAFFIC
-from variants import measure_callers, measure_everything, measure_mapping, measure_translator
+from variants import measure_callers, measure_everything, measure_mapping, measure_translator, measure_workers
 
 _MEASUREMENTS: dict[str, Callable[[Options], Findings]] = {
     "calls": measure_calls,
     "plain": measure_plain,
     "streamed": measure_streamed,
+    "mocks": measure_mocks,
     "relay": measure_relay,
     "proxies": measure_proxies,
     "mapping": measure_mapping,
     "translator": measure_translator,
     "everything": measure_everything,
     "callers": measure_callers,
+    "workers": measure_workers,
     "sizes": measure_sizes,
     "paced": measure_paced,
     "pace": measure_pace,

@@ -19,8 +19,13 @@ def openai_upstream(
     core: int | None, folder: pathlib.Path, delay: float = 0
 ) -> contextlib.AbstractContextManager[Peer]:
     """Run an upstream that speaks OpenAI's API; `delay` seconds pass between two chunks of a stream."""
-    message: dict[str, object] = {"role": "assistant", "content": TEXT, "refusal": None, "annotations": []}
-    completion = {
+    return upstream(_plain(completion(TEXT)), _streamed(events(TEXT)), delay, core, folder)
+
+
+def completion(text: str) -> dict[str, object]:
+    """Return a chat completion as OpenAI's API has it."""
+    message: dict[str, object] = {"role": "assistant", "content": text, "refusal": None, "annotations": []}
+    return {
         "id": "chatcmpl-bench",
         "object": "chat.completion",
         "created": 1700000000,
@@ -28,17 +33,19 @@ def openai_upstream(
         "choices": [{"index": 0, "message": message, "logprobs": None, "finish_reason": "stop"}],
         "usage": {"prompt_tokens": 13, "completion_tokens": 8, "total_tokens": 21},
     }
-    events = [_chunk({"role": "assistant", "content": ""}, None)]
-    events += [_chunk({"content": word}, None) for word in _words()]
-    events.append(_chunk({}, "stop") + b"data: [DONE]\n\n")
-    return upstream(_plain(completion), _streamed(events), delay, core, folder)
+
+
+def events(text: str) -> list[bytes]:
+    """Return the same as events of a stream, one a word; the last one has the end of the stream, too."""
+    words = [_chunk({"content": word}, None) for word in _words(text)]
+    return [_chunk({"role": "assistant", "content": ""}, None), *words, _chunk({}, "stop") + b"data: [DONE]\n\n"]
 
 
 def dashscope_upstream(core: int | None, folder: pathlib.Path) -> contextlib.AbstractContextManager[Peer]:
     """Run an upstream that speaks DashScope's native API, with a number before each event and the usage in it."""
-    events = [_native_event(number, word, "null") for number, word in enumerate(["", *_words()], 1)]
-    events.append(_native_event(CHUNKS, "", "stop"))
-    return upstream(_plain(_native(TEXT, "stop")), _streamed(events), 0, core, folder)
+    native = [_native_event(number, word, "null") for number, word in enumerate(["", *_words(TEXT)], 1)]
+    native.append(_native_event(CHUNKS, "", "stop"))
+    return upstream(_plain(_native(TEXT, "stop")), _streamed(native), 0, core, folder)
 
 
 def settings_for(behind: Peer, connections: int, section: str = "relay") -> tuple[str, ...]:
@@ -48,8 +55,8 @@ def settings_for(behind: Peer, connections: int, section: str = "relay") -> tupl
     return tuple(f"{section}.{setting}" for setting in given)
 
 
-def _words() -> list[str]:
-    words = TEXT.split(" ")
+def _words(text: str) -> list[str]:
+    words = text.split(" ")
     return [f"{word} " for word in words[:-1]] + words[-1:]
 
 
@@ -58,10 +65,10 @@ def _plain(answer: dict[str, object]) -> bytes:
     return b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b" % (len(body), body)
 
 
-def _streamed(events: Sequence[bytes]) -> list[bytes]:
+def _streamed(said: Sequence[bytes]) -> list[bytes]:
     """Return the streamed answer as an upstream writes it: one HTTP chunk an event."""
     head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
-    first, *between, last = [b"%x\r\n%b\r\n" % (len(event), event) for event in events]
+    first, *between, last = [b"%x\r\n%b\r\n" % (len(event), event) for event in said]
     return [head + first, *between, last + b"0\r\n\r\n"]
 
 

@@ -13,7 +13,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 
-from peers import CHAT_PATH, CannotMeasure, Peer, ServerProcess, free_port, running
+from peers import CHAT_PATH, CannotMeasure, Core, Peer, ServerProcess, free_port, running
 
 _CONFIG = """\
 %(modules)s
@@ -164,7 +164,7 @@ def lua_modules() -> list[pathlib.Path]:
 
 @contextlib.contextmanager
 def nginx(
-    core: int | None, folder: pathlib.Path, locations: str, modules: list[pathlib.Path], http: str = ""
+    core: Core, folder: pathlib.Path, locations: str, modules: list[pathlib.Path], http: str = ""
 ) -> Iterator[Peer]:
     """Run one nginx worker with these locations in a new folder below `folder`."""
     port = free_port()
@@ -186,7 +186,7 @@ def nginx(
 
 
 @contextlib.contextmanager
-def lua_mock(core: int | None, folder: pathlib.Path, text: str, delay: float) -> Iterator[Peer]:
+def lua_mock(core: Core, folder: pathlib.Path, text: str, delay: float) -> Iterator[Peer]:
     """Run nginx with a mock in Lua that says `text`, waiting `delay` seconds between the words of a stream."""
     modules = lua_modules()
     library = folder / f"lua-{len(list(folder.glob('lua-*')))}"
@@ -199,7 +199,7 @@ def lua_mock(core: int | None, folder: pathlib.Path, text: str, delay: float) ->
 
 
 @contextlib.contextmanager
-def proxy_pass(core: int | None, folder: pathlib.Path, port: int, connections: int) -> Iterator[Peer]:
+def proxy_pass(core: Core, folder: pathlib.Path, port: int, connections: int) -> Iterator[Peer]:
     """Run nginx in front of an upstream on `port`, unbuffered, with as many kept connections as the load has."""
     if not shutil.which("nginx"):
         raise CannotMeasure("no nginx: install nginx for this peer")

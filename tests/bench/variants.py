@@ -65,5 +65,16 @@ def measure_callers(options: Options) -> Findings:
     return Findings(found.rows, notes + found.notes)
 
 
+def measure_workers(options: Options) -> Findings:
+    """Compare two workers with one, which has the same two cores to choose from; the load needs a third one."""
+    cores = options.cores
+    if not isinstance(cores.server, int) or cores.upstream is None or cores.upstream == cores.load:
+        usable = "cores cannot be chosen here" if cores.server is None else "this process may use two cores alone"
+        return Findings([], [f"workers: no core is to spare for a second worker beside the load: {usable}."])
+    both = options._replace(cores=cores._replace(server={cores.server, cores.upstream}))
+    two = Program(options.program, "mock", (f"mock.text={TEXT}",), called="two workers", workers=2)
+    return measure_both_kinds(both, "mock", two, _server(both, two._replace(called="one worker", workers=1)))
+
+
 def _server(options: Options, program: Program) -> contextlib.AbstractContextManager[Peer]:
     return oaiserve(program, options.cores.server, options.folder)
