@@ -980,7 +980,7 @@ def all_of(head: RequestHead | ResponseHead) -> tuple[object, ...]:
     """Return all that a head says of its message."""
     lines = [(name, head.fields.get(name), head.fields.count(name)) for name, _ in head.fields]
     said = [
-        name for name in (*MessageHead.__slots__, *type(head).__slots__) if name not in ("_fields", "facts", "lines")
+        name for name in (*MessageHead.__slots__, *type(head).__slots__) if name not in ("_fields", "_lines", "facts")
     ]
     return (*(getattr(head, name) for name in said), lines)
 
@@ -1178,9 +1178,135 @@ def test_sessions_and_keys_of_answers_are_not_remembered() -> None:
     for answer in ([*secrets], [b"X: 1"]):
         read(reader, [lines(b"HTTP/1.1 204 No Content", *answer)])
         reader.expect("GET")
-    kept = (memo._marks, memo._names, memo._kinds, [head.lines for head in memo._kinds.values()], memo.latest)
+    kinds = memo._kinds.values()
+    kept = (memo._marks, memo._names, memo._kinds, [kind.head.lines for kind in kinds], memo.latest, memo._heads)
     assert b"X: 1" in memo._marks
     assert "s3cret" not in repr(kept)
+
+
+def test_forms_of_answers_hold_no_sessions_and_keys() -> None:
+    secrets = [b"Set-Cookie: session=s3cret", b"X-Auth-Token: s3cret", b"Api-Key: s3cret"]
+    for telling in ((), None):
+        memo = ResponseMemo(dict, telling)
+        for length in (5, 6, 7, 5):
+            read(
+                ResponseReader("HEAD", memo=memo), [lines(b"HTTP/1.1 200 OK", b"Content-Length: %d" % length, *secrets)]
+            )
+        kinds = memo._kinds.values()
+        assert (telling is None) == all(kind.form is None for kind in kinds)
+        shown = [(kind.lines, kind.form and (kind.form._start, kind.form._endings)) for kind in kinds]
+        assert "s3cret" not in repr(shown)
+        assert not memo._heads
+
+
+# ---- forms of heads -------------------------------------------------------------------------------------------------
+
+# Requests of one client, which differ in values and lengths: such as a form is made of.
+CLIENT = [
+    post(b"Authorization: a", b"Traceparent: 00-%d" % trace, b"Content-Length: %d" % length, b"X: y")
+    for trace, length in ((1, 5), (2, 66), (3, 66), (4, 65536))
+]
+
+
+def in_form(memo: RequestMemo | ResponseMemo, data: bytes) -> object:
+    """Return the head that the form of the kind reads, None where there is no form or no such head."""
+    found = [kind.form.read(data, 0) for kind in memo._kinds.values() if kind.form is not None]
+    return next((head for head in found if head is not None), None)
+
+
+def test_heads_that_differ_in_values_are_read_by_their_form() -> None:
+    memo = RequestMemo(dict, TELLING)
+    heads = read_heads(*(data + b"a" * length_of(data) for data in CLIENT), memo=memo)
+    for data, head in zip(CLIENT, heads):
+        (alone,) = read_heads(data + b"a" * length_of(data))
+        assert all_of(head) == all_of(alone)
+        assert head.facts is heads[0].facts
+        found = in_form(memo, data)
+        assert found is not None and found[0] == data and all_of(found[1]) == all_of(alone)
+
+
+def length_of(data: bytes) -> int:
+    reader = RequestReader()
+    reader.feed(data)
+    head = reader.next_event()
+    assert isinstance(head, RequestHead)
+    return head.content_length or 0
+
+
+def test_a_head_that_differs_in_its_length_alone_is_the_same_object_again() -> None:
+    memo = RequestMemo(dict, TELLING)
+    five, six, seven = (post(b"Authorization: a", b"Content-Length: %d" % n) + b"a" * n for n in (5, 6, 7))
+    _, _, *heads = read_heads(five, six, seven, six, memo=memo)
+    _, _, *others = read_heads(five, six, seven, six, memo=memo)  # of another connection
+    assert [head.content_length for head in heads] == [7, 6]
+    assert [one is other for one, other in zip(heads, others)] == [True, True]
+
+
+def test_heads_of_one_length_each_are_remembered_in_bounds() -> None:
+    memo = RequestMemo(dict, TELLING)
+    reader = RequestReader(memo=memo)
+    for length in range(1, 5000):
+        reader.feed(post(b"Content-Length: %d" % length) + b"a" * length)
+        assert isinstance(reader.next_event(), RequestHead)
+        pull(reader, [], False)
+        reader.next_message()
+    assert 0 < len(memo._heads) <= 1024
+    memo.forget()
+    assert not memo._heads
+
+
+def changed_heads() -> Iterator[bytes]:
+    """Give heads that differ from one of a form in one byte, or lack a part, or have one more."""
+    data = CLIENT[1]
+    for at in range(len(data)):
+        for byte in (b"", b"0", b"\t", b"\r", b"\n", b"\0", b"\x7f", b"\xe9", b":", b"\r\n", b"\r\n\r\n", b"\r\nX: 2"):
+            yield data[:at] + byte + data[at + 1 :]
+            yield data[:at] + byte + data[at:]
+
+
+def test_a_head_that_breaks_a_form_is_read_as_without_it() -> None:
+    accepted = 0
+    for max_head in (65536, len(CLIENT[1])):
+        for data in changed_heads():
+            memo = RequestMemo(dict, TELLING)
+            reader = RequestReader(memo=memo, max_head=max_head)
+            for before in CLIENT[:2]:
+                reader.feed(before + b"a" * length_of(before))
+                pull(reader, [], False)
+                reader.next_message()
+            assert in_form(memo, CLIENT[1]) is not None
+            expected = read(RequestReader(max_head=max_head), [data])
+            assert read(reader, [data]) == expected
+            accepted += expected.last != "refused"
+    assert accepted > 500, "some of the changed heads must be sound ones"
+
+
+@pytest.mark.parametrize("size", [2047, 2048, 2049, 5000])
+def test_a_form_reads_no_long_head(size: int) -> None:
+    memo = RequestMemo(dict, TELLING)
+    read_heads(*(data + b"a" * length_of(data) for data in CLIENT[:3]), memo=memo)
+    data = post(b"Authorization: a", b"Traceparent: 00-", b"Content-Length: 5", b"X: y")
+    data = data.replace(b"00-", b"0" * (size - len(data) + 3))
+    assert len(data) == size
+    assert (in_form(memo, data) is not None) == (size <= 2048)
+
+
+def test_heads_that_differ_in_much_have_no_form() -> None:
+    memo = RequestMemo(dict, TELLING)
+    for number in range(20):
+        read(RequestReader(memo=memo), [post(*(b"X-%d: %d" % (name, number) for name in range(9)))])
+    (kind,) = memo._kinds.values()
+    assert kind.form is None
+    assert not kind.looks and not kind.lines, "nothing is compared for ever"
+
+
+def test_a_second_length_that_tells_another_is_refused_whatever_is_remembered() -> None:
+    """A list of equal lengths may stand beside one that is short: then that one alone must not become another."""
+    memo = RequestMemo()
+    two = [b"Content-Length: %d\r\nContent-Length: 5, 5" % length for length in (5, 7)]
+    read(RequestReader(memo=memo), [post(two[0])])
+    assert read(RequestReader(memo=memo), [post(two[1])]) == read(RequestReader(), [post(two[1])])
+    assert read(RequestReader(memo=memo), [post(two[1])]).last == "refused"
 
 
 # id, what comes after a request with a body of five bytes, and its body if it is taken as a whole

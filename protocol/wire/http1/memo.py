@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import re
 import typing
 
 from protocol.wire.credentials import is_secret_field
+from protocol.wire.http1.forms import REMEMBERED_HEAD_BYTES, HeadForm, short_length
 from protocol.wire.http1.grammar import FIELD_NAME, FIELD_VALUE_BYTES
-from protocol.wire.http1.messages import SHORT_BODY_BYTES, RequestHead, ResponseHead
+from protocol.wire.http1.messages import RequestHead, ResponseHead
 
-#: No head is remembered that has more bytes.
-REMEMBERED_HEAD_BYTES = 2048
 _REMEMBERED_LINES = 1024
 # Of each name; else a field whose value is always new would take the place of all others.
 _REMEMBERED_VALUES = 128
 _REMEMBERED_NAMES = 256
 # Each of so many callers has kinds of his own: his key tells.
 _REMEMBERED_KINDS = 4096
+# How many heads of a kind are compared for its form, and how many values that may have which are new each time.
+_LOOKS = 8
+_MOST_VALUES = 8
 
 _is_field_name = FIELD_NAME.fullmatch
-# The length of a short body as nearly everybody writes it; whoever writes it otherwise is read the ordinary way.
-_read_short_length = re.compile(rb"[ \t]*([1-9][0-9]{0,4})[ \t]*").fullmatch
 
 #: What stands for the bytes of a head where none is known yet: `startswith(())` is False whatever came.
 NO_BYTES: tuple[bytes, ...] = ()
@@ -46,19 +45,55 @@ class _Name:
     """What is known of the fields of one name: what stands for a line, and how many more lines are remembered.
 
     `mark` is what stands for a line whose value tells nothing: the name in lower case. It is None where each line
-    stands for itself.
+    stands for itself. `is_kept` says that lines are remembered at all.
     """
 
-    __slots__ = ("is_length", "mark", "room")
+    __slots__ = ("is_kept", "is_length", "mark", "room")
 
-    def __init__(self, mark: bytes | None, room: int, is_length: bool) -> None:
+    def __init__(self, mark: bytes | None, is_kept: bool, is_length: bool) -> None:
         self.mark = mark
-        self.room = room
+        self.is_kept = is_kept
+        self.room = _REMEMBERED_VALUES if is_kept else 0
         self.is_length = is_length
 
 
+class _Kind(typing.Generic[AnyHead]):
+    """What is known of heads of one kind: one without its lines, and the form in which they come.
+
+    The form is worked out by comparing the first heads: `lines` are those of the last one that was compared, b"" in the
+    place of what is not to be kept; `places` are where values differed.
+    """
+
+    __slots__ = ("form", "head", "lines", "looks", "places")
+
+    def __init__(self, head: AnyHead, lines: list[bytes]) -> None:
+        self.head: AnyHead = head
+        self.lines = lines
+        self.looks = _LOOKS
+        self.places: set[int] = set()
+        self.form: HeadForm[AnyHead] | None = None
+
+    def compare(
+        self,
+        lines: list[bytes],
+        marks: list[bytes | None],
+        kept: list[bytes],
+        heads: dict[tuple[HeadForm[AnyHead], bytes], tuple[bytes, AnyHead]],
+    ) -> None:
+        """Work the form out from one more head of the kind. `marks` stand for its lines, `kept` are what to keep."""
+        self.looks -= 1
+        places = {number for number, (line, other) in enumerate(zip(lines, self.lines)) if line != other}
+        self.lines = kept if self.looks else []
+        if not places <= self.places:
+            self.places |= places
+            # A line that tells something differs only where it is not kept. Then its value is the kind's.
+            tells = any(lines[number] == marks[number] for number in self.places)
+            has_form = len(self.places) <= _MOST_VALUES and not tells
+            self.form = HeadForm(self.head, lines, sorted(self.places), heads) if has_form else None
+
+
 class _HeadMemo(typing.Generic[AnyHead]):
-    """What was read last of heads, line by line, and what kinds of heads such lines made.
+    """What was read last of heads, line by line, what kinds of heads such lines made, and in which forms they came.
 
     Two heads are of one kind if they have the same fields in the same order, with the same values but for those that
     tell nothing and for the length of a short body. All else that is known of a head is known of its kind, so that one
@@ -71,7 +106,7 @@ class _HeadMemo(typing.Generic[AnyHead]):
     Only readers with the same limits may share a memo.
     """
 
-    __slots__ = ("_kinds", "_marks", "_names", "_telling", "latest", "make_facts")
+    __slots__ = ("_heads", "_kinds", "_marks", "_names", "_telling", "latest", "make_facts")
 
     #: Whether lines are remembered that hold a secret, as far as their names tell.
     keeps_secrets: typing.ClassVar[bool]
@@ -87,13 +122,15 @@ class _HeadMemo(typing.Generic[AnyHead]):
         self._marks: dict[bytes, bytes] = {}
         # By the name as it is written.
         self._names: dict[bytes, _Name] = {}
-        # A head of the kind without its lines, by what stands for them.
-        self._kinds: dict[tuple[bytes | None, ...], AnyHead] = {}
+        # By what stands for the lines.
+        self._kinds: dict[tuple[bytes | None, ...], _Kind[AnyHead]] = {}
+        # Heads with their bytes, by their form and the length of a short body, where they differ in that alone.
+        self._heads: dict[tuple[HeadForm[AnyHead], bytes], tuple[bytes, AnyHead]] = {}
         #: The bytes of the latest head, and the head; NO_BYTES and None before the first.
         self.latest: tuple[bytes | tuple[bytes, ...], AnyHead | None] = (NO_BYTES, None)
 
-    def find(self, data: bytes, at: int) -> tuple[bytes, AnyHead] | None:
-        """Return the head that begins at `at`, with its bytes, if it is of a known kind."""
+    def find(self, data: bytes, at: int) -> tuple[bytes, AnyHead, HeadForm[AnyHead] | None] | None:
+        """Return the head that begins at `at`, with its bytes and its form if there is one, if its kind is known."""
         end = data.find(b"\r\n\r\n", at, at + REMEMBERED_HEAD_BYTES)
         if end < 0:
             return None
@@ -106,9 +143,13 @@ class _HeadMemo(typing.Generic[AnyHead]):
         kind = self._kinds.get(tuple(marks))
         if kind is None:
             return None
-        length_at = kind.length_at
+        if kind.looks:
+            kind.compare(lines, marks, self._without_secrets(lines), self._heads)
+        head = kind.head
+        length_at = head.length_at
         length = int(lines[length_at][_AFTER_LENGTH_NAME:]) if length_at else 0
-        return data[at : end + 4], kind.with_lines(lines, length)
+        came = data[at : end + 4]
+        return came, head.with_lines(lines, came, length), kind.form
 
     def keep(self, data: bytes, head: AnyHead) -> tuple[bytes, AnyHead]:
         """Remember a head that was read the ordinary way, unless it is long, and return it with its bytes."""
@@ -120,12 +161,12 @@ class _HeadMemo(typing.Generic[AnyHead]):
             marks = list(map(self._marks.get, lines))
             self._mark_new(lines, marks)
             # Of two lines with the length, one alone must not become another.
-            if marks.count(_SHORT_LENGTH) < 2:
+            if _SHORT_LENGTH not in marks or sum(map(_is_length_line, lines)) < 2:
                 if len(self._kinds) >= _REMEMBERED_KINDS:
                     self._kinds.clear()
                 head.length_at = marks.index(_SHORT_LENGTH) if _SHORT_LENGTH in marks else 0
-                head.lines = lines
-                self._kinds[tuple(marks)] = head.with_lines([], 0)
+                head.be_remembered(data)
+                self._kinds[tuple(marks)] = _Kind(head.with_lines([], b"", 0), self._without_secrets(lines))
         return known
 
     def forget(self) -> None:
@@ -133,6 +174,7 @@ class _HeadMemo(typing.Generic[AnyHead]):
         self._marks.clear()
         self._names.clear()
         self._kinds.clear()
+        self._heads.clear()
         self.latest = (NO_BYTES, None)
 
     def _mark_new(self, lines: list[bytes], marks: list[bytes | None]) -> None:
@@ -153,8 +195,7 @@ class _HeadMemo(typing.Generic[AnyHead]):
                 name = self._learn(written)
             mark = name.mark or line
             if name.is_length:
-                length = _read_short_length(value)
-                if length is not None and int(length[1]) <= SHORT_BODY_BYTES:
+                if short_length(value):
                     mark = _SHORT_LENGTH
                 self._remember(line, mark)
             elif name.room:
@@ -170,13 +211,27 @@ class _HeadMemo(typing.Generic[AnyHead]):
         is_length = text == b"content-length"
         tells = is_length or self._telling is None or text in self._telling
         is_kept = self.keeps_secrets or not (text in _COOKIES or is_secret_field(text.decode()))
-        name = self._names[written] = _Name(None if tells else text, _REMEMBERED_VALUES if is_kept else 0, is_length)
+        name = self._names[written] = _Name(None if tells else text, is_kept, is_length)
         return name
+
+    def _without_secrets(self, lines: list[bytes]) -> list[bytes]:
+        """Return lines with b"" in the place of those that are not to be remembered."""
+        if self.keeps_secrets:
+            return lines
+        kept = [lines[0]]
+        for line in lines[1:]:
+            name = self._names.get(line.partition(b":")[0])
+            kept.append(line if name is not None and name.is_kept else b"")
+        return kept
 
     def _remember(self, line: bytes, mark: bytes) -> None:
         if len(self._marks) >= _REMEMBERED_LINES:
             self._marks.clear()
         self._marks[line] = mark
+
+
+def _is_length_line(line: bytes) -> bool:
+    return line[:_AFTER_LENGTH_NAME].lower() == b"content-length:"
 
 
 class RequestMemo(_HeadMemo[RequestHead]):

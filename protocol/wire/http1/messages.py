@@ -113,7 +113,9 @@ class MessageHead:
     but not how short. None where the reader was given nothing to make them with.
     """
 
-    __slots__ = ("_fields", "chunked", "content_length", "facts", "keep_alive", "length_at", "lines", "minor_version")
+    __slots__ = (
+        "_bytes", "_fields", "_lines", "chunked", "content_length", "facts", "keep_alive", "length_at", "minor_version",
+    )  # fmt: skip
 
     chunked: bool
     content_length: int | None
@@ -123,9 +125,22 @@ class MessageHead:
         self.minor_version = minor_version
         self._fields: Fields | None = fields
         self.facts = facts  # Any: whoever gives them to the reader knows their type; nobody looks into them here
-        #: All lines of a head that is remembered, and where the one with the length of a short body is, 0 for none.
-        self.lines: list[bytes] = []
+        self._bytes = b""  # of a head that is remembered
+        self._lines: list[bytes] | None = None
+        #: Which of the lines is the one with the length of a short body, 0 for none.
         self.length_at = 0
+
+    def be_remembered(self, data: bytes) -> None:
+        """Note the bytes of a head that is remembered."""
+        self._bytes = data
+
+    @property
+    def lines(self) -> list[bytes]:
+        """All lines of a head that is remembered, none of another one; cut when somebody asks."""
+        lines = self._lines
+        if lines is None:
+            lines = self._lines = self._bytes[:-4].split(b"\r\n") if self._bytes else []
+        return lines
 
     @property
     def fields(self) -> Fields:
@@ -162,15 +177,18 @@ class RequestHead(MessageHead):
         self.upgrade = fields.get("upgrade") if "upgrade" in connection and minor_version else ""
         self.expects_continue = _expects_continue(fields, minor_version) and self.has_body
 
-    def with_lines(self, lines: list[bytes], length: int) -> RequestHead:
-        """Return the head of the same kind that has these lines, among them the length of a short body where not 0."""
+    def with_lines(self, lines: list[bytes] | None, data: bytes, length: int) -> RequestHead:
+        """Return the head of the same kind that has these lines, and the length of a short body where not 0.
+
+        `data` are its bytes, b"" where only the kind is wanted; `lines` is None where nobody has cut them.
+        """
         other = RequestHead.__new__(RequestHead)
         other.method, other.target, other.path, other.query = self.method, self.target, self.path, self.query
         other.host, other.minor_version, other.keep_alive = self.host, self.minor_version, self.keep_alive
         other.upgrade, other.expects_continue, other.facts = self.upgrade, self.expects_continue, self.facts
         other.chunked, other.has_body = self.chunked, self.has_body
         other.content_length = length or self.content_length
-        other.length_at, other.lines = self.length_at, lines
+        other.length_at, other._lines, other._bytes = self.length_at, lines, data
         other._fields = other.plans = None
         return other
 
@@ -203,13 +221,16 @@ class ResponseHead(MessageHead):
         self.content_length, self.chunked = (None, False) if tunnel else _response_framing(fields, minor_version)
         self.keep_alive = _keeps_alive(fields.tokens("connection"), minor_version)
 
-    def with_lines(self, lines: list[bytes], length: int) -> ResponseHead:
-        """Return the head of the same kind that has these lines, among them the length of a short body where not 0."""
+    def with_lines(self, lines: list[bytes] | None, data: bytes, length: int) -> ResponseHead:
+        """Return the head of the same kind that has these lines, and the length of a short body where not 0.
+
+        `data` are its bytes, b"" where only the kind is wanted; `lines` is None where nobody has cut them.
+        """
         other = ResponseHead.__new__(ResponseHead)
         other.status, other.reason, other.minor_version = self.status, self.reason, self.minor_version
         other.chunked, other.keep_alive, other.facts = self.chunked, self.keep_alive, self.facts
         other.content_length = length or self.content_length
-        other.length_at, other.lines = self.length_at, lines
+        other.length_at, other._lines, other._bytes = self.length_at, lines, data
         other._fields = other.plan = None
         return other
 

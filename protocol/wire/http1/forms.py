@@ -1,0 +1,105 @@
+"""Forms of heads: what most clients repeat of a head, with the values between it that they do not."""
+
+from __future__ import annotations
+
+import functools
+import re
+import typing
+
+from protocol.wire.http1.grammar import FIELD_VALUE_BYTES
+from protocol.wire.http1.messages import SHORT_BODY_BYTES, RequestHead, ResponseHead
+
+#: No head is remembered, or read by a form, that has more bytes.
+REMEMBERED_HEAD_BYTES = 2048
+# Heads that differ in the length of their body alone, of all forms together.
+_REMEMBERED_HEADS = 1024
+
+# The length of a short body as nearly everybody writes it; whoever writes it otherwise is read the ordinary way.
+_read_short_length = re.compile(rb"[ \t]*([1-9][0-9]{0,4})[ \t]*").fullmatch
+
+AnyHead = typing.TypeVar("AnyHead", RequestHead, ResponseHead)
+
+
+@functools.lru_cache(maxsize=1024)  # a quarter of what it costs to read it
+def short_length(value: bytes) -> int:
+    """Return the length of a short body, of a field's value; 0 for any other value."""
+    found = _read_short_length(value)
+    length = 0 if found is None else int(found[1])
+    return length if length <= SHORT_BODY_BYTES else 0
+
+
+class HeadForm(typing.Generic[AnyHead]):
+    """One kind of heads as one client writes them: the same bytes, but for values that tell nothing and the length.
+
+    To find the bytes, and the values between them, takes a third of what it takes to look all lines up: 1.3 instead of
+    3.2 µs for a head of 17 lines with a new traceparent, 0.5 instead of 1.4 for one of six with a new length (CPython
+    3.11).
+
+    `kind` is a head of the kind without its lines, `lines` are those of some head of the kind, and `places` tells where
+    among them the values are: of lines that tell nothing, and at `length_at` (0 for none) of the one with the length of
+    a short body. `heads` is where heads are kept that differ in their length alone, for many forms.
+    """
+
+    __slots__ = ("_endings", "_heads", "_kind", "_start")
+
+    def __init__(
+        self,
+        kind: AnyHead,
+        lines: typing.Sequence[bytes],
+        places: typing.Collection[int],
+        heads: dict[tuple[HeadForm[AnyHead], bytes], tuple[bytes, AnyHead]],
+    ) -> None:
+        self._kind: AnyHead = kind
+        parts: list[bytes] = []
+        part = b""
+        for number, line in enumerate(lines):
+            if number in places:
+                name, colon, _ = line.partition(b":")
+                parts.append(part + name + colon)
+                line = part = b""
+            part += line + b"\r\n"
+        parts.append(part + b"\r\n")
+        self._start = parts[0]
+        # What stands behind each value, and whether that is the length.
+        self._endings = [(ending, number == kind.length_at) for number, ending in zip(sorted(places), parts[1:])]
+        self._heads: dict[tuple[HeadForm[AnyHead], bytes], tuple[bytes, AnyHead]] | None = (
+            heads if list(places) == [kind.length_at] else None
+        )
+
+    def read(self, data: bytes, at: int) -> tuple[bytes, AnyHead] | None:
+        """Return the head that begins at `at`, with its bytes, if it has this form."""
+        start, kind, heads = self._start, self._kind, self._heads
+        if not data.startswith(start, at):
+            return None
+        here = at + len(start)
+        most = at + REMEMBERED_HEAD_BYTES
+        length = 0
+        value = b""
+        for ending, is_length in self._endings:
+            end = data.find(b"\r\n", here, most)
+            if not data.startswith(ending, end):  # nor where there is no end: none is as short as the last byte
+                return None
+            value = data[here:end]
+            here = end + len(ending)
+            if not is_length:
+                if value.translate(None, FIELD_VALUE_BYTES):
+                    return None
+            elif heads is None:
+                length = short_length(value)
+                if not length:
+                    return None
+        if here > most:
+            return None
+        if heads is None:
+            head = data[at:here]
+            return head, kind.with_lines(None, head, length)
+        known = heads.get((self, value))
+        if known is None:
+            length = short_length(value)
+            if not length:
+                return None
+            if len(heads) >= _REMEMBERED_HEADS:
+                heads.clear()
+            head = data[at:here]
+            known = heads[self, value] = head, kind.with_lines(None, head, length)
+        return known
