@@ -119,6 +119,10 @@ class Standing(typing.NamedTuple):
     wait: int | None
 
 
+#: What a Standing says: `remaining`, `reset`, `wait`.
+Stood = typing.Tuple[int, int, typing.Optional[int]]
+
+
 class Claim(typing.NamedTuple):
     """What somebody wants to take: so many units out of the window of a subject, which is anything that can be a key.
 

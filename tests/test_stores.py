@@ -15,7 +15,7 @@ from environment import ROOT
 
 from protocol.limiter import Calendar, Claim, Full, Limiter, Window
 from protocol.team.stores.choice import choose
-from protocol.team.stores.store import Crowded, Place
+from protocol.team.stores.store import MONEY, REQUESTS, TOKENS, Crowded, Place, Quota, claims_of, open_account
 
 MINUTE, DAY = 60_000, 86_400_000
 SEEDS = range(8)
@@ -136,6 +136,53 @@ def test_every_schedule_stands_as_the_limiter_says(opened, seed):
             under_way.append((claims, at))
 
 
+@pytest.mark.parametrize("seed", SEEDS)
+def test_an_account_is_what_its_claims_are(opened, tmp_path, seed):
+    """Beside it somebody claims of the same windows one by one."""
+    store, clock = opened
+    chance = random.Random(seed)
+    clock.seconds = 1_798_675_200.0 + chance.choice([0, 20_000])
+    plain = choose(clock)
+    windows = [Window(30, 1000), Window(200, MINUTE), Calendar(5000, "day"), Calendar(9000, "month")]
+    quotas = [Quota(who, window, kind) for who in "ab" for kind, window in enumerate(windows[:3])]
+    quotas += [Quota("a", windows[3], MONEY), Quota("b", Window(7, MINUTE), REQUESTS)]
+    places = [Place("a", 3), Place("b", 5)]
+    accounts = []
+    for _ in range(4):
+        some, room = chance.sample(quotas, chance.randint(0, len(quotas))), chance.choice([[], places[:1], places])
+        accounts.append((open_account(store, some, room), some, room))
+    under_way = []
+    for _ in range(400):
+        clock.seconds += chance.choice([0, 0, 0.003, 0.04, 0.7, 60, 3600])
+        if under_way and chance.random() < 0.6:
+            (account, some, room), reserved, at = under_way.pop(chance.randrange(len(under_way)))
+            settled = [quota for quota in some if quota.kind != REQUESTS]
+            used = (1, chance.choice([0, 3, 70]), chance.choice([0, reserved[2], 900]))
+            if chance.random() < 0.2:
+                account.leave()
+                plain.settle((), (), 0, room)
+            else:
+                at = chance.choice([at, at, 0])
+                account.settle(reserved, used, at)
+                plain.settle(claims_of(settled, reserved), [used[quota.kind] for quota in settled], at, room)
+        if chance.random() < 0.2:
+            claim = Claim(chance.choice("ab"), chance.choice(windows), chance.choice([0, 1, 5]))
+            assert store.take([claim]) == plain.take([claim])
+        chosen = account, some, room = chance.choice(accounts)
+        amounts = (1, chance.choice([0, 1, 40]), chance.choice([0, 1, 700]))
+        told = [outcome(account.take, amounts), outcome(plain.take, claims_of(some, amounts), room)]
+        assert told[0] == told[1]
+        if told[0][0] is True:
+            under_way.append((chosen, amounts, told[0][2]))
+
+
+def outcome(take, *asked):
+    try:
+        return take(*asked)
+    except Crowded as exc:
+        return None, exc.place
+
+
 # ---- the workers of a host ------------------------------------------------------------------------------------------
 
 
@@ -244,6 +291,24 @@ def test_a_worker_that_is_killed_at_any_write_leaves_each_record_as_before_or_af
             assert os.WEXITSTATUS(status) == 7 and left == after
             return
     raise AssertionError("it never came to its end")
+
+
+@needs_flock
+def test_an_account_finds_anew_what_others_have_taken_over(tmp_path):
+    """Idle records and places are taken over by subjects that come later; no account may go on with those."""
+    clock = Clock()
+    store = choose(clock, str(tmp_path / "limits"))
+    quotas = [Quota("a", Window(1, 1000), REQUESTS), Quota("a", Window(3, MINUTE), TOKENS)]
+    account = open_account(store, quotas, [Place("a", 1)])
+    is_in, _, at = account.take((1, 2, 0))
+    assert is_in
+    for index, mark in store._found.values():
+        store._words[index] = mark ^ 2  # another's
+    account.settle((1, 2, 0), (1, 3, 0), at)
+    assert not account.take((1, 3, 0))[0] and account.take((1, 2, 0))[0]
+    with pytest.raises(Crowded):
+        account.take((1, 0, 0))
+    asyncio.run(store.close())
 
 
 @needs_flock

@@ -6,11 +6,10 @@ Where several windows hold at once, the fields tell of the one that would refuse
 
 from __future__ import annotations
 
-import functools
 import typing
 
 from protocol.errors import ApiError
-from protocol.limiter import Claim, Standing
+from protocol.limiter import Claim, Standing, Stood, Window
 
 _WINDOW_NAMES = {1_000: "second", 60_000: "min", 3_600_000: "hour", 86_400_000: "day"}
 
@@ -19,12 +18,12 @@ Fields = typing.List[typing.Tuple[str, str]]
 
 def tightest(stood: typing.Sequence[tuple[Claim, Standing]]) -> tuple[Claim, Standing]:
     """Return the window that keeps a request waiting for the longest time, else the one that has the least left."""
+    return max(stood, key=lambda one: _tightness(one[1]))
 
-    def tightness(one: tuple[Claim, Standing]) -> tuple[bool, int, int, int]:
-        standing = one[1]
-        return standing.wait is None, standing.wait or 0, -standing.remaining, standing.reset
 
-    return max(stood, key=tightness)
+def _tightness(standing: Stood) -> tuple[bool, int, int, int]:
+    remaining, reset, wait = standing
+    return wait is None, wait or 0, -remaining, reset
 
 
 def limit_fields(kind: str, stood: typing.Sequence[tuple[Claim, Standing]]) -> Fields:
@@ -39,21 +38,45 @@ def limit_fields(kind: str, stood: typing.Sequence[tuple[Claim, Standing]]) -> F
     ]
 
 
-def limit_lines(kind: bytes, stood: typing.Sequence[tuple[Claim, Standing]]) -> bytes:
-    """Return the same as field lines; every answer has them: 1 µs instead of 8 (CPython 3.11)."""
-    if not stood:
-        return b""
-    (_, window, _), (remaining, reset, _) = stood[0] if len(stood) == 1 else tightest(stood)
-    shown = b"%dms" % reset if 0 < reset < 1000 else duration(reset).encode()
-    return _lines_of(kind, window.amount) % (remaining, shown)
+class LimitLines:
+    """What `limit_fields` tells of windows of requests and of tokens, as lines that are ready but for the figures.
+
+    Every answer has them: 0.7 µs instead of 8 (CPython 3.11).
+    """
+
+    __slots__ = ("_kinds",)
+
+    def __init__(self, requests: typing.Sequence[Window], tokens: typing.Sequence[Window]) -> None:
+        """Take the windows of each kind, in the order in which their standings are told."""
+        # Of each kind: where its standings begin and end, and the lines of each of its windows.
+        self._kinds = [
+            (start, start + len(windows), [_lines_of(kind, window.amount) for window in windows])
+            for kind, start, windows in ((b"requests", 0, requests), (b"tokens", len(requests), tokens))
+            if windows
+        ]
+
+    def of(self, standings: typing.Sequence[Stood]) -> bytes:
+        """Return the lines; `standings` may go on with those of which nothing is told."""
+        lines = b""
+        for start, end, lines_of in self._kinds:
+            at = start if end - start == 1 else max(range(start, end), key=lambda at: _tightness(standings[at]))
+            remaining, reset, _ = standings[at]
+            lines += lines_of[at - start] % (remaining, _duration(reset))
+        return lines
 
 
-@functools.lru_cache(maxsize=1024)
 def _lines_of(kind: bytes, amount: int) -> bytes:
     """Return the lines, in which what is left and until when are still to be put."""
     return b"x-ratelimit-limit-%b: %d\r\nx-ratelimit-remaining-%b: %%d\r\nx-ratelimit-reset-%b: %%b\r\n" % (
         kind, amount, kind, kind,
     )  # fmt: skip
+
+
+def _duration(milliseconds: int) -> bytes:
+    """Return what `duration` does, of usual spans in a quarter of the time."""
+    if 0 < milliseconds < 60_000:
+        return b"%dms" % milliseconds if milliseconds < 1000 else b"%gs" % (milliseconds / 1000)
+    return duration(milliseconds).encode()
 
 
 def limit_reached(kind: str, model: str, claim: Claim, standing: Standing, fields: Fields) -> ApiError:

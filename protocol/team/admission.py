@@ -10,51 +10,40 @@ import datetime
 import typing
 
 from protocol.errors import ApiError
-from protocol.limiter import Claim, Full, Standing, Window
-from protocol.openai.rate_limits import limit_fields, limit_lines, limit_reached, rate_refusal, retry_fields
+from protocol.limiter import Claim, Full, Standing
+from protocol.openai.rate_limits import LimitLines, limit_fields, limit_reached, rate_refusal, retry_fields
 from protocol.team.money import NANO
-from protocol.team.stores.store import Place
+from protocol.team.stores.store import REQUESTS, TOKENS, Amounts, Place, Quota, Store, claims_of, open_account
 
 
-class Demand(typing.NamedTuple):
-    """What is claimed for a request: so many claims of requests first, then so many of tokens, then those of money."""
+class Demand:
+    """What requests of a kind take, bound to a store once, and how they are told of it.
 
-    claims: typing.Sequence[Claim]
-    requests: int
-    tokens: int
+    `quotas` are those of requests first, then of tokens, then of money.
+    """
 
+    __slots__ = ("_quotas", "_requests", "_told", "account", "lines")
 
-def told_limits(wanted: Demand, standings: typing.Sequence[Standing]) -> list[tuple[str, str]]:
-    """Return the fields that tell how the limits stand, of which each answer has those that there are."""
-    claims, requests, tokens = wanted
-    stood = list(zip(claims, standings))
-    return [
-        *limit_fields("requests", stood[:requests]),
-        *limit_fields("tokens", stood[requests : requests + tokens]),
-    ]  # fmt: skip
+    def __init__(self, store: Store, quotas: typing.Sequence[Quota], places: typing.Sequence[Place]) -> None:
+        kinds = [quota.kind for quota in quotas]
+        windows: list[typing.Any] = [quota.window for quota in quotas]
+        self._quotas = quotas
+        self._requests = kinds.count(REQUESTS)
+        self._told = self._requests + kinds.count(TOKENS)
+        self.account = open_account(store, quotas, places)
+        #: The lines of each answer, which tell how the limits stand.
+        self.lines = LimitLines(windows[: self._requests], windows[self._requests : self._told])
 
-
-def limit_block(wanted: Demand, standings: typing.Sequence[Standing]) -> bytes:
-    """Return the same as field lines."""
-    claims, requests, tokens = wanted
-    if requests == tokens == 1:  # in half the time
-        first, second = claims[0], claims[1]
-        return limit_lines(b"requests", ((first, standings[0]),)) + limit_lines(b"tokens", ((second, standings[1]),))
-    stood = list(zip(claims, standings))
-    return limit_lines(b"requests", stood[:requests]) + limit_lines(b"tokens", stood[requests : requests + tokens])
-
-
-def refusal(wanted: Demand, standings: typing.Sequence[Standing], model: str, now: float) -> ApiError:
-    """Return what a request is told that finds no room; `now` is in seconds since the epoch."""
-    fields = told_limits(wanted, standings)
-    stood = list(zip(wanted.claims, standings))
-    for claim, standing in stood[wanted.requests + wanted.tokens :]:
-        if standing.wait != 0:
-            return _budget_used_up(claim, standing, fields, now)
-    claim, standing = max(stood, key=lambda one: (one[1].wait is None, one[1].wait or 0))
-    kind = "requests" if claim in wanted.claims[: wanted.requests] else "tokens"
-    assert isinstance(claim.window, Window)
-    return limit_reached(kind, model or "default", claim, standing, fields)
+    def refusal(self, amounts: Amounts, standings: typing.Sequence[Standing], model: str, now: float) -> ApiError:
+        """Return what a request is told that finds no room; `now` is in seconds since the epoch."""
+        stood = list(zip(claims_of(self._quotas, amounts), standings))
+        requests, tokens = stood[: self._requests], stood[self._requests : self._told]
+        fields = [*limit_fields("requests", requests), *limit_fields("tokens", tokens)]
+        for claim, standing in stood[self._told :]:
+            if standing.wait != 0:
+                return _budget_used_up(claim, standing, fields, now)
+        kept_out = max(stood, key=lambda one: (one[1].wait is None, one[1].wait or 0))
+        return limit_reached("requests" if kept_out in requests else "tokens", model or "default", *kept_out, fields)
 
 
 def _budget_used_up(claim: Claim, standing: Standing, fields: list[tuple[str, str]], now: float) -> ApiError:

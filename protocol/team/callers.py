@@ -1,25 +1,23 @@
-"""Who asks, and what of that may take how much: each key's claims, worked out once."""
+"""Who asks, and what of that may take how much: each key's quotas, worked out once."""
 
 from __future__ import annotations
 
 import re
 import typing
 
-from protocol.limiter import Calendar, Claim, Window
+from protocol.limiter import Calendar
 from protocol.openai.asked_model import name_pattern
 from protocol.team.keys_file import Key, KeysFile, Rates, find_key
-from protocol.team.stores.store import Place
+from protocol.team.stores.store import MONEY, REQUESTS, TOKENS, Place, Quota
 
 
 class Caller:
     """Somebody with a key; or anybody, where no key is needed.
 
-    `requests` are the claims of each request, of `tokens` and `money` the subjects and their windows are known alone.
+    `quotas` are those of requests first, then of tokens, then of money.
     """
 
-    __slots__ = (
-        "expires", "is_charged", "is_measured", "models", "money", "name", "places", "requests", "team", "tokens",
-    )  # fmt: skip
+    __slots__ = ("expires", "has_budget", "is_charged", "is_measured", "models", "name", "places", "quotas", "team")
 
     def __init__(
         self,
@@ -35,16 +33,18 @@ class Caller:
         self.expires = expires
         #: It may ask for what fits one of each of these.
         self.models = models
-        self.requests = [Claim(f"{who}:requests", window, 1) for who, rate in rates for window in rate.requests]
-        self.tokens: list[tuple[str, Window]] = [
-            (f"{who}:tokens", window) for who, rate in rates for window in rate.tokens
+        requests = [Quota(f"{who}:requests", window, REQUESTS) for who, rate in rates for window in rate.requests]
+        tokens = [Quota(f"{who}:tokens", window, TOKENS) for who, rate in rates for window in rate.tokens]
+        money = [
+            Quota(f"{who}:money", Calendar(rate.budget.nano, rate.budget.period), MONEY)
+            for who, rate in rates
+            if rate.budget
         ]
-        self.money: list[tuple[str, Calendar]] = [
-            (f"{who}:money", Calendar(rate.budget.nano, rate.budget.period)) for who, rate in rates if rate.budget
-        ]
+        self.quotas = [*requests, *tokens, *money]
         self.places = [Place(who, rate.at_once) for who, rate in rates if rate.at_once]
+        self.has_budget = bool(money)
         #: Whether tokens or money are taken from him.
-        self.is_charged = bool(self.tokens or self.money)
+        self.is_charged = bool(tokens or money)
         #: Whether it matters what a request of his costs, or which model it asks for.
         self.is_measured = bool(self.models or self.is_charged)
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import typing
 
+from protocol.errors import ApiError
 from protocol.exchange import Body, FieldsToSend, Paced, Response
-from protocol.limiter import Claim
+from protocol.limiter import Standing
 from protocol.openai.usage import Usage, UsageReader, find_usage
+from protocol.team.admission import Demand
 from protocol.team.draining import Drains
-from protocol.team.ledger.entry import Entry
+from protocol.team.ledger.entry import CLOSED, OPENED, line_of
 from protocol.team.money import cost
-from protocol.team.stores.store import Store
+from protocol.team.stores.store import Amounts, Store
 from protocol.team.terms import Terms
 from protocol.team.usage_event import without_usage_event
 from protocol.wire.http1.writers import decode_fields, encode_fields
@@ -22,19 +24,12 @@ _LEFT = 499
 # A stream tells its usage in one of its last events; behind it may come the end of the stream, and an empty frame.
 _LAST_FRAMES = 4
 
-# How much an answer changes the mean of its key and model, and of how many of these the means are kept.
-_WEIGHT = 0.1
-_MOST_MEANS = 10_000
-
 
 class Ledger(typing.Protocol):
-    """Where entries are written (protocol/team/ledger/spool.py)."""
+    """Where calls are noted (protocol/team/ledger/spool.py)."""
 
-    def opened(self, entry: Entry) -> None:
-        """Write that a call has begun."""
-
-    def closed(self, entry: Entry) -> None:
-        """Write how a call has ended."""
+    def write(self, line: bytes) -> None:
+        """Note that a call has begun, or how it has ended (protocol/team/ledger/entry.py)."""
 
 
 class Tally(typing.Protocol):
@@ -48,7 +43,7 @@ class Tally(typing.Protocol):
 
 
 class Books:
-    """What all charges share: the store, the ledger if there is one, clocks, and how long answers usually are.
+    """What all charges share: the store, the ledger if there is one, and clocks.
 
     `clock` gives seconds since the epoch, `ticks` seconds for spans of time.
     """
@@ -70,19 +65,6 @@ class Books:
         self.ticks = ticks
         #: Where answers go on whose clients have left; None where they end then.
         self.drains = Drains() if finishes else None
-        self._means: dict[tuple[str, str], float] = {}
-
-    def usual_tokens(self, caller: str, model: str, otherwise: int) -> int:
-        """Return how many tokens an answer to a caller by a model usually has."""
-        return int(self._means.get((caller, model), otherwise))
-
-    def note_tokens(self, caller: str, model: str, count: int) -> None:
-        """Learn how many tokens an answer had."""
-        means, key = self._means, (caller, model)
-        mean = means.get(key)
-        if mean is None and len(means) >= _MOST_MEANS:
-            means.pop(next(iter(means)))
-        means[key] = count if mean is None else mean + (count - mean) * _WEIGHT
 
 
 class Charge:
@@ -92,25 +74,34 @@ class Charge:
     """
 
     __slots__ = (
-        "_at", "_books", "_claims", "_ended", "_first_at", "_hearers", "_id", "_is_cut", "_last", "_makes_tokens",
-        "_money", "_paid", "_reader", "_started_at", "_status", "_taken_at", "_takes_event", "_usage", "backend",
+        "_at", "_books", "_demand", "_ended", "_first_at", "_hearers", "_id", "_is_cut", "_last", "_makes_tokens",
+        "_ms_first", "_paid", "_reader", "_reserved", "_started_at", "_status", "_taken_at", "_takes_event", "_usage",
         "is_drained", "limit_fields", "terms",
     )  # fmt: skip
 
     def __init__(
-        self, books: Books, terms: Terms, id: str, at: float, *, makes_tokens: bool, takes_event: bool
+        self,
+        books: Books,
+        terms: Terms,
+        demand: Demand | None,
+        reserved: Amounts,
+        id: str,
+        at: float,
+        *,
+        makes_tokens: bool,
+        takes_event: bool,
     ) -> None:
         self._books = books
         self.terms = terms
-        self.backend = terms.backend
+        # Of what something is taken, how much is before it is known, and when it was (Store.take).
+        self._demand = demand
+        self._reserved = reserved
+        self._taken_at = 0
         self._id = id
         self._makes_tokens = makes_tokens
         self._takes_event = takes_event
         self._at = int(at * 1000)
         self._started_at = books.ticks()
-        # What is settled: claims of tokens and then of money, so many; and when they were taken (Store.take).
-        self._claims: typing.Sequence[Claim] = ()
-        self._money = self._taken_at = 0
         self._first_at: float | None = None
         self._reader: UsageReader | None = None
         self._last = b""  # what ends a paced answer
@@ -119,15 +110,21 @@ class Charge:
         self._ended = ""  # until it is closed
         self._usage: Usage | None = None
         self._paid: int | None = None
+        self._ms_first: int | None = None
         self._hearers: list[typing.Callable[[JsonObject], object]] | None = None
         #: What every answer tells of its limits, as field lines.
         self.limit_fields = b""
 
-    def reserve(self, claims: typing.Sequence[Claim], money: int, at: int) -> None:
-        """Note what was taken for the request and is to be settled: claims of tokens, and then so many of money."""
-        self._claims = claims
-        self._money = money
+    def admit(self, standings: typing.Sequence[Standing], at: int) -> None:
+        """Note that what the request reserves was taken at a time (Store.take), and how the limits stand now."""
         self._taken_at = at
+        if standings and self._demand is not None:
+            self.limit_fields = self._demand.lines.of(standings)
+
+    def refusal(self, standings: typing.Sequence[Standing], now: float) -> ApiError:
+        """Return what the request is told where the limits have no room for it; `now` is in seconds since the epoch."""
+        assert self._demand is not None
+        return self._demand.refusal(self._reserved, standings, self.terms.asked, now)
 
     def early_fields(self) -> bytes:
         """Return field lines for a head that goes out before its answer is there: what is left of the limits."""
@@ -136,15 +133,15 @@ class Charge:
     def open(self) -> None:
         """Write that the request has begun: its answer is not there at once."""
         if self._books.ledger is not None:
-            self._books.ledger.opened(self._entry())
+            names = self.terms.names
+            self._books.ledger.write(line_of(OPENED, self._id, self._at, names, 0, "", None, None, _UNKNOWN, None))
 
     # ---- the answer -------------------------------------------------------------------------------------------------
 
     def passing(self, response: Response) -> Response:
         """Return an answer as its client gets it; it is counted as it passes."""
         if response.attempts:  # of several backends the last one that was asked has answered
-            self.backend = name = response.attempts[-1].rpartition("=")[0]
-            self.terms = self.terms.others.get(name, self.terms)
+            self.terms = self.terms.at(response.attempts[-1].rpartition("=")[0])
         status = self._status = response.status
         body: Body = response.body
         if isinstance(body, bytes):
@@ -211,47 +208,43 @@ class Charge:
     def _close(self, ended: str, usage: Usage | None) -> None:
         """Settle, count and write down what was used; `usage` is None where the answer told none."""
         self._ended = ended
-        books, terms, claims = self._books, self.terms, self._claims
-        caller, paid = terms.caller, None
+        books, terms, demand = self._books, self.terms, self._demand
+        paid = None
         if usage is not None:
             if terms.price is not None:
                 paid = cost(terms.price, usage)
-            books.tally.used(caller.name, terms.sent, usage, paid)
+            books.tally.used(terms.caller.name, terms.sent, usage, paid)
             if usage.output:
-                books.note_tokens(caller.name, terms.asked, usage.output)
+                terms.length.note(usage.output)
         elif not self._makes_tokens or 400 <= self._status != _LEFT:
             usage, paid = _NOTHING, 0
-        if usage is None:  # what was reserved stays
-            claims = ()
-        if claims or caller.places:
-            count = len(claims) - self._money
-            units = [] if usage is None else [usage.input + usage.output] * count + [paid or 0] * self._money
-            books.store.settle(claims, units, self._taken_at, caller.places)
+        if demand is not None:
+            if usage is None:  # what was reserved stays
+                demand.account.leave()
+            else:
+                demand.account.settle(self._reserved, (1, usage.input + usage.output, paid or 0), self._taken_at)
         self._usage, self._paid = usage, paid
+        first = total = round((books.ticks() - self._started_at) * 1000)
+        if self._first_at is not None:
+            first = round((self._first_at - self._started_at) * 1000)
+        self._ms_first = first
         if books.ledger is not None:
-            books.ledger.closed(self._entry())
-
-    def _entry(self) -> Entry:
-        terms, ended = self.terms, self._ended
-        first = total = None
-        if ended:
-            spent = self._books.ticks() - self._started_at
-            first = total = round(spent * 1000)
-            if self._first_at is not None:
-                first = round((self._first_at - self._started_at) * 1000)
-        return _new_entry(Entry, (
-            self._id, self._at, terms.caller.name, terms.caller.team, terms.asked, terms.sent, self.backend,
-            terms.upstream_key, terms.endpoint, self._status, ended, first, total, *(self._usage or _UNKNOWN),
-            self._paid,
-        ))  # fmt: skip
+            books.ledger.write(line_of(
+                CLOSED, self._id, self._at, terms.names, self._status, ended, first, total, usage or _UNKNOWN, paid
+            ))  # fmt: skip
 
     def tell(self, hear: typing.Callable[[JsonObject], object]) -> None:
         """Tell the log what it is (exchange.Charge), None for what is not known; of one that goes on, at its end."""
         if self.is_drained:
             self._hearers = [*(self._hearers or ()), hear]
             return
-        entry = self._entry()
-        hear({name: getattr(entry, name) for name in _LOGGED})
+        terms, (read, cached, said, reasoning) = self.terms, self._usage or _UNKNOWN
+        hear({
+            "id": self._id, "at": self._at, "key": terms.caller.name, "team": terms.caller.team, "asked": terms.asked,
+            "sent": terms.sent, "backend": terms.backend, "endpoint": terms.endpoint, "ended": self._ended,
+            "ms_first": self._ms_first, "tok_in": read, "tok_cached": cached, "tok_out": said,
+            "tok_reasoning": reasoning, "cost_nano": self._paid,
+        })  # fmt: skip
 
 
 def _usage_in(body: bytes) -> Usage | None:
@@ -259,15 +252,8 @@ def _usage_in(body: bytes) -> Usage | None:
     return None if found is None else found[0]
 
 
-# A named tuple's own constructor is a Python function, and takes twice as long.
-_new_entry: typing.Callable[[typing.Type[Entry], typing.Tuple[typing.Any, ...]], Entry] = tuple.__new__
-
 _NOTHING = Usage(0)
 _UNKNOWN = (None, None, None, None)
-_LOGGED = (
-    "id", "at", "key", "team", "asked", "sent", "backend", "endpoint", "ended", "ms_first", "tok_in", "tok_cached",
-    "tok_out", "tok_reasoning", "cost_nano",
-)  # fmt: skip
 
 
 def _with_limits(fields: FieldsToSend, limits: bytes) -> bytes:

@@ -22,7 +22,7 @@ from protocol.exchange import (
     answer_in_turns,
     answer_of,
 )
-from protocol.limiter import Claim, Full, Window
+from protocol.limiter import Full, Window
 from protocol.on_demand import load
 from protocol.openai.asked_model import asked_model, begins_as, body_kind, head_model
 from protocol.service.doors import LIVE_PATH, wants_page
@@ -32,12 +32,10 @@ from protocol.team.admission import (
     crowded,
     expired,
     full,
-    limit_block,
     no_key,
     no_price,
     no_such_model,
     not_counted,
-    refusal,
     unreadable,
 )
 from protocol.team.asking import Asking, asking_of, estimate_prompt, most_tokens, tells_later
@@ -47,13 +45,13 @@ from protocol.team.keys_file import KeysFile
 from protocol.team.ledger.entry import MOST_CHARACTERS
 from protocol.team.money import Price, price_of
 from protocol.team.own_models import lists_models, own_models
-from protocol.team.stores.store import Crowded, Place, Taken
-from protocol.team.terms import NO_OTHERS, Terms
+from protocol.team.stores.store import REQUESTS, Amounts, Crowded, Place, Quota, Taken
+from protocol.team.terms import NO_OTHERS, Length, Terms
 from protocol.team.usage_event import asks_for_usage, with_usage_asked
 from protocol.witness import passing
 
-# What an answer is reckoned to be whose length nobody has said, and of which none of its kind has been seen.
-_USUAL_TOKENS = 1_000
+# What a request takes of which no tokens are counted.
+_ITSELF: Amounts = (1, 0, 0)
 # The chat door's, for a request that names none.
 _DOOR_MODEL = "gpt-3.5-turbo"
 # What of the service's own is for its owner: he has a key, or sits at the machine.
@@ -61,6 +59,10 @@ _OWN_USE = "/_oaiserve/me"
 _OWN_PAGES = frozenset(("/", "/metrics", LIVE_PATH))
 # Of so many kinds of requests the terms are remembered: 2,000 callers ask for a few models each.
 _MOST_TERMS = 10_000
+# Of so many of these each kind of head keeps its own at hand.
+_FEW_TERMS = 4
+# What addresses and origins demand is remembered for so many of the latest.
+_MOST_DEMANDS = 1_000
 # Names of members that servers in Go take for "model": in any case.
 _OTHER_MODELS = frozenset(map("".join, itertools.product(*zip("model", "MODEL")))) - {"model"}
 
@@ -112,6 +114,9 @@ class Gateway:
         self._callers = None if keys is None else Callers(keys)
         self._prices: typing.Sequence[Price] = () if keys is None else keys.prices
         self._terms: dict[tuple[str, str, str], Terms] = {}
+        self._demands: dict[tuple[str, bool, str, str], Demand | None] = {}
+        #: Whether something is demanded whoever asks.
+        self.limits_all = bool(rules.per_address or rules.per_origin)
         self._ids = itertools.count(1)
         self._instance = instance
         self.books = books
@@ -182,16 +187,26 @@ class Gateway:
             early_head=endpoint.early_head,
         )  # fmt: skip
 
-    def claims_of_all(self, request: Request) -> list[Claim]:
-        """Return what a request takes whoever asks: of its address, and of the origin of its page."""
-        rules = self.rules
-        if not rules.per_address and not rules.per_origin:
-            return []
-        claims = [Claim(f"address:{request.peer}:requests", window, 1) for window in rules.per_address]
-        origin = request.fields.get("origin")
-        if origin:
-            claims += [Claim(f"origin:{origin[:200]}:requests", window, 1) for window in rules.per_origin]
-        return claims
+    def demand(self, caller: Caller, *, makes_tokens: bool, peer: str = "", origin: str = "") -> Demand | None:
+        """Return what a request demands of a caller, and of an address and a page's origin; None for nothing."""
+        kind = caller.name, makes_tokens, peer, origin
+        if kind not in self._demands:
+            if len(self._demands) >= _MOST_DEMANDS:
+                self._demands.clear()
+            quotas = [quota for quota in caller.quotas if makes_tokens or quota.kind == REQUESTS]
+            own = sum(quota.kind == REQUESTS for quota in quotas)
+            subjects = [(f"address:{peer}:requests", self.rules.per_address)] if peer else []
+            subjects += [(f"origin:{origin}:requests", self.rules.per_origin)] if origin else []
+            quotas[own:own] = [Quota(who, window, REQUESTS) for who, windows in subjects for window in windows]
+            is_any = quotas or caller.places
+            self._demands[kind] = Demand(self.books.store, quotas, caller.places) if is_any else None
+        return self._demands[kind]
+
+    def demand_of(self, request: Request, caller: Caller, *, makes_tokens: bool) -> Demand | None:
+        """Return what a request demands of a caller, its address and the origin of its page."""
+        peer = request.peer if self.rules.per_address else ""
+        origin = request.fields.get("origin")[:200] if self.rules.per_origin else ""
+        return self.demand(caller, makes_tokens=makes_tokens, peer=peer, origin=origin)
 
     def new_id(self) -> str:
         """Return an id that no other call in any ledger has."""
@@ -217,8 +232,11 @@ class Gateway:
         with contextlib.suppress(ApiError):  # the router will say so
             backends = self._routes.backends_for(model)
         first, *next_ones = backends or (None,)
-        others = {one.name: self._terms_at(one, caller, endpoint, model, key) for one in next_ones if one is not None}
-        return self._terms_at(first, caller, endpoint, model, key, others)
+        length = Length()
+        others = {
+            one.name: self._terms_at(one, caller, endpoint, model, key, length) for one in next_ones if one is not None
+        }
+        return self._terms_at(first, caller, endpoint, model, key, length, others)
 
     def _terms_at(
         self,
@@ -227,6 +245,7 @@ class Gateway:
         endpoint: str,
         model: str,
         key: str,
+        length: Length,
         others: typing.Mapping[str, Terms] = NO_OTHERS,
     ) -> Terms:
         asked = without_keys(model, key)[:MOST_CHARACTERS]
@@ -238,11 +257,12 @@ class Gateway:
         refusal = None
         if caller.models and not caller.may_ask_for(model):
             refusal = no_such_model(caller.name, model)
-        elif caller.money and price is None and not self.rules.allows_unpriced:
+        elif caller.has_budget and price is None and not self.rules.allows_unpriced:
             refusal = no_price(caller.name, model)
         return Terms(
-            caller, endpoint, asked=asked, sent=asked if key else without_keys(sent, "")[:MOST_CHARACTERS],
-            backend=name, upstream_key=owner, price=price, refusal=refusal, others=others,
+            caller, endpoint, self.demand(caller, makes_tokens=True), asked=asked,
+            sent=asked if key else without_keys(sent, "")[:MOST_CHARACTERS], backend=name, upstream_key=owner,
+            price=price, refusal=refusal, others=others, length=length,
         )  # fmt: skip
 
 
@@ -287,14 +307,16 @@ class _OwnPage(Endpoint):
 class _Counted:
     """One kind of head: who asks what."""
 
-    __slots__ = ("_asking", "_caller", "_endpoint", "_free_terms", "_gateway", "_is_plain_json")
+    __slots__ = ("_asking", "_caller", "_endpoint", "_free_terms", "_gateway", "_is_plain_json", "_key", "_terms")
 
     def __init__(self, gateway: Gateway, endpoint: Endpoint, caller: Caller, asking: Asking, request: Request) -> None:
         self._gateway = gateway
         self._endpoint = endpoint
         self._caller = caller
         self._asking = asking
-        self._free_terms = Terms(caller, endpoint.label)
+        self._key = request.key
+        self._free_terms = Terms(caller, endpoint.label, gateway.demand(caller, makes_tokens=False))
+        self._terms: dict[str, Terms] = {}  # by model
         fields = request.fields
         # Its model stands in its body, and nowhere else.
         self._is_plain_json = (
@@ -312,52 +334,58 @@ class _Counted:
             raise expired(caller.name)
         makes_tokens = self._asking.makes_tokens
         if makes_tokens:
-            terms, prompt, answer, takes_event = self._reckon(request)
-            claims, tokens = terms.claims(prompt, answer), len(caller.tokens)
+            terms, amounts, takes_event = self._reckon(request)
         else:
-            terms, takes_event, claims, tokens = self._free_terms, False, caller.requests, 0
-        requests = len(caller.requests)
-        others = gateway.claims_of_all(request)
-        if others:
-            claims, requests = [*claims[:requests], *others, *claims[requests:]], requests + len(others)
-        charge = Charge(books, terms, gateway.new_id(), now, makes_tokens=makes_tokens, takes_event=takes_event)
-        if claims or caller.places:
-            wanted = Demand(claims, requests, tokens)
+            terms, amounts, takes_event = self._free_terms, _ITSELF, False
+        demand = terms.demand
+        if gateway.limits_all:
+            demand = gateway.demand_of(request, caller, makes_tokens=makes_tokens)
+        charge = Charge(
+            books, terms, demand, amounts, gateway.new_id(), now, makes_tokens=makes_tokens, takes_event=takes_event
+        )
+        if demand is not None:
             try:
-                taken = books.store.take(claims, caller.places)
+                taken = demand.account.take(amounts)
             except Crowded as exc:
                 raise self._crowded(exc.place) from None
             except Full as exc:
                 raise full(exc) from exc
             if not isinstance(taken, tuple):
-                return self._answer_later(request, charge, wanted, taken)
-            self._admit(charge, wanted, taken)
+                return self._answer_later(request, charge, taken)
+            self._admit(charge, taken)
         return self._begin(request, charge)
 
-    def _reckon(self, request: Request) -> tuple[Terms, int, int, bool]:
-        """Return on which terms an answer can be had, and about how many tokens prompt and answer will be.
+    def _reckon(self, request: Request) -> tuple[Terms, Amounts, bool]:
+        """Return on which terms an answer can be had, and about how much it takes.
 
         Last, whether the answer tells its usage because it was asked to here. ApiError 403 where there is no answer
         to be had on any terms.
         """
-        gateway, caller, asking = self._gateway, self._caller, self._asking
+        caller, asking = self._caller, self._asking
         model, value = self._read(request)
-        terms = gateway.terms(caller, self._endpoint.label, model, request.key)
+        terms = self._terms.get(model) or self._find_terms(model)
         if terms.refusal is not None:
             raise terms.refusal.anew()
         takes_event = False
         if type(value) is dict:
             if caller.is_measured and not _OTHER_MODELS.isdisjoint(value):
                 raise unreadable(caller.name)  # servers in Go take each for the model
-            if asking.is_silent and value.get("stream") and gateway.rules.adds_usage and not asks_for_usage(value):
-                takes_event = True
-                request.replace_body(*with_usage_asked(request.body, value))
+            if asking.is_silent and value.get("stream") and self._gateway.rules.adds_usage:
+                if not asks_for_usage(value):
+                    takes_event = True
+                    request.replace_body(*with_usage_asked(request.body, value))
         if not caller.is_charged:
-            return terms, 0, 0, takes_event
+            return terms, _ITSELF, takes_event
         if tells_later(asking.path, value):
             raise not_counted(caller.name, f"{asking.path}, which answers before its work is done,")
-        answer = most_tokens(value) or gateway.books.usual_tokens(caller.name, terms.asked, _USUAL_TOKENS)
-        return terms, estimate_prompt(request.body, value), answer, takes_event
+        answer = most_tokens(value) or terms.length.usual()
+        return terms, terms.amounts(estimate_prompt(request.body, value), answer), takes_event
+
+    def _find_terms(self, model: str) -> Terms:
+        terms = self._gateway.terms(self._caller, self._endpoint.label, model, self._key)
+        if len(self._terms) < _FEW_TERMS and len(model) <= MOST_CHARACTERS and self._key not in model:
+            self._terms[model] = terms
+        return terms
 
     def _read(self, request: Request) -> tuple[str, typing.Any]:
         """Return a request's model, and its JSON if it has any that has been read."""
@@ -381,19 +409,15 @@ class _Counted:
             model = _DOOR_MODEL
         return model, value
 
-    def _admit(self, charge: Charge, wanted: Demand, taken: Taken) -> None:
+    def _admit(self, charge: Charge, taken: Taken) -> None:
         """Note what was taken, or refuse what was not."""
         is_in, standings, at = taken
-        claims, requests, tokens = wanted
         if not is_in:
             books = self._gateway.books
-            error = refusal(wanted, standings, charge.terms.asked, books.clock())
+            error = charge.refusal(standings, books.clock())
             books.tally.limit_hit(self._caller.name, "budget" if error.code == "insufficient_quota" else error.type)
             raise error
-        if len(claims) > requests:
-            charge.reserve(claims[requests:], len(claims) - requests - tokens, at)
-        if standings:
-            charge.limit_fields = limit_block(wanted, standings)
+        charge.admit(standings, at)
 
     def _crowded(self, place: Place) -> ApiError:
         self._gateway.books.tally.limit_hit(self._caller.name, "at_once")
@@ -414,9 +438,7 @@ class _Counted:
         charge.open()
         return passing(answer, charge.passing)
 
-    async def _answer_later(
-        self, request: Request, charge: Charge, wanted: Demand, taking: typing.Awaitable[Taken]
-    ) -> Response:
+    async def _answer_later(self, request: Request, charge: Charge, taking: typing.Awaitable[Taken]) -> Response:
         """Do what is left of `answer` with a store that has to be waited for."""
         try:
             taken = await taking
@@ -424,7 +446,7 @@ class _Counted:
             raise self._crowded(exc.place) from None
         except Full as exc:
             raise full(exc) from exc
-        self._admit(charge, wanted, taken)
+        self._admit(charge, taken)
         if len(request.body) > LONG_BODY:
             return await answer_in_turns(lambda: self._begin(request, charge))
         begun = self._begin(request, charge)

@@ -71,8 +71,8 @@ def parse_price(pattern: str, text: str) -> Price:
 
 def cost(price: Price, usage: Usage) -> int:
     """Return what a usage costs, in nano-dollars, rounded up once. Its cached tokens are part of its input."""
-    fresh = usage.input - usage.cached
-    return -(-(fresh * price.input + usage.cached * price.cached + usage.output * price.output) // _MILLION)
+    (_, input_price, cached_price, output_price), (read, cached, said, _) = price, usage
+    return -(-((read - cached) * input_price + cached * cached_price + said * output_price) // _MILLION)
 
 
 def dollars(nano: int) -> str:

@@ -12,15 +12,16 @@ import typing
 
 from protocol.errors import ApiError, UsageError
 from protocol.exchange import Response
-from protocol.limiter import Claim, Full, Window
+from protocol.limiter import Full, Window
 from protocol.openai.answers import json_response
 from protocol.team.admission import full
 from protocol.team.callers import Caller
 from protocol.team.ledger.query import read_ledger
-from protocol.team.stores.store import Store
+from protocol.team.stores.store import MONEY, REQUESTS, TOKENS, Store, claims_of
 from protocol.wire.json_text import JsonObject
 
 _DAYS = 30
+_KINDS = {REQUESTS: "requests", TOKENS: "tokens", MONEY: "money"}
 _PERIODS = {1_000: "second", 60_000: "minute", 3_600_000: "hour", 86_400_000: "day"}
 
 
@@ -41,22 +42,19 @@ async def tell_own_use(caller: Caller, store: Store, ledger: str, now: float) ->
 
 
 async def _limits_of(caller: Caller, store: Store) -> list[JsonObject]:
-    kinds = [("requests", claim.subject, claim.window) for claim in caller.requests]
-    kinds += [("tokens", subject, window) for subject, window in caller.tokens]
-    kinds += [("money", subject, window) for subject, window in caller.money]
-    if not kinds:
+    if not caller.quotas:
         return []
     try:
-        answer = store.take([Claim(subject, window, 0) for _, subject, window in kinds])
+        answer = store.take(claims_of(caller.quotas, (0, 0, 0)))
         _, standings, _ = answer if isinstance(answer, tuple) else await answer
     except Full as exc:
         raise full(exc) from exc
     return [
         {
-            "of": str(subject).rpartition(":")[0].replace(":", " "), "kind": kind, "window": _name_of(window),
+            "of": str(subject).rpartition(":")[0].replace(":", " "), "kind": _KINDS[kind], "window": _name_of(window),
             "limit": window.amount, "left": standing.remaining, "reset": standing.reset / 1000,
         }
-        for (kind, subject, window), standing in zip(kinds, standings)
+        for (subject, window, kind), standing in zip(caller.quotas, standings)
     ]  # fmt: skip
 
 

@@ -75,11 +75,11 @@ class Spool:
 
     def opened(self, entry: Entry) -> None:
         """Note that a call has been admitted, before it goes on."""
-        self._write(write_line(OPENED, entry))
+        self.write(write_line(OPENED, entry))
 
     def closed(self, entry: Entry) -> None:
         """Note all of a call, before the end of its answer leaves; whether or not it has been noted before."""
-        self._write(write_line(CLOSED, entry))
+        self.write(write_line(CLOSED, entry))
 
     def lag(self) -> float:
         """Return for how many seconds, at most, an entry has been on its way into the ledger; 0.0: all are there."""
@@ -100,7 +100,8 @@ class Spool:
         self._waiting.clear()
         os.close(self._file)
 
-    def _write(self, line: bytes) -> None:
+    def write(self, line: bytes) -> None:
+        """Note a call by its line (entry.line_of)."""
         if self._waiting:
             self._wait(line)
             return

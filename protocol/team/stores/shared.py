@@ -41,16 +41,18 @@ from protocol.errors import UsageError
 from protocol.limiter import (
     FRESH,
     MOST_LEVEL,
+    Calendar,
     Claim,
     Full,
     Standing,
     State,
+    Window,
     is_over,
     last_millisecond,
     standing,
     taken,
 )  # fmt: skip
-from protocol.team.stores.store import Crowded, Place, Taken
+from protocol.team.stores.store import REQUESTS, Crowded, Place, Quota, Taken, claims_of
 
 _WORD_BYTES = 8
 # What the file is, and its layout: another one is another word.
@@ -118,49 +120,13 @@ class SharedStore:
 
     # ---- what is taken ----------------------------------------------------------------------------------------------
 
+    def account(self, quotas: typing.Sequence[Quota], places: typing.Sequence[Place]) -> _Account:
+        """Bind quotas and places to where they are kept."""
+        return _Account(self, quotas, places)
+
     def take(self, claims: typing.Sequence[Claim], places: typing.Sequence[Place] = ()) -> Taken:
         """Take all that is claimed, and occupy the places; Crowded and limiter.Full as Store has it."""
-        words, found = self._words, self._found
-        told: list[Standing] = []
-        _flock(self._file, _LOCK)
-        try:
-            if words[_NOTE_AT]:
-                self._take_back()
-            rooms = self._rooms(places) if places else ()
-            now = int(self._clock() * 1000)  # under the lock, so that it goes on for all of them
-            # As in Limiter.take: the arithmetic is written out, and what is less usual goes the plain way.
-            for subject, (_, period, parts, leak, whole, kept_as), units in claims:
-                index, mark = found.get((subject, kept_as), _NOWHERE)
-                if words[index] != mark:
-                    break
-                since = words[index + 2]
-                level = left = words[index + 3]
-                if now > since:
-                    left -= (now - since) * leak
-                    since = now
-                    if left <= 0 or level > _HIGH_LEVEL:
-                        since, level = self._write_anew(index, period, left, now)
-                        left = level
-                charge = units * parts
-                left += charge
-                if left > whole:
-                    break
-                words[index + 3] = level + charge
-                reset = since - now - (-left // leak) if left else 0
-                told.append(_new_standing(Standing, ((whole - left) // parts, reset, 0)))
-            else:
-                for index in rooms:
-                    words[index] += 1
-                return True, told, now
-            for (subject, window, units), _ in zip(claims, told):
-                words[found[subject, window.kept_as][0] + _LEVEL] -= units * window.parts
-            is_in, told = self._take_or_refuse(claims, now)
-            if is_in:
-                for index in rooms:
-                    words[index] += 1
-            return is_in, told, now
-        finally:
-            _flock(self._file, _UNLOCK)
+        return _Account(self, _quotas_of(claims), places).take(_amounts(claim.units for claim in claims))
 
     def settle(
         self,
@@ -170,46 +136,8 @@ class SharedStore:
         places: typing.Sequence[Place] = (),
     ) -> None:
         """Let so many units have been taken, nothing of a subject that there is no room for; and free the places."""
-        words, found = self._words, self._found
-        # Nobody else writes these words, or takes the places over before they are 0: that takes no lock.
-        for place in places:
-            index = self._find_place(place.subject) + 2 + self._number
-            if index >= _PLACES_AT and words[index]:
-                words[index] -= 1
-        if not claims:
-            return
-        _flock(self._file, _LOCK)
-        try:
-            if words[_NOTE_AT]:
-                self._take_back()
-            now = int(self._clock() * 1000)
-            is_another_day = at and at // _DAY != now // _DAY
-            for (subject, window, reserved), actual in zip(claims, units):
-                more = actual - reserved if at else actual
-                if not more or (is_another_day and is_over(window, at, now)):
-                    continue
-                _, period, parts, leak, _, kept_as = window
-                index, mark = found.get((subject, kept_as), _NOWHERE)
-                if words[index] != mark:
-                    key = (subject, kept_as)
-                    index = self._find_record(key) or self._new_record(key, leak, now, ())
-                    if not index:
-                        continue
-                since = words[index + 2]
-                level = left = words[index + 3]
-                if now > since:
-                    left -= (now - since) * leak
-                    if left <= 0 or level > _HIGH_LEVEL:
-                        _, level = self._write_anew(index, period, left, now)
-                        left = level
-                charge = more * parts
-                if left + charge < 0:
-                    charge = -left
-                elif left + charge > MOST_LEVEL:
-                    charge = MOST_LEVEL - left
-                words[index + 3] = level + charge
-        finally:
-            _flock(self._file, _UNLOCK)
+        account = _Account(self, _quotas_of(claims), places)
+        account.settle(_amounts(claim.units for claim in claims), _amounts(units), at)
 
     def _take_or_refuse(self, claims: typing.Sequence[Claim], now: int) -> tuple[bool, list[Standing]]:
         """Take what is claimed in part by those who have not been found yet; or nothing."""
@@ -233,11 +161,17 @@ class SharedStore:
     def _state(self, index: int) -> State:
         return (self._words[index + _TIME], self._words[index + _LEVEL]) if index else FRESH
 
-    def _write_anew(self, index: int, period: int | str, left: int, now: int) -> State:
+    def _write_anew(self, index: int, window: Window | Calendar, left: int, now: int) -> State:
         """Write what is left of a level at `now`, and return it with the time from which on it leaks."""
-        state = (now if type(period) is int else last_millisecond(period, now), max(0, left))
-        self._write(index, state)
-        return state
+        if left > 0:
+            state = (now, left)
+            self._write(index, state)
+            return state
+        # A level of 0 is the same at any time, so that no note is needed.
+        since = now if window.leak < MOST_LEVEL else last_millisecond(window.period, now)
+        self._words[index + _LEVEL] = 0
+        self._words[index + _TIME] = since
+        return since, 0
 
     def _write(self, index: int, state: State) -> None:
         words = self._words
@@ -286,7 +220,11 @@ class SharedStore:
         return at - (-level // leak) if level else 0
 
     def _find(self, key: _Key, first: int, count: int, size: int) -> int:
-        words, marks = self._words, self._hash(key)
+        words = self._words
+        index, mark = self._found.get(key, _NOWHERE)
+        if words[index] == mark:
+            return index
+        marks = self._hash(key)
         for index in _positions(marks, first, count, size):
             mark = words[index]
             if not mark:
@@ -310,7 +248,7 @@ class SharedStore:
     # ---- who is under way -------------------------------------------------------------------------------------------
 
     def _rooms(self, places: typing.Sequence[Place]) -> list[int]:
-        """Return which words to raise to occupy all of these; Crowded, and limiter.Full where none can be made."""
+        """Return where there is room at all of these; Crowded, and limiter.Full where none can be made."""
         words = self._words
         workers = words[_WORKERS_AT]
         indexes: list[int] = []
@@ -321,13 +259,9 @@ class SharedStore:
                 if sum(words[index + 2 : index + 2 + workers]) >= place.most:
                     raise Crowded(place)
             indexes.append(index)
-        # One word each: if this process dies before all are raised, those that are will be freed.
-        return [index + 2 + self._number for index in indexes]
+        return indexes
 
     def _find_place(self, subject: str) -> int:
-        index, mark = self._found.get((subject, ""), _NOWHERE)
-        if self._words[index] == mark:
-            return index
         return self._find((subject, ""), _PLACES_AT, _PLACES, _PLACE_WORDS)
 
     def _place(self, subject: str, others: typing.Collection[int], workers: int) -> int:
@@ -381,6 +315,143 @@ class SharedStore:
         self._map.close()
         os.close(self._workers)
         os.close(self._file)  # and the lock
+
+
+class _Account:
+    """Quotas and places, with where they have been found: requests that are alike need not look for them."""
+
+    __slots__ = ("_desks", "_places", "_quotas", "_rows", "_settled", "_store")
+
+    def __init__(self, store: SharedStore, quotas: typing.Sequence[Quota], places: typing.Sequence[Place]) -> None:
+        self._store = store
+        self._quotas = quotas
+        self._places = places
+        # Of each place: where it is, what stands there as long as it is that, and how many may be under way.
+        self._desks = [(*store._found.get((subject, ""), _NOWHERE), most) for subject, most in places]
+        self._note_records()
+
+    def _note_records(self) -> None:
+        """Note where the records are, as far as that is known, and what of their windows is worked with."""
+        found = self._store._found
+        rows = [
+            (*found.get((subject, window.kept_as), _NOWHERE), kind, window.parts, window.leak, window.whole, window)
+            for subject, window, kind in self._quotas
+        ]
+        self._rows = rows
+        self._settled = [(row, subject) for row, (subject, _, kind) in zip(rows, self._quotas) if kind != REQUESTS]
+
+    def take(self, amounts: typing.Sequence[int]) -> Taken:
+        """Take of each quota its part of the amounts, and occupy the places; Crowded and Full as Store has it."""
+        store = self._store
+        words = store._words
+        _flock(store._file, _LOCK)
+        try:
+            if words[_NOTE_AT]:
+                store._take_back()
+            workers = words[_WORKERS_AT]
+            for index, mark, most in self._desks:
+                if words[index] != mark or sum(words[index + 2 : index + 2 + workers]) >= most:
+                    rooms = store._rooms(self._places)
+                    self._desks = [(room, words[room], place.most) for room, place in zip(rooms, self._places)]
+                    break
+            now = int(store._clock() * 1000)  # under the lock, so that it goes on for all of them
+            told: list[Standing] = []
+            # As in Limiter.take: the arithmetic is written out, and what is less usual goes the plain way.
+            for index, mark, kind, parts, leak, whole, window in self._rows:
+                if words[index] != mark:
+                    break
+                since = words[index + 2]
+                level = left = words[index + 3]
+                if now > since:
+                    left -= (now - since) * leak
+                    since = now
+                    if left <= 0 or level > _HIGH_LEVEL:
+                        since, level = store._write_anew(index, window, left, now)
+                        left = level
+                charge = amounts[kind] * parts
+                left += charge
+                if left > whole:
+                    break
+                words[index + 3] = level + charge
+                reset = since - now - (-left // leak) if left else 0
+                told.append(_new_standing(Standing, ((whole - left) // parts, reset, 0)))
+            else:
+                self._occupy()
+                return True, told, now
+            for (index, _, kind, parts, _, _, _), _ in zip(self._rows, told):
+                words[index + _LEVEL] -= amounts[kind] * parts
+            is_in, told = store._take_or_refuse(claims_of(self._quotas, amounts), now)
+            self._note_records()
+            if is_in:
+                self._occupy()
+            return is_in, told, now
+        finally:
+            _flock(store._file, _UNLOCK)
+
+    def _occupy(self) -> None:
+        """Occupy the places. If this process dies before all are, those that are will be freed."""
+        words, number = self._store._words, self._store._number
+        for index, _, _ in self._desks:
+            words[index + 2 + number] += 1
+
+    def settle(self, reserved: typing.Sequence[int], used: typing.Sequence[int], at: int) -> None:
+        """Let `used` have been taken instead, nothing of a subject that there is no room for; and free the places."""
+        if self._desks:
+            self.leave()
+        if not self._settled:
+            return
+        store = self._store
+        words = store._words
+        _flock(store._file, _LOCK)
+        try:
+            if words[_NOTE_AT]:
+                store._take_back()
+            now = int(store._clock() * 1000)
+            is_another_day = at and at // _DAY != now // _DAY
+            for (index, mark, kind, parts, leak, _, window), subject in self._settled:
+                more = used[kind] - reserved[kind] if at else used[kind]
+                if not more or (is_another_day and is_over(window, at, now)):
+                    continue
+                if words[index] != mark:
+                    key = (subject, window.kept_as)
+                    index = store._find_record(key) or store._new_record(key, leak, now, ())
+                    if not index:
+                        continue
+                since = words[index + 2]
+                level = left = words[index + 3]
+                if now > since:
+                    left -= (now - since) * leak
+                    if left <= 0 or level > _HIGH_LEVEL:
+                        _, level = store._write_anew(index, window, left, now)
+                        left = level
+                charge = more * parts
+                if left + charge < 0:
+                    charge = -left
+                elif left + charge > MOST_LEVEL:
+                    charge = MOST_LEVEL - left
+                words[index + 3] = level + charge
+        finally:
+            _flock(store._file, _UNLOCK)
+
+    def leave(self) -> None:
+        """Free the places. Nobody else writes these words, or takes them over before they are 0: no lock is needed."""
+        store = self._store
+        words, number = store._words, store._number
+        for (index, mark, _), place in zip(self._desks, self._places):
+            if words[index] != mark:
+                index = store._find_place(place.subject)
+            if index >= _PLACES_AT and words[index + 2 + number]:
+                words[index + 2 + number] -= 1
+
+
+def _quotas_of(claims: typing.Iterable[Claim]) -> list[Quota]:
+    """Return quotas of which each has an amount of its own: all are settled, so none is of REQUESTS."""
+    return [Quota(claim.subject, claim.window, kind) for kind, claim in enumerate(claims, REQUESTS + 1)]
+
+
+def _amounts(units: typing.Iterable[int]) -> list[int]:
+    """Return such amounts."""
+    return [0, *units]
 
 
 def _positions(marks: tuple[int, int], first: int, count: int, size: int) -> typing.Iterator[int]:

@@ -8,13 +8,16 @@ A store answers at once, or says when: what it returns is awaitable where it has
 
     answer = store.take(claims, places)
     is_in, standings, at = answer if type(answer) is tuple else await answer
+
+Requests that are alike take of the same windows and occupy the same places, so that these are bound to a store once:
+an Account is asked with amounts alone.
 """
 
 from __future__ import annotations
 
 import typing
 
-from protocol.limiter import Claim, Standing
+from protocol.limiter import Calendar, Claim, Standing, Window
 
 #: Whether all was taken; how each claim's window stands, afterwards where it was taken and else as it was; and what
 #: `settle` wants to know: when it was taken, 0 where it was let in without.
@@ -26,6 +29,19 @@ class Place(typing.NamedTuple):
 
     subject: str
     most: int
+
+
+#: What a request takes: 1 (itself), tokens, and nano-dollars; and where each of them stands.
+Amounts = typing.Tuple[int, int, int]
+REQUESTS, TOKENS, MONEY = range(3)
+
+
+class Quota(typing.NamedTuple):
+    """A window of a subject, and which of the amounts of a request is taken of it."""
+
+    subject: typing.Hashable
+    window: Window | Calendar
+    kind: int
 
 
 class Crowded(Exception):
@@ -64,3 +80,64 @@ class Store(typing.Protocol):
 
     async def close(self) -> None:
         """Let go of all that is held; the places too."""
+
+
+class Account(typing.Protocol):
+    """Quotas and places that are asked for together, by each request of a kind."""
+
+    def take(self, amounts: Amounts) -> Taken | typing.Awaitable[Taken]:
+        """Take of each quota its part of the amounts, and occupy the places, as Store.take has it."""
+
+    def settle(self, reserved: Amounts, used: Amounts, at: int) -> None:
+        """Let `used` have been taken of tokens and money instead of `reserved`, and free the places (Store.settle)."""
+
+    def leave(self) -> None:
+        """Free the places; what was taken stays so."""
+
+
+@typing.runtime_checkable
+class KeepsAccounts(typing.Protocol):
+    """A store that finds what it has been asked for before in less time."""
+
+    def account(self, quotas: typing.Sequence[Quota], places: typing.Sequence[Place]) -> Account:
+        """Bind quotas and places."""
+
+
+def open_account(store: Store, quotas: typing.Sequence[Quota], places: typing.Sequence[Place]) -> Account:
+    """Bind quotas and places to a store."""
+    return store.account(quotas, places) if isinstance(store, KeepsAccounts) else _Claiming(store, quotas, places)
+
+
+class _Claiming:
+    """An account of a store that is told the claims of each request."""
+
+    __slots__ = ("_places", "_quotas", "_settled", "_store")
+
+    def __init__(self, store: Store, quotas: typing.Sequence[Quota], places: typing.Sequence[Place]) -> None:
+        self._store = store
+        self._quotas = quotas
+        self._settled = [quota for quota in quotas if quota.kind != REQUESTS]
+        self._places = places
+
+    def take(self, amounts: Amounts) -> Taken | typing.Awaitable[Taken]:
+        """Take what is claimed, and occupy the places."""
+        return self._store.take(claims_of(self._quotas, amounts), self._places)
+
+    def settle(self, reserved: Amounts, used: Amounts, at: int) -> None:
+        """Settle tokens and money, and free the places."""
+        units = [used[quota.kind] for quota in self._settled]
+        self._store.settle(claims_of(self._settled, reserved), units, at, self._places)
+
+    def leave(self) -> None:
+        """Free the places."""
+        if self._places:
+            self._store.settle((), (), 0, self._places)
+
+
+def claims_of(quotas: typing.Iterable[Quota], amounts: typing.Sequence[int]) -> list[Claim]:
+    """Return what a request claims that takes such amounts."""
+    return [_new_claim(Claim, (subject, window, amounts[kind])) for subject, window, kind in quotas]
+
+
+# A named tuple's own constructor is a Python function, and takes twice as long.
+_new_claim: typing.Callable[[typing.Type[Claim], typing.Tuple[typing.Any, ...]], Claim] = tuple.__new__
