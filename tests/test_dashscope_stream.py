@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import random
 
 import pytest
 from dashscope_samples import (
@@ -26,7 +25,6 @@ from dashscope_samples import (
 from protocol.dashscope.mapping.answer import chat_completion
 from protocol.dashscope.mapping.errors import DashScopeError
 from protocol.dashscope.mapping.stream import parallel_translators
-from protocol.dashscope.streaming import ChatEvents, encode_events
 
 ROLE = {"role": "assistant", "content": ""}
 
@@ -50,65 +48,6 @@ def test_gives_the_same_chunks_at_every_split(name: str) -> None:
         halves = translator(include_usage=True)
         assert halves.feed(data[:split]) + halves.feed(data[split:]) + halves.close() == chunks
         assert (halves.error and halves.error.as_dict()) == error
-
-
-def written(data: bytes, split: int, **options: object) -> tuple[bytes, object]:
-    """Return the events of a stream that comes in two pieces, and the error that ends it."""
-    stream = ChatEvents(translator(**options))
-    events = b"".join([*stream.feed(data[:split]), *stream.feed(data[split:]), *stream.close()])
-    return events, stream.error and stream.error.as_dict()
-
-
-@pytest.mark.parametrize("name", [*STREAMS, "error first", "error midway"])
-@pytest.mark.parametrize("options", [{}, {"include_usage": True}, {"cumulative": True}], ids=str)
-def test_writes_the_events_of_the_same_chunks(name: str, options: dict) -> None:
-    data = {**STREAMS, "error first": FIRST_FRAME_ERROR, "error midway": MIDWAY_ERROR}[name]
-    data = data.encode() if isinstance(data, str) else data
-    plain = translator(**options)
-    events = encode_events(plain.feed(data) + plain.close())
-    for split in range(0, len(data) + 1, 7):
-        assert written(data, split, **options) == (events, plain.error and plain.error.as_dict())
-
-
-@pytest.mark.parametrize("seed", range(60))
-def test_writes_any_event_as_its_chunk_says(seed: int) -> None:
-    rolls = random.Random(seed)
-    texts: list[object] = [
-        "a",
-        "a",
-        'q"\\\n',
-        "é😀\ud800",
-        '"content":""',
-        "",
-        None,
-        [],
-        [{"text": "p"}],
-        [{"text": ""}],
-    ]
-    texts += [[{"text": "p"}, {"text": "q"}], [{"image": "i"}], {"text": "t"}, 7]
-
-    def some(**values: list[object]) -> dict[str, object]:
-        return {name: rolls.choice(few) for name, few in values.items() if rolls.random() < 0.15}
-
-    frames = []
-    for _ in range(30):
-        message = {"role": "assistant", "content": rolls.choice(texts)}
-        call = {"index": 0, "id": "c", "type": "function", "function": {"name": "f", "arguments": "{}"}}
-        message.update(some(reasoning_content=["", None, "r"], tool_calls=[[], None, [call]]))
-        holder = {"message": message, "finish_reason": rolls.choice(["null"] * 8 + [None, "", "stop", "length"])}
-        holder.update(some(index=[0, 1, None, False, "0"], logprobs=[None, {}, {"content": [{"token": "a"}]}]))
-        output: dict[str, object] = {"choices": [holder] * rolls.choice([1, 1, 1, 1, 2, 0])}
-        output.update(some(search_info=[{}, {"search_results": [{"index": 1}]}], text=[None, "x"]))
-        answer: dict[str, object] = {
-            "output": rolls.choice([output] * 9 + [None, [], {}]),
-            "request_id": '"content":""',
-        }
-        answer.update(some(usage=[{"input_tokens": 1}, {}, None, 3]))
-        frames.append(json.dumps(answer))
-    data = sse(frames)
-    plain = translator(include_usage=True)
-    events = encode_events(plain.feed(data) + plain.close())
-    assert written(data, rolls.randrange(len(data)), include_usage=True)[0] == events
 
 
 @pytest.mark.parametrize("name", [name for name in STREAMS if name.startswith("text")])

@@ -14,6 +14,7 @@ from protocol.dashscope.calls import (
     run_together,
     too_large,
 )
+from protocol.dashscope.chat_events import ChatEvents
 from protocol.dashscope.direct_call import Attempt, DirectCall, Reading, WholeAnswer
 from protocol.dashscope.mapping.aggregator import ChatAggregator
 from protocol.dashscope.mapping.answer import CompletionFacts, chat_completion, merge_completions
@@ -25,7 +26,7 @@ from protocol.dashscope.mapping.native import NativeCall
 from protocol.dashscope.mapping.plain_completion import plain_completion
 from protocol.dashscope.mapping.stream import ChatStreamTranslator, parallel_translators
 from protocol.dashscope.request_body import BodyReader
-from protocol.dashscope.streaming import ChatEvents, TranslatedBody, encode_events, streamed_response, translated_events
+from protocol.dashscope.streaming import TranslatedBody, encode_events, streamed_response, translated_events
 from protocol.exchange import LONG_BODY, Answer, Request, Response
 from protocol.openai.answers import EVENT_STREAM_FIELDS, JSON_FIELDS, json_response
 from protocol.upstream.answer import UpstreamAnswer
@@ -90,11 +91,11 @@ class ChatEndpoints:
             return go_on(again)
         reading: Reading
         if plan.stream:
-            chunks, seconds = self._translator(plan), self._keepalive_seconds
+            seconds = self._keepalive_seconds
             if legacy:
-                reading = TranslatedBody(chunks, _encode_legacy_chunks, DONE_EVENT, seconds, caller)
+                reading = TranslatedBody(self._translator(plan), _encode_legacy_chunks, DONE_EVENT, seconds, caller)
             else:
-                reading = TranslatedBody(ChatEvents(chunks), b"".join, DONE_EVENT, seconds, caller)
+                reading = TranslatedBody(self._events(plan), b"".join, DONE_EVENT, seconds, caller)
         else:
             reading = WholeAnswer(caller, functools.partial(self._whole, plan, caller, legacy))
         return DirectCall(self._client, connection, caller, reading, go_on, again)
@@ -213,6 +214,9 @@ class ChatEndpoints:
             keepalive_seconds=self._keepalive_seconds,
         )
         return await streamed_response(EVENT_STREAM_FIELDS, events, caller)
+
+    def _events(self, plan: ChatPlan) -> ChatEvents:
+        return ChatEvents(self._facts(plan), include_usage=plan.include_usage, cumulative=plan.cumulative)
 
     def _translator(self, plan: ChatPlan) -> ChatStreamTranslator:
         return ChatStreamTranslator(self._facts(plan), include_usage=plan.include_usage, cumulative=plan.cumulative)

@@ -65,6 +65,17 @@ class NativeEventReader:
             events.append(_bad_event(f"an event has more than {self._max_event_bytes} bytes"))
         return events
 
+    @property
+    def is_between_events(self) -> bool:
+        """Whether nothing has been read of the next event, as far as can be told, and this may be a stream."""
+        return not self._buffer and self._take in (NativeEventReader._take_lines, NativeEventReader._take_beginning)
+
+    def pass_over_event(self, name: str, status: int) -> None:
+        """Be as after an event with these lines, which was no error, where `is_between_events`."""
+        self._take = NativeEventReader._take_lines
+        self._name, self._status, self._is_error = name, status, False
+        self._name_line = self._status_line = b""  # they are read again where they come again
+
     def close(self) -> list[NativeEvent]:
         """Return the event in what is left: its line end may be missing."""
         rest = bytes(self._buffer)

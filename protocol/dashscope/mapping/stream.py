@@ -28,7 +28,6 @@ from __future__ import annotations
 import typing
 
 from protocol.dashscope.mapping.answer import (
-    UNFINISHED,
     CompletionFacts,
     NativeChoice,
     answer_extensions,
@@ -42,7 +41,9 @@ from protocol.dashscope.mapping.answer import (
 )
 from protocol.dashscope.mapping.errors import upstream_bad_response
 from protocol.dashscope.mapping.events import StreamTranslator
+from protocol.dashscope.mapping.usual_event import EVENT_NAME, EVENT_STATUS
 from protocol.wire.json_text import JsonObject
+from protocol.wire.long_json import STRICT_JSON
 
 
 class ChatStreamTranslator(StreamTranslator[JsonObject]):
@@ -62,16 +63,24 @@ class ChatStreamTranslator(StreamTranslator[JsonObject]):
         identity: str = "",
     ) -> None:
         super().__init__()
-        self.native_usage: JsonObject = {}
+        #: That of the last event that has one, or its JSON text.
+        self.last_usage: JsonObject | bytes = {}
         self._facts = facts
         self._include_usage = include_usage
         self._cumulative = cumulative
         self._first_index = first_index
-        self._identity = identity
+        #: The id of the completion, "" until it is known.
+        self.identity = identity
         self._choices: dict[int, _StreamedChoice] = {}
         # What was found and goes with the next chunk; and the names of all that was ever found.
         self._extensions: JsonObject = {}
         self._known_extensions: set[str] = set()
+
+    @property
+    def native_usage(self) -> JsonObject:
+        """The usage of the last event that has one."""
+        usage = self.last_usage
+        return usage if isinstance(usage, dict) else as_object(STRICT_JSON.decode(usage.decode()))
 
     def usage_chunk(self, usage: JsonObject) -> JsonObject:
         """Return the chunk without choices that tells the usage."""
@@ -80,8 +89,8 @@ class ChatStreamTranslator(StreamTranslator[JsonObject]):
         return chunk
 
     def take(self, answer: JsonObject) -> list[JsonObject]:
-        self._identity = self._identity or completion_id(answer, self._facts.make_id)
-        self.native_usage = as_object(answer.get("usage")) or self.native_usage
+        self.identity = self.identity or completion_id(answer, self._facts.make_id)
+        self.last_usage = as_object(answer.get("usage")) or self.last_usage
         for name, value in answer_extensions(answer).items():
             if name not in self._known_extensions:
                 self._known_extensions.add(name)
@@ -91,49 +100,33 @@ class ChatStreamTranslator(StreamTranslator[JsonObject]):
             chunks.extend(self._take_choice(choice))
         return chunks
 
-    def plain_text(self, answer: JsonObject) -> str:
-        """Take an event that adds some text to the first choice and does nothing else, and return the text.
-
-        Any other event gives "", and is to be taken by `take`. So nearly every event spares the writing of its chunk:
-        `chunk_of_text` is the one with this text.
-        """
+    @property
+    def takes_usual_events(self) -> bool:
+        """Whether a usual event (usual_event.py) opens the first choice or goes on with it, and has no other effect."""
         choice = self._choices.get(self._first_index)
-        if choice is None or choice.closed or self._cumulative or self._extensions:
-            return ""
-        try:
-            output = answer["output"]
-            (holder,) = output["choices"]
-            message, reason = holder["message"], holder["finish_reason"]
-            text = message["content"]
-            if type(text) is not str:
-                (part,) = text
-                text = part["text"]
-        except (KeyError, TypeError, ValueError):
-            return ""
-        if (
-            type(text) is not str
-            or reason not in UNFINISHED
-            or len(output) != 1
-            or ("reasoning_content" in message and message["reasoning_content"])
-            or ("tool_calls" in message and message["tool_calls"])
-            or ("logprobs" in holder and holder["logprobs"])
-            or ("index" in holder and holder["index"])
-        ):
-            return ""
-        if "usage" in answer:
-            self.native_usage = as_object(answer["usage"]) or self.native_usage
-        return text
+        is_open = choice is None or not (choice.closed or choice.has_tool_calls)
+        is_plain = self.error is None and not self._cumulative and not self._extensions
+        return is_open and is_plain and self._reader.is_between_events
 
-    def chunk_of_text(self, text: str) -> JsonObject:
-        """Return the chunk that adds a text to the first choice."""
-        return self._delta_chunk(self._first_index, {"content": text})
+    def begin_usual_events(self, request_id: str) -> bool:
+        """Be as after a usual event whose words go elsewhere, and tell whether it has opened the first choice."""
+        self._reader.pass_over_event(EVENT_NAME, EVENT_STATUS)
+        self.identity = self.identity or completion_id({"request_id": request_id}, self._facts.make_id)
+        return self._open_choice(self._first_index)[1]
+
+    def end_usual_events(self) -> None:
+        """Be as after the usual event that ends the first choice."""
+        self._choices[self._first_index].closed = True
+
+    def usual_chunk(self, delta: JsonObject) -> JsonObject:
+        """Return the chunk that says what a usual event adds to the first choice."""
+        return self._delta_chunk(self._first_index, delta)
 
     def _take_choice(self, native: NativeChoice) -> list[JsonObject]:
         index = native.index + self._first_index
         chunks = []
-        choice = self._choices.get(index)
-        if choice is None:
-            choice = self._choices[index] = _StreamedChoice(self._cumulative, self._facts.make_id)
+        choice, is_new = self._open_choice(index)
+        if is_new:
             chunks.append(self._delta_chunk(index, {"role": "assistant", "content": ""}))
         if choice.closed:
             return []
@@ -154,6 +147,14 @@ class ChatStreamTranslator(StreamTranslator[JsonObject]):
         elif self._extensions:
             chunks.append(self._delta_chunk(index, {}))
         return chunks
+
+    def _open_choice(self, index: int) -> tuple[_StreamedChoice, bool]:
+        """Return a choice, and whether it is a new one."""
+        choice = self._choices.get(index)
+        if choice is not None:
+            return choice, False
+        choice = self._choices[index] = _StreamedChoice(self._cumulative, self._facts.make_id)
+        return choice, True
 
     def end(self) -> list[JsonObject]:
         if not self._choices:
@@ -176,7 +177,7 @@ class ChatStreamTranslator(StreamTranslator[JsonObject]):
 
     def _chunk(self, choices: list[JsonObject]) -> JsonObject:
         chunk: JsonObject = {
-            "id": self._identity,
+            "id": self.identity,
             "object": "chat.completion.chunk",
             "created": self._facts.created,
             "model": self._facts.model,
