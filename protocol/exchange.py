@@ -50,8 +50,8 @@ class HeadFacts:
     """
 
     __slots__ = (
-        "cors_fields", "direct_endpoint", "endpoint", "figures", "has_no_id", "key", "key_label", "logged_target",
-        "plans", "session",
+        "cors_fields", "direct_endpoint", "endpoint", "figures", "has_no_id", "key", "key_label", "log_words",
+        "logged_target", "plans", "session",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -60,6 +60,8 @@ class HeadFacts:
         self.key_label: str | None = None
         #: Method and path as the log shows them.
         self.logged_target: tuple[str, str] | None = None
+        #: What its lines in the log have in common; of a type that only the log knows.
+        self.log_words: typing.Any = None
         #: Whether it is known that the caller chose no request id.
         self.has_no_id = False
         #: The field lines of the answer that browsers want.

@@ -5,11 +5,12 @@ from __future__ import annotations
 import datetime
 import hashlib
 import json
+import math
 import time
 
 import pytest
 
-from protocol.exchange import Request
+from protocol.exchange import HeadFacts, Request
 from protocol.service.log import Log, key_label
 from protocol.wire.http1.readers import RequestReader
 
@@ -63,6 +64,29 @@ def test_the_lines_of_a_request_that_is_answered_at_once_are_the_same(form):
     other.started(asked)
     other.completed(asked, 200, 0.0123, "req_other")
     assert "".join(lines) == "".join(other_lines)
+
+
+@pytest.mark.parametrize("status", [200, 404])
+@pytest.mark.parametrize("seconds", [0.0, 0.0001, math.nextafter(0.005, 0.0), 0.005, 0.0149, 1.0, 12345.678])
+def test_the_time_of_a_request_that_is_answered_at_once_is_rounded_as_any(status, seconds):
+    (one, lines), (other, other_lines) = logged(), logged()
+    one.answered(request(), status, seconds)
+    other.started(request())
+    other.completed(request(), status, seconds)
+    assert "".join(lines) == "".join(other_lines)
+    assert f", Status: {status}, Time: {seconds:.2f}s, " in lines[0]
+
+
+def test_a_head_that_is_repeated_by_another_peer_is_his():
+    log, lines = logged()
+    first = request()
+    first.head.facts = HeadFacts()
+    for peer in ("10.0.0.1", "10.0.0.2", "10.0.0.1"):
+        log.answered(Request(first.head, "req_1", peer), 200, 0.0)
+        log.started(Request(first.head, "req_1", peer))
+        log.completed(Request(first.head, "req_1", peer), 200, 0.0)
+        assert "".join(lines).count(f"IP: {peer},") == len("".join(lines).splitlines()) == 4
+        lines.clear()
 
 
 def test_lines_that_are_written_together_have_the_time_of_the_first():

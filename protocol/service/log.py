@@ -19,6 +19,8 @@ from protocol.wire.json_text import JsonObject
 
 # The status of a request whose client had gone.
 _LEFT = 499
+# What is less is written as 0.00.
+_NO_SECONDS = 0.005
 
 #: The forms whose lines tell what is seen of answers (protocol/service/seen.py).
 TELLING_FORMS = frozenset(("json", "line"))
@@ -101,14 +103,10 @@ class Log:
         """Note that a request came."""
         if request.head.path in self._unlogged or self.form == "line":
             return
-        label = request.facts.key_label or key_label(request)
         if self.form == "text":
-            method, path = request.facts.logged_target or logged_target(request)
-            self._add(
-                f"{self._now()} - Request started - IP: {request.peer}, Method: {method}, Path: {path}, "
-                f"API Key Hash: {label}\n"
-            )
+            self._add(f"{self._now()}{_words(request).started}")
         else:
+            label = request.facts.key_label or key_label(request)
             self._add(json.dumps(self._record("request_started", request, label, {})) + "\n")
 
     def completed(
@@ -121,13 +119,11 @@ class Log:
         """
         if request.head.path in self._unlogged:
             return
-        label = request.facts.key_label or key_label(request)
         if self.form == "text":
-            self._add(
-                f"{self._now()} - Request completed - IP: {request.peer}, Status: {status}, Time: {seconds:.2f}s, "
-                f"API Key Hash: {label}\n"
-            )
+            words = _words(request)
+            self._add(f"{self._now()}{words.completed}{status}, Time: {seconds:.2f}{words.end}")
         else:
+            label = request.facts.key_label or key_label(request)
             # An upstream may repeat the caller's own key there.
             is_told = answer_id and answer_id != request.id and not (request.key and request.key in answer_id)
             more: JsonObject = {"answer_id": answer_id} if is_told else {}
@@ -153,14 +149,18 @@ class Log:
             return
         if request.head.path in self._unlogged:
             return
-        facts, peer = request.facts, request.peer
-        label = facts.key_label or key_label(request)
-        method, path = facts.logged_target or logged_target(request)
-        now = self._stamp if self._lines else self._now()
-        self._add(
-            f"{now} - Request started - IP: {peer}, Method: {method}, Path: {path}, API Key Hash: {label}\n"
-            f"{now} - Request completed - IP: {peer}, Status: {status}, Time: {seconds:.2f}s, API Key Hash: {label}\n"
-        )
+        words = _words(request)
+        lines = self._lines
+        now = self._stamp if lines else self._now()
+        if status == 200 and seconds < _NO_SECONDS:
+            # Half of what the log costs is to write numbers that are the same for nearly every such request.
+            text = f"{now}{words.started}{now}{words.completed_at_once}"
+        else:
+            text = f"{now}{words.started}{now}{words.completed}{status}, Time: {seconds:.2f}{words.end}"
+        if lines:
+            lines.append(text)
+        else:
+            self._add(text)
 
     def say(self, message: str) -> None:
         """Write a line of the server's own: something it had to do that its owner should know."""
@@ -217,6 +217,29 @@ class Log:
             else:
                 self._stamp = time.strftime("%Y-%m-%d %H:%M:%S", local)
         return self._stamp
+
+
+class _Words:
+    """What is said in lines of the form "text" of each request from one peer that has a head of one kind."""
+
+    __slots__ = ("completed", "completed_at_once", "end", "peer", "started")
+
+    def __init__(self, request: Request) -> None:
+        self.peer = request.peer
+        label = request.facts.key_label or key_label(request)
+        method, path = request.facts.logged_target or logged_target(request)
+        self.started = f" - Request started - IP: {self.peer}, Method: {method}, Path: {path}, API Key Hash: {label}\n"
+        self.completed = f" - Request completed - IP: {self.peer}, Status: "
+        self.end = f"s, API Key Hash: {label}\n"
+        self.completed_at_once = f"{self.completed}200, Time: {0.0:.2f}{self.end}"
+
+
+def _words(request: Request) -> _Words:
+    """Return what the lines of a request have in common with others; worked out once for a repeated head."""
+    words: _Words | None = request.facts.log_words
+    if words is None or words.peer != request.peer:
+        words = request.facts.log_words = _Words(request)
+    return words
 
 
 def _seen(request: Request, status: int, seconds: float, attempts: typing.Sequence[str]) -> JsonObject:

@@ -40,7 +40,7 @@ class HeadForm(typing.Generic[AnyHead]):
     a short body. `heads` is where heads are kept that differ in their length alone, for many forms.
     """
 
-    __slots__ = ("_endings", "_heads", "_kind", "_start")
+    __slots__ = ("_endings", "_heads", "_kind", "_size", "_start")
 
     def __init__(
         self,
@@ -60,27 +60,30 @@ class HeadForm(typing.Generic[AnyHead]):
             part += line + b"\r\n"
         parts.append(part + b"\r\n")
         self._start = parts[0]
-        # What stands behind each value, and whether that is the length.
-        self._endings = [(ending, number == kind.length_at) for number, ending in zip(sorted(places), parts[1:])]
+        self._size = len(parts[0])
+        # What stands behind each value, how long that is, and whether the value is the length.
+        self._endings = [
+            (ending, len(ending), number == kind.length_at) for number, ending in zip(sorted(places), parts[1:])
+        ]
         self._heads: dict[tuple[HeadForm[AnyHead], bytes], tuple[bytes, AnyHead]] | None = (
             heads if list(places) == [kind.length_at] else None
         )
 
     def read(self, data: bytes, at: int) -> tuple[bytes, AnyHead] | None:
         """Return the head that begins at `at`, with its bytes, if it has this form."""
-        start, kind, heads = self._start, self._kind, self._heads
-        if not data.startswith(start, at):
+        if not data.startswith(self._start, at):
             return None
-        here = at + len(start)
+        kind, heads = self._kind, self._heads
+        here = at + self._size
         most = at + REMEMBERED_HEAD_BYTES
         length = 0
         value = b""
-        for ending, is_length in self._endings:
+        for ending, size, is_length in self._endings:
             end = data.find(b"\r\n", here, most)
             if not data.startswith(ending, end):  # nor where there is no end: none is as short as the last byte
                 return None
             value = data[here:end]
-            here = end + len(ending)
+            here = end + size
             if not is_length:
                 if value.translate(None, FIELD_VALUE_BYTES):
                     return None
