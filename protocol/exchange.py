@@ -130,6 +130,12 @@ class Charge(typing.Protocol):
     def tell(self, hear: typing.Callable[[JsonObject], object]) -> None:
         """Let `hear` have what the log tells of it: now, or when an answer ends that goes on without its client."""
 
+    def ask_usage(self, request: Request) -> None:
+        """Let the request ask for the usage of its stream, if that is to be known and it does not.
+
+        Whoever says `tells_usage` (Backend) calls it before he answers a chat's stream without Response.usage.
+        """
+
 
 class Sight(typing.Protocol):
     """What is seen of one request and its answer while somebody tells of them afterwards (protocol/service/seen.py)."""
@@ -563,9 +569,11 @@ class Response:
 
     `request_id` is the id that the answer carries, "" for the request's own: an upstream's support knows the request by
     no other. `attempts` lists what was tried upstream, as `name=status`; the client reads it in x-oaiserve-attempts.
+    `usage` is what an answer that is ready has taken, where its backend knows it: tokens of the prompt, how many of
+    them were cached, of the answer, and how many of those of reasoning. Else it is looked for in the body.
     """
 
-    __slots__ = ("attempts", "body", "fields", "length", "request_id", "status")
+    __slots__ = ("attempts", "body", "fields", "length", "request_id", "status", "usage")
 
     def __init__(
         self,
@@ -575,6 +583,7 @@ class Response:
         length: int | None = None,
         request_id: str = "",
         attempts: tuple[str, ...] = (),
+        usage: tuple[int, int, int, int] | None = None,
     ) -> None:
         self.status = status
         self.fields = fields
@@ -582,16 +591,19 @@ class Response:
         self.length = length
         self.request_id = request_id
         self.attempts = attempts
+        self.usage = usage
 
     def known_as(self, request_id: str, attempts: tuple[str, ...] = ()) -> Response:
         """Return the same answer with another id, and with what was tried for it where that is given."""
-        return Response(self.status, self.fields, self.body, self.length, request_id, attempts or self.attempts)
+        tried = attempts or self.attempts
+        return Response(self.status, self.fields, self.body, self.length, request_id, tried, self.usage)
 
     def after(self, attempts: tuple[str, ...]) -> Response:
         """Return the same answer with what was tried before it, if it tells of attempts at all."""
         if not attempts or not self.attempts:
             return self
-        return Response(self.status, self.fields, self.body, self.length, self.request_id, attempts + self.attempts)
+        tried = attempts + self.attempts
+        return Response(self.status, self.fields, self.body, self.length, self.request_id, tried, self.usage)
 
 
 def split_request_id(fields: typing.Sequence[tuple[str, str]]) -> tuple[str, list[tuple[str, str]]]:
@@ -797,6 +809,8 @@ class Backend(typing.Protocol):
     origin: str
     #: Seconds of silence after which a comment goes out in an event stream, 0 for never.
     keepalive: float
+    #: Whether it tells the usage of chats that it streams beside them (Response.usage), whoever asks for it or not.
+    tells_usage: bool
 
     @property
     def is_resting(self) -> bool:

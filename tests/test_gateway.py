@@ -279,6 +279,59 @@ def test_a_stream_has_its_usage_event_only_where_it_was_asked_for(server, asks):
     assert b"powered " in text
 
 
+def tokens_of(server, key="alice"):
+    """Return how many tokens were counted for a key by now, in and out."""
+    text = ask(server, "/metrics", None)[1].decode()
+    counts = {}
+    for kind, count in re.findall(rf'oaiserve_tokens_total{{key="{key}"[^}}]*type="(\w+)"}} (\d+)', text):
+        counts[kind] = counts.get(kind, 0) + int(count)
+    return counts.get("input", 0), counts.get("output", 0)
+
+
+TOOLS = {"tools": [{"type": "function", "function": {"name": "look", "parameters": {"type": "object"}}}]}
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"mock.delay": "0.001"}, {"mock.freeze": "yes"}, {"mock.pace": "quick", "pace quick.first": "0.001"}],
+    ids=["plain", "delays", "freeze", "pace"],
+)
+@pytest.mark.parametrize(
+    ("path", "more"),
+    [
+        ("/v1/chat/completions", {}),
+        ("/v1/chat/completions", TOOLS),
+        ("/v1/chat/completions", {"n": 2}),
+        ("/v1/chat/completions", {"max_tokens": 2}),
+        ("/v1/chat/completions", {"stream_options": {"include_usage": False}}),
+        ("/v1/chat/completions", {"stream_options": {}}),
+        ("/openai/deployments/gpt-4o-mini/chat/completions?api-version=2024-10-21", {}),
+        ("/", {}),
+        ("/v1/completions", {}),
+        ("/s/one/v1/chat/completions", {}),
+    ],
+    ids=["usual", "tools", "choices", "cut", "options", "no options", "azure", "door", "completions", "session"],
+)
+def test_what_a_stream_uses_is_known_whoever_asks_for_it_and_however_it_is_told(keys_file, settings, path, more):
+    """It is what the same stream tells that was asked for it, and no event of it reaches who did not ask."""
+    more = {"prompt": "Hello", **more} if path == "/v1/completions" else {"messages": CHAT["messages"], **more}
+    body = {"model": "gpt-4o-mini", "stream": True, **more}
+    asking = {**body, "stream_options": {**body.get("stream_options", {}), "include_usage": True}}
+    at = {"server.keys_file": keys_file, "server.journal": "no" if path[:3] != "/s/" else "yes", "mock.seed": "7"}
+    with oaiserve.start("mock", set={**at, **settings}) as server:
+        answer, text = ask(server, path, asking)
+        told = json.loads(re.findall(rb'"usage":({[^{}]*(?:{[^{}]*}[^{}]*)*})', text)[-1])
+        counted = tokens_of(server)
+        assert answer.status == 200 and counted == (told["prompt_tokens"], told["completion_tokens"]) != (0, 0)
+        answer, text = ask(server, path, body)
+        assert answer.status == 200 and b'"usage":{' not in text and text.endswith(b"data: [DONE]\n\n")
+        again = tokens_of(server)
+        assert (again[0] - counted[0], again[1] - counted[1]) == counted
+        told = json.loads(ask(server, path, {**body, "stream": False, "stream_options": None})[1])["usage"]
+        counted = tokens_of(server)
+    assert (counted[0] - again[0], counted[1] - again[1]) == (told["prompt_tokens"], told["completion_tokens"])
+
+
 def test_places_are_for_so_many_at_once(keys_file):
     settings = {"server.keys_file": keys_file, "server.journal": "no", "mock.first_delay": "0.5"}
     with oaiserve.start("mock", set=settings) as server:

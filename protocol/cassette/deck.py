@@ -48,6 +48,7 @@ class Deck:
 
     own_root = ""
     keepalive = 0.0
+    tells_usage = False
 
     def __init__(
         self,

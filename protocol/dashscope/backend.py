@@ -81,6 +81,7 @@ class DashScope:
     """
 
     own_root = ""
+    tells_usage = False
     is_resting = False
 
     def __init__(

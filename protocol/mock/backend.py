@@ -103,6 +103,8 @@ class Mock:
         max_body: int = 65 * 1024 * 1024,
     ) -> None:
         self.name = name
+        #: What is said again as it was said is not counted anew.
+        self.tells_usage = not settings.freeze
         self._max_body = max_body
         common: list[typing.Any] = []  # what all minds share, once one of them needs it
         native_common: list[typing.Any] = []

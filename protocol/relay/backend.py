@@ -100,6 +100,7 @@ class Relay:
     """
 
     own_root = ""
+    tells_usage = False
 
     def __init__(
         self,

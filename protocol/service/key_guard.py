@@ -99,6 +99,8 @@ def _refusal(who: str, backend: str, code: str, origin: str) -> ApiError:
 class _Guarded:
     """A backend that no stranger's page can call."""
 
+    tells_usage = False
+
     def __init__(self, backend: Backend, guard: KeyGuard) -> None:
         self.name = backend.name
         self.own_root = backend.own_root

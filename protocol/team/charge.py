@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing
 
 from protocol.errors import ApiError
-from protocol.exchange import Body, FieldsToSend, Paced, Response
+from protocol.exchange import Body, FieldsToSend, Paced, Request, Response
 from protocol.limiter import Standing
 from protocol.openai.usage import Usage, UsageReader, find_usage
 from protocol.team.admission import Demand
@@ -14,7 +14,7 @@ from protocol.team.ledger.entry import CLOSED, OPENED, line_of
 from protocol.team.money import cost
 from protocol.team.stores.store import Amounts, Store
 from protocol.team.terms import Terms
-from protocol.team.usage_event import without_usage_event
+from protocol.team.usage_event import with_usage_asked, without_usage_event
 from protocol.wire.http1.writers import decode_fields, encode_fields
 from protocol.wire.json_text import JsonObject
 from protocol.witness import witnessed
@@ -23,6 +23,10 @@ _LEFT = 499
 
 # A stream tells its usage in one of its last events; behind it may come the end of the stream, and an empty frame.
 _LAST_FRAMES = 4
+
+
+# What a Usage says.
+Tokens = typing.Tuple[int, int, int, int]
 
 
 class Ledger(typing.Protocol):
@@ -76,7 +80,7 @@ class Charge:
     __slots__ = (
         "_at", "_books", "_demand", "_ended", "_first_at", "_hearers", "_id", "_is_cut", "_last", "_makes_tokens",
         "_ms_first", "_paid", "_reader", "_reserved", "_started_at", "_status", "_taken_at", "_takes_event", "_usage",
-        "is_drained", "limit_fields", "terms",
+        "_wants_usage", "is_drained", "limit_fields", "terms",
     )  # fmt: skip
 
     def __init__(
@@ -89,7 +93,7 @@ class Charge:
         at: float,
         *,
         makes_tokens: bool,
-        takes_event: bool,
+        wants_usage: bool,
     ) -> None:
         self._books = books
         self.terms = terms
@@ -99,7 +103,9 @@ class Charge:
         self._taken_at = 0
         self._id = id
         self._makes_tokens = makes_tokens
-        self._takes_event = takes_event
+        # Whether the usage of its stream is wanted, and whether it was asked for here: then its event is taken out.
+        self._wants_usage = wants_usage
+        self._takes_event = False
         self._at = int(at * 1000)
         self._started_at = books.ticks()
         self._first_at: float | None = None
@@ -108,7 +114,7 @@ class Charge:
         self._status = 0
         self._is_cut = self.is_drained = False
         self._ended = ""  # until it is closed
-        self._usage: Usage | None = None
+        self._usage: Tokens | None = None
         self._paid: int | None = None
         self._ms_first: int | None = None
         self._hearers: list[typing.Callable[[JsonObject], object]] | None = None
@@ -130,6 +136,12 @@ class Charge:
         """Return field lines for a head that goes out before its answer is there: what is left of the limits."""
         return self.limit_fields
 
+    def ask_usage(self, request: Request) -> None:
+        """Let the request ask for the usage of its stream, if that is wanted (exchange.Charge)."""
+        if self._wants_usage and not self._takes_event:
+            self._takes_event = True
+            request.replace_body(*with_usage_asked(request.body, request.json()))
+
     def open(self) -> None:
         """Write that the request has begun: its answer is not there at once."""
         if self._books.ledger is not None:
@@ -144,14 +156,14 @@ class Charge:
             self.terms = self.terms.at(response.attempts[-1].rpartition("=")[0])
         status = self._status = response.status
         body: Body = response.body
+        told = self._makes_tokens and status == 200
         if isinstance(body, bytes):
-            self._close("done", _usage_in(body) if self._makes_tokens and status == 200 else None)
+            self._close("done", (response.usage or _usage_in(body)) if told else None)
         elif isinstance(body, Paced):
-            last = b"".join(body.frames[-_LAST_FRAMES:])
             if body.frames and not body.first_delay and not body.delay:
-                self._close("done", _usage_in(last) if self._makes_tokens and status == 200 else None)
+                self._close("done", (response.usage or _usage_in(_last_of(body))) if told else None)
             else:  # the server sends it, and says when it is over
-                self._last = last
+                self._last = _last_of(body)
                 self._first_at = self._books.ticks() + body.first_delay
         else:
             body = witnessed(body, self)
@@ -205,7 +217,7 @@ class Charge:
         """Return what the answer has told of its usage so far."""
         return None if self._reader is None else self._reader.usage
 
-    def _close(self, ended: str, usage: Usage | None) -> None:
+    def _close(self, ended: str, usage: Tokens | None) -> None:
         """Settle, count and write down what was used; `usage` is None where the answer told none."""
         self._ended = ended
         books, terms, demand = self._books, self.terms, self._demand
@@ -214,15 +226,15 @@ class Charge:
             if terms.price is not None:
                 paid = cost(terms.price, usage)
             books.tally.used(terms.caller.name, terms.sent, usage, paid)
-            if usage.output:
-                terms.length.note(usage.output)
+            if usage[2]:
+                terms.length.note(usage[2])
         elif not self._makes_tokens or 400 <= self._status != _LEFT:
             usage, paid = _NOTHING, 0
         if demand is not None:
             if usage is None:  # what was reserved stays
                 demand.account.leave()
             else:
-                demand.account.settle(self._reserved, (1, usage.input + usage.output, paid or 0), self._taken_at)
+                demand.account.settle(self._reserved, (1, usage[0] + usage[2], paid or 0), self._taken_at)
         self._usage, self._paid = usage, paid
         first = total = round((books.ticks() - self._started_at) * 1000)
         if self._first_at is not None:
@@ -245,6 +257,11 @@ class Charge:
             "ms_first": self._ms_first, "tok_in": read, "tok_cached": cached, "tok_out": said,
             "tok_reasoning": reasoning, "cost_nano": self._paid,
         })  # fmt: skip
+
+
+def _last_of(body: Paced) -> bytes:
+    """Return the end of a stream, where its usage is told."""
+    return b"".join(body.frames[-_LAST_FRAMES:])
 
 
 def _usage_in(body: bytes) -> Usage | None:

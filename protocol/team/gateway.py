@@ -47,7 +47,7 @@ from protocol.team.money import Price, price_of
 from protocol.team.own_models import lists_models, own_models
 from protocol.team.stores.store import REQUESTS, Amounts, Crowded, Place, Quota, Taken
 from protocol.team.terms import NO_OTHERS, Length, Terms
-from protocol.team.usage_event import asks_for_usage, with_usage_asked
+from protocol.team.usage_event import asks_for_usage
 from protocol.witness import passing
 
 # What a request takes of which no tokens are counted.
@@ -236,7 +236,8 @@ class Gateway:
         others = {
             one.name: self._terms_at(one, caller, endpoint, model, key, length) for one in next_ones if one is not None
         }
-        return self._terms_at(first, caller, endpoint, model, key, length, others)
+        tells_usage = bool(backends) and all(one is not None and one.tells_usage for one in backends)
+        return self._terms_at(first, caller, endpoint, model, key, length, others, tells_usage=tells_usage)
 
     def _terms_at(
         self,
@@ -247,6 +248,8 @@ class Gateway:
         key: str,
         length: Length,
         others: typing.Mapping[str, Terms] = NO_OTHERS,
+        *,
+        tells_usage: bool = False,
     ) -> Terms:
         asked = without_keys(model, key)[:MOST_CHARACTERS]
         name, owner, sent = "", "", model
@@ -262,7 +265,7 @@ class Gateway:
         return Terms(
             caller, endpoint, self.demand(caller, makes_tokens=True), asked=asked,
             sent=asked if key else without_keys(sent, "")[:MOST_CHARACTERS], backend=name, upstream_key=owner,
-            price=price, refusal=refusal, others=others, length=length,
+            price=price, refusal=refusal, others=others, length=length, tells_usage=tells_usage,
         )  # fmt: skip
 
 
@@ -307,7 +310,10 @@ class _OwnPage(Endpoint):
 class _Counted:
     """One kind of head: who asks what."""
 
-    __slots__ = ("_asking", "_caller", "_endpoint", "_free_terms", "_gateway", "_is_plain_json", "_key", "_terms")
+    __slots__ = (
+        "_asking", "_caller", "_endpoint", "_free_terms", "_gateway", "_is_plain_json", "_is_usual_chat", "_key",
+        "_terms",
+    )  # fmt: skip
 
     def __init__(self, gateway: Gateway, endpoint: Endpoint, caller: Caller, asking: Asking, request: Request) -> None:
         self._gateway = gateway
@@ -318,6 +324,8 @@ class _Counted:
         self._free_terms = Terms(caller, endpoint.label, gateway.demand(caller, makes_tokens=False))
         self._terms: dict[str, Terms] = {}  # by model
         fields = request.fields
+        # Nothing stands between it and the backends of its model that could answer in their place.
+        self._is_usual_chat = asking.path == "/chat/completions" and request.facts.session is None
         # Its model stands in its body, and nowhere else.
         self._is_plain_json = (
             fields.get("content-type") == "application/json"
@@ -334,15 +342,17 @@ class _Counted:
             raise expired(caller.name)
         makes_tokens = self._asking.makes_tokens
         if makes_tokens:
-            terms, amounts, takes_event = self._reckon(request)
+            terms, amounts, wants_usage = self._reckon(request)
         else:
-            terms, amounts, takes_event = self._free_terms, _ITSELF, False
+            terms, amounts, wants_usage = self._free_terms, _ITSELF, False
         demand = terms.demand
         if gateway.limits_all:
             demand = gateway.demand_of(request, caller, makes_tokens=makes_tokens)
         charge = Charge(
-            books, terms, demand, amounts, gateway.new_id(), now, makes_tokens=makes_tokens, takes_event=takes_event
+            books, terms, demand, amounts, gateway.new_id(), now, makes_tokens=makes_tokens, wants_usage=wants_usage
         )
+        if wants_usage and not (terms.tells_usage and self._is_usual_chat):
+            charge.ask_usage(request)
         if demand is not None:
             try:
                 taken = demand.account.take(amounts)
@@ -358,28 +368,26 @@ class _Counted:
     def _reckon(self, request: Request) -> tuple[Terms, Amounts, bool]:
         """Return on which terms an answer can be had, and about how much it takes.
 
-        Last, whether the answer tells its usage because it was asked to here. ApiError 403 where there is no answer
-        to be had on any terms.
+        Last, whether it is a stream that does not tell its usage unless it is asked to. ApiError 403 where there is no
+        answer to be had on any terms.
         """
         caller, asking = self._caller, self._asking
         model, value = self._read(request)
         terms = self._terms.get(model) or self._find_terms(model)
         if terms.refusal is not None:
             raise terms.refusal.anew()
-        takes_event = False
+        wants_usage = False
         if type(value) is dict:
             if caller.is_measured and not _OTHER_MODELS.isdisjoint(value):
                 raise unreadable(caller.name)  # servers in Go take each for the model
             if asking.is_silent and value.get("stream") and self._gateway.rules.adds_usage:
-                if not asks_for_usage(value):
-                    takes_event = True
-                    request.replace_body(*with_usage_asked(request.body, value))
+                wants_usage = not asks_for_usage(value)
         if not caller.is_charged:
-            return terms, _ITSELF, takes_event
+            return terms, _ITSELF, wants_usage
         if tells_later(asking.path, value):
             raise not_counted(caller.name, f"{asking.path}, which answers before its work is done,")
         answer = most_tokens(value) or terms.length.usual()
-        return terms, terms.amounts(estimate_prompt(request.body, value), answer), takes_event
+        return terms, terms.amounts(estimate_prompt(request.body, value), answer), wants_usage
 
     def _find_terms(self, model: str) -> Terms:
         terms = self._gateway.terms(self._caller, self._endpoint.label, model, self._key)

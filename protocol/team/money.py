@@ -11,7 +11,6 @@ import typing
 
 from protocol.limiter import MOST_LEVEL
 from protocol.openai.asked_model import name_pattern
-from protocol.openai.usage import Usage
 
 #: Nano-dollars in a dollar.
 NANO = 10**9
@@ -69,8 +68,8 @@ def parse_price(pattern: str, text: str) -> Price:
     return Price(pattern, rates["in"], rates.get("cached", rates["in"]), rates["out"])
 
 
-def cost(price: Price, usage: Usage) -> int:
-    """Return what a usage costs, in nano-dollars, rounded up once. Its cached tokens are part of its input."""
+def cost(price: Price, usage: tuple[int, int, int, int]) -> int:
+    """Return what a Usage costs, in nano-dollars, rounded up once. Its cached tokens are part of its input."""
     (_, input_price, cached_price, output_price), (read, cached, said, _) = price, usage
     return -(-((read - cached) * input_price + cached * cached_price + said * output_price) // _MILLION)
 

@@ -47,12 +47,13 @@ class Terms:
     asked. `upstream_key` says whose key that gets: "owner", "caller", or "" for nobody's. Without a `price` nobody
     knows what it costs. `refusal` is what each such request is told instead of an answer. `others` are the terms of the
     backends that may answer in its place, by their names. `demand` is what a request takes, None for nothing; `length`
-    that of the answers. `names` are all of these names as the ledger's lines have them (entry.quote_names).
+    that of the answers. `tells_usage` says that whoever of them answers tells it beside his streams (Backend). `names`
+    are all of these names as the ledger's lines have them (entry.quote_names).
     """
 
     __slots__ = (
         "asked", "backend", "caller", "demand", "endpoint", "length", "names", "others", "price", "refusal", "sent",
-        "upstream_key",
+        "tells_usage", "upstream_key",
     )  # fmt: skip
 
     def __init__(
@@ -69,6 +70,7 @@ class Terms:
         refusal: ApiError | None = None,
         others: typing.Mapping[str, Terms] = NO_OTHERS,
         length: Length | None = None,
+        tells_usage: bool = False,
     ) -> None:
         self.caller = caller
         self.demand = demand
@@ -81,6 +83,7 @@ class Terms:
         self.refusal = refusal
         self.others = others
         self.length = length or Length()
+        self.tells_usage = tells_usage
         self.names = quote_names(caller.name, caller.team, asked, sent, backend, upstream_key, endpoint)
 
     def at(self, backend: str) -> Terms:

@@ -59,6 +59,8 @@ class SimpleChat:
 
     def answer(self, request: Request) -> Answer:
         """Answer POST /v1/chat/completions."""
+        if self._time.is_paced:
+            _ask_usage(request)
         form, data = self._form, request.body
         words = 0 if form is None else form.words(data)
         if form is None or not words:
@@ -79,6 +81,7 @@ class SimpleChat:
 
     def answer_paced(self, request: Request) -> Answer:
         """Answer POST /v1/chat/completions at a pace that does not look at what stands in prompts."""
+        _ask_usage(request)
         body, time = request.json_object(), self._time
         words = usual_words(body, self._fixed.tokens, is_long=len(request.body) > COUNTED_AT_ONCE)
         if not words or body["model"].startswith(FAULT_NAMES):
@@ -90,6 +93,7 @@ class SimpleChat:
 
     def answer_other(self, request: Request) -> Answer:
         """Answer a chat of any form."""
+        _ask_usage(request)
         body = request.json_object()
         return answer_sound_or_not(request, body, lambda: self._answer_other(request, body))
 
@@ -112,6 +116,12 @@ class SimpleChat:
         if is_loaded("mock api", "mock reference", "mock below /chat", *(_TOOL_CODE if needs_tools else ())):
             return answer()
         return answer_in_turns(answer)
+
+
+def _ask_usage(request: Request) -> None:
+    """Let a stream tell its usage to who counts it: it will not be told beside it."""
+    if request.charge is not None:
+        request.charge.ask_usage(request)
 
 
 class NamesFault(Exception):
@@ -137,18 +147,20 @@ class FixedAnswers:
         #: How many tokens the text has.
         self.tokens = self._chat.tokens
 
-    def answer(self, body: JsonObject, model: str, words: int) -> Answer:
+    def answer(self, asked: JsonObject, model: str, words: int) -> Answer:
         """Answer a chat whose prompt has so many words."""
         time, chat = self._time, self._chat
         id, created = time.new_id("chatcmpl-"), time.now()
-        if "stream" not in body or not body["stream"]:
-            response = Response(200, JSON_FIELDS, chat.completion(id, created, model, words))
+        if "stream" not in asked or not asked["stream"]:
+            usage = words, 0, self.tokens, 0
+            response = Response(200, JSON_FIELDS, chat.completion(id, created, model, words), None, "", (), usage)
             return time.after_words(response, self.tokens) if time.is_paced else response
-        with_usage = "stream_options" in body and includes_usage(body)
+        with_usage = "stream_options" in asked and includes_usage(asked)
         if time.is_paced or with_usage:
             return time.stream(chat.frames(id, created, model, words, include_usage=with_usage))
         frames = [chat.stream(id, created, model)]
-        return Response(200, EVENT_STREAM_FIELDS, Paced(frames, first_delay=0.0, delay=0.0))
+        body = Paced(frames, first_delay=0.0, delay=0.0)
+        return Response(200, EVENT_STREAM_FIELDS, body, None, "", (), (words, 0, self.tokens, 0))
 
     def answer_at(self, moment: Moment, body: JsonObject, model: str, words: int) -> Answer:
         """Answer a chat whose prompt has so many words, at a pace."""
