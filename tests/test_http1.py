@@ -1192,9 +1192,12 @@ def test_forms_of_answers_hold_no_sessions_and_keys() -> None:
             read(
                 ResponseReader("HEAD", memo=memo), [lines(b"HTTP/1.1 200 OK", b"Content-Length: %d" % length, *secrets)]
             )
-        kinds = memo._kinds.values()
-        assert (telling is None) == all(kind.form is None for kind in kinds)
-        shown = [(kind.lines, kind.form and (kind.form._start, kind.form._endings)) for kind in kinds]
+        families = memo._families.values()
+        assert (telling is None) == all(family.form is None for family in families)
+        forms = [
+            family.form and (family.form._start, family.form._endings, family.form._callers) for family in families
+        ]
+        shown = [*forms, *(family.lines for family in families)]
         assert "s3cret" not in repr(shown)
         assert not memo._heads
 
@@ -1210,7 +1213,7 @@ CLIENT = [
 
 def in_form(memo: RequestMemo | ResponseMemo, data: bytes) -> object:
     """Return the head that the form of the kind reads, None where there is no form or no such head."""
-    found = [kind.form.read(data, 0) for kind in memo._kinds.values() if kind.form is not None]
+    found = [family.form.read(data, 0) for family in memo._families.values() if family.form is not None]
     return next((head for head in found if head is not None), None)
 
 
@@ -1255,26 +1258,94 @@ def test_heads_of_one_length_each_are_remembered_in_bounds() -> None:
     assert not memo._heads
 
 
-def changed_heads() -> Iterator[bytes]:
+# The same of several callers, who differ in their keys.
+CALLERS = [data.replace(b"Authorization: a", b"Authorization: Bearer %c" % (97 + at)) for at, data in enumerate(CLIENT)]
+
+
+def test_callers_who_differ_in_their_keys_alone_have_one_form_and_facts_of_their_own() -> None:
+    memo = RequestMemo(dict, TELLING)
+    heads = read_heads(*(data + b"a" * length_of(data) for data in 2 * CALLERS), memo=memo)
+    (family,) = memo._families.values()
+    for data, first, head in zip(CALLERS, heads, heads[4:]):
+        (alone,) = read_heads(data + b"a" * length_of(data))
+        assert family.form is not None
+        found = family.form.read(data, 0)
+        assert found is not None and found[0] == data
+        assert all_of(head) == all_of(found[1]) == all_of(alone)
+        assert head.facts is found[1].facts is first.facts
+    assert len({id(head.facts) for head in heads}) == len(CALLERS)
+
+
+def test_a_caller_who_comes_when_another_one_s_form_has_settled_is_read_by_it_too() -> None:
+    memo = RequestMemo(dict, TELLING)
+    read_heads(*(post(b"Authorization: a", b"Content-Length: %d" % n) + b"a" * n for n in range(1, 30)), memo=memo)
+    second = post(b"Authorization: b", b"Content-Length: 5")
+    assert in_form(memo, second) is None
+    (known,) = read_heads(second + b"hello", memo=memo)
+    found = in_form(memo, second)
+    assert found is not None and found[1].facts is known.facts
+    assert in_form(memo, second.replace(b"Authorization: b", b"Authorization: c")) is None, "nobody knows him yet"
+
+
+@pytest.mark.parametrize(
+    ("fields", "has_form"),
+    [
+        ([b"Authorization: %d", b"X-Trace: %d"], True),
+        ([b"Authorization: a", b"Api-Key: %d"], True),
+        ([b"Authorization: %d", b"Api-Key: %d"], False),
+        ([b"Authorization: %d", b"Origin: http://%d"], False),
+        ([b"Authorization: %d", b"Host: h%d"], False),
+    ],
+)
+def test_a_form_is_of_callers_who_differ_in_one_key_and_in_nothing_else_that_tells(
+    fields: list[bytes], has_form: bool
+) -> None:
+    telling = {b"authorization", b"api-key", b"origin"}
+    memo, expected = RequestMemo(dict, telling), RequestMemo(dict, telling)
+    requests = []
+    for number in range(20):
+        head = [field % number if b"%" in field else field for field in fields]
+        host = [] if b"Host" in fields[1] else [b"Host: a"]
+        requests.append(lines(b"GET / HTTP/1.1", *host, *head))
+    heads = read_heads(*requests, *requests, memo=memo)
+    for data, head in zip(requests, heads[20:]):
+        (alone,) = read_heads(data, memo=expected)
+        assert all_of(head) == all_of(alone)
+        assert (in_form(memo, data) is not None) == has_form
+    assert len({id(head.facts) for head in heads}) == len({data.partition(b"X-Trace")[0] for data in requests})
+
+
+def test_keys_that_a_form_knows_are_bounded_and_forgotten() -> None:
+    memo = RequestMemo(dict, TELLING)
+    for _ in range(2):
+        read_heads(*(get(b"Authorization: %d" % number) for number in range(6000)), memo=memo)
+        (family,) = memo._families.values()
+        assert family.form is not None
+        assert 1000 < len(family.form._callers) <= 4096
+    memo.forget()
+    assert not memo._families
+
+
+def changed_heads(data: bytes) -> Iterator[bytes]:
     """Give heads that differ from one of a form in one byte, or lack a part, or have one more."""
-    data = CLIENT[1]
     for at in range(len(data)):
         for byte in (b"", b"0", b"\t", b"\r", b"\n", b"\0", b"\x7f", b"\xe9", b":", b"\r\n", b"\r\n\r\n", b"\r\nX: 2"):
             yield data[:at] + byte + data[at + 1 :]
             yield data[:at] + byte + data[at:]
 
 
-def test_a_head_that_breaks_a_form_is_read_as_without_it() -> None:
+@pytest.mark.parametrize("client", [CLIENT[:2], 2 * CALLERS[:2]], ids=["one caller", "two callers"])
+def test_a_head_that_breaks_a_form_is_read_as_without_it(client: list[bytes]) -> None:
     accepted = 0
-    for max_head in (65536, len(CLIENT[1])):
-        for data in changed_heads():
+    for max_head in (65536, len(client[1])):
+        for data in changed_heads(client[1]):
             memo = RequestMemo(dict, TELLING)
             reader = RequestReader(memo=memo, max_head=max_head)
-            for before in CLIENT[:2]:
+            for before in client:
                 reader.feed(before + b"a" * length_of(before))
                 pull(reader, [], False)
                 reader.next_message()
-            assert in_form(memo, CLIENT[1]) is not None
+            assert in_form(memo, client[1]) is not None
             expected = read(RequestReader(max_head=max_head), [data])
             assert read(reader, [data]) == expected
             accepted += expected.last != "refused"
@@ -1295,9 +1366,9 @@ def test_heads_that_differ_in_much_have_no_form() -> None:
     memo = RequestMemo(dict, TELLING)
     for number in range(20):
         read(RequestReader(memo=memo), [post(*(b"X-%d: %d" % (name, number) for name in range(9)))])
-    (kind,) = memo._kinds.values()
-    assert kind.form is None
-    assert not kind.looks and not kind.lines, "nothing is compared for ever"
+    (family,) = memo._families.values()
+    assert family.form is None
+    assert not family.looks, "nothing is compared for ever"
 
 
 def test_a_second_length_that_tells_another_is_refused_whatever_is_remembered() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import typing
 
 from protocol.wire.credentials import is_secret_field
-from protocol.wire.http1.forms import REMEMBERED_HEAD_BYTES, HeadForm, short_length
+from protocol.wire.http1.forms import REMEMBERED_HEAD_BYTES, REMEMBERED_KINDS, HeadForm, short_length
 from protocol.wire.http1.grammar import FIELD_NAME, FIELD_VALUE_BYTES
 from protocol.wire.http1.messages import RequestHead, ResponseHead
 
@@ -13,9 +13,7 @@ _REMEMBERED_LINES = 1024
 # Of each name; else a field whose value is always new would take the place of all others.
 _REMEMBERED_VALUES = 128
 _REMEMBERED_NAMES = 256
-# Each of so many callers has kinds of his own: his key tells.
-_REMEMBERED_KINDS = 4096
-# How many heads of a kind are compared for its form, and how many values that may have which are new each time.
+# How many heads of a family are compared for its form, and how many values that may have which are new each time.
 _LOOKS = 8
 _MOST_VALUES = 8
 
@@ -45,51 +43,70 @@ class _Name:
     """What is known of the fields of one name: what stands for a line, and how many more lines are remembered.
 
     `mark` is what stands for a line whose value tells nothing: the name in lower case. It is None where each line
-    stands for itself. `is_kept` says that lines are remembered at all.
+    stands for itself. `is_kept` says that lines are remembered at all, `is_key` that a value tells who calls and
+    nothing else.
     """
 
-    __slots__ = ("is_kept", "is_length", "mark", "room")
+    __slots__ = ("is_kept", "is_key", "is_length", "mark", "room")
 
-    def __init__(self, mark: bytes | None, is_kept: bool, is_length: bool) -> None:
+    def __init__(self, mark: bytes | None, is_kept: bool, is_key: bool, is_length: bool) -> None:
         self.mark = mark
         self.is_kept = is_kept
+        self.is_key = is_key
         self.room = _REMEMBERED_VALUES if is_kept else 0
         self.is_length = is_length
 
 
-class _Kind(typing.Generic[AnyHead]):
-    """What is known of heads of one kind: one without its lines, and the form in which they come.
+class _Family(typing.Generic[AnyHead]):
+    """Kinds whose heads differ in a key alone, and the form in which they come.
 
-    The form is worked out by comparing the first heads: `lines` are those of the last one that was compared, b"" in the
-    place of what is not to be kept; `places` are where values differed.
+    The form is worked out by comparing the first heads, and the first one of each further kind: `lines` are those of
+    the last one that was compared, b"" in the place of what is not to be kept; `places` are where values differed,
+    `keys` where keys are.
     """
 
-    __slots__ = ("form", "head", "lines", "looks", "places")
+    __slots__ = ("form", "keys", "lines", "looks", "places")
 
-    def __init__(self, head: AnyHead, lines: list[bytes]) -> None:
-        self.head: AnyHead = head
+    def __init__(self, lines: list[bytes], keys: frozenset[int]) -> None:
         self.lines = lines
+        self.keys = keys
         self.looks = _LOOKS
         self.places: set[int] = set()
         self.form: HeadForm[AnyHead] | None = None
 
     def compare(
         self,
+        head: AnyHead,
         lines: list[bytes],
         marks: list[bytes | None],
         kept: list[bytes],
         heads: dict[tuple[HeadForm[AnyHead], bytes], tuple[bytes, AnyHead]],
     ) -> None:
-        """Work the form out from one more head of the kind. `marks` stand for its lines, `kept` are what to keep."""
-        self.looks -= 1
+        """Work the form out from one more head, of the kind of `head`.
+
+        `marks` stand for its lines, `kept` are what to keep of them.
+        """
+        self.looks = max(0, self.looks - 1)
         places = {number for number, (line, other) in enumerate(zip(lines, self.lines)) if line != other}
-        self.lines = kept if self.looks else []
+        self.lines = kept
         if not places <= self.places:
             self.places |= places
-            # A line that tells something differs only where it is not kept. Then its value is the kind's.
-            tells = any(lines[number] == marks[number] for number in self.places)
-            has_form = len(self.places) <= _MOST_VALUES and not tells
-            self.form = HeadForm(self.head, lines, sorted(self.places), heads) if has_form else None
+            # A line that tells something else than a key differs only where it is not kept: its value is the kind's.
+            tells = any(lines[number] == marks[number] for number in self.places - self.keys)
+            keys = sorted(self.places & self.keys)
+            has_form = len(self.places) <= _MOST_VALUES and not tells and len(keys) < 2
+            key_at = keys[0] if keys else 0
+            self.form = HeadForm(head, lines, sorted(self.places), key_at, heads) if has_form else None
+
+
+class _Kind(typing.Generic[AnyHead]):
+    """What is known of heads of one kind: one without its lines, and what it has in common with others."""
+
+    __slots__ = ("family", "head")
+
+    def __init__(self, head: AnyHead, family: _Family[AnyHead]) -> None:
+        self.head: AnyHead = head
+        self.family: _Family[AnyHead] = family
 
 
 class _HeadMemo(typing.Generic[AnyHead]):
@@ -106,7 +123,7 @@ class _HeadMemo(typing.Generic[AnyHead]):
     Only readers with the same limits may share a memo.
     """
 
-    __slots__ = ("_heads", "_kinds", "_marks", "_names", "_telling", "latest", "make_facts")
+    __slots__ = ("_families", "_heads", "_kinds", "_marks", "_names", "_telling", "latest", "make_facts")
 
     #: Whether lines are remembered that hold a secret, as far as their names tell.
     keeps_secrets: typing.ClassVar[bool]
@@ -124,6 +141,8 @@ class _HeadMemo(typing.Generic[AnyHead]):
         self._names: dict[bytes, _Name] = {}
         # By what stands for the lines.
         self._kinds: dict[tuple[bytes | None, ...], _Kind[AnyHead]] = {}
+        # By what stands for the lines, but for the values of keys.
+        self._families: dict[tuple[bytes | None, ...], _Family[AnyHead]] = {}
         # Heads with their bytes, by their form and the length of a short body, where they differ in that alone.
         self._heads: dict[tuple[HeadForm[AnyHead], bytes], tuple[bytes, AnyHead]] = {}
         #: The bytes of the latest head, and the head; NO_BYTES and None before the first.
@@ -143,13 +162,15 @@ class _HeadMemo(typing.Generic[AnyHead]):
         kind = self._kinds.get(tuple(marks))
         if kind is None:
             return None
-        if kind.looks:
-            kind.compare(lines, marks, self._without_secrets(lines), self._heads)
-        head = kind.head
+        head, family = kind.head, kind.family
+        if family.looks:
+            family.compare(head, lines, marks, self._without_secrets(lines), self._heads)
+        if family.form is not None:
+            family.form.learn(lines, head.facts)
         length_at = head.length_at
         length = int(lines[length_at][_AFTER_LENGTH_NAME:]) if length_at else 0
         came = data[at : end + 4]
-        return came, head.with_lines(lines, came, length), kind.form
+        return came, head.with_lines(lines, came, length), family.form
 
     def keep(self, data: bytes, head: AnyHead) -> tuple[bytes, AnyHead]:
         """Remember a head that was read the ordinary way, unless it is long, and return it with its bytes."""
@@ -162,11 +183,16 @@ class _HeadMemo(typing.Generic[AnyHead]):
             self._mark_new(lines, marks)
             # Of two lines with the length, one alone must not become another.
             if _SHORT_LENGTH not in marks or sum(map(_is_length_line, lines)) < 2:
-                if len(self._kinds) >= _REMEMBERED_KINDS:
+                if len(self._kinds) >= REMEMBERED_KINDS:
                     self._kinds.clear()
+                    self._families.clear()
                 head.length_at = marks.index(_SHORT_LENGTH) if _SHORT_LENGTH in marks else 0
                 head.be_remembered(data)
-                self._kinds[tuple(marks)] = _Kind(head.with_lines([], b"", 0), self._without_secrets(lines))
+                kind = head.with_lines([], b"", 0)
+                family = self._family_of(kind, lines, marks)
+                self._kinds[tuple(marks)] = _Kind(kind, family)
+                if family.form is not None:
+                    family.form.learn(lines, kind.facts)
         return known
 
     def forget(self) -> None:
@@ -174,8 +200,23 @@ class _HeadMemo(typing.Generic[AnyHead]):
         self._marks.clear()
         self._names.clear()
         self._kinds.clear()
+        self._families.clear()
         self._heads.clear()
         self.latest = (NO_BYTES, None)
+
+    def _family_of(self, kind: AnyHead, lines: list[bytes], marks: list[bytes | None]) -> _Family[AnyHead]:
+        """Return the family of a new kind, one of whose heads has these lines, for which `marks` stand."""
+        names = {number: line.partition(b":")[0] for number, line in enumerate(lines) if line == marks[number]}
+        keys = {number: name for number, name in names.items() if name in self._names and self._names[name].is_key}
+        shared = tuple(keys.get(number, mark) for number, mark in enumerate(marks))
+        kept = self._without_secrets(lines)
+        known = self._families.get(shared)
+        if known is not None:
+            known.compare(kind, lines, marks, kept, self._heads)
+            return known
+        family: _Family[AnyHead] = _Family(kept, frozenset(keys))
+        self._families[shared] = family
+        return family
 
     def _mark_new(self, lines: list[bytes], marks: list[bytes | None]) -> None:
         """Put in what stands for the lines that are not known; None stays for one that is no field line."""
@@ -210,8 +251,10 @@ class _HeadMemo(typing.Generic[AnyHead]):
         text = written.lower()
         is_length = text == b"content-length"
         tells = is_length or self._telling is None or text in self._telling
-        is_kept = self.keeps_secrets or not (text in _COOKIES or is_secret_field(text.decode()))
-        name = self._names[written] = _Name(None if tells else text, is_kept, is_length)
+        is_secret = is_secret_field(text.decode())
+        is_kept = self.keeps_secrets or not (text in _COOKIES or is_secret)
+        is_key = self.keeps_secrets and is_secret and tells
+        name = self._names[written] = _Name(None if tells else text, is_kept, is_key, is_length)
         return name
 
     def _without_secrets(self, lines: list[bytes]) -> list[bytes]:
