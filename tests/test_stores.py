@@ -363,6 +363,24 @@ def test_subjects_that_are_idle_make_room_for_others(tmp_path):
 
 
 @needs_flock
+def test_who_is_idle_keeps_his_place_and_records_as_long_as_there_are_empty_ones(tmp_path):
+    """2,000 callers come one after the other, each when those before him have nobody under way and nothing left."""
+    clock = Clock()
+    store = choose(clock, str(tmp_path / "limits"))
+    accounts = []
+    for number in range(2000):
+        quotas = [Quota(f"key:{number}:requests", Window(1, 1000), REQUESTS)]
+        accounts.append(open_account(store, quotas, [Place(f"key:{number}", 1)]))
+    for account in 2 * accounts:
+        clock.seconds += 2
+        assert account.take((1, 0, 0))[0]
+        account.leave()
+    assert len(store._found) == 4000
+    assert all(store._words[index] == mark for index, mark in store._found.values())
+    asyncio.run(store.close())
+
+
+@needs_flock
 def test_a_store_that_is_full_says_when_it_has_room(tmp_path):
     store = filled(tmp_path / "limits", Clock(), 1_700_000_000_500)
     with pytest.raises(Full) as full:
