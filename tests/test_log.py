@@ -96,9 +96,11 @@ def test_lines_that_are_written_together_have_the_time_of_the_first():
         log.answered(request(), 200, 0.0)
         clock.now += 60
         log.answered(request(), 200, 0.0)
+        log.started(request())
+        log.completed(request(), 200, 0.0)
         soon.pop()()
     stamps = [[line[: len(STAMP)] for line in part.splitlines()] for part in written]
-    assert stamps[0] == [STAMP] * 4
+    assert stamps[0] == [STAMP] * 6
     assert len(set(stamps[1])) == 1 and stamps[1][0] != STAMP
 
 

@@ -104,7 +104,7 @@ class Log:
         if request.head.path in self._unlogged or self.form == "line":
             return
         if self.form == "text":
-            self._add(f"{self._now()}{_words(request).started}")
+            self._add_stamped(_words(request).started)
         else:
             label = request.facts.key_label or key_label(request)
             self._add(json.dumps(self._record("request_started", request, label, {})) + "\n")
@@ -121,7 +121,7 @@ class Log:
             return
         if self.form == "text":
             words = _words(request)
-            self._add(f"{self._now()}{words.completed}{status}, Time: {seconds:.2f}{words.end}")
+            self._add_stamped(f"{words.completed}{status}, Time: {seconds:.2f}{words.end}")
         else:
             label = request.facts.key_label or key_label(request)
             # An upstream may repeat the caller's own key there.
@@ -197,6 +197,14 @@ class Log:
             "time": self._now(), "event": event, "request_id": without_keys(request.id, request.key),
             "ip": request.peer, "method": method, "path": path, "api_key_hash": label, **more,
         }  # fmt: skip
+
+    def _add_stamped(self, line: str) -> None:
+        """Add a line with the time before it, which is that of the first of those that are written together."""
+        lines = self._lines
+        if lines:
+            lines.append(f"{self._stamp}{line}")
+        else:
+            self._add(f"{self._now()}{line}")
 
     def _add(self, line: str) -> None:
         if self._call_soon is not None and not self._lines:

@@ -22,20 +22,19 @@ class ChatForm:
     `body` is the chat that the form was found in; `other_words` is how many words its other messages have.
     """
 
-    __slots__ = ("_end", "_start", "body", "other_words")
+    __slots__ = ("_end", "_end_size", "_start", "_start_size", "body", "other_words")
 
     def __init__(self, start: bytes, end: bytes, body: JsonObject, other_words: int) -> None:
-        self._start = start
-        self._end = end
+        self._start, self._start_size = start, len(start)
+        self._end, self._end_size = end, len(end)
         self.body = body
         self.other_words = other_words
 
     def words(self, data: bytes) -> int:
         """Return how many words a chat of this form has in all, 0 for any other body."""
-        start, end = self._start, self._end
-        at, size = len(start), len(data)
-        to = size - len(end)
-        if at > to or size > MOST_BYTES or not data.startswith(start) or not data.endswith(end):
+        at, size = self._start_size, len(data)
+        to = size - self._end_size
+        if at > to or size > MOST_BYTES or not data.startswith(self._start) or not data.endswith(self._end):
             return 0
         text = data[at:to]
         if text.translate(None, _PLAIN):

@@ -36,6 +36,7 @@ import typing
 from protocol.wire.http1.bodies import BodyReader
 from protocol.wire.http1.buffer import MessageBuffer
 from protocol.wire.http1.grammar import FIELD_NAME, REQUEST_LINE, STATUS_LINE
+from protocol.wire.http1.forms import REMEMBERED_HEAD_BYTES
 from protocol.wire.http1.memo import NO_BYTES, RequestMemo, ResponseMemo
 from protocol.wire.http1.messages import (
     CLOSED,
@@ -122,7 +123,7 @@ class _MessageReader(BodyReader, typing.Generic[AnyHead]):
         form = self._form
         if form is not None:
             found = form.read(data, at)
-            if found is not None and len(found[0]) <= self._max_head:
+            if found is not None and (self._max_head >= REMEMBERED_HEAD_BYTES or len(found[0]) <= self._max_head):
                 self._last_bytes, self._last_head = found
                 return True
         known = self._memo.find(data, at)
