@@ -1056,6 +1056,51 @@ def test_readers_that_share_a_memo_read_a_response_alike(method: str, data: byte
         assert reading == Reading(events, "PAUSED", Refusal(0), b"")
 
 
+@pytest.mark.parametrize(
+    ("method", "data", "events"), [row[1:] for row in ACCEPTED_RESPONSES], ids=ids(ACCEPTED_RESPONSES)
+)
+def test_a_whole_answer_is_the_one_of_the_events(method: str, data: bytes, events: list[str]) -> None:
+    memo = ResponseMemo()
+    read(ResponseReader(method, memo=memo), [data])
+    for part in (data, data[:-1], data + b"x"):
+        reader, alone = ResponseReader(method, memo=memo), ResponseReader(method)
+        reader.feed(part)
+        alone.feed(part)
+        whole = reader.whole_answer()
+        expected: list[str] = []
+        last = pull(alone, expected, False) if part is not data[:-1] else NEED_DATA
+        if whole is not None:
+            head, body = whole
+            alone = ResponseReader(method)
+            alone.feed(part)
+            other = alone.next_event()
+            assert isinstance(other, ResponseHead) and all_of(head) == all_of(other)
+            assert last is PAUSED and other.status == 200 and part is data
+            assert alone.take_body() == body and alone.is_over and not alone.buffered
+            assert reader.buffered == len(data), "nothing is taken yet"
+            reader.take_whole()
+            assert reader.is_over and not reader.buffered
+            reader.expect("GET")
+        else:
+            assert pull(reader, [], False) is last or part is data[:-1]
+
+
+def test_most_plain_answers_are_read_whole() -> None:
+    answer = lines(b"HTTP/1.1 200 OK", b"X-Request-Id: %d", b"Content-Length: 5") + b"hello"
+    reader = ResponseReader("GET", memo=ResponseMemo(dict, ()))
+    found = []
+    for number in range(4):
+        reader.feed(answer % number)
+        whole = reader.whole_answer()
+        found.append(whole is not None)
+        if whole is None:
+            pull(reader, [], False)
+        else:
+            reader.take_whole()
+        reader.expect("GET")
+    assert found == [False, True, True, True]
+
+
 # ---- heads of a kind ------------------------------------------------------------------------------------------------
 
 TELLING = (b"authorization",)

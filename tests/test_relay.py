@@ -1061,6 +1061,55 @@ def test_an_answer_on_a_kept_connection(parts: tuple[bytes, ...], status: int, b
     run(main)
 
 
+# What an upstream says a second time, all at once: by the short way where that may be, and to the same end.
+ALL_AT_ONCE = {
+    "json": sized(b'{"a": 1}', "200 OK", "content-type: application/json", "x-request-id: 7"),
+    "nothing": sized(b""),
+    "our key": sized(b"x" + KEY.encode(), "200 OK", f"x-key: {KEY}", f"x-request-id: {KEY}"),
+    "another key": sized(b"%5b" + KEY.encode().replace(b"s", b"%73")),
+    "events of known length": sized(b"data: 1\n\n", "200 OK", EVENTS),
+    "a coding": sized(gzip.compress(b"packed"), "200 OK", "content-encoding: gzip"),
+    "no coding": sized(b"plain", "200 OK", "content-encoding: identity"),
+    "its last answer": sized(b"bye", "200 OK", "connection: close"),
+    "of HTTP/1.0": sized(b"old").replace(b"HTTP/1.1", b"HTTP/1.0"),
+    "created": sized(b"{}", "201 Created"),
+    "an error": sized(b"{}", "400 Bad Request"),
+    "a location": sized(b"{}", "200 OK", "location: /v1/files/1"),
+    "chunks": chunked(b"a", b"b"),
+    "more than was said": sized(b"a") + b"b",
+    "a long body": sized(b"x" * 70_000),
+}
+
+
+@pytest.mark.parametrize("options", [{}, {"api_key": KEY}, {"model_in_answer": "asked"}], ids=["bare", "key", "names"])
+@pytest.mark.parametrize("data", ALL_AT_ONCE.values(), ids=ALL_AT_ONCE)
+def test_an_answer_that_comes_all_at_once_is_the_one_that_comes_in_pieces(data: bytes, options: dict[str, str]) -> None:
+    async def main() -> None:
+        parts = [data[:40], data[40:]]
+        scripts = [
+            warmed(lambda peer: send_all(peer, [data], [data])),
+            warmed(lambda peer: send_all(peer, parts, parts)),
+        ]
+        heard = []
+        for script in scripts:
+            async with Upstream(script) as upstream, house(upstream, **options) as relayed:
+                answers = [await relayed.ask() for _ in range(3)]
+                fields = [
+                    [field for field in answer.fields if field[0] not in ("date", "x-request-id")] for answer in answers
+                ]
+                heard.append([(answer.status, sorted(one), answer.body) for answer, one in zip(answers, fields)])
+                connections = len(upstream.connections)
+                heard[-1].append(connections if connections == 1 else "more")
+        assert heard[0] == heard[1]
+
+    run(main)
+
+
+async def send_all(peer: Peer, *answers: Sequence[bytes]) -> None:
+    for parts in answers:
+        await send_parts(peer, *parts)
+
+
 def test_a_kept_connection_that_says_too_busy_is_asked_again() -> None:
     async def main() -> None:
         script = answering(sized(b"warm"), sized(b"no", "503 X"), sized(b"yes"))

@@ -297,6 +297,18 @@ class UpstreamConnection(_Stream):
                 raise self.failure()
         return self._head
 
+    def poll_whole(self) -> tuple[ResponseHead, bytes] | None:
+        """Return head and body of an answer of status 200 that has come all at once, None for any other.
+
+        Nothing is taken yet; `take_whole` does that, and the exchange is over then.
+        """
+        return self.reader.whole_answer() if self._head is None and self.is_open else None
+
+    def take_whole(self, head: ResponseHead) -> None:
+        """Take the answer that `poll_whole` has returned."""
+        self._head = head
+        self.reader.take_whole()
+
     def _pass_over(self, head: ResponseHead) -> None:
         # RFC 9110 §15: no other codes are valid.
         if head.status > 599:

@@ -232,6 +232,15 @@ class UpstreamPool:
         mask = None if is_coded else self.mask
         return UpstreamAnswer(connection, head, self.limits.timeout, self._give_back, self.let_go, mask)
 
+    def take_whole(self, connection: UpstreamConnection, head: ResponseHead, body: bytes) -> bytes:
+        """Return the body of an answer without a Content-Encoding that has come whole (UpstreamConnection.poll_whole).
+
+        It is what an UpstreamAnswer would give.
+        """
+        connection.take_whole(head)
+        self._give_back(connection)
+        return body if self.mask is None else self.mask.hide(body)
+
     def _give_back(self, connection: UpstreamConnection) -> None:
         """Take back a connection whose answer has been read to its end."""
         limits = self.limits
