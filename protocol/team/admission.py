@@ -10,7 +10,7 @@ import datetime
 import typing
 
 from protocol.errors import ApiError
-from protocol.limiter import Claim, Full, Standing
+from protocol.limiter import Claim, Full, Standing, Stood
 from protocol.openai.rate_limits import LimitLines, limit_fields, limit_reached, rate_refusal, retry_fields
 from protocol.team.money import NANO
 from protocol.team.stores.store import REQUESTS, TOKENS, Amounts, Place, Quota, Store, claims_of, open_account
@@ -34,9 +34,9 @@ class Demand:
         #: The lines of each answer, which tell how the limits stand.
         self.lines = LimitLines(windows[: self._requests], windows[self._requests : self._told])
 
-    def refusal(self, amounts: Amounts, standings: typing.Sequence[Standing], model: str, now: float) -> ApiError:
+    def refusal(self, amounts: Amounts, standings: typing.Sequence[Stood], model: str, now: float) -> ApiError:
         """Return what a request is told that finds no room; `now` is in seconds since the epoch."""
-        stood = list(zip(claims_of(self._quotas, amounts), standings))
+        stood = list(zip(claims_of(self._quotas, amounts), map(Standing._make, standings)))
         requests, tokens = stood[: self._requests], stood[self._requests : self._told]
         fields = [*limit_fields("requests", requests), *limit_fields("tokens", tokens)]
         for claim, standing in stood[self._told :]:

@@ -6,13 +6,12 @@ import typing
 
 from protocol.errors import ApiError
 from protocol.exchange import Body, FieldsToSend, Paced, Request, Response
-from protocol.limiter import Standing
 from protocol.openai.usage import Usage, UsageReader, find_usage
 from protocol.team.admission import Demand
 from protocol.team.draining import Drains
 from protocol.team.ledger.entry import CLOSED, OPENED, line_of
 from protocol.team.money import cost
-from protocol.team.stores.store import Amounts, Store
+from protocol.team.stores.store import Amounts, Drawn, Store
 from protocol.team.terms import Terms
 from protocol.team.usage_event import with_usage_asked, without_usage_event
 from protocol.wire.http1.writers import decode_fields, encode_fields
@@ -91,7 +90,6 @@ class Charge:
         reserved: Amounts,
         id: str,
         at: float,
-        *,
         makes_tokens: bool,
         wants_usage: bool,
     ) -> None:
@@ -121,16 +119,16 @@ class Charge:
         #: What every answer tells of its limits, as field lines.
         self.limit_fields = b""
 
-    def admit(self, standings: typing.Sequence[Standing], at: int) -> None:
-        """Note that what the request reserves was taken at a time (Store.take), and how the limits stand now."""
-        self._taken_at = at
+    def admit(self, taken: Drawn) -> None:
+        """Note what was taken of what the request demands."""
+        _, standings, self._taken_at = taken
         if standings and self._demand is not None:
             self.limit_fields = self._demand.lines.of(standings)
 
-    def refusal(self, standings: typing.Sequence[Standing], now: float) -> ApiError:
+    def refusal(self, taken: Drawn, now: float) -> ApiError:
         """Return what the request is told where the limits have no room for it; `now` is in seconds since the epoch."""
         assert self._demand is not None
-        return self._demand.refusal(self._reserved, standings, self.terms.asked, now)
+        return self._demand.refusal(self._reserved, taken[1], self.terms.asked, now)
 
     def early_fields(self) -> bytes:
         """Return field lines for a head that goes out before its answer is there: what is left of the limits."""

@@ -45,7 +45,7 @@ from protocol.team.keys_file import KeysFile
 from protocol.team.ledger.entry import MOST_CHARACTERS
 from protocol.team.money import Price, price_of
 from protocol.team.own_models import lists_models, own_models
-from protocol.team.stores.store import REQUESTS, Amounts, Crowded, Place, Quota, Taken
+from protocol.team.stores.store import REQUESTS, Amounts, Crowded, Drawn, Place, Quota
 from protocol.team.terms import NO_OTHERS, Length, Terms
 from protocol.team.usage_event import asks_for_usage
 from protocol.witness import passing
@@ -348,9 +348,7 @@ class _Counted:
         demand = terms.demand
         if gateway.limits_all:
             demand = gateway.demand_of(request, caller, makes_tokens=makes_tokens)
-        charge = Charge(
-            books, terms, demand, amounts, gateway.new_id(), now, makes_tokens=makes_tokens, wants_usage=wants_usage
-        )
+        charge = Charge(books, terms, demand, amounts, gateway.new_id(), now, makes_tokens, wants_usage)
         if wants_usage and not (terms.tells_usage and self._is_usual_chat):
             charge.ask_usage(request)
         if demand is not None:
@@ -362,7 +360,9 @@ class _Counted:
                 raise full(exc) from exc
             if not isinstance(taken, tuple):
                 return self._answer_later(request, charge, taken)
-            self._admit(charge, taken)
+            if not taken[0]:
+                raise self._refused(charge, taken)
+            charge.admit(taken)
         return self._begin(request, charge)
 
     def _reckon(self, request: Request) -> tuple[Terms, Amounts, bool]:
@@ -417,15 +417,11 @@ class _Counted:
             model = _DOOR_MODEL
         return model, value
 
-    def _admit(self, charge: Charge, taken: Taken) -> None:
-        """Note what was taken, or refuse what was not."""
-        is_in, standings, at = taken
-        if not is_in:
-            books = self._gateway.books
-            error = charge.refusal(standings, books.clock())
-            books.tally.limit_hit(self._caller.name, "budget" if error.code == "insufficient_quota" else error.type)
-            raise error
-        charge.admit(standings, at)
+    def _refused(self, charge: Charge, taken: Drawn) -> ApiError:
+        books = self._gateway.books
+        error = charge.refusal(taken, books.clock())
+        books.tally.limit_hit(self._caller.name, "budget" if error.code == "insufficient_quota" else error.type)
+        return error
 
     def _crowded(self, place: Place) -> ApiError:
         self._gateway.books.tally.limit_hit(self._caller.name, "at_once")
@@ -446,7 +442,7 @@ class _Counted:
         charge.open()
         return passing(answer, charge.passing)
 
-    async def _answer_later(self, request: Request, charge: Charge, taking: typing.Awaitable[Taken]) -> Response:
+    async def _answer_later(self, request: Request, charge: Charge, taking: typing.Awaitable[Drawn]) -> Response:
         """Do what is left of `answer` with a store that has to be waited for."""
         try:
             taken = await taking
@@ -454,7 +450,9 @@ class _Counted:
             raise self._crowded(exc.place) from None
         except Full as exc:
             raise full(exc) from exc
-        self._admit(charge, taken)
+        if not taken[0]:
+            raise self._refused(charge, taken)
+        charge.admit(taken)
         if len(request.body) > LONG_BODY:
             return await answer_in_turns(lambda: self._begin(request, charge))
         begun = self._begin(request, charge)

@@ -46,13 +46,14 @@ from protocol.limiter import (
     Full,
     Standing,
     State,
+    Stood,
     Window,
     is_over,
     last_millisecond,
     standing,
     taken,
 )  # fmt: skip
-from protocol.team.stores.store import REQUESTS, Crowded, Place, Quota, Taken, claims_of
+from protocol.team.stores.store import REQUESTS, Crowded, Drawn, Place, Quota, Taken, claims_of
 
 _WORD_BYTES = 8
 # What the file is, and its layout: another one is another word.
@@ -84,10 +85,6 @@ _MOST_FOUND = 2 * _RECORDS
 _NOWHERE = (_KIND_AT, 0)  # the word there is never 0
 _DAY = 86_400_000
 _flock, _LOCK, _UNLOCK = fcntl.flock, fcntl.LOCK_EX, fcntl.LOCK_UN
-
-# As in protocol/limiter.py.
-_new_standing: typing.Callable[[typing.Type[Standing], typing.Tuple[int, int, int]], Standing] = tuple.__new__
-
 
 # A subject, and what its window is kept as; "" for its places.
 _Key = typing.Tuple[typing.Hashable, str]
@@ -126,7 +123,9 @@ class SharedStore:
 
     def take(self, claims: typing.Sequence[Claim], places: typing.Sequence[Place] = ()) -> Taken:
         """Take all that is claimed, and occupy the places; Crowded and limiter.Full as Store has it."""
-        return _Account(self, _quotas_of(claims), places).take(_amounts(claim.units for claim in claims))
+        account = _Account(self, _quotas_of(claims), places)
+        is_in, told, at = account.take(_amounts(claim.units for claim in claims))
+        return is_in, [Standing(*one) for one in told], at
 
     def settle(
         self,
@@ -336,8 +335,8 @@ class _Account:
         self._store = store
         self._quotas = quotas
         self._places = places
-        # Of each place: where it is, what stands there as long as it is that, and how many may be under way.
-        self._desks = [(*store._found.get((subject, ""), _NOWHERE), most) for subject, most in places]
+        # Of each place: where it is, what stands there as long as it is that, how many may be under way, and whose.
+        self._desks = [(*store._found.get((subject, ""), _NOWHERE), most, subject) for subject, most in places]
         self._note_records()
 
     def _note_records(self) -> None:
@@ -350,7 +349,7 @@ class _Account:
         self._rows = rows
         self._settled = [(row, subject) for row, (subject, _, kind) in zip(rows, self._quotas) if kind != REQUESTS]
 
-    def take(self, amounts: typing.Sequence[int]) -> Taken:
+    def take(self, amounts: typing.Sequence[int]) -> Drawn:
         """Take of each quota its part of the amounts, and occupy the places; Crowded and Full as Store has it."""
         store = self._store
         words = store._words
@@ -359,13 +358,15 @@ class _Account:
             if words[_NOTE_AT]:
                 store._take_back()
             workers = words[_WORKERS_AT]
-            for index, mark, most in self._desks:
+            for index, mark, most, _ in self._desks:
                 if words[index] != mark or sum(words[index + 2 : index + 2 + workers]) >= most:
                     rooms = store._rooms(self._places)
-                    self._desks = [(room, words[room], place.most) for room, place in zip(rooms, self._places)]
+                    self._desks = [
+                        (room, words[room], most, subject) for room, (subject, most) in zip(rooms, self._places)
+                    ]
                     break
             now = int(store._clock() * 1000)  # under the lock, so that it goes on for all of them
-            told: list[Standing] = []
+            told: list[Stood] = []
             # As in Limiter.take: the arithmetic is written out, and what is less usual goes the plain way.
             for index, mark, kind, parts, leak, whole, window in self._rows:
                 if words[index] != mark:
@@ -384,24 +385,24 @@ class _Account:
                     break
                 words[index + 3] = level + charge
                 reset = since - now - (-left // leak) if left else 0
-                told.append(_new_standing(Standing, ((whole - left) // parts, reset, 0)))
+                told.append(((whole - left) // parts, reset, 0))
             else:
                 self._occupy()
                 return True, told, now
             for (index, _, kind, parts, _, _, _), _ in zip(self._rows, told):
                 words[index + _LEVEL] -= amounts[kind] * parts
-            is_in, told = store._take_or_refuse(claims_of(self._quotas, amounts), now)
+            is_in, standings = store._take_or_refuse(claims_of(self._quotas, amounts), now)
             self._note_records()
             if is_in:
                 self._occupy()
-            return is_in, told, now
+            return is_in, standings, now
         finally:
             _flock(store._file, _UNLOCK)
 
     def _occupy(self) -> None:
         """Occupy the places. If this process dies before all are, those that are will be freed."""
         words, number = self._store._words, self._store._number
-        for index, _, _ in self._desks:
+        for index, _, _, _ in self._desks:
             words[index + 2 + number] += 1
 
     def settle(self, reserved: typing.Sequence[int], used: typing.Sequence[int], at: int) -> None:
@@ -446,12 +447,13 @@ class _Account:
     def leave(self) -> None:
         """Free the places. Nobody else writes these words, or takes them over before they are 0: no lock is needed."""
         store = self._store
-        words, number = store._words, store._number
-        for (index, mark, _), place in zip(self._desks, self._places):
+        words = store._words
+        for index, mark, _, subject in self._desks:
             if words[index] != mark:
-                index = store._find_place(place.subject)
-            if index >= _PLACES_AT and words[index + 2 + number]:
-                words[index + 2 + number] -= 1
+                index = store._find_place(subject)
+            own = index + 2 + store._number
+            if index >= _PLACES_AT and words[own]:
+                words[own] -= 1
 
 
 def _quotas_of(claims: typing.Iterable[Claim]) -> list[Quota]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import typing
 
-from protocol.limiter import Calendar, Claim, Standing, Window
+from protocol.limiter import Calendar, Claim, Standing, Stood, Window
 
 #: Whether all was taken; how each claim's window stands, afterwards where it was taken and else as it was; and what
 #: `settle` wants to know: when it was taken, 0 where it was let in without.
@@ -82,10 +82,14 @@ class Store(typing.Protocol):
         """Let go of all that is held; the places too."""
 
 
+#: The same, of an account.
+Drawn = typing.Tuple[bool, typing.Sequence[Stood], int]
+
+
 class Account(typing.Protocol):
     """Quotas and places that are asked for together, by each request of a kind."""
 
-    def take(self, amounts: Amounts) -> Taken | typing.Awaitable[Taken]:
+    def take(self, amounts: Amounts) -> Drawn | typing.Awaitable[Drawn]:
         """Take of each quota its part of the amounts, and occupy the places, as Store.take has it."""
 
     def settle(self, reserved: Amounts, used: Amounts, at: int) -> None:
@@ -119,7 +123,7 @@ class _Claiming:
         self._settled = [quota for quota in quotas if quota.kind != REQUESTS]
         self._places = places
 
-    def take(self, amounts: Amounts) -> Taken | typing.Awaitable[Taken]:
+    def take(self, amounts: Amounts) -> Drawn | typing.Awaitable[Drawn]:
         """Take what is claimed, and occupy the places."""
         return self._store.take(claims_of(self._quotas, amounts), self._places)
 
