@@ -10,8 +10,9 @@ import pytest
 from mocks import make_mock, make_request
 
 from protocol.errors import ApiError
-from protocol.mock.inference.chat_form import MOST_BYTES, form_of
+from protocol.mock.inference.chat_form import form_of
 from protocol.mock.inference.simple_chat import usual_words
+from protocol.openai.chat_form import MOST_BYTES
 from protocol.wire.json_text import parse_json
 
 TOKENS = 3

@@ -15,7 +15,15 @@ import re
 import typing
 
 from protocol.dashscope.mapping.errors import DashScopeError, native_error, read_answer, upstream_bad_response
-from protocol.dashscope.mapping.native import FORWARDED_NAMES, NativeCall, mentions_oss, native_headers, task_headers
+from protocol.dashscope.mapping.native import (
+    FORWARDED_NAMES,
+    OSS_URL,
+    NativeCall,
+    mentions_oss,
+    native_headers,
+    task_headers,
+)
+from protocol.dashscope.mapping.usual_chat import UsualChat
 from protocol.exchange import LONG_BODY, Request
 from protocol.service.log import Log
 from protocol.turns import in_turns
@@ -38,7 +46,7 @@ _USER_AGENT = ("User-Agent", "oaiserve")
 _REQUEST_ID = re.compile("[!-~]{1,256}")
 
 # With it begins each string of a body that DashScope has to resolve, as JSON writes it.
-_OSS_STRING = b'"oss://'
+_OSS_STRING = b'"%b' % OSS_URL.encode()
 
 Result = typing.TypeVar("Result")
 
@@ -54,13 +62,16 @@ class NativeHead(typing.NamedTuple):
 class CallerKind:
     """What is the same for all requests of a kind (exchange.HeadFacts): the key, and heads of calls by their switches.
 
-    Where clients send a field that is passed on, there are no heads: its value is each request's own.
+    Where clients send a field that is passed on, there are no heads: its value is each request's own. `usual_chat` is
+    the form of chats that was found last, None as long as there is none, `other_chats` counts those without.
     """
 
-    __slots__ = ("heads", "key")
+    __slots__ = ("heads", "key", "other_chats", "usual_chat")
 
     def __init__(self, key: str) -> None:
         self.key = key
+        self.usual_chat: UsualChat | None = None
+        self.other_chats = 0
         self.heads: dict[tuple[str, bool, bool], NativeHead] = {}
 
 
@@ -102,8 +113,15 @@ class NativeClient:
         `listen` to the connection to learn of the answer, then `poll` it. `open` can go on with the connection.
         """
         body = call.encode()
-        lines = self._head(call, caller, body).lines
-        return self._pool.begin("POST", lines, body, caller.deadline, asyncio.get_running_loop().time())
+        return self._begin(self._head(call, caller, body), body, caller)
+
+    def begin_usual(self, call: NativeCall, body: bytes, caller: Caller) -> UpstreamConnection | None:
+        """Make a call as `begin` does, but with another body, in which DashScope has no URL to resolve."""
+        head = caller.kind.heads.get((call.path, call.stream, call.task))
+        return None if head is None else self._begin(head, body, caller)
+
+    def _begin(self, head: NativeHead, body: bytes, caller: Caller) -> UpstreamConnection | None:
+        return self._pool.begin("POST", head.lines, body, caller.deadline, asyncio.get_running_loop().time())
 
     def poll(self, connection: UpstreamConnection) -> ResponseHead | None:
         """Return the head of a call's answer, None while it has not come; UpstreamFailed."""

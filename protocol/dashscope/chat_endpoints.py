@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import functools
 import typing
 
 from protocol.dashscope.calls import (
     MOST_ANSWER_BYTES,
     Caller,
+    CallerKind,
     NativeClient,
     next_piece,
     read_whole,
@@ -15,16 +17,17 @@ from protocol.dashscope.calls import (
     too_large,
 )
 from protocol.dashscope.chat_events import ChatEvents
-from protocol.dashscope.direct_call import Attempt, DirectCall, Reading, WholeAnswer
+from protocol.dashscope.direct_call import Attempt, DirectCall, GoOn, Reading, WholeAnswer
 from protocol.dashscope.mapping.aggregator import ChatAggregator
 from protocol.dashscope.mapping.answer import CompletionFacts, chat_completion, merge_completions
 from protocol.dashscope.mapping.chat import ChatPlan, final_chat_error, plan_chat, retry_plan
 from protocol.dashscope.mapping.errors import DashScopeError, upstream_bad_response
-from protocol.dashscope.mapping.learned import NOTHING_LEARNED, Learned, LearnedMemory
+from protocol.dashscope.mapping.learned import NOTHING_LEARNED, LearnedMemory
 from protocol.dashscope.mapping.legacy import chat_request_for_completion, text_completion, text_completion_chunk
 from protocol.dashscope.mapping.native import NativeCall
 from protocol.dashscope.mapping.plain_completion import plain_completion
 from protocol.dashscope.mapping.stream import ChatStreamTranslator, parallel_translators
+from protocol.dashscope.mapping.usual_chat import usual_chat
 from protocol.dashscope.request_body import BodyReader
 from protocol.dashscope.streaming import TranslatedBody, encode_events, streamed_response, translated_events
 from protocol.exchange import LONG_BODY, Answer, Request, Response
@@ -33,6 +36,10 @@ from protocol.upstream.answer import UpstreamAnswer
 from protocol.upstream.connection import UpstreamConnection
 from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.sse import DONE_EVENT
+
+# Of so many chats of a caller that have no form, or another one, one is looked at for its own.
+_CHATS_A_LOOK = 16
+_MOST_FORMS = 64  # of at most 16 kB
 
 #: Makes the coroutine that awaits an attempt for a caller, and gives its answer or error the last touch.
 Finish = typing.Callable[[Caller, Attempt], typing.Coroutine[typing.Any, typing.Any, Response]]
@@ -67,6 +74,7 @@ class ChatEndpoints:
         self._clock = clock
         self._make_id = make_id
         self._memory = LearnedMemory()
+        self._kinds: collections.deque[CallerKind] = collections.deque()  # those with a usual chat
 
     def create_chat_completion(self, request: Request, caller: Caller) -> Answer:
         """Answer `POST /chat/completions`."""
@@ -80,15 +88,41 @@ class ChatEndpoints:
         """Make the call at once where that can be done without waiting (direct_call.py)."""
         if len(request.body) > LONG_BODY:
             return self._finish(caller, functools.partial(self._answer_long, request, caller, legacy))
+        usual = None if legacy else caller.kind.usual_chat
+        native_body = b"" if usual is None else usual.native_body(request.body)
+        if usual is not None and native_body:
+            connection = self._client.begin_usual(usual.plan.calls[0], native_body, caller)
+            if connection is not None:
+                go_on_usual = functools.partial(self._go_on_usual, request, usual.plan, caller, connection)
+                return self._direct_call(usual.plan, connection, caller, legacy, go_on_usual)
         body = self._chat_request(self._bodies.short_object(request), legacy)
-        known, plan = self._plan(body)
-        go_on = functools.partial(self._go_on, body, plan, known, caller, legacy)
+        plan = self._plan(body)
         connection = None
         if len(plan.calls) == 1 and not plan.aggregate:
             connection = self._client.begin(plan.calls[0], caller)
-        again = functools.partial(self._carry_out, plan, caller, legacy, connection)
+        go_on = functools.partial(self._go_on, body, plan, caller, legacy, connection)
         if connection is None:
-            return go_on(again)
+            return go_on(None)
+        if not legacy:
+            self._look_for_form(request, body, plan, caller)
+        return self._direct_call(plan, connection, caller, legacy, go_on)
+
+    def _look_for_form(self, request: Request, body: JsonObject, plan: ChatPlan, caller: Caller) -> None:
+        """Find the form of a chat now and then, for those that follow."""
+        kind = caller.kind
+        found = None if kind.other_chats % _CHATS_A_LOOK else usual_chat(request.body, body, plan, self._endpoints)
+        kind.other_chats += 1
+        if found is not None:
+            if kind.usual_chat is None:
+                self._kinds.append(kind)
+            kind.usual_chat = found
+            if len(self._kinds) > _MOST_FORMS:
+                self._kinds.popleft().usual_chat = None
+
+    def _direct_call(
+        self, plan: ChatPlan, connection: UpstreamConnection, caller: Caller, legacy: bool, go_on: GoOn
+    ) -> DirectCall:
+        """Return the answer to a plan's only call, which is made."""
         reading: Reading
         if plan.stream:
             seconds = self._keepalive_seconds
@@ -98,37 +132,58 @@ class ChatEndpoints:
                 reading = TranslatedBody(self._events(plan), b"".join, DONE_EVENT, seconds, caller)
         else:
             reading = WholeAnswer(caller, functools.partial(self._whole, plan, caller, legacy))
-        return DirectCall(self._client, connection, caller, reading, go_on, again)
+        return DirectCall(self._client, connection, caller, reading, go_on)
 
     async def _answer_long(self, request: Request, caller: Caller, legacy: bool) -> Response:
         body = self._chat_request(await self._bodies.read_object(request), legacy)
-        known, plan = self._plan(body)
-        attempt = functools.partial(self._carry_out, plan, caller, legacy)
-        return await self._answer(body, plan, known, caller, legacy, attempt)
+        plan = self._plan(body)
+        return await self._answer(body, plan, caller, legacy, functools.partial(self._carry_out, plan, caller, legacy))
 
     def _chat_request(self, body: JsonObject, legacy: bool) -> JsonObject:
         if body.get("model") is None:
             body = {**body, "model": self._default_model}
         return chat_request_for_completion(body) if legacy else body
 
-    def _plan(self, body: JsonObject) -> tuple[Learned, ChatPlan]:
-        """Return what is known of the model, and the plan that is made with it."""
+    def _plan(self, body: JsonObject) -> ChatPlan:
+        """Return the plan that is made with what is known of the model."""
         model = body["model"]
         known = self._memory.recall(model) if isinstance(model, str) else NOTHING_LEARNED
-        return known, plan_chat(body, routes=self._endpoints, learned=known)
+        return plan_chat(body, routes=self._endpoints, learned=known)
 
     def _go_on(
-        self, body: JsonObject, plan: ChatPlan, known: Learned, caller: Caller, legacy: bool, attempt: Attempt
+        self,
+        body: JsonObject,
+        plan: ChatPlan,
+        caller: Caller,
+        legacy: bool,
+        connection: UpstreamConnection | None,
+        attempt: Attempt | None,
     ) -> typing.Coroutine[typing.Any, typing.Any, Response]:
-        return self._finish(caller, functools.partial(self._answer, body, plan, known, caller, legacy, attempt))
+        if attempt is None:
+            attempt = functools.partial(self._carry_out, plan, caller, legacy, connection)
+        return self._finish(caller, functools.partial(self._answer, body, plan, caller, legacy, attempt))
+
+    def _go_on_usual(
+        self,
+        request: Request,
+        usual: ChatPlan,
+        caller: Caller,
+        connection: UpstreamConnection,
+        attempt: Attempt | None,
+    ) -> typing.Coroutine[typing.Any, typing.Any, Response]:
+        """Go on with a chat whose call was made by its form. It is planned now, with what was known then."""
+        body = self._chat_request(self._bodies.short_object(request), False)
+        plan = plan_chat(body, routes=self._endpoints, learned=usual.learned)
+        return self._go_on(body, plan, caller, False, connection, attempt)
 
     async def _answer(
-        self, body: JsonObject, plan: ChatPlan, known: Learned, caller: Caller, legacy: bool, attempt: Attempt
+        self, body: JsonObject, plan: ChatPlan, caller: Caller, legacy: bool, attempt: Attempt
     ) -> Response:
         """Carry a plan out, which is what `attempt` does.
 
         Make other plans where these may help (`retry_plan` says how), and remember what did.
         """
+        known = plan.learned
         while True:
             try:
                 response = await attempt()
@@ -141,7 +196,14 @@ class ChatEndpoints:
             else:
                 if plan.learned != known:
                     self._memory.remember(plan.model, plan.learned)
+                    self._forget_forms()
                 return response
+
+    def _forget_forms(self) -> None:
+        """Forget the forms that were found: now more is known than the calls were made with."""
+        while self._kinds:
+            kind = self._kinds.pop()
+            kind.usual_chat, kind.other_chats = None, 0
 
     async def _carry_out(
         self, plan: ChatPlan, caller: Caller, legacy: bool, begun: UpstreamConnection | None = None

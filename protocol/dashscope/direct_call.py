@@ -20,6 +20,9 @@ from protocol.upstream.failures import UpstreamFailed
 #: What may be tried for an answer.
 Attempt = typing.Callable[[], typing.Awaitable[Response]]
 
+#: Makes the coroutine that goes on with an attempt: None is to learn from the connection what has become of the call.
+GoOn = typing.Callable[[typing.Optional[Attempt]], typing.Coroutine[typing.Any, typing.Any, Response]]
+
 
 class Reading(typing.Protocol):
     """Who reads the body of a native answer, piece by piece."""
@@ -32,12 +35,9 @@ class Reading(typing.Protocol):
 
 
 class DirectCall(Pending):
-    """A call on a connection that has it. `go_on` makes the coroutine that goes on with an attempt.
+    """A call on a connection that has it."""
 
-    `again` is the attempt to learn from the connection itself what has become of the call.
-    """
-
-    __slots__ = ("_again", "_answer", "_caller", "_client", "_connection", "_go_on", "_is_over", "_reading")
+    __slots__ = ("_answer", "_caller", "_client", "_connection", "_go_on", "_is_over", "_reading")
 
     def __init__(
         self,
@@ -45,15 +45,13 @@ class DirectCall(Pending):
         connection: UpstreamConnection,
         caller: Caller,
         reading: Reading,
-        go_on: typing.Callable[[Attempt], typing.Coroutine[typing.Any, typing.Any, Response]],
-        again: Attempt,
+        go_on: GoOn,
     ) -> None:
         self._client = client
         self._connection = connection
         self._caller = caller
         self._reading = reading
         self._go_on = go_on
-        self._again = again
         self._answer: UpstreamAnswer | None = None
         self._is_over = False
         connection.listen(self._look)
@@ -73,7 +71,7 @@ class DirectCall(Pending):
                 pass  # it is raised again to whoever goes on
             if answer is None:
                 self._connection.deafen()
-                self._hand_over(self._again)
+                self._hand_over(None)
                 return
         try:
             response = self._reading.read(answer)
@@ -87,11 +85,11 @@ class DirectCall(Pending):
         else:
             answer.listen(self._look)
 
-    def _hand_over(self, attempt: Attempt) -> None:
+    def _hand_over(self, attempt: Attempt | None) -> None:
         # `cancel` may come before anybody awaits the rest; what is still open then is the connection.
         self.deliver(Rest(functools.partial(self._begin_rest, attempt)))
 
-    def _begin_rest(self, attempt: Attempt) -> typing.Coroutine[typing.Any, typing.Any, Response]:
+    def _begin_rest(self, attempt: Attempt | None) -> typing.Coroutine[typing.Any, typing.Any, Response]:
         self._is_over = True
         return self._go_on(attempt)
 

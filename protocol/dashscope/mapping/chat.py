@@ -25,7 +25,7 @@ from protocol.dashscope.mapping.forcing import (
     say_in_words,
 )
 from protocol.dashscope.mapping.learned import NOTHING_LEARNED, Learned
-from protocol.dashscope.mapping.messages import native_messages
+from protocol.dashscope.mapping.messages import native_messages, plain_messages
 from protocol.dashscope.mapping.models import (
     ENDPOINT_PATHS,
     MULTIMODAL_ENDPOINT,
@@ -36,6 +36,7 @@ from protocol.dashscope.mapping.models import (
     no_endpoint_error,
     possible_traits,
     takes_several_choices,
+    traits_of,
 )
 from protocol.dashscope.mapping.native import SEED_MODULUS, NativeCall
 from protocol.dashscope.mapping.parameters import (
@@ -71,6 +72,9 @@ _STREAM_ONLY_ERRORS = (
 
 # Without one of these there are no tools, and nothing that is said of them.
 _TOOL_FIELDS = frozenset(("tools", "functions", "tool_choice", "function_call"))
+
+# Where none of these is asked for, a call has nothing but the messages that depends on what they say.
+_FIELDS_BESIDE_TEXTS = _TOOL_FIELDS | {"response_format", "parameters", "modalities", "audio"}
 
 
 class ChatPlan:
@@ -197,6 +201,20 @@ def plan_chat(
         forcing=forcing,
         learned=learned,
         stand_ins=names,
+    )
+
+
+def says_texts_alone(request: typing.Mapping[str, typing.Any]) -> bool:
+    """Tell whether a chat that could be planned ends with a user's text on which nothing else in its calls depends.
+
+    That holds for all texts that are not empty.
+    """
+    messages = request["messages"]
+    return (
+        _FIELDS_BESIDE_TEXTS.isdisjoint(request)
+        and not traits_of(request["model"]).takes_documents_as_system
+        and plain_messages(messages, multimodal=False) is not None
+        and messages[-1]["role"] == "user"
     )
 
 

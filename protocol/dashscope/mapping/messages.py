@@ -37,11 +37,11 @@ def native_messages(
     Several system messages are joined to one, which comes first. Without `one_system` each stays where it is, and the
     notes go to the first that is no reference to files. Raises the 400 that names the message and the part at fault.
     """
-    plain = None if system_notes or not one_system else _plain_messages(messages, multimodal)
+    plain = None if system_notes or not one_system else plain_messages(messages, multimodal)
     return _Mapper(multimodal, one_system).map_all(messages, system_notes) if plain is None else plain
 
 
-def _plain_messages(messages: typing.Sequence[object], multimodal: bool) -> list[JsonObject] | None:
+def plain_messages(messages: typing.Sequence[object], multimodal: bool) -> list[JsonObject] | None:
     """Return the messages of a talk in plain texts, as nearly all are; None for any other.
 
     It is what the _Mapper makes of them, in a third of the time.

@@ -26,6 +26,9 @@ VIDEO_BETWEEN_FRAMES_PATH = "/services/aigc/image2video/video-synthesis"
 TRANSCRIPTION_PATH = "/services/audio/asr/transcription"
 SPEECH_SYNTHESIS_PATH = "/services/audio/tts/SpeechSynthesizer"
 
+#: With this begins a URL of the temporary upload store, which DashScope resolves only on request.
+OSS_URL = "oss://"
+
 #: DashScope takes seeds below this (and from 0).
 SEED_MODULUS = 2**31
 
@@ -157,7 +160,7 @@ def _call_fields(
 
 
 def mentions_oss(body: JsonObject) -> bool:
-    """Tell whether the body has a URL of the temporary upload store, which DashScope resolves only on request."""
+    """Tell whether the body has a URL of the temporary upload store."""
     pending: list[object] = [body]
     while pending:
         value = pending.pop()
@@ -165,6 +168,6 @@ def mentions_oss(body: JsonObject) -> bool:
             pending.extend(value.values())
         elif isinstance(value, list):
             pending.extend(value)
-        elif isinstance(value, str) and value.startswith("oss://"):
+        elif isinstance(value, str) and value.startswith(OSS_URL):
             return True
     return False

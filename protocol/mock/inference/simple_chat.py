@@ -11,7 +11,7 @@ import typing
 from protocol.exchange import Answer, Paced, Request, Response, answer_in_turns
 from protocol.mock.engine.named_faults import FAULT_NAMES, answer_sound_or_not
 from protocol.mock.engine.time_and_chance import TimeAndChance
-from protocol.mock.inference.chat_form import ChatForm, form_of
+from protocol.mock.inference.chat_form import CountedForm, form_of
 from protocol.mock.pace.moment import Moment
 from protocol.on_demand import is_loaded, load
 from protocol.openai.answers import COUNTED_AT_ONCE, EVENT_STREAM_FIELDS, JSON_FIELDS, count_words, split_words
@@ -54,7 +54,7 @@ class SimpleChat:
         self._load_other = load_other
         self._other: OtherChat | None = None
         self._knows_tools = False
-        self._form: ChatForm | None = None
+        self._form: CountedForm | None = None
         self._formless = 0  # usual chats that had another form
 
     def answer(self, request: Request) -> Answer:

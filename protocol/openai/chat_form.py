@@ -1,0 +1,68 @@
+"""The form of usual chats: what a client repeats of one chat in the next, around the text that it asks."""
+
+from __future__ import annotations
+
+from protocol.errors import ApiError
+from protocol.wire.json_text import JsonObject, parse_json
+
+#: A chat with a longer body is read as any JSON: to look at its text may take long, and others have their turns.
+MOST_BYTES = 16384
+
+# What stands for itself in a JSON string (RFC 8259 §7), as far as single bytes can tell.
+_PLAIN = bytes(byte for byte in range(0x20, 0x100) if byte not in b'"\\')
+
+
+class ChatForm:
+    """Chats that are, byte for byte, the same but for what their last message says, where no character is escaped.
+
+    Programs that put load on a server send such chats, and so does whoever asks the same of many texts. What all of
+    them say is read once.
+    """
+
+    __slots__ = ("_end", "_end_size", "_start", "_start_size")
+
+    def __init__(self, start: bytes, end: bytes) -> None:
+        self._start, self._start_size = start, len(start)
+        self._end, self._end_size = end, len(end)
+
+    def text(self, data: bytes) -> bytes | None:
+        """Return what the last message of a chat of this form says, in UTF-8; None for any other body."""
+        at, size = self._start_size, len(data)
+        to = size - self._end_size
+        if at > to or size > MOST_BYTES or not data.startswith(self._start) or not data.endswith(self._end):
+            return None
+        text = data[at:to]
+        if text.translate(None, _PLAIN):
+            return None
+        if not text.isascii():
+            try:
+                text.decode()
+            except UnicodeDecodeError:
+                return None
+        return text
+
+
+def around_last_text(data: bytes, body: JsonObject) -> tuple[bytes, bytes] | None:
+    """Return what a ChatForm begins and ends with, None for a chat that has no form; `body` is what `data` says.
+
+    The last message must say a text. Where that stands is found by its bytes, which may stand elsewhere, too. So it is
+    tried: with another text at that place, only the last message may say something else. Then every plain text may
+    stand there, since what comes before and behind a JSON string does not depend on what is in it.
+    """
+    *others, last = body["messages"]
+    said: str = last["content"]
+    try:
+        text = said.encode()
+    except UnicodeEncodeError:  # half of a surrogate pair, which was escaped
+        return None
+    at = data.rfind(b'"%b"' % text) + 1
+    if not at or len(data) > MOST_BYTES or text.translate(None, _PLAIN):
+        return None
+    start, end = data[:at], data[at + len(text) :]
+    try:
+        tried = parse_json(b"%bx%b%b" % (start, text, end))
+    except ApiError:
+        return None
+    if tried != {**body, "messages": [*others, {**last, "content": f"x{said}"}]}:
+        return None
+    return start, end
