@@ -12,7 +12,7 @@ from mocks import make_mock, make_request
 from protocol.errors import ApiError
 from protocol.mock.inference.chat_form import form_of
 from protocol.mock.inference.simple_chat import usual_words
-from protocol.openai.chat_form import MOST_BYTES
+from protocol.openai.chat_form import MOST_BYTES, ChatForms
 from protocol.wire.json_text import parse_json
 
 TOKENS = 3
@@ -160,3 +160,67 @@ def test_another_form_is_learned_in_time():
 
     assert [ask(chat("a")), ask(chat("b"))] == [False, True]
     assert [ask(chat("c", seed=1)) for _ in range(10)] == [*[False] * 8, True, True]
+
+
+# ---- chats that are read for what else they say ---------------------------------------------------------------------
+
+
+def but_for_the_last_text(value):
+    if not isinstance(value, dict) or not isinstance(value.get("messages"), list) or not value["messages"]:
+        return value
+    *others, last = value["messages"]
+    return {**value, "messages": [*others, {**last, "content": ""} if isinstance(last, dict) else last]}
+
+
+CLIENTS = [
+    lambda text: chat(text),
+    lambda text: chat(text, stream=True, max_tokens=5),
+    lambda text: json.dumps(
+        {"messages": [{"content": text, "role": "user"}], "tools": [{"a": 1}], "model": "m"}
+    ).encode(),
+    lambda text: json.dumps({"messages": [{"role": "user", "content": [{"type": "text", "text": text}]}]}).encode(),
+    lambda text: json.dumps({"messages": [text], "model": text}).encode(),
+    lambda text: json.dumps({"messages": [], "prompt": text}).encode(),
+    lambda text: json.dumps([text]).encode(),
+    lambda text: chat(text, model=text),
+    lambda text: chat(text, user=text),
+    lambda text: b'{"messages": [{"content": "a"}], "messages": [{"content": "%b"}], "n": 2}' % text.encode(),
+    lambda text: b'{"messages": [{"content": "%b", "content": "a"}]}' % text.encode(),
+]
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_reads_all_but_the_last_text_as_it_is_whoever_sends_it(seed):
+    chance = random.Random(seed)
+    forms, clients = ChatForms(), chance.sample(CLIENTS, chance.choice([1, 2, 4]))
+    for _ in range(300):
+        text = "".join(
+            chance.choices(["a", " ", "word ", '\\"', "\\n", "ü", "}", "]", "model", "日本"], k=chance.randint(0, 9))
+        )
+        request = make_request("POST", "/v1/chat/completions")
+        try:
+            request.body = chance.choice(clients)(text)
+            whole = parse_json(request.body)
+        except ApiError:
+            with pytest.raises(ApiError):
+                forms.read(request)
+            continue
+        assert but_for_the_last_text(forms.read(request)) == but_for_the_last_text(whole)
+        assert request.json() == whole
+
+
+def test_a_form_is_looked_for_in_few_of_chats_that_have_nothing_in_common():
+    forms, looked_at = ChatForms(), []
+    for number in range(1000):
+        request = make_request("POST", "/v1/chat/completions")
+        request.body = chat("Hello", user=str(number))
+        before = forms._form
+        forms.read(request)
+        if forms._form is not before:
+            looked_at.append(number)
+    assert len(looked_at) < 30
+    request.body = chat("Hello", user="960")
+    last = request.body
+    request = make_request("POST", "/v1/chat/completions")
+    request.body = last.replace(b"Hello", b"Goodbye")
+    assert forms.read(request)["user"] == "960"

@@ -45,6 +45,8 @@ _CHARACTERS_A_TOKEN = 4
 # counted as one.
 _PICTURE_TOKENS = 765
 _MOST_TEXT = 1_000_000
+#: Of how many bytes a body is whose tokens are reckoned by these alone.
+SHORT_BODY = 4_096
 _NO_MORE = object()
 
 
@@ -94,7 +96,7 @@ def estimate_prompt(body: bytes, value: typing.Any) -> int:
     """Return about how many tokens a request's prompt has; `value` is its JSON, None for another body."""
     if type(value) is not dict:
         return 0
-    if len(body) <= 4_096:
+    if len(body) <= SHORT_BODY:
         return len(body) // _CHARACTERS_A_TOKEN + 1
     characters = pictures = 0
     parameters = value.get("parameters")

@@ -25,6 +25,7 @@ from protocol.exchange import (
 from protocol.limiter import Full, Window
 from protocol.on_demand import load
 from protocol.openai.asked_model import asked_model, begins_as, body_kind, head_model
+from protocol.openai.chat_form import ChatForms
 from protocol.service.doors import LIVE_PATH, wants_page
 from protocol.service.own_machine import may_see
 from protocol.team.admission import (
@@ -38,7 +39,7 @@ from protocol.team.admission import (
     not_counted,
     unreadable,
 )
-from protocol.team.asking import Asking, asking_of, estimate_prompt, most_tokens, tells_later
+from protocol.team.asking import SHORT_BODY, Asking, asking_of, estimate_prompt, most_tokens, tells_later
 from protocol.team.callers import ANYBODY, Caller, Callers
 from protocol.team.charge import Books, Charge
 from protocol.team.keys_file import KeysFile
@@ -123,6 +124,8 @@ class Gateway:
         self.rules = rules
         self.max_body = max_body
         self.hides_keys = hides_keys
+        #: What chats have in common that have been read.
+        self.forms = ChatForms()
 
     def route(self, request: Request) -> Endpoint:
         """Choose the endpoint from the head; ApiError 404 or 405 where there is none."""
@@ -396,12 +399,13 @@ class _Counted:
         return terms
 
     def _read(self, request: Request) -> tuple[str, typing.Any]:
-        """Return a request's model, and its JSON if it has any that has been read."""
+        """Return a request's model, and its JSON if that has been read; in a chat, but for its last text."""
         if request.stream is not None or not request.body:
             return head_model(request), None
         value = None
         if self._is_plain_json:
-            value = request.json()
+            is_short = len(request.body) <= SHORT_BODY
+            value = self._gateway.forms.read(request) if is_short else request.json()
             model = value.get("model") if type(value) is dict else ""
             model = model if type(model) is str else ""
         else:
