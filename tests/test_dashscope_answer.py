@@ -18,6 +18,7 @@ from dashscope_samples import (
 )
 
 from protocol.dashscope.mapping.answer import chat_completion, merge_completions, openai_usage
+from protocol.dashscope.mapping.errors import DashScopeError, read_answer
 from protocol.dashscope.mapping.plain_completion import plain_completion
 from protocol.wire.json_text import encode_json
 
@@ -219,28 +220,65 @@ def test_merges_completions_of_one_choice_each() -> None:
     assert merged["usage"]["completion_tokens_details"] == {"reasoning_tokens": 7}
 
 
+def in_the_ordinary_way(body: bytes, model: str) -> tuple[bytes, str] | None:
+    """Return the chat completion for an answer, and its request id; None for what is no good answer."""
+    try:
+        native = read_answer(body)
+    except DashScopeError:
+        return None
+    return encode_json(chat_completion(native, facts(model))), str(native.get("request_id"))
+
+
+def any_answer(rolls: random.Random) -> bytes:
+    """Return an answer that is usual, but for a member here and there."""
+
+    def other(usual: object, *odd: object) -> object:
+        return rolls.choice(odd) if rolls.random() < 0.1 else usual
+
+    message: dict[str, object] = {"role": other("assistant", "user", None)}
+    message["content"] = other("a", 'q"\\\n%s', "é😀\ud800", "租约", "", None, [{"text": "p"}], [{"text": "p"}] * 2, 7)
+    message.update(other({}, {"reasoning_content": "r"}, {"tool_calls": []}, {"reasoning_content": ""}))
+    holder: dict[str, object] = {"message": message, "finish_reason": other("stop", "length", "null", None, "odd", 3)}
+    holder.update(other({}, {"index": 0}, {"index": 1}, {"index": None}, {"logprobs": None}))
+    usage: dict[str, object] = {
+        "input_tokens": rolls.randrange(9),
+        "output_tokens": other(5, 0, True, None, -1, 10**15),
+    }
+    usage.update(other({}, {"total_tokens": 9}, {"total_tokens": 0}, {"image": 1}, {"details": {"cached_tokens": 1}}))
+    usage.update(other({}, {"prompt_tokens_details": {"cached_tokens": 3}}))
+    output = other({"choices": [holder]}, {"choices": [holder] * 2}, {"text": "t"}, {"choices": []}, None)
+    answer: dict[str, object] = {
+        "output": output,
+        "usage": other(usage, None, {}),
+        "request_id": other("r", 'q"%d', "", None),
+    }
+    answer.update(other({}, {"code": "Throttling"}, {"code": ""}))
+    if rolls.random() < 0.1:
+        answer = dict(rolls.sample(list(answer.items()), len(answer)))
+    written = json.dumps(answer, ensure_ascii=rolls.random() < 0.5, separators=rolls.choice([None, (",", ":")]))
+    return written.encode("utf-8", "backslashreplace")
+
+
 @pytest.mark.parametrize("seed", range(10))
 def test_the_usual_completion_is_written_as_any_other(seed: int) -> None:
     rolls = random.Random(seed)
     written = 0
     for _ in range(400):
-        message = {
-            "role": "assistant",
-            "content": rolls.choice(["a", 'q"\\\n%s', "é😀\ud800", "", None, [{"text": "p"}], 7]),
-        }
-        if rolls.random() < 0.2:
-            message.update(rolls.choice([{"reasoning_content": "r"}, {"tool_calls": []}, {"reasoning_content": ""}]))
-        holder = {"message": message, "finish_reason": rolls.choice(["stop", "stop", "length", "null", None, "odd", 3])}
-        if rolls.random() < 0.2:
-            holder.update(rolls.choice([{"index": 0}, {"index": 1}, {"index": None}, {"logprobs": None}]))
-        usage: object = {"input_tokens": 3, "output_tokens": rolls.choice([0, 5, True, None])}
-        if rolls.random() < 0.5:
-            usage = rolls.choice(
-                [{**usage, "total_tokens": 9}, {**usage, "total_tokens": None}, {**usage, "image": 1}, None]
-            )
-        output = rolls.choice([{"choices": [holder]}] * 6 + [{"choices": [holder] * 2}, {"text": "t"}, None])
-        native = {"output": output, "usage": usage, "request_id": rolls.choice(["r", 'q"%d', "", None])}
-        plain = plain_completion(native, facts("TEXT%s"))
-        assert plain is None or plain == encode_json(chat_completion(native, facts("TEXT%s")))
+        body = any_answer(rolls)
+        plain = plain_completion(body, facts("TEXT%s"))
+        assert plain is None or plain == in_the_ordinary_way(body, "TEXT%s")
         written += plain is not None
-    assert written
+        damaged = bytearray(body)
+        at = rolls.randrange(len(damaged))
+        some = rolls.choice((b'"', b"\\", b"}", b"{", b" ", b",", b"0", b"-", b"\n", b"\xc3", b"]", b'"content":"b",'))
+        damaged[at : at + rolls.choice((0, 1, 1, 5))] = some
+        plain = plain_completion(bytes(damaged), facts("\ud800"))
+        assert plain is None or plain == in_the_ordinary_way(bytes(damaged), "\ud800")
+    assert written > 60
+
+
+def test_usual_answers_of_dashscope_are_written_so() -> None:
+    for answer in (MESSAGE_ANSWER, VISION_ANSWER, json.dumps(json.loads(MESSAGE_ANSWER)).encode()):
+        assert plain_completion(answer, facts()) == in_the_ordinary_way(answer, "m")
+    for answer in (TEXT_ANSWER, THINKING_ANSWER, TOOLS_ANSWER, MESSAGE_ANSWER + b" ", b"", MESSAGE_ANSWER[:-1]):
+        assert plain_completion(answer, facts()) is None

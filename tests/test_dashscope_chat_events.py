@@ -19,7 +19,7 @@ from dashscope_samples import (
 )
 
 from protocol.dashscope.chat_events import ChatEvents
-from protocol.dashscope.mapping.usual_event import as_written, split_usual_events
+from protocol.dashscope.mapping.usual_answer import as_written, split_usual_events
 from protocol.dashscope.streaming import encode_events
 from protocol.wire.json_text import encode_json
 

@@ -138,6 +138,21 @@ class NativeClient:
         caller.adopt_request_id(kind.request_id(head))
         return self._pool.answer_on(connection, head, is_coded=kind.is_coded)
 
+    def take_whole(self, connection: UpstreamConnection, caller: Caller) -> tuple[bytes, ResponseHead] | None:
+        """Return body and head of the answer to a call if it has come all at once and is a success, None if not.
+
+        Then the connection serves others.
+        """
+        whole = connection.poll_whole()
+        if whole is None:
+            return None
+        head, body = whole
+        kind = _kind_of(head)
+        if kind.is_coded:
+            return None
+        caller.adopt_request_id(kind.request_id(head))
+        return self._pool.take_whole(connection, head, body), head
+
     def let_go(self, connection: UpstreamConnection) -> None:
         """Take leave of a call that nobody waits for any more."""
         self._pool.let_go(connection)
@@ -225,21 +240,22 @@ class NativeClient:
             body = b""  # the status says enough
         finally:
             answer.discard()
-        return native_error(answer.head.status, body, self._shown_fields(answer))
+        return native_error(answer.head.status, body, self._shown_fields(answer.head))
 
     async def _read_object(self, answer: UpstreamAnswer, caller: Caller) -> JsonObject:
-        return self.read_object(await read_whole(answer, MOST_ANSWER_BYTES, caller.request), answer, caller)
+        body = await read_whole(answer, MOST_ANSWER_BYTES, caller.request)
+        return self.read_object(body, answer.head, caller)
 
-    def read_object(self, body: bytes, answer: UpstreamAnswer, caller: Caller) -> JsonObject:
+    def read_object(self, body: bytes, head: ResponseHead, caller: Caller) -> JsonObject:
         """Return the JSON object that the whole body of an answer is; DashScopeError."""
-        value = read_answer(body, lambda: self._shown_fields(answer))
+        value = read_answer(body, lambda: self._shown_fields(head))
         caller.adopt_request_id(value.get("request_id"))
         return value
 
-    def _shown_fields(self, answer: UpstreamAnswer) -> list[tuple[str, str]]:
-        """Return the answer's fields as others may see them."""
+    def _shown_fields(self, head: ResponseHead) -> list[tuple[str, str]]:
+        """Return an answer's fields as others may see them."""
         mask = self._pool.mask
-        fields = answer.head.fields.pairs
+        fields = head.fields.pairs
         return fields if mask is None else [(name, mask.hide_text(value)) for name, value in fields]
 
 

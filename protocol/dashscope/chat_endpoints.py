@@ -32,8 +32,8 @@ from protocol.dashscope.request_body import BodyReader
 from protocol.dashscope.streaming import TranslatedBody, encode_events, streamed_response, translated_events
 from protocol.exchange import LONG_BODY, Answer, Request, Response
 from protocol.openai.answers import EVENT_STREAM_FIELDS, JSON_FIELDS, json_response
-from protocol.upstream.answer import UpstreamAnswer
 from protocol.upstream.connection import UpstreamConnection
+from protocol.wire.http1.messages import ResponseHead
 from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.sse import DONE_EVENT
 
@@ -214,19 +214,21 @@ class ChatEndpoints:
         if begun is not None:
             answer = await self._client.open(plan.calls[0], caller, begun)
             body = await read_whole(answer, MOST_ANSWER_BYTES, caller.request)
-            return self._whole(plan, caller, legacy, body, answer)
+            return self._whole(plan, caller, legacy, body, answer.head)
         ask = self._ask_by_stream if plan.aggregate else self._ask
         jobs = [functools.partial(ask, plan, call, caller) for call in plan.calls]
         completions = await run_together(jobs, len(jobs))
         completion = merge_completions(completions) if len(completions) > 1 else completions[0]
         return json_response(text_completion(completion) if legacy else completion)
 
-    def _whole(self, plan: ChatPlan, caller: Caller, legacy: bool, body: bytes, answer: UpstreamAnswer) -> Response:
-        """Return our answer for the whole body of the only call's."""
-        native = self._client.read_object(body, answer, caller)
-        written = None if legacy else plain_completion(native, self._facts(plan))
-        if written is None:
-            completion = self._completion(plan, native)
+    def _whole(self, plan: ChatPlan, caller: Caller, legacy: bool, body: bytes, head: ResponseHead) -> Response:
+        """Return our answer for the whole body of the only call's, and its head."""
+        usual = None if legacy else plain_completion(body, self._facts(plan))
+        if usual is not None:
+            written, request_id = usual
+            caller.adopt_request_id(request_id)
+        else:
+            completion = self._completion(plan, self._client.read_object(body, head, caller))
             written = encode_json(text_completion(completion) if legacy else completion)
         return Response(200, JSON_FIELDS, written, None, caller.answer_id)
 

@@ -1,7 +1,7 @@
 """One native stream as the server-sent events of chat completion chunks.
 
-Usual events (mapping/usual_event.py) are written by a form: what stands around their words is the same in all chunks of
-a stream. All others are read, and their chunks made and written, in the ordinary way: by ChatStreamTranslator, which
+Usual events (mapping/usual_answer.py) are written by a form: what stands around their words is the same in all chunks
+of a stream. All others are read, and their chunks made and written, in the ordinary way: by ChatStreamTranslator, which
 knows all along how far the stream has come.
 """
 
@@ -13,7 +13,7 @@ from json.encoder import encode_basestring
 from protocol.dashscope.mapping.answer import CompletionFacts
 from protocol.dashscope.mapping.errors import DashScopeError
 from protocol.dashscope.mapping.stream import ChatStreamTranslator
-from protocol.dashscope.mapping.usual_event import UsualEvent, as_written, split_usual_events
+from protocol.dashscope.mapping.usual_answer import UsualEvent, as_written, split_usual_events
 from protocol.dashscope.streaming import encode_events
 
 

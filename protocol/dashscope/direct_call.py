@@ -16,6 +16,7 @@ from protocol.exchange import Pending, Response, Rest
 from protocol.upstream.answer import UpstreamAnswer
 from protocol.upstream.connection import UpstreamConnection
 from protocol.upstream.failures import UpstreamFailed
+from protocol.wire.http1.messages import ResponseHead
 
 #: What may be tried for an answer.
 Attempt = typing.Callable[[], typing.Awaitable[Response]]
@@ -24,8 +25,16 @@ Attempt = typing.Callable[[], typing.Awaitable[Response]]
 GoOn = typing.Callable[[typing.Optional[Attempt]], typing.Coroutine[typing.Any, typing.Any, Response]]
 
 
+#: Makes our answer of the whole body of a native one, and its head; DashScopeError for what is no good answer.
+Finish = typing.Callable[[bytes, ResponseHead], Response]
+
+
 class Reading(typing.Protocol):
-    """Who reads the body of a native answer, piece by piece."""
+    """Who reads the body of a native answer, piece by piece. `finish` is None where it is not waited for to its end."""
+
+    @property
+    def finish(self) -> Finish | None:
+        """What makes our answer of a body that has come whole."""
 
     def read(self, answer: UpstreamAnswer) -> Response | None:
         """Take what has come, and return ours once there is enough for it.
@@ -60,8 +69,13 @@ class DirectCall(Pending):
         """Deliver our answer if it has come."""
         if self._is_over:
             return  # delivered, and whoever has the answer does not listen yet
-        answer = self._answer
+        answer, finish = self._answer, self._reading.finish
         if answer is None:
+            whole = None if finish is None else self._client.take_whole(self._connection, self._caller)
+            if finish is not None and whole is not None:
+                self._is_over = True  # the connection is no longer ours
+                self._finish(finish, *whole)
+                return
             try:
                 head = self._client.poll(self._connection)
                 if head is None:
@@ -84,6 +98,15 @@ class DirectCall(Pending):
             self.deliver(response)
         else:
             answer.listen(self._look)
+
+    def _finish(self, finish: Finish, body: bytes, head: ResponseHead) -> None:
+        """Deliver our answer for one that has come all at once, as nearly all plain ones do."""
+        try:
+            response = finish(body, head)
+        except (ApiError, RecursionError) as exc:
+            self._hand_over(functools.partial(_fail, exc))
+        else:
+            self.deliver(response)
 
     def _hand_over(self, attempt: Attempt | None) -> None:
         # `cancel` may come before anybody awaits the rest; what is still open then is the connection.
@@ -112,11 +135,11 @@ class WholeAnswer:
     What comes in several pieces is held for the request. What comes in one is gone before anybody else has a turn.
     """
 
-    __slots__ = ("_caller", "_finish", "_pieces", "_size")
+    __slots__ = ("_caller", "_pieces", "_size", "finish")
 
-    def __init__(self, caller: Caller, finish: typing.Callable[[bytes, UpstreamAnswer], Response]) -> None:
+    def __init__(self, caller: Caller, finish: Finish) -> None:
         self._caller = caller
-        self._finish = finish
+        self.finish: Finish | None = finish
         self._pieces: list[bytes] = []
         self._size = 0
 
@@ -136,7 +159,8 @@ class WholeAnswer:
         if self._pieces:
             self._keep(data)
             data = b"".join(self._pieces)
-        return self._finish(data, answer)
+        assert self.finish is not None
+        return self.finish(data, answer.head)
 
     def _keep(self, data: bytes) -> None:
         self._size += len(data)

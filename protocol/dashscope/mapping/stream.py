@@ -41,7 +41,7 @@ from protocol.dashscope.mapping.answer import (
 )
 from protocol.dashscope.mapping.errors import upstream_bad_response
 from protocol.dashscope.mapping.events import StreamTranslator
-from protocol.dashscope.mapping.usual_event import EVENT_NAME, EVENT_STATUS
+from protocol.dashscope.mapping.usual_answer import EVENT_NAME, EVENT_STATUS
 from protocol.wire.json_text import JsonObject
 from protocol.wire.long_json import STRICT_JSON
 
@@ -102,7 +102,7 @@ class ChatStreamTranslator(StreamTranslator[JsonObject]):
 
     @property
     def takes_usual_events(self) -> bool:
-        """Whether a usual event (usual_event.py) opens the first choice or goes on with it, and has no other effect."""
+        """Whether a usual event (usual_answer.py) opens the first choice or goes on with it and does nothing else."""
         choice = self._choices.get(self._first_index)
         is_open = choice is None or not (choice.closed or choice.has_tool_calls)
         is_plain = self.error is None and not self._cumulative and not self._extensions

@@ -1,10 +1,10 @@
-"""The usual events of a native stream, found by their bytes.
+"""The usual answers of the native API, whole or as the events of a stream, told from all others by their bytes.
 
-A usual event adds some text or reasoning to the only choice, perhaps nothing, or ends it, and does nothing else. Nearly
-all events are of this kind, and in one stream they differ in these words, the counts and their numbers alone. One
-regular expression finds them, and their words are taken as they stand there: 1 µs an event, where reading the JSON and
-writing a chunk took 3.4 (CPython 3.11). What the expression does not know is read in the ordinary way, which is the
-plain twin: ChatStreamTranslator in stream.py.
+A usual answer has one choice, with a text or reasoning, perhaps none, and perhaps its end, beside it counts and an id,
+and nothing else. Nearly all events of a stream are such answers, and so are most plain ones. A regular expression finds
+them, and their words are taken as they stand there: 1 µs an event, where reading the JSON and writing a chunk took 3.4
+(CPython 3.11). What the expression does not know is read in the ordinary way, which is the plain twin: stream.py for
+streams, answer.py for the others.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from json.encoder import encode_basestring
 
 from protocol.wire.long_json import STRICT_JSON
 
-#: The name that a usual event has, and the status that it tells.
+#: The name that a usual answer has as an event, and the status that it tells.
 EVENT_NAME, EVENT_STATUS = "result", 200
 
 # RFC 8259, but of white space only the single space that some writers put behind colons and commas. No member that is
@@ -43,13 +43,26 @@ _REQUEST_ID = rb'"request_id": ?"([0-9A-Za-z-]{1,100})"'
 _ANSWER = rb'\{"output": ?\{"choices": ?\[%b\]\}(?:, ?"usage": ?(%b))?(?:, ?%b)?\}' % (_CHOICE, _USAGE, _REQUEST_ID)
 _EVENT = rb"(id:[0-9]{1,15}\nevent:%b\n:HTTP_STATUS/%d\ndata:%b\n\n)" % (EVENT_NAME.encode(), EVENT_STATUS, _ANSWER)
 
-#: What is taken of a usual event: the bytes before it that are none; the event itself; what it tells before the
-#: message, and the reason for the end if it is told there; what makes its text a part; text and reasoning, as the
-#: insides of JSON strings; the reason, if it is told here; the JSON of the usage; the request id.
-UsualEvent = typing.Tuple[
-    bytes, bytes, typing.Optional[bytes], typing.Optional[bytes], typing.Optional[bytes], bytes,
-    typing.Optional[bytes], typing.Optional[bytes], typing.Optional[bytes], typing.Optional[bytes],
-]  # fmt: skip
+_Piece = typing.Optional[bytes]
+
+#: What is taken of a usual answer: what it tells before the message, and the reason for the end if it is told there;
+#: what makes its text a part; text and reasoning, as the insides of JSON strings; the reason, if it is told here; the
+#: JSON of the usage; the request id.
+UsualAnswer = typing.Tuple[_Piece, _Piece, _Piece, bytes, _Piece, _Piece, _Piece, _Piece]
+
+#: The same of an event, behind the bytes before it that are none, and the event itself.
+UsualEvent = typing.Tuple[bytes, bytes, _Piece, _Piece, _Piece, bytes, _Piece, _Piece, _Piece, _Piece]
+
+
+def usual_answer(body: bytes) -> UsualAnswer | None:
+    """Return what is taken of an answer's body, None where it is no usual answer."""
+    found = _match_answer()(body)
+    return None if found is None else found.groups()  # type: ignore[return-value]
+
+
+@functools.cache
+def _match_answer() -> typing.Callable[[bytes], typing.Optional[re.Match[bytes]]]:
+    return re.compile(_ANSWER).fullmatch
 
 
 def split_usual_events(data: bytes) -> tuple[typing.Iterator[UsualEvent], bytes]:
