@@ -8,6 +8,7 @@ that is accepted. How the readers compare with another implementation is in test
 from __future__ import annotations
 
 import contextlib
+import random
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, Union
 
@@ -1629,6 +1630,59 @@ def test_a_chunk_that_comes_by_itself_is_what_the_events_say(chunk: bytes) -> No
                     data = reader.take_body()
                     taken[-1] += data.decode("latin-1")
         assert (taken, reader.is_over) == (told, plain.is_over)
+
+
+CHUNK_PIECES = [
+    b"5\r\nhello\r\n", b"a\r\n0\r\n\r\n0\r\n\r\n\r\n", b"0\r\n\r\n", b"1\r\na\r\n2\r\nbc\r\n", b"5\r\nhel", b"lo\r\n", b"5",
+    b"\r\nhello\r\n", b"5;a=b\r\nhello\r\n", b"05\r\nhello\r\n", b"00000005\r\nhello\r\n", b"000000005\r\nhello\r\n",
+    b"A\r\n0123456789\r\n", b"+5\r\nhello\r\n", b"5 \r\nhello\r\n", b"5\nhello\r\n", b"5\r\nhello\n\n", b"5\r\nhell\r\n",
+    b"5\r\nhello!\r\n", b"\r\n", b"-1\r\n\r\n", b"1_0\r\n0123456789012345\r\n", b"",
+]  # fmt: skip
+
+
+def test_a_chunk_that_comes_by_itself_is_the_one_that_is_fed() -> None:
+    """Pieces in random order, broken ones among them: whoever takes lone chunks gets the same bytes, and the faults."""
+    chance = random.Random(11)
+    taken = 0
+    for _ in range(3000):
+        outcomes = []
+        pieces = [chance.choice(CHUNK_PIECES[: chance.choice((4, 7, len(CHUNK_PIECES)))]) for _ in range(4)]
+        for takes_lone in (False, True):
+            reader = ResponseReader("GET")
+            reader.feed(lines(b"HTTP/1.1 200 OK", b"Transfer-Encoding: chunked"))
+            assert isinstance(reader.next_event(), ResponseHead)
+            came: list[object] = []
+            try:
+                for piece in pieces:
+                    data = reader.lone_chunk(piece) if takes_lone and piece else b""
+                    taken += data != b""
+                    if not data:
+                        reader.feed(piece)
+                        data = reader.take_body()
+                    came.append(data)
+                    if reader.is_over:
+                        break
+            except BadMessage as exc:
+                came.append((exc.status, exc.message))
+            outcomes.append((came, reader.left))
+        assert outcomes[0] == outcomes[1], pieces
+    assert taken > 2000
+
+
+@pytest.mark.parametrize("framing", [b"Content-Length: 50", b"Connection: close", b"Content-Length: 0"])
+def test_what_looks_like_a_chunk_is_none_in_another_framing(framing: bytes) -> None:
+    reader = ResponseReader("GET")
+    assert reader.lone_chunk(b"5\r\nhello\r\n") == b"", "nor where a head is awaited"
+    reader.feed(lines(b"HTTP/1.1 200 OK", framing))
+    reader.next_event()
+    assert reader.lone_chunk(b"5\r\nhello\r\n") == b""
+
+
+def test_a_lone_chunk_is_not_taken_where_bodies_have_a_limit() -> None:
+    reader = ResponseReader("GET", max_body=7)
+    reader.feed(lines(b"HTTP/1.1 200 OK", b"Transfer-Encoding: chunked"))
+    reader.next_event()
+    assert reader.lone_chunk(b"5\r\nhello\r\n") == b""
 
 
 def test_take_body_gives_what_came_before_a_fault_first() -> None:

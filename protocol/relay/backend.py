@@ -208,7 +208,7 @@ class Relay:
     def _answer(self, request: Request) -> Answer:
         """Answer as the upstream does; BackendFailed where it has no answer of use, ApiError for a bad request."""
         plan = self._planner.plan(request)
-        began = asyncio.get_running_loop().time()
+        began = self._pool.now()
         if plan.is_held and self._health.is_well:
             deadline = request.end_within(self._total_timeout) if self._total_timeout else request.deadline
             body = request.body

@@ -11,19 +11,21 @@ import asyncio
 from protocol.errors import ApiError
 from protocol.exchange import Pushed, Sink
 from protocol.upstream.answer import UpstreamAnswer
+from protocol.wire.masking import MaskedStream
 from protocol.wire.sse import EVENT_END, KEEP_ALIVE, missing_end
 
 
 class Passage(Pushed):
     """Any body; `first` is what of it has come already."""
 
-    __slots__ = ("_answer", "_first", "_paused", "_sink")
+    __slots__ = ("_answer", "_first", "_masked", "_paused", "_sink")
 
     _sink: Sink  # since `begin`
 
     def __init__(self, answer: UpstreamAnswer, first: bytes) -> None:
         self._answer = answer
         self._first = first
+        self._masked: MaskedStream | None = None  # since `resume`
         self._paused = False
 
     def begin(self, sink: Sink) -> None:
@@ -40,7 +42,9 @@ class Passage(Pushed):
 
     def resume(self) -> None:
         self._paused = False
-        self._answer.listen(self._look)
+        if not self._answer.complete:
+            self._masked = self._answer.masked()
+        self._answer.listen(self._look, self._take_chunk)
         self._look()
 
     def cancel(self) -> None:
@@ -63,6 +67,14 @@ class Passage(Pushed):
         except ApiError as exc:  # the upstream's end, or that of the request's body while it is still being sent
             self.cancel()
             self._break_off(exc)
+
+    def _take_chunk(self, data: bytes) -> None:
+        """Pass on a chunk that has come by itself."""
+        if self._masked is not None:
+            data = self._masked.feed(data)
+            if not data:  # it may be the beginning of a secret
+                return
+        self._pass_on(data)
 
     def _pass_on(self, data: bytes) -> None:
         self._sink.push(data)

@@ -199,20 +199,17 @@ def rendered(response: Response, request: Request, server: ServerForRequests) ->
     Only for status 200, and for a request whose head has a `direct_endpoint` (HeadFacts).
     """
     body, fields = response.body, response.fields
-    if type(fields) is not bytes:
+    if type(body) is bytes:
+        data, framed = body, sized_answer
+    elif type(body) is Paced and not body.first_delay and not body.delay and body.frames:
+        data, framed = b"".join(body.frames), chunked_answer
+    else:
+        return b""
+    if type(fields) is not bytes or len(data) > SLICE_BYTES:
         return b""
     if response.attempts:
         fields += _attempts_field(response.attempts)
-    if type(body) is bytes:
-        if len(body) > SLICE_BYTES:
-            return b""
-        return sized_answer(server.common_fields(request, response.request_id or request.id), fields, body)
-    if type(body) is not Paced or body.first_delay or body.delay or not body.frames:
-        return b""
-    data = b"".join(body.frames)
-    if len(data) > SLICE_BYTES:
-        return b""
-    return chunked_answer(server.common_fields(request, response.request_id or request.id), fields, data)
+    return framed(server.common_fields(request, response.request_id or request.id), fields, data)
 
 
 def refusal(error: ApiError, server: ServerForRequests) -> bytes:

@@ -107,6 +107,12 @@ class UpstreamAnswer:
             self.has_more = left > 0 or not self._connection.is_open
         return data
 
+    def masked(self) -> MaskedStream | None:
+        """Return what hides the owner's secrets in chunks that do not come by `take`, None for nothing."""
+        if self._stream is None and self._mask is not None:
+            self._stream = self._mask.stream()
+        return self._stream
+
     def _next_masked(self, stream: MaskedStream) -> bytes:
         """Return the next that can go on of what is here, after a piece all of which has to wait; b"" for nothing."""
         while True:
@@ -115,9 +121,14 @@ class UpstreamAnswer:
             if passing or not data:
                 return passing
 
-    def listen(self, notify: typing.Callable[[], object]) -> None:
-        """Have `notify` called when there may be something to take, or something is wrong; the time limit holds."""
-        self._connection.listen(notify)
+    def listen(
+        self, notify: typing.Callable[[], object], take_chunk: typing.Callable[[bytes], object] | None = None
+    ) -> None:
+        """Have `notify` called when there may be something to take, or something is wrong; the time limit holds.
+
+        `take_chunk` may be called instead with what is in one chunk, which has to go through `masked` yet.
+        """
+        self._connection.listen(notify, take_chunk)
         self._connection.limit_silence(self._timeout)
 
     def deafen(self) -> None:

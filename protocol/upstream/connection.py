@@ -136,7 +136,8 @@ class UpstreamConnection(_Stream):
 
     __slots__ = (
         "_deadline", "_end_by", "_error", "_head", "_interim_heads", "_limit", "_memo", "_name", "_notify", "_on_lost",
-        "_silence", "_upload", "born", "has_answered", "is_at_rest", "is_lost", "is_open", "reader", "rests_since",
+        "_silence", "_take_chunk", "_upload", "born", "has_answered", "is_at_rest", "is_lost", "is_open", "reader",
+        "rests_since",
     )  # fmt: skip
 
     def __init__(
@@ -147,6 +148,7 @@ class UpstreamConnection(_Stream):
         self._memo = memo
         self._on_lost = on_lost
         self._notify: typing.Callable[[], object] | None = None
+        self._take_chunk: typing.Callable[[bytes], object] | None = None
         self._deadline = Deadline(self._loop, self._time_out)
         self._limit = ""  # what the wait under way is for, in words
         self._silence = 0.0  # seconds that may pass between two arrivals, perhaps infinitely many; 0: not limited here
@@ -177,7 +179,14 @@ class UpstreamConnection(_Stream):
         else:
             self._deadline.when = 0.0
         reader = self.reader
-        reader.feed(self._buffer[:size].tobytes())
+        data = self._buffer[:size].tobytes()
+        take_chunk = self._take_chunk
+        if take_chunk is not None:
+            chunk = reader.lone_chunk(data)
+            if chunk:
+                take_chunk(chunk)
+                return
+        reader.feed(data)
         if self._notify is not None:
             self._notify()
         elif reader.buffered > _WAITING_BYTES and not self._is_paused:
@@ -319,15 +328,22 @@ class UpstreamConnection(_Stream):
 
     # -- waiting
 
-    def listen(self, notify: typing.Callable[[], object]) -> None:
-        """Have `notify` called whenever something has come or gone wrong."""
+    def listen(
+        self, notify: typing.Callable[[], object], take_chunk: typing.Callable[[bytes], object] | None = None
+    ) -> None:
+        """Have `notify` called whenever something has come or gone wrong.
+
+        `take_chunk` is called instead with what is in a chunk of a body that has come by itself, as the events of a
+        stream do; the reader never has it then.
+        """
         self._notify = notify
+        self._take_chunk = take_chunk
         if self._is_paused:
             self._resume_reading()
 
     def deafen(self) -> None:
         """Have nobody called, and no time limit."""
-        self._notify = None
+        self._notify = self._take_chunk = None
         self._silence = self._deadline.when = 0.0
 
     def _wake(self) -> None:
@@ -426,7 +442,7 @@ class UpstreamConnection(_Stream):
 
     def dismiss(self) -> None:
         """Close now and forget what nobody will ask for: it refers back to us, and would wait for the collector."""
-        self._notify = None
+        self._notify = self._take_chunk = None
         self.abort()
         self._error = None
 

@@ -29,6 +29,7 @@ import math
 import ssl
 import typing
 
+from protocol.deadline import clock_of
 from protocol.upstream.answer import UpstreamAnswer, UpstreamTunnel, is_coded
 from protocol.upstream.connection import NO_ANSWER, UpstreamConnection
 from protocol.upstream.destination import Destination, Proxy, address
@@ -105,6 +106,16 @@ class UpstreamPool:
         self._queue = _Queue()
         self._sweep: asyncio.TimerHandle | None = None
         self._draining: set[asyncio.Task[None]] = set()
+        self._time: typing.Callable[[], float] | None = None
+
+    def now(self) -> float:
+        """Return the loop's time; the loop is the one that asks first.
+
+        To look for the running loop asks the system for the process's id each time (CPython before 3.12).
+        """
+        if self._time is None:
+            self._time = clock_of(asyncio.get_running_loop())
+        return self._time()
 
     @property
     def open_connections(self) -> int:
@@ -194,7 +205,7 @@ class UpstreamPool:
         is_tunnelled: bool = False,
     ) -> tuple[UpstreamConnection, ResponseHead]:
         """Return the connection on which the request is out, and the head of the answer."""
-        connection = begun or (self._take_idle(asyncio.get_running_loop().time()) if may_reuse else None)
+        connection = begun or (self._take_idle(self.now()) if may_reuse else None)
         if connection is None and self._is_full:
             connection = await self._wait_for_room(self._connect_by(end_by), may_reuse, phases)
         if connection is not None:
@@ -244,7 +255,7 @@ class UpstreamPool:
     def _give_back(self, connection: UpstreamConnection) -> None:
         """Take back a connection whose answer has been read to its end."""
         limits = self.limits
-        now = asyncio.get_running_loop().time()
+        now = self.now()
         is_wanted = now - connection.born <= limits.max_age and len(self.idle) < limits.max_idle
         if not is_wanted or not connection.rest(now):
             connection.dismiss()
@@ -303,7 +314,7 @@ class UpstreamPool:
 
     def _connect_by(self, end_by: float) -> float:
         """Return when a connection must be there, for an exchange that must be over at `end_by`."""
-        connect_by = asyncio.get_running_loop().time() + (self.limits.connect_timeout or math.inf)
+        connect_by = self.now() + (self.limits.connect_timeout or math.inf)
         return min(connect_by, end_by) if end_by else connect_by
 
     async def _open(self, until: float, is_tunnelled: bool, phases: Phases | None) -> UpstreamConnection:
@@ -311,29 +322,29 @@ class UpstreamPool:
         if self._is_full:
             await self._wait_for_room(until, False, phases)
         self._opening += 1
-        began = asyncio.get_running_loop().time()
+        began = self.now()
         try:
             connection = await self._dialer.dial(until, self._note_lost, is_tunnelled=is_tunnelled)
         finally:
             self._opening -= 1
             if phases is not None:
-                phases.connected(asyncio.get_running_loop().time() - began)
+                phases.connected(self.now() - began)
         if not connection.is_lost:  # else `_note_lost` has come already, and would never take it out
             self._connections.add(connection)
         return connection
 
     async def _wait_for_room(self, until: float, may_reuse: bool, phases: Phases | None) -> UpstreamConnection | None:
         """Wait until there may be one more connection, or one is idle that may be used: return that one."""
-        began = asyncio.get_running_loop().time()
+        began = self.now()
         try:
             return await self._find_room(until, may_reuse)
         finally:
             if phases is not None:
-                phases.queued(asyncio.get_running_loop().time() - began)
+                phases.queued(self.now() - began)
 
     async def _find_room(self, until: float, may_reuse: bool) -> UpstreamConnection | None:
         while self._is_full:
-            connection = self._take_idle(asyncio.get_running_loop().time())
+            connection = self._take_idle(self.now())
             if connection is not None:
                 if may_reuse:
                     return connection
@@ -359,7 +370,7 @@ class UpstreamPool:
     def _close_rested(self) -> None:
         """Close what has rested long enough; the longest-rested stand first."""
         self._sweep = None
-        earliest = asyncio.get_running_loop().time() - self.limits.idle_timeout
+        earliest = self.now() - self.limits.idle_timeout
         while self.idle and self.idle[0].rests_since <= earliest:
             self.idle.pop(0).abort()
         if self.idle:

@@ -40,6 +40,13 @@ def _chunk_size(digits: bytes) -> int:
     return int(size[1], 16) if size else 0
 
 
+def _only_chunk(data: bytes) -> bytes:
+    """Return what is in bytes that are one chunk without extensions, all of it, b"" for any others."""
+    digits, _, rest = data.partition(b"\r\n")
+    size = _chunk_size(digits) if len(digits) <= _SIZE_DIGITS else 0
+    return rest[:size] if size and len(rest) == size + 2 and rest[size:] == b"\r\n" else b""
+
+
 class _ChunkedReader(MessageBuffer):
     """Reads bodies in the chunked transfer coding, with the trailers behind them (RFC 9112 §7.1)."""
 
@@ -124,6 +131,15 @@ class _ChunkedReader(MessageBuffer):
         self._step = MessageBuffer._paused
         self._forget_read()
         return EndOfBody(trailers)
+
+    def lone_chunk(self, data: bytes) -> bytes:
+        """Return what is in bytes that have just come, if they are one chunk of a body, and nothing waits before them.
+
+        They are done with then. b"" is for any others, which are to be fed.
+        """
+        if self._step is not _ChunkedReader._read_chunk_size or self._at < len(self._data) or self.max_body is not None:
+            return b""
+        return _only_chunk(data)
 
     def _take_chunks(self) -> bytes:
         """Return the data of the whole chunks that come next, b"" where the next one needs the ordinary steps.
@@ -213,11 +229,10 @@ class BodyReader(_ChunkedReader):
         elif step is _ChunkedReader._read_chunk_size:
             if not self._at:
                 # A chunk that has come by itself, as the events of a stream do: half of what one among others costs.
-                digits, _, rest = self._data.partition(b"\r\n")
-                size = _chunk_size(digits) if len(digits) <= _SIZE_DIGITS else 0
-                if size and len(rest) == size + 2 and rest[size:] == b"\r\n":
+                data = _only_chunk(self._data)
+                if data:
                     self._at = len(self._data)
-                    return rest[:size]
+                    return data
             data = self._take_chunks()
             if data and (self._at == len(self._data) or len(data) >= _CHUNKS_BYTES):
                 return data

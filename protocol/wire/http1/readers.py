@@ -284,7 +284,7 @@ class ResponseReader(_MessageReader[ResponseHead]):
         if not data.startswith(self._last_bytes) and not self._knows_head(data, 0):
             return None
         start, head = self._last_bytes, self._last_head
-        if head is None or head.status != 200:
+        if head is None or head.status != 200 or head.content_length is None:
             return None
         body = data[len(start) :]
         size = len(body)
