@@ -426,6 +426,28 @@ def test_half_a_line_waits_for_the_rest_while_its_process_lives(ledger):
     assert_holds(ledger, [call(1)])
 
 
+def test_calls_of_many_pieces_of_a_spool_are_added_up_once(ledger):
+    """They are read in pieces of 64 kB, of which many make a transaction: a call may begin in one and end in another."""
+    calls = [call(number, key=f"key {number % 300}") for number in range(9000)]
+    ends = calls[:1]
+    with spooling(ledger) as made:
+        for number, one in enumerate(calls[1:], 1):
+            if number % 3:
+                made.closed(one)
+            else:
+                made.opened(Entry(*one[:9]))
+                ends.append(one)
+            if number % 900 == 0:
+                for end in ends:
+                    made.closed(end)
+                    made.closed(end)
+                ends.clear()
+        for end in ends:
+            made.closed(end)
+    write_once(ledger)
+    assert_holds(ledger, calls)
+
+
 def dies_at(ledger, step):
     """Let a writer do a round in a process that dies before the statement or removal of that number; tell if it did."""
     child = os.fork()

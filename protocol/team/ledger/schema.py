@@ -94,10 +94,11 @@ def read_positions(db: sqlite3.Connection) -> dict[tuple[str, int], int]:
     return {(process, number): position for process, number, position in db.execute("SELECT * FROM spools")}
 
 
-def add_lines(
-    db: sqlite3.Connection, found: SpoolFile, position: int, lines: typing.Sequence[tuple[str, Entry]]
-) -> None:
-    """Add what lines of a spool tell, and that they end at `position`; within a transaction."""
+def add_lines(db: sqlite3.Connection, process: str, lines: typing.Sequence[tuple[str, Entry]]) -> list[Entry]:
+    """Add the calls that lines of a process's spool tell of, and return those that have ended.
+
+    Within a transaction, which `add_days` makes whole.
+    """
     begun: dict[str, Entry] = {}
     ended: dict[str, Entry] = {}
     for kind, entry in lines:  # of one that came twice the first counts
@@ -110,10 +111,13 @@ def add_lines(
     db.executemany(_CLOSE, [(*entry, entry.id) for entry in closed])
     db.executemany(_INSERT, [(*entry[:9], None, None, *entry[11:]) for entry in under_way])
     db.executemany("DELETE FROM opened WHERE id = ?", [(entry.id,) for entry in closed])
-    db.executemany("INSERT OR REPLACE INTO opened VALUES (?, ?)", [(entry.id, found.process) for entry in under_way])
-    sums: dict[Group, Sums] = {}
-    add_entries(sums, [*new, *closed])
-    _add_days(db, sums)
+    db.executemany("INSERT OR REPLACE INTO opened VALUES (?, ?)", [(entry.id, process) for entry in under_way])
+    return [*new, *closed]
+
+
+def add_days(db: sqlite3.Connection, found: SpoolFile, position: int, ended: typing.Sequence[Entry]) -> None:
+    """Add calls that have ended to the sums of their days, and note up to which `position` a spool has been added."""
+    _add_to_days(db, ended)
     db.execute("INSERT OR REPLACE INTO spools VALUES (?, ?, ?)", (found.process, found.number, position))
 
 
@@ -127,7 +131,9 @@ def _ended_by_id(db: sqlite3.Connection, ids: typing.Sequence[str]) -> dict[str,
     return {id: bool(has_ended) for id, has_ended in known.items()}
 
 
-def _add_days(db: sqlite3.Connection, sums: typing.Mapping[Group, Sums]) -> None:
+def _add_to_days(db: sqlite3.Connection, ended: typing.Iterable[Entry]) -> None:
+    sums: dict[Group, Sums] = {}
+    add_entries(sums, ended)
     db.executemany(_NEW_DAY, sums)
     db.executemany(_ADD_DAY, [(*values, *group) for group, values in sums.items()])
 
@@ -150,10 +156,8 @@ def forget_spools(db: sqlite3.Connection, there: typing.Sequence[SpoolFile]) -> 
 
 def _lose(db: sqlite3.Connection, process: str) -> int:
     of_process = "WHERE ended IS NULL AND id IN (SELECT id FROM opened WHERE process = ?)"
-    sums: dict[Group, Sums] = {}
     rows = db.execute(f"SELECT {', '.join(_COLUMNS)} FROM calls {of_process}", (process,)).fetchall()
-    add_entries(sums, map(Entry._make, rows))
-    _add_days(db, sums)
+    _add_to_days(db, map(Entry._make, rows))
     db.execute(f"UPDATE calls SET ended = 'lost' {of_process}", (process,))
     db.execute("DELETE FROM opened WHERE process = ?", (process,))
     return len(rows)

@@ -10,11 +10,22 @@ import time
 import typing
 
 from protocol.errors import UsageError
-from protocol.team.ledger.entry import read_lines
-from protocol.team.ledger.schema import add_lines, forget_spools, open_ledger, prune, read_positions, writing
+from protocol.team.ledger.entry import Entry, read_lines
+from protocol.team.ledger.schema import (
+    add_days,
+    add_lines,
+    forget_spools,
+    open_ledger,
+    prune,
+    read_positions,
+    writing,
+)  # fmt: skip
 from protocol.team.ledger.spool import SpoolFile, SpoolReader, progress_file, spool_files
 
 _SECONDS_BETWEEN = 0.5
+# Of a spool, in one transaction: 6,000 calls, whose sums are added up first. Calls of 2,000 keys, which are hardly ever
+# of one key twice in a piece, take 8 µs each then instead of 11.
+_MOST_PIECES = 16
 _SECONDS_AFTER_FAILURE = 2.0
 # How old the time of the progress file may become while there is nothing to do.
 _SECONDS_UNTOLD = 5.0
@@ -139,21 +150,30 @@ class Writer:
 
     def _read(self, db: sqlite3.Connection, found: SpoolFile) -> None:
         file = (found.process, found.number)
-        with SpoolReader(found.path, self._positions.get(file, 0)) as spool:
-            while True:
-                lines, position = spool.next_lines()
-                if not lines:
-                    break
-                read = read_lines(lines)
-                passed_over = read.count(None)
-                if passed_over:
-                    self._say(f"{found.path}: lines that are no calls, and are passed over: {passed_over}")
+        position = self._positions.get(file, 0)
+        with SpoolReader(found.path, position) as spool:
+            lines, read_to = spool.next_lines()
+            while lines:
                 with writing(db):
-                    add_lines(db, found, position, [line for line in read if line is not None])
+                    ended: list[Entry] = []
+                    for _ in range(_MOST_PIECES):
+                        ended += add_lines(db, found.process, self._calls(found, lines))
+                        position = read_to
+                        lines, read_to = spool.next_lines()
+                        if not lines:
+                            break
+                    add_days(db, found, position, ended)
                 self._positions[file] = position
             if spool.is_complete:
                 spool.remove()
                 self._knows_spools = False
+
+    def _calls(self, found: SpoolFile, lines: typing.Sequence[bytes]) -> list[tuple[str, Entry]]:
+        read = read_lines(lines)
+        passed_over = read.count(None)
+        if passed_over:
+            self._say(f"{found.path}: lines that are no calls, and are passed over: {passed_over}")
+        return [line for line in read if line is not None]
 
     def _forget_spools(self, db: sqlite3.Connection) -> None:
         there = spool_files(self._ledger)
