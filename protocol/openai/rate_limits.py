@@ -6,6 +6,7 @@ Where several windows hold at once, the fields tell of the one that would refuse
 
 from __future__ import annotations
 
+import functools
 import typing
 
 from protocol.errors import ApiError
@@ -63,6 +64,12 @@ class LimitLines:
             remaining, reset, _ = standings[at]
             lines += lines_of[at - start] % (remaining, _duration(reset))
         return lines
+
+
+@functools.lru_cache(maxsize=1024)  # most callers have the same amounts
+def limit_lines(requests: tuple[Window, ...], tokens: tuple[Window, ...]) -> LimitLines:
+    """Return the lines for these windows, the same object each time."""
+    return LimitLines(requests, tokens)
 
 
 def _lines_of(kind: bytes, amount: int) -> bytes:

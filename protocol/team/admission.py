@@ -11,7 +11,7 @@ import typing
 
 from protocol.errors import ApiError
 from protocol.limiter import Claim, Full, Standing, Stood
-from protocol.openai.rate_limits import LimitLines, limit_fields, limit_reached, rate_refusal, retry_fields
+from protocol.openai.rate_limits import limit_fields, limit_lines, limit_reached, rate_refusal, retry_fields
 from protocol.team.money import NANO
 from protocol.team.stores.store import REQUESTS, TOKENS, Amounts, Place, Quota, Store, claims_of, open_account
 
@@ -32,7 +32,7 @@ class Demand:
         self._told = self._requests + kinds.count(TOKENS)
         self.account = open_account(store, quotas, places)
         #: The lines of each answer, which tell how the limits stand.
-        self.lines = LimitLines(windows[: self._requests], windows[self._requests : self._told])
+        self.lines = limit_lines(tuple(windows[: self._requests]), tuple(windows[self._requests : self._told]))
 
     def refusal(self, amounts: Amounts, standings: typing.Sequence[Stood], model: str, now: float) -> ApiError:
         """Return what a request is told that finds no room; `now` is in seconds since the epoch."""

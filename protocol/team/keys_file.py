@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import calendar
 import datetime
+import functools
 import hashlib
 import re
 import typing
@@ -132,10 +133,13 @@ def _parse_models(text: str) -> tuple[str, ...]:
     return parse_list(text)
 
 
+# Thousands of keys say the same few amounts: the same objects for all of them stay in the processor's cache.
+@functools.lru_cache(maxsize=1024)
 def _parse_windows(text: str) -> tuple[Window, ...]:
     return tuple(read_windows(text)) if text else ()
 
 
+@functools.lru_cache(maxsize=1024)
 def _parse_budget(text: str) -> Budget | None:
     return parse_budget(text) if text else None
 
