@@ -11,6 +11,9 @@ from protocol.wire.json_text import JsonObject, parse_json
 #: A chat with a longer body is read as any JSON: to look at its text may take long, and others have their turns.
 MOST_BYTES = 16384
 
+# A form is found in a chat that is short, because what is worked out of it stays: no long body stays behind.
+_MOST_BYTES_THAT_STAY = 2048
+
 # Of so many chats without a form one is looked at.
 _FORMLESS_A_LOOK = 64
 
@@ -55,6 +58,8 @@ def around_last_text(data: bytes, body: JsonObject) -> tuple[bytes, bytes] | Non
     tried: with another text at that place, only the last message may say something else. Then every plain text may
     stand there, since what comes before and behind a JSON string does not depend on what is in it.
     """
+    if len(data) > _MOST_BYTES_THAT_STAY:
+        return None
     *others, last = body["messages"]
     said: str = last["content"]
     try:
@@ -62,7 +67,7 @@ def around_last_text(data: bytes, body: JsonObject) -> tuple[bytes, bytes] | Non
     except UnicodeEncodeError:  # half of a surrogate pair, which was escaped
         return None
     at = data.rfind(b'"%b"' % text) + 1
-    if not at or len(data) > MOST_BYTES or text.translate(None, _PLAIN):
+    if not at or text.translate(None, _PLAIN):
         return None
     start, end = data[:at], data[at + len(text) :]
     try:
