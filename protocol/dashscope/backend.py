@@ -178,7 +178,7 @@ class DashScope:
 
     def models(self, request: Request) -> list[JsonObject]:
         """Return the models that are known; ApiError 401 without a key, as DashScope has it."""
-        self._caller(request)
+        self._caller_kind(request)
         return dashscope_model_list(self._settings.models)["data"]
 
     def sent_model(self, asked: str) -> str:
@@ -256,15 +256,18 @@ class DashScope:
         return response.known_as(caller.answer_id, attempts)
 
     def _caller_or_failure(self, request: Request) -> Caller:
-        try:
-            return self._caller(request)
-        except ApiError as exc:
-            if request.key_origin is None:
-                raise
-            # Another backend was asked before this one: that nobody has a key for this one is no answer for the caller.
-            raise BackendFailed(error_response(exc), (f"{self.name}={exc.status}",)) from exc
+        kind: CallerKind | None = request.facts.plans.get(self.name) if request.key_origin is None else None
+        if kind is None:
+            try:
+                kind = self._caller_kind(request)
+            except ApiError as exc:
+                if request.key_origin is None:
+                    raise
+                # Another backend was asked before: that nobody has a key for this one is no answer for the caller.
+                raise BackendFailed(error_response(exc), (f"{self.name}={exc.status}",)) from exc
+        return Caller(request, kind, request.end_within(self._settings.total_timeout))
 
-    def _caller(self, request: Request) -> Caller:
+    def _caller_kind(self, request: Request) -> CallerKind:
         if not self._settings.api_key and not request.may_show_key(self.origin):
             raise ApiError(
                 401,
@@ -279,7 +282,7 @@ class DashScope:
             if not authorization and request.key:
                 authorization = f"Bearer {request.key}"  # Azure's clients and browsers put it elsewhere
             kind = kinds[self.name] = CallerKind(dashscope_key(authorization, self._settings.api_key))
-        return Caller(request, kind, request.end_within(self._settings.total_timeout))
+        return kind
 
     def _for_client(self, caller: Caller, error: DashScopeError) -> Exception:
         """Return what to raise for an error: BackendFailed where the next backend may help, else the error itself."""

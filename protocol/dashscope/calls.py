@@ -113,14 +113,14 @@ class NativeClient:
         `listen` to the connection to learn of the answer, then `poll` it. `open` can go on with the connection.
         """
         body = call.encode()
-        return self._begin(self._head(call, caller, body), body, caller)
+        lines = self._head(call, caller, body).lines
+        return self._pool.begin("POST", lines, body, caller.deadline, asyncio.get_running_loop().time())
 
     def begin_usual(self, call: NativeCall, body: bytes, caller: Caller) -> UpstreamConnection | None:
         """Make a call as `begin` does, but with another body, in which DashScope has no URL to resolve."""
         head = caller.kind.heads.get((call.path, call.stream, call.task))
-        return None if head is None else self._begin(head, body, caller)
-
-    def _begin(self, head: NativeHead, body: bytes, caller: Caller) -> UpstreamConnection | None:
+        if head is None:
+            return None
         return self._pool.begin("POST", head.lines, body, caller.deadline, asyncio.get_running_loop().time())
 
     def poll(self, connection: UpstreamConnection) -> ResponseHead | None:
@@ -150,7 +150,9 @@ class NativeClient:
         kind = _kind_of(head)
         if kind.is_coded:
             return None
-        caller.adopt_request_id(kind.request_id(head))
+        request_id = kind.request_id(head)
+        if request_id:
+            caller.adopt_request_id(request_id)
         return self._pool.take_whole(connection, head, body), head
 
     def let_go(self, connection: UpstreamConnection) -> None:

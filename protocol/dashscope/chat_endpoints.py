@@ -17,7 +17,7 @@ from protocol.dashscope.calls import (
     too_large,
 )
 from protocol.dashscope.chat_events import ChatEvents
-from protocol.dashscope.direct_call import Attempt, DirectCall, GoOn, Reading, WholeAnswer
+from protocol.dashscope.direct_call import Attempt, DirectCall, GoOn
 from protocol.dashscope.mapping.aggregator import ChatAggregator
 from protocol.dashscope.mapping.answer import CompletionFacts, chat_completion, merge_completions
 from protocol.dashscope.mapping.chat import ChatPlan, final_chat_error, plan_chat, retry_plan
@@ -78,7 +78,16 @@ class ChatEndpoints:
 
     def create_chat_completion(self, request: Request, caller: Caller) -> Answer:
         """Answer `POST /chat/completions`."""
-        return self._begin(request, caller, legacy=False)
+        usual = caller.kind.usual_chat
+        native_body = b"" if usual is None else usual.native_body(request.body)
+        if usual is None or not native_body:
+            return self._begin(request, caller, legacy=False)
+        plan = usual.plan
+        connection = self._client.begin_usual(plan.calls[0], native_body, caller)
+        if connection is None:
+            return self._begin(request, caller, legacy=False)
+        go_on = functools.partial(self._go_on_usual, request, plan, caller, connection)
+        return self._direct_call(plan, connection, caller, False, go_on)
 
     def create_completion(self, request: Request, caller: Caller) -> Answer:
         """Answer `POST /completions`."""
@@ -88,13 +97,6 @@ class ChatEndpoints:
         """Make the call at once where that can be done without waiting (direct_call.py)."""
         if len(request.body) > LONG_BODY:
             return self._finish(caller, functools.partial(self._answer_long, request, caller, legacy))
-        usual = None if legacy else caller.kind.usual_chat
-        native_body = b"" if usual is None else usual.native_body(request.body)
-        if usual is not None and native_body:
-            connection = self._client.begin_usual(usual.plan.calls[0], native_body, caller)
-            if connection is not None:
-                go_on_usual = functools.partial(self._go_on_usual, request, usual.plan, caller, connection)
-                return self._direct_call(usual.plan, connection, caller, legacy, go_on_usual)
         body = self._chat_request(self._bodies.short_object(request), legacy)
         plan = self._plan(body)
         connection = None
@@ -123,16 +125,15 @@ class ChatEndpoints:
         self, plan: ChatPlan, connection: UpstreamConnection, caller: Caller, legacy: bool, go_on: GoOn
     ) -> DirectCall:
         """Return the answer to a plan's only call, which is made."""
-        reading: Reading
-        if plan.stream:
-            seconds = self._keepalive_seconds
-            if legacy:
-                reading = TranslatedBody(self._translator(plan), _encode_legacy_chunks, DONE_EVENT, seconds, caller)
-            else:
-                reading = TranslatedBody(self._events(plan), b"".join, DONE_EVENT, seconds, caller)
+        if not plan.stream:
+            finish = functools.partial(self._whole, plan, caller, legacy)
+            return DirectCall(self._client, connection, caller, go_on, finish=finish)
+        seconds = self._keepalive_seconds
+        if legacy:
+            body = TranslatedBody(self._translator(plan), _encode_legacy_chunks, DONE_EVENT, seconds, caller)
         else:
-            reading = WholeAnswer(caller, functools.partial(self._whole, plan, caller, legacy))
-        return DirectCall(self._client, connection, caller, reading, go_on)
+            body = TranslatedBody(self._events(plan), b"".join, DONE_EVENT, seconds, caller)
+        return DirectCall(self._client, connection, caller, go_on, reading=body)
 
     async def _answer_long(self, request: Request, caller: Caller, legacy: bool) -> Response:
         body = self._chat_request(await self._bodies.read_object(request), legacy)

@@ -25,7 +25,8 @@ class ChatEvents:
         self._include_usage = include_usage
         self._chunks = ChatStreamTranslator(facts, include_usage=include_usage, cumulative=cumulative)
         self._is_usual = False  # what came last, and has left the choice open
-        self._before = self._after = b""  # what stands around the delta of a usual event, once there was one
+        # What stands around the delta of a usual event, and around its text, once there was one.
+        self._before = self._after = self._before_text = self._after_text = b""
 
     @property
     def error(self) -> DashScopeError | None:
@@ -73,9 +74,9 @@ class ChatEvents:
                 written += self._before, b'{"role":"assistant","content":""}', self._after
             self._is_usual = True
         if reasoning:
-            written += self._before, b'{"reasoning_content":"', reasoning, b'"}', self._after
+            written += self._before, b'{"reasoning_content":"', reasoning, self._after_text
         if text:
-            written += self._before, b'{"content":"', text, b'"}', self._after
+            written += self._before_text, text, self._after_text
         if usage:
             chunks.last_usage = usage
         reason = ended or ended_before
@@ -89,6 +90,7 @@ class ChatEvents:
         before, self._after = _form(self._include_usage)
         values = encode_basestring(self._chunks.identity), self._facts.created, encode_basestring(self._facts.model)
         self._before = (before % values).encode("utf-8", "backslashreplace")
+        self._before_text, self._after_text = self._before + b'{"content":"', b'"}' + self._after
 
 
 @functools.cache

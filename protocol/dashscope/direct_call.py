@@ -30,11 +30,7 @@ Finish = typing.Callable[[bytes, ResponseHead], Response]
 
 
 class Reading(typing.Protocol):
-    """Who reads the body of a native answer, piece by piece. `finish` is None where it is not waited for to its end."""
-
-    @property
-    def finish(self) -> Finish | None:
-        """What makes our answer of a body that has come whole."""
+    """Who reads the body of a native answer, piece by piece."""
 
     def read(self, answer: UpstreamAnswer) -> Response | None:
         """Take what has come, and return ours once there is enough for it.
@@ -44,22 +40,25 @@ class Reading(typing.Protocol):
 
 
 class DirectCall(Pending):
-    """A call on a connection that has it."""
+    """A call on a connection that has it; `reading` reads its answer, or `finish` has the whole of it."""
 
-    __slots__ = ("_answer", "_caller", "_client", "_connection", "_go_on", "_is_over", "_reading")
+    __slots__ = ("_answer", "_caller", "_client", "_connection", "_finish", "_go_on", "_is_over", "_reading")
 
     def __init__(
         self,
         client: NativeClient,
         connection: UpstreamConnection,
         caller: Caller,
-        reading: Reading,
         go_on: GoOn,
+        *,
+        reading: Reading | None = None,
+        finish: Finish | None = None,
     ) -> None:
         self._client = client
         self._connection = connection
         self._caller = caller
         self._reading = reading
+        self._finish = finish
         self._go_on = go_on
         self._answer: UpstreamAnswer | None = None
         self._is_over = False
@@ -69,12 +68,12 @@ class DirectCall(Pending):
         """Deliver our answer if it has come."""
         if self._is_over:
             return  # delivered, and whoever has the answer does not listen yet
-        answer, finish = self._answer, self._reading.finish
+        answer, finish = self._answer, self._finish
         if answer is None:
             whole = None if finish is None else self._client.take_whole(self._connection, self._caller)
             if finish is not None and whole is not None:
                 self._is_over = True  # the connection is no longer ours
-                self._finish(finish, *whole)
+                self._deliver_finished(finish, *whole)
                 return
             try:
                 head = self._client.poll(self._connection)
@@ -87,8 +86,12 @@ class DirectCall(Pending):
                 self._connection.deafen()
                 self._hand_over(None)
                 return
+        reading = self._reading
+        if reading is None:
+            assert finish is not None
+            reading = self._reading = WholeAnswer(self._caller, finish)
         try:
-            response = self._reading.read(answer)
+            response = reading.read(answer)
         except (ApiError, RecursionError) as exc:
             answer.discard()
             self._hand_over(functools.partial(_fail, exc))
@@ -99,7 +102,7 @@ class DirectCall(Pending):
         else:
             answer.listen(self._look)
 
-    def _finish(self, finish: Finish, body: bytes, head: ResponseHead) -> None:
+    def _deliver_finished(self, finish: Finish, body: bytes, head: ResponseHead) -> None:
         """Deliver our answer for one that has come all at once, as nearly all plain ones do."""
         try:
             response = finish(body, head)
@@ -135,11 +138,11 @@ class WholeAnswer:
     What comes in several pieces is held for the request. What comes in one is gone before anybody else has a turn.
     """
 
-    __slots__ = ("_caller", "_pieces", "_size", "finish")
+    __slots__ = ("_caller", "_finish", "_pieces", "_size")
 
     def __init__(self, caller: Caller, finish: Finish) -> None:
         self._caller = caller
-        self.finish: Finish | None = finish
+        self._finish = finish
         self._pieces: list[bytes] = []
         self._size = 0
 
@@ -159,8 +162,7 @@ class WholeAnswer:
         if self._pieces:
             self._keep(data)
             data = b"".join(self._pieces)
-        assert self.finish is not None
-        return self.finish(data, answer.head)
+        return self._finish(data, answer.head)
 
     def _keep(self, data: bytes) -> None:
         self._size += len(data)

@@ -77,8 +77,6 @@ class TranslatedBody(Pushed):
         "_loop", "_quiet_since", "_sink", "_translator",
     )  # fmt: skip
 
-    finish = None  # nothing waits for the whole of it (direct_call.py)
-
     _answer: UpstreamAnswer  # since `read`
     _sink: Sink  # since `begin`
 

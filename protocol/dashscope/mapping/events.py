@@ -78,6 +78,8 @@ class NativeEventReader:
 
     def close(self) -> list[NativeEvent]:
         """Return the event in what is left: its line end may be missing."""
+        if not self._buffer and self._take is not NativeEventReader._take_body:
+            return []
         rest = bytes(self._buffer)
         self._buffer.clear()
         if self._take is NativeEventReader._take_body:

@@ -32,31 +32,39 @@ def plain_completion(body: bytes, facts: CompletionFacts) -> tuple[bytes, str] |
             return None
     model = encode_basestring(facts.model).encode("utf-8", "backslashreplace")
     counts: JsonObject = STRICT_JSON.raw_decode(usage.decode("ascii"))[0]
-    form, _ = _forms()
-    return form % (request_id, facts.created, model, text, reason, _written_usage(counts)), request_id.decode("ascii")
+    return _form() % (request_id, facts.created, model, text, reason, _written_usage(counts)), request_id.decode(
+        "ascii"
+    )
 
 
 def _written_usage(native: JsonObject) -> bytes:
     if not native.keys() <= SUMS_OF_USAGE:
         return encode_json(openai_usage(native))
     prompt, completion = native.get("input_tokens", 0), native.get("output_tokens", 0)
-    _, form = _forms()
-    return form % (prompt, completion, native.get("total_tokens", 0) or prompt + completion)
+    return _sums_form() % (prompt, completion, native.get("total_tokens", 0) or prompt + completion)
+
+
+_SUMS = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 4}
 
 
 @functools.cache
-def _forms() -> tuple[bytes, bytes]:
-    """Return a chat completion and a usage with places for the values that differ."""
+def _form() -> bytes:
+    """Return a chat completion with places for the values that differ."""
     choice = {"message": {"content": "TEXT"}, "finish_reason": "stop"}
-    sums = {"input_tokens": 1, "output_tokens": 2, "total_tokens": 4}
-    answer = {"output": {"choices": [choice]}, "usage": sums, "request_id": "ID"}
-    usage = encode_json(openai_usage(sums))
+    answer = {"output": {"choices": [choice]}, "usage": _SUMS, "request_id": "ID"}
     form = encode_json(chat_completion(answer, CompletionFacts("MODEL", 0, str)))
     for value, place in (
         (b'"chatcmpl-ID"', b'"chatcmpl-%b"'), (b'"created":0', b'"created":%d'), (b'"MODEL"', b"%b"),
-        (b'"TEXT"', b'"%b"'), (b'"stop"', b'"%b"'), (usage, b"%b"),
+        (b'"TEXT"', b'"%b"'), (b'"stop"', b'"%b"'), (encode_json(openai_usage(_SUMS)), b"%b"),
     ):  # fmt: skip
         form = form.replace(value, place)
+    return form
+
+
+@functools.cache
+def _sums_form() -> bytes:
+    """Return a usage without details, with places for its counts."""
+    form = encode_json(openai_usage(_SUMS))
     for count in (b"1", b"2", b"4"):
-        usage = usage.replace(b'_tokens":' + count, b'_tokens":%d')
-    return form, usage
+        form = form.replace(b'_tokens":' + count, b'_tokens":%d')
+    return form
