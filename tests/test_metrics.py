@@ -134,8 +134,8 @@ def test_what_was_tried_upstream_is_counted_by_backend_and_status():
 def test_tokens_and_cost_are_counted_by_key_and_model():
     metrics = Metrics()
     for _ in range(2):
-        metrics.used("alice", "gpt-4o", (10, 4, 7, 2), 1_500_000)
-    metrics.used("bob", 'a "model"\\\n', (1, 0, 0, 0), None)
+        metrics.used(metrics.rows("alice", "gpt-4o"), (10, 4, 7, 2), 1_500_000)
+    metrics.used(metrics.rows("bob", 'a "model"\\\n'), (1, 0, 0, 0), None)
     samples = samples_of(metrics)
     told = {kind: samples[f'oaiserve_tokens_total{{key="alice",model="gpt-4o",type="{kind}"}}'] for kind in (
         "input", "cached", "output", "reasoning",
@@ -148,7 +148,7 @@ def test_tokens_and_cost_are_counted_by_key_and_model():
 def test_models_that_clients_make_up_share_a_label():
     metrics = Metrics()
     for number in range(3_000):
-        metrics.used(f"key {number % 3}", f"model {number}", (1, 0, 0, 0), None)
+        metrics.used(metrics.rows(f"key {number % 3}", f"model {number}"), (1, 0, 0, 0), None)
     told = [name for name in samples_of(metrics) if name.startswith("oaiserve_cost_dollars_total")]
     assert len(told) == 503
     assert sum(samples_of(metrics)[f'oaiserve_tokens_total{{key="key {key}",model="other",type="input"}}'] for key in range(3)) == 2_500  # fmt: skip
@@ -206,7 +206,7 @@ def test_workers_figures_add_up_whoever_tells_them():
     for number, metrics in enumerate(workers):
         for _ in range(number + 1):
             count(metrics, "chat", 200, 0.5)
-        metrics.used("alice", "gpt-4o", (10, 0, 1, 0), 10**9)
+        metrics.used(metrics.rows("alice", "gpt-4o"), (10, 0, 1, 0), 10**9)
         metrics.in_flight = number
         metrics.publish()
     told = {metrics.exposition() for metrics in workers}

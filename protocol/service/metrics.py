@@ -133,7 +133,10 @@ class Metrics:
         self._endpoints: dict[str, EndpointFigures] = {}
         self._attempts: dict[tuple[str, ...], list[int]] = {}
         self._pairs: dict[tuple[str, str], list[int]] = {}
-        self._told_pairs = {name[1:3] for name in self._figures.names() if name[0] == "cost_dollars_total"}
+        # The same by their labels; of some it is only known that there are such.
+        self._told_pairs: dict[tuple[str, ...], list[int]] = {
+            name[1:3]: [] for name in self._figures.names() if name[0] == "cost_dollars_total"
+        }
         self._counted: dict[Row, float] = {}  # of a counter among the levels, how far that has been counted
         for name in self._figures.names():
             if name[0] in METRICS and METRICS[name[0]].kind == "gauge":  # a worker's that has died
@@ -224,11 +227,18 @@ class Metrics:
         for at in rows:
             self.values[at] += 1.0
 
-    def used(self, key: str, model: str, tokens: typing.Sequence[int], nano: int | None) -> None:
-        """Count what an answer took: tokens in, cached, out and of reasoning, and nano-dollars if that is known."""
+    def rows(self, key: str, model: str) -> typing.Sequence[int]:
+        """Return where it is counted what a key takes of a model."""
         rows = self._pairs.get((key, model))
         if rows is None:
             rows = self._pairs[key, model] = self._rows_of(key, model)
+        return rows
+
+    def used(self, rows: typing.Sequence[int], tokens: typing.Sequence[int], nano: int | None) -> None:
+        """Count there what an answer took: tokens in, cached, out and of reasoning, and nano-dollars if that is known.
+
+        Whoever counts again and again keeps `rows`: to look for them takes 0.2 µs, and 0.7 of each of 2,000 keys.
+        """
         values = self.values
         for at, count in zip(rows, tokens):
             values[at] += count
@@ -241,9 +251,12 @@ class Metrics:
         told: tuple[str, ...] = (key[:_MOST_CHARACTERS], model[:_MOST_CHARACTERS])
         if told not in self._told_pairs and len(self._told_pairs) >= _MOST_PAIRS:
             told = (told[0], _OTHERS) if len(self._told_pairs) < 2 * _MOST_PAIRS else (_OTHERS, _OTHERS)
-        self._told_pairs.add(told)
-        rows = [self._figures.row(("tokens_total", *told, kind), 1) for kind in TOKEN_TYPES]
-        return [*rows, self._figures.row(("cost_dollars_total", *told), 1)]
+        rows = self._told_pairs.get(told)
+        if not rows:
+            rows = [self._figures.row(("tokens_total", *told, kind), 1) for kind in TOKEN_TYPES]
+            rows.append(self._figures.row(("cost_dollars_total", *told), 1))
+            self._told_pairs[told] = rows
+        return rows
 
     def limit_hit(self, key: str, limit: str) -> None:
         """Count a request that a limit refused: of requests, tokens, budget or at_once."""

@@ -38,8 +38,11 @@ class Ledger(typing.Protocol):
 class Tally(typing.Protocol):
     """Who counts what is used, and what is refused (protocol/service/metrics.py)."""
 
-    def used(self, key: str, model: str, tokens: typing.Sequence[int], nano: int | None) -> None:
-        """Count tokens in, cached, out and of reasoning, and nano-dollars if that is known."""
+    def rows(self, key: str, model: str) -> typing.Sequence[int]:
+        """Return where it is counted what a key takes of a model."""
+
+    def used(self, rows: typing.Sequence[int], tokens: typing.Sequence[int], nano: int | None) -> None:
+        """Count there tokens in, cached, out and of reasoning, and nano-dollars if that is known."""
 
     def limit_hit(self, key: str, limit: str) -> None:
         """Count a request that a limit refused: of requests, tokens, budget or at_once."""
@@ -223,7 +226,9 @@ class Charge:
         if usage is not None:
             if terms.price is not None:
                 paid = cost(terms.price, usage)
-            books.tally.used(terms.caller.name, terms.sent, usage, paid)
+            if terms.rows is None:
+                terms.rows = books.tally.rows(terms.caller.name, terms.sent)
+            books.tally.used(terms.rows, usage, paid)
             if usage[2]:
                 terms.length.note(usage[2])
         elif not self._makes_tokens or 400 <= self._status != _LEFT:

@@ -52,8 +52,8 @@ class Terms:
     """
 
     __slots__ = (
-        "asked", "backend", "caller", "demand", "endpoint", "length", "names", "others", "price", "refusal", "sent",
-        "tells_usage", "upstream_key",
+        "asked", "backend", "caller", "demand", "endpoint", "length", "names", "others", "price", "refusal", "rows",
+        "sent", "tells_usage", "upstream_key",
     )  # fmt: skip
 
     def __init__(
@@ -84,6 +84,8 @@ class Terms:
         self.others = others
         self.length = length or Length()
         self.tells_usage = tells_usage
+        #: Where it is counted what is taken on them (Tally.rows); None before the first answer that told it.
+        self.rows: typing.Sequence[int] | None = None
         self.names = quote_names(caller.name, caller.team, asked, sent, backend, upstream_key, endpoint)
 
     def at(self, backend: str) -> Terms:
