@@ -48,7 +48,10 @@ class LogOutput:
         data = lines.encode("utf-8", "backslashreplace")
         if self._poll is None and not self._waiting and not self._lost and len(data) <= _MOST_WAITING:
             # As a file nearly always takes all of it: half the calls that follow.
-            data = self._unwritten(data)
+            try:
+                data = data[os.write(self._descriptor, data) :]
+            except OSError as exc:
+                self._reason = exc.strerror or str(exc)
             if not data:
                 return
         if len(self._waiting) + len(data) > _MOST_WAITING:
@@ -78,14 +81,6 @@ class LogOutput:
                 break
             self._poll.poll(_LAST_TRY_MILLISECONDS)
             self.try_again()
-
-    def _unwritten(self, data: bytes) -> bytes:
-        """Write to a file and return what of it could not be written."""
-        try:
-            return data[os.write(self._descriptor, data) :]
-        except OSError as exc:
-            self._reason = exc.strerror or str(exc)
-            return data
 
     def _drain(self) -> None:
         poll, waiting = self._poll, self._waiting

@@ -22,7 +22,10 @@ class CountedForm(ChatForm):
     def words(self, data: bytes) -> int:
         """Return how many words a chat of this form has in all, 0 for any other body."""
         text = self.text(data)
-        return 0 if text is None else self.other_words + (len(text.decode().split()) or 1)
+        if text is None:
+            return 0
+        # Text in ASCII without control characters has the same words as its bytes.
+        return self.other_words + (len(text.split() if text.isascii() else text.decode().split()) or 1)
 
 
 def form_of(data: bytes, body: JsonObject, words: int) -> CountedForm | None:
