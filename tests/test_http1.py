@@ -981,7 +981,9 @@ def all_of(head: RequestHead | ResponseHead) -> tuple[object, ...]:
     """Return all that a head says of its message."""
     lines = [(name, head.fields.get(name), head.fields.count(name)) for name, _ in head.fields]
     said = [
-        name for name in (*MessageHead.__slots__, *type(head).__slots__) if name not in ("_fields", "_lines", "facts")
+        name
+        for name in (*MessageHead.__slots__, *type(head).__slots__)
+        if name not in ("_fields", "_lines", "facts", "form")
     ]
     return (*(getattr(head, name) for name in said), lines)
 
@@ -1255,6 +1257,16 @@ CLIENT = [
     post(b"Authorization: a", b"Traceparent: 00-%d" % trace, b"Content-Length: %d" % length, b"X: y")
     for trace, length in ((1, 5), (2, 66), (3, 66), (4, 65536))
 ]
+
+
+def test_a_template_with_its_values_is_the_head() -> None:
+    heads = read_heads(*(data + b"a" * length_of(data) for data in CLIENT), memo=RequestMemo(dict, TELLING))
+    assert [head.form is not None for head in heads] == [False, False, True, True]
+    for data, head in zip(CLIENT[2:], heads[2:]):
+        assert head.form is not None
+        template = head.form.template().replace(b"%", b"%%").replace(b"\0", b"%b")
+        assert template % head.values() == data
+        assert head.lines == data[:-4].split(b"\r\n")
 
 
 def in_form(memo: RequestMemo | ResponseMemo, data: bytes) -> object:

@@ -14,7 +14,7 @@ from protocol.relay.header_rules import request_fields
 from protocol.relay.plan import Plan, Planner
 from protocol.upstream.destination import address, parse_destination
 from protocol.wire.http1.memo import RequestMemo
-from protocol.wire.http1.messages import BadMessage, RequestHead
+from protocol.wire.http1.messages import PAUSED, BadMessage, RequestHead
 from protocol.wire.http1.readers import RequestReader
 from protocol.wire.http1.writers import decode_fields
 
@@ -118,6 +118,44 @@ def test_what_goes_on_by_its_place_is_what_the_rules_let_pass(name: str) -> None
         assert sorted(decode_fields(plan.fields)) == sorted(wanted)
         assert b"\r\nTraceparent:  %d \r\n" % number in b"\r\n" + plan.fields, "as it came"
     assert usual > 100 or "asked" in name
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_a_plan_by_a_form_is_the_one_for_its_head(name: str) -> None:
+    """Clients that repeat all of their heads but for some values, of which some pass and some stay behind."""
+    rolls = random.Random(name)
+    known, remembered = planner(**OPTIONS[name]), memo()
+    by_form = 0
+    for _ in range(40):
+        fields = rolls.sample(FIELDS, rolls.randrange(6))
+        changing = rolls.sample(["traceparent", "x-real-ip", "cookie", "x-trace", "connection-id", "Accept"], 3)
+        is_keyed = rolls.random() < 0.3
+        order = rolls.sample(range(len(fields) + 4), len(fields) + 4)
+        reader = RequestReader(memo=remembered)
+        for number in range(6):
+            values = [
+                rolls.choice(["", "1", "%b", "%", "%%0d", "\xe9\x80", "a: b", " x "]) + str(number) for _ in changing
+            ]
+            pairs = [*fields, *zip(changing, values), ("content-length", str(5 + number))]
+            if is_keyed:
+                pairs[-2] = ("Authorization", f"Bearer k{number % 2}")
+            pairs = [pairs[at] for at in order]
+            lines = "".join(f"{one}: {value}\r\n" for one, value in [("host", "relay.test"), *pairs])
+            reader.feed(
+                f"POST /v1/chat/completions?a=%b HTTP/1.1\r\n{lines}\r\n".encode("latin-1") + b"a" * (5 + number)
+            )
+            try:
+                head = reader.next_event()
+            except BadMessage:
+                break
+            assert isinstance(head, RequestHead)
+            by_form += head.form is not None
+            alone = request(memo(), "/v1/chat/completions?a=%b", *pairs)
+            assert said(plan_by(known, Request(head, "id", "-"))) == said(plan_by(planner(**OPTIONS[name]), alone))
+            while reader.next_event() is not PAUSED:
+                pass
+            reader.next_message()
+    assert by_form > 50
 
 
 def test_a_new_field_takes_no_look_at_the_others() -> None:

@@ -31,7 +31,7 @@ from protocol.upstream.destination import Addressing, Destination, address
 from protocol.upstream.request import UpstreamRequest, pieces_of
 from protocol.wire.credentials import query_without_key
 from protocol.wire.gathering import Gathering, stretches
-from protocol.wire.http1.messages import SHORT_BODY_BYTES, RequestHead, read_pairs
+from protocol.wire.http1.messages import SHORT_BODY_BYTES, RequestHead, WrittenForm, read_pairs
 from protocol.wire.http1.writers import encode_fields, request_lines
 
 # Behind these a path names a model: OpenAI's first API, and Azure's.
@@ -50,7 +50,7 @@ class Plan:
 
     Most of it is the same for all heads of a kind: of their lines `passes` chooses by their places those that go on as
     they came, between `opening`, which begins with the request's line, and `closing`. `plan_before` is the latest that
-    was made so, for a head with `lines_before`.
+    was made so, for a head with `lines_before`. For heads of one `form` all that is in `pattern`, which takes values.
 
     `is_held` says that the body is wanted in one piece, so that the request can be sent again. `kind` is as what the
     body is read for its model, None where nobody reads it, and `choice` says which one is sent; `takes_model` says that
@@ -59,8 +59,8 @@ class Plan:
     """
 
     __slots__ = (
-        "_fields_at", "choice", "closing", "decoded", "is_held", "is_tunnel", "kind", "lines", "lines_before",
-        "opening", "opens_session", "passes", "plan_before", "takes_model", "target",
+        "_fields_at", "choice", "closing", "decoded", "form", "is_held", "is_tunnel", "kind", "lines", "lines_before",
+        "opening", "opens_session", "passes", "pattern", "plan_before", "takes_model", "target",
     )  # fmt: skip
 
     plan_before: Plan
@@ -74,6 +74,8 @@ class Plan:
         self.opening = self.closing = b""
         self.passes: tuple[bool, ...] = ()
         self.lines_before: list[bytes] = []
+        self.form: WrittenForm | None = None
+        self.pattern = b""
         self.is_held = False
         self.is_tunnel = False
         self.kind: BodyKind | None = None
@@ -88,13 +90,39 @@ class Plan:
 
     def with_lines(self, lines: list[bytes]) -> Plan:
         """Return the plan for a head of the kind that has these field lines, the one with its length left out."""
-        other = Plan.__new__(Plan)
         passing = b"\r\n".join(itertools.compress(lines, self.passes))
-        other.lines = b"%b%b%b" % (self.opening, passing, self.closing)
+        return self._sending(b"%b%b%b" % (self.opening, passing, self.closing))
+
+    def with_values(self, values: tuple[bytes, ...]) -> Plan:
+        """Return the plan for a head of the form that has these values: 0.7 µs instead of 2 (CPython 3.11)."""
+        return self._sending(self.pattern % values)
+
+    def use_form(self, form: WrittenForm, length_at: int) -> None:
+        """Let `with_values` be for heads of this form."""
+        said: list[bytes] = []
+        separator = b""
+        passes = iter(self.passes)
+        for number, line in enumerate(form.template()[:-4].split(b"\r\n")[1:], 1):
+            if number != length_at and next(passes):
+                said += (separator, _as_pattern(line).replace(b"\0", b"%b"))
+                separator = b"\r\n"
+            elif b"\0" in line:
+                said.append(b"%.0b")  # takes the value and puts nothing in its place
+        self.form = form
+        self.pattern = b"%b%b%b" % (_as_pattern(self.opening), b"".join(said), _as_pattern(self.closing))
+
+    def _sending(self, lines: bytes) -> Plan:
+        """Return the same plan for a head of which these lines go on."""
+        other = Plan.__new__(Plan)
+        other.lines = lines
         other._fields_at, other.choice, other.target = self._fields_at, self.choice, self.target
         other.is_held, other.is_tunnel, other.kind = self.is_held, self.is_tunnel, self.kind
         other.takes_model, other.opens_session, other.decoded = self.takes_model, self.opens_session, self.decoded
         return other
+
+
+def _as_pattern(text: bytes) -> bytes:
+    return text.replace(b"%", b"%%")
 
 
 class Planner:
@@ -159,6 +187,10 @@ class Planner:
     def _make_plan(self, request: Request) -> Plan:
         head, plans = request.head, request.facts.plans
         usual: Plan | None = plans.get(self._name)
+        if usual is not None and head.form is not None:
+            if usual.form is not head.form:
+                usual.use_form(head.form, head.length_at)
+            return usual.with_values(head.values())
         if usual is None or not head.lines:
             usual = self._make_whole(request)
             if not head.lines or not self._is_usual(head):

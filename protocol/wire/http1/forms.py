@@ -87,6 +87,20 @@ class HeadForm(typing.Generic[AnyHead]):
                 self._callers.clear()
             self._callers[lines[self._key_at].partition(b":")[2]] = facts
 
+    def template(self) -> bytes:
+        """Return the bytes of a head of this form, with a NUL in the place of each value (WrittenForm)."""
+        return b"\0".join([self._start, *(ending for ending, _, _ in self._endings)])
+
+    def values(self, data: bytes) -> tuple[bytes, ...]:
+        """Return the values of a head that was read by this form (WrittenForm)."""
+        found = []
+        here = self._size
+        for _, size, _ in self._endings:
+            end = data.find(b"\r\n", here)
+            found.append(data[here:end])
+            here = end + size
+        return tuple(found)
+
     def read(self, data: bytes, at: int) -> tuple[bytes, AnyHead] | None:
         """Return the head that begins at `at`, with its bytes, if it has this form."""
         if not data.startswith(self._start, at):
@@ -120,6 +134,7 @@ class HeadForm(typing.Generic[AnyHead]):
             came = data[at:here]
             head = kind.with_lines(None, came, length)
             head.facts = facts
+            head.form = self
             return came, head
         known = heads.get((self, value))
         if known is None:

@@ -102,6 +102,16 @@ def _member(text: str) -> str:
     return text.strip(" \t").lower()
 
 
+class WrittenForm(typing.Protocol):
+    """What many heads have in common, byte for byte, but for some values (forms.py)."""
+
+    def template(self) -> bytes:
+        """Return the bytes of a head of this form, with a NUL in the place of each value."""
+
+    def values(self, data: bytes) -> tuple[bytes, ...]:
+        """Return the values of a head of this form."""
+
+
 class MessageHead:
     """What heads of requests and answers share (RFC 9112 §5, §6, §9).
 
@@ -114,7 +124,8 @@ class MessageHead:
     """
 
     __slots__ = (
-        "_bytes", "_fields", "_lines", "chunked", "content_length", "facts", "keep_alive", "length_at", "minor_version",
+        "_bytes", "_fields", "_lines", "chunked", "content_length", "facts", "form", "keep_alive", "length_at",
+        "minor_version",
     )  # fmt: skip
 
     chunked: bool
@@ -126,6 +137,8 @@ class MessageHead:
         self._fields: Fields | None = fields
         self.facts = facts  # Any: whoever gives them to the reader knows their type; nobody looks into them here
         self._bytes = b""  # of a head that is remembered
+        #: What a head that was read by a form has in common with others, None for any other.
+        self.form: WrittenForm | None = None
         self._lines: list[bytes] | None = None
         #: Which of the lines is the one with the length of a short body, 0 for none.
         self.length_at = 0
@@ -133,6 +146,11 @@ class MessageHead:
     def be_remembered(self, data: bytes) -> None:
         """Note the bytes of a head that is remembered."""
         self._bytes = data
+
+    def values(self) -> tuple[bytes, ...]:
+        """Return the values that stand between what the form has; only of a head that has one."""
+        assert self.form is not None, "the head was read without a form"
+        return self.form.values(self._bytes)
 
     @property
     def lines(self) -> list[bytes]:
@@ -189,7 +207,7 @@ class RequestHead(MessageHead):
         other.chunked, other.has_body = self.chunked, self.has_body
         other.content_length = length or self.content_length
         other.length_at, other._lines, other._bytes = self.length_at, lines, data
-        other._fields = other.plans = None
+        other._fields = other.plans = other.form = None
         return other
 
     def __repr__(self) -> str:
@@ -231,7 +249,7 @@ class ResponseHead(MessageHead):
         other.chunked, other.keep_alive, other.facts = self.chunked, self.keep_alive, self.facts
         other.content_length = length or self.content_length
         other.length_at, other._lines, other._bytes = self.length_at, lines, data
-        other._fields = other.plan = None
+        other._fields = other.plan = other.form = None
         return other
 
     def __repr__(self) -> str:
