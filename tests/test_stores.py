@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import signal
@@ -19,6 +20,9 @@ from protocol.team.stores.store import MONEY, REQUESTS, TOKENS, Crowded, Place, 
 
 MINUTE, DAY = 60_000, 86_400_000
 SEEDS = range(8)
+
+with contextlib.suppress(ImportError):
+    import fcntl
 
 needs_flock = pytest.mark.skipif(os.name != "posix", reason="workers share nothing here: this system has no flock")
 
@@ -338,6 +342,102 @@ def test_a_worker_that_begins_has_nothing_of_one_that_died(tmp_path):
         dead.wait()
     store = reopened(path)
     assert enter(store, [Place("a", 1)]) is None
+    asyncio.run(store.close())
+
+
+class Turns:
+    """The turns of a loop: what was to be called when one is over is called then."""
+
+    def __init__(self):
+        self.calls = []
+
+    def end(self):
+        calls, self.calls[:] = list(self.calls), []
+        for call in calls:
+            call()
+
+
+def is_free(path):
+    """Tell whether somebody else could take the lock of a file now."""
+    with open(path, "rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+
+@needs_flock
+def test_who_has_the_file_to_himself_keeps_the_lock_until_the_turn_is_over(tmp_path):
+    path, turns = tmp_path / "limits", Turns()
+    store = choose(Clock(), str(path), call_soon=turns.calls.append)
+    quotas, claim = [Quota("a", Window(9, MINUTE), TOKENS)], Claim("b", Window(9, MINUTE), 1)
+    account = open_account(store, quotas, [Place("a", 2)])
+    assert is_free(path)
+    for _ in range(3):
+        _, _, at = account.take((1, 2, 0))
+        assert not is_free(path)
+        account.settle((1, 2, 0), (1, 1, 0), at)
+        assert store.take([claim])[0] and len(turns.calls) == 1
+        turns.end()
+        assert is_free(path)
+    assert [one.remaining for one in store.take([Claim("a", Window(9, MINUTE), 0), claim])[1]] == [6, 5]
+    asyncio.run(store.close())
+    turns.end()
+    assert is_free(path)
+
+
+@needs_flock
+def test_workers_who_are_two_keep_no_lock_until_one_begins_alone_again(tmp_path):
+    path, turns = tmp_path / "limits", Turns()
+    with worker(
+        path, 'print("in", flush=True); sys.stdin.read()', stdout=subprocess.PIPE, stdin=subprocess.PIPE
+    ) as other:
+        assert other.stdout.readline() == "in\n"
+        store = choose(Clock(), str(path), call_soon=turns.calls.append)
+        for _ in range(2):
+            assert store.take([Claim("a", Window(9, MINUTE), 1)])[0] and is_free(path)
+            other.stdin.close()
+            other.wait()  # he who is left was told of two
+        asyncio.run(store.close())
+    store = choose(Clock(), str(path), call_soon=turns.calls.append)
+    assert store.take([Claim("a", Window(9, MINUTE), 1)])[0] and not is_free(path)
+    turns.end()
+    asyncio.run(store.close())
+
+
+@needs_flock
+@pytest.mark.parametrize("seed", SEEDS)
+def test_workers_take_what_is_allowed_to_the_unit_whoever_keeps_the_lock(tmp_path, seed):
+    """The first one is alone for a while, and others come and go."""
+    path = tmp_path / "limits"
+    code = f"""
+    import random
+    chance, calls = random.Random({seed} * 100 + int(sys.argv[2])), []
+    time.sleep(chance.random() / 20)
+    store = choose(lambda: 1_700_000_000.0, path, call_soon=calls.append)
+    taken = 0
+    for number in range(chance.choice([300, 900])):
+        claims = [Claim("key:a", Window(2500, 86_400_000), 1), Claim("key:a", Calendar(12_500, "month"), 7)]
+        is_in, _, at = store.take(claims)
+        taken += is_in
+        if is_in:
+            store.settle(claims, [1, 5], at)
+        if chance.random() < 0.2:
+            while calls:
+                calls.pop()()
+    while calls:
+        calls.pop()()
+    print(taken)
+    asyncio.run(store.close())
+    """
+    text = WORKER.replace("store = choose(lambda: 1_700_000_000.0, path)\n", "") + textwrap.dedent(code)
+    commands = [[sys.executable, "-c", text, str(path), str(number)] for number in range(4)]
+    workers = [subprocess.Popen(command, cwd=ROOT, text=True, stdout=subprocess.PIPE) for command in commands]
+    taken = sum(int(said_by(one)) for one in workers)
+    store = reopened(path)
+    _, told, _ = store.take([Claim("key:a", Window(2500, DAY), 0), Claim("key:a", Calendar(12_500, "month"), 0)])
+    assert remaining(told) == [2500 - taken, 12_500 - 5 * taken]
     asyncio.run(store.close())
 
 

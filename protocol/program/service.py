@@ -130,6 +130,7 @@ class Service:
     """Everything that a configuration needs to answer, wired together; lives in one event loop.
 
     `figures` is where a worker counts, among other processes that answer on the same port; None for one that is alone.
+    `owns_process` says that nothing else in the process has files of the service's.
     """
 
     def __init__(
@@ -138,6 +139,7 @@ class Service:
         log: Log,
         *,
         instance: str = "",
+        owns_process: bool = False,
         on_request: typing.Callable[[Request], None] | None = None,
         on_large: typing.Callable[[], object] | None = None,
         figures: Figures | None = None,
@@ -145,6 +147,7 @@ class Service:
         self.log = log
         self.instance = instance or new_instance()
         self.is_one_of_many = figures is not None
+        self._owns_process = owns_process
         self._metrics = Metrics(figures, self._levels)
         self._publishing: asyncio.TimerHandle | None = None
         self._spool = open_spool(settings, self.instance)
@@ -189,6 +192,7 @@ class Service:
             store = open_store(
                 keys, settings.single["limits"], limits_file(settings), workers=settings.server.workers,
                 clock=time.time, say=self.log.say,
+                call_soon=asyncio.get_running_loop().call_soon if self._owns_process else None,
             )  # fmt: skip
             self._team = team(
                 store, self._spool, self._metrics, clock=time.time, ticks=asyncio.get_running_loop().time,

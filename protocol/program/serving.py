@@ -128,6 +128,7 @@ async def serve_until_told(
                 settings,
                 log,
                 instance=instance,
+                owns_process=True,
                 on_large=_keep_large_blocks_apart,
                 figures=place.figures if place is not None else None,
             )

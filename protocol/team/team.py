@@ -38,15 +38,16 @@ def open_store(
     workers: int,
     clock: typing.Callable[[], float],
     say: typing.Callable[[str], object],
+    call_soon: typing.Callable[[typing.Callable[[], object]], object] | None = None,
 ) -> Store:
     """Return where it is counted what is taken; UsageError where that cannot be.
 
     `path` is that of the file which `workers` share, and in which budgets outlast a restart. A process that is alone
-    and has no budgets needs none.
+    and has no budgets needs none. `call_soon` is given where the process has no other store of that file.
     """
     file = _needed_file(keys, limits, path, workers)
     try:
-        return choose(clock, file, url=limits.store, when_down=limits.store_down, say=say)
+        return choose(clock, file, url=limits.store, when_down=limits.store_down, say=say, call_soon=call_soon)
     except OSError as exc:
         raise _no_file(path, exc) from exc
 

@@ -20,6 +20,10 @@ is idle (leaked away; nobody under way) stays until somebody new comes by who fi
 is never emptied, so a search ends at the first empty one. When none of a hash's positions is idle there is no room:
 that begins to happen when two of three are busy.
 
+A worker who has the file to himself keeps the lock until the end of his loop's turn, in which he may have many
+requests: to take and release it for each, twice, was 2.5 of 44 µs (CPython 3.11). Who begins waits for the end of that
+turn, and is known from then on: workers who are two take the lock for each of their requests.
+
 A worker's number is a byte of a second file that it has locked as long as it lives (POSIX record locks, which do not
 mix with flock on every system). Who is refused a place, and who begins, first frees those of workers that are dead.
 
@@ -90,15 +94,21 @@ _flock, _LOCK, _UNLOCK = fcntl.flock, fcntl.LOCK_EX, fcntl.LOCK_UN
 _Key = typing.Tuple[typing.Hashable, str]
 
 
+CallSoon = typing.Callable[[typing.Callable[[], object]], object]
+
+
 class SharedStore:
     """Keeps in the file `path` what was taken, and in `path`.workers who is alive; OSError where they cannot be had.
 
     `clock` gives the time in seconds since 1970, the same for all workers. A process has one store of a file, and makes
-    it itself: a lock that was made before a fork is held by both.
+    it itself: a lock that was made before a fork is held by both. `call_soon` has a call made when the loop's turn is
+    over; without it the lock is never kept. Two stores of a file in one thread would wait for each other then.
     """
 
-    def __init__(self, path: str, clock: typing.Callable[[], float]) -> None:
+    def __init__(self, path: str, clock: typing.Callable[[], float], call_soon: CallSoon | None = None) -> None:
         self._clock = clock
+        self._call_soon = call_soon
+        self._keeps_lock = False
         self._file = _open_file(path)
         self._workers = -1
         try:
@@ -114,6 +124,22 @@ class SharedStore:
             if self._workers >= 0:
                 os.close(self._workers)
             raise
+
+    # ---- the lock ---------------------------------------------------------------------------------------------------
+
+    def _take_lock(self) -> None:
+        """Take the lock, which may be kept; undo what a worker was killed amid who had it."""
+        _flock(self._file, _LOCK)
+        if self._words[_NOTE_AT]:
+            self._take_back()
+        if self._call_soon is not None and self._words[_WORKERS_AT] == 1:
+            self._keeps_lock = True
+            self._call_soon(self._release_lock)
+
+    def _release_lock(self) -> None:
+        if self._keeps_lock:
+            self._keeps_lock = False
+            _flock(self._file, _UNLOCK)
 
     # ---- what is taken ----------------------------------------------------------------------------------------------
 
@@ -296,7 +322,11 @@ class SharedStore:
                 raise OSError(f"more than {_MOST_WORKERS} workers share limits")
             for index in range(_PLACES_AT, _WORDS, _PLACE_WORDS):
                 self._words[index + 2 + number] = 0
-            self._words[_WORKERS_AT] = max(self._words[_WORKERS_AT], number + 1)
+            workers = max(self._words[_WORKERS_AT], number + 1)
+            while workers > number + 1 and self._lock_number(workers - 1):  # one who has died, and all behind him
+                workers -= 1
+                fcntl.lockf(self._workers, fcntl.LOCK_UN, 1, workers)
+            self._words[_WORKERS_AT] = workers
             return number
         finally:
             _flock(self._file, _UNLOCK)
@@ -317,6 +347,7 @@ class SharedStore:
 
     async def close(self) -> None:
         """Free this worker's places, and let go of the files."""
+        self._keeps_lock = False
         _flock(self._file, _LOCK)
         for index in range(_PLACES_AT, _WORDS, _PLACE_WORDS):
             self._words[index + 2 + self._number] = 0
@@ -353,10 +384,9 @@ class _Account:
         """Take of each quota its part of the amounts, and occupy the places; Crowded and Full as Store has it."""
         store = self._store
         words = store._words
-        _flock(store._file, _LOCK)
+        if not store._keeps_lock:
+            store._take_lock()
         try:
-            if words[_NOTE_AT]:
-                store._take_back()
             workers = words[_WORKERS_AT]
             for index, mark, most, _ in self._desks:
                 if words[index] != mark or sum(words[index + 2 : index + 2 + workers]) >= most:
@@ -397,7 +427,8 @@ class _Account:
                 self._occupy()
             return is_in, standings, now
         finally:
-            _flock(store._file, _UNLOCK)
+            if not store._keeps_lock:
+                _flock(store._file, _UNLOCK)
 
     def _occupy(self) -> None:
         """Occupy the places. If this process dies before all are, those that are will be freed."""
@@ -413,10 +444,9 @@ class _Account:
             return
         store = self._store
         words = store._words
-        _flock(store._file, _LOCK)
+        if not store._keeps_lock:
+            store._take_lock()
         try:
-            if words[_NOTE_AT]:
-                store._take_back()
             now = int(store._clock() * 1000)
             is_another_day = at and at // _DAY != now // _DAY
             for (index, mark, kind, parts, leak, _, window), subject in self._settled:
@@ -442,7 +472,8 @@ class _Account:
                     charge = MOST_LEVEL - left
                 words[index + 3] = level + charge
         finally:
-            _flock(store._file, _UNLOCK)
+            if not store._keeps_lock:
+                _flock(store._file, _UNLOCK)
 
     def leave(self) -> None:
         """Free the places. Nobody else writes these words, or takes them over before they are 0: no lock is needed."""
