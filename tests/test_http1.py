@@ -1645,6 +1645,7 @@ def test_a_chunk_that_comes_by_itself_is_what_the_events_say(chunk: bytes) -> No
 
 
 CHUNK_PIECES = [
+    b"5\r\nhello\r\n0\r\n\r\n", b"5\r\nhello\r\n00\r\n\r\n", b"5\r\nhello0\r\n\r\n", b"5\r\nhello\r\n1\r\n0\r\n0\r\n\r\n",
     b"5\r\nhello\r\n", b"a\r\n0\r\n\r\n0\r\n\r\n\r\n", b"0\r\n\r\n", b"1\r\na\r\n2\r\nbc\r\n", b"5\r\nhel", b"lo\r\n", b"5",
     b"\r\nhello\r\n", b"5;a=b\r\nhello\r\n", b"05\r\nhello\r\n", b"00000005\r\nhello\r\n", b"000000005\r\nhello\r\n",
     b"A\r\n0123456789\r\n", b"+5\r\nhello\r\n", b"5 \r\nhello\r\n", b"5\nhello\r\n", b"5\r\nhello\n\n", b"5\r\nhell\r\n",
@@ -1658,7 +1659,7 @@ def test_a_chunk_that_comes_by_itself_is_the_one_that_is_fed() -> None:
     taken = 0
     for _ in range(3000):
         outcomes = []
-        pieces = [chance.choice(CHUNK_PIECES[: chance.choice((4, 7, len(CHUNK_PIECES)))]) for _ in range(4)]
+        pieces = [chance.choice(CHUNK_PIECES[: chance.choice((8, 12, len(CHUNK_PIECES)))]) for _ in range(4)]
         for takes_lone in (False, True):
             reader = ResponseReader("GET")
             reader.feed(lines(b"HTTP/1.1 200 OK", b"Transfer-Encoding: chunked"))
@@ -1678,7 +1679,7 @@ def test_a_chunk_that_comes_by_itself_is_the_one_that_is_fed() -> None:
                 came.append((exc.status, exc.message))
             outcomes.append((came, reader.left))
         assert outcomes[0] == outcomes[1], pieces
-    assert taken > 2000
+    assert taken > 500
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 50", b"Connection: close", b"Content-Length: 0"])

@@ -45,7 +45,8 @@ class Passage(Pushed):
         if not self._answer.complete:
             self._masked = self._answer.masked()
         self._answer.listen(self._look, self._take_chunk)
-        self._look()
+        if self._answer.waits:
+            self._look()
 
     def cancel(self) -> None:
         self._answer.let_go()

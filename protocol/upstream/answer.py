@@ -78,6 +78,11 @@ class UpstreamAnswer:
                 await self._connection.more(self._timeout, SILENCE)
         raise StopAsyncIteration
 
+    @property
+    def waits(self) -> bool:
+        """Whether a `take` may have something to give, or to raise, at once: whatever has come since the last one."""
+        return self._reader.left != 0 or not self._connection.is_open
+
     def take(self) -> bytes:
         """Return what of the body is here already, b"" for nothing. UpstreamFailed, once all before it is taken."""
         reader, mask, stream = self._reader, self._mask, self._stream

@@ -27,6 +27,8 @@ from protocol.wire.http1.messages import NEED_DATA, BadMessage, BodyPart, EndOfB
 _read_chunk_line = CHUNK_LINE.match
 _read_size_line = SIZE_LINE.match
 
+# What ends a body without trailers.
+_LAST_CHUNK = b"0\r\n\r\n"
 # The most that `take_body` takes of chunks in one go.
 _CHUNKS_BYTES = 65536
 _CHUNK_LINE_START_BYTES = 100
@@ -229,9 +231,16 @@ class BodyReader(_ChunkedReader):
         elif step is _ChunkedReader._read_chunk_size:
             if not self._at:
                 # A chunk that has come by itself, as the events of a stream do: half of what one among others costs.
-                data = _only_chunk(self._data)
+                came = self._data
+                is_end = came.endswith(_LAST_CHUNK)
+                before = came[: -len(_LAST_CHUNK)] if is_end else came
+                data = _only_chunk(before)
+                if is_end and (data or not before):
+                    self._step = MessageBuffer._paused
+                    self._data, self._at, self._searched = b"", 0, 0
+                    return data
                 if data:
-                    self._at = len(self._data)
+                    self._at = len(came)
                     return data
             data = self._take_chunks()
             if data and (self._at == len(self._data) or len(data) >= _CHUNKS_BYTES):
