@@ -209,6 +209,15 @@ def test_reads_all_but_the_last_text_as_it_is_whoever_sends_it(seed):
         assert request.json() == whole
 
 
+def test_what_a_backend_makes_of_one_chat_is_not_said_by_the_next():
+    forms = ChatForms()
+    for text in ("one", "two", "three"):
+        request = make_request("POST", "/v1/chat/completions")
+        request.body = chat(text)
+        assert forms.read(request)["model"] == "gpt-4o"
+        request.json()["model"] = "another"
+
+
 def test_a_form_is_looked_for_in_few_of_chats_that_have_nothing_in_common():
     forms, looked_at = ChatForms(), []
     for number in range(1000):

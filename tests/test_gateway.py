@@ -7,6 +7,7 @@ import gzip
 import hashlib
 import http.client
 import json
+import random
 import re
 import threading
 
@@ -383,6 +384,58 @@ class Waits:
 
     def settle(self, claims, units, at, places=()):
         """Forget it."""
+
+
+class NoRoutes:
+    def backends_for(self, model):
+        raise ApiError(404, "nobody")
+
+
+def make_gateway(answer):
+    books = Books(Waits(), None, lambda: 1_700_000_000.0, lambda: 1.0, Metrics())
+    return Gateway(
+        lambda request: Endpoint(answer, "chat"), NoRoutes(), books, Rules(), read_keys_file(KEYS, "keys.ini"),
+        hides_keys=False, instance="x", max_body=10**6,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("key", [ALICE, BOB])
+def test_a_chat_is_counted_in_the_same_way_whatever_came_before_it(seed, key):
+    """Each is asked for at a gateway that has seen many others, and at one that has seen none."""
+    chance, seen = random.Random(seed), []
+
+    def answer(request):
+        charge = request.charge
+        seen.append((charge.terms.asked, charge._reserved, charge._wants_usage, request.body, request.json()))
+        return Response(200, b"", b"{}")
+
+    async def told(gateway, body, path):
+        fields = Fields([("authorization", f"Bearer {key}"), ("content-type", "application/json")])
+        request = Request(RequestHead("POST", path, 1, fields), "id", "127.0.0.1")
+        request.body = body
+        try:
+            await (endpoints.setdefault((gateway, path), gateway.route(request))).answer(request)
+        except ApiError as exc:
+            return exc.status, exc.message
+        return seen.pop()
+
+    async def run():
+        old = make_gateway(answer)
+        for _ in range(120):
+            text = chance.choice(["Hello", "Hello, how are you?", "", 'say "no"', "x" * 5000, "gpt-4o"])
+            more = chance.choice([
+                {}, {}, {}, {"max_tokens": 30}, {"max_tokens": 40, "n": 2}, {"stream": True}, {"MODEL": "o3"}, {"model": "o3"},
+                {"model": 3}, {"model": ALICE}, {"stream": True, "stream_options": {"include_usage": True}},
+            ])  # fmt: skip
+            body = json.dumps(
+                {"model": "gpt-4o-mini", "messages": [{"role": "user", "content": text}], **more}
+            ).encode()
+            path = chance.choice(["/v1/chat/completions", "/"])
+            assert await told(old, body, path) == await told(make_gateway(answer), body, path)
+
+    endpoints = {}
+    asyncio.run(run())
 
 
 @pytest.mark.parametrize("size", [10, 100_000])

@@ -86,24 +86,26 @@ class ChatForms:
     them, and then in each 64th: so chats that have nothing in common are read in hardly more time.
     """
 
-    __slots__ = ("_body", "_form", "_formless")
+    __slots__ = ("_form", "_formless", "body")
 
     def __init__(self) -> None:
         self._form: ChatForm | None = None
-        self._body: JsonObject = {}
         self._formless = 0
+        #: What chats of the form say, that one object for all of them. Nobody may change it.
+        self.body: JsonObject = {}
 
     def read(self, request: Request) -> typing.Any:
         """Return what `request.json` does, perhaps with another text in a chat's last message."""
         form, data = self._form, request.body
         if form is not None and form.text(data) is not None:
-            return self._body
+            return self.body
         value = request.json()
         self._formless = count = self._formless + 1
         if (not count & (count - 1) or not count % _FORMLESS_A_LOOK) and _says_a_text(value):
             around = around_last_text(data, value)
             if around is not None:
-                self._form, self._body = ChatForm(*around), value
+                # Read anew: whoever answers this request may change what was read for it.
+                self._form, self.body = ChatForm(*around), parse_json(data)
         return value
 
 

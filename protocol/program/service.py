@@ -9,6 +9,7 @@ import time
 import typing
 
 from protocol.config import Settings
+from protocol.deadline import clock_of
 from protocol.exchange import Answer, AsksUpstream, Backend, Endpoint, Request, Response, UpstreamState
 from protocol.held_bytes import HeldBytes
 from protocol.instrument.gate import Gate, Instrument
@@ -195,7 +196,7 @@ class Service:
                 call_soon=asyncio.get_running_loop().call_soon if self._owns_process else None,
             )  # fmt: skip
             self._team = team(
-                store, self._spool, self._metrics, clock=time.time, ticks=asyncio.get_running_loop().time,
+                store, self._spool, self._metrics, clock=time.time, ticks=clock_of(asyncio.get_running_loop()),
                 finishes=settings.single["ledger"].on_disconnect == "finish",
             )  # fmt: skip
         return self._team

@@ -171,11 +171,14 @@ class Charge:
             drains = self._books.drains
             if drains is not None:
                 body = drains.finishing(body, self)
-        if self._takes_event and response.status == 200:
-            body = without_usage_event(body)
-        fields = response.fields if not self.limit_fields else _with_limits(response.fields, self.limit_fields)
-        length = None if self._takes_event else response.length
-        return Response(response.status, fields, body, length, response.request_id, response.attempts)
+        if self._takes_event:
+            response.length = None
+            if status == 200:
+                body = without_usage_event(body)
+        response.body = body
+        if self.limit_fields:
+            response.fields = _with_limits(response.fields, self.limit_fields)
+        return response
 
     def took(self, data: bytes) -> None:
         """Learn that a piece of the answer leaves (Witness)."""

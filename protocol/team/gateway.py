@@ -315,7 +315,7 @@ class _Counted:
 
     __slots__ = (
         "_asking", "_caller", "_endpoint", "_free_terms", "_gateway", "_is_plain_json", "_is_usual_chat", "_key",
-        "_terms",
+        "_reckoned", "_terms",
     )  # fmt: skip
 
     def __init__(self, gateway: Gateway, endpoint: Endpoint, caller: Caller, asking: Asking, request: Request) -> None:
@@ -326,6 +326,8 @@ class _Counted:
         self._key = request.key
         self._free_terms = Terms(caller, endpoint.label, gateway.demand(caller, makes_tokens=False))
         self._terms: dict[str, Terms] = {}  # by model
+        # The latest chat of a form that is known, and what was found for it (_look).
+        self._reckoned: tuple[object, Terms, int, bool] = (object(), self._free_terms, 0, False)
         fields = request.fields
         # Nothing stands between it and the backends of its model that could answer in their place.
         self._is_usual_chat = asking.path == "/chat/completions" and request.facts.session is None
@@ -374,8 +376,28 @@ class _Counted:
         Last, whether it is a stream that does not tell its usage unless it is asked to. ApiError 403 where there is no
         answer to be had on any terms.
         """
+        caller = self._caller
+        if self._is_plain_json and request.stream is None and request.body:
+            forms = self._gateway.forms
+            value = forms.read(request) if len(request.body) <= SHORT_BODY else request.json()
+            if value is self._reckoned[0]:
+                _, terms, answer, wants_usage = self._reckoned
+            else:
+                model = self._model_in(value, request)
+                terms, answer, wants_usage = self._look(model, value)
+                if value is forms.body and model in self._terms:
+                    self._reckoned = value, terms, answer, wants_usage
+        else:
+            model, value = self._read(request)
+            terms, answer, wants_usage = self._look(model, value)
+        if not caller.is_charged:
+            return terms, _ITSELF, wants_usage
+        prompt = estimate_prompt(request.body, value)
+        return terms, terms.amounts(prompt, answer or terms.length.usual()), wants_usage
+
+    def _look(self, model: str, value: typing.Any) -> tuple[Terms, int, bool]:
+        """Return what `_reckon` does of a request's JSON, but for the prompt; 0 for an answer of unknown length."""
         caller, asking = self._caller, self._asking
-        model, value = self._read(request)
         terms = self._terms.get(model) or self._find_terms(model)
         if terms.refusal is not None:
             raise terms.refusal.anew()
@@ -385,41 +407,41 @@ class _Counted:
                 raise unreadable(caller.name)  # servers in Go take each for the model
             if asking.is_silent and value.get("stream") and self._gateway.rules.adds_usage:
                 wants_usage = not asks_for_usage(value)
-        if not caller.is_charged:
-            return terms, _ITSELF, wants_usage
-        if tells_later(asking.path, value):
+        if caller.is_charged and tells_later(asking.path, value):
             raise not_counted(caller.name, f"{asking.path}, which answers before its work is done,")
-        answer = most_tokens(value) or terms.length.usual()
-        return terms, terms.amounts(estimate_prompt(request.body, value), answer), wants_usage
+        return terms, most_tokens(value), wants_usage
 
     def _find_terms(self, model: str) -> Terms:
         terms = self._gateway.terms(self._caller, self._endpoint.label, model, self._key)
-        if len(self._terms) < _FEW_TERMS and len(model) <= MOST_CHARACTERS and self._key not in model:
+        if (
+            len(self._terms) < _FEW_TERMS
+            and len(model) <= MOST_CHARACTERS
+            and (not self._key or self._key not in model)
+        ):
             self._terms[model] = terms
         return terms
 
     def _read(self, request: Request) -> tuple[str, typing.Any]:
-        """Return a request's model, and its JSON if that has been read; in a chat, but for its last text."""
+        """Return a request's model, and its JSON if it has any that has been read, where it may be no plain JSON."""
         if request.stream is not None or not request.body:
             return head_model(request), None
         value = None
-        if self._is_plain_json:
-            is_short = len(request.body) <= SHORT_BODY
-            value = self._gateway.forms.read(request) if is_short else request.json()
-            model = value.get("model") if type(value) is dict else ""
-            model = model if type(model) is str else ""
-        else:
-            model = asked_model(request, self._gateway.max_body)
-            kind = body_kind(request.fields)
-            is_counted = self._caller.is_charged and kind != "form"
-            if "content-encoding" in request.fields:
-                if is_counted:
-                    raise unreadable(self._caller.name)
-            elif kind == "json" or (is_counted and begins_as(request.body) == "object"):
-                value = request.json()
-        if not model and self._asking.path == "/chat/completions" and request.path == "/":
-            model = _DOOR_MODEL
-        return model, value
+        model = asked_model(request, self._gateway.max_body)
+        kind = body_kind(request.fields)
+        is_counted = self._caller.is_charged and kind != "form"
+        if "content-encoding" in request.fields:
+            if is_counted:
+                raise unreadable(self._caller.name)
+        elif kind == "json" or (is_counted and begins_as(request.body) == "object"):
+            value = request.json()
+        return model or self._model_in({}, request), value
+
+    def _model_in(self, value: typing.Any, request: Request) -> str:
+        """Return the model that plain JSON names, or the door's where it names none there."""
+        model = value.get("model") if type(value) is dict else ""
+        if (not model or type(model) is not str) and self._asking.path == "/chat/completions" and request.path == "/":
+            return _DOOR_MODEL
+        return model if type(model) is str else ""
 
     def _refused(self, charge: Charge, taken: Drawn) -> ApiError:
         books = self._gateway.books
