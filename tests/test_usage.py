@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import random
 
 import pytest
 
-from protocol.openai.usage import Usage, UsageReader, read_usage
+from protocol.openai.usage import Usage, UsageReader, find_usage, read_usage
 
 CHAT = {
     "prompt_tokens": 19, "completion_tokens": 10, "total_tokens": 29, "prompt_tokens_details": {"cached_tokens": 8},
@@ -92,3 +93,47 @@ def test_little_is_kept_of_what_has_no_end():
     for _ in range(100):
         reader.took(b"x" * 100_000)
     assert len(reader._tail) <= 4096
+
+
+class PlainReader:
+    """Looks for a usage in all that is held, whatever it is."""
+
+    def __init__(self):
+        self.usage = self.total = None
+        self.tail = b""
+
+    def took(self, data):
+        block = self.tail + data
+        found = find_usage(block)
+        if found is not None:
+            self.usage, self.total, end = found
+            block = block[end:]
+        self.tail = block[-4096:]
+
+
+PIECES = [
+    b'"usage":null', b'"usage": {"total_tokens": 7}', b'"usage":{"a":', b'{"prompt_tokens":3,"completion_tokens":4}', b"}",
+    b'"usage"', b' : {"input_tokens":5}', b":", b" ", b'"us', b'age":', b"data: {}\n\n", b"x" * 5000, b'"usage":{}',
+    b'"usage":{"prompt_tokens":19,"completion_tokens":10,"total_tokens":29}', b'\\"usage\\":{"total_tokens":1}',
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(40))
+def test_what_cannot_become_a_usage_is_let_go_of_without_loss(seed):
+    chance = random.Random(seed)
+    for _ in range(60):
+        data = b"".join(chance.choices(PIECES, k=chance.randint(1, 9)))
+        reader, plain, at = UsageReader(), PlainReader(), 0
+        while at < len(data):
+            size = chance.choice([1, 2, 7, 30, 6000])
+            for one in (reader, plain):
+                one.took(data[at : at + size])
+            at += size
+            assert (reader.usage, reader.total) == (plain.usage, plain.total)
+
+
+def test_of_events_without_a_usage_nothing_is_held():
+    reader = UsageReader()
+    for _ in range(100):
+        reader.took(b'data: {"choices":[{"delta":{"content":"word"}}],"usage":null}\n\n')
+    assert len(reader._tail) < len(b'"usage"')

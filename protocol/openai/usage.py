@@ -14,6 +14,8 @@ import typing
 
 _USAGE = b'"usage"'
 _OBJECT = re.compile(rb"\s*:\s*\{")
+# What may yet become a usage: OpenAI's events have "usage":null in all others.
+_BEGUN = re.compile(rb'"usage"\s*(?:\Z|:\s*(?:\Z|\{))')
 _decode = json.JSONDecoder().raw_decode
 # Chats, as OpenAI and most others send them: events without spaces, objects with lines of their own. 1 µs instead of 8
 # (CPython 3.11).
@@ -39,6 +41,10 @@ class Usage(typing.NamedTuple):
     reasoning: int = 0
 
 
+# A named tuple's own constructor is a Python function, and takes twice as long.
+_new_usage: typing.Callable[[typing.Type[Usage], typing.Tuple[int, int, int, int]], Usage] = tuple.__new__
+
+
 class UsageReader:
     """Reads an answer's body piece by piece; what it holds is bounded.
 
@@ -55,11 +61,15 @@ class UsageReader:
     def took(self, data: bytes) -> None:
         """Read a piece of the body."""
         block = self._tail + data if self._tail else data
-        found = find_usage(block)
-        if found is not None:
-            self.usage, self.total, end = found
-            block = block[end:]
-        self._tail = block[-_KEPT:]
+        if _USAGE in block:
+            found = find_usage(block)
+            if found is not None:
+                self.usage, self.total, end = found
+                block = block[end:]
+            if _BEGUN.search(block) is not None:
+                self._tail = block[-_KEPT:]
+                return
+        self._tail = block[1 - len(_USAGE) :]
 
 
 def find_usage(block: bytes) -> tuple[Usage, int, int] | None:
@@ -67,9 +77,11 @@ def find_usage(block: bytes) -> tuple[Usage, int, int] | None:
     at = block.rfind(_USAGE)
     usual = _USUAL.match(block, at) if at >= 0 else None
     if usual is not None:
-        prompt, completion, total, cached, reasoning = [int(count or 0) for count in usual.groups()]
-        usage = Usage(prompt, min(cached, prompt), completion, min(reasoning, completion))
-        return usage, total, usual.end()
+        prompt, completion, total, cached, reasoning = usual.groups()
+        read, said = int(prompt), int(completion)
+        cached = min(int(cached), read) if cached else 0
+        reasoning = min(int(reasoning), said) if reasoning else 0
+        return _new_usage(Usage, (read, cached, said, reasoning)), int(total), usual.end()
     for _ in range(_MOST_OTHERS):
         if at < 0:
             break

@@ -126,14 +126,11 @@ def _without_begun(lines: typing.Sequence[bytes]) -> typing.Sequence[bytes]:
     """Return the lines but those of calls that began, and whose end is among them."""
     if not any(line.startswith(_OPENS) for line in lines):
         return lines
-    ended = {_quoted_id(line) for line in lines if line.startswith(_CLOSES)} - {b""}
-    return [line for line in lines if not line.startswith(_OPENS) or _quoted_id(line) not in ended]
-
-
-def _quoted_id(line: bytes) -> bytes:
-    """Return the id of a line as it is written there, b"" for one that would have to be decoded to be known."""
-    id = line[len(_OPENS) : line.find(b'"', len(_OPENS))]
-    return b"" if b"\\" in id else id
+    # Ids as they are written there; one that ends with a backslash goes on behind a quotation mark of its own.
+    at = len(_OPENS)
+    ids = {line[at : line.find(b'"', at)] for line in lines if line.startswith(_CLOSES)}
+    ended = {id for id in ids if id[-1:] != b"\\"}
+    return [line for line in lines if not line.startswith(_OPENS) or line[at : line.find(b'"', at)] not in ended]
 
 
 # A named tuple's own constructor is a Python function, and takes twice as long.
