@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from protocol.dashscope.mapping.messages import _Mapper, mentions_json, native_messages, plain_messages
+from protocol.dashscope.mapping.messages import _Mapper, mentions_json, native_messages, plain_talk
 from protocol.dashscope.mapping.parts import has_media_parts
 from protocol.errors import ApiError
 
@@ -273,7 +273,7 @@ def test_a_talk_in_plain_texts_is_mapped_as_any_other(seed: int, multimodal: boo
             each: object = _Mapper(multimodal, one_system=True).map_all(talk, ())
         except ApiError:
             each = None
-        plain = plain_messages(talk, multimodal)
-        assert plain is None or plain == each
+        plain = plain_talk(talk)
+        assert plain is None or native_messages(talk, multimodal) == each
         is_plain = all(message["content"] in contents[:4] and len(message) == 2 for message in talk)
         assert (plain is not None) == (is_plain and {message["role"] for message in talk} <= set(roles[:5]))

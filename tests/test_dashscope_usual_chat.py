@@ -18,7 +18,6 @@ from protocol.dashscope.mapping.chat import plan_chat
 from protocol.dashscope.mapping.usual_chat import UsualChat, usual_chat
 from protocol.errors import ApiError
 from protocol.exchange import Request
-from protocol.openai.chat_form import MOST_BYTES, around_last_text
 from protocol.wire.json_text import parse_json
 
 CHAT = "/v1/chat/completions"
@@ -64,128 +63,174 @@ MEMBERS: dict[str, dict[str, Any]] = {
         "stop": ["a", "Be brief."],
     },
     "extensions": {"enable_search": True, "top_k": 3, "translation_options": {"source_lang": "auto"}},
-    "one endpoint for all": {"model": "qwen3-vl-plus"},
+    "a model whose endpoint takes parts": {"model": "qwen3-vl-plus"},
     "farui": {"model": "farui-plus", "max_tokens": 9999},
-    "a talk": {"messages": [SYSTEM, {"role": "user", "content": "租约"}, {"role": "assistant", "content": "a"}] * 2},
+    "nearly too much around the messages": {"user": "u" * 900},
+    "odd names": {"user": '"messages": [7]', "metadata": {"messages": [{"role": "user"}]}, "租约": None},
 }
-MEMBERS["a talk"]["messages"].append({"role": "user", "content": "租约"})
+
+USER, MODEL = {"role": "user", "content": "one"}, {"role": "assistant", "content": "two"}
+TALKS: dict[str, list[Any]] = {
+    "one": [USER],
+    "some turns": [SYSTEM, USER, MODEL, USER],
+    "two systems": [SYSTEM, USER, {"role": "developer", "content": "Be long."}],
+    "the model last": [USER, MODEL],
+    "escapes": [{"role": "user", "content": '"\\\b\f\n\r\t\0\x7f/ \u2028'}],
+    "wide": [{"content": "日本語 と 😀", "role": "user"}],
+    "half a surrogate pair": [{"role": "user", "content": "\ud83d"}],
+    "JSON": [{"role": "user", "content": json.dumps({"model": "x", "messages": [USER]})}],
+    "long": [{"role": "user", "content": "a " * 20_000}],
+}
+
+#: Messages that are no plain texts, or not to be sent.
+OTHER_TALKS: dict[str, Any] = {
+    "none": [],
+    "null": None,
+    "a text": "one",
+    "a number": 7,
+    "an object": USER,
+    "an empty text": [{"role": "user", "content": ""}],
+    "an empty system": [{"role": "system", "content": ""}, USER],
+    "no content": [{"role": "user", "content": None}],
+    "a part": [{"role": "user", "content": [{"type": "text", "text": "one"}]}],
+    "a picture": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "https://a.invalid"}}]}],
+    "a name": [{**USER, "name": "n"}],
+    "a mark": [{**USER, "cache_control": {"type": "ephemeral"}}],
+    "a tool's": [{"role": "tool", "tool_call_id": "c", "content": "one"}],
+    "another role": [{"role": "other", "content": "one"}],
+    "no object": [USER, 7],
+    "deep": json.loads("[" * 90 + "]" * 90),
+    "a URL of the store": [{"role": "user", "content": "oss://a/b"}],
+    "a URL of the store in the system": [{"role": "system", "content": "oss://a/b"}, USER],
+}
 
 
 @pytest.mark.parametrize("members", MEMBERS.values(), ids=MEMBERS)
-def test_writes_what_the_ordinary_way_writes(members: dict[str, Any]) -> None:
-    data = chat("two words", **members)
-    form = form_in(data)
+@pytest.mark.parametrize("is_ascii", [True, False])
+def test_writes_what_the_ordinary_way_writes(members: dict[str, Any], is_ascii: bool) -> None:
+    def asked(talk: Any) -> bytes:
+        body = {**json.loads(chat("one", **members)), "messages": talk}
+        return json.dumps(body, ensure_ascii=is_ascii).encode("utf-8", "backslashreplace")
+
+    form = form_in(asked([USER]))
     assert form is not None
-    before, said, after = data.rpartition(json.loads(data)["messages"][-1]["content"].encode())
-    for text in (said.decode(), "a", " ", "x\x7fy", "日本語 と 😀", "{}", "a" * 5000, "oss", "json"):
-        other = before + text.encode() + after
-        assert form.native_body(other) == in_the_ordinary_way(other) != b"", text
+    for name, talk in {**TALKS, **OTHER_TALKS}.items():
+        body = form.native_body(asked(talk))
+        assert body == (b"" if name in OTHER_TALKS else in_the_ordinary_way(asked(talk))), name
+    assert all(in_the_ordinary_way(asked(talk)) for talk in TALKS.values())
 
 
 OTHERS = {
     "another member": chat("one", seed=1),
+    "another number": chat("one", temperature=0.5),
+    "a number written otherwise": chat("one", temperature=0.70),
     "another model": chat("one").replace(b"qwen-plus", b"qwen-plut"),
-    "another system message": chat("one").replace(b"Be brief.", b"Be long."),
-    "one message more": chat("one").replace(b"}]", b'}, {"role": "user", "content": "two"}]'),
-    "an empty text": chat(""),
-    "a quotation mark": chat('say "no"'),
-    "an escape": chat("two\nlines"),
+    "another order": json.dumps({"messages": [USER], "model": "qwen-plus", "temperature": 0.7}).encode(),
+    "messages twice": chat("one").replace(b'"messages"', b'"messages": [], "messages"'),
+    "no JSON": chat("one").replace(b"]", b",]"),
+    "a value that is none": chat("one").replace(b'"one"', b"NaN"),
+    "a number that is too long": chat("one").replace(b'"one"', b"9" * 5000),
+    "two values": chat("one").replace(b"}]", b"}] []"),
+    "a comma before": chat("one").replace(b"[{", b", [{"),
     "a control character": chat("one").replace(b"one", b"o\x1fe"),
     "no UTF-8": chat("one").replace(b"one", b"o\xffe"),
-    "half a surrogate pair": chat("\ud800"),
     "half a surrogate pair in UTF-8": chat("one").replace(b"one", b"\xed\xa0\x80"),
-    "a URL of the store": chat("oss://a/b"),
+    "an escape that is none": chat("one").replace(b"one", b"\\x"),
+    "nested deeply": chat("one").replace(b'"one"', b"[" * 50_000 + b"]" * 50_000),
     "cut short": chat("one")[:-1],
     "one byte more": chat("one") + b" ",
     "nothing": b"",
-    "long": chat("one " * (MOST_BYTES // 4)),
 }
 
 
-@pytest.mark.parametrize("data", OTHERS.values(), ids=OTHERS)
-def test_what_has_another_form_goes_the_ordinary_way(data: bytes) -> None:
+@pytest.mark.parametrize("name", OTHERS)
+def test_what_has_another_form_goes_the_ordinary_way(name: str) -> None:
     form = form_in(chat("one"))
-    assert form is not None and form.native_body(data) == b""
+    assert form is not None and form.native_body(OTHERS[name]) == b""
 
 
 def test_beginning_and_end_do_not_overlap() -> None:
-    data = chat("one")
+    data = b'{"model":"qwen-plus","messages":[{"role":"user","content":"a"}],"user":"b"}'
     form = form_in(data)
     assert form is not None
-    start, _, end = data.partition(b"one")
-    for size in range(1, 4):
+    start, end = data[: data.index(b"[")], data[data.index(b"]") + 1 :]
+    for size in range(1, len(end)):
         assert form.native_body(start + end[size:]) == form.native_body(start[:-size] + end) == b""
 
 
-#: Chats whose calls depend on what the last message says, or say it in another way.
+#: Chats whose calls depend on what the messages say, or whose messages stand where that cannot be told.
 FORMLESS = {
     "tools": chat("a", tools=[{"type": "function", "function": {"name": "f"}}]),
     "JSON, in a prompt that must have the word": chat("a", response_format={"type": "json_object"}),
     "native parameters": chat("a", parameters={"seed": 1}),
     "modalities": chat("a", modalities=["text"]),
     "several calls": chat("a", model="qwen-turbo", n=2),
-    "a model that takes one message": chat("a", model="qwen-mt-plus"),
+    "a model that takes one message": chat("a", model="qwen-mt-plus", messages=[USER]),
     "a model that takes documents": chat("a", model="qwen-long"),
-    "a last word of the system": chat(
-        "a", messages=[{"role": "user", "content": "b"}, {"role": "system", "content": "a"}]
-    ),
-    "a last word of the model": chat(
-        "a", messages=[{"role": "user", "content": "b"}, {"role": "assistant", "content": "a"}]
-    ),
     "parts": chat("a", messages=[{"role": "user", "content": [{"type": "text", "text": "a"}]}]),
-    "parts before": chat(
-        "a", messages=[{"role": "user", "content": [{"type": "text", "text": "a"}]}, {"role": "user", "content": "a"}]
-    ),
     "a message with a name": chat("a", messages=[{"role": "user", "content": "a", "name": "b"}]),
-    "a URL of the store elsewhere": chat(
-        "a", messages=[{"role": "user", "content": "oss://a"}, {"role": "user", "content": "a"}]
-    ),
-    "an escape": chat("a\n"),
-    "a text that is a name, too": b'{"model":"qwen-plus","messages":[{"role":"user","content":"user"}],"user":"user"}',
-    "a text that is a parameter, too": chat("END", stop="END"),
-    "a text that is a parameter, too, said before": (
-        b'{"stop":"END","model":"qwen-plus","messages":[{"role":"user","content":"END"}]}'
-    ),
-    "a text that is said twice": b'{"model":"qwen-plus","messages":[{"role":"user","content":"a","content":"a"}]}',
-    "an escaped text, and the same as a name": b'{"model":"qwen-plus","messages":[{"role":"user","content":"\\u0061"}],"user":"a"}',
-    "a long chat": chat("a " * (MOST_BYTES // 2)),
+    "a URL of the store in a parameter": chat("a", translation_options={"domains": "oss://a"}),
+    "much around the messages": chat("a", user="u" * 1000),
+    "the name in many places": chat("a", metadata=[{"messages": []}] * 9).replace(b'"messages"', b'"m"', 1)[:-1]
+    + b', "messages": [{"role": "user", "content": "a"}]}',
+    "a name with an escape": chat("a").replace(b'"messages"', b'"mess\\u0061ges"'),
 }
 
 
-@pytest.mark.parametrize("data", FORMLESS.values(), ids=FORMLESS)
-def test_a_form_is_not_found_or_holds(data: bytes) -> None:
-    form = form_in(data)
-    if form is not None:
-        found = around_last_text(data, parse_json(data))
-        assert found is not None
-        for text in (b"z", b"y z", b"json", "日本".encode()):
-            other = found[0] + text + found[1]
-            assert form.native_body(other) == in_the_ordinary_way(other) != b""
+@pytest.mark.parametrize("name", FORMLESS)
+def test_no_form_is_found_where_it_might_not_hold(name: str) -> None:
+    assert in_the_ordinary_way(FORMLESS[name]) or name == "several calls"
+    assert form_in(FORMLESS[name]) is None
 
 
-def test_few_of_these_have_a_form() -> None:
-    found = [name for name, data in FORMLESS.items() if form_in(data) is not None]
-    assert set(found) <= {"a text that is said twice", "a text that is a name, too"}
+def test_a_form_is_found_behind_other_messages() -> None:
+    for data in (
+        b'{"metadata":{"messages":[]},"model":"qwen-plus","messages":[{"role":"user","content":"a"}]}',
+        b'{"user":"\\"messages\\":[]","model":"qwen-plus","messages" : [{"role":"user","content":"a"}] , "seed":1}',
+        b'{"model":"qwen-plus","messages":[],"messages":[{"role":"user","content":"\\"messages\\":"}]}',
+        b'\xef\xbb\xbf{"messages":\r\n[{"role":"user","content":"a"}]\t,"model":"qwen-plus"}\n',
+    ):
+        form = form_in(data)
+        assert form is not None
+        other = data.replace(b'[{"role"', b'[{"content":"b","role":"system"},{"role"')
+        assert form.native_body(other) == in_the_ordinary_way(other) != b""
 
 
 def test_a_form_writes_as_the_ordinary_way_whatever_comes() -> None:
     """Chats of a form with bytes changed at random: the call that it gives is the ordinary one."""
     chance = random.Random(5)
     given = 0
-    for text in ("two words", "a", "qwen-plus", "日本 語", "0.7"):
-        data = chat(text, stream=True, user="u", temperature=0.7)
+    for name, talk in TALKS.items():
+        if name == "long":
+            continue
+        data = chat("", messages=talk, stream=True, user="u", temperature=0.7)
         form = form_in(data)
         assert form is not None
-        for _ in range(3000):
+        for _ in range(1500):
             changed = bytearray(data)
             for _ in range(chance.randrange(1, 3)):
                 at = chance.randrange(len(changed))
-                some = chance.choice((b'"', b"\\", b"}", b" ", b"x", b"\xc3", b"\n", b",", b"0", b"\x7f"))
-                changed[at : at + chance.randrange(2)] = some
+                texts = (
+                    b'"',
+                    b"\\",
+                    b"}",
+                    b" ",
+                    b"x",
+                    b"\xc3",
+                    b"\n",
+                    b",",
+                    b"0",
+                    b"\x7f",
+                    b"[",
+                    b"{",
+                    b"]",
+                    b"\\u00e9",
+                )
+                changed[at : at + chance.randrange(2)] = chance.choice(texts)
             body = form.native_body(bytes(changed))
             assert body in (b"", in_the_ordinary_way(bytes(changed)))
             given += body != b""
-    assert given > 200
+    assert given > 500
 
 
 # ---- through the server ---------------------------------------------------------------------------------------------
@@ -223,7 +268,7 @@ def test_a_form_is_found_in_a_chat_and_used_for_the_next(stream: bool) -> None:
             others = [
                 await house.post(CHAT, chat(text, stream=stream)) for text in ("two words", "三", "one", 'an "escape"')
             ]
-            assert asked.were_read() == [True, False, False, False, True]
+            assert asked.were_read() == [True, False, False, False, False]
             assert all((other.status, other.body) == (200, first.body) for other in others)
             for received, text in zip(native.received, ("one", "two words", "三", "one", 'an "escape"')):
                 assert received.body == in_the_ordinary_way(chat(text, stream=stream))
@@ -367,9 +412,33 @@ def test_another_form_is_found_in_time() -> None:
         asked = Asked()
         async with Native({TEXT: GOOD}) as native, translator(native, on_request=asked.note) as house:
             await house.post(CHAT, chat("one"))
-            for _ in range(18):
+            for _ in range(34):
                 await house.post(CHAT, chat("one", seed=1))
-            assert asked.were_read() == [True] * 17 + [False] * 2
+            assert asked.were_read() == [True] * 33 + [False] * 2
+
+    run(main)
+
+
+def test_a_long_chat_is_read_in_turns_though_the_form_fits() -> None:
+    async def main() -> None:
+        asked = Asked()
+        async with Native({TEXT: GOOD}) as native, translator(native, on_request=asked.note) as house:
+            for text in ("one", "a " * 30_000, "a " * 40_000):
+                assert (await house.post(CHAT, chat(text))).status == 200
+            assert asked.were_read() == [True, False, True]
+
+    run(main)
+
+
+def test_forms_keep_to_the_operators_endpoints() -> None:
+    async def main() -> None:
+        asked = Asked()
+        options = {"endpoints": "qwen-plus = multimodal"}
+        async with Native({MULTIMODAL: GOOD}) as native, translator(native, on_request=asked.note, **options) as house:
+            for text in ("one", "two"):
+                assert (await house.post(CHAT, chat(text))).status == 200
+            assert asked.were_read() == [True, False]
+            assert texts_of(native) == [[{"text": "one"}], [{"text": "two"}]]
 
     run(main)
 
@@ -378,9 +447,9 @@ def test_few_forms_are_kept() -> None:
     async def main() -> None:
         asked = Asked()
         async with Native({TEXT: GOOD}) as native, translator(native, on_request=asked.note) as house:
-            keys = [f"sk-caller-{number:010}" for number in range(65)]
-            for key in [*keys, keys[0], keys[64]]:
+            keys = [f"sk-caller-{number:010}" for number in range(257)]
+            for key in [*keys, keys[0], keys[256]]:
                 await house.post(CHAT, chat("one"), authorization=f"Bearer {key}")
-            assert asked.were_read() == [True] * 66 + [False]
+            assert asked.were_read() == [True] * 258 + [False]
 
     run(main)

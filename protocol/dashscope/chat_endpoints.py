@@ -38,8 +38,8 @@ from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.sse import DONE_EVENT
 
 # Of so many chats of a caller that have no form, or another one, one is looked at for its own.
-_CHATS_A_LOOK = 16
-_MOST_FORMS = 64  # of at most 16 kB
+_CHATS_A_LOOK = 32
+_MOST_FORMS = 256
 
 #: Makes the coroutine that awaits an attempt for a caller, and gives its answer or error the last touch.
 Finish = typing.Callable[[Caller, Attempt], typing.Coroutine[typing.Any, typing.Any, Response]]
@@ -79,8 +79,10 @@ class ChatEndpoints:
     def create_chat_completion(self, request: Request, caller: Caller) -> Answer:
         """Answer `POST /chat/completions`."""
         usual = caller.kind.usual_chat
-        native_body = b"" if usual is None else usual.native_body(request.body)
-        if usual is None or not native_body:
+        if usual is None or len(request.body) > LONG_BODY:
+            return self._begin(request, caller, legacy=False)
+        native_body = usual.native_body(request.body)
+        if not native_body:
             return self._begin(request, caller, legacy=False)
         plan = usual.plan
         connection = self._client.begin_usual(plan.calls[0], native_body, caller)

@@ -25,7 +25,7 @@ from protocol.dashscope.mapping.forcing import (
     say_in_words,
 )
 from protocol.dashscope.mapping.learned import NOTHING_LEARNED, Learned
-from protocol.dashscope.mapping.messages import native_messages, plain_messages
+from protocol.dashscope.mapping.messages import native_messages
 from protocol.dashscope.mapping.models import (
     ENDPOINT_PATHS,
     MULTIMODAL_ENDPOINT,
@@ -204,17 +204,13 @@ def plan_chat(
     )
 
 
-def says_texts_alone(request: typing.Mapping[str, typing.Any]) -> bool:
-    """Tell whether a chat that could be planned ends with a user's text on which nothing else in its calls depends.
-
-    That holds for all texts that are not empty.
-    """
-    messages = request["messages"]
+def says_a_talk_as_it_is(request: typing.Mapping[str, typing.Any]) -> bool:
+    """Tell whether calls for a chat have a `plain_talk` in it as it is, and nothing else in them depends on that."""
+    traits = traits_of(request["model"])
     return (
         _FIELDS_BESIDE_TEXTS.isdisjoint(request)
-        and not traits_of(request["model"]).takes_documents_as_system
-        and plain_messages(messages, multimodal=False) is not None
-        and messages[-1]["role"] == "user"
+        and not traits.takes_one_message
+        and not traits.takes_documents_as_system
     )
 
 

@@ -37,17 +37,19 @@ def native_messages(
     Several system messages are joined to one, which comes first. Without `one_system` each stays where it is, and the
     notes go to the first that is no reference to files. Raises the 400 that names the message and the part at fault.
     """
-    plain = None if system_notes or not one_system else plain_messages(messages, multimodal)
-    return _Mapper(multimodal, one_system).map_all(messages, system_notes) if plain is None else plain
+    talk = None if system_notes or not one_system else plain_talk(messages)
+    if talk is None:
+        return _Mapper(multimodal, one_system).map_all(messages, system_notes)
+    return [{"role": role, "content": [{"text": text}] if multimodal else text} for role, text in talk]
 
 
-def plain_messages(messages: typing.Sequence[object], multimodal: bool) -> list[JsonObject] | None:
-    """Return the messages of a talk in plain texts, as nearly all are; None for any other.
+def plain_talk(messages: typing.Sequence[object]) -> list[tuple[str, str]] | None:
+    """Return roles and texts of a talk in plain texts, as nearly all are, with one system; None for any other.
 
-    It is what the _Mapper makes of them, in a third of the time.
+    They are what the _Mapper makes of the messages, in a third of the time.
     """
     instructions: list[str] = []
-    mapped: list[JsonObject] = []
+    talk: list[tuple[str, str]] = []
     for message in messages:
         if type(message) is not dict or len(message) != 2:
             return None
@@ -55,15 +57,14 @@ def plain_messages(messages: typing.Sequence[object], multimodal: bool) -> list[
         if type(text) is not str or not text:
             return None
         if role == "user" or role == "assistant":
-            mapped.append({"role": role, "content": [{"text": text}] if multimodal else text})
+            talk.append((role, text))
         elif role == "system" or role == "developer":
             instructions.append(text)
         else:
             return None
     if instructions:
-        text = _SYSTEM_SEPARATOR.join(instructions)
-        mapped.insert(0, {"role": "system", "content": [{"text": text}] if multimodal else text})
-    return mapped
+        talk.insert(0, ("system", _SYSTEM_SEPARATOR.join(instructions)))
+    return talk
 
 
 def mentions_json(messages: typing.Sequence[object]) -> bool:
