@@ -983,7 +983,7 @@ def all_of(head: RequestHead | ResponseHead) -> tuple[object, ...]:
     said = [
         name
         for name in (*MessageHead.__slots__, *type(head).__slots__)
-        if name not in ("_fields", "_lines", "facts", "form")
+        if name not in ("_fields", "_lines", "facts", "written")
     ]
     return (*(getattr(head, name) for name in said), lines)
 
@@ -1259,14 +1259,20 @@ CLIENT = [
 ]
 
 
-def test_a_template_with_its_values_is_the_head() -> None:
+def test_the_lines_that_pass_are_a_pattern_for_the_values() -> None:
     heads = read_heads(*(data + b"a" * length_of(data) for data in CLIENT), memo=RequestMemo(dict, TELLING))
-    assert [head.form is not None for head in heads] == [False, False, True, True]
-    for data, head in zip(CLIENT[2:], heads[2:]):
-        assert head.form is not None
-        template = head.form.template().replace(b"%", b"%%").replace(b"\0", b"%b")
-        assert template % head.values() == data
-        assert head.lines == data[:-4].split(b"\r\n")
+    assert [head.written is not None for head in heads] == [False, False, True, True]
+    chance = random.Random(2)
+    for head in heads[2:]:
+        assert head.written is not None
+        form, values = head.written
+        for _ in range(20):
+            passes = [chance.random() < 0.5 for _ in head.lines]
+            passing = [line for line, goes_on in zip(head.lines, passes) if goes_on]
+            assert form.pattern(passes) % tuple(values) == b"\r\n".join(passing)
+        found = [form.place(number) for number in range(len(head.lines))]
+        assert [line.partition(b":")[2] for line, place in zip(head.lines, found) if place >= 0] == values
+        assert sorted(place for place in found if place >= 0) == list(range(len(values)))
 
 
 def in_form(memo: RequestMemo | ResponseMemo, data: bytes) -> object:

@@ -149,7 +149,7 @@ def test_a_plan_by_a_form_is_the_one_for_its_head(name: str) -> None:
             except BadMessage:
                 break
             assert isinstance(head, RequestHead)
-            by_form += head.form is not None
+            by_form += head.written is not None
             alone = request(memo(), "/v1/chat/completions?a=%b", *pairs)
             assert said(plan_by(known, Request(head, "id", "-"))) == said(plan_by(planner(**OPTIONS[name]), alone))
             while reader.next_event() is not PAUSED:

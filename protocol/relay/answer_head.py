@@ -8,7 +8,7 @@ import re
 from protocol.relay.header_rules import goes_to_client, has_usual_connection, response_fields
 from protocol.relay.locations import LOCATION_FIELDS, Locations
 from protocol.upstream.answer import AnswerFacts, is_coded
-from protocol.wire.http1.messages import ResponseHead, read_pairs
+from protocol.wire.http1.messages import ResponseHead, WrittenForm, read_pairs
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.masking import Mask
 
@@ -30,11 +30,13 @@ class AnswerKind:
 
     `tells_coding` says that the head speaks of a Content-Encoding, `is_coded` that the body is under one. `is_usual`
     says that the lines go on as they came, which `passes` chooses by their places: between `opening` and `closing`.
-    `id_at` is the place of the request id, 0 for none.
+    `id_at` is the place of the request id, 0 for none. For heads of one `form` all of these lines are in `pattern`,
+    which takes the head's values; `id_place` tells which of them is the id, -1 where that is in the form: `id_said`.
     """
 
     __slots__ = (
-        "closing", "id_at", "is_coded", "is_events", "is_json", "is_usual", "opening", "passes", "tells_coding",
+        "closing", "form", "id_at", "id_place", "id_said", "is_coded", "is_events", "is_json", "is_usual", "opening",
+        "passes", "pattern", "tells_coding",
     )  # fmt: skip
 
     def __init__(self, head: ResponseHead) -> None:
@@ -57,6 +59,17 @@ class AnswerKind:
         apart = _SOUGHT_FIELDS | ({"x-request-id", "x-accel-buffering"} if self.is_events else {"x-request-id"})
         self.passes = (False, *(goes_to_client(name) and name not in apart for name in names))
         self.closing = (b"\r\n" if any(self.passes) else b"") + (_UNBUFFERED if self.is_events else b"")
+        self.form: WrittenForm | None = None
+        self.pattern = self.id_said = b""
+        self.id_place = -1
+
+    def use_form(self, head: ResponseHead, form: WrittenForm) -> None:
+        """Let the pattern be for heads of this form, of which `head` is one."""
+        opening, closing = (text.replace(b"%", b"%%") for text in (self.opening, self.closing))
+        self.form = form
+        self.pattern = b"%b%b%b" % (opening, form.pattern(self.passes), closing)
+        self.id_said = head.lines[self.id_at][_AFTER_ID_NAME:] if self.id_at else b""
+        self.id_place = form.place(self.id_at) if self.id_at else -1
 
 
 class AnswerHead:
@@ -98,9 +111,18 @@ class AnswerHeads:
     def _read_new(self, head: ResponseHead) -> AnswerHead:
         kind, mask = self.kind(head), self._mask
         if kind.is_usual:
-            lines = head.lines
-            block = b"%b%b%b" % (kind.opening, b"\r\n".join(itertools.compress(lines, kind.passes)), kind.closing)
-            value = lines[kind.id_at][_AFTER_ID_NAME:].strip(b" \t") if kind.id_at else b""
+            if head.written is not None:
+                # A fifth of what a usual answer costs, where its head has 16 lines with six values.
+                form, values = head.written
+                if kind.form is not form:
+                    kind.use_form(head, form)
+                block = kind.pattern % tuple(values)
+                value = (kind.id_said if kind.id_place < 0 else values[kind.id_place]).strip(b" \t")
+            else:
+                lines = head.lines
+                passing = b"\r\n".join(itertools.compress(lines, kind.passes))
+                block = b"%b%b%b" % (kind.opening, passing, kind.closing)
+                value = lines[kind.id_at][_AFTER_ID_NAME:].strip(b" \t") if kind.id_at else b""
             request_id = value.decode("latin-1")
             # One look at all lines spares nearly every answer a look at each value.
             if (not kind.id_at or _PRINTABLE_ID.fullmatch(request_id)) and (

@@ -93,23 +93,18 @@ class Plan:
         passing = b"\r\n".join(itertools.compress(lines, self.passes))
         return self._sending(b"%b%b%b" % (self.opening, passing, self.closing))
 
-    def with_values(self, values: tuple[bytes, ...]) -> Plan:
+    def with_values(self, values: list[bytes]) -> Plan:
         """Return the plan for a head of the form that has these values: 0.7 µs instead of 2 (CPython 3.11)."""
-        return self._sending(self.pattern % values)
+        return self._sending(self.pattern % tuple(values))
 
     def use_form(self, form: WrittenForm, length_at: int) -> None:
         """Let `with_values` be for heads of this form."""
-        said: list[bytes] = []
-        separator = b""
-        passes = iter(self.passes)
-        for number, line in enumerate(form.template()[:-4].split(b"\r\n")[1:], 1):
-            if number != length_at and next(passes):
-                said += (separator, _as_pattern(line).replace(b"\0", b"%b"))
-                separator = b"\r\n"
-            elif b"\0" in line:
-                said.append(b"%.0b")  # takes the value and puts nothing in its place
+        passes = [False, *self.passes]
+        if length_at:
+            passes.insert(length_at, False)
+        opening, closing = (text.replace(b"%", b"%%") for text in (self.opening, self.closing))
         self.form = form
-        self.pattern = b"%b%b%b" % (_as_pattern(self.opening), b"".join(said), _as_pattern(self.closing))
+        self.pattern = b"%b%b%b" % (opening, form.pattern(passes), closing)
 
     def _sending(self, lines: bytes) -> Plan:
         """Return the same plan for a head of which these lines go on."""
@@ -119,10 +114,6 @@ class Plan:
         other.is_held, other.is_tunnel, other.kind = self.is_held, self.is_tunnel, self.kind
         other.takes_model, other.opens_session, other.decoded = self.takes_model, self.opens_session, self.decoded
         return other
-
-
-def _as_pattern(text: bytes) -> bytes:
-    return text.replace(b"%", b"%%")
 
 
 class Planner:
@@ -187,10 +178,11 @@ class Planner:
     def _make_plan(self, request: Request) -> Plan:
         head, plans = request.head, request.facts.plans
         usual: Plan | None = plans.get(self._name)
-        if usual is not None and head.form is not None:
-            if usual.form is not head.form:
-                usual.use_form(head.form, head.length_at)
-            return usual.with_values(head.values())
+        if usual is not None and head.written is not None:
+            form, values = head.written
+            if usual.form is not form:
+                usual.use_form(form, head.length_at)
+            return usual.with_values(values)
         if usual is None or not head.lines:
             usual = self._make_whole(request)
             if not head.lines or not self._is_usual(head):

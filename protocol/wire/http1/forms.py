@@ -49,7 +49,7 @@ class HeadForm(typing.Generic[AnyHead]):
     their length alone, for many forms.
     """
 
-    __slots__ = ("_callers", "_endings", "_heads", "_key_at", "_kind", "_size", "_start")
+    __slots__ = ("_callers", "_endings", "_heads", "_key_at", "_kind", "_places", "_size", "_start")
 
     def __init__(
         self,
@@ -61,6 +61,7 @@ class HeadForm(typing.Generic[AnyHead]):
     ) -> None:
         self._kind: AnyHead = kind
         self._key_at = key_at
+        self._places = sorted(places)
         self._callers: dict[bytes, typing.Any] = {}
         parts: list[bytes] = []
         part = b""
@@ -74,7 +75,7 @@ class HeadForm(typing.Generic[AnyHead]):
         self._start = parts[0]
         self._size = len(parts[0])
         # What stands behind each value, how long that is, and what the value is.
-        meanings = [_LENGTH if at == kind.length_at else _KEY if at == key_at else _ANY for at in sorted(places)]
+        meanings = [_LENGTH if at == kind.length_at else _KEY if at == key_at else _ANY for at in self._places]
         self._endings = [(ending, len(ending), meaning) for ending, meaning in zip(parts[1:], meanings)]
         self._heads: dict[tuple[HeadForm[AnyHead], bytes], tuple[bytes, AnyHead]] | None = (
             heads if list(places) == [kind.length_at] else None
@@ -87,19 +88,22 @@ class HeadForm(typing.Generic[AnyHead]):
                 self._callers.clear()
             self._callers[lines[self._key_at].partition(b":")[2]] = facts
 
-    def template(self) -> bytes:
-        """Return the bytes of a head of this form, with a NUL in the place of each value (WrittenForm)."""
-        return b"\0".join([self._start, *(ending for ending, _, _ in self._endings)])
+    def pattern(self, passes: typing.Sequence[bool]) -> bytes:
+        """Return what gives a head's lines that pass, when `%` puts its values in (WrittenForm)."""
+        template = b"\0".join([self._start, *(ending for ending, _, _ in self._endings)])
+        said: list[bytes] = []
+        separator = b""
+        for line, goes_on in zip(template[:-4].split(b"\r\n"), passes):
+            if goes_on:
+                said += (separator, line.replace(b"%", b"%%").replace(b"\0", b"%b"))
+                separator = b"\r\n"
+            elif b"\0" in line:
+                said.append(b"%.0b")  # takes the value and puts nothing in its place
+        return b"".join(said)
 
-    def values(self, data: bytes) -> tuple[bytes, ...]:
-        """Return the values of a head that was read by this form (WrittenForm)."""
-        found = []
-        here = self._size
-        for _, size, _ in self._endings:
-            end = data.find(b"\r\n", here)
-            found.append(data[here:end])
-            here = end + size
-        return tuple(found)
+    def place(self, line: int) -> int:
+        """Return which of the values stands in a line, -1 for none (WrittenForm)."""
+        return self._places.index(line) if line in self._places else -1
 
     def read(self, data: bytes, at: int) -> tuple[bytes, AnyHead] | None:
         """Return the head that begins at `at`, with its bytes, if it has this form."""
@@ -110,6 +114,7 @@ class HeadForm(typing.Generic[AnyHead]):
         most = at + REMEMBERED_HEAD_BYTES
         length = 0
         value = b""
+        values: list[bytes] = []
         facts = kind.facts
         for ending, size, meaning in self._endings:
             end = data.find(b"\r\n", here, most)
@@ -117,10 +122,10 @@ class HeadForm(typing.Generic[AnyHead]):
                 return None
             value = data[here:end]
             here = end + size
+            values.append(value)
             if not meaning:
-                if value.translate(None, FIELD_VALUE_BYTES):
-                    return None
-            elif meaning == _KEY:
+                continue
+            if meaning == _KEY:
                 facts = self._callers.get(value)
                 if facts is None:
                     return None
@@ -131,10 +136,12 @@ class HeadForm(typing.Generic[AnyHead]):
         if here > most:
             return None
         if heads is None:
+            if b"".join(values).translate(None, FIELD_VALUE_BYTES):
+                return None
             came = data[at:here]
             head = kind.with_lines(None, came, length)
             head.facts = facts
-            head.form = self
+            head.written = self, values
             return came, head
         known = heads.get((self, value))
         if known is None:

@@ -105,11 +105,14 @@ def _member(text: str) -> str:
 class WrittenForm(typing.Protocol):
     """What many heads have in common, byte for byte, but for some values (forms.py)."""
 
-    def template(self) -> bytes:
-        """Return the bytes of a head of this form, with a NUL in the place of each value."""
+    def pattern(self, passes: typing.Sequence[bool]) -> bytes:
+        """Return what gives a head's lines that pass, joined by CR LF, when `%` puts the values of the head in.
 
-    def values(self, data: bytes) -> tuple[bytes, ...]:
-        """Return the values of a head of this form."""
+        `passes` is about the places of all lines, the first of which is no field.
+        """
+
+    def place(self, line: int) -> int:
+        """Return which of the values stands in a line, -1 for none."""
 
 
 class MessageHead:
@@ -124,8 +127,8 @@ class MessageHead:
     """
 
     __slots__ = (
-        "_bytes", "_fields", "_lines", "chunked", "content_length", "facts", "form", "keep_alive", "length_at",
-        "minor_version",
+        "_bytes", "_fields", "_lines", "chunked", "content_length", "facts", "keep_alive", "length_at", "minor_version",
+        "written",
     )  # fmt: skip
 
     chunked: bool
@@ -137,8 +140,8 @@ class MessageHead:
         self._fields: Fields | None = fields
         self.facts = facts  # Any: whoever gives them to the reader knows their type; nobody looks into them here
         self._bytes = b""  # of a head that is remembered
-        #: What a head that was read by a form has in common with others, None for any other.
-        self.form: WrittenForm | None = None
+        #: What a head that was read by a form has in common with others, and its values; None for any other head.
+        self.written: tuple[WrittenForm, list[bytes]] | None = None
         self._lines: list[bytes] | None = None
         #: Which of the lines is the one with the length of a short body, 0 for none.
         self.length_at = 0
@@ -146,11 +149,6 @@ class MessageHead:
     def be_remembered(self, data: bytes) -> None:
         """Note the bytes of a head that is remembered."""
         self._bytes = data
-
-    def values(self) -> tuple[bytes, ...]:
-        """Return the values that stand between what the form has; only of a head that has one."""
-        assert self.form is not None, "the head was read without a form"
-        return self.form.values(self._bytes)
 
     @property
     def lines(self) -> list[bytes]:
@@ -207,7 +205,7 @@ class RequestHead(MessageHead):
         other.chunked, other.has_body = self.chunked, self.has_body
         other.content_length = length or self.content_length
         other.length_at, other._lines, other._bytes = self.length_at, lines, data
-        other._fields = other.plans = other.form = None
+        other._fields = other.plans = other.written = None
         return other
 
     def __repr__(self) -> str:
@@ -249,7 +247,7 @@ class ResponseHead(MessageHead):
         other.chunked, other.keep_alive, other.facts = self.chunked, self.keep_alive, self.facts
         other.content_length = length or self.content_length
         other.length_at, other._lines, other._bytes = self.length_at, lines, data
-        other._fields = other.plan = other.form = None
+        other._fields = other.plan = other.written = None
         return other
 
     def __repr__(self) -> str:
