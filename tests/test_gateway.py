@@ -23,10 +23,11 @@ from protocol.openai.api.operations import Reference
 from protocol.openai.reference.whole import API_REFERENCE
 from protocol.service.metrics import Metrics
 from protocol.team.asking import asking_of
-from protocol.team.charge import Books
+from protocol.team.charge import Books, _with_limits
 from protocol.team.gateway import Gateway, Rules
 from protocol.team.keys_file import read_keys_file
 from protocol.wire.http1.messages import Fields, RequestHead
+from protocol.wire.http1.writers import encode_fields
 
 
 def hash_of(key):
@@ -374,6 +375,22 @@ def test_what_a_client_calls_a_model_is_kept_at_its_first_200_characters(server,
     text = ask(server, "/metrics", None)[1].decode()
     told = re.findall(r'oaiserve_tokens_total{[^}]*model="(gpt-[0-9]x+)"', text)
     assert told and all(len(model) <= 200 for model in told)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        [],
+        [("content-type", "application/json"), ("X-RateLimit-Limit-Requests", "9"), ("server", "x-ratelimit-: 1")],
+        [("x-ratelimit-reset-tokens", "0s"), ("x-ratelimited", "no"), ("not-x-ratelimit-limit", "1")],
+        [("x-ratelimit-a", ""), ("x-ratelimit-b", "1"), ("x", "y"), ("X-RATELIMIT-C", "2")],
+    ],
+)
+def test_an_answer_has_no_limits_but_ours(fields):
+    ours = [("x-ratelimit-limit-requests", "5")]
+    kept = [pair for pair in fields if not pair[0].lower().startswith("x-ratelimit-")]
+    for told in (fields, encode_fields(fields)):
+        assert _with_limits(told, encode_fields(ours)) == encode_fields(kept + ours)
 
 
 class Waits:

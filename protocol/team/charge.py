@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import typing
 
 from protocol.errors import ApiError
@@ -14,7 +15,7 @@ from protocol.team.money import cost
 from protocol.team.stores.store import Amounts, Drawn, Store
 from protocol.team.terms import Terms
 from protocol.team.usage_event import with_usage_asked, without_usage_event
-from protocol.wire.http1.writers import decode_fields, encode_fields
+from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject
 from protocol.witness import witnessed
 
@@ -279,10 +280,12 @@ _NOTHING = Usage(0)
 _UNKNOWN = (None, None, None, None)
 
 
+_LIMIT_LINES = re.compile(rb"^x-ratelimit-[^\r\n]*\r\n", re.IGNORECASE | re.MULTILINE)
+
+
 def _with_limits(fields: FieldsToSend, limits: bytes) -> bytes:
     """Return field lines with those of our limits: an upstream's own describe the key that all share."""
     block = fields if isinstance(fields, bytes) else encode_fields(fields)
     if b"x-ratelimit-" in block.lower():
-        kept = [pair for pair in decode_fields(block) if not pair[0].lower().startswith("x-ratelimit-")]
-        block = encode_fields(kept)
+        block = _LIMIT_LINES.sub(b"", block)
     return block + limits
