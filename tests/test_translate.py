@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import json
+import re
 import struct
 from typing import Any
 
@@ -255,6 +256,74 @@ def test_a_stream_passes_on_each_frame_as_it_comes() -> None:
             assert b"contract" not in first
             go_on.set()
             assert b"contract" in bytes((await client.event()).data)
+
+    run(main)
+
+
+def by_piece(pieces: list[bytes]) -> Any:
+    """Answer with a stream of which each piece is a chunk that comes by itself."""
+
+    async def send(peer: Peer, received: Received) -> None:
+        await peer.send(events(pieces[0], end=b""))
+        for piece in pieces[1:]:
+            await asyncio.sleep(0.005)
+            await peer.send(b"%x\r\n%b\r\n" % (len(piece), piece))
+        await asyncio.sleep(0.005)
+        await peer.send(b"0\r\n\r\n")
+
+    return send
+
+
+@pytest.mark.parametrize("name", ["text", "Chinese", "thinking", "tools", "an error midway", "no JSON midway"])
+@pytest.mark.parametrize("size", [0, 200, 61])
+def test_chunks_that_come_by_themselves_are_translated_like_a_stream_in_one(name: str, size: int) -> None:
+    data = STREAMS[name]
+    pieces = [event + b"\n\n" for event in data.split(b"\n\n") if event]
+    pieces = [data[at : at + size] for at in range(0, len(data), size)] if size else pieces
+
+    def without_made_up_ids(answered: native_side.Answer) -> tuple[bytes, bool]:
+        return re.sub(rb"[0-9a-f]{24}", b"", answered.body), answered.broken
+
+    async def main() -> None:
+        async with Native({TEXT: [events(data)]}) as native, translator(native) as house:
+            expected = without_made_up_ids(await house.chat(stream=True, model="qwen-plus"))
+            native.answer(TEXT, by_piece(pieces))
+            for _ in range(2):
+                answered = await house.chat(stream=True, model="qwen-plus")
+                assert without_made_up_ids(answered) == expected
+
+    run(main)
+
+
+def test_an_error_in_a_chunk_that_comes_by_itself_ends_the_stream_at_once() -> None:
+    async def fail_and_wait(peer: Peer, received: Received) -> None:
+        await peer.send(events(sse(TEXT_FRAMES[:1]), end=b""))
+        await asyncio.sleep(0.01)
+        await peer.send(b"%x\r\n%b\r\n" % (len(MIDWAY_ERROR), MIDWAY_ERROR))
+        await peer.until_gone()
+
+    async def main() -> None:
+        async with Native({TEXT: fail_and_wait}) as native, translator(native) as house:
+            answered = await asyncio.wait_for(house.chat(stream=True), 5)
+            assert answered.broken and "error" in answered.events()[-1]
+            await until(lambda: native.open_connections == 0)
+
+    run(main)
+
+
+@pytest.mark.parametrize("at", [3, 12, 20])
+def test_the_owners_key_is_hidden_also_where_chunks_cut_it(at: int) -> None:
+    key = "sk-owner-0123456789abcdef"
+    frame = TEXT_FRAMES[1].replace("is a contract.", key)
+    first, second = sse([TEXT_FRAMES[0]]), sse([frame])
+    cut = second.index(key.encode()) + at
+
+    async def main() -> None:
+        pieces = [first, second[:cut], second[cut:], sse([TEXT_FRAMES[2]])]
+        async with Native({TEXT: by_piece(pieces)}) as native, translator(native, api_key=key) as house:
+            answered = await house.chat(stream=True, model="qwen-plus")
+            assert b"*" * len(key) in answered.body and b"sk-owner" not in answered.body
+            assert answered.events()[-1] == "[DONE]"
 
     run(main)
 

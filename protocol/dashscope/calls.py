@@ -114,14 +114,14 @@ class NativeClient:
         """
         body = call.encode()
         lines = self._head(call, caller, body).lines
-        return self._pool.begin("POST", lines, body, caller.deadline, asyncio.get_running_loop().time())
+        return self._pool.begin("POST", lines, body, caller.deadline, self._pool.now())
 
     def begin_usual(self, call: NativeCall, body: bytes, caller: Caller) -> UpstreamConnection | None:
         """Make a call as `begin` does, but with another body, in which DashScope has no URL to resolve."""
         head = caller.kind.heads.get((call.path, call.stream, call.task))
         if head is None:
             return None
-        return self._pool.begin("POST", head.lines, body, caller.deadline, asyncio.get_running_loop().time())
+        return self._pool.begin("POST", head.lines, body, caller.deadline, self._pool.now())
 
     def poll(self, connection: UpstreamConnection) -> ResponseHead | None:
         """Return the head of a call's answer, None while it has not come; UpstreamFailed."""

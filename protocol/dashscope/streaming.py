@@ -30,6 +30,7 @@ from protocol.openai.answers import EVENT_STREAM_FIELDS
 from protocol.upstream.answer import UpstreamAnswer
 from protocol.upstream.failures import UpstreamFailed
 from protocol.wire.json_text import JsonObject, encode_json
+from protocol.wire.masking import MaskedStream
 from protocol.wire.sse import KEEP_ALIVE, encode_event
 
 Output = typing.TypeVar("Output")
@@ -74,7 +75,7 @@ class TranslatedBody(Pushed):
 
     __slots__ = (
         "_alarm", "_answer", "_caller", "_encode", "_error", "_first", "_is_over", "_is_paused", "_keepalive", "_last",
-        "_loop", "_quiet_since", "_sink", "_translator",
+        "_loop", "_masked", "_quiet_since", "_sink", "_translator",
     )  # fmt: skip
 
     _answer: UpstreamAnswer  # since `read`
@@ -95,6 +96,7 @@ class TranslatedBody(Pushed):
         self._caller = caller
         self._first = b""
         self._is_over = self._is_paused = False
+        self._masked: MaskedStream | None = None  # since `resume`
         self._error: DashScopeError | None = None
         self._alarm: asyncio.TimerHandle | None = None
 
@@ -125,7 +127,9 @@ class TranslatedBody(Pushed):
 
     def resume(self) -> None:
         self._is_paused = False
-        self._answer.listen(self._look)
+        if not self._answer.complete:
+            self._masked = self._answer.masked()
+        self._answer.listen(self._look, self._take_chunk)
         self._look()
 
     def cancel(self) -> None:
@@ -134,6 +138,18 @@ class TranslatedBody(Pushed):
 
     def _look(self) -> None:
         self._send(self._take())
+
+    def _take_chunk(self, data: bytes) -> None:
+        """Send on what comes of a chunk that has come by itself."""
+        if self._masked is not None:
+            data = self._masked.feed(data)
+            if not data:  # it may be the beginning of a secret
+                return
+        translator = self._translator
+        events = translator.feed(data)
+        if translator.error is not None:
+            self._error = translator.error.anew()
+        self._send(self._encode(events))
 
     def _take(self) -> bytes:
         """Return what comes of all that has arrived; then the stream may be over, well or with an error."""
