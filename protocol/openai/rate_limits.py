@@ -60,9 +60,9 @@ class LimitLines:
         """Return the lines; `standings` may go on with those of which nothing is told."""
         lines = b""
         for start, end, lines_of in self._kinds:
-            at = start if end - start == 1 else max(range(start, end), key=lambda at: _tightness(standings[at]))
+            at = start if end - start == 1 else _tightest(standings, start, end)
             remaining, reset, _ = standings[at]
-            lines += lines_of[at - start] % (remaining, _duration(reset))
+            lines += lines_of[at - start] % (remaining, b"%dms" % reset if 0 < reset < 1000 else _duration(reset))
         return lines
 
 
@@ -79,10 +79,15 @@ def _lines_of(kind: bytes, amount: int) -> bytes:
     )  # fmt: skip
 
 
+def _tightest(standings: typing.Sequence[Stood], start: int, end: int) -> int:
+    """Return which of these is what `tightest` returns."""
+    return max(range(start, end), key=lambda at: _tightness(standings[at]))
+
+
 def _duration(milliseconds: int) -> bytes:
-    """Return what `duration` does, of usual spans in a quarter of the time."""
-    if 0 < milliseconds < 60_000:
-        return b"%dms" % milliseconds if milliseconds < 1000 else b"%gs" % (milliseconds / 1000)
+    """Return what `duration` does, of seconds in a quarter of the time."""
+    if 1000 <= milliseconds < 60_000:
+        return b"%gs" % (milliseconds / 1000)
     return duration(milliseconds).encode()
 
 

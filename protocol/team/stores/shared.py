@@ -417,7 +417,8 @@ class _Account:
                 reset = since - now - (-left // leak) if left else 0
                 told.append(((whole - left) // parts, reset, 0))
             else:
-                self._occupy()
+                for index, _, _, _ in self._desks:
+                    words[index + 2 + store._number] += 1
                 return True, told, now
             for (index, _, kind, parts, _, _, _), _ in zip(self._rows, told):
                 words[index + _LEVEL] -= amounts[kind] * parts
