@@ -28,8 +28,9 @@ from upstreams import (
 )
 
 from protocol.config import Route, describe
-from protocol.errors import UsageError
+from protocol.errors import ApiError, UsageError
 from protocol.relay.backend import Relay
+from protocol.relay.passage import Passage
 from protocol.service.log import Log
 
 # ---- fidelity ---------------------------------------------------------------------------------------------------
@@ -1059,6 +1060,45 @@ def test_an_answer_on_a_kept_connection(parts: tuple[bytes, ...], status: int, b
             assert len(upstream.connections) == 1
 
     run(main)
+
+
+class Chunks:
+    """An answer of which chunks come by themselves (UpstreamAnswer)."""
+
+    complete = waits = False
+    has_left = False
+
+    def masked(self):
+        return None
+
+    def listen(self, notify, take_chunk):
+        self.take_chunk = take_chunk
+
+    def let_go(self):
+        self.has_left = True
+
+
+class FullSink:
+    """Takes one piece of a body, and has no room for the next."""
+
+    def __init__(self):
+        self.pieces = []
+
+    def push(self, data):
+        if self.pieces:
+            raise ApiError(503, "No room.")
+        self.pieces.append(data)
+
+    def fail(self, error):
+        self.pieces.append(error.message)
+
+
+def test_a_chunk_that_cannot_be_passed_on_breaks_the_answer_off() -> None:
+    answer, sink = Chunks(), FullSink()
+    Passage(answer, b"").begin(sink)
+    for chunk in (b"a", b"b"):
+        answer.take_chunk(chunk)
+    assert (sink.pieces, answer.has_left) == ([b"a", "No room."], True)
 
 
 # What an upstream says a second time, all at once: by the short way where that may be, and to the same end.

@@ -66,8 +66,7 @@ class Passage(Pushed):
             else:
                 answer.check()
         except ApiError as exc:  # the upstream's end, or that of the request's body while it is still being sent
-            self.cancel()
-            self._break_off(exc)
+            self._fail(exc)
 
     def _take_chunk(self, data: bytes) -> None:
         """Pass on a chunk that has come by itself."""
@@ -75,7 +74,14 @@ class Passage(Pushed):
             data = self._masked.feed(data)
             if not data:  # it may be the beginning of a secret
                 return
-        self._pass_on(data)
+        try:
+            self._pass_on(data)
+        except ApiError as exc:
+            self._fail(exc)
+
+    def _fail(self, error: ApiError) -> None:
+        self.cancel()
+        self._break_off(error)
 
     def _pass_on(self, data: bytes) -> None:
         self._sink.push(data)
