@@ -278,7 +278,8 @@ def test_the_usual_completion_is_written_as_any_other(seed: int) -> None:
 
 
 def test_usual_answers_of_dashscope_are_written_so() -> None:
+    long = MESSAGE_ANSWER.replace(b"A lease", b"A" * 65536)
     for answer in (MESSAGE_ANSWER, VISION_ANSWER, json.dumps(json.loads(MESSAGE_ANSWER)).encode()):
         assert plain_completion(answer, facts()) == in_the_ordinary_way(answer, "m")
-    for answer in (TEXT_ANSWER, THINKING_ANSWER, TOOLS_ANSWER, MESSAGE_ANSWER + b" ", b"", MESSAGE_ANSWER[:-1]):
+    for answer in (TEXT_ANSWER, THINKING_ANSWER, TOOLS_ANSWER, MESSAGE_ANSWER + b" ", b"", MESSAGE_ANSWER[:-1], long):
         assert plain_completion(answer, facts()) is None

@@ -15,10 +15,12 @@ from protocol.dashscope.mapping.usual_answer import as_written, usual_answer
 from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.long_json import STRICT_JSON
 
+_MOST_BYTES = 65536  # of a long one it takes long to see that it is not usual
+
 
 def plain_completion(body: bytes, facts: CompletionFacts) -> tuple[bytes, str] | None:
     """Return the chat completion for a native answer as JSON, and its request id; None for one that is not usual."""
-    found = usual_answer(body)
+    found = usual_answer(body) if len(body) <= _MOST_BYTES else None
     if found is None:
         return None
     _, ended_before, _, text, reasoning, ended, usage, request_id = found

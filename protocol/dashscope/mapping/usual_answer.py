@@ -20,12 +20,13 @@ from protocol.wire.long_json import STRICT_JSON
 EVENT_NAME, EVENT_STATUS = "result", 200
 
 # RFC 8259, but of white space only the single space that some writers put behind colons and commas. No member that is
-# taken can come twice: of two the last would count. Whether escapes and UTF-8 are sound is left to `as_written`.
-_STRING = rb'[^"\\\x00-\x1f]*(?:\\[^\x00-\x1f][^"\\\x00-\x1f]*)*'
+# taken can come twice: of two the last would count. What is repeated is bounded, because it would be gone back over for
+# milliseconds where its end does not fit. Whether escapes and UTF-8 are sound is left to `as_written`.
+_STRING = rb'[^"\\\x00-\x1f]*(?:\\[^\x00-\x1f][^"\\\x00-\x1f]*){0,500}'
 _COUNT = rb"(?:0|[1-9][0-9]{0,14})"
 _NEXT = rb'(?:, ?(?=")|(?=\}))'
-_COUNTS = rb'\{(?:"[a-z_]{1,40}": ?%b%b)+\}' % (_COUNT, _NEXT)
-_USAGE = rb'\{(?:"[a-z_]{1,40}": ?(?:%b|%b)%b)+\}' % (_COUNT, _COUNTS, _NEXT)
+_COUNTS = rb'\{(?:"[a-z_]{1,40}": ?%b%b){1,20}\}' % (_COUNT, _NEXT)
+_USAGE = rb'\{(?:"[a-z_]{1,40}": ?(?:%b|%b)%b){1,20}\}' % (_COUNT, _COUNTS, _NEXT)
 _ROLE = rb'"role": ?"assistant"'
 # The multimodal endpoint has the text in a part.
 _CONTENT = rb'"content": ?(?P<part>\[\{"text": ?)?"(%b)"(?(part)\}\])' % _STRING

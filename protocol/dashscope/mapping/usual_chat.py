@@ -92,12 +92,14 @@ def _around_messages(data: bytes) -> tuple[bytes, bytes] | None:
     """
     said = parse_json(data)
     for number, place in enumerate(re.finditer(_MESSAGES, data)):
+        if number >= _FEW_PLACES:
+            return None
         start = data[: place.end()]
         try:
             text = data[place.end() :].decode()
             _, size = STRICT_JSON.raw_decode(text)
             end = text[size:].encode()
-            if len(start) + len(end) > _FEW_BYTES or number >= _FEW_PLACES:
+            if len(start) + len(end) > _FEW_BYTES:
                 return None
             if parse_json(b"%b[7]%b" % (start, end)) == {**said, "messages": [7]}:
                 return start, end
