@@ -407,13 +407,30 @@ def test_a_legacy_completion_is_no_chat_whatever_its_body_looks_like() -> None:
     run(main)
 
 
-def test_another_form_is_found_in_time() -> None:
+def test_a_caller_may_have_some_forms() -> None:
     async def main() -> None:
         asked = Asked()
         async with Native({TEXT: GOOD}) as native, translator(native, on_request=asked.note) as house:
-            await house.post(CHAT, chat("one"))
-            for _ in range(34):
-                await house.post(CHAT, chat("one", seed=1))
+            for round in range(3):
+                for seed in range(4):
+                    assert (await house.post(CHAT, chat(f"{round}", seed=seed))).status == 200
+                    assert native.calls[-1]["parameters"]["seed"] == seed
+            assert asked.were_read() == [True] * 4 + [False, False, False, True] + [False] * 4
+            for seed in (4, 4, 4, 4, 4, 1, 0):  # the fifth takes the place of the first
+                await house.post(CHAT, chat("one", seed=seed))
+            assert asked.were_read() == [True] * 4 + [False, False, True]
+
+    run(main)
+
+
+def test_forms_are_looked_for_now_and_then() -> None:
+    parts = chat("", messages=[{"role": "user", "content": [{"type": "text", "text": "one"}]}])
+
+    async def main() -> None:
+        asked = Asked()
+        async with Native({TEXT: GOOD}) as native, translator(native, on_request=asked.note) as house:
+            for body in [parts] * 21 + [chat("one")] * 14:
+                await house.post(CHAT, body)
             assert asked.were_read() == [True] * 33 + [False] * 2
 
     run(main)

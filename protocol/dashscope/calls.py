@@ -62,15 +62,15 @@ class NativeHead(typing.NamedTuple):
 class CallerKind:
     """What is the same for all requests of a kind (exchange.HeadFacts): the key, and heads of calls by their switches.
 
-    Where clients send a field that is passed on, there are no heads: its value is each request's own. `usual_chat` is
-    the form of chats that was found last, None as long as there is none, `other_chats` counts those without.
+    Where clients send a field that is passed on, there are no heads: its value is each request's own. `usual_chats` are
+    the forms of chats that were found, the latest first; `other_chats` counts those that had none of them.
     """
 
-    __slots__ = ("heads", "key", "other_chats", "usual_chat")
+    __slots__ = ("heads", "key", "other_chats", "usual_chats")
 
     def __init__(self, key: str) -> None:
         self.key = key
-        self.usual_chat: UsualChat | None = None
+        self.usual_chats: tuple[UsualChat, ...] = ()
         self.other_chats = 0
         self.heads: dict[tuple[str, bool, bool], NativeHead] = {}
 

@@ -37,9 +37,10 @@ from protocol.wire.http1.messages import ResponseHead
 from protocol.wire.json_text import JsonObject, encode_json
 from protocol.wire.sse import DONE_EVENT
 
-# Of so many chats of a caller that have no form, or another one, one is looked at for its own.
+# Of so many chats of a caller that have no form, or none that is known, one is looked at for its own.
 _CHATS_A_LOOK = 32
-_MOST_FORMS = 256
+_FORMS_A_CALLER = 4
+_MOST_CALLERS = 256  # whose forms are kept
 
 #: Makes the coroutine that awaits an attempt for a caller, and gives its answer or error the last touch.
 Finish = typing.Callable[[Caller, Attempt], typing.Coroutine[typing.Any, typing.Any, Response]]
@@ -74,22 +75,21 @@ class ChatEndpoints:
         self._clock = clock
         self._make_id = make_id
         self._memory = LearnedMemory()
-        self._kinds: collections.deque[CallerKind] = collections.deque()  # those with a usual chat
+        self._kinds: collections.deque[CallerKind] = collections.deque()  # those with usual chats
 
     def create_chat_completion(self, request: Request, caller: Caller) -> Answer:
         """Answer `POST /chat/completions`."""
-        usual = caller.kind.usual_chat
-        if usual is None or len(request.body) > LONG_BODY:
-            return self._begin(request, caller, legacy=False)
-        native_body = usual.native_body(request.body)
-        if not native_body:
-            return self._begin(request, caller, legacy=False)
-        plan = usual.plan
-        connection = self._client.begin_usual(plan.calls[0], native_body, caller)
-        if connection is None:
-            return self._begin(request, caller, legacy=False)
-        go_on = functools.partial(self._go_on_usual, request, plan, caller, connection)
-        return self._direct_call(plan, connection, caller, False, go_on)
+        body = request.body
+        if len(body) <= LONG_BODY:
+            for usual in caller.kind.usual_chats:
+                native_body = usual.native_body(body)
+                if native_body:
+                    connection = self._client.begin_usual(usual.plan.calls[0], native_body, caller)
+                    if connection is None:
+                        break
+                    go_on = functools.partial(self._go_on_usual, request, usual.plan, caller, connection)
+                    return self._direct_call(usual.plan, connection, caller, False, go_on)
+        return self._begin(request, caller, legacy=False)
 
     def create_completion(self, request: Request, caller: Caller) -> Answer:
         """Answer `POST /completions`."""
@@ -112,16 +112,19 @@ class ChatEndpoints:
         return self._direct_call(plan, connection, caller, legacy, go_on)
 
     def _look_for_form(self, request: Request, body: JsonObject, plan: ChatPlan, caller: Caller) -> None:
-        """Find the form of a chat now and then, for those that follow."""
+        """Find the form of a chat, often at first and then now and then, for those that follow."""
         kind = caller.kind
-        found = None if kind.other_chats % _CHATS_A_LOOK else usual_chat(request.body, body, plan, self._endpoints)
+        number = kind.other_chats
         kind.other_chats += 1
+        if number & (number - 1) and number % _CHATS_A_LOOK:
+            return
+        found = usual_chat(request.body, body, plan, self._endpoints)
         if found is not None:
-            if kind.usual_chat is None:
+            if not kind.usual_chats:
                 self._kinds.append(kind)
-            kind.usual_chat = found
-            if len(self._kinds) > _MOST_FORMS:
-                self._kinds.popleft().usual_chat = None
+            kind.usual_chats = (found, *kind.usual_chats[: _FORMS_A_CALLER - 1])
+            if len(self._kinds) > _MOST_CALLERS:
+                self._kinds.popleft().usual_chats = ()
 
     def _direct_call(
         self, plan: ChatPlan, connection: UpstreamConnection, caller: Caller, legacy: bool, go_on: GoOn
@@ -206,7 +209,7 @@ class ChatEndpoints:
         """Forget the forms that were found: now more is known than the calls were made with."""
         while self._kinds:
             kind = self._kinds.pop()
-            kind.usual_chat, kind.other_chats = None, 0
+            kind.usual_chats, kind.other_chats = (), 0
 
     async def _carry_out(
         self, plan: ChatPlan, caller: Caller, legacy: bool, begun: UpstreamConnection | None = None
