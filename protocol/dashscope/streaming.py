@@ -25,7 +25,7 @@ import typing
 from protocol.dashscope.calls import Caller, next_piece, to_dashscope_error
 from protocol.dashscope.mapping.errors import DashScopeError
 from protocol.dashscope.mapping.events import StreamTranslator
-from protocol.exchange import FieldsToSend, Pushed, Response, Sink
+from protocol.exchange import FieldsToSend, Paced, Pushed, Response, Sink
 from protocol.openai.answers import EVENT_STREAM_FIELDS
 from protocol.upstream.answer import UpstreamAnswer
 from protocol.upstream.failures import UpstreamFailed
@@ -105,7 +105,9 @@ class TranslatedBody(Pushed):
         self._answer = answer
         self._first = self._take()
         if self._first:
-            return Response(200, EVENT_STREAM_FIELDS, self, None, self._caller.answer_id)
+            whole = self._is_over and self._error is None  # where all of a stream is here it leaves in one piece
+            body = Paced([self._first], first_delay=0.0, delay=0.0) if whole else self
+            return Response(200, EVENT_STREAM_FIELDS, body, None, self._caller.answer_id)
         if self._error is not None:
             raise self._error
         return None
