@@ -1426,6 +1426,18 @@ def test_a_form_reads_no_long_head(size: int) -> None:
     assert (in_form(memo, data) is not None) == (size <= 2048)
 
 
+@pytest.mark.parametrize("size", [2047, 2048, 2049, 2050, 2051, 5000])
+def test_a_form_of_lengths_reads_no_long_head(size: int) -> None:
+    """White space before a length may be as long as the limits let it."""
+    memo = RequestMemo(dict, TELLING)
+    read_heads(*(post(b"Content-Length: %d" % n, b"X: y") + b"a" * n for n in (5, 6, 7)), memo=memo)
+    data = post(b"Content-Length:5", b"X: y")
+    data = data.replace(b":5", b":" + b" " * (size - len(data)) + b"5")
+    assert len(data) == size
+    assert (in_form(memo, data) is not None) == (size <= 2048)
+    assert read(RequestReader(memo=memo), [data]) == read(RequestReader(), [data])
+
+
 def test_heads_that_differ_in_much_have_no_form() -> None:
     memo = RequestMemo(dict, TELLING)
     for number in range(20):

@@ -34,6 +34,19 @@ def short_length(value: bytes) -> int:
 _ANY, _LENGTH, _KEY = range(3)
 
 
+def _around(lines: typing.Sequence[bytes], places: typing.Collection[int]) -> list[bytes]:
+    """Return what stands before, between and behind the values in some lines of a head."""
+    parts: list[bytes] = []
+    part = b""
+    for number, line in enumerate(lines):
+        if number in places:
+            name, colon, _ = line.partition(b":")
+            parts.append(part + name + colon)
+            line = part = b""
+        part += line + b"\r\n"
+    return [*parts, part + b"\r\n"]
+
+
 class HeadForm(typing.Generic[AnyHead]):
     """One kind of heads as one client writes them: the same bytes, but for values that tell nothing and the length.
 
@@ -45,41 +58,24 @@ class HeadForm(typing.Generic[AnyHead]):
 
     `kind` is a head of the kind without its lines, `lines` are those of some head of the kind, and `places` tells where
     among them the values are: of lines that tell nothing, and at `length_at` (0 for none) of the one with the length of
-    a short body, and at `key_at` (0 for none) of the one with the key. `heads` is where heads are kept that differ in
-    their length alone, for many forms.
+    a short body, and at `key_at` (0 for none) of the one with the key.
     """
 
-    __slots__ = ("_callers", "_endings", "_heads", "_key_at", "_kind", "_places", "_size", "_start")
+    __slots__ = ("_callers", "_endings", "_key_at", "_kind", "_places", "_size", "_start")
 
     def __init__(
-        self,
-        kind: AnyHead,
-        lines: typing.Sequence[bytes],
-        places: typing.Collection[int],
-        key_at: int,
-        heads: dict[tuple[HeadForm[AnyHead], bytes], tuple[bytes, AnyHead]],
+        self, kind: AnyHead, lines: typing.Sequence[bytes], places: typing.Collection[int], key_at: int
     ) -> None:
         self._kind: AnyHead = kind
         self._key_at = key_at
         self._places = sorted(places)
         self._callers: dict[bytes, typing.Any] = {}
-        parts: list[bytes] = []
-        part = b""
-        for number, line in enumerate(lines):
-            if number in places:
-                name, colon, _ = line.partition(b":")
-                parts.append(part + name + colon)
-                line = part = b""
-            part += line + b"\r\n"
-        parts.append(part + b"\r\n")
+        parts = _around(lines, places)
         self._start = parts[0]
         self._size = len(parts[0])
         # What stands behind each value, how long that is, and what the value is.
         meanings = [_LENGTH if at == kind.length_at else _KEY if at == key_at else _ANY for at in self._places]
         self._endings = [(ending, len(ending), meaning) for ending, meaning in zip(parts[1:], meanings)]
-        self._heads: dict[tuple[HeadForm[AnyHead], bytes], tuple[bytes, AnyHead]] | None = (
-            heads if list(places) == [kind.length_at] else None
-        )
 
     def learn(self, lines: typing.Sequence[bytes], facts: typing.Any) -> None:
         """Learn the facts of heads that have the key of the head with these lines."""
@@ -109,11 +105,10 @@ class HeadForm(typing.Generic[AnyHead]):
         """Return the head that begins at `at`, with its bytes, if it has this form."""
         if not data.startswith(self._start, at):
             return None
-        kind, heads = self._kind, self._heads
+        kind = self._kind
         here = at + self._size
         most = at + REMEMBERED_HEAD_BYTES
         length = 0
-        value = b""
         values: list[bytes] = []
         facts = kind.facts
         for ending, size, meaning in self._endings:
@@ -129,27 +124,57 @@ class HeadForm(typing.Generic[AnyHead]):
                 facts = self._callers.get(value)
                 if facts is None:
                     return None
-            elif heads is None:
+            else:
                 length = short_length(value)
                 if not length:
                     return None
-        if here > most:
+        if here > most or b"".join(values).translate(None, FIELD_VALUE_BYTES):
             return None
-        if heads is None:
-            if b"".join(values).translate(None, FIELD_VALUE_BYTES):
-                return None
-            came = data[at:here]
-            head = kind.with_lines(None, came, length)
-            head.facts = facts
-            head.written = self, values
-            return came, head
-        known = heads.get((self, value))
-        if known is None:
-            length = short_length(value)
-            if not length:
-                return None
-            if len(heads) >= _REMEMBERED_HEADS:
-                heads.clear()
-            came = data[at:here]
-            known = heads[self, value] = came, kind.with_lines(None, came, length)
+        came = data[at:here]
+        head = kind.with_lines(None, came, length)
+        head.facts = facts
+        head.written = self, values
+        return came, head
+
+
+class LengthForm(typing.Generic[AnyHead]):
+    """A form in which the length of a short body is the only value: a head of that length is the same object again.
+
+    So all that a backend has worked out of it is there, too. `heads` is where these are kept, for many forms.
+    """
+
+    __slots__ = ("_ending", "_heads", "_kind", "_most", "_rest", "_size", "_start")
+
+    def __init__(self, kind: AnyHead, lines: typing.Sequence[bytes], heads: HeadsByLength[AnyHead]) -> None:
+        self._kind: AnyHead = kind
+        self._start, self._ending = _around(lines, [kind.length_at])
+        self._size, self._rest = len(self._start), len(self._ending)
+        self._most = REMEMBERED_HEAD_BYTES - self._rest  # to where the value may reach, from the head's beginning
+        self._heads: HeadsByLength[AnyHead] = heads
+
+    def learn(self, lines: typing.Sequence[bytes], facts: typing.Any) -> None:
+        """Learn nothing: all heads of this form have the same key, and the facts of their kind (HeadForm.learn)."""
+
+    def read(self, data: bytes, at: int) -> tuple[bytes, AnyHead] | None:
+        """Return the head that begins at `at`, with its bytes, if it has this form."""
+        if not data.startswith(self._start, at):
+            return None
+        here = at + self._size
+        end = data.find(b"\r\n", here, at + self._most + 2)
+        if not data.startswith(self._ending, end):
+            return None
+        value = data[here:end]
+        return self._heads.get((self, value)) or self._read_new(data[at : end + self._rest], value)
+
+    def _read_new(self, came: bytes, value: bytes) -> tuple[bytes, AnyHead] | None:
+        length = short_length(value)
+        if not length:
+            return None
+        heads = self._heads
+        if len(heads) >= _REMEMBERED_HEADS:
+            heads.clear()
+        known = heads[self, value] = came, self._kind.with_lines(None, came, length)
         return known
+
+
+HeadsByLength = typing.Dict[typing.Tuple[LengthForm[AnyHead], bytes], typing.Tuple[bytes, AnyHead]]

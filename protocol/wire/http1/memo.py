@@ -5,7 +5,14 @@ from __future__ import annotations
 import typing
 
 from protocol.wire.credentials import is_secret_field
-from protocol.wire.http1.forms import REMEMBERED_HEAD_BYTES, REMEMBERED_KINDS, HeadForm, short_length
+from protocol.wire.http1.forms import (
+    REMEMBERED_HEAD_BYTES,
+    REMEMBERED_KINDS,
+    HeadForm,
+    HeadsByLength,
+    LengthForm,
+    short_length,
+)
 from protocol.wire.http1.grammar import FIELD_NAME, FIELD_VALUE_BYTES
 from protocol.wire.http1.messages import RequestHead, ResponseHead
 
@@ -72,7 +79,7 @@ class _Family(typing.Generic[AnyHead]):
         self.keys = keys
         self.looks = _LOOKS
         self.places: set[int] = set()
-        self.form: HeadForm[AnyHead] | None = None
+        self.form: HeadForm[AnyHead] | LengthForm[AnyHead] | None = None
 
     def compare(
         self,
@@ -80,7 +87,7 @@ class _Family(typing.Generic[AnyHead]):
         lines: list[bytes],
         marks: list[bytes | None],
         kept: list[bytes],
-        heads: dict[tuple[HeadForm[AnyHead], bytes], tuple[bytes, AnyHead]],
+        heads: HeadsByLength[AnyHead],
     ) -> None:
         """Work the form out from one more head, of the kind of `head`.
 
@@ -94,9 +101,12 @@ class _Family(typing.Generic[AnyHead]):
             # A line that tells something else than a key differs only where it is not kept: its value is the kind's.
             tells = any(lines[number] == marks[number] for number in self.places - self.keys)
             keys = sorted(self.places & self.keys)
-            has_form = len(self.places) <= _MOST_VALUES and not tells and len(keys) < 2
-            key_at = keys[0] if keys else 0
-            self.form = HeadForm(head, lines, sorted(self.places), key_at, heads) if has_form else None
+            if tells or len(self.places) > _MOST_VALUES or len(keys) > 1:
+                self.form = None
+            elif self.places == {head.length_at}:
+                self.form = LengthForm(head, lines, heads)
+            else:
+                self.form = HeadForm(head, lines, sorted(self.places), keys[0] if keys else 0)
 
 
 class _Kind(typing.Generic[AnyHead]):
@@ -144,11 +154,13 @@ class _HeadMemo(typing.Generic[AnyHead]):
         # By what stands for the lines, but for the values of keys.
         self._families: dict[tuple[bytes | None, ...], _Family[AnyHead]] = {}
         # Heads with their bytes, by their form and the length of a short body, where they differ in that alone.
-        self._heads: dict[tuple[HeadForm[AnyHead], bytes], tuple[bytes, AnyHead]] = {}
+        self._heads: HeadsByLength[AnyHead] = {}
         #: The bytes of the latest head, and the head; NO_BYTES and None before the first.
         self.latest: tuple[bytes | tuple[bytes, ...], AnyHead | None] = (NO_BYTES, None)
 
-    def find(self, data: bytes, at: int) -> tuple[bytes, AnyHead, HeadForm[AnyHead] | None] | None:
+    def find(
+        self, data: bytes, at: int
+    ) -> tuple[bytes, AnyHead, HeadForm[AnyHead] | LengthForm[AnyHead] | None] | None:
         """Return the head that begins at `at`, with its bytes and its form if there is one, if its kind is known."""
         end = data.find(b"\r\n\r\n", at, at + REMEMBERED_HEAD_BYTES)
         if end < 0:
