@@ -323,8 +323,13 @@ class Request:
 
     # ---- other bodies -------------------------------------------------------------------------------------------
 
-    def replace_body(self, value: dict[str, typing.Any], body: bytes) -> None:
-        """Put another JSON object, which is written as `body`, in the place of what came."""
+    @property
+    def is_read(self) -> bool:
+        """Whether the body has been read as JSON."""
+        return self._json is not None
+
+    def replace_body(self, value: dict[str, typing.Any] | None, body: bytes) -> None:
+        """Put another JSON object, which is written as `body`, in the place of what came; None to have it read."""
         self._json = value
         self.body = body
 

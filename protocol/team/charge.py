@@ -14,7 +14,7 @@ from protocol.team.ledger.entry import CLOSED, OPENED, line_of
 from protocol.team.money import cost
 from protocol.team.stores.store import Amounts, Drawn, Store
 from protocol.team.terms import Terms
-from protocol.team.usage_event import with_usage_asked, without_usage_event
+from protocol.team.usage_event import with_usage_asked, with_wish, without_usage_event
 from protocol.wire.http1.writers import encode_fields
 from protocol.wire.json_text import JsonObject
 from protocol.witness import witnessed
@@ -138,11 +138,18 @@ class Charge:
         """Return field lines for a head that goes out before its answer is there: what is left of the limits."""
         return self.limit_fields
 
-    def ask_usage(self, request: Request) -> None:
-        """Let the request ask for the usage of its stream, if that is wanted (exchange.Charge)."""
+    def ask_usage(self, request: Request, chat: JsonObject | None = None) -> None:
+        """Let the request ask for the usage of its stream, if that is wanted (exchange.Charge).
+
+        `chat` is what it says as ChatForms reads it, if that is known.
+        """
         if self._wants_usage and not self._takes_event:
             self._takes_event = True
-            request.replace_body(*with_usage_asked(request.body, request.json()))
+            body = b"" if chat is None or request.is_read else with_wish(request.body, chat)
+            if body:  # nobody needs to read it only for that
+                request.replace_body(None, body)
+            else:
+                request.replace_body(*with_usage_asked(request.body, request.json()))
 
     def open(self) -> None:
         """Write that the request has begun: its answer is not there at once."""

@@ -49,6 +49,7 @@ from protocol.team.own_models import lists_models, own_models
 from protocol.team.stores.store import REQUESTS, Amounts, Crowded, Drawn, Place, Quota
 from protocol.team.terms import NO_OTHERS, Length, Terms
 from protocol.team.usage_event import asks_for_usage
+from protocol.wire.json_text import JsonObject
 from protocol.witness import passing
 
 # What a request takes of which no tokens are counted.
@@ -347,15 +348,15 @@ class _Counted:
             raise expired(caller.name)
         makes_tokens = self._asking.makes_tokens
         if makes_tokens:
-            terms, amounts, wants_usage = self._reckon(request)
+            terms, amounts, silent_chat = self._reckon(request)
         else:
-            terms, amounts, wants_usage = self._free_terms, _ITSELF, False
+            terms, amounts, silent_chat = self._free_terms, _ITSELF, None
         demand = terms.demand
         if gateway.limits_all:
             demand = gateway.demand_of(request, caller, makes_tokens=makes_tokens)
-        charge = Charge(books, terms, demand, amounts, gateway.new_id(), now, makes_tokens, wants_usage)
-        if wants_usage and not (terms.tells_usage and self._is_usual_chat):
-            charge.ask_usage(request)
+        charge = Charge(books, terms, demand, amounts, gateway.new_id(), now, makes_tokens, silent_chat is not None)
+        if silent_chat is not None and not (terms.tells_usage and self._is_usual_chat):
+            charge.ask_usage(request, silent_chat)
         if demand is not None:
             try:
                 taken = demand.account.take(amounts)
@@ -370,11 +371,11 @@ class _Counted:
             charge.admit(taken)
         return self._begin(request, charge)
 
-    def _reckon(self, request: Request) -> tuple[Terms, Amounts, bool]:
+    def _reckon(self, request: Request) -> tuple[Terms, Amounts, JsonObject | None]:
         """Return on which terms an answer can be had, and about how much it takes.
 
-        Last, whether it is a stream that does not tell its usage unless it is asked to. ApiError 403 where there is no
-        answer to be had on any terms.
+        Last, what the request says (ChatForms), if it is for a stream that tells no usage unless it is asked to.
+        ApiError 403 where there is no answer to be had on any terms.
         """
         caller = self._caller
         if self._is_plain_json and request.stream is None and request.body:
@@ -390,13 +391,14 @@ class _Counted:
         else:
             model, value = self._read(request)
             terms, answer, wants_usage = self._look(model, value)
+        silent_chat = value if wants_usage else None
         if not caller.is_charged:
-            return terms, _ITSELF, wants_usage
+            return terms, _ITSELF, silent_chat
         prompt = estimate_prompt(request.body, value)
-        return terms, terms.amounts(prompt, answer or terms.length.usual()), wants_usage
+        return terms, terms.amounts(prompt, answer or terms.length.usual()), silent_chat
 
     def _look(self, model: str, value: typing.Any) -> tuple[Terms, int, bool]:
-        """Return what `_reckon` does of a request's JSON, but for the prompt; 0 for an answer of unknown length."""
+        """Return the terms, how long an answer may be (0 for any length), and whether its usage is to be asked for."""
         caller, asking = self._caller, self._asking
         terms = self._terms.get(model) or self._find_terms(model)
         if terms.refusal is not None:

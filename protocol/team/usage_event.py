@@ -11,6 +11,7 @@ import typing
 
 from protocol.exchange import Around, Body, Paced, Pushed, Sink, Verbatim
 from protocol.openai.long_json import encode_long_json
+from protocol.wire.json_text import JsonObject
 
 _OPENING = re.compile(rb"[ \t\r\n]*\{[ \t\r\n]*")
 _ASKED = b'"stream_options":{"include_usage":true},'
@@ -40,10 +41,15 @@ def with_usage_asked(body: bytes, chat: dict[str, typing.Any]) -> tuple[dict[str
     options = chat.get("stream_options")
     asked = {**(options if type(options) is dict else {}), "include_usage": True}
     made = {**chat, "stream_options": asked}
+    return made, with_wish(body, chat) or encode_long_json(made)
+
+
+def with_wish(body: bytes, chat: JsonObject) -> bytes:
+    """Return the text of a JSON object with the wish for usage put in front, b"" where it has to be written anew."""
     opening = _OPENING.match(body)
     if "stream_options" in chat or opening is None or not chat:
-        return made, encode_long_json(made)
-    return made, body[: opening.end()] + _ASKED + body[opening.end() :]
+        return b""
+    return body[: opening.end()] + _ASKED + body[opening.end() :]
 
 
 def without_usage_event(body: Body) -> Body:
