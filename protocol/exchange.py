@@ -576,6 +576,7 @@ class Response:
     no other. `attempts` lists what was tried upstream, as `name=status`; the client reads it in x-oaiserve-attempts.
     `usage` is what an answer that is ready has taken, where its backend knows it: tokens of the prompt, how many of
     them were cached, of the answer, and how many of those of reasoning. Else it is looked for in the body.
+    Each request has an answer of its own, which whoever passes it on may change.
     """
 
     __slots__ = ("attempts", "body", "fields", "length", "request_id", "status", "usage")

@@ -18,7 +18,16 @@ from conftest import ROOT
 
 from protocol.errors import UsageError
 from protocol.team.ledger import entry, place, schema, spool
-from protocol.team.ledger.entry import CLOSED, OPENED, Entry, read_line, read_lines, write_line
+from protocol.team.ledger.entry import (
+    CLOSED,
+    OPENED,
+    Entry,
+    opening_line,
+    quote_names,
+    read_line,
+    read_lines,
+    write_line,
+)
 from protocol.team.ledger.place import check_place, network_remark
 from protocol.team.ledger.process import WriterProcess
 from protocol.team.ledger.spool import Spool, progress_file, spool_files
@@ -114,6 +123,12 @@ def test_a_line_is_what_the_json_encoder_writes(kind, made):
         line = write_line(kind, made)
         assert line == json.dumps([kind, *made], separators=(",", ":")).encode() + b"\n"
     assert read_line(line) == (kind, made)
+
+
+def test_a_call_that_begins_has_the_line_of_an_entry_without_figures():
+    made = begun(1)._replace(asked='a "name"')
+    line = opening_line(made.id, made.at, quote_names(*made[2:9]))
+    assert line == write_line(OPENED, made)
 
 
 def test_texts_are_cut():

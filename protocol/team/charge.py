@@ -10,7 +10,7 @@ from protocol.exchange import Body, FieldsToSend, Paced, Request, Response
 from protocol.openai.usage import Usage, UsageReader, find_usage
 from protocol.team.admission import Demand
 from protocol.team.draining import Drains
-from protocol.team.ledger.entry import CLOSED, OPENED, line_of
+from protocol.team.ledger.entry import CLOSED, line_of, opening_line
 from protocol.team.money import cost
 from protocol.team.stores.store import Amounts, Drawn, Store
 from protocol.team.terms import Terms
@@ -154,8 +154,7 @@ class Charge:
     def open(self) -> None:
         """Write that the request has begun: its answer is not there at once."""
         if self._books.ledger is not None:
-            names = self.terms.names
-            self._books.ledger.write(line_of(OPENED, self._id, self._at, names, 0, "", None, None, _UNKNOWN, None))
+            self._books.ledger.write(opening_line(self._id, self._at, self.terms.names))
 
     # ---- the answer -------------------------------------------------------------------------------------------------
 

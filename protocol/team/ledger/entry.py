@@ -122,6 +122,11 @@ def read_lines(lines: typing.Sequence[bytes]) -> list[tuple[str, Entry] | None]:
     return [(values[0], _new_entry(Entry, values[1:])) for values in read]
 
 
+def opening_line(id: str, at: int, names: str) -> bytes:
+    """Return the line of a call that begins, of which nothing else is known: what `line_of` gives in half the time."""
+    return f'["{OPENED}","{id}",{at},{names},0,"",null,null,null,null,null,null,null]\n'.encode()
+
+
 def _without_begun(lines: typing.Sequence[bytes]) -> typing.Sequence[bytes]:
     """Return the lines but those of calls that began, and whose end is among them."""
     if not any(line.startswith(_OPENS) for line in lines):
