@@ -80,7 +80,7 @@ def around_last_text(data: bytes, body: JsonObject) -> tuple[bytes, bytes] | Non
 
 
 class ChatForms:
-    """Reads chats for who need not know what their last message says.
+    """Reads chats for who need not know what their messages say.
 
     It holds one form, the latest that it has found. Without it, it looks for one in the first chats, in ever fewer of
     them, and then in each 64th: so chats that have nothing in common are read in hardly more time.
@@ -91,11 +91,12 @@ class ChatForms:
     def __init__(self) -> None:
         self._form: ChatForm | None = None
         self._formless = 0
-        #: What chats of the form say, that one object for all of them. Nobody may change it.
+        #: What chats of the form say besides their messages, of which there are none here: one object for all of them.
+        #: Nobody may change it.
         self.body: JsonObject = {}
 
     def read(self, request: Request) -> typing.Any:
-        """Return what `request.json` does, perhaps with another text in a chat's last message."""
+        """Return what `request.json` does, perhaps without a chat's messages."""
         form, data = self._form, request.body
         if form is not None and form.text(data) is not None:
             return self.body
@@ -105,7 +106,7 @@ class ChatForms:
             around = around_last_text(data, value)
             if around is not None:
                 # Read anew: whoever answers this request may change what was read for it.
-                self._form, self.body = ChatForm(*around), parse_json(data)
+                self._form, self.body = ChatForm(*around), {**parse_json(data), "messages": []}
         return value
 
 

@@ -125,7 +125,7 @@ class Gateway:
         self.rules = rules
         self.max_body = max_body
         self.hides_keys = hides_keys
-        #: What chats have in common that have been read.
+        #: Reads chats, of which their messages are of no interest here.
         self.forms = ChatForms()
 
     def route(self, request: Request) -> Endpoint:
