@@ -17,8 +17,9 @@ _MOST_BYTES_THAT_STAY = 2048
 # Of so many chats without a form one is looked at.
 _FORMLESS_A_LOOK = 64
 
-# What stands for itself in a JSON string (RFC 8259 §7), as far as single bytes can tell.
+# What stands for itself in a JSON string (RFC 8259 §7), as far as single bytes can tell; and what of it is ASCII.
 _PLAIN = bytes(byte for byte in range(0x20, 0x100) if byte not in b'"\\')
+_PLAIN_ASCII = bytes(byte for byte in _PLAIN if byte < 0x80)
 
 
 class ChatForm:
@@ -41,9 +42,10 @@ class ChatForm:
         if at > to or size > MOST_BYTES or not data.startswith(self._start) or not data.endswith(self._end):
             return None
         text = data[at:to]
-        if text.translate(None, _PLAIN):
-            return None
-        if not text.isascii():
+        odd = text.translate(None, _PLAIN_ASCII)
+        if odd:
+            if odd.translate(None, _PLAIN):
+                return None
             try:
                 text.decode()
             except UnicodeDecodeError:

@@ -149,7 +149,9 @@ class Log:
             return
         if request.head.path in self._unlogged:
             return
-        words = _words(request)
+        words: _Words | None = request.facts.log_words
+        if words is None or words.peer != request.peer:
+            words = _words(request)
         lines = self._lines
         now = self._stamp if lines else self._now()
         if status == 200 and seconds < _NO_SECONDS:

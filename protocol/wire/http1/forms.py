@@ -164,7 +164,10 @@ class LengthForm(typing.Generic[AnyHead]):
         if not data.startswith(self._ending, end):
             return None
         value = data[here:end]
-        return self._heads.get((self, value)) or self._read_new(data[at : end + self._rest], value)
+        try:
+            return self._heads[self, value]
+        except KeyError:
+            return self._read_new(data[at : end + self._rest], value)
 
     def _read_new(self, came: bytes, value: bytes) -> tuple[bytes, AnyHead] | None:
         length = short_length(value)
