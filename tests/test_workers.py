@@ -21,7 +21,7 @@ from protocol.server.workers import run_workers
 
 def run(count, work, **server):
     settings = oaiserve.load_settings(set={f"server.{key}": value for key, value in server.items()}).server
-    return run_workers(count, settings, work, lambda port: print("listens", flush=True))
+    return run_workers(count, settings, work, lambda port: os.write(1, b"listens\\n"))
 """
 
 
@@ -93,6 +93,25 @@ sys.exit(run(1, work))
         status, _, errors = parent.end()
     assert status == 0 and len(set(ended)) == 7
     assert errors.count("; starting another") >= 6 and "Traceback" not in errors
+
+
+def test_a_worker_that_is_told_to_stop_before_it_can_tell_what_that_means_ends():
+    with Parent("""
+def setpgid(*group):  # what a worker does first
+    os.kill(os.getppid(), signal.SIGTERM)
+    signal.pause()
+
+os.setpgid = setpgid
+
+def work(place):
+    place.ready()
+    os.write(1, b"begun\\n")
+    while True:
+        signal.pause()
+
+sys.exit(run(1, work))
+""") as parent:
+        assert parent.end() == (0, "", "")
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no full disk to be had")

@@ -71,6 +71,8 @@ Tend = typing.Callable[[], float]
 # Reads the configuration again, and returns the signal that the workers are to have; SIGTERM stops all.
 Renew = typing.Callable[[], int]
 
+# Signals to stop: what a worker does at one before its work says what, is to end.
+_STOPS = frozenset((signal.SIGTERM, signal.SIGINT))
 # Signals that a worker understands once it is ready.
 _LATER = frozenset(getattr(signal, name) for name in ("SIGHUP", "SIGUSR1", "SIGUSR2") if hasattr(signal, name))
 
@@ -230,19 +232,23 @@ class _Supervisor:
             self._tell_workers(number)
 
     def _start_worker(self, number: int) -> None:
-        # Until it is ready, it could not tell what the signal means, or would miss what it has to read.
-        signal.pthread_sigmask(signal.SIG_BLOCK, _LATER)
+        # Until it is ready, it could not tell what the signal means, or would miss what it has to read. One to stop
+        # would be noted by the handler that it has of its parent, and by nobody else.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _LATER | _STOPS)
         process = os.fork()
         if not process:
             self._be_worker(number)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, _LATER)
         self._started_at[process] = time.monotonic(), number
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, _LATER | _STOPS)
 
     def _be_worker(self, number: int) -> None:
         """Do the work in the child, and never return into the parent's code."""
         status = 1
         try:
             signal.set_wakeup_fd(-1)
+            for number_to_stop in _STOPS:
+                signal.signal(number_to_stop, signal.SIG_DFL)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _STOPS)
             # A Ctrl-C at the terminal is the parent's to pass on; twice would mean "at once".
             os.setpgid(0, 0)
             os.close(self._lifeline[1])
