@@ -38,6 +38,7 @@ of bytes and no Exchange is made (`Connection._answer_whole`).
 from __future__ import annotations
 
 import asyncio
+import bisect
 import typing
 
 from protocol.errors import ApiError
@@ -79,7 +80,7 @@ from protocol.server.output import Output
 from protocol.server.receiving import skip_body
 from protocol.server.slicing import SLICE_BYTES, SlicedAnswer
 from protocol.server.verbatim import AnswerStage
-from protocol.service.metrics import SHORTEST_SECONDS
+from protocol.service.metrics import BUCKET_SECONDS, SHORTEST_SECONDS
 from protocol.timed import timed_frames
 from protocol.turns import in_turns
 from protocol.wire.http1.readers import RequestReader
@@ -619,10 +620,8 @@ class Exchange:
         now = server.time()
         gap = now - leaving.last_at
         leaving.last_at = now
-        if gap > SHORTEST_SECONDS:
-            server.metrics.gap(leaving.gaps_at, gap)
-        else:
-            server.metrics.values[leaving.gaps_at] += 1.0
+        bucket = bisect.bisect_left(BUCKET_SECONDS, gap) if gap > SHORTEST_SECONDS else 0
+        server.metrics.values[leaving.gaps_at + bucket] += 1.0  # the sum follows at the end
 
     def end(self, data: bytes) -> None:
         """Send the last piece of a pushed body (Sink)."""

@@ -207,12 +207,6 @@ class Metrics:
         values[at + bisect.bisect_left(BUCKET_SECONDS, seconds)] += 1.0
         values[at + _SUM] += seconds
 
-    # ---- pieces of a streamed answer ----------------------------------------------------------------------------
-
-    def gap(self, at: int, seconds: float) -> None:
-        """Count the time between two pieces in the histogram there (EndpointFigures.gaps), but for the sum."""
-        self.values[at + bisect.bisect_left(BUCKET_SECONDS, seconds)] += 1.0
-
     # ---- what happened to it ------------------------------------------------------------------------------------
 
     def attempted(self, attempts: tuple[str, ...]) -> None:
