@@ -16,7 +16,7 @@ import pytest
 
 import oaiserve
 from protocol import event_loop
-from protocol.event_loop import new_loop, run_coroutine
+from protocol.event_loop import caller_when_idle, new_loop, run_coroutine
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="there is an epoll on Linux alone")
 
@@ -134,3 +134,69 @@ def test_elsewhere_a_coroutine_runs_in_asyncio_s_usual_loop(monkeypatch) -> None
     monkeypatch.setattr(event_loop, "sys", elsewhere)
     assert run_coroutine(asyncio.sleep(0, "ran")) == "ran"
     assert asyncio.get_event_loop_policy() is before
+
+
+# ---- what waits until nothing is to be done
+
+
+def test_what_was_put_off_is_called_when_nothing_has_come() -> None:
+    one, other = socket.socketpair()
+    called: list[str] = []
+    with one, other, event_loop.PunctualSelector() as selector:
+        key = selector.register(one, 1)
+        other.send(b"x")
+        selector.put_off += [lambda: called.append("first"), lambda: called.append("second")]
+        assert selector.select(None) == [(key, 1)] and called == []
+        one.recv(1)
+        assert selector.select(0.0) == [] and called == [], "somebody else is to be called before"
+        assert selector.select(None) == [] and called == ["first", "second"], "nobody waits before they have been"
+        assert selector.put_off == []
+        other.send(b"x")
+        assert selector.select(None) == [(key, 1)] and called == ["first", "second"]
+
+
+@pytest.mark.parametrize("count, most_turns", [(0, 16), (1, 13), (12, 4), (100, 1)])
+def test_what_was_put_off_is_called_after_some_events_though_more_come(count: int, most_turns: int) -> None:
+    called: list[int] = []
+    with contextlib.ExitStack() as opened:
+        selector = opened.enter_context(event_loop.PunctualSelector())
+        for _ in range(count):
+            one, other = (opened.enter_context(end) for end in socket.socketpair())
+            selector.register(one, 1)
+            other.send(b"x")
+        for _ in range(3):
+            selector.put_off.append(lambda: called.append(1))
+            turns = 0
+            while not called:
+                assert len(selector.select(0.0)) == count
+                turns += 1
+            assert turns == most_turns
+            called.clear()
+
+
+def test_the_loop_calls_it_once_and_as_it_calls_what_is_soon() -> None:
+    order: list[str] = []
+
+    async def main() -> None:
+        loop = asyncio.get_running_loop()
+        call = caller_when_idle(loop)
+        call(lambda: order.append("idle"))
+        loop.call_soon(lambda: order.append("soon"))
+        await asyncio.sleep(0)
+        assert order == ["soon"]
+        await asyncio.sleep(0.01)
+        assert order == ["soon", "idle"]
+        call(lambda: 1 / 0)  # is told to the loop's handler, and ends nothing
+        loop.set_exception_handler(lambda _, context: order.append(type(context["exception"]).__name__))
+        await asyncio.sleep(0.01)
+        call(lambda: order.append("again"))
+        for _ in range(17):  # it is never idle
+            await asyncio.sleep(0)
+
+    run_coroutine(main())
+    assert order == ["soon", "idle", "ZeroDivisionError", "again"]
+
+
+def test_in_a_loop_that_is_not_ours_it_is_soon() -> None:
+    with contextlib.closing(asyncio.SelectorEventLoop()) as loop:
+        assert caller_when_idle(loop) == loop.call_soon

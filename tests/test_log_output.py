@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 
 import pytest
 from programs import ANY_CHAT, ask, running
 
+import oaiserve
+from protocol.event_loop import run_coroutine
+from protocol.program.log_target import open_log
 from protocol.service.log_output import LogOutput
 
 LINE = "x" * 99 + "\n"
@@ -120,3 +124,16 @@ def test_a_log_that_nobody_reads_stops_no_answer(command):
         errors = program.process.stderr.read()
         assert program.process.wait(timeout=100) == 0
     assert errors.count("Request completed") == 600 and "Traceback" not in errors
+
+
+def test_lines_that_wait_for_their_turn_are_written_before_the_log_is_closed(tmp_path) -> None:
+    target = tmp_path / "log"
+
+    settings = oaiserve.load_settings("mock", set={"server.log": "text", "server.log_file": str(target)}, environ={})
+
+    async def main() -> None:
+        with open_log(settings.server, asyncio.get_running_loop()) as log:
+            log.say("the last word")
+
+    run_coroutine(main())
+    assert target.read_text().endswith(" - the last word\n")

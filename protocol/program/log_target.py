@@ -9,6 +9,7 @@ import sys
 import typing
 
 from protocol.errors import UsageError
+from protocol.event_loop import caller_when_idle
 from protocol.server.settings import ServerSettings
 from protocol.service.doors import PROBES
 from protocol.service.log import Log
@@ -23,9 +24,12 @@ def open_log(
     target = target or LogTarget(loop)
     target.use(target.opened(settings))
     try:
-        log = Log(settings.log, target.write, call_soon=None if loop is None else loop.call_soon)
+        log = Log(settings.log, target.write, call_soon=None if loop is None else caller_when_idle(loop))
         use_log(log, settings)
-        yield log
+        try:
+            yield log
+        finally:
+            log.flush()
     finally:
         target.use(None)
 

@@ -1,7 +1,8 @@
 """The log: one line when a request starts and one when it ends, or one alone, and what the server itself has to say.
 
-Lines are gathered and written once a turn of the event loop. Keys, bodies and query strings are never logged; a key
-shows as the first eight hex digits of its MD5: a label that tells callers apart, not a protection.
+Lines are gathered and written once a turn of the event loop, and under load less often. Keys, bodies and query strings
+are never logged; a key shows as the first eight hex digits of its MD5: a label that tells callers apart, not a
+protection.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class RequestLog(typing.Protocol):
 class Log:
     """Writes lines of the form "text", "line", "json" or "off" with `write` (which takes a str of whole lines).
 
-    `call_soon` runs a callable on the event loop's next turn, for gathering; without it each line goes out at once.
+    `call_soon` runs a callable a little later, for gathering; without it each line goes out at once.
     `clock` gives seconds since the epoch.
     """
 
@@ -209,11 +210,14 @@ class Log:
             self._add(f"{self._now()}{line}")
 
     def _add(self, line: str) -> None:
-        if self._call_soon is not None and not self._lines:
-            self._call_soon(self.flush)
-        self._lines.append(line)
+        if self._lines:
+            self._lines.append(line)
+            return
+        self._lines = [line]
         if self._call_soon is None:
             self.flush()
+        else:
+            self._call_soon(self.flush)
 
     def _now(self) -> str:
         second = int(self._clock())
